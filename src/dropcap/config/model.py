@@ -1,0 +1,110 @@
+"""What a configuration says, as objects. Durations are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropcap.config.token_source import TokenSource
+from dropcap.routing.rule import Rule
+
+#: Extensions that REDCap is known to refuse, as its administrators can list more.
+BLOCKED_EXTENSIONS = (
+    "ade adp apk appx bat cab chm cmd com cpl dll dmg exe hta htaccess ins isp iso jar js jse lib lnk mde msc msi msix msp mst "
+    "nsh php php3 php4 php5 php7 phar phtml pif pl ps1 py scr sct sh shb sys vb vbe vbs vxd wsc wsf wsh"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One REDCap project, reached with one token."""
+
+    name: str
+    url: str
+    token_source: TokenSource
+    project_id: int | None = None
+    requests_per_minute: int = 400
+    connect_timeout: float = 10.0
+    timeout: float = 120.0
+    deadline: float = 3600.0
+    max_size: int = 128 * 1024**2
+    blocked_extensions: frozenset[str] = frozenset(BLOCKED_EXTENSIONS)
+    ca_file: Path | None = None
+
+    @property
+    def host(self) -> str:
+        """The server that is limited and paused as one: scheme, host name and port."""
+        from urllib.parse import urlsplit
+
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return f"{(parts.hostname or '').lower()}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One watched folder and its rules."""
+
+    name: str
+    path: Path
+    project: str
+    rules: tuple[Rule, ...]
+    subfolders: bool = True
+    rescan: float = 60.0
+    settle_closed: float = 1.0
+    settle_quiet: float = 10.0
+    first_start: str = "take"
+    min_free: int = 100 * 1024**2
+    group: str | None = None
+    mode: int | None = None
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    format: str | None = None  # json | text | None: text on a terminal, else json
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in the configuration, and what to do about it.
+
+    `scope` is None if nothing can start, else the project or folder that it disables, as ("project", NAME) or ("folder", NAME).
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+    remedy: str
+    scope: tuple[str, str] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key}: {self.message}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration. `projects` and `folders` hold the sound ones only; the others stand in `disabled`."""
+
+    path: Path
+    state_dir: Path
+    contact: str = ""
+    uploads_at_once: int = 4
+    small_file: int = 1024**2
+    stop_within: float = 90.0
+    log: Log = field(default_factory=Log)
+    projects: dict[str, Project] = field(default_factory=dict)
+    folders: dict[str, Folder] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def fatal(self) -> tuple[Problem, ...]:
+        """The problems that keep dropcap from starting at all."""
+        return tuple(problem for problem in self.problems if problem.scope is None)
+
+    def limit_of(self, host: str) -> int:
+        """Requests a minute for `host`: the lowest that any of its projects names, 0 for no limit."""
+        limits = [p.requests_per_minute for p in self.projects.values() if p.host == host and p.requests_per_minute]
+        return min(limits, default=0)

@@ -1,0 +1,1 @@
+"""From a file's name to its place in REDCap: patterns, tables, templates, rules. All pure."""

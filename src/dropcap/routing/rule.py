@@ -1,0 +1,25 @@
+"""A rule: a pattern of file names with templates for the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dropcap.routing.pattern import Pattern
+from dropcap.routing.target import RuleSettings
+from dropcap.routing.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of a folder's `rules`. Templates that a rule does not use are None."""
+
+    name: str
+    pattern: Pattern
+    field: Template
+    record: Template | None = None
+    event: Template | None = None
+    instance: Template | None = None
+    record_where: dict[str, Template] = field(default_factory=dict)
+    must_match: dict[str, Template] = field(default_factory=dict)
+    upload_as: Template | None = None
+    settings: RuleSettings = RuleSettings()
