@@ -1,0 +1,1 @@
+"""The running service: start, stop, signals, systemd, control socket, log."""

@@ -1,0 +1,1 @@
+"""From a claimed file to REDCap: order, fairness, retries, pauses, confirmation."""

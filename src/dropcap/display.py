@@ -1,0 +1,27 @@
+"""Names as they can be shown: in a log, on a terminal, in a text for people."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Cc control, Cf format (bidi overrides, zero-width), Cs lone surrogates (bytes that are not UTF-8), Co/Cn unassigned, Zl/Zp line ends.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def shown(name: str) -> str:
+    """`name` with every character that could mislead a reader or a terminal written as an escape.
+
+    Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) appear as `\\xNN`.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,1 @@
+"""Files beneath a folder, reached without following a link and moved without replacing anything."""

@@ -1,0 +1,1 @@
+"""Where a file ends: done/, failed/, preserved/, and the page that says so."""

@@ -1,0 +1,1 @@
+"""REDCap's API over HTTP, and what its replies mean."""

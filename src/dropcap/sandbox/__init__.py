@@ -1,0 +1,1 @@
+"""A REDCap stand-in on loopback, for the demo and for tests."""
