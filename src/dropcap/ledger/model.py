@@ -35,7 +35,7 @@ OPEN = frozenset({State.WAITING, State.HELD, State.SENDING, State.UNKNOWN, State
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.WAITING, State.SENDING, State.HELD, State.STORED, State.REFUSED, State.WITHDRAWN}),
     State.HELD: frozenset({State.HELD, State.WAITING, State.REFUSED, State.WITHDRAWN}),
-    State.SENDING: frozenset({State.WAITING, State.UNKNOWN, State.STORED, State.REFUSED, State.HELD}),
+    State.SENDING: frozenset({State.WAITING, State.UNKNOWN, State.STORED, State.REFUSED, State.HELD, State.WITHDRAWN}),
     State.UNKNOWN: frozenset({State.UNKNOWN, State.SENDING, State.STORED, State.REFUSED, State.HELD, State.WITHDRAWN}),
     State.STORED: frozenset({State.DONE}),
     State.REFUSED: frozenset({State.FAILED, State.WITHDRAWN}),
@@ -54,6 +54,7 @@ class NewFile:
     mtime_ns: int
     inode: int
     again_of: int | None = None  # the failed job that this one tries again
+    found_after_loss: bool = False  # found in in_progress/ after the ledger was lost: it may have been sent already
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +77,88 @@ class FailedFile:
     size: int
     mtime_ns: int
     inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The target of a job as far as its name tells at the claim; `key` is what orders jobs to the same place."""
+
+    project: str = ""
+    rule: str = ""
+    record: str = ""
+    event: str | None = None
+    field: str = ""
+    instance: int | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger. Times are seconds since the epoch."""
+
+    id: int
+    folder: str
+    name: str
+    state: State
+    project: str
+    rule: str
+    record: str
+    event: str | None
+    field: str
+    instance: int | None
+    key: str | None
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str | None
+    attempts: int
+    lookups: int
+    due: float
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    result: str | None
+    confirmed: str | None
+    filed_as: str | None
+    preserved_as: str | None
+    preserved_sha256: str | None
+    again_of: int | None
+    tried_again: int | None
+    claimed_at: float
+    changed_at: float
+    ended_at: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Something that takes no more files for now: a server (by host), a project or a folder."""
+
+    scope: str  # server | project | folder
+    name: str
+    reason: str
+    message: str
+    remedy: str
+    since: float
+    until_resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFolder:
+    """A drop folder as it was seen first."""
+
+    folder: str
+    path: str
+    marker: str
+    mount: str
+    first_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step in the history of a job."""
+
+    job: int
+    at: float
+    state: State
+    note: str

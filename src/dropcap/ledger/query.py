@@ -1,0 +1,202 @@
+"""Reading the ledger: for delivery, for intake, for people. Never writes, may run beside a daemon."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dropcap.ledger.model import OPEN, Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State
+
+_COLUMNS = ", ".join(Job.__dataclass_fields__)
+_OPEN = "(" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")"
+
+
+class Query:
+    """Read access, one connection a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("pragma busy_timeout = 30000")
+            self._local.connection = connection
+            with self._lock:
+                self._all.append(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
+        return iter(self._connection().execute(sql, values))
+
+    def _jobs(self, tail: str, *values: Any) -> list[Job]:
+        return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
+
+    def meta(self, key: str) -> str | None:
+        """One word about the installation."""
+        row = next(self._rows("select value from meta where key = ?", key), None)
+        return str(row[0]) if row else None
+
+    # Intake -------------------------------------------------------------------------------------------------------
+
+    def open_files(self, folder: str) -> dict[str, OpenFile]:
+        """The files that should lie in in_progress/, by name."""
+        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {_OPEN}"
+        return {os.fsdecode(n): OpenFile(i, State(s), z, m, d) for n, i, s, z, m, d in self._rows(sql, folder)}
+
+    def failed_files(self, folder: str) -> dict[str, FailedFile]:
+        """The files that should lie in failed/ and were not tried again, by their place in the folder."""
+        sql = (
+            "select filed_as, id, name, size, mtime_ns, inode from job"
+            " where folder = ? and state = 'failed' and tried_again is null and filed_as is not null"
+        )
+        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, m, d) for f, i, n, z, m, d in self._rows(sql, folder)}
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How a drop folder was seen before, if it was."""
+        row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
+        return KnownFolder(*row) if row else None
+
+    # Delivery -----------------------------------------------------------------------------------------------------
+
+    def due(self, folder: str, now: float, limit: int) -> list[Job]:
+        """Jobs of a folder whose time has come, in their order."""
+        return self._jobs(
+            "where folder = ? and state in ('waiting', 'unknown') and due <= ? order by due, id limit ?", folder, now, limit
+        )
+
+    def next_due(self, folder: str, now: float) -> float | None:
+        """When the next job of a folder that is not due yet will be."""
+        row = next(
+            self._rows(
+                "select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now
+            )
+        )
+        return None if row[0] is None else float(row[0])
+
+    def before(self, key: str, job: int) -> Job | None:
+        """The oldest open job to the same target that came before `job`."""
+        found = self._jobs(f"where key = ? and id < ? and state in {_OPEN} order by id limit 1", key, job)
+        return found[0] if found else None
+
+    def unfiled(self, folder: str) -> list[Job]:
+        """Jobs whose file is still to be moved to done/ or failed/."""
+        return self._jobs("where state in ('stored', 'refused') and folder = ? order by id", folder)
+
+    def job(self, job: int) -> Job | None:
+        """One job by its number."""
+        found = self._jobs("where id = ?", job)
+        return found[0] if found else None
+
+    def names(self, folder: str, states: Iterable[State]) -> list[tuple[int, str]]:
+        """Number and name of a folder's jobs in some states."""
+        marks = ", ".join(f"'{state.value}'" for state in states)
+        return [(i, os.fsdecode(n)) for i, n in self._rows(f"select id, name from job where folder = ? and state in ({marks})", folder)]
+
+    def pauses(self) -> list[Pause]:
+        """What is paused, oldest first."""
+        sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
+        return [Pause(*row[:6], bool(row[6])) for row in self._rows(sql)]
+
+    # People -------------------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Open jobs per folder and state, and those in failed/ that nobody has dealt with."""
+        counts: dict[str, dict[str, int]] = {}
+        for folder, state, number in self._rows(f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"):
+            counts.setdefault(folder, {})[state] = number
+        sql = "select folder, count(*) from job where state = 'failed' and tried_again is null group by folder"
+        for folder, number in self._rows(sql):
+            counts.setdefault(folder, {})["failed"] = number
+        return counts
+
+    def in_state(self, states: Iterable[State], folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Jobs in some open states, oldest first."""
+        marks = ", ".join(f"'{state.value}'" for state in states)
+        if folder is None:
+            return self._jobs(f"where state in ({marks}) order by id limit ?", limit)
+        return self._jobs(f"where state in ({marks}) and folder = ? order by id limit ?", folder, limit)
+
+    def failed(self, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Jobs whose file lies in failed/ and waits for somebody, newest first."""
+        where = "where state = 'failed' and tried_again is null"
+        if folder is None:
+            return self._jobs(f"{where} order by id desc limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
+
+    def ended_since(self, folder: str, since: float, state: State) -> int:
+        """How many jobs of a folder ended in `state` since then."""
+        sql = "select count(*) from job where ended_at >= ? and folder = ? and state = ?"
+        return int(next(self._rows(sql, since, folder, state.value))[0])
+
+    def last_done(self, folder: str, since: float, limit: int = 20) -> list[Job]:
+        """The files done last."""
+        return self._jobs(
+            "where ended_at >= ? and folder = ? and state = 'done' order by ended_at desc limit ?", since, folder, limit
+        )
+
+    def history(self, job: int) -> list[Event]:
+        """The steps of one job."""
+        sql = "select job, at, state, note from history where job = ? order by rowid"
+        return [Event(j, at, State(state), note) for j, at, state, note in self._rows(sql, job)]
+
+    def named(self, name: str, limit: int) -> list[Job]:
+        """Jobs of files of that name, in whatever subfolder, newest first."""
+        exact = self._jobs("where name = ? order by id desc limit ?", os.fsencode(name), limit)
+        if exact:
+            return exact
+        return self._jobs("where name like ? escape '!' order by id desc limit ?", os.fsencode("%/" + _like(name)), limit)
+
+    def recent(self, limit: int, *, failed: bool = False, since: float = 0.0, folder: str | None = None) -> list[Job]:
+        """The jobs of late, newest first."""
+        where = ["claimed_at >= ?"]
+        values: list[Any] = [since]
+        if failed:
+            where.append("state in ('failed', 'refused')")
+        if folder is not None:
+            where.append("folder = ?")
+            values.append(folder)
+        return self._jobs(f"where {' and '.join(where)} order by id desc limit ?", *values, limit)
+
+    def stored_since(self, since: float, folder: str | None, after: int, limit: int) -> list[Job]:
+        """Done jobs in the order of their numbers, a page at a time (for `verify`)."""
+        tail = "where state = 'done' and ended_at >= ? and id > ?"
+        if folder is None:
+            return self._jobs(f"{tail} order by id limit ?", since, after, limit)
+        return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
+
+
+def _like(name: str) -> str:
+    return name.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def _job(row: Any) -> Job:
+    values = list(row)
+    values[2] = os.fsdecode(values[2])
+    values[3] = State(values[3])
+    for place in (_FILED, _PRESERVED):
+        if values[place] is not None:
+            values[place] = os.fsdecode(values[place])
+    return Job(*values)
+
+
+_NAMES = list(Job.__dataclass_fields__)
+_FILED = _NAMES.index("filed_as")
+_PRESERVED = _NAMES.index("preserved_as")

@@ -1,0 +1,74 @@
+"""The ledger's tables, their version and how an older ledger becomes a newer one."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+
+_OPEN = "('waiting', 'held', 'sending', 'unknown', 'stored', 'refused')"
+
+# Names are blobs: a file's name is bytes, and not all of them are UTF-8.
+_VERSION_1 = f"""
+create table meta (key text primary key, value text not null) without rowid;
+create table folder (
+    folder text primary key, path text not null, marker text not null, mount text not null, first_seen real not null
+) without rowid;
+create table job (
+    id integer primary key,
+    folder text not null, name blob not null, state text not null,
+    project text not null, rule text not null, record text not null, event text, field text not null, instance integer,
+    key text,
+    size integer not null, mtime_ns integer not null, inode integer not null, sha256 text,
+    attempts integer not null default 0, lookups integer not null default 0, due real not null default 0,
+    reason text, message text, remedy text, result text, confirmed text,
+    filed_as blob, preserved_as blob, preserved_sha256 text,
+    again_of integer references job (id), tried_again integer references job (id),
+    claimed_at real not null, changed_at real not null, ended_at real, seconds real
+);
+create unique index job_one_open on job (folder, name) where state in {_OPEN};
+create unique index job_one_sending on job (key) where state in ('sending', 'unknown') and key is not null;
+create index job_order on job (key, id) where state in {_OPEN} and key is not null;
+create index job_due on job (folder, due, id) where state in ('waiting', 'unknown');
+create index job_open on job (state, folder) where state in {_OPEN};
+create index job_failed on job (folder) where state = 'failed' and tried_again is null;
+create index job_ended on job (ended_at) where ended_at is not null;
+create index job_name on job (name);
+create table history (job integer not null, at real not null, state text not null, note text not null default '');
+create index history_job on history (job);
+create table pause (
+    scope text not null, name text not null, reason text not null, message text not null, remedy text not null,
+    since real not null, until_resume integer not null,
+    primary key (scope, name)
+) without rowid;
+create table created (folder text not null, day text not null, number integer not null, primary key (folder, day)) without rowid;
+"""
+
+#: One script a version; a ledger of version N is brought up by the scripts after the Nth.
+MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the message says why and what to do."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the ledger to this version, all or nothing.
+
+    Raises:
+        LedgerError: it was written by a newer dropcap.
+    """
+    version = int(connection.execute("pragma user_version").fetchone()[0])
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"the ledger is of version {version}, this dropcap knows up to {len(MIGRATIONS)}: "
+            "install the newer dropcap again, or give state_dir another place"
+        )
+    for number in range(version, len(MIGRATIONS)):
+        statements = [s for s in MIGRATIONS[number].split(";") if s.strip()]
+        connection.execute("begin immediate")
+        for statement in statements:
+            connection.execute(statement)
+        if number == 0:
+            connection.execute("insert into meta values ('installation', ?)", (uuid.uuid4().hex,))
+        connection.execute(f"pragma user_version = {number + 1}")
+        connection.execute("commit")

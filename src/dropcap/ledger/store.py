@@ -1,0 +1,266 @@
+"""The ledger itself: jobs, their guarded transitions with a history row each, pauses and known folders."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dropcap.ledger.commit import GroupCommit
+from dropcap.ledger.model import TRANSITIONS, Address, KnownFolder, NewFile, Pause, State
+from dropcap.ledger.query import Query
+from dropcap.ledger.schema import LedgerError, migrate
+
+_BLOBS = frozenset({"name", "filed_as", "preserved_as"})
+_BEFORE: dict[State, tuple[str, ...]] = {
+    state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A job goes to `state`; `columns` are set with it, `note` goes into its history."""
+
+    job: int
+    state: State
+    note: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """The SQLite ledger. Every method may be called from any thread; writes are durable on return.
+
+    Raises:
+        LedgerError: it cannot be opened; the message says what to do.
+        sqlite3.DatabaseError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._commit = GroupCommit(self._open)
+        self.query = Query(path)
+        self.installation = self.query.meta("installation") or ""
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        except sqlite3.OperationalError as error:
+            raise LedgerError(f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap") from None
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma busy_timeout = 30000")
+        connection.execute("pragma wal_autocheckpoint = 2000")
+        migrate(connection)
+        return connection
+
+    def close(self) -> None:
+        """Write out what is pending and close."""
+        self._commit.close()
+        self.query.close()
+
+    def alive(self) -> bool:
+        """Whether the writing thread still runs (for the watchdog)."""
+        return self._commit.alive()
+
+    # Intake -------------------------------------------------------------------------------------------------------
+
+    def claim(self, folder: str, files: Sequence[NewFile], address: Callable[[str], Address]) -> list[int]:
+        """Enter files that now lie in in_progress/; the numbers of their jobs, in order.
+
+        Raises:
+            sqlite3.IntegrityError: a job of that folder and name is open.
+        """
+        now = self._clock()
+        addresses = [address(file.name) for file in files]
+
+        def change(connection: sqlite3.Connection) -> list[int]:
+            jobs = []
+            for file, a in zip(files, addresses, strict=True):
+                state = State.UNKNOWN if file.found_after_loss else State.WAITING
+                cursor = connection.execute(
+                    "insert into job (folder, name, state, project, rule, record, event, field, instance, key, size, mtime_ns,"
+                    " inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    (folder, os.fsencode(file.name), state.value, a.project, a.rule, a.record, a.event, a.field, a.instance)
+                    + (a.key, file.size, file.mtime_ns, file.inode, file.again_of, now, now),
+                )
+                job = int(cursor.lastrowid or 0)
+                jobs.append(job)
+                if file.again_of is not None:
+                    connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
+            connection.executemany(
+                "insert into history values (?,?,?,?)",
+                [
+                    (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
+                    for job, file in zip(jobs, files, strict=True)
+                ],
+            )
+            return jobs
+
+        return self._commit.write(change)
+
+    def withdraw(self, job: int, note: str = "taken out of in_progress/ by a person") -> bool:
+        """End a job whose file is no longer there; False if its state does not allow that now."""
+        return bool(self.change([Change(job, State.WITHDRAWN, note, {"reason": "vanished"})]))
+
+    def rename_open(self, job: int, name: str, address: Address) -> bool:
+        """The file of an open job got another name; False if the job cannot take it now."""
+
+        def change(connection: sqlite3.Connection) -> bool:
+            a = address
+            cursor = connection.execute(
+                "update job set name=?, project=?, rule=?, record=?, event=?, field=?, key=?, changed_at=?"
+                " where id = ? and state in ('waiting', 'held')",
+                (os.fsencode(name), a.project, a.rule, a.record, a.event, a.field, a.key, self._clock(), job),
+            )
+            if cursor.rowcount:
+                connection.execute("insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock()))
+                connection.execute("update job set state = 'waiting', due = 0 where id = ?", (job,))
+            return cursor.rowcount > 0
+
+        try:
+            return self._commit.write(change)
+        except sqlite3.IntegrityError:
+            return False
+
+    def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
+        """Keep how a drop folder was seen: its marker and its mount."""
+        now = self._clock()
+        self._commit.write(
+            lambda connection: connection.execute(
+                "insert into folder values (?,?,?,?,?) on conflict (folder) do update"
+                " set path = excluded.path, marker = excluded.marker, mount = excluded.mount",
+                (folder, path, marker, mount, now),
+            )
+        )
+
+    def forget_failed(self, jobs: Iterable[int]) -> None:
+        """These failed jobs' files are no longer in failed/: somebody dealt with them."""
+        self._commit.write(
+            lambda connection: connection.executemany("update job set tried_again = id where id = ?", [(j,) for j in jobs])
+        )
+
+    # Delivery -----------------------------------------------------------------------------------------------------
+
+    def change(self, changes: Sequence[Change]) -> set[int]:
+        """Take jobs to their next state, each with a history row; the jobs that could go.
+
+        A job stays where it is if its state does not allow the step, or if it would be the second one sending to its target.
+        """
+        if not changes:
+            return set()
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> set[int]:
+            gone = set()
+            for one in changes:
+                try:
+                    cursor = connection.execute(_update(one.state, tuple(one.columns)), _values(one, now))
+                except sqlite3.IntegrityError:
+                    continue
+                if cursor.rowcount:
+                    gone.add(one.job)
+                    connection.execute("insert into history values (?,?,?,?)", (one.job, now, one.state.value, one.note))
+            return gone
+
+        return self._commit.write(apply)
+
+    def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
+        """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            names = ", ".join(f"{name} = ?" for name in columns)
+            values = [os.fsencode(v) if k in _BLOBS and isinstance(v, str) else v for k, v in columns.items()]
+            connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
+            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, job))
+
+        self._commit.write(apply)
+
+    def recover(self) -> int:
+        """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> int:
+            connection.execute(
+                "insert into history select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
+                " where state = 'sending'",
+                (now,),
+            )
+            return connection.execute(
+                "update job set state = 'unknown', due = 0, changed_at = ? where state = 'sending'", (now,)
+            ).rowcount
+
+        return self._commit.write(apply)
+
+    def reroute(self, folder: str, address: Callable[[str], Address]) -> int:
+        """The rules of a folder may have changed: give its waiting and held jobs their address anew, and try held ones again."""
+        jobs = self.query.names(folder, (State.WAITING, State.HELD))
+        rows = [
+            (a.project, a.rule, a.record, a.event, a.field, a.key, job)
+            for job, a in ((job, address(name)) for job, name in jobs)
+        ]
+        self._commit.write(
+            lambda connection: connection.executemany(
+                "update job set project=?, rule=?, record=?, event=?, field=?, key=? where id = ? and state in ('waiting','held')",
+                rows,
+            )
+        )
+        return len(rows)
+
+    # Pauses and counts ---------------------------------------------------------------------------------------------
+
+    def pause(self, pause: Pause) -> None:
+        """Enter or renew a pause."""
+        p = pause
+        self._commit.write(
+            lambda connection: connection.execute(
+                "insert or replace into pause values (?,?,?,?,?,?,?)",
+                (p.scope, p.name, p.reason, p.message, p.remedy, p.since, int(p.until_resume)),
+            )
+        )
+
+    def resume(self, scope: str, name: str) -> bool:
+        """End a pause; False if there was none."""
+        return self._commit.write(
+            lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
+        )
+
+    def count_created(self, folder: str, day: str, limit: int) -> bool:
+        """Take one of the `limit` records that a folder may create on `day`; False if none is left."""
+
+        def apply(connection: sqlite3.Connection) -> bool:
+            connection.execute("insert or ignore into created values (?,?,0)", (folder, day))
+            changed = connection.execute(
+                "update created set number = number + 1 where folder = ? and day = ? and number < ?", (folder, day, limit)
+            )
+            return changed.rowcount > 0
+
+        return self._commit.write(apply)
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How a drop folder was seen before, if it was."""
+        return self.query.known_folder(folder)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep one word about the installation."""
+        self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
+
+
+@lru_cache(maxsize=256)
+def _update(state: State, columns: tuple[str, ...]) -> str:
+    sets = "".join(f", {column} = ?" for column in columns)
+    ended = ", ended_at = ?" if state in (State.DONE, State.FAILED, State.WITHDRAWN) else ""
+    before = ", ".join(f"'{name}'" for name in _BEFORE[state])
+    return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before})"
+
+
+def _values(one: Change, now: float) -> tuple[Any, ...]:
+    ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
+    columns = tuple(os.fsencode(v) if k in _BLOBS and isinstance(v, str) else v for k, v in one.columns.items())
+    return (one.state.value, now, *ended, *columns, one.job)
