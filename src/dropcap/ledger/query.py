@@ -71,7 +71,9 @@ class Query:
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
-        row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
+        row = next(
+            self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None
+        )
         return KnownFolder(*row) if row else None
 
     # Delivery -----------------------------------------------------------------------------------------------------
@@ -79,7 +81,10 @@ class Query:
     def due(self, folder: str, now: float, limit: int) -> list[Job]:
         """Jobs of a folder whose time has come, in their order."""
         return self._jobs(
-            "where folder = ? and state in ('waiting', 'unknown') and due <= ? order by due, id limit ?", folder, now, limit
+            "where folder = ? and state in ('waiting', 'unknown') and due <= ? order by due, id limit ?",
+            folder,
+            now,
+            limit,
         )
 
     def next_due(self, folder: str, now: float) -> float | None:
@@ -108,19 +113,24 @@ class Query:
     def names(self, folder: str, states: Iterable[State]) -> list[tuple[int, str]]:
         """Number and name of a folder's jobs in some states."""
         marks = ", ".join(f"'{state.value}'" for state in states)
-        return [(i, os.fsdecode(n)) for i, n in self._rows(f"select id, name from job where folder = ? and state in ({marks})", folder)]
+        return [
+            (i, os.fsdecode(n))
+            for i, n in self._rows(f"select id, name from job where folder = ? and state in ({marks})", folder)
+        ]
 
     def pauses(self) -> list[Pause]:
         """What is paused, oldest first."""
         sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
-        return [Pause(*row[:6], bool(row[6])) for row in self._rows(sql)]
+        return [Pause(s, n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql)]
 
     # People -------------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Open jobs per folder and state, and those in failed/ that nobody has dealt with."""
         counts: dict[str, dict[str, int]] = {}
-        for folder, state, number in self._rows(f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"):
+        for folder, state, number in self._rows(
+            f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"
+        ):
             counts.setdefault(folder, {})[state] = number
         sql = "select folder, count(*) from job where state = 'failed' and tried_again is null group by folder"
         for folder, number in self._rows(sql):
@@ -162,7 +172,9 @@ class Query:
         exact = self._jobs("where name = ? order by id desc limit ?", os.fsencode(name), limit)
         if exact:
             return exact
-        return self._jobs("where name like ? escape '!' order by id desc limit ?", os.fsencode("%/" + _like(name)), limit)
+        return self._jobs(
+            "where name like ? escape '!' order by id desc limit ?", os.fsencode("%/" + _like(name)), limit
+        )
 
     def recent(self, limit: int, *, failed: bool = False, since: float = 0.0, folder: str | None = None) -> list[Job]:
         """The jobs of late, newest first."""

@@ -49,9 +49,13 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
         except sqlite3.OperationalError as error:
-            raise LedgerError(f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap") from None
+            raise LedgerError(
+                f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap"
+            ) from None
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma busy_timeout = 30000")
@@ -86,8 +90,17 @@ class Ledger:
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, key, size, mtime_ns,"
                     " inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                    (folder, os.fsencode(file.name), state.value, a.project, a.rule, a.record, a.event, a.field, a.instance)
-                    + (a.key, file.size, file.mtime_ns, file.inode, file.again_of, now, now),
+                    (
+                        folder,
+                        os.fsencode(file.name),
+                        state.value,
+                        a.project,
+                        a.rule,
+                        _utf8(a.record),
+                        _utf8(a.event),
+                        a.field,
+                    )
+                    + (a.instance, _utf8(a.key), file.size, file.mtime_ns, file.inode, file.again_of, now, now),
                 )
                 job = int(cursor.lastrowid or 0)
                 jobs.append(job)
@@ -116,10 +129,22 @@ class Ledger:
             cursor = connection.execute(
                 "update job set name=?, project=?, rule=?, record=?, event=?, field=?, key=?, changed_at=?"
                 " where id = ? and state in ('waiting', 'held')",
-                (os.fsencode(name), a.project, a.rule, a.record, a.event, a.field, a.key, self._clock(), job),
+                (
+                    os.fsencode(name),
+                    a.project,
+                    a.rule,
+                    _utf8(a.record),
+                    _utf8(a.event),
+                    a.field,
+                    _utf8(a.key),
+                    self._clock(),
+                    job,
+                ),
             )
             if cursor.rowcount:
-                connection.execute("insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock()))
+                connection.execute(
+                    "insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock())
+                )
                 connection.execute("update job set state = 'waiting', due = 0 where id = ?", (job,))
             return cursor.rowcount > 0
 
@@ -142,7 +167,9 @@ class Ledger:
     def forget_failed(self, jobs: Iterable[int]) -> None:
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
         self._commit.write(
-            lambda connection: connection.executemany("update job set tried_again = id where id = ?", [(j,) for j in jobs])
+            lambda connection: connection.executemany(
+                "update job set tried_again = id where id = ?", [(j,) for j in jobs]
+            )
         )
 
     # Delivery -----------------------------------------------------------------------------------------------------
@@ -165,7 +192,9 @@ class Ledger:
                     continue
                 if cursor.rowcount:
                     gone.add(one.job)
-                    connection.execute("insert into history values (?,?,?,?)", (one.job, now, one.state.value, one.note))
+                    connection.execute(
+                        "insert into history values (?,?,?,?)", (one.job, now, one.state.value, one.note)
+                    )
             return gone
 
         return self._commit.write(apply)
@@ -176,7 +205,7 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> None:
             names = ", ".join(f"{name} = ?" for name in columns)
-            values = [os.fsencode(v) if k in _BLOBS and isinstance(v, str) else v for k, v in columns.items()]
+            values = [_bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
             connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, job))
 
@@ -202,7 +231,7 @@ class Ledger:
         """The rules of a folder may have changed: give its waiting and held jobs their address anew, and try held ones again."""
         jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
-            (a.project, a.rule, a.record, a.event, a.field, a.key, job)
+            (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), job)
             for job, a in ((job, address(name)) for job, name in jobs)
         ]
         self._commit.write(
@@ -228,7 +257,9 @@ class Ledger:
     def resume(self, scope: str, name: str) -> bool:
         """End a pause; False if there was none."""
         return self._commit.write(
-            lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
+            lambda connection: (
+                connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
+            )
         )
 
     def count_created(self, folder: str, day: str, limit: int) -> bool:
@@ -237,7 +268,8 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> bool:
             connection.execute("insert or ignore into created values (?,?,0)", (folder, day))
             changed = connection.execute(
-                "update created set number = number + 1 where folder = ? and day = ? and number < ?", (folder, day, limit)
+                "update created set number = number + 1 where folder = ? and day = ? and number < ?",
+                (folder, day, limit),
             )
             return changed.rowcount > 0
 
@@ -249,7 +281,9 @@ class Ledger:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
-        self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
+        self._commit.write(
+            lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value))
+        )
 
 
 @lru_cache(maxsize=256)
@@ -262,5 +296,16 @@ def _update(state: State, columns: tuple[str, ...]) -> str:
 
 def _values(one: Change, now: float) -> tuple[Any, ...]:
     ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
-    columns = tuple(os.fsencode(v) if k in _BLOBS and isinstance(v, str) else v for k, v in one.columns.items())
+    columns = tuple(_bound(column, value) for column, value in one.columns.items())
     return (one.state.value, now, *ended, *columns, one.job)
+
+
+def _bound(column: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return os.fsencode(value) if column in _BLOBS else _utf8(value)
+
+
+def _utf8(text: str | None) -> str | None:
+    # SQLite's text is UTF-8; a name that is not may have left its bytes in a value.
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
