@@ -1,0 +1,91 @@
+"""A copy on another file system that can stand for its original."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+
+from dropcap.files import names
+from dropcap.files.durable import fsync
+from dropcap.files.regular import open_regular
+
+_CHUNK = 1024 * 1024
+
+
+def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, os.stat_result]:
+    """Copy `source` into `target_dir` under a temporary name, fsynced and read again.
+
+    Returns that name and the source's stat. Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
+    Raises OSError: EBUSY if the source changed meanwhile, EIO if the copy differs; nothing is left behind then.
+    """
+    temporary = names.temporary()
+    original = open_regular(source_dir, source)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        copy = os.open(temporary, flags, 0o600, dir_fd=target_dir)
+        try:
+            before = os.fstat(original)
+            sent = _pour(original, copy)
+            _dress(original, copy, before)
+            fsync(copy, source)
+            if _fingerprint(os.fstat(original)) != _fingerprint(before):
+                raise OSError(
+                    errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source
+                )
+            if os.fstat(copy).st_size != before.st_size or _digest(copy) != sent:
+                raise OSError(errno.EIO, "The copy differs from its original; look after the disk", source)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=target_dir)
+            raise
+        finally:
+            os.close(copy)
+    finally:
+        os.close(original)
+    return temporary, before
+
+
+def unchanged(directory: int, leaf: str, before: os.stat_result) -> bool:
+    """Whether `leaf` is still the file, and still has the size and time, that `before` tells of."""
+    now = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    return _fingerprint(now) == _fingerprint(before)
+
+
+def _fingerprint(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _pour(original: int, copy: int) -> bytes:
+    digest = hashlib.sha256()
+    while chunk := os.read(original, _CHUNK):
+        digest.update(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(copy, view) :]
+    return digest.digest()
+
+
+def _digest(fd: int) -> bytes:
+    os.posix_fadvise(
+        fd, 0, 0, os.POSIX_FADV_DONTNEED
+    )  # what was just fsynced is to come from the disk, not from memory
+    os.lseek(fd, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _dress(original: int, copy: int, status: os.stat_result) -> None:
+    with contextlib.suppress(OSError):
+        os.fchown(copy, status.st_uid, status.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(copy, status.st_mode & 0o777)
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(original):
+            with contextlib.suppress(OSError):
+                os.setxattr(copy, name, os.getxattr(original, name))
+    with contextlib.suppress(OSError):
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))

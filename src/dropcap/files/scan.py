@@ -1,0 +1,94 @@
+"""Listing a folder, however large."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+from dropcap.files import names
+
+if TYPE_CHECKING:
+    from dropcap.files.tree import Tree
+
+Kind = Literal["file", "dir", "link", "other"]
+
+
+class _Listing:
+    """The directory that is being listed; `fd` is -1 once it is closed."""
+
+    __slots__ = ("fd", "tree")
+
+    def __init__(self, tree: Tree, fd: int) -> None:
+        self.tree = tree
+        self.fd = fd
+
+
+class Entry:
+    """One thing in a folder: its `name` relative to the drop folder, its `kind`, and its `stat` when asked for.
+
+    `error` is set for a subdirectory that could not be read.
+    """
+
+    __slots__ = ("_listing", "_stat", "error", "kind", "leaf", "name")
+
+    def __init__(self, listing: _Listing, name: str, leaf: str, kind: Kind, error: OSError | None = None) -> None:
+        self._listing = listing
+        self._stat: os.stat_result | None = None
+        self.name = name
+        self.leaf = leaf
+        self.kind: Kind = kind
+        self.error = error
+
+    @property
+    def stat(self) -> os.stat_result | None:
+        """What lstat(2) says, asked at the first look and kept; None if the thing is gone meanwhile. Raises OSError."""
+        if self._stat is None:
+            try:
+                if self._listing.fd >= 0:
+                    self._stat = os.stat(self.leaf, dir_fd=self._listing.fd, follow_symlinks=False)
+                else:
+                    self._stat = self._listing.tree.lstat(self.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return self._stat
+
+    def __repr__(self) -> str:
+        return f"Entry({self.name!r}, {self.kind!r})"
+
+
+def scan(tree: Tree, relative: str, recursive: bool, enter: Callable[[str], bool] | None) -> Iterator[Entry]:
+    """See `Tree.scan`. One descriptor is open at a time, however deep the folder is."""
+    pending = [Entry(_Listing(tree, -1), relative, "", "dir")]
+    while pending:
+        asked = pending.pop()
+        try:
+            for entry in _list(tree, asked.name):
+                yield entry
+                if recursive and entry.kind == "dir" and (enter is None or enter(entry.name)):
+                    pending.append(entry)
+        except OSError as error:
+            if asked.name == relative:
+                raise
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
+                yield Entry(asked._listing, asked.name, asked.leaf, "other", error)
+
+
+def _list(tree: Tree, relative: str) -> Iterator[Entry]:
+    with tree.directory(relative) as fd:
+        listing = _Listing(tree, fd)
+        prefix = names.join(relative, "")
+        try:
+            with os.scandir(fd) as found:
+                for item in found:
+                    kind: Kind
+                    if item.is_file(follow_symlinks=False):
+                        kind = "file"
+                    elif item.is_dir(follow_symlinks=False):
+                        kind = "dir"
+                    else:
+                        kind = "link" if item.is_symlink() else "other"
+                    yield Entry(listing, prefix + item.name, item.name, kind)
+        finally:
+            listing.fd = -1

@@ -1,0 +1,313 @@
+"""One drop folder, held open: everything dropcap does in it goes through here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dropcap.files import names
+from dropcap.files.copy import copy_verified, unchanged
+from dropcap.files.durable import fsync
+from dropcap.files.regular import NotRegular, open_regular, read_regular
+from dropcap.files.rename import WAYS, Way, rename_new
+from dropcap.files.scan import Entry, scan
+
+__all__ = ["Entry", "NotRegular", "Tree"]
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Files of ours (why.txt, status page, marker) are far smaller; a larger one is somebody else's.
+_OURS_AT_MOST = 8 * 1024 * 1024
+
+Ours = Callable[[bytes], bool]
+
+
+class Tree:
+    """A folder, held open by a descriptor.
+
+    Names are relative `str` as `os.fsdecode` gives them, with `/` between parts. Every part is opened with O_NOFOLLOW,
+    so no link is followed, not even one that stands for `in_progress/` itself. Nothing is kept between two calls: a
+    directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
+    may be called from several threads; only `close` must come after all others.
+    """
+
+    def __init__(self, path: Path, ways: Sequence[Way] = WAYS) -> None:
+        """Open `path`, which may be reached through links but must not itself be one. Raises OSError."""
+        self.path = path
+        self._ways = ways
+        self.fd = os.open(path, _DIRECTORY)
+        status = os.fstat(self.fd)
+        self.identity = (status.st_dev, status.st_ino)
+
+    def close(self) -> None:
+        """Let go of the folder. May be called twice."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def still_there(self) -> bool:
+        """Whether `path` still leads to this very directory (and not to a bare mount point, say)."""
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.identity
+
+    def free_bytes(self, relative: str = "") -> int:
+        """Bytes that may still be written on the file system of the directory `relative`."""
+        with self.directory(relative) as fd:
+            system = os.fstatvfs(fd)
+        return system.f_bavail * system.f_frsize
+
+    # -- looking
+
+    @contextlib.contextmanager
+    def directory(self, relative: str = "", create: bool = False) -> Iterator[int]:
+        """A descriptor of the directory `relative`, made if `create`. ENOTDIR if a part is a link."""
+        fd = self._open_directory(relative, create)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def lstat(self, name: str) -> os.stat_result:
+        """What `name` is, without following a link. The empty name is the folder itself."""
+        if not name:
+            return os.fstat(self.fd)
+        with self._parent(name) as (fd, leaf):
+            return os.stat(leaf, dir_fd=fd, follow_symlinks=False)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is anything under that name, be it a link to nowhere."""
+        try:
+            self.lstat(name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def open(self, name: str) -> int:
+        """A descriptor for reading the regular file `name`; never blocks. Raises NotRegular for anything else."""
+        with self._parent(name) as (fd, leaf):
+            return open_regular(fd, leaf, name)
+
+    def scan(
+        self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None
+    ) -> Iterator[Entry]:
+        """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
+
+        `enter(name)` says whether to look into a subdirectory (all, if it is None). A subdirectory that cannot be read
+        comes a second time, as an entry of kind `other` that carries the error.
+        """
+        return scan(self, relative, recursive, enter)
+
+    # -- moving
+
+    def move(self, source: str, destination: str) -> None:
+        """Move a file, making the directories it needs. Never replaces: raises FileExistsError.
+
+        Not durable before `sync` on both directories; across file systems it is at once.
+        """
+        self._move(source, destination, lambda leaf: (leaf,))
+
+    def move_free(self, source: str, destination: str) -> str:
+        """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
+        return self._move(source, destination, names.candidates)
+
+    def _move(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
+        directory, wanted = names.split(destination)
+        with self._parent(source) as (source_dir, leaf):
+            os.stat(leaf, dir_fd=source_dir, follow_symlinks=False)  # before directories are made for nothing
+            with self.directory(directory, create=True) as target_dir:
+                try:
+                    taken = self._rename(source_dir, leaf, target_dir, candidates(wanted))
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    taken = self._move_across(source_dir, leaf, target_dir, candidates(wanted))
+        return names.join(directory, taken)
+
+    def _rename(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+        for candidate in candidates:
+            try:
+                rename_new(source_dir, source, target_dir, candidate, self._ways)
+            except FileExistsError as error:
+                taken = error
+            else:
+                return candidate
+        raise taken
+
+    def _move_across(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+        temporary, before = copy_verified(source_dir, source, target_dir)
+        try:
+            if not unchanged(source_dir, source, before):
+                raise OSError(
+                    errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source
+                )
+            taken = self._rename(target_dir, temporary, target_dir, candidates)
+        except BaseException:
+            _unlink_quietly(target_dir, temporary)
+            raise
+        fsync(target_dir, taken)
+        os.unlink(source, dir_fd=source_dir)
+        fsync(source_dir, source)
+        return taken
+
+    # -- writing
+
+    def write_new(self, name: str, data: bytes, mode: int = 0o640) -> None:
+        """Write a new file, whole and durable or not at all. Raises FileExistsError if the name is taken."""
+        with self._parent(name, create=True) as (fd, leaf):
+            temporary = self._written(fd, data, mode)
+            try:
+                rename_new(fd, temporary, fd, leaf, self._ways)
+            except BaseException:
+                _unlink_quietly(fd, temporary)
+                raise
+            fsync(fd, name)
+
+    def write_over(self, name: str, data: bytes, ours: Ours, mode: int = 0o640) -> None:
+        """Like `write_new`, but replaces a present file if `ours` says of its content that it is dropcap's.
+
+        Raises FileExistsError if there is something else under that name; a link counts as something else.
+        """
+        with self._parent(name, create=True) as (fd, leaf):
+            present = self._ours(fd, leaf, ours)
+            temporary = self._written(fd, data, mode)
+            try:
+                if present is None:
+                    rename_new(fd, temporary, fd, leaf, self._ways)
+                else:
+                    os.rename(temporary, leaf, src_dir_fd=fd, dst_dir_fd=fd)
+            except BaseException:
+                _unlink_quietly(fd, temporary)
+                raise
+            fsync(fd, name)
+
+    def remove_if(self, name: str, ours: Ours) -> bool:
+        """Remove the file `name` if `ours` says of its content that it is dropcap's; returns whether it did."""
+        try:
+            with self._parent(name) as (fd, leaf):
+                present = self._ours(fd, leaf, ours)
+                if present is None or not unchanged(fd, leaf, present):
+                    return False
+                os.unlink(leaf, dir_fd=fd)
+                fsync(fd, name)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError):
+            return False
+        return True
+
+    def remove_temporaries(self, relative: str = "", recursive: bool = True) -> int:
+        """Remove what a crash left half written beneath `relative`; returns how many.
+
+        Only to be called while nothing is being written there.
+        """
+        leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_temporary(e.leaf)]
+        for name in leftovers:
+            with self._parent(name) as (fd, leaf):
+                _unlink_quietly(fd, leaf)
+        return len(leftovers)
+
+    def sync(self, *relatives: str) -> None:
+        """fsync these directories ("" is the folder itself), so that what was renamed in them stays renamed."""
+        for relative in relatives:
+            with self.directory(relative) as fd:
+                fsync(fd, relative)
+
+    def sync_file(self, fd: int) -> None:
+        """fsync an open file; a file system that refuses fsync is put up with and noted once."""
+        fsync(fd, str(self.path))
+
+    # -- beneath
+
+    @contextlib.contextmanager
+    def _parent(self, name: str, create: bool = False) -> Iterator[tuple[int, str]]:
+        directory, leaf = names.split(name)
+        with self.directory(directory, create) as fd:
+            try:
+                yield fd, leaf
+            except NotRegular:
+                raise
+            except OSError as error:
+                if error.filename == leaf:
+                    error.filename = name
+                raise
+
+    def _open_directory(self, relative: str, create: bool) -> int:
+        fd = os.dup(self.fd)
+        try:
+            for part in names.parts(relative):
+                try:
+                    child = os.open(part, _DIRECTORY, dir_fd=fd)
+                except FileNotFoundError:
+                    if not create:
+                        raise
+                    self._make_directory(fd, part)
+                    child = os.open(part, _DIRECTORY, dir_fd=fd)
+                fd, parent = child, fd
+                os.close(parent)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, OSError):
+                error.filename = relative
+            raise
+        return fd
+
+    def _make_directory(self, parent: int, leaf: str) -> None:
+        try:
+            os.mkdir(leaf, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return  # somebody else was quicker
+        fd = os.open(leaf, _DIRECTORY, dir_fd=parent)
+        try:
+            root = os.fstat(self.fd)
+            self._give_group(fd, root)
+            with contextlib.suppress(OSError):  # CIFS and FUSE fix the mode by mount option
+                os.fchmod(fd, stat.S_IMODE(root.st_mode) & 0o3777 | 0o700)
+        finally:
+            os.close(fd)
+        fsync(parent, leaf)
+
+    def _written(self, directory: int, data: bytes, mode: int) -> str:
+        temporary = names.temporary()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600, dir_fd=directory)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            self._give_group(fd, os.fstat(self.fd))
+            with contextlib.suppress(OSError):
+                os.fchmod(fd, mode)
+            fsync(fd, temporary)
+        except BaseException:
+            _unlink_quietly(directory, temporary)
+            raise
+        finally:
+            os.close(fd)
+        return temporary
+
+    def _give_group(self, fd: int, root: os.stat_result) -> None:
+        if os.fstat(fd).st_gid != root.st_gid:
+            with contextlib.suppress(OSError):  # only a member of the group may, and not on every file system
+                os.fchown(fd, -1, root.st_gid)
+
+    def _ours(self, directory: int, leaf: str, ours: Ours) -> os.stat_result | None:
+        """The stat of `leaf` if it is ours, None if it is absent; FileExistsError if it is somebody else's."""
+        try:
+            content, status = read_regular(directory, leaf, _OURS_AT_MOST)
+        except FileNotFoundError:
+            return None
+        except (NotRegular, PermissionError):
+            pass
+        else:
+            if len(content) <= _OURS_AT_MOST and ours(content):
+                return status
+        raise FileExistsError(errno.EEXIST, "Somebody else's file has this name; rename it", leaf)
+
+
+def _unlink_quietly(directory: int, leaf: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(leaf, dir_fd=directory)
