@@ -9,7 +9,7 @@ from dropcap.config.token_source import TokenSource
 from dropcap.routing.rule import Rule
 
 #: Extensions that REDCap is known to refuse, as its administrators can list more.
-BLOCKED_EXTENSIONS = (
+BLOCKED_EXTENSIONS = (  # noqa: SIM905 (easier to read and to sort as words)
     "ade adp apk appx bat cab chm cmd com cpl dll dmg exe hta htaccess ins isp iso jar js jse lib lnk mde msc msi msix msp mst "
     "nsh php php3 php4 php5 php7 phar phtml pif pl ps1 py scr sct sh shb sys vb vbe vbs vxd wsc wsf wsh"
 ).split()

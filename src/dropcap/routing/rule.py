@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as default
 
 from dropcap.routing.pattern import Pattern
 from dropcap.routing.target import RuleSettings
@@ -19,7 +21,9 @@ class Rule:
     record: Template | None = None
     event: Template | None = None
     instance: Template | None = None
-    record_where: dict[str, Template] = field(default_factory=dict)
-    must_match: dict[str, Template] = field(default_factory=dict)
+    record_where: dict[str, Template] = default(default_factory=dict)
+    must_match: dict[str, Template] = default(default_factory=dict)
     upload_as: Template | None = None
-    settings: RuleSettings = RuleSettings()
+    settings: RuleSettings = default(default_factory=RuleSettings)
+    settings_from: Mapping[str, str] = default(default_factory=dict)  # setting -> "rule", "folder" or "defaults", for people
+    line: int = 0  # where it stands in its file

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from enum import StrEnum
 
 
@@ -58,7 +59,7 @@ class Target:
     record: str = ""
     event: str | None = None
     instance: int | str | None = None
-    record_where: dict[str, str] = field(default_factory=dict)
-    must_match: dict[str, str] = field(default_factory=dict)
+    record_where: dict[str, str] = default(default_factory=dict)
+    must_match: dict[str, str] = default(default_factory=dict)
     upload_as: str = ""
     record_is_typed: bool = False

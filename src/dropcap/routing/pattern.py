@@ -1,0 +1,186 @@
+"""Patterns of file names, each one RE2 expression: linear in the length of the name, whatever somebody writes."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+from dropcap.routing.syntax import Capture, Element, Group, Literal, PatternError, Wildcard, parse
+from dropcap.routing.table import normal
+
+__all__ = ["Pattern", "PatternError", "Unit", "compile_pattern", "compile_regex"]
+
+_MEMORY = 64 * 1024**2  # a table of tens of thousands of words still fits
+_PLAIN = frozenset(string.ascii_letters + string.digits)
+CLASS_SOURCES = {"digits": "0-9", "letters": "A-Za-z", "alnum": "0-9A-Za-z", "word": "0-9A-Za-z_.-"}
+
+
+def _existing_days(dash: str) -> str:
+    """An expression for every day of the years 1 to 9999, and no other: no second look is needed after the match."""
+    any_year = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
+    leap = "(?:0[48]|[2468][048]|[13579][26])"
+    leap_year = f"(?:[0-9]{{2}}{leap}|{leap}00)"
+    return (
+        f"{any_year}{dash}(?:(?:0[13578]|1[02]){dash}(?:0[1-9]|[12][0-9]|3[01])"
+        f"|(?:0[469]|11){dash}(?:0[1-9]|[12][0-9]|30)|02{dash}(?:0[1-9]|1[0-9]|2[0-8]))|{leap_year}{dash}02{dash}29"
+    )
+
+
+_DATE = f"(?:{_existing_days('-')}|{_existing_days('')})"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One top-level element of a pattern as an expression, for `nearest`, which looks how far a name goes."""
+
+    source: str
+    element: Element
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled pattern or regular expression.
+
+    `captures` stand in the order of the text; `typed` are those with an explicit type other than `any`.
+    """
+
+    text: str
+    captures: tuple[str, ...]
+    typed: frozenset[str]
+    case_sensitive: bool = False
+    whole: bool = False  # has a `/`: matches the whole relative name, else only its last part
+    units: tuple[Unit, ...] = field(default=(), repr=False, compare=False)  # none for a regular expression
+    _expression: Any = field(default=None, repr=False, compare=False)
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The captures of the relative name `name` (`/` between folders), NFC-normalised; None if it does not match.
+
+        A capture in an optional part that is missing is empty. A name with bytes that are not UTF-8 matches nothing:
+        such a name could not be told to REDCap, and what it captures might be a damaged record id.
+        """
+        subject = self.subject(name)
+        found = self._expression.fullmatch(subject) if is_text(subject) else None
+        return {capture: found.group(capture) or "" for capture in self.captures} if found else None
+
+    def subject(self, name: str) -> str:
+        """The part of `name` that this pattern is compared with, NFC-normalised."""
+        return normal(name if self.whole else name.rpartition("/")[2])
+
+
+def is_text(name: str) -> bool:
+    """Whether `name` is Unicode all through: no lone surrogates, by which Python stands for bytes that are not UTF-8."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def compile_pattern(text: str, tables: Mapping[str, Mapping[str, str]], case_sensitive: bool = False) -> Pattern:
+    """The pattern `text` (design, part 4), its table types looked up in `tables`.
+
+    Raises PatternError with position and remedy.
+    """
+    text = normal(text)
+    elements = parse(text, tables)
+    captures = tuple(_captures(elements))
+    sources = list(_sources(elements, frozenset()))
+    return Pattern(
+        text=text,
+        captures=tuple(capture.name for capture in captures),
+        typed=frozenset(capture.name for capture in captures if capture.kind not in ("", "any")),
+        case_sensitive=case_sensitive,
+        whole=_has_slash(elements),
+        units=tuple(Unit(source, element) for source, element in zip(sources, elements, strict=True)),
+        _expression=compiled("".join(sources), case_sensitive),
+    )
+
+
+def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
+    """The RE2 expression `text`; its named groups are the captures, none of them typed. With a `/` it is compared
+    with the whole relative name, else with the last part of it.
+
+    Raises PatternError.
+    """
+    text = normal(text)
+    expression = compiled(text, case_sensitive)
+    names = sorted(expression.groupindex, key=expression.groupindex.__getitem__)
+    return Pattern(text, tuple(names), frozenset(), case_sensitive, whole="/" in text, _expression=expression)
+
+
+@lru_cache(maxsize=4096)
+def compiled(source: str, case_sensitive: bool) -> Any:
+    """An RE2 expression; PatternError if RE2 does not take it."""
+    options = re2.Options()
+    options.case_sensitive = case_sensitive
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    try:
+        return re2.compile(source, options)
+    except (re2.error, UnicodeError) as error:
+        reason = error.args[0] if error.args and isinstance(error, re2.error) else "it is not Unicode text"
+        if isinstance(reason, bytes):
+            reason = reason.decode(errors="replace")
+        raise PatternError(
+            f"RE2 does not take the expression: {reason}", 0, "see RE2's syntax: no look-around, no back-references"
+        ) from None
+
+
+def _sources(elements: Sequence[Element], after: frozenset[str]) -> Iterator[str]:
+    """The expressions of `elements`, which the characters `after` can follow."""
+    for index, element in enumerate(elements):
+        match element:
+            case Literal(character):
+                yield quoted(character)
+            case Wildcard(many):
+                yield "[^/]*" if many else "[^/]"
+            case Group(parts):
+                yield f"(?:{''.join(_sources(parts, _first_literals(elements[index + 1 :], after)))})?"
+            case Capture():
+                yield f"(?P<{element.name}>{_capture_source(element, _first_literals(elements[index + 1 :], after))})"
+
+
+def _capture_source(capture: Capture, following: frozenset[str]) -> str:
+    if capture.kind == "":
+        return f"[^/{''.join(quoted(character) for character in sorted(following))}]+"
+    if capture.kind == "any":
+        return "[^/]+"
+    if capture.kind == "words":
+        return "|".join("".join(quoted(character) for character in word) for word in capture.words)
+    # ASCII by its own means: under the flag for case, RE2 would count the long s (U+017F) among the letters.
+    if capture.kind == "date":
+        return _DATE
+    count = "+" if capture.high is None else f"{{{capture.low},{capture.high}}}"
+    return f"(?-i:[{CLASS_SOURCES[capture.kind]}]{count})"
+
+
+def _first_literals(elements: Sequence[Element], after: frozenset[str]) -> frozenset[str]:
+    """The literal characters that can come first: of an optional part and of what follows it, if it is missing."""
+    found: set[str] = set()
+    for element in elements:
+        match element:
+            case Literal(character):
+                return frozenset(found | {character})
+            case Group(parts):
+                found |= _first_literals(parts, frozenset())
+            case _:
+                return frozenset(found)
+    return frozenset(found) | after
+
+
+def _captures(elements: Sequence[Element]) -> Iterator[Capture]:
+    for element in elements:
+        if isinstance(element, Capture):
+            yield element
+        elif isinstance(element, Group):
+            yield from _captures(element.parts)
+
+
+def _has_slash(elements: Sequence[Element]) -> bool:
+    return any(element == Literal("/") or (isinstance(element, Group) and _has_slash(element.parts)) for element in elements)
+
+
+def quoted(character: str) -> str:
+    """One character as it stands for itself in an expression, within a class as well."""
+    return character if character in _PLAIN else f"\\x{{{ord(character):x}}}"

@@ -1,0 +1,141 @@
+"""Name -> rule -> target: the one decision of where a file goes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dropcap.display import shown
+from dropcap.routing.nearest import nearest
+from dropcap.routing.pattern import is_text
+from dropcap.routing.rule import Rule
+from dropcap.routing.table import normal
+from dropcap.routing.target import NEXT, RuleSettings, Target
+from dropcap.routing.template import Template, TemplateError
+
+_FIELD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+#: REDCap keeps the number of a repeat instance in a signed 16-bit column.
+HIGHEST_INSTANCE = 32767
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a file goes, and by which rule."""
+
+    rule: Rule
+    captures: dict[str, str]
+    target: Target
+    settings: RuleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """Why a file goes nowhere. `reason` is `no_rule` or `bad_value`; with `bad_value`, `rule` is the one that matched."""
+
+    reason: str
+    message: str
+    remedy: str
+    rule: Rule | None = None
+
+
+class _BadValueError(ValueError):
+    def __init__(self, message: str, remedy: str = "correct the file's name") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+def route(rules: Sequence[Rule], folder_name: str, name: str) -> Route | NoRoute:
+    """The way of the file with the relative name `name` (`/` between folders) in the folder `folder_name`.
+
+    The first rule that matches decides, also if its templates cannot be rendered for this name: a later rule would
+    send the file to a place that its author did not mean for it.
+    """
+    for rule in rules:
+        captures = rule.pattern.match(name)
+        if captures is None:
+            continue
+        try:
+            return Route(rule, captures, _target(rule, captures, folder_name, name), rule.settings)
+        except _BadValueError as error:
+            return NoRoute("bad_value", f"rule `{rule.name}`: {error.message}", error.remedy, rule)
+    return _no_rule(rules, name)
+
+
+def _no_rule(rules: Sequence[Rule], name: str) -> NoRoute:
+    if not is_text(name):
+        return NoRoute(
+            "no_rule",
+            f"the name `{shown(name)}` has bytes that are not UTF-8, and no rule matches such a name",
+            "rename the file with plain characters",
+        )
+    near = nearest(rules, name)
+    message = f"no rule matches `{shown(name)}`" + (f"; the nearest: {near.message}" if near else "")
+    return NoRoute("no_rule", message, "correct the file's name, or add a rule for such names")
+
+
+def _target(rule: Rule, captures: dict[str, str], folder_name: str, name: str) -> Target:
+    last = name.rpartition("/")[2]
+    values = {**_built_in(folder_name, last), **captures}
+    record = "" if rule.record is None else _rendered("record", rule.record, values)
+    upload_as = last if rule.upload_as is None else _rendered("upload_as", rule.upload_as, values)
+    if "/" in upload_as or "\\" in upload_as:
+        raise _BadValueError(f"upload_as comes out as `{shown(upload_as)}`: a file's name in REDCap has no `/` or `\\`")
+    return Target(
+        field=_field(_rendered("field", rule.field, values)),
+        record=record,
+        event=None if rule.event is None else _rendered("event", rule.event, values),
+        instance=None if rule.instance is None else _instance(rule.instance, values),
+        record_where={key: _rendered(f"record_where.{key}", t, values) for key, t in rule.record_where.items()},
+        must_match={key: _rendered(f"must_match.{key}", t, values) for key, t in rule.must_match.items()},
+        upload_as=upload_as,
+        record_is_typed=rule.record is not None and is_typed(rule.record, rule.pattern.typed),
+    )
+
+
+def is_typed(template: Template, typed: frozenset[str]) -> bool:
+    """Whether all that `template` takes from the name is captured with an explicit type."""
+    return bool(template.names) and template.names <= typed
+
+
+def _built_in(folder_name: str, last: str) -> dict[str, str]:
+    last = normal(last)
+    stem, _, extension = last.rpartition(".")
+    if not stem:  # no dot, or only the one that hides a file
+        stem, extension = last, ""
+    return {"name": last, "stem": stem, "ext": extension, "folder": folder_name}
+
+
+def _rendered(key: str, template: Template, values: Mapping[str, str]) -> str:
+    try:
+        text = template.render(values)
+    except TemplateError as error:
+        raise _BadValueError(f"{key}: {error}", "correct the file's name, or add the word to the table") from None
+    if not text:
+        raise _BadValueError(f"{key} comes out empty", "give the file a name that says it")
+    if text != text.strip():
+        raise _BadValueError(f"{key} comes out as `{shown(text)}`, with a space at an end", "take the space out of the name")
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise _BadValueError(f"{key} comes out as `{shown(text)}`, with a control character", "take it out of the name")
+    return text
+
+
+def _field(text: str) -> str:
+    if not _FIELD.fullmatch(text):
+        raise _BadValueError(
+            f"field comes out as `{shown(text)}`, which no REDCap field is called",
+            "field names have a-z, 0-9 and `_`; the filter `lower` helps with capitals",
+        )
+    return text
+
+
+def _instance(template: Template, values: Mapping[str, str]) -> int | str:
+    if template.text == NEXT:  # only the rule's author may say so, never a file's name
+        return NEXT
+    text = _rendered("instance", template, values)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+    if not 1 <= number <= HIGHEST_INSTANCE:
+        raise _BadValueError(f"instance comes out as `{shown(text)}`, which is not a number from 1 to {HIGHEST_INSTANCE}")
+    return number
