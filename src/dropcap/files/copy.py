@@ -17,7 +17,8 @@ _CHUNK = 1024 * 1024
 def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, os.stat_result]:
     """Copy `source` into `target_dir` under a temporary name, fsynced and read again.
 
-    Returns that name and the source's stat. Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
+    Returns that name and the source's stat.
+    Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
     Raises OSError: EBUSY if the source changed meanwhile, EIO if the copy differs; nothing is left behind then.
     """
     temporary = names.temporary()
@@ -31,9 +32,7 @@ def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, o
             _dress(original, copy, before)
             fsync(copy, source)
             if _fingerprint(os.fstat(original)) != _fingerprint(before):
-                raise OSError(
-                    errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source
-                )
+                raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
             if os.fstat(copy).st_size != before.st_size or _digest(copy) != sent:
                 raise OSError(errno.EIO, "The copy differs from its original; look after the disk", source)
         except BaseException:
@@ -68,9 +67,7 @@ def _pour(original: int, copy: int) -> bytes:
 
 
 def _digest(fd: int) -> bytes:
-    os.posix_fadvise(
-        fd, 0, 0, os.POSIX_FADV_DONTNEED
-    )  # what was just fsynced is to come from the disk, not from memory
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what was just fsynced is to come from the disk, not from memory
     os.lseek(fd, 0, os.SEEK_SET)
     digest = hashlib.sha256()
     while chunk := os.read(fd, _CHUNK):

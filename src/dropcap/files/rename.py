@@ -84,7 +84,7 @@ def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways:
 
 
 def _halfway(source_dir: int, source: str, target_dir: int, target: str) -> bool:
-    """Whether both names are links to one file: a crash (or a lost NFS reply) has cut off the second half of `by_link`."""
+    """Whether both names are one file: a crash (or a lost NFS reply) cut off the second half of `by_link`."""
     old = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     new = os.stat(target, dir_fd=target_dir, follow_symlinks=False)
     return old.st_nlink > 1 and (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino)

@@ -12,17 +12,14 @@ from pathlib import Path
 from dropcap.files import names
 from dropcap.files.copy import copy_verified, unchanged
 from dropcap.files.durable import fsync
-from dropcap.files.regular import NotRegular, open_regular, read_regular
+from dropcap.files.regular import NotRegular, open_regular
 from dropcap.files.rename import WAYS, Way, rename_new
 from dropcap.files.scan import Entry, scan
+from dropcap.files.staged import Ours, Staged, read_ours
 
-__all__ = ["Entry", "NotRegular", "Tree"]
+__all__ = ["Entry", "NotRegular", "Staged", "Tree"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Files of ours (why.txt, status page, marker) are far smaller; a larger one is somebody else's.
-_OURS_AT_MOST = 8 * 1024 * 1024
-
-Ours = Callable[[bytes], bool]
 
 
 class Tree:
@@ -37,7 +34,7 @@ class Tree:
     def __init__(self, path: Path, ways: Sequence[Way] = WAYS) -> None:
         """Open `path`, which may be reached through links but must not itself be one. Raises OSError."""
         self.path = path
-        self._ways = ways
+        self.ways = ways
         self.fd = os.open(path, _DIRECTORY)
         status = os.fstat(self.fd)
         self.identity = (status.st_dev, status.st_ino)
@@ -67,11 +64,32 @@ class Tree:
     @contextlib.contextmanager
     def directory(self, relative: str = "", create: bool = False) -> Iterator[int]:
         """A descriptor of the directory `relative`, made if `create`. ENOTDIR if a part is a link."""
-        fd = self._open_directory(relative, create)
+        fd = self.open_directory(relative, create)
         try:
             yield fd
         finally:
             os.close(fd)
+
+    def open_directory(self, relative: str, create: bool = False) -> int:
+        """Like `directory`, but the caller closes the descriptor."""
+        fd = os.dup(self.fd)
+        try:
+            for part in names.parts(relative):
+                try:
+                    child = os.open(part, _DIRECTORY, dir_fd=fd)
+                except FileNotFoundError:
+                    if not create:
+                        raise
+                    self._make_directory(fd, part)
+                    child = os.open(part, _DIRECTORY, dir_fd=fd)
+                fd, parent = child, fd
+                os.close(parent)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, OSError):
+                error.filename = relative
+            raise
+        return fd
 
     def lstat(self, name: str) -> os.stat_result:
         """What `name` is, without following a link. The empty name is the folder itself."""
@@ -93,9 +111,7 @@ class Tree:
         with self._parent(name) as (fd, leaf):
             return open_regular(fd, leaf, name)
 
-    def scan(
-        self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None
-    ) -> Iterator[Entry]:
+    def scan(self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> Iterator[Entry]:
         """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
 
         `enter(name)` says whether to look into a subdirectory (all, if it is None). A subdirectory that cannot be read
@@ -132,7 +148,7 @@ class Tree:
     def _rename(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
         for candidate in candidates:
             try:
-                rename_new(source_dir, source, target_dir, candidate, self._ways)
+                rename_new(source_dir, source, target_dir, candidate, self.ways)
             except FileExistsError as error:
                 taken = error
             else:
@@ -143,9 +159,7 @@ class Tree:
         temporary, before = copy_verified(source_dir, source, target_dir)
         try:
             if not unchanged(source_dir, source, before):
-                raise OSError(
-                    errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source
-                )
+                raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
             taken = self._rename(target_dir, temporary, target_dir, candidates)
         except BaseException:
             _unlink_quietly(target_dir, temporary)
@@ -157,40 +171,33 @@ class Tree:
 
     # -- writing
 
-    def write_new(self, name: str, data: bytes, mode: int = 0o640) -> None:
-        """Write a new file, whole and durable or not at all. Raises FileExistsError if the name is taken."""
-        with self._parent(name, create=True) as (fd, leaf):
-            temporary = self._written(fd, data, mode)
-            try:
-                rename_new(fd, temporary, fd, leaf, self._ways)
-            except BaseException:
-                _unlink_quietly(fd, temporary)
-                raise
-            fsync(fd, name)
+    def stage(self, directory: str = "", mode: int | None = None) -> Staged:
+        """A new file that is to appear beneath this tree, its bytes lying in `directory` meanwhile; see `Staged`.
 
-    def write_over(self, name: str, data: bytes, ours: Ours, mode: int = 0o640) -> None:
+        `mode` is the folder's own without the x bits, if it is None.
+        """
+        return Staged(self, directory, self.file_mode() if mode is None else mode)
+
+    def write_new(self, name: str, data: bytes, mode: int | None = None) -> None:
+        """Write a new file, whole and durable or not at all. Raises FileExistsError if the name is taken."""
+        with self.stage(names.split(name)[0], mode) as staged:
+            staged.write(data)
+            staged.place(name)
+
+    def write_over(self, name: str, data: bytes, ours: Ours, mode: int | None = None) -> None:
         """Like `write_new`, but replaces a present file if `ours` says of its content that it is dropcap's.
 
         Raises FileExistsError if there is something else under that name; a link counts as something else.
         """
-        with self._parent(name, create=True) as (fd, leaf):
-            present = self._ours(fd, leaf, ours)
-            temporary = self._written(fd, data, mode)
-            try:
-                if present is None:
-                    rename_new(fd, temporary, fd, leaf, self._ways)
-                else:
-                    os.rename(temporary, leaf, src_dir_fd=fd, dst_dir_fd=fd)
-            except BaseException:
-                _unlink_quietly(fd, temporary)
-                raise
-            fsync(fd, name)
+        with self.stage(names.split(name)[0], mode) as staged:
+            staged.write(data)
+            staged.place(name, ours)
 
     def remove_if(self, name: str, ours: Ours) -> bool:
         """Remove the file `name` if `ours` says of its content that it is dropcap's; returns whether it did."""
         try:
             with self._parent(name) as (fd, leaf):
-                present = self._ours(fd, leaf, ours)
+                present = read_ours(fd, leaf, ours)
                 if present is None or not unchanged(fd, leaf, present):
                     return False
                 os.unlink(leaf, dir_fd=fd)
@@ -209,6 +216,17 @@ class Tree:
             with self._parent(name) as (fd, leaf):
                 _unlink_quietly(fd, leaf)
         return len(leftovers)
+
+    def file_mode(self) -> int:
+        """The mode of files that dropcap writes: who may read and write in the folder may read and write them."""
+        return stat.S_IMODE(os.fstat(self.fd).st_mode) & 0o666 | 0o600
+
+    def give_group(self, fd: int) -> None:
+        """Give an open file or directory the folder's group, where we may."""
+        group = os.fstat(self.fd).st_gid
+        if os.fstat(fd).st_gid != group:
+            with contextlib.suppress(OSError):  # only a member of the group may, and not on every file system
+                os.fchown(fd, -1, group)
 
     def sync(self, *relatives: str) -> None:
         """fsync these directories ("" is the folder itself), so that what was renamed in them stays renamed."""
@@ -235,26 +253,6 @@ class Tree:
                     error.filename = name
                 raise
 
-    def _open_directory(self, relative: str, create: bool) -> int:
-        fd = os.dup(self.fd)
-        try:
-            for part in names.parts(relative):
-                try:
-                    child = os.open(part, _DIRECTORY, dir_fd=fd)
-                except FileNotFoundError:
-                    if not create:
-                        raise
-                    self._make_directory(fd, part)
-                    child = os.open(part, _DIRECTORY, dir_fd=fd)
-                fd, parent = child, fd
-                os.close(parent)
-        except BaseException as error:
-            os.close(fd)
-            if isinstance(error, OSError):
-                error.filename = relative
-            raise
-        return fd
-
     def _make_directory(self, parent: int, leaf: str) -> None:
         try:
             os.mkdir(leaf, 0o700, dir_fd=parent)
@@ -262,50 +260,12 @@ class Tree:
             return  # somebody else was quicker
         fd = os.open(leaf, _DIRECTORY, dir_fd=parent)
         try:
-            root = os.fstat(self.fd)
-            self._give_group(fd, root)
+            self.give_group(fd)
             with contextlib.suppress(OSError):  # CIFS and FUSE fix the mode by mount option
-                os.fchmod(fd, stat.S_IMODE(root.st_mode) & 0o3777 | 0o700)
+                os.fchmod(fd, stat.S_IMODE(os.fstat(self.fd).st_mode) & 0o3777 | 0o700)
         finally:
             os.close(fd)
         fsync(parent, leaf)
-
-    def _written(self, directory: int, data: bytes, mode: int) -> str:
-        temporary = names.temporary()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o600, dir_fd=directory)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            self._give_group(fd, os.fstat(self.fd))
-            with contextlib.suppress(OSError):
-                os.fchmod(fd, mode)
-            fsync(fd, temporary)
-        except BaseException:
-            _unlink_quietly(directory, temporary)
-            raise
-        finally:
-            os.close(fd)
-        return temporary
-
-    def _give_group(self, fd: int, root: os.stat_result) -> None:
-        if os.fstat(fd).st_gid != root.st_gid:
-            with contextlib.suppress(OSError):  # only a member of the group may, and not on every file system
-                os.fchown(fd, -1, root.st_gid)
-
-    def _ours(self, directory: int, leaf: str, ours: Ours) -> os.stat_result | None:
-        """The stat of `leaf` if it is ours, None if it is absent; FileExistsError if it is somebody else's."""
-        try:
-            content, status = read_regular(directory, leaf, _OURS_AT_MOST)
-        except FileNotFoundError:
-            return None
-        except (NotRegular, PermissionError):
-            pass
-        else:
-            if len(content) <= _OURS_AT_MOST and ours(content):
-                return status
-        raise FileExistsError(errno.EEXIST, "Somebody else's file has this name; rename it", leaf)
 
 
 def _unlink_quietly(directory: int, leaf: str) -> None:
