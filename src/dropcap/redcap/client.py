@@ -1,0 +1,372 @@
+"""The REDCap API client: one project, one token."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlencode
+
+from dropcap import __version__
+from dropcap.redcap.filename import safe_name
+from dropcap.redcap.model import (
+    EventInfo,
+    Exported,
+    FieldInfo,
+    FileTarget,
+    Mapping,
+    ProjectInfo,
+    Repeating,
+    Rights,
+    Sent,
+)
+from dropcap.redcap.multipart import FileBody
+from dropcap.redcap.reply import Asked, Meaning, Verdict, file_name, no_reply, read_reply
+from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
+from dropcap.redcap.window import RequestWindow, Stopped
+from dropcap.secret import Token
+
+#: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
+SMALL = 256 * 1024
+_MAX_WORDS = 64 * 1024
+_MAX_JSON = 256 * 1024**2
+_FORM = "application/x-www-form-urlencoded"
+
+
+class RedcapError(Exception):
+    """A request that did not do what was asked; `meaning` says what it proves."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        super().__init__(meaning.message)
+        self.meaning = meaning
+
+
+class NoFile(RedcapError):  # noqa: N818 - a state of the field, often no error at all
+    """REDCap says that the field holds no file."""
+
+
+class Redcap:
+    """May be shared by threads. Times are in seconds.
+
+    `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
+    Every method raises `RedcapError`, and `window.Stopped` where a stop can be given.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], Token],
+        window: RequestWindow,
+        *,
+        connect_timeout: float = 10.0,
+        timeout: float = 120.0,
+        deadline: float = 3600.0,
+        ca_file: Path | None = None,
+        pool: int = 8,
+        user_agent: str = f"dropcap/{__version__}",
+    ) -> None:
+        self._token = token
+        self._window = window
+        self._transport = Transport(
+            url,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            deadline=deadline,
+            ca_file=ca_file,
+            pool=pool,
+            user_agent=user_agent,
+        )
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._transport.close()
+
+    def version(self, stop: threading.Event | None = None) -> str:
+        """REDCap's version, as in `14.5.2`: the cheapest question, so it also serves as the probe of a paused server."""
+        text = self._ask({"content": "version"}, stop).decode("utf-8", "replace").strip()
+        if not text or not text[0].isdigit() or len(text) > 40:
+            raise RedcapError(_not_the_api(f"asked for REDCap's version, the server answers {text[:80]!r}"))
+        return text
+
+    def project(self) -> ProjectInfo:
+        """The project that the token belongs to."""
+        row = self._json({"content": "project"})
+        if not isinstance(row, dict) or not _text(row, "project_id").isdigit():
+            raise RedcapError(_not_the_api("asked for the project, the server answers with something else"))
+        return ProjectInfo(
+            project_id=int(_text(row, "project_id")),
+            title=_text(row, "project_title"),
+            longitudinal=_flag(row, "is_longitudinal"),
+            repeating=_flag(row, "has_repeating_instruments_or_events"),
+            in_production=_flag(row, "in_production"),
+        )
+
+    def metadata(self) -> list[FieldInfo]:
+        """The data dictionary; the first field is the record id."""
+        return [
+            FieldInfo(
+                name=_text(row, "field_name"),
+                form=_text(row, "form_name"),
+                type=_text(row, "field_type"),
+                validation=_text(row, "text_validation_type_or_show_slider_number"),
+                label=_text(row, "field_label"),
+                identifier=_text(row, "identifier").lower() in ("y", "1"),
+            )
+            for row in self._rows({"content": "metadata"})
+        ]
+
+    def events(self) -> list[EventInfo]:
+        """The events of a longitudinal project; a classic project answers with an error."""
+        return [EventInfo(_text(row, "unique_event_name"), _text(row, "event_name")) for row in self._rows({"content": "event"})]
+
+    def mappings(self) -> list[Mapping]:
+        """Which form is designated for which event; a classic project answers with an error."""
+        return [
+            Mapping(_text(row, "unique_event_name"), _text(row, "form")) for row in self._rows({"content": "formEventMapping"})
+        ]
+
+    def repeating(self) -> list[Repeating]:
+        """What repeats; a project in which nothing does answers with an error."""
+        return [
+            Repeating(_text(row, "event_name"), _text(row, "form_name"))
+            for row in self._rows({"content": "repeatingFormsEvents"})
+        ]
+
+    def rights(self) -> Rights | None:
+        """The rights of the token's user, or None if REDCap does not say.
+
+        REDCap lists the project's users to those who may see them, and never says which one is asking. Only a project
+        with a single user who has any API right tells whose token it is.
+        """
+        try:
+            rows = self._rows({"content": "user"})
+        except RedcapError as error:
+            if error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED):
+                return None
+            raise
+        users = [row for row in rows if _flag(row, "api_import") or _flag(row, "api_export")]
+        if len(users) != 1:
+            return None
+        row = users[0]
+        by_form = row.get("forms_export")
+        return Rights(
+            username=_text(row, "username"),
+            api_import=_flag(row, "api_import"),
+            api_export=_flag(row, "api_export"),
+            export=_level(_text(row, "data_export")),
+            forms_export={form: _level(str(level)) for form, level in by_form.items()} if isinstance(by_form, dict) else {},
+        )
+
+    def records(
+        self,
+        records: Iterable[str] = (),
+        fields: Iterable[str] = (),
+        events: Iterable[str] = (),
+        filter_logic: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> list[dict[str, str]]:
+        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named."""
+        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": "false"}
+        for key, values in (("records", records), ("fields", fields), ("events", events)):
+            asked |= {f"{key}[{index}]": value for index, value in enumerate(values)}
+        if filter_logic is not None:
+            asked["filterLogic"] = filter_logic
+        return [{key: str(value) for key, value in row.items()} for row in self._rows(asked, stop)]
+
+    def create_record(self, record: str, record_field: str, event: str | None = None) -> None:
+        """Create `record` with nothing but its id. A record that exists already stays as it is."""
+        row = {record_field: record} | ({"redcap_event_name": event} if event else {})
+        answer = self._json(
+            {
+                "content": "record",
+                "action": "import",
+                "type": "flat",
+                "overwriteBehavior": "normal",
+                "returnContent": "ids",
+                "data": json.dumps([row]),
+            }
+        )
+        if not isinstance(answer, list) or record not in [str(given) for given in answer]:
+            raise RedcapError(
+                Meaning(
+                    Verdict.REFUSED,
+                    "refused",
+                    f"asked to create a record, REDCap answers {str(answer)[:200]}",
+                    "create the record in REDCap, then drop the file again",
+                )
+            )
+
+    def import_file(
+        self,
+        target: FileTarget,
+        source: BinaryIO | int,
+        size: int,
+        name: str,
+        stop: threading.Event | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Sent:
+        """Store a file of exactly `size` bytes from `source` (see `multipart.FileBody`) under `name`.
+
+        `progress` is given the number of the file's bytes sent so far. Raises also `multipart.SourceChanged` and
+        `multipart.SourceUnreadable`, after which nothing is stored.
+        """
+        began = time.monotonic()
+        sent: FileBody | None = None
+
+        def body() -> tuple[bytes | Iterable[bytes], int, str]:
+            nonlocal sent
+            sent = FileBody(self._file_fields("import", target), source, size, safe_name(name), progress)
+            return b"".join(sent) if size <= SMALL else sent, sent.length, sent.content_type
+
+        with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
+            words, complete = reply.read(_MAX_WORDS)
+            self._judge(reply, words, "import", complete)
+        assert sent is not None
+        return Sent(sent.sha256, size, time.monotonic() - began)
+
+    def export_file(
+        self, target: FileTarget, sink: Callable[[bytes], None] | None = None, stop: threading.Event | None = None
+    ) -> Exported:
+        """The file in a field, given to `sink` piece by piece. Raises `NoFile` if there is none.
+
+        What `sink` was given before an error is raised is no file.
+        """
+        fields = self._file_fields("export", target)
+        with self._exchange(lambda: self._form(fields), "export", stop) as reply:
+            name = file_name(reply.headers)
+            if reply.status != 200 or name is None:
+                words, complete = reply.read(_MAX_WORDS)
+                self._judge(reply, words, "export", complete)
+            digest, size = hashlib.sha256(), 0
+            for chunk in reply.chunks():
+                digest.update(chunk)
+                size += len(chunk)
+                if sink is not None:
+                    sink(chunk)
+            return Exported(name or "", size, digest.hexdigest(), reply.framed)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _file_fields(self, action: str, target: FileTarget) -> list[tuple[str, str]]:
+        fields = [
+            ("token", self._token().reveal()),
+            ("content", "file"),
+            ("action", action),
+            ("record", target.record),
+            ("field", target.field),
+        ]
+        if target.event:
+            fields.append(("event", target.event))
+        if target.instance is not None:
+            fields.append(("repeat_instance", str(target.instance)))
+        fields.append(("returnFormat", "json"))
+        return fields
+
+    @staticmethod
+    def _form(fields: list[tuple[str, str]]) -> tuple[bytes, int, str]:
+        body = urlencode(fields).encode()
+        return body, len(body), _FORM
+
+    def _rows(self, asked: dict[str, str], stop: threading.Event | None = None) -> list[dict[str, Any]]:
+        rows = self._json(asked, stop)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RedcapError(_not_the_api(f"asked for {asked['content']}, the server answers with something else"))
+        return rows
+
+    def _json(self, asked: dict[str, str], stop: threading.Event | None = None) -> Any:
+        try:
+            return json.loads(self._ask(asked | {"format": "json"}, stop))
+        except ValueError:
+            raise RedcapError(
+                _not_the_api(f"asked for {asked['content']}, the server answers with something that is no JSON")
+            ) from None
+
+    def _ask(self, asked: dict[str, str], stop: threading.Event | None) -> bytes:
+        def body() -> tuple[bytes, int, str]:
+            fields = [("token", self._token().reveal()), *asked.items(), ("returnFormat", "json")]
+            return self._form(fields)
+
+        with self._exchange(body, "json", stop) as reply:
+            words, complete = reply.read(_MAX_JSON)
+            self._judge(reply, words, "json", complete)
+            return words
+
+    @contextmanager
+    def _exchange(
+        self,
+        body: Callable[[], tuple[bytes | Iterable[bytes], int, str]],
+        for_: Asked,
+        stop: threading.Event | None,
+        *,
+        rewindable: bool = True,
+    ) -> Iterator[Reply]:
+        """Make the request within the limit; once more if only an idle connection had been closed by the server.
+
+        An import is made again only if none of its bytes had left.
+        """
+        for attempt in (1, 2):
+            self._window.acquire(stop)
+            answered = False
+            try:
+                with self._transport.post(*body(), stop=stop) as reply:
+                    answered = True
+                    yield reply
+                return
+            except ExchangeFailed as failed:
+                if failed.stopped:
+                    raise Stopped("stopped while a request was under way", failed.began and for_ == "import") from None
+                harmless = not failed.began or for_ != "import"
+                if attempt == 1 and failed.again and not answered and harmless and rewindable:
+                    continue
+                message = self._token().scrub(str(failed))
+                remedy = _CERTIFICATE if failed.reason == "certificate" else ""
+                raise RedcapError(
+                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
+                ) from failed
+
+    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool) -> None:
+        meaning = read_reply(
+            reply.status,
+            reply.headers,
+            words,
+            for_=for_,
+            body_complete=complete,
+            request_complete=reply.request_complete,
+            scrub=self._token().scrub,
+        )
+        if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
+            raise RedcapError(
+                no_reply(for_=for_, request_began=True, reason="not_confirmed", message="answered before it had it all")
+            )
+        if meaning.reason == "no_file":
+            raise NoFile(meaning)
+        if meaning.verdict is not Verdict.ACCEPTED:
+            raise RedcapError(meaning)
+
+
+_CERTIFICATE = (
+    "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
+    "check the host name in `url` and this machine's clock"
+)
+
+
+def _not_the_api(message: str) -> Meaning:
+    return Meaning(Verdict.NOT_THE_API, "not_the_api", message, "correct the project's `url`")
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+def _flag(row: dict[str, Any], key: str) -> bool:
+    return _text(row, key).lower() in ("1", "true", "yes")
+
+
+def _level(text: str) -> int:
+    return int(text) if text.isdigit() else 1

@@ -1,0 +1,103 @@
+"""What REDCap's API is asked for, and what it answers, as objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget:
+    """One file field of one record: `event` only in longitudinal projects, `instance` only where it repeats."""
+
+    record: str
+    field: str
+    event: str | None = None
+    instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An accepted import: the SHA-256 (hex) and size in bytes of what went out, and how many seconds it took."""
+
+    sha256: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file as REDCap gave it out.
+
+    `proven_whole` is False if the reply named neither a length nor chunks, so that a cut could not be noticed.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    proven_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectInfo:
+    """The project that the token belongs to."""
+
+    project_id: int
+    title: str
+    longitudinal: bool = False
+    repeating: bool = False
+    in_production: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field of the data dictionary."""
+
+    name: str
+    form: str
+    type: str
+    validation: str = ""
+    label: str = ""
+    identifier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """One event of a longitudinal project; `name` is the unique one, as in `month_6_arm_1`."""
+
+    name: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """`form` is designated for `event`."""
+
+    event: str
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repeating:
+    """What repeats: a form (in `event`, if the project is longitudinal), or, with an empty `form`, a whole event."""
+
+    event: str
+    form: str
+
+
+#: Data export rights as REDCap numbers them.
+NO_ACCESS, FULL_DATA, DE_IDENTIFIED, NO_IDENTIFIERS = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers."""
+
+    username: str
+    api_import: bool
+    api_export: bool
+    export: int = FULL_DATA
+    forms_export: dict[str, int] = field(default_factory=dict)
+
+    def export_of(self, form: str) -> int:
+        """The export level for `form`: its own if REDCap names one, else the project's."""
+        return self.forms_export.get(form, self.export)

@@ -1,0 +1,330 @@
+"""What a reply proves (design, part 7). Pure: no connection, no clock but the one that a date in Retry-After needs."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Literal
+
+from dropcap.display import shown
+from dropcap.redcap import wording
+
+#: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
+Asked = Literal["import", "export", "json"]
+
+MAX_MESSAGE = 500
+#: More of an error page than this is not looked at: patterns run over it, and nothing of use comes so late.
+_LOOKED_AT = 64 * 1024
+
+
+class Verdict(StrEnum):
+    """Whom a reply concerns, and what can be done."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # this file or request; asking again gives the same answer
+    PROJECT = "project"  # the token, its rights, or the project: every file of it
+    SERVER = "server"  # the server is ill or away, and nothing was stored
+    UNKNOWN = "unknown"  # nobody knows whether it was stored
+    BANNED = "banned"
+    NOT_THE_API = "not_the_api"  # a page or a redirect: another URL, a log-in page, maintenance
+    RATE_LIMITED = "rate_limited"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a reply, or the lack of one, means.
+
+    `reason` is one of design part 6 (empty if accepted; `no_file` for an export of an empty field). `message` and
+    `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
+    same; read back before anything is sent again.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
+    retry_after: float | None = None
+    outcome_unknown: bool = False
+
+
+ACCEPTED = Meaning(Verdict.ACCEPTED)
+
+_WAIT = "nothing needs to be done: dropcap asks the server again by itself; if it lasts, tell REDCap's administrator"
+_READ_BACK = "nothing needs to be done: dropcap looks into REDCap before it sends anything again"
+
+
+def read_reply(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    for_: Asked,
+    body_complete: bool,
+    request_complete: bool = True,
+    scrub: Callable[[str], str] = str,
+) -> Meaning:
+    """Judge a reply whose head arrived whole.
+
+    `headers` is looked up without regard to case if it is such a mapping, as those of requests are. `body` may be the
+    beginning only; `body_complete` says that the reply is known to have ended where it was meant to end.
+    `request_complete` is False if the server answered before it had the whole request. `scrub` takes the token out of
+    what the server says.
+    """
+    text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
+    error = error_text(text)
+    page = error is None and _is_page(headers, text)
+    words = readable(scrub(error if error is not None else _page_text(text) if page else text))
+    location = readable(scrub(headers.get("Location") or ""))
+    reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
+    for judge in (_turned_away, _server_error, _redirect, _cut_off, _something_else, _redcap_error):
+        meaning = judge(reply)
+        if meaning is not None:
+            return meaning
+    return ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    error: str | None  # REDCap's own message
+    page: bool  # HTML
+    words: str  # what people are told of it
+    for_: Asked
+    complete: bool
+    request_complete: bool
+    location: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status in (200, 201)
+
+    @property
+    def heard(self) -> str:
+        """Where to look for a ban or the like: in errors and pages, never in data or a file."""
+        return self.error if self.error is not None else self.text if self.page or not self.ok else ""
+
+
+def _turned_away(reply: _Reply) -> Meaning | None:
+    """A ban, a rate limit, a size limit. Whoever sends such a page may send it with any status."""
+    if wording.BANNED.search(reply.heard):
+        return _meaning(
+            Verdict.BANNED,
+            "banned",
+            f"REDCap has banned this machine's address: {reply.words}",
+            "ask REDCap's administrator to lift the ban, lower `requests_per_minute`, then `dropcap resume`",
+        )
+    if reply.status == 429 or wording.RATE_LIMITED.search(reply.heard):
+        return _meaning(
+            Verdict.RATE_LIMITED,
+            "rate_limited",
+            f"REDCap asks for fewer requests ({reply.status}): {reply.words}",
+            "nothing needs to be done: dropcap waits; if it comes again, lower `requests_per_minute`",
+            after=retry_after(reply.headers),
+        )
+    if reply.status == 413:
+        return _meaning(
+            Verdict.REFUSED,
+            "too_large",
+            f"the server takes no file of this size (413): {reply.words}",
+            "make the file smaller, or ask REDCap's administrator to raise the upload limit",
+        )
+    return None
+
+
+def _server_error(reply: _Reply) -> Meaning | None:
+    if reply.status < 500:
+        return None
+    # Only a gateway is believed to have passed nothing on, and only if it had not got the whole request.
+    unknown = reply.for_ == "import" and (reply.request_complete or reply.status not in (502, 503, 504))
+    maintenance = reply.status == 503 or bool(wording.MAINTENANCE.search(reply.heard))
+    return _meaning(
+        Verdict.UNKNOWN if unknown else Verdict.SERVER,
+        "maintenance" if maintenance else "server_error",
+        f"the server is ill ({reply.status}): {reply.words}",
+        _READ_BACK if unknown else _WAIT,
+        after=retry_after(reply.headers),
+        unknown=unknown,
+    )
+
+
+def _redirect(reply: _Reply) -> Meaning | None:
+    if not 300 <= reply.status < 400:
+        return None
+    place = reply.location or "nowhere"
+    return _meaning(
+        Verdict.NOT_THE_API,
+        "not_the_api",
+        f"the server redirects ({reply.status}) to {place}",
+        "correct the project's `url` (usually https://HOST/api/ or https://HOST/redcap/api/, with the slash)",
+    )
+
+
+def _cut_off(reply: _Reply) -> Meaning | None:
+    # An error that can be read to its end says what it says, however the connection ended.
+    if reply.complete or reply.error is not None or reply.page:
+        return None
+    if not reply.ok and reply.for_ != "import":
+        return None
+    unknown = reply.for_ == "import"
+    return _meaning(
+        Verdict.UNKNOWN if unknown else Verdict.SERVER,
+        "came_back_short",
+        f"the server's reply ({reply.status}) broke off before its end",
+        _READ_BACK if unknown else _WAIT,
+        unknown=unknown,
+    )
+
+
+def _something_else(reply: _Reply) -> Meaning | None:
+    """A page, or a success that is not the success asked for."""
+    if reply.error is not None:
+        return None
+    is_file = reply.ok and reply.for_ == "export" and file_name(reply.headers) is not None
+    if is_file:
+        return None
+    if reply.page or reply.status == 404 or (reply.ok and reply.for_ == "export"):
+        maintenance = bool(wording.MAINTENANCE.search(reply.heard))
+        return _meaning(
+            Verdict.NOT_THE_API,
+            "maintenance" if maintenance else "not_the_api",
+            f"the server answers {reply.status} with something else than REDCap's API does: {reply.words}",
+            _WAIT
+            if maintenance
+            else "correct the project's `url`; if it is right, ask REDCap's administrator "
+            "whether a firewall or a log-in page stands between",
+            unknown=reply.ok and reply.for_ == "import",
+        )
+    if reply.ok and reply.for_ == "import" and reply.text:
+        return _meaning(
+            Verdict.UNKNOWN,
+            "not_confirmed",
+            f"the server answers {reply.status}, but with words where none are expected: {reply.words}",
+            _READ_BACK,
+            unknown=True,
+        )
+    return None
+
+
+def _redcap_error(reply: _Reply) -> Meaning | None:
+    """A status of 4xx, or a success whose body is an error of REDCap's."""
+    if reply.ok and reply.error is None:
+        return None
+    said = reply.error if reply.error is not None else reply.text
+    message = f"REDCap says: {reply.words}" if reply.words else f"REDCap answers {reply.status} without a word"
+    turned_down = reply.status in (401, 403)
+    if reply.for_ == "export" and not turned_down and wording.NO_FILE.pattern.search(said):
+        return _meaning(Verdict.REFUSED, "no_file", message, wording.NO_FILE.remedy)
+    for known in wording.PROJECT:
+        if known.pattern.search(said):
+            return _meaning(Verdict.PROJECT, known.reason, message, known.remedy)
+    if turned_down:
+        known = wording.TOKEN if reply.status == 401 else wording.RIGHTS
+        return _meaning(Verdict.PROJECT, known.reason, message, known.remedy)
+    for known in (*wording.TARGET, wording.RIGHTS):
+        if known.pattern.search(said):
+            return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
+    if wording.MAINTENANCE.search(said):
+        return _meaning(Verdict.SERVER, "maintenance", message, _WAIT)
+    return _meaning(Verdict.REFUSED, "refused", message, "correct what REDCap names, then drop the file again")
+
+
+def _meaning(
+    verdict: Verdict, reason: str, message: str, remedy: str, *, after: float | None = None, unknown: bool = False
+) -> Meaning:
+    message = message.rstrip(": ")
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 1] + "…"
+    return Meaning(verdict, reason, message, remedy, after, unknown)
+
+
+def no_reply(*, for_: Asked, request_began: bool, reason: str, message: str, remedy: str = "") -> Meaning:
+    """The meaning of an exchange that ended without a whole reply head.
+
+    `request_began`: some byte of the request may have reached the server.
+    """
+    unknown = for_ == "import" and request_began
+    return _meaning(
+        Verdict.UNKNOWN if unknown else Verdict.SERVER,
+        reason,
+        readable(message),
+        _READ_BACK if unknown else remedy or _WAIT,
+        unknown=unknown,
+    )
+
+
+def error_text(text: str) -> str | None:
+    """REDCap's error message in a JSON, XML or CSV body; None if the body is none of REDCap's errors."""
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            return None
+        error = parsed.get("error")
+        return None if error is None else error if isinstance(error, str) else json.dumps(error)
+    if found := re.match(r"(?:<\?xml[^>]*\?>)?\s*<hash>\s*<error>(.*?)</error>", text, re.DOTALL | re.IGNORECASE):
+        inner = re.sub(r"^\s*<!\[CDATA\[(.*?)\]\]>\s*$", r"\1", found.group(1), flags=re.DOTALL)
+        return html.unescape(inner)
+    if text.startswith("ERROR:"):
+        return text.removeprefix("ERROR:").strip()
+    return None
+
+
+def file_name(headers: Mapping[str, str]) -> str | None:
+    """The file's name in `Content-Type: TYPE; name="NAME"`, which marks an export's reply as the file; else None.
+
+    HTTP libraries read headers as Latin-1; REDCap writes them in UTF-8.
+    """
+    value = headers.get("Content-Type") or ""
+    with contextlib.suppress(UnicodeError):
+        value = value.encode("latin-1").decode("utf-8")
+    found = re.search(r';\s*name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', value, re.IGNORECASE)
+    if not found:
+        return None
+    quoted, bare = found.groups()
+    return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else str(bare)
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """The seconds that `Retry-After` asks for, given as a number or a date; None without a usable one."""
+    value = (headers.get("Retry-After") or "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        when = parsedate_to_datetime(value)
+        return max(0.0, when.timestamp() - (time.time() if now is None else now))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def readable(text: str) -> str:
+    """`text` on one line, without markup of entities, with control and bidi characters escaped."""
+    return shown(" ".join(html.unescape(text).split()))
+
+
+def _is_page(headers: Mapping[str, str], text: str) -> bool:
+    """An HTML page, by what it says or by what it is. REDCap labels its own (empty) replies text/html too."""
+    beginning = text[:1024].lower()
+    if beginning.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in beginning:
+        return True
+    kind = Message()
+    kind["Content-Type"] = headers.get("Content-Type") or ""
+    return bool(text) and text.startswith("<") and kind.get_content_type() in ("text/html", "application/xhtml+xml")
+
+
+def _page_text(page: str) -> str:
+    """What a person would read first in a page: its title and the beginning of its text."""
+    page = re.sub(r"<(script|style)\b.*?</\1\s*>", " ", page, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"<[^>]*>", " ", page)

@@ -1,0 +1,310 @@
+"""HTTP as an upload needs it: what went out is known, an early reply is heard, and deadlines and stops hold.
+
+requests' adapter is driven directly, without a Session: there are no cookies, redirects, proxies or `.netrc` to look up,
+and the connection class below has to know how far a request got, which decides whether it may be sent again.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import truststore
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from dropcap.redcap.watchdog import WATCHDOG, BrokenOff, Exchange
+
+_READ = 64 * 1024
+#: After the sending broke, a reply is either on its way or will never come.
+_LATE_REPLY = 5.0
+
+_current = threading.local()
+
+
+class ExchangeFailed(Exception):  # noqa: N818
+    """No whole reply. `reason` is one of design part 6; `began`: some byte of the request may have reached the server.
+
+    `again`: the server had closed an idle connection, and the request can be made anew.
+    """
+
+    def __init__(self, reason: str, message: str, *, began: bool, again: bool, stopped: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.began = began
+        self.again = again
+        self.stopped = stopped
+
+
+class _Watched:
+    """What plain and TLS connections have in common: joined head and body, early replies, and the exchange's marks."""
+
+    sock: Any
+    timeout: Any
+
+    def _new_conn(self) -> socket.socket:
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        exchange: Exchange = _current.exchange
+        exchange.fresh = True
+        exchange.attach(sock)  # before the TLS handshake, which is thus watched as well
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        exchange: Exchange = _current.exchange
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        elif not exchange.fresh:
+            exchange.attach(self.sock)
+        self.timeout = _current.silence
+        self.sock.settimeout(self.timeout)
+        self._head: bytes | None = None
+        self._holding = True
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+            if self._head is not None:
+                self._transmit(self._head)
+        except OSError:
+            if exchange.broken_off or not exchange.began:
+                raise
+            # The server may have answered before it closed, or instead of reading on: let the reply be read.
+            return
+        exchange.complete = True
+
+    def getresponse(self) -> Any:
+        exchange: Exchange = _current.exchange
+        if exchange.complete:
+            return super().getresponse()  # type: ignore[misc]
+        self.timeout = min(_current.silence, _LATE_REPLY)
+        response = super().getresponse()  # type: ignore[misc]
+        self.close()  # type: ignore[attr-defined]  # half a request is on it: never to be used again
+        return response
+
+    def send(self, data: bytes) -> None:
+        """Called with the head first. It is held back to go out in one piece with the beginning of the body."""
+        if self._holding:
+            self._holding = False
+            self._head = data
+            return
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        self._transmit(data)
+
+    def _transmit(self, data: bytes) -> None:
+        exchange: Exchange = _current.exchange
+        if isinstance(self.sock, ssl.SSLSocket):
+            # Something to read may be a session ticket here, so it says nothing.
+            exchange.began = True
+            self.sock.sendall(data)
+            return
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN | select.POLLOUT)
+        rest = memoryview(data)
+        while rest:
+            ready = poll.poll(_current.silence * 1000)
+            if not ready:
+                raise TimeoutError(f"the server took no data for {_current.silence:g} seconds")
+            if ready[0][1] != select.POLLOUT:
+                raise BrokenPipeError("the server answered or closed before it had the whole request")
+            exchange.began = True
+            rest = rest[self.sock.send(rest) :]
+
+
+class _PlainConnection(_Watched, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _TlsConnection(_Watched, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _OneServer(HTTPAdapter):
+    """An adapter for one server, with the trust store of our choice and no other."""
+
+    def __init__(self, url: str, size: int, ca_file: Path | None) -> None:
+        super().__init__(pool_maxsize=size)
+        parts = urlsplit(url)
+        options: dict[str, Any] = {
+            "maxsize": size,
+            "socket_options": [
+                *HTTPConnection.default_socket_options,  # TCP_NODELAY
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            ],
+        }
+        host = parts.hostname or ""
+        self._pool: HTTPConnectionPool
+        if parts.scheme == "https":
+            self._pool = _TlsPool(host, parts.port or 443, ssl_context=_trust(ca_file), **options)
+        else:
+            self._pool = _PlainPool(host, parts.port or 80, **options)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the pool's context verifies. The adapter's own way would add certifi's authorities to it."""
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=str(ca_file))
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Reply:
+    """A reply whose head is there."""
+
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self._raw: urllib3.HTTPResponse = response.raw
+        self._exchange = exchange
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        #: The reply says where it ends, so that a cut is noticed.
+        self.framed = "Content-Length" in response.headers or bool(getattr(self._raw, "chunked", False))
+        self.request_complete = exchange.complete
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, decoded. Raises `ExchangeFailed` if it breaks off."""
+        try:
+            yield from self._raw.stream(_READ, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _failed(error, self._exchange) from error
+        if self._exchange.broken_off:
+            raise _failed(None, self._exchange)
+
+    def read(self, limit: int) -> tuple[bytes, bool]:
+        """The body up to `limit` bytes, and whether that is known to be all of it."""
+        body = b""
+        try:
+            for chunk in self.chunks():
+                body += chunk
+                if len(body) > limit:
+                    return body[:limit], False
+        except ExchangeFailed as failed:
+            if failed.stopped:
+                raise
+            return body, False
+        return body, self.framed
+
+    def close(self) -> None:
+        # Closes the connection too if the body was not read to its end.
+        self._raw.close()
+
+
+class Transport:
+    """POST requests to one URL. May be shared by threads. Times are in seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout: float,
+        timeout: float,
+        deadline: float,
+        ca_file: Path | None,
+        pool: int,
+        user_agent: str,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no URL of a REDCap API; it looks like https://redcap.example.org/api/")
+        self._url = requests.Request("POST", url).prepare().url
+        self._timeouts = (connect_timeout, timeout)
+        self._deadline = deadline
+        self._user_agent = user_agent
+        self._adapter = _OneServer(url, pool, ca_file)
+
+    @contextmanager
+    def post(
+        self, body: bytes | Iterable[bytes], length: int, content_type: str, stop: threading.Event | None = None
+    ) -> Iterator[Reply]:
+        """Send `body` and give the reply, as soon as its head is there. Raises `ExchangeFailed`."""
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._url
+        request.body = body  # type: ignore[assignment]
+        request.headers = CaseInsensitiveDict(
+            {
+                "User-Agent": self._user_agent,
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Content-Type": content_type,
+                "Content-Length": str(length),
+            }
+        )
+        exchange = Exchange(self._deadline, stop)
+        _current.exchange = exchange
+        _current.silence = self._timeouts[1]
+        WATCHDOG.add(exchange)
+        try:
+            try:
+                reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                raise _failed(error, exchange) from error
+            try:
+                yield reply
+            finally:
+                reply.close()
+        finally:
+            WATCHDOG.remove(exchange)
+            exchange.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._adapter.close()
+
+
+def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
+    began = exchange.began
+    if exchange.broken_off is BrokenOff.STOPPED:
+        return ExchangeFailed("unreachable", "stopped", began=began, again=False, stopped=True)
+    if exchange.broken_off is BrokenOff.DEADLINE:
+        return ExchangeFailed("unreachable", "the request took longer than `deadline` allows", began=began, again=False)
+    causes = list(_causes(error))
+    if not began and (fault := next((c for c in causes if isinstance(c, ssl.SSLError)), None)) is not None:
+        return ExchangeFailed("certificate", f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
+    timed_out = any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes)
+    innermost = str(causes[-1]) if causes else "connection lost"
+    where = "while the request was under way" if began else "before anything was sent"
+    message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"
+    if began and not timed_out:
+        message = f"the connection was lost {where}: {innermost}"
+    return ExchangeFailed("unreachable", message, began=began, again=not exchange.fresh and not timed_out)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and what it wraps: requests and urllib3 keep the cause in their arguments or in `reason`."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        error = inner or error.__cause__ or error.__context__
+
+
+def _tls_words(fault: ssl.SSLError) -> str:
+    return getattr(fault, "verify_message", "") or fault.reason or str(fault)
