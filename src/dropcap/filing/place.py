@@ -1,0 +1,252 @@
+"""Filing: where a file goes when its job is over, and finding it again after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from dropcap.display import shown
+from dropcap.files import names
+from dropcap.files.durable import fsync
+from dropcap.files.tree import Staged, Tree
+from dropcap.filing import preserve
+from dropcap.filing.why import Failure, is_ours, why_names, why_text
+
+if TYPE_CHECKING:
+    from dropcap.config.model import Folder
+
+__all__ = ["Failure", "Filed", "Filing"]
+
+IN_PROGRESS = "in_progress"
+DONE = "done"
+FAILED = "failed"
+
+_log = structlog.get_logger()
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A file has arrived: `name` is its name now, relative to the drop folder, `why` that of the text beside it."""
+
+    name: str
+    why: str | None = None
+
+
+class Filing:
+    """Moves the files of one drop folder to where they stay. Safe to call from several threads for different files."""
+
+    def __init__(self, folder: Folder, tree: Tree, contact: str) -> None:
+        self._folder = folder
+        self._tree = tree
+        self._contact = contact
+        self._told: set[str] = set()
+        self._group = self._group_id()
+
+    def to_done(self, files: Sequence[str], day: date) -> list[Filed | OSError]:
+        """Move `in_progress/NAME` to `done/DAY/NAME` for each name, durably.
+
+        In the place of each name stands what came of it. After an error the file lies whole where it was, or has arrived
+        and only its durability is in doubt (a failed fsync): `locate` tells.
+        """
+        return self._file_all(files, lambda name: self._finish(name, day))
+
+    def to_failed(self, failures: Sequence[Failure]) -> list[Filed | OSError]:
+        """Move `in_progress/NAME` to `failed/NAME` for each failure, with a why.txt beside it. Errors as in `to_done`."""
+        return self._file_all(failures, self._fail)
+
+    def explain(self, failed_name: str, failure: Failure) -> str:
+        """Write the why.txt beside a file that lies in `failed/` already; returns the text's name.
+
+        This is what recovery does after a crash between the two. Raises OSError.
+        """
+        with self._tree.stage(FAILED, self._folder.mode) as text:
+            self._write(text, failure)
+            return self._place_why(text, failed_name)
+
+    def preserve_sink(self) -> contextlib.AbstractContextManager[preserve.PreserveSink]:
+        """A sink for what REDCap holds now; see `PreserveSink`. Raises OSError: ENOSPC below the folder's `min_free`."""
+        return preserve.preserve_sink(self._tree, self._folder.min_free, self._folder.mode)
+
+    def clean(self) -> None:
+        """Remove what a crash left half written. Only at the start, before anything is filed."""
+        self._tree.remove_temporaries(recursive=False)
+        for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, DONE):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                # done/ can be huge, and a file is written in it only if it lies on another disk.
+                if directory != DONE or self._tree.lstat(DONE).st_dev != self._tree.identity[0]:
+                    self._tree.remove_temporaries(directory)
+
+    def locate(self, inode: int, size: int, name: str, day: date | None = None, sha256: str | None = None) -> str | None:
+        """Where the claimed file `name` lies now, relative to the drop folder, or None.
+
+        Looked for under the names that `to_done` and `to_failed` give: in `in_progress/`, `failed/`, and `done/` on
+        `day` and the days beside it, or on every day if `day` is None. A file that went across file systems has
+        another inode: it is known by its size and `sha256`, if that is given.
+        """
+        copies = []
+        for directory in [IN_PROGRESS, FAILED, *self._done_directories(day)]:
+            for found, status in self._namesakes(directory, name):
+                if status.st_size != size:
+                    continue
+                if status.st_ino == inode:
+                    return found
+                copies.append(found)
+        if sha256 is None:
+            return None
+        return next((found for found in copies if self._sha256(found) == sha256), None)
+
+    # -- moving
+
+    def _file_all(self, items: Sequence[_Item], file: Callable[[_Item], tuple[str, Filed]]) -> list[Filed | OSError]:
+        """`file` moves one item and says which directory it came from; the fsyncs follow for all of them together."""
+        results: list[Filed | OSError] = []
+        sources: set[str] = set()
+        arrived: dict[str, list[int]] = {}  # directory -> places in `results`
+        for item in items:
+            try:
+                source, filed = file(item)
+            except OSError as error:
+                results.append(error)
+            else:
+                sources.add(source)
+                arrived.setdefault(names.split(filed.name)[0], []).append(len(results))
+                results.append(filed)
+        for directory, places in arrived.items():
+            try:
+                self._settle_directory(directory)
+            except OSError as error:
+                for place in places:
+                    results[place] = error
+        for source in sources:
+            # Should the old name come back with a power cut, the file still has its new one too, or is found by its inode.
+            self._tolerate(self._tree.sync, source)
+        return results
+
+    def _finish(self, name: str, day: date) -> tuple[str, Filed]:
+        source = names.join(IN_PROGRESS, name)
+        filed = self._tree.move_free(source, f"{DONE}/{day.isoformat()}/{name}")
+        self._dress(filed)
+        return names.split(source)[0], Filed(filed)
+
+    def _fail(self, failure: Failure) -> tuple[str, Filed]:
+        source = names.join(IN_PROGRESS, failure.name)
+        with self._tree.stage(FAILED, self._folder.mode) as text:
+            # The text is on the disk before the file moves: a full disk leaves the file where it is. The file moves
+            # before the text appears: only then is the name known beside which it belongs.
+            self._write(text, failure)
+            filed = self._tree.move_free(source, names.join(FAILED, failure.name))
+            try:
+                why = self._place_why(text, filed)
+            except OSError:
+                self._tree.move(filed, source)
+                raise
+        self._dress(filed)
+        return names.split(source)[0], Filed(filed, why)
+
+    def _write(self, text: Staged, failure: Failure) -> None:
+        text.write(why_text(failure, self._folder.name, self._contact))
+        text.seal()
+
+    def _place_why(self, text: Staged, failed_name: str) -> str:
+        for name in why_names(failed_name):
+            try:
+                text.place(name, is_ours)
+            except FileExistsError:
+                continue
+            self._dress(name)
+            return name
+        raise AssertionError("why_names never ends")
+
+    # -- group and mode
+
+    def _group_id(self) -> int | None:
+        group = self._folder.group
+        if group is None:
+            return None
+        try:
+            return grp.getgrnam(group).gr_gid
+        except KeyError:
+            if group.isdigit():
+                return int(group)
+            self._tell(f"There is no group {shown(group)} on this machine", "Correct `group` or create it")
+            return None
+
+    def _dress(self, name: str) -> None:
+        """Give a file that has arrived the folder's `group` and `mode`."""
+        if self._group is None and self._folder.mode is None:
+            return
+        self._tolerate(self._dress_now, name)
+
+    def _dress_now(self, name: str) -> None:
+        fd = self._tree.open(name)
+        try:
+            self._give_group(fd)
+            if self._folder.mode is not None:
+                os.fchmod(fd, self._folder.mode)
+        finally:
+            os.close(fd)
+
+    def _settle_directory(self, directory: str) -> None:
+        """fsync a directory in which files have arrived; it and those above it get the folder's group."""
+        with self._tree.directory(directory) as fd:
+            fsync(fd, directory)
+        if self._group is not None:
+            parts = names.parts(directory)
+            for depth in range(1, len(parts) + 1):
+                with self._tree.directory("/".join(parts[:depth])) as fd:
+                    self._tolerate(self._give_group, fd)
+
+    def _give_group(self, fd: int) -> None:
+        if self._group is not None and os.fstat(fd).st_gid != self._group:
+            os.fchown(fd, -1, self._group)
+
+    def _tolerate(self, act: Callable[[_Item], None], item: _Item) -> None:
+        try:
+            act(item)
+        except OSError as error:
+            self._tell(
+                f"The file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
+                "Give dropcap's user the right to it, or leave `group` and `mode` out",
+            )
+
+    def _tell(self, message: str, remedy: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            _log.warning("check_problem", folder=self._folder.name, message=message, remedy=remedy)
+
+    # -- finding
+
+    def _done_directories(self, day: date | None) -> list[str]:
+        if day is not None:
+            return [f"{DONE}/{(day + timedelta(days=step)).isoformat()}" for step in (0, -1, 1)]
+        try:
+            days = [entry.name for entry in self._tree.scan(DONE, recursive=False) if entry.kind == "dir"]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(days, reverse=True)
+
+    def _namesakes(self, directory: str, name: str) -> Iterator[tuple[str, os.stat_result]]:
+        """The regular files beneath `directory` that have one of the names a filed `name` can get."""
+        beneath, leaf = names.split(names.join(directory, name))
+        try:
+            for entry in self._tree.scan(beneath, recursive=False):
+                if entry.kind == "file" and names.is_candidate(entry.leaf, leaf) and (status := entry.stat) is not None:
+                    yield entry.name, status
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def _sha256(self, name: str) -> str | None:
+        try:
+            with os.fdopen(self._tree.open(name), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None

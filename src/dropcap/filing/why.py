@@ -1,0 +1,120 @@
+"""The text beside a failed file: what happened and what to do. Plain text that Windows Notepad shows well."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+
+from dropcap.display import shown
+from dropcap.files import names
+
+_WIDTH = 78
+# The last line. A person who changes the text, or keeps a note under that name, makes the file their own.
+_SEAL = re.compile(rb"dropcap why 1 job=([0-9]+) sha256=([0-9a-f]{64})\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, for people.
+
+    `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a time zone.
+    `message` says what happened, `remedy` what to do; neither may hold values that REDCap has and the file's name does not.
+    """
+
+    name: str
+    job: int
+    reason: str
+    message: str
+    remedy: str
+    when: datetime
+    record: str = ""
+    field: str = ""
+    event: str | None = None
+    instance: int | None = None
+    attempts: int = 0
+    sha256: str | None = None
+
+
+def why_text(failure: Failure, folder: str, contact: str) -> bytes:
+    """The whole text, UTF-8 with CR LF, sealed in its last line."""
+    who = shown(contact) or "the people who look after this folder"
+    body = [
+        "This file could not be stored in REDCap.",
+        "",
+        *_labelled("File", failure.name),
+        "",
+        "WHAT HAPPENED",
+        *_wrapped(failure.message),
+        "",
+        "WHAT TO DO",
+        *_wrapped(failure.remedy or f"Ask {contact or who}."),
+        "",
+        "TO TRY AGAIN, do one of these:",
+        *_item("1. Move the file (put right, if need be) back into the folder where it was dropped."),
+        *_item("2. Rename it here, in this folder, to the name that it should have had."),
+        *_item(f"3. Ask for job {failure.job} to be tried again: dropcap retry {failure.job}"),
+        "This text goes away by itself then.",
+        "",
+        *_wrapped(f"Help: {who}. Please give the job number: {failure.job}."),
+        "",
+        "DETAILS",
+        *_labelled("Job", str(failure.job)),
+        *_labelled("Folder", folder),
+        *_labelled("Failed at", failure.when.isoformat(sep=" ", timespec="seconds")),
+        *_labelled("Reason", failure.reason),
+        *_labelled("Attempts", str(failure.attempts) if failure.attempts else "none: it was not sent"),
+        *_labelled("Record", failure.record),
+        *_labelled("Event", failure.event or ""),
+        *_labelled("Field", failure.field),
+        *_labelled("Instance", "" if failure.instance is None else str(failure.instance)),
+        *_labelled("SHA-256", failure.sha256 or ""),
+        "",
+        "",
+    ]
+    text = "\r\n".join(body).encode()
+    return text + f"dropcap why 1 job={failure.job} sha256={hashlib.sha256(text).hexdigest()}\r\n".encode()
+
+
+def job_of(content: bytes) -> int | None:
+    """The job that a why.txt tells of, or None if dropcap did not write it or a person has changed it since."""
+    start = content.rfind(b"\n", 0, -1) + 1
+    seal = _SEAL.fullmatch(content[start:])
+    if seal is None or hashlib.sha256(content[:start]).hexdigest().encode() != seal[2]:
+        return None
+    return int(seal[1])
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether dropcap wrote this, and nobody has changed it since."""
+    return job_of(content) is not None
+
+
+def why_names(name: str) -> Iterator[str]:
+    """The names to try for the text beside `name`: `NAME.why.txt`, `NAME.why (2).txt` and so on.
+
+    No two files share one: a name too long for the ending is cut and told apart by a hash.
+    """
+    directory, leaf = names.split(name)
+    for number in count(1):
+        ending = ".why.txt" if number == 1 else f".why ({number}).txt"
+        if len(os.fsencode(leaf)) + len(ending) > names.LONGEST:
+            ending = f"~{hashlib.sha256(os.fsencode(leaf)).hexdigest()[:12]}{ending}"
+        yield names.join(directory, names.fitted(leaf, ending))
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(shown(text), _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _item(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
+
+
+def _labelled(label: str, value: str) -> list[str]:
+    return [f"{label + ':':<11}{shown(value)}"] if value else []
