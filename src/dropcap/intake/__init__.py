@@ -1,1 +1,1 @@
-"""From a drop folder to a claimed file."""
+"""From a drop folder to claimed files: walk, watch, settle, claim, owner marker."""

@@ -1,0 +1,249 @@
+"""One thread a folder: it waits for hints, walks, claims. A share that does not answer stops its own thread alone."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from dropcap.config.model import Folder
+from dropcap.display import shown
+from dropcap.filing.again import forget_why
+from dropcap.intake.marker import Away
+from dropcap.intake.opened import OpenedFolder
+from dropcap.intake.port import IntakeLedger
+from dropcap.intake.watch import Watch
+
+_log = structlog.get_logger()
+
+#: How often a folder that is away is looked for (seconds).
+AWAY_LOOK = 5.0
+#: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
+UNWATCHED_WALK = 3.0
+#: How long the thread sleeps at most, so that `alive` can tell a sleeping from a dead one (seconds).
+_NAP = 2.0
+#: A folder that does not answer for so long is called away (seconds).
+_STUCK = 30.0
+#: More hints than this and a walk is cheaper.
+_HINTS = 20_000
+
+
+class FolderIntake:
+    """Watches one drop folder and claims what settles there.
+
+    `on_claimed(folder, jobs)` is called from the folder's thread after jobs were entered in the ledger, or renamed there.
+    The properties may be read from any thread at any time; none of them blocks.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        ledger: IntakeLedger,
+        on_claimed: Callable[[str, list[int]], None],
+        *,
+        watched: bool = True,
+    ) -> None:
+        """`watched=False` does without events: the folder is walked at its `rescan` only."""
+        self.folder = folder
+        self._ledger = ledger
+        self._on_claimed = on_claimed
+        self._watched = watched
+        self._log = _log.bind(folder=folder.name)
+        self._wake = threading.Condition()
+        self._hints: set[str] = set()
+        self._doubt = True
+        self._stopping = False
+        self._opened: OpenedFolder | None = None
+        self._away: str | None = None
+        self._was_watched = False
+        self._told_limit = False
+        self._walk_at = 0.0
+        self._retry_at = 0.0
+        self._working_since: float | None = None
+        self._beat = time.monotonic()
+        self._unsettled: dict[str, tuple[float, str]] = {}
+        self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
+        self.idle = threading.Event()
+        self.last_walk: float | None = None
+
+    # For the daemon -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. Once only."""
+        self._beat = time.monotonic()
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def wake(self, names: Iterable[str] | None = None) -> None:
+        """Look at these names (relative to the folder) soon, or walk the whole folder."""
+        with self._wake:
+            if names is not None:
+                self._hints.update(names)
+            if names is None or len(self._hints) > _HINTS:
+                self._doubt = True
+            if self._doubt or self._hints:
+                self.idle.clear()
+                self._wake.notify()
+
+    def alive(self, within: float = 60.0) -> bool:
+        """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
+        if not self._thread.is_alive():
+            return False
+        return self._working_since is not None or time.monotonic() - self._beat < within
+
+    @property
+    def away(self) -> str | None:
+        """Why nothing is taken from the folder and what to do, None if all is well."""
+        working, beat = self._working_since, self._beat
+        silent = time.monotonic() - max(beat, working or 0.0)
+        if working is not None and silent > _STUCK:
+            return f"it has not answered for {silent:.0f} s: the server or disk that it lies on hangs; mend it or unmount it"
+        return self._away
+
+    @property
+    def full(self) -> bool:
+        """Whether less than `min_free` is left, so that nothing is taken."""
+        opened = self._opened
+        return opened is not None and opened.full
+
+    @property
+    def not_taken(self) -> dict[str, str]:
+        """What lies in the folder and cannot be taken, and why."""
+        opened = self._opened
+        return dict(opened.not_taken) if opened is not None else {}
+
+    @property
+    def unsettled(self) -> dict[str, float]:
+        """What is not settled yet, and since when it is known (seconds since the epoch)."""
+        return {name: since for name, (since, _) in self._unsettled.items()}
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What each unsettled file waits for, where more is known than that it must rest."""
+        return {name: note for name, (_, note) in self._unsettled.items() if note}
+
+    # The thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._working_since = self._tick()
+            try:
+                self._turn()
+            except Exception:
+                self._log.exception("internal_error", where="intake")
+                self._retry_at = time.monotonic() + AWAY_LOOK
+                self._doubt = True
+            self._tick()
+            self._working_since = None
+            self._sleep()
+        self._close()
+
+    def _turn(self) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            self._look(self._opened)
+            self._opened.work(self._tick)
+        except (Away, OSError) as error:
+            self._leave(error)
+            return
+        self._unsettled = self._opened.unsettled()
+        with self._wake:
+            if not (self._hints or self._doubt or self._opened.waits):
+                self.idle.set()
+
+    def _open(self) -> OpenedFolder:
+        self._doubt = True
+        watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
+        return OpenedFolder(
+            self.folder,
+            self._ledger,
+            watch,
+            lambda jobs: self._on_claimed(self.folder.name, jobs),
+            forget_why,
+        )
+
+    def _look(self, opened: OpenedFolder) -> None:
+        with self._wake:
+            hints, self._hints = self._hints, set()
+            walk, self._doubt = self._doubt, False
+        if walk or time.monotonic() >= self._walk_at:
+            started = time.monotonic()
+            opened.walk()
+            self.last_walk = time.time()
+            self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
+            self._here(opened)
+        for name in hints:
+            opened.look(name)
+
+    def _rescan(self, opened: OpenedFolder, took: float) -> float:
+        if opened.watch is None or not (opened.watch.limited or not opened.watch.alive):
+            return self.folder.rescan
+        if not self._told_limit:
+            self._told_limit = True
+            self._log.warning(
+                "check_problem",
+                message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
+                remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
+            )
+        # A dead inotify thread is replaced by a new one at the next walk.
+        return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
+
+    def _here(self, opened: OpenedFolder) -> None:
+        if not self._was_watched:
+            self._was_watched = True
+            self._log.info("folder_watched", path=shown(str(self.folder.path)), mount=str(opened.mount))
+        elif self._away is not None:
+            self._log.info("folder_back", path=shown(str(self.folder.path)), mount=str(opened.mount))
+        self._away = None
+
+    def _leave(self, error: Away | OSError) -> None:
+        """The folder is not to be had now: let go of it and try again later."""
+        path = shown(str(self.folder.path))
+        if isinstance(error, Away):
+            why = f"{path} is away: {error}"
+        else:
+            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted and that dropcap may write in it"
+        if self._away != why:
+            self._log.warning("folder_away", path=path, message=why, reason="away")
+        self._close()
+        self._away = why
+        self._retry_at = time.monotonic() + AWAY_LOOK
+        with self._wake:
+            self._hints.clear()
+            self.idle.set()
+
+    def _close(self) -> None:
+        opened, self._opened = self._opened, None
+        self._unsettled = {}
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                opened.close()
+
+    def _sleep(self) -> None:
+        now = time.monotonic()
+        until = self._retry_at
+        if self._opened is not None:
+            until = max(until, min(self._walk_at, self._opened.next()))
+        with self._wake:
+            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt)):
+                return
+            if until > now:
+                self._wake.wait(min(until - now, _NAP))
+
+    def _tick(self) -> float:
+        self._beat = time.monotonic()
+        return self._beat

@@ -1,0 +1,50 @@
+"""Does anybody have this file open for writing? The kernel knows: it grants a read lease only if nobody has."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from enum import Enum
+
+
+class Lease(Enum):
+    """What the kernel says about writers of a file."""
+
+    FREE = "free"  # nobody has it open for writing
+    WRITER = "writer"  # somebody has
+    UNKNOWN = "unknown"  # no lease to be had: not our file and no CAP_LEASE, or the file system has none
+
+
+def writer_free(fd: int) -> Lease:
+    """Ask whether the regular file open for reading as `fd` is open for writing anywhere on this machine.
+
+    On a network file system the answer does not speak for the other machines; see `mounts`.
+    """
+    try:
+        # Should a writer come in the few microseconds that the lease is held, the kernel signals us.
+        # SIGIO would end the process; SIGURG is ignored unless somebody asks for it.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return Lease.WRITER if error.errno == errno.EAGAIN else Lease.UNKNOWN
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        if error.errno == errno.EAGAIN:  # broken meanwhile and gone already: a writer came
+            return Lease.WRITER
+        os.stat(fd)  # a bad descriptor is the caller's mistake and must not pass for an answer
+        return Lease.UNKNOWN
+    return Lease.FREE
+
+
+def ignore_lease_breaks() -> None:
+    """Make SIGIO harmless for the process. Main thread only.
+
+    `writer_free` asks for SIGURG in its place; this is for a kernel that cannot queue it and falls back to SIGIO.
+
+    Raises:
+        ValueError: called from another thread.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_IGN)

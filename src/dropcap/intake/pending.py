@@ -1,0 +1,77 @@
+"""Files that were seen and not claimed yet: when to look at each again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dropcap.intake.lease import Lease
+from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One such file. `at` is the monotonic time (seconds) of the next look, `note` says what it waits for."""
+
+    seen: Seen
+    pace: Pace
+    at: float
+    note: str = ""
+
+
+class Pending:
+    """The files of one folder that wait, by where they lie in it. For one thread."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Waiting] = {}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def see(self, name: str, sight: Sight, pace: Pace, *, hinted: bool) -> None:
+        """The file was looked at. `hinted`: something happened to it, so that a reason to wait longer may have passed."""
+        now = time.monotonic()
+        before = self._files.get(name)
+        seen = Seen.again(before.seen if before else None, sight, now)
+        if before is not None and before.seen is seen and not hinted:
+            return
+        at = settled_at(seen, pace, Lease.FREE, now, time.time_ns())
+        self._files[name] = Waiting(seen, pace, at)
+
+    def put_off(self, name: str, seconds: float, note: str) -> None:
+        """Look at the file again after `seconds` at the earliest, for a reason that `note` gives."""
+        waiting = self._files.get(name)
+        if waiting is not None:
+            waiting.at, waiting.note = max(waiting.at, time.monotonic() + seconds), note
+
+    def drop(self, name: str) -> None:
+        """The file is gone, or somebody's care now."""
+        self._files.pop(name, None)
+
+    def drop_beneath(self, directory: str, but: Iterable[str]) -> None:
+        """Everything beneath `directory` ("" for the whole) is gone, except these."""
+        keep = set(but)
+        prefix = f"{directory}/" if directory else ""
+        for name in [name for name in self._files if name.startswith(prefix) and name not in keep]:
+            del self._files[name]
+
+    def due(self) -> list[tuple[str, Waiting]]:
+        """The files whose time has come, in the order in which they were dropped."""
+        now = time.monotonic()
+        ready = [(name, waiting) for name, waiting in self._files.items() if waiting.at <= now]
+        ready.sort(key=lambda item: (item[1].seen.sight.ctime_ns, item[0]))
+        return ready
+
+    def next(self) -> float:
+        """When the next file is due (monotonic), `math.inf` if none waits."""
+        return min((waiting.at for waiting in self._files.values()), default=math.inf)
+
+    def since(self) -> dict[str, tuple[float, str]]:
+        """What waits, since when (seconds since the epoch) and for what."""
+        offset = time.time() - time.monotonic()
+        return {name: (waiting.seen.first + offset, waiting.note) for name, waiting in self._files.items()}

@@ -1,0 +1,71 @@
+"""When is a dropped file complete? Pure: what was seen, and when, decides."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from dropcap.intake.lease import Lease
+
+#: Two looks at a file must lie at least so far apart (seconds) where only their being equal speaks for it.
+BETWEEN_LOOKS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What changes when a file changes. Times are in nanoseconds since 1970 by the clock of the file system."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Sight:
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+    def same_bytes(self, other: Sight) -> bool:
+        """Equal but for the ctime, which a rename changes as well."""
+        return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as last seen. `since` is the monotonic time (seconds) at which it was first seen just so."""
+
+    sight: Sight
+    since: float
+    first: float  # when it was first seen at all
+
+    @classmethod
+    def again(cls, before: Seen | None, sight: Sight, now: float) -> Seen:
+        """The file was looked at `now`, after `before`."""
+        if before is None:
+            return cls(sight, now, now)
+        return before if before.sight == sight else cls(sight, now, before.first)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a file must rest, in seconds, and whether its file system keeps our time."""
+
+    closed: float  # where a lease says that nobody writes
+    quiet: float  # where nothing says so
+    local: bool
+
+
+def settled_at(seen: Seen, pace: Pace, lease: Lease, now: float, wall_ns: int) -> float:
+    """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes.
+
+    `now` and `wall_ns` are the monotonic and the wall clock at the same moment.
+    """
+    if lease is Lease.WRITER:
+        return math.inf
+    if not pace.local or lease is Lease.UNKNOWN:
+        # Another machine may be writing, and its clock may stamp the file: only our own watching counts.
+        return seen.since + max(pace.quiet, BETWEEN_LOOKS)
+    changed_ns = max(seen.sight.mtime_ns, seen.sight.ctime_ns)
+    age = max(0, wall_ns - changed_ns) / 1e9  # times in the future prove nothing
+    rest = pace.closed if seen.sight.size else max(pace.quiet, pace.closed)
+    return min(seen.since, now - age) + rest

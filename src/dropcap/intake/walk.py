@@ -1,0 +1,65 @@
+"""What lies in a drop folder: the truth that events only hint at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from dropcap.config.model import Folder
+from dropcap.files.tree import Entry, Tree
+from dropcap.routing.ignored import ignored
+
+IN_PROGRESS = "in_progress"
+FAILED = "failed"
+#: dropcap's own directories at the top of a drop folder. done/ can hold a million files and is never walked here.
+OWN = frozenset({IN_PROGRESS, "done", FAILED, "preserved"})
+WHY = ".why.txt"
+
+#: Called with each directory and its descriptor before it is listed, so that nothing slips in between unseen.
+OnDirectory = Callable[[str, int], None]
+
+
+def top(name: str) -> str:
+    """The first part of a relative name."""
+    return name.partition("/")[0]
+
+
+def dropped(tree: Tree, folder: Folder, on_directory: OnDirectory, start: str = "") -> Iterator[Entry]:
+    """Everything in the drop folder, or beneath its subfolder `start`, that is not dropcap's own or ignored.
+
+    Raises:
+        OSError: the folder (or `start`) cannot be listed; of a subfolder beneath, its entry says so.
+    """
+
+    def wanted(name: str) -> bool:
+        return top(name) not in OWN and ignored(name, folder.ignore) is None
+
+    def enter(name: str) -> bool:
+        return folder.subfolders and wanted(name) and _announce(tree, name, on_directory)
+
+    if not start or enter(start):
+        if not start:
+            _announce(tree, start, on_directory)
+        yield from (entry for entry in tree.scan(start, enter=enter) if wanted(entry.name))
+
+
+def kept(tree: Tree, own: str, on_directory: OnDirectory | None = None) -> Iterator[Entry]:
+    """Everything in one of dropcap's own directories, nothing if it is not there."""
+
+    def enter(name: str) -> bool:
+        return on_directory is None or _announce(tree, name, on_directory)
+
+    with contextlib.suppress(FileNotFoundError):
+        enter(own)
+        for entry in tree.scan(own, enter=enter):
+            if ignored(entry.name.partition("/")[2], ()) is None:
+                yield entry
+
+
+def _announce(tree: Tree, name: str, on_directory: OnDirectory) -> bool:
+    try:
+        with tree.directory(name) as fd:
+            on_directory(name, fd)
+    except OSError:
+        pass  # listing it meets the same and says so
+    return True

@@ -1,0 +1,164 @@
+"""inotify, by way of watchdog: hints that something happened, never the truth about it.
+
+One inotify instance a folder: adding a watch on a dead share blocks, and must block that folder's thread alone.
+watchdog's observers pair moves, for which they hold back every event behind a moved-from one for half a second, and need
+a thread a directory. Hints need neither, so this stands on the layer below them (`InotifyFD`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import ClassVar
+
+import structlog
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
+)
+
+_log = structlog.get_logger()
+
+_MASK = Mask(
+    InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_DELETE_SELF
+    | InotifyConstants.IN_MOVE_SELF
+    | InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_EXCL_UNLINK
+)
+
+
+class Watch:
+    """Watches single directories of one folder; calls back with relative names.
+
+    `on_name` gets the name of a file or directory that was written, made or moved there; `on_doubt` is called when events
+    were or may have been lost, so that only a walk tells. Both are called from another thread and must be quick.
+    """
+
+    _id: ClassVar[CallbackId] = CallbackId(1)
+
+    def __init__(self, on_name: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
+        self._on_name = on_name
+        self._on_doubt = on_doubt
+        self._lock = threading.Lock()
+        self._names: dict[WatchDescriptor, str] = {}
+        self._watched: dict[str, tuple[WatchDescriptor, tuple[int, int]]] = {}
+        self._inotify: InotifyFD | None = None
+        self.limited = False  # the kernel grants no more watches: some directories are not watched
+
+    @property
+    def alive(self) -> bool:
+        """Whether events arrive at all."""
+        return self._inotify is not None and self._inotify.is_alive()
+
+    def begin(self) -> None:
+        """A walk begins: `add` will be called for every directory, and watches that were not to be had are asked for again."""
+        self.limited = False
+        if self._inotify is not None and not self._inotify.is_alive():
+            self.close()
+
+    def add(self, relative: str, fd: int) -> None:
+        """Watch the directory open as `fd`, called `relative` ("" for the folder itself). Blocks while its file system does.
+
+        Never raises: a directory that cannot be watched is walked, and `limited` says so if it is the kernel's limit.
+        """
+        status = os.fstat(fd)
+        identity = (status.st_dev, status.st_ino)
+        with self._lock:
+            known = self._watched.get(relative)
+        if known is not None and known[1] == identity:
+            return
+        try:
+            inotify = self._started()
+            # By descriptor: a path could have become a link since it was opened.
+            wd = inotify.add_callback(b"/proc/self/fd/%d" % fd, _MASK, self, self._id)
+        except OSError as error:
+            self.limited = self.limited or error.errno in (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+            return
+        if wd < 0:  # watchdog keeps silent about a directory that may not be read, and remembers it
+            inotify.remove_callbacks([(wd, self._id)])
+            return
+        with self._lock:
+            self._names[wd] = relative
+            self._watched[relative] = (wd, identity)
+
+    def forget(self, relative: str) -> None:
+        """The directory is not there any more, or is another one."""
+        with self._lock:
+            known = self._watched.pop(relative, None)
+            if known is None or self._names.get(known[0]) != relative:
+                return
+            del self._names[known[0]]
+            inotify = self._inotify
+        if inotify is not None and inotify.is_alive():
+            inotify.remove_callbacks([(known[0], self._id)])
+
+    def keep(self, relatives: set[str]) -> None:
+        """Forget every directory but these."""
+        with self._lock:
+            gone = [relative for relative in self._watched if relative not in relatives]
+        for relative in gone:
+            self.forget(relative)
+
+    def close(self) -> None:
+        """End all watches."""
+        with self._lock:
+            inotify, self._inotify = self._inotify, None
+            self._names.clear()
+            self._watched.clear()
+            self.limited = False
+        if inotify is not None:
+            inotify.stop()
+
+    def _started(self) -> InotifyFD:
+        if self._inotify is None:
+            self._inotify = InotifyFD()
+            self._inotify.start()
+        return self._inotify
+
+    # Called by watchdog, in its thread, which an exception would end. ------------------------------------------------
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Something happened in a watched directory."""
+        try:
+            with self._lock:
+                directory = self._names.get(event.wd)
+            if directory is None:
+                return
+            if event.name:
+                name = os.fsdecode(event.name)
+                self._on_name(f"{directory}/{name}" if directory else name)
+                return
+            if event.is_move_self or event.is_delete_self:
+                self.forget(directory)
+            self._on_doubt()
+        except Exception:
+            _log.exception("internal_error", where="watch")
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """A watched directory was deleted or unmounted."""
+        try:
+            with self._lock:
+                directory = self._names.pop(wd, None)
+                if directory is None:
+                    return
+                if self._watched.get(directory, (None,))[0] == wd:
+                    del self._watched[directory]
+            self._on_doubt()
+        except Exception:
+            _log.exception("internal_error", where="watch")
+
+    def on_queue_overflow(self) -> None:
+        """Events came faster than they were read, and some are lost."""
+        try:
+            self._on_doubt()
+        except Exception:
+            _log.exception("internal_error", where="watch")
