@@ -1,0 +1,253 @@
+"""The API: which method a call asks for, and the methods that tell about the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dropcap.sandbox.call import Call, Reply
+from dropcap.sandbox.files import file_call
+from dropcap.sandbox.formats import error_body, object_body, rows_body
+from dropcap.sandbox.record_export import export_records
+from dropcap.sandbox.record_import import delete_records, import_records
+from dropcap.sandbox.structure import METADATA_COLUMNS, Rights, checkbox_column
+from dropcap.sandbox.wording import ApiError
+
+
+def answer(call: Call) -> Reply:
+    """The reply to a call, refusals included."""
+    try:
+        if call.project.offline:
+            raise ApiError(400, "offline")
+        method = METHODS.get(call.text("content"))
+        if method is None:
+            raise ApiError(501, "not_implemented")
+        return method(call)
+    except ApiError as error:
+        return refusal(error, call.return_format)
+
+
+def refusal(error: ApiError, kind: str) -> Reply:
+    content_type = {"json": "application/json", "csv": "text/csv", "xml": "text/xml"}[kind]
+    return Reply(error.status, error_body(str(error), kind), f"{content_type}; charset=utf-8")
+
+
+def _rows(call: Call, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], root: str) -> Reply:
+    call.need_export()
+    return call.reply(rows_body(rows, call.format, columns, root))
+
+
+def _only_export(call: Call) -> None:
+    """The project's structure is given, not made, over the sandbox's API."""
+    if call.text("action") not in ("", "export") or call.text("data"):
+        raise ApiError(501, "not_implemented")
+
+
+def _record(call: Call) -> Reply:
+    action = call.text("action")
+    if action == "delete":
+        return delete_records(call)
+    if action == "import" or (not action and "data" in call.post.fields):
+        return import_records(call)
+    if action in ("", "export"):
+        return export_records(call)
+    raise ApiError(501, "not_implemented")
+
+
+def _version(call: Call) -> Reply:
+    return Reply(body=call.project.version.encode(), content_type="text/html; charset=utf-8")
+
+
+def _project(call: Call) -> Reply:
+    call.need_export()
+    project = call.project
+    info: dict[str, Any] = {
+        "project_id": project.project_id,
+        "project_title": project.title,
+        "creation_time": "2026-01-05 09:00:00",
+        "production_time": "2026-02-02 09:00:00" if project.in_production else "",
+        "in_production": int(project.in_production),
+        "project_language": "English",
+        "purpose": 2,
+        "purpose_other": "",
+        "project_notes": "",
+        "custom_record_label": "",
+        "secondary_unique_field": "",
+        "is_longitudinal": int(project.longitudinal),
+        "has_repeating_instruments_or_events": int(bool(project.repeating)),
+        "surveys_enabled": 0,
+        "scheduling_enabled": 0,
+        "record_autonumbering_enabled": int(project.autonumber),
+        "randomization_enabled": 0,
+        "ddp_enabled": 0,
+        "project_irb_number": "",
+        "project_grant_number": "",
+        "project_pi_firstname": "",
+        "project_pi_lastname": "",
+        "display_today_now_button": 1,
+        "missing_data_codes": "",
+        "external_modules": "",
+        "bypass_branching_erase_field_prompt": 0,
+    }
+    return call.reply(object_body(info, call.format))
+
+
+def _metadata(call: Call) -> Reply:
+    _only_export(call)
+    names, forms = call.post.array("fields"), call.post.array("forms")
+    rows = [
+        field.metadata()
+        for field in call.project.dictionary()
+        if not (names or forms) or field.name in names or field.form in forms
+    ]
+    return _rows(call, rows, METADATA_COLUMNS, "records")
+
+
+def _event(call: Call) -> Reply:
+    _only_export(call)
+    if not call.project.longitudinal:
+        raise ApiError(400, "no_events")
+    arms = call.post.array("arms")
+    rows = [
+        {
+            "event_name": event.label,
+            "arm_num": event.arm,
+            "unique_event_name": event.unique_name,
+            "custom_event_label": "",
+            "event_id": number,
+        }
+        for number, event in enumerate(call.project.events, call.project.project_id * 100)
+        if not arms or str(event.arm) in arms
+    ]
+    return _rows(call, rows, list(rows[0]) if rows else ["event_name", "arm_num", "unique_event_name"], "events")
+
+
+def _arm(call: Call) -> Reply:
+    _only_export(call)
+    if not call.project.longitudinal:
+        raise ApiError(400, "no_arms")
+    arms = {event.arm: event.arm_name or f"Arm {event.arm}" for event in call.project.events}
+    return _rows(call, [{"arm_num": n, "name": name} for n, name in arms.items()], ["arm_num", "name"], "arms")
+
+
+def _mapping(call: Call) -> Reply:
+    _only_export(call)
+    project, arms = call.project, call.post.array("arms")
+    if not project.longitudinal:
+        raise ApiError(400, "no_mapping")
+    rows = [
+        {"arm_num": event.arm, "unique_event_name": event.unique_name, "form": form}
+        for event in project.events
+        if not arms or str(event.arm) in arms
+        for form in project.designations[event.unique_name]
+    ]
+    return _rows(call, rows, ["arm_num", "unique_event_name", "form"], "items")
+
+
+def _repeating(call: Call) -> Reply:
+    _only_export(call)
+    project = call.project
+    if not project.repeating:
+        raise ApiError(400, "no_repeating")
+    rows = []
+    for event, forms in project.repeating.items():
+        for form in forms or ("",):
+            row = {"form_name": form, "custom_form_label": ""}
+            rows.append({"event_name": event, **row} if project.longitudinal else row)
+    return _rows(call, rows, list(rows[0]), "items")
+
+
+def _instrument(call: Call) -> Reply:
+    _only_export(call)
+    project = call.project
+    rows = [
+        {"instrument_name": form, "instrument_label": project.form_labels.get(form, form.replace("_", " ").title())}
+        for form in project.forms
+    ]
+    return _rows(call, rows, ["instrument_name", "instrument_label"], "instruments")
+
+
+def _field_names(call: Call) -> Reply:
+    wanted = call.text("field")
+    if wanted and wanted not in call.project.fields:
+        raise ApiError(400, "bad_values", name="field", values=f"'{wanted}'")
+    rows = []
+    for field in call.project.ordered():
+        if wanted not in ("", field.name) or field.is_file:  # file fields are not in this export
+            continue
+        choices = field.codes if field.type == "checkbox" else {"": ""}
+        for code in choices if field.columns else ():
+            shown = checkbox_column(field.name, code) if code else field.name
+            rows.append({"original_field_name": field.name, "choice_value": code, "export_field_name": shown})
+    return _rows(call, rows, ["original_field_name", "choice_value", "export_field_name"], "fields")
+
+
+def _user(call: Call) -> Reply:
+    _only_export(call)
+    rows = [_rights_row(call, call.rights)]
+    return _rows(call, rows, list(rows[0]), "users")
+
+
+def _rights_row(call: Call, rights: Rights) -> dict[str, Any]:
+    project = call.project
+    always = "design alerts user_rights data_access_groups reports stats_and_charts manage_survey_participants calendar"
+    tools = "data_import_tool data_comparison_tool logging email_logging file_repository"
+    quality = "data_quality_create data_quality_execute"
+    never = "mobile_app mobile_app_download_data"
+    locks = "record_rename lock_records_all_forms lock_records lock_records_customization"
+    return {
+        "username": rights.username,
+        "email": f"{rights.username}@example.org",
+        "firstname": "Sandbox",
+        "lastname": "User",
+        "expiration": "",
+        "data_access_group": rights.dag or "",
+        "data_access_group_id": project.dags.index(rights.dag) + 1 if rights.dag in project.dags else "",
+        **dict.fromkeys(f"{always} {tools} {quality}".split(), 0),
+        "api_export": int(rights.api_export),
+        "api_import": int(rights.api_import),
+        **dict.fromkeys(f"{never} {locks}".split(), 0),
+        "record_create": int(rights.record_create),
+        "record_delete": int(rights.record_delete),
+        "forms": {form: int(rights.form(form)) for form in project.forms},
+        "forms_export": {form: int(rights.export) for form in project.forms},
+    }
+
+
+def _dag(call: Call) -> Reply:
+    _only_export(call)
+    rows = [
+        {"data_access_group_name": name, "unique_group_name": name, "data_access_group_id": number}
+        for number, name in enumerate(call.project.dags, 1)
+    ]
+    return _rows(call, rows, ["data_access_group_name", "unique_group_name", "data_access_group_id"], "dags")
+
+
+def _next_record(call: Call) -> Reply:
+    call.need_export()
+    return Reply(body=call.project.store.next_name().encode(), content_type="text/html; charset=utf-8")
+
+
+def _log(call: Call) -> Reply:
+    record = call.text("record")
+    rows = [row for row in reversed(call.project.log) if not record or row["record"] == record]
+    return _rows(call, rows, ["timestamp", "username", "action", "details", "record"], "items")
+
+
+METHODS: dict[str, Callable[[Call], Reply]] = {
+    "arm": _arm,
+    "dag": _dag,
+    "event": _event,
+    "exportFieldNames": _field_names,
+    "file": file_call,
+    "formEventMapping": _mapping,
+    "generateNextRecordName": _next_record,
+    "instrument": _instrument,
+    "log": _log,
+    "metadata": _metadata,
+    "project": _project,
+    "record": _record,
+    "repeatingFormsEvents": _repeating,
+    "user": _user,
+    "version": _version,
+}

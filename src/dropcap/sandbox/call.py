@@ -1,0 +1,88 @@
+"""One API call: its parameters, who makes it, and the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO
+
+from dropcap.sandbox.formats import CONTENT_TYPES, FORMATS
+from dropcap.sandbox.multipart import Post
+from dropcap.sandbox.structure import Rights, SandboxProject
+from dropcap.sandbox.wording import ApiError
+
+
+@dataclass(slots=True)
+class Reply:
+    """An HTTP reply. `stream` stands in for `body` where that is large; `size` is then its length in bytes."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/html; charset=utf-8"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    stream: IO[bytes] | None = None
+    size: int = 0
+
+    @property
+    def length(self) -> int:
+        return self.size if self.stream is not None else len(self.body)
+
+
+@dataclass(slots=True)
+class Call:
+    """What the parts of the API work on."""
+
+    project: SandboxProject
+    rights: Rights
+    post: Post
+    note: Callable[[str, str, str], None]  # (action, record, details) for the project's log
+
+    def text(self, name: str) -> str:
+        return self.post.text(name)
+
+    def required(self, name: str) -> str:
+        value = self.text(name)
+        if not value:
+            raise ApiError(400, "missing_parameter", name=name)
+        return value
+
+    @property
+    def format(self) -> str:
+        """The format of what is exported or imported; REDCap's default is xml."""
+        value = self.text("format").lower() or "xml"
+        if value not in FORMATS:
+            raise ApiError(400, "bad_format", value=value)
+        return value
+
+    @property
+    def return_format(self) -> str:
+        return return_format(self.post)
+
+    def reply(self, body: bytes, kind: str | None = None) -> Reply:
+        return Reply(body=body, content_type=CONTENT_TYPES[kind or self.format])
+
+    def need_export(self) -> None:
+        if not self.rights.api_export:
+            raise ApiError(403, "no_export")
+
+    def need_import(self) -> None:
+        if not self.rights.api_import:
+            raise ApiError(403, "no_import")
+
+    def need_writable(self) -> None:
+        if self.project.archived:
+            raise ApiError(400, "archived")
+
+    def visible(self, record: str) -> bool:
+        """Whether the record exists and lies in the caller's data access group."""
+        store = self.project.store
+        return record in store.records and self.rights.dag in (None, store.dags.get(record))
+
+
+def return_format(post: Post) -> str:
+    """The format of messages: returnFormat, else format, else xml."""
+    for name in ("returnFormat", "format"):
+        value = post.text(name).lower()
+        if value in FORMATS:
+            return value
+    return "xml"

@@ -1,0 +1,112 @@
+"""Faults: how a sick server, a proxy or a network in between behaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: Each kind with its parameters and their defaults. Seconds, bytes per second, HTTP statuses.
+#: `stored`: whether the call is carried out although its reply is spoilt.
+KINDS: dict[str, dict[str, Any]] = {
+    "status": {"code": 500, "body": "", "content_type": "text/html; charset=utf-8", "stored": False},
+    "empty_200_without_storing": {},
+    "stored_then_500": {"body": ""},
+    "html_200": {"stored": False},
+    "maintenance": {"code": 503},
+    "ban": {"code": 403},
+    "token_echo": {"code": 400},
+    "reset_before_body": {},
+    "reset_during_body": {"after": 1},
+    "reset_after_body": {"stored": True},
+    "truncated_head": {"stored": True},
+    "truncated_body": {"stored": True},
+    "drip": {"bytes_per_second": 100},
+    "delay": {"seconds": 1.0, "before": "answer"},
+    "early_413_and_close": {"linger": 0.0},
+    "redirect": {"code": 302, "location": "/"},
+    "wrong_content": {},
+    "rate_429": {"retry_after": 1},
+    "slow_read": {"bytes_per_second": 1024},
+}
+
+#: Kinds that strike before the body has been read.
+BEFORE_BODY = frozenset({"reset_before_body", "reset_during_body", "early_413_and_close", "slow_read"})
+
+#: What a fault's `match` may name.
+MATCHED = frozenset({"content", "action", "record", "field", "event"})
+
+
+@dataclass(frozen=True, init=False)
+class Fault:
+    """`Fault("status", times=2, match={"content": "file"}, code=503)`: one trouble, for `times` requests (None: until `well()`).
+
+    Only requests whose parameters equal those in `match` meet it. Parameters and defaults are in KINDS.
+    Raises ValueError for an unknown kind, parameter or match.
+    """
+
+    kind: str
+    times: int | None
+    match: Mapping[str, str]
+    params: Mapping[str, Any]
+
+    def __init__(self, kind: str, times: int | None = None, match: Mapping[str, str] | None = None, **params: Any) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r} is no kind of fault; use one of {', '.join(sorted(KINDS))}")
+        if unknown := set(params) - set(KINDS[kind]):
+            allowed = ", ".join(sorted(KINDS[kind])) or "none"
+            raise ValueError(f"{kind} has no parameter {sorted(unknown)[0]!r}; it has {allowed}")
+        if unknown := set(match or {}) - MATCHED:
+            raise ValueError(f"a fault cannot match {sorted(unknown)[0]!r}; use {', '.join(sorted(MATCHED))}")
+        if times is not None and (not isinstance(times, int) or times < 1):
+            raise ValueError(f"times is {times!r}; use a number from 1, or leave it out")
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "match", {name: str(value) for name, value in (match or {}).items()})
+        object.__setattr__(self, "params", {**KINDS[kind], **params})
+
+    @property
+    def before_body(self) -> bool:
+        return self.kind in BEFORE_BODY or (self.kind == "delay" and self.params["before"] != "answer")
+
+    def concerns(self, request: Mapping[str, str]) -> bool:
+        return all(request.get(name, "") == value for name, value in self.match.items())
+
+
+class Illness:
+    """The faults that are on, in the order in which they came. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[tuple[Fault, list[int | None]]] = []
+
+    def add(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append((fault, [fault.times]))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    @property
+    def faults(self) -> list[Fault]:
+        with self._lock:
+            return [fault for fault, _ in self._faults]
+
+    def looks_ahead(self) -> bool:
+        """Whether some fault strikes before the body is read."""
+        return any(fault.before_body for fault in self.faults)
+
+    def strike(self, request: Mapping[str, str], *, before_body: bool) -> Fault | None:
+        """The first fault that concerns this request at this point, counted down."""
+        with self._lock:
+            for position, (fault, left) in enumerate(self._faults):
+                if fault.before_body != before_body or not fault.concerns(request):
+                    continue
+                if left[0] is not None:
+                    left[0] -= 1
+                    if not left[0]:
+                        del self._faults[position]
+                return fault
+        return None

@@ -1,0 +1,118 @@
+"""content=file: import, export and delete the file of one field."""
+
+from __future__ import annotations
+
+import re
+
+from dropcap.sandbox.call import Call, Reply
+from dropcap.sandbox.multipart import UploadError
+from dropcap.sandbox.store import RowKey
+from dropcap.sandbox.structure import Field
+from dropcap.sandbox.wording import ApiError
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
+
+
+def file_call(call: Call) -> Reply:
+    """Raises ApiError for what REDCap refuses."""
+    action = call.text("action")
+    if action == "export":
+        return _export(call)
+    if action == "import":
+        return _import(call)
+    if action == "delete":
+        return _delete(call)
+    raise ApiError(501, "not_implemented")
+
+
+def _place(call: Call) -> tuple[str, RowKey, Field]:
+    """Record, row and field that the call speaks of."""
+    record, name = call.required("record").strip(), call.required("field")
+    field = call.project.fields.get(name)
+    if field is None or not field.is_file:
+        raise ApiError(400, "not_a_file_field", field=name)
+    if call.rights.form(field.form) == "0":
+        raise ApiError(403, "form_rights", form=field.form)
+    event = _event(call, field)
+    key = row_key(call, event, field.form)
+    if not call.visible(record):
+        raise ApiError(400, "no_record", record=record)
+    return record, key, field
+
+
+def _event(call: Call, field: Field) -> str:
+    project = call.project
+    if not project.longitudinal:
+        return project.events[0].unique_name
+    event = call.required("event")
+    if event not in project.event_names:
+        raise ApiError(400, "no_event", event=event)
+    if field.form not in project.designations[event]:
+        raise ApiError(400, "not_designated", field=field.name, event=event)
+    return event
+
+
+def row_key(call: Call, event: str, form: str) -> RowKey:
+    """The row of `form` in `event`; `repeat_instance` is 1 if it is not given, and of no effect where nothing repeats."""
+    repeats = call.project.repeats(event, form)
+    if repeats is None:
+        return RowKey(event)
+    text = call.text("repeat_instance").strip() or "1"
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 32767):
+        raise ApiError(400, "bad_instance", instance=text)
+    return RowKey(event, repeats, int(text))
+
+
+def _import(call: Call) -> Reply:
+    call.need_import()
+    call.need_writable()
+    project = call.project
+    record, key, field = _place(call)
+    if field.is_signature:
+        raise ApiError(400, "signature", field=field.name)
+    if call.rights.form(field.form) == "2":
+        raise ApiError(403, "form_rights", form=field.form)
+    posted = call.post.files.get("file")
+    if posted is None or posted.error:
+        raise ApiError(400, "no_upload", code=int(posted.error if posted else UploadError.NO_FILE))
+    name = posted.name
+    extension = name.rpartition(".")[2].lower()
+    if extension in project.blocked_extensions:
+        raise ApiError(400, "blocked_extension", extension=extension)
+    if project.sanitize_names:
+        name = _UNSAFE.sub("_", name)
+    project.store.put_file(record, key, field.name, name, posted.upload)
+    del call.post.files["file"]  # the store has it now
+    call.note("Update record", record, f"{field.name} = '{name}'")
+    return Reply()
+
+
+def _export(call: Call) -> Reply:
+    call.need_export()
+    record, key, field = _place(call)
+    if call.rights.export == "0" or (call.rights.export in ("2", "3") and field.identifier):
+        raise ApiError(403, "deidentified", field=field.name)
+    stored = call.project.store.file(record, key, field.name)
+    if stored is None:
+        raise ApiError(400, "no_file")
+    charset = ";charset=UTF-8" if stored.mime.startswith("text/") else ""
+    name = stored.name.replace('"', "'").replace("\r", " ").replace("\n", " ")
+    call.note("Download uploaded document", record, field.name)
+    reply = Reply(content_type=f'{stored.mime}; name="{name}"{charset}')
+    if isinstance(stored.content, bytes):
+        reply.body = stored.content
+    else:
+        reply.stream, reply.size = stored.open(), stored.size
+    return reply
+
+
+def _delete(call: Call) -> Reply:
+    call.need_import()
+    call.need_writable()
+    record, key, field = _place(call)
+    if call.rights.form(field.form) == "2":
+        raise ApiError(403, "form_rights", form=field.form)
+    if not call.project.store.remove_file(record, key, field.name):
+        raise ApiError(400, "no_file")
+    call.note("Delete uploaded document", record, field.name)
+    return Reply()

@@ -1,0 +1,301 @@
+"""The body of a POST, read as PHP reads it.
+
+Names: `.` and space become `_`, `a[]` and `a[k]` are arrays, the last of equal names wins. File names: the part after
+the last `/` or `\\`, `\\` escapes `\\` and the quote, `filename*` is not known, everything from a NUL on is gone.
+An upload that is too large, cut off or nameless is there as an error code and without content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from urllib.parse import parse_qsl
+
+from dropcap.sandbox.store import Upload
+
+CHUNK = 256 * 1024
+#: PHP gives up on header lines that are longer.
+MAX_LINE = 16 * 1024
+
+
+class UploadError(IntEnum):
+    """PHP's codes for what became of an upload."""
+
+    OK = 0
+    INI_SIZE = 1
+    PARTIAL = 3
+    NO_FILE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """PHP's settings, in bytes; 0 for no limit."""
+
+    upload_max_filesize: int = 0
+    post_max_size: int = 0
+    max_input_vars: int = 100_000
+
+
+@dataclass(slots=True)
+class PostedFile:
+    name: str
+    error: UploadError
+    upload: Upload
+
+
+@dataclass(slots=True)
+class Post:
+    """`fields` holds text, or for arrays a mapping of keys to text."""
+
+    fields: dict[str, str | dict[str, str]] = field(default_factory=dict)
+    files: dict[str, PostedFile] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def array(self, name: str) -> list[str]:
+        """The values of an array; text is split at commas, as REDCap does with record and field lists."""
+        value = self.fields.get(name, "")
+        if isinstance(value, dict):
+            return list(value.values())
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    def add(self, name: str, value: str) -> None:
+        base, key = split_name(name)
+        if not base:
+            return
+        if key is None:
+            self.fields[base] = value
+            return
+        array = self.fields.get(base)
+        if not isinstance(array, dict):
+            array = self.fields[base] = {}
+        array[key or _next_key(array)] = value
+
+    def discard(self) -> None:
+        for posted in self.files.values():
+            posted.upload.discard()
+
+
+def _next_key(array: dict[str, str]) -> str:
+    return str(max((int(key) for key in array if key.isascii() and key.isdigit()), default=-1) + 1)
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """A variable's name and its array key: `a[b]` -> ("a", "b"), `a[]` -> ("a", ""), `a.b` -> ("a_b", None)."""
+    name = name.split("\0", 1)[0].lstrip(" ")
+    base, bracket, rest = name.partition("[")
+    if bracket and base and "]" in rest:
+        return _mangled(base), rest.split("]", 1)[0]
+    return _mangled(name.replace("[", "_", 1) if bracket else name), None
+
+
+def _mangled(name: str) -> str:
+    return name.replace(".", "_").replace(" ", "_")
+
+
+def base_name(filename: str) -> str:
+    """What PHP keeps of a file's name."""
+    return filename.split("\0", 1)[0].replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def parameters(header: str) -> dict[str, str]:
+    """The parameters of a Content-Disposition line, unquoted the way PHP does it."""
+    result: dict[str, str] = {}
+    position = 0
+    while position < len(header):
+        end = _end_of_parameter(header, position)
+        name, equals, value = header[position:end].partition("=")
+        if equals:
+            result[name.strip().lower()] = _unquoted(value.strip())
+        position = end + 1
+    return result
+
+
+def _end_of_parameter(header: str, position: int) -> int:
+    quote = ""
+    while position < len(header):
+        character = header[position]
+        if quote and character == "\\" and header[position + 1 : position + 2] in ("\\", quote):
+            position += 1
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        elif not quote and character == ";":
+            break
+        position += 1
+    return min(position, len(header))
+
+
+def _unquoted(value: str) -> str:
+    if value[:1] not in ('"', "'") or not value:
+        return value.split(" ", 1)[0]
+    quote, result, position = value[0], [], 1
+    while position < len(value) and value[position] != quote:
+        if value[position] == "\\" and value[position + 1 : position + 2] in ("\\", quote):
+            position += 1
+        result.append(value[position])
+        position += 1
+    return "".join(result)
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """The boundary that a multipart Content-Type names, or None."""
+    kind, _, rest = content_type.partition(";")
+    if kind.strip().lower() != "multipart/form-data":
+        return None
+    position = rest.lower().find("boundary=")
+    if position < 0:
+        return None
+    value = rest[position + len("boundary=") :].strip()
+    if value.startswith('"'):
+        value = value[1:].split('"', 1)[0]
+    else:
+        value = value.split(";", 1)[0].split(",", 1)[0].strip()
+    return value.encode("latin-1") or None
+
+
+def parse_body(
+    content_type: str, length: int | None, read: Callable[[int], bytes], limits: Limits, new_upload: Callable[[], Upload]
+) -> Post:
+    """Read a body to its end. `length` is its announced length in bytes, None if it has none."""
+    if limits.post_max_size and (length or 0) > limits.post_max_size:
+        _drain(read)
+        return Post()
+    boundary = boundary_of(content_type)
+    if boundary is not None:
+        post = _Multipart(boundary, read, limits, new_upload).parse()
+    else:
+        post = _parse_form(content_type, read, limits)
+    return post
+
+
+def _drain(read: Callable[[int], bytes]) -> None:
+    while read(CHUNK):
+        pass
+
+
+def _parse_form(content_type: str, read: Callable[[int], bytes], limits: Limits) -> Post:
+    body = bytearray()
+    while chunk := read(CHUNK):
+        body += chunk
+    post = Post()
+    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace")
+        for name, value in pairs[: limits.max_input_vars]:
+            post.add(name, value)
+    return post
+
+
+class _Multipart:
+    def __init__(self, boundary: bytes, read: Callable[[int], bytes], limits: Limits, new_upload: Callable[[], Upload]) -> None:
+        self._delimiter = b"--" + boundary
+        self._read = read
+        self._limits = limits
+        self._new_upload = new_upload
+        self._buffer = b""
+        self._ended = False
+
+    def parse(self) -> Post:
+        post = Post()
+        count = 0
+        line: bytes | None = b""
+        while line is not None and not line.startswith(self._delimiter):
+            line = self._line()
+        while line is not None and not line.startswith(self._delimiter + b"--"):
+            headers = self._headers()
+            if headers is None:
+                break
+            disposition = parameters(headers.get("content-disposition", ""))
+            name = disposition.get("name", "")
+            count += 1
+            wanted = bool(name) and count <= self._limits.max_input_vars
+            if "filename" in disposition:
+                posted = self._file(base_name(disposition["filename"]))
+                base, key = split_name(name)
+                if wanted and key is None:
+                    if base in post.files:
+                        post.files[base].upload.discard()
+                    post.files[base] = posted
+                else:
+                    posted.upload.discard()
+            else:
+                value = bytearray()
+                self._content(value.extend)
+                if wanted:
+                    post.add(name, value.decode("utf-8", "replace"))
+            line = self._line()
+        while not self._ended:
+            self._buffer = b""
+            self._fill()
+        return post
+
+    def _file(self, name: str) -> PostedFile:
+        upload = self._new_upload()
+        limit = self._limits.upload_max_filesize
+        too_large = False
+
+        def keep(chunk: bytes) -> None:
+            nonlocal too_large
+            too_large = too_large or bool(limit and upload.size + len(chunk) > limit)
+            if name and not too_large:
+                upload.write(chunk)
+
+        whole = self._content(keep)
+        error = UploadError.OK
+        if not name:
+            error = UploadError.NO_FILE
+        elif too_large:
+            error = UploadError.INI_SIZE
+        elif not whole:
+            error = UploadError.PARTIAL
+        if error:
+            upload.discard()
+        return PostedFile(name, error, upload)
+
+    def _fill(self) -> bool:
+        if self._ended:
+            return False
+        chunk = self._read(CHUNK)
+        self._ended = not chunk
+        self._buffer += chunk
+        return bool(chunk)
+
+    def _line(self) -> bytes | None:
+        """The next line without its end, or None at the end of the body."""
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > MAX_LINE or not self._fill():
+                line, self._buffer = self._buffer, b""
+                return line or None
+        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+        return line.removesuffix(b"\r")
+
+    def _headers(self) -> dict[str, str] | None:
+        headers: dict[str, str] = {}
+        while line := self._line():
+            name, _, value = line.decode("utf-8", "replace").partition(":")
+            headers[name.strip().lower()] = value.strip()
+        return headers if line is not None else None
+
+    def _content(self, keep: Callable[[bytes], object]) -> bool:
+        """Hand on a part's content; False if the body ends before the next boundary."""
+        end = b"\n" + self._delimiter
+        if not self._buffer:
+            self._fill()
+        if self._buffer.startswith(self._delimiter):  # a part without content nor line end
+            return True
+        while (position := self._buffer.find(end)) < 0:
+            held_back = len(end) + 1  # the boundary may have come in part, with a CR before it
+            if len(self._buffer) > held_back:
+                keep(self._buffer[:-held_back])
+                self._buffer = self._buffer[-held_back:]
+            if not self._fill():
+                keep(self._buffer)
+                self._buffer = b""
+                return False
+        keep(self._buffer[:position].removesuffix(b"\r"))
+        self._buffer = self._buffer[position + 1 :]
+        return True

@@ -1,0 +1,173 @@
+"""content=record, export, flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dropcap.sandbox.call import Call, Reply
+from dropcap.sandbox.formats import rows_body
+from dropcap.sandbox.logic import Filter, parse_logic
+from dropcap.sandbox.store import Row, RowKey
+from dropcap.sandbox.structure import Field, SandboxProject, checkbox_column
+from dropcap.sandbox.wording import ApiError
+
+
+def export_records(call: Call) -> Reply:
+    """Raises ApiError for what REDCap refuses."""
+    call.need_export()
+    if call.rights.export == "0":
+        raise ApiError(403, "no_export")
+    if call.text("type").lower() not in ("", "flat"):
+        raise ApiError(501, "not_implemented")
+    fields = _fields(call)
+    with call.project.store.lock:
+        rows = list(_rows(call, fields))
+    return call.reply(rows_body(rows, call.format, _columns(call, fields)))
+
+
+def _fields(call: Call) -> list[Field]:
+    """The fields to show, in the order of the project: those asked for, and those of the forms asked for."""
+    project, names, forms = call.project, call.post.array("fields"), call.post.array("forms")
+    _check(call, "fields", names, project.fields)
+    _check(call, "forms", forms, project.forms)
+    chosen = [
+        field
+        for field in project.ordered()
+        if not (names or forms) or field.name in names or field.form in forms or field.form.replace("_", " ") in forms
+    ]
+    hidden = {field.name for field in chosen if not _may_see(call, field)}
+    return [field for field in chosen if field.name not in hidden]
+
+
+def _may_see(call: Call, field: Field) -> bool:
+    if field.name == call.project.record_id:
+        return True
+    identifying = call.rights.export in ("2", "3") and field.identifier
+    return not identifying and call.rights.form(field.form) != "0"
+
+
+def _check(call: Call, parameter: str, values: list[str], known: Any) -> None:
+    if unknown := [value for value in values if value not in known]:
+        listed = ", ".join(f"'{value}'" for value in unknown)
+        raise ApiError(400, "bad_values", name=parameter, values=listed)
+
+
+def _columns(call: Call, fields: list[Field]) -> list[str]:
+    project = call.project
+    leading = []
+    if project.longitudinal:
+        leading.append("redcap_event_name")
+    if project.repeating:
+        leading += ["redcap_repeat_instrument", "redcap_repeat_instance"]
+    if _shows_dags(call):
+        leading.append("redcap_data_access_group")
+    columns = [column for field in fields for column in field.columns]
+    if columns[:1] == [project.record_id]:
+        return [columns[0], *leading, *columns[1:]]
+    return leading + columns
+
+
+def _shows_dags(call: Call) -> bool:
+    asked = call.text("exportDataAccessGroups").lower() in ("true", "1")
+    return asked and bool(call.project.dags) and call.rights.dag is None
+
+
+def _rows(call: Call, fields: list[Field]) -> Iterator[dict[str, Any]]:
+    project = call.project
+    records, events = call.post.array("records"), call.post.array("events")
+    _check(call, "events", events, project.event_names)
+    logic = _logic(project, call.text("filterLogic"))
+    labels = call.text("rawOrLabel") == "label"
+    order = {event: position for position, event in enumerate(project.event_names)}
+    columns = _columns(call, fields)
+    for record in records or sorted(project.store.records, key=_natural):
+        if not call.visible(record):
+            continue
+        rows = project.store.records[record]
+        for key in sorted(rows, key=lambda key: (order.get(key.event, 0), key.instrument, key.instance)):
+            if events and key.event not in events:
+                continue
+            if not _has_data(project, key, rows[key], fields):
+                continue
+            if logic is not None and not logic.matches(_lookup(project, rows, key)):
+                continue
+            yield _shown(call, record, key, rows[key], fields, columns, labels)
+
+
+def _natural(record: str) -> tuple[bool, int, str]:
+    numeric = record.isascii() and record.isdigit()
+    return (not numeric, int(record) if numeric else 0, record)
+
+
+def _logic(project: SandboxProject, text: str) -> Filter | None:
+    if not text.strip():
+        return None
+    logic = parse_logic(text)
+    for event, name in logic.fields:
+        if name not in project.fields or (event is not None and event not in project.event_names):
+            raise ApiError(400, "bad_logic", why=f"[{event or name}] is not in the project")
+    return logic
+
+
+def _lookup(project: SandboxProject, rows: dict[RowKey, Row], key: RowKey) -> Callable[[str | None, str, str | None], str]:
+    def lookup(event: str | None, name: str, code: str | None) -> str:
+        row = rows.get(RowKey(event) if event and event != key.event else key)
+        column = checkbox_column(name, code) if code is not None else name
+        if row is not None and name in row.files:
+            return str(row.files[name].doc_id)
+        value = row.values.get(column, "") if row else ""
+        if not value and key.instance and (event is None or event == key.event):
+            base = rows.get(RowKey(key.event))  # a repeating row sees the fields beside it that do not repeat
+            value = base.values.get(column, "") if base else ""
+        return value
+
+    return lookup
+
+
+def _has_data(project: SandboxProject, key: RowKey, row: Row, fields: list[Field]) -> bool:
+    """Whether the row is shown: it holds something in a chosen field, or it is a plain row and the record's id was chosen."""
+    for field in fields:
+        if field.name == project.record_id:
+            if not key.instrument:
+                return True
+        elif field.name in row.files or any(column in row.values for column in field.columns):
+            return True
+    return False
+
+
+def _shown(
+    call: Call, record: str, key: RowKey, row: Row, fields: list[Field], columns: list[str], labels: bool
+) -> dict[str, Any]:
+    project = call.project
+    event = next(event for event in project.events if event.unique_name == key.event)
+    values: dict[str, Any] = {
+        "redcap_event_name": event.label if labels else key.event,
+        "redcap_repeat_instrument": key.instrument,
+        "redcap_repeat_instance": key.instance or "",
+        "redcap_data_access_group": project.store.dags.get(record, ""),
+    }
+    for field in fields:
+        values.update(_values(project, record, key, row, field, labels))
+    return {column: values[column] for column in columns}
+
+
+def _values(project: SandboxProject, record: str, key: RowKey, row: Row, field: Field, labels: bool) -> dict[str, str]:
+    if field.name == project.record_id:
+        return {field.name: record}
+    on_row = field.form in project.designations[key.event] and (project.repeats(key.event, field.form) or "") == key.instrument
+    if not on_row:
+        return dict.fromkeys(field.columns, "")
+    if field.is_file:
+        stored = row.files.get(field.name)
+        if stored is None:
+            return {field.name: ""}
+        shown = {"document": "[document]", "name": stored.name, "doc_id": str(stored.doc_id)}
+        return {field.name: shown[project.file_values]}
+    if field.type == "checkbox":
+        pairs = [(checkbox_column(field.name, code), label) for code, label in field.codes.items()]
+        if labels:
+            return {column: label if row.values.get(column) == "1" else "" for column, label in pairs}
+        return {column: row.values.get(column, "0") for column, _ in pairs}
+    value = row.values.get(field.name, "0" if project.is_status(field.name) else "")
+    return {field.name: field.codes.get(value, value) if labels else value}

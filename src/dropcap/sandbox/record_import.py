@@ -1,0 +1,164 @@
+"""content=record, import and delete."""
+
+from __future__ import annotations
+
+from dropcap.sandbox.call import Call, Reply
+from dropcap.sandbox.formats import count_body, ids_body, parse_rows
+from dropcap.sandbox.store import RowKey
+from dropcap.sandbox.structure import Field
+from dropcap.sandbox.wording import ApiError
+
+_KEYS = frozenset({"redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance", "redcap_data_access_group"})
+
+
+def import_records(call: Call) -> Reply:
+    """All rows or none. Raises ApiError for what REDCap refuses."""
+    call.need_import()
+    call.need_writable()
+    if call.text("type").lower() not in ("", "flat"):
+        raise ApiError(501, "not_implemented")
+    rows = parse_rows(call.required("data"), call.format)
+    columns = _importable(call)
+    unknown = {name for row in rows for name in row} - set(columns) - _KEYS
+    if unknown:
+        raise ApiError(400, "unknown_fields", fields=", ".join(sorted(unknown)))
+    with call.project.store.lock:
+        renamed = _names(call, rows)
+        places = [_check(call, row, renamed, columns) for row in rows]
+        overwrite = call.text("overwriteBehavior") == "overwrite"
+        for row, (record, key) in zip(rows, places, strict=True):
+            _write(call, row, record, key, columns, overwrite)
+    return _answer(call, renamed)
+
+
+def _importable(call: Call) -> dict[str, Field]:
+    """Column -> field."""
+    return {column: field for field in call.project.fields.values() for column in field.columns}
+
+
+def _names(call: Call, rows: list[dict[str, str]]) -> dict[str, str]:
+    """Record name as it came -> as it is stored, in the order of the rows."""
+    id_field, store = call.project.record_id, call.project.store
+    names = dict.fromkeys(row.get(id_field, "").strip() for row in rows)
+    if call.text("forceAutoNumber").lower() not in ("true", "1"):
+        return {name: name for name in names}
+    first = int(store.next_name())
+    return {name: str(first + offset) for offset, name in enumerate(names)}
+
+
+def _check(call: Call, row: dict[str, str], renamed: dict[str, str], columns: dict[str, Field]) -> tuple[str, RowKey]:
+    """Where the row goes. Raises ApiError if it may not."""
+    project, store = call.project, call.project.store
+    record = renamed[row.get(project.record_id, "").strip()]
+    if not record or len(record) > project.max_record_name:
+        raise ApiError(400, "bad_record_name", record=record)
+    if record not in store.records and not call.rights.record_create:
+        raise ApiError(403, "no_create")
+    if record in store.records and not call.visible(record):
+        raise ApiError(400, "other_dag", record=record)
+    key = _key(call, row)
+    for name, value in row.items():
+        field = columns.get(name)
+        if field is None or not value or name == project.record_id:
+            continue
+        if field.is_file:
+            raise ApiError(400, "file_value", field=name)
+        if field.form not in project.designations[key.event]:
+            raise ApiError(400, "not_designated", field=name, event=key.event)
+        if (project.repeats(key.event, field.form) or "") != key.instrument:
+            raise ApiError(400, "bad_instance", instance=row.get("redcap_repeat_instance", ""))
+        codes = {"0": "", "1": ""} if field.type == "checkbox" else field.codes
+        if codes and value not in codes:
+            raise ApiError(400, "bad_choice", value=value, field=name)
+    group = row.get("redcap_data_access_group", "")
+    if group and group not in project.dags:
+        raise ApiError(400, "bad_values", name="redcap_data_access_group", values=f"'{group}'")
+    return record, key
+
+
+def _key(call: Call, row: dict[str, str]) -> RowKey:
+    project = call.project
+    event = row.get("redcap_event_name", "")
+    if not project.longitudinal:
+        event = project.events[0].unique_name
+    elif event not in project.event_names:
+        raise ApiError(400, "no_event", event=event)
+    instrument, instance = row.get("redcap_repeat_instrument", ""), row.get("redcap_repeat_instance", "").strip()
+    forms = project.repeating.get(event)
+    if instrument and (forms is None or instrument not in forms):
+        raise ApiError(400, "bad_values", name="redcap_repeat_instrument", values=f"'{instrument}'")
+    if not instrument and forms != ():
+        return RowKey(event)
+    if instance == "new":
+        record = row.get(project.record_id, "").strip()
+        taken = (k.instance for k in project.store.records.get(record, {}) if k[:2] == (event, instrument))
+        return RowKey(event, instrument, max(taken, default=0) + 1)
+    instance = instance or "1"
+    if not (instance.isascii() and instance.isdigit() and 1 <= int(instance) <= 32767):
+        raise ApiError(400, "bad_instance", instance=instance)
+    return RowKey(event, instrument, int(instance))
+
+
+def _write(call: Call, row: dict[str, str], record: str, key: RowKey, columns: dict[str, Field], overwrite: bool) -> None:
+    project, store = call.project, call.project.store
+    is_new = record not in store.records
+    store.make_row(record, key)
+    for name, value in row.items():
+        if name in columns and not columns[name].is_file and (value or overwrite):
+            store.set_value(record, key, name, record if name == project.record_id else value)
+    group = row.get("redcap_data_access_group", "")
+    if call.rights.dag is not None:
+        group = call.rights.dag if is_new else ""
+    if group:
+        store.dags[record] = group
+    call.note("Create record" if is_new else "Update record", record, ", ".join(n for n in row if n in columns))
+
+
+def _answer(call: Call, renamed: dict[str, str]) -> Reply:
+    kind, content = call.return_format, call.text("returnContent") or "count"
+    if content == "nothing":
+        return Reply()
+    if content == "ids":
+        return call.reply(ids_body(renamed.values(), kind), kind)
+    if content == "auto_ids" and call.text("forceAutoNumber").lower() in ("true", "1"):
+        return call.reply(ids_body([f"{stored},{came}" for came, stored in renamed.items()], kind), kind)
+    return call.reply(count_body(len(renamed), kind), kind)
+
+
+def delete_records(call: Call) -> Reply:
+    """Delete whole records, or what `event`, `instrument` and `repeat_instance` leave of them."""
+    if not call.rights.record_delete:
+        raise ApiError(403, "no_delete")
+    call.need_import()
+    call.need_writable()
+    store = call.project.store
+    records = call.post.array("records")
+    with store.lock:
+        if missing := [record for record in records if not call.visible(record)]:
+            raise ApiError(400, "records_missing", records=", ".join(missing))
+        for record in records:
+            _delete(call, record)
+            call.note("Delete record", record, "")
+    return call.reply(str(len(records)).encode(), call.return_format)
+
+
+def _delete(call: Call, record: str) -> None:
+    store, project = call.project.store, call.project
+    event, form, instance = call.text("event"), call.text("instrument"), call.text("repeat_instance")
+    if not (event or form or instance):
+        store.delete(record)
+        return
+    columns = {column for field in project.fields.values() if field.form == form for column in field.columns} - {
+        project.record_id
+    }
+    for key in list(store.records[record]):
+        if (event and key.event != event) or (instance and key.instance not in (0, int(instance))):
+            continue
+        if instance and key.instance == 0:
+            continue
+        if not form or key.instrument == form:
+            del store.records[record][key]
+            continue
+        row = store.records[record][key]
+        row.values = {name: value for name, value in row.values.items() if name not in columns}
+        row.files = {name: stored for name, stored in row.files.items() if name not in columns}

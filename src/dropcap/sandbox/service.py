@@ -1,0 +1,206 @@
+"""From a request to its reply: the API, the control pages, and everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from dropcap.sandbox.api import answer, refusal
+from dropcap.sandbox.call import Call, Reply, return_format
+from dropcap.sandbox.exchange import ConnectionGoneError, Exchange
+from dropcap.sandbox.fault import Fault
+from dropcap.sandbox.multipart import Limits, Post, parse_body
+from dropcap.sandbox.store import Upload
+from dropcap.sandbox.symptoms import after_body, before_body, page
+from dropcap.sandbox.wording import ApiError
+
+if TYPE_CHECKING:
+    from dropcap.sandbox.server import Sandbox
+
+_API = re.compile(r"(?:/redcap)?/api/?")
+_CONTROL = "/_sandbox/"
+#: So much of a body is looked at to tell whether a fault concerns it before it is read.
+AHEAD = 16 * 1024
+
+
+def serve(box: Sandbox, exchange: Exchange) -> None:
+    """Answer one request."""
+    with contextlib.suppress(ConnectionGoneError):
+        if exchange.path.startswith(_CONTROL):
+            exchange.send(_control(box, exchange))
+        elif _API.fullmatch(exchange.path) is None:
+            exchange.body.drain()
+            exchange.send(Reply(404, b"<!DOCTYPE html><title>404 Not Found</title>"))
+        else:
+            _Visit(box, exchange).serve()
+
+
+class _Visit:
+    """One API request, from its first byte to its entry in the list of requests."""
+
+    def __init__(self, box: Sandbox, exchange: Exchange) -> None:
+        self._box = box
+        self._exchange = exchange
+        self._post = Post()
+        self._fault: Fault | None = None
+        self._status = 0
+        self._filename = ""
+        self._came, self._clock = time.time(), time.monotonic()
+
+    def serve(self) -> None:
+        try:
+            if not self._struck_early() and self._read():
+                self._reply()
+        finally:
+            self._post.discard()
+            self._remember()
+
+    def _struck_early(self) -> bool:
+        """Whether a fault before the body ended the request."""
+        box, exchange = self._box, self._exchange
+        if not box.illness.looks_ahead():
+            return False
+        ahead = [exchange.body.peek(AHEAD)]
+        self._post = parse_body(
+            exchange.content_type, None, lambda _: ahead.pop() if ahead else b"", Limits(), lambda: Upload(None)
+        )
+        self._fault = box.illness.strike(self._parameters(), before_body=True)
+        if self._fault is None:
+            return False
+        reply = before_body(exchange, self._fault)
+        self._status = reply.status if reply else 0
+        return reply is not None
+
+    def _read(self) -> bool:
+        """Read the body; False if the client went away meanwhile."""
+        exchange = self._exchange
+        if exchange.method != "POST":
+            exchange.body.drain()
+            self._send(refusal(ApiError(501, "not_implemented"), "xml"))
+            return False
+        self._post.discard()
+        self._post = parse_body(
+            exchange.content_type, exchange.length, exchange.body.read, self._box.limits, self._box.new_upload
+        )
+        if posted := self._post.files.get("file"):
+            self._filename = posted.name
+        if exchange.body.cut_off:
+            exchange.close()
+            return False
+        return True
+
+    def _reply(self) -> None:
+        box, exchange = self._box, self._exchange
+        if not box.admits(exchange.address):
+            self._send(page(box.ban_status, "banned", address=exchange.address))
+            return
+        if box.maintenance:
+            self._send(page(box.maintenance, "maintenance"))
+            return
+        fault = box.illness.strike(self._parameters(), before_body=False)
+        if fault is None:
+            self._send(self._run())
+            return
+        self._fault = fault
+        token, kind = self._post.text("token"), return_format(self._post)
+        self._status = after_body(exchange, fault, self._run, token, kind).status
+
+    def _send(self, reply: Reply) -> None:
+        self._exchange.send(reply)
+        self._status = reply.status
+
+    def _run(self) -> Reply:
+        box = self._box
+        rights = box.tokens.get(self._post.text("token"))
+        if rights is None:
+            return refusal(ApiError(403, "no_permission"), return_format(self._post))
+
+        def note(action: str, record: str, details: str) -> None:
+            stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+            box.project.log.append(
+                {
+                    "timestamp": stamp,
+                    "username": rights.username,
+                    "action": f"{action} {record}",
+                    "details": details,
+                    "record": record,
+                }
+            )
+
+        return answer(Call(box.project, rights, self._post, note))
+
+    def _parameters(self) -> dict[str, str]:
+        post = self._post
+        found = {name: post.text(name) for name in ("content", "action", "record", "field", "event")}
+        if not found["action"] and found["content"] == "record":
+            found["action"] = "import" if "data" in post.fields else "export"
+        return found
+
+    def _remember(self) -> None:
+        from dropcap.sandbox.server import Request
+
+        self._box.remember(
+            Request(
+                time=self._came,
+                seconds=time.monotonic() - self._clock,
+                **self._parameters(),
+                instance=self._post.text("repeat_instance"),
+                status=self._status,
+                size=self._exchange.body.size,
+                fault=self._fault.kind if self._fault else "",
+                filename=self._filename,
+            )
+        )
+
+
+def _control(box: Sandbox, exchange: Exchange) -> Reply:
+    """The control pages. They count as no API request and meet no fault."""
+    body = bytearray()
+    while chunk := exchange.body.read(AHEAD):
+        body += chunk
+    query = dict(parse_qsl(exchange.query))
+    posted = exchange.method == "POST"
+    match exchange.path.removeprefix(_CONTROL), posted:
+        case "holdings", False:
+            return _json([asdict(holding) for holding in box.holdings()])
+        case "requests", False:
+            return _json([asdict(request) for request in box.requests])
+        case "content", False:
+            return _content(box, query)
+        case "ill", True:
+            return _ill(box, bytes(body))
+        case "well", True:
+            box.well()
+            return _json({})
+        case "unban", True:
+            box.unban()
+            return _json({})
+    return _json({"error": "there is no such control page"}, 404)
+
+
+def _json(value: object, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(value).encode(), "application/json")
+
+
+def _content(box: Sandbox, query: dict[str, str]) -> Reply:
+    try:
+        instance = int(query["instance"]) if query.get("instance") else None
+        content = box.content(query["record"], query["field"], query.get("event"), instance)
+    except (KeyError, ValueError) as error:
+        return _json({"error": f"there is no such file: {error}"}, 404)
+    return Reply(200, content, "application/octet-stream")
+
+
+def _ill(box: Sandbox, body: bytes) -> Reply:
+    try:
+        fault = Fault(**json.loads(body))
+    except (ValueError, TypeError) as error:
+        return _json({"error": str(error)}, 400)
+    box.ill(fault)
+    return _json({})

@@ -1,0 +1,219 @@
+"""What a REDCap project is made of: fields, events, designations, what repeats, and who may do what."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from dropcap.sandbox.store import Store
+
+#: The columns of a data dictionary, as the metadata export names them.
+METADATA_COLUMNS = (
+    "field_name",
+    "form_name",
+    "section_header",
+    "field_type",
+    "field_label",
+    "select_choices_or_calculations",
+    "field_note",
+    "text_validation_type_or_show_slider_number",
+    "text_validation_min",
+    "text_validation_max",
+    "identifier",
+    "branching_logic",
+    "required_field",
+    "custom_alignment",
+    "question_number",
+    "matrix_group_name",
+    "matrix_ranking",
+    "field_annotation",
+)
+
+#: The event of a project that has none of its own.
+CLASSIC_EVENT = "event_1_arm_1"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One line of the data dictionary."""
+
+    name: str
+    form: str
+    type: str = "text"  # text notes radio dropdown checkbox yesno truefalse calc file descriptive slider sql
+    label: str = ""
+    choices: str = ""
+    validation: str = ""
+    identifier: bool = False
+    required: bool = False
+    other: Mapping[str, str] = field(default_factory=dict)  # further METADATA_COLUMNS
+
+    @property
+    def is_file(self) -> bool:
+        return self.type == "file"
+
+    @property
+    def is_signature(self) -> bool:
+        return self.is_file and self.validation == "signature"
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The choices of a multiple-choice field, code -> label; empty for other fields."""
+        if self.type == "yesno":
+            return {"1": "Yes", "0": "No"}
+        if self.type == "truefalse":
+            return {"1": "True", "0": "False"}
+        if self.type not in ("radio", "dropdown", "checkbox"):
+            return {}
+        pairs = (choice.split(",", 1) for choice in self.choices.split("|") if choice.strip())
+        return {pair[0].strip(): pair[-1].strip() for pair in pairs}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names under which a record export shows this field (a checkbox has one for each choice)."""
+        if self.type == "checkbox":
+            return tuple(checkbox_column(self.name, code) for code in self.codes)
+        return () if self.type == "descriptive" else (self.name,)
+
+    def metadata(self) -> dict[str, str]:
+        """The field as a row of the metadata export."""
+        row = {column: self.other.get(column, "") for column in METADATA_COLUMNS}
+        row.update(
+            field_name=self.name,
+            form_name=self.form,
+            field_type=self.type,
+            field_label=self.label,
+            select_choices_or_calculations=self.choices,
+            text_validation_type_or_show_slider_number=self.validation,
+            identifier="y" if self.identifier else "",
+            required_field="y" if self.required else "",
+        )
+        return row
+
+
+def checkbox_column(name: str, code: str) -> str:
+    """The export name of one choice of a checkbox: minus signs become underscores."""
+    return f"{name}___{code.lower().replace('-', '_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of one arm."""
+
+    unique_name: str
+    name: str = ""
+    arm: int = 1
+    arm_name: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name or self.unique_name.rsplit("_arm_", 1)[0].replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the owner of a token may do."""
+
+    username: str = "sandbox_user"
+    api_export: bool = True
+    api_import: bool = True
+    export: str = "1"  # "0" none, "1" all, "2" de-identified, "3" without identifiers
+    record_create: bool = True
+    record_delete: bool = True
+    dag: str | None = None  # the unique name of the data access group that the user is confined to
+    forms: Mapping[str, str] = field(default_factory=dict)  # form -> "0" none, "1" edit, "2" read; default "1"
+
+    def form(self, name: str) -> str:
+        return self.forms.get(name, "1")
+
+
+@dataclass
+class SandboxProject:
+    """One project: its structure, its data and the server settings that concern it.
+
+    `designations` maps an event's unique name to its forms. `repeating` maps an event to the forms that repeat in it;
+    an empty tuple means that the event repeats as a whole. Sizes are bytes.
+    """
+
+    title: str
+    fields: dict[str, Field]
+    events: tuple[Event, ...] = ()
+    designations: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    repeating: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    dags: tuple[str, ...] = ()
+    form_labels: dict[str, str] = field(default_factory=dict)
+    project_id: int = 1
+    version: str = "14.5.5"
+    in_production: bool = False
+    offline: bool = False
+    archived: bool = False
+    autonumber: bool = True
+    file_values: str = "document"  # what a record export shows for a file: document | name | doc_id
+    sanitize_names: bool = False
+    blocked_extensions: frozenset[str] = frozenset()
+    max_record_name: int = 100
+    store: Store = field(default_factory=Store)
+    log: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=10_000))
+
+    def __post_init__(self) -> None:
+        if not self.events:
+            self.events = (Event(CLASSIC_EVENT, "Event 1", 1, "Arm 1"),)
+            self.longitudinal = False
+        else:
+            self.longitudinal = len(self.events) > 1 or self.events[0].unique_name != CLASSIC_EVENT
+        for event in self.events:
+            self.designations.setdefault(event.unique_name, () if self.longitudinal else self.forms)
+        for form in self.forms:
+            status = f"{form}_complete"
+            if status not in self.fields:
+                self.fields[status] = Field(status, form, "dropdown", "Complete?", COMPLETE_CHOICES)
+
+    @property
+    def record_id(self) -> str:
+        """The name of the field that holds the record's id: the first of the dictionary."""
+        return next(iter(self.fields))
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(field.form for field in self.fields.values()))
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        return tuple(event.unique_name for event in self.events)
+
+    def dictionary(self) -> list[Field]:
+        """The fields without the form status fields, which REDCap adds by itself and leaves out of the metadata."""
+        return [f for f in self.fields.values() if not self.is_status(f.name)]
+
+    def is_status(self, name: str) -> bool:
+        return name.endswith("_complete") and name == f"{self.fields[name].form}_complete"
+
+    def ordered(self) -> list[Field]:
+        """All fields form by form, each form ended by its status field, as an export shows them."""
+        return [f for form in self.forms for f in self.fields_of(form)]
+
+    def fields_of(self, form: str) -> list[Field]:
+        plain = [f for f in self.fields.values() if f.form == form and not self.is_status(f.name)]
+        return [*plain, self.fields[f"{form}_complete"]]
+
+    def repeats(self, event: str, form: str) -> str | None:
+        """How `form` repeats in `event`: None not at all, "" with the whole event, else its own name."""
+        if event not in self.repeating:
+            return None
+        forms = self.repeating[event]
+        return "" if not forms else form if form in forms else None
+
+
+COMPLETE_CHOICES = "0, Incomplete | 1, Unverified | 2, Complete"
+
+
+def fields_by_name(fields: Iterable[Field]) -> dict[str, Field]:
+    """The fields in order, by name. Raises ValueError if a name occurs twice or there are none."""
+    result: dict[str, Field] = {}
+    for item in fields:
+        if item.name in result:
+            raise ValueError(f"the field {item.name!r} is defined twice; keep one of the two")
+        result[item.name] = item
+    if not result:
+        raise ValueError("the dictionary has no fields; export it from REDCap again")
+    return result

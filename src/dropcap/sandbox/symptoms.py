@@ -1,0 +1,121 @@
+"""What each kind of fault does to an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dropcap.sandbox.call import Reply
+from dropcap.sandbox.exchange import Exchange
+from dropcap.sandbox.fault import Fault
+from dropcap.sandbox.formats import CONTENT_TYPES, error_body
+from dropcap.sandbox.wording import WORDING
+
+
+def page(status: int, key: str, **values: object) -> Reply:
+    """An HTML page, as proxies, log-in walls and maintenance show it."""
+    text = WORDING[key].text.format(**values)
+    return Reply(status, f"<!DOCTYPE html><html><head><title>REDCap</title></head><body><h1>{text}</h1></body></html>".encode())
+
+
+def before_body(exchange: Exchange, fault: Fault) -> Reply | None:
+    """A fault that strikes before the body is read. None: the request goes on; a reply: it has been sent.
+
+    Raises ConnectionGoneError where the connection was reset.
+    """
+    params = fault.params
+    match fault.kind:
+        case "reset_before_body":
+            exchange.reset()
+        case "reset_during_body":
+            exchange.body.read(max(1, int(params["after"])))
+            exchange.reset()
+        case "slow_read":
+            exchange.body.slow_down(int(params["bytes_per_second"]), exchange.wait)
+        case "delay":
+            exchange.wait(float(params["seconds"]))
+        case "early_413_and_close":
+            exchange.close()
+            reply = page(413, "too_large")
+            exchange.send(reply)
+            exchange.close_lingering(float(params["linger"]))
+            return reply
+    return None
+
+
+def after_body(exchange: Exchange, fault: Fault, run: Callable[[], Reply], token: str, kind: str) -> Reply:
+    """A fault that strikes once the body is there: carry the call out or not, spoil and send the reply.
+
+    `run` carries the call out; `kind` is the format of messages. Returns what was sent or meant to be sent.
+    Raises ConnectionGoneError where the connection was reset.
+    """
+    params = fault.params
+    honest = run() if _carries_out(fault) else Reply()
+    reply = _spoilt(fault, honest, token, kind, exchange.address)
+    match fault.kind:
+        case "reset_after_body":
+            exchange.reset()
+        case "truncated_head":
+            head = exchange.head(reply)
+            exchange.close()
+            exchange.send_bytes(head[: len(head) // 2])
+        case "truncated_body":
+            _truncated_body(exchange, reply)
+        case "drip":
+            data = exchange.head(reply) + _whole(reply)
+            exchange.send_slowly(data, int(params["bytes_per_second"]))
+        case "delay":
+            exchange.wait(float(params["seconds"]))
+            exchange.send(reply)
+        case _:
+            exchange.send(reply)
+    return reply
+
+
+def _carries_out(fault: Fault) -> bool:
+    if "stored" in fault.params:
+        return bool(fault.params["stored"])
+    return fault.kind in {"stored_then_500", "drip", "delay", "wrong_content"}
+
+
+def _spoilt(fault: Fault, honest: Reply, token: str, kind: str, address: str) -> Reply:
+    """The reply that is to be sent instead of the honest one."""
+    params = fault.params
+    match fault.kind:
+        case "status":
+            return Reply(int(params["code"]), str(params["body"]).encode(), str(params["content_type"]))
+        case "stored_then_500":
+            return Reply(500, str(params["body"]).encode())
+        case "html_200":
+            return page(200, "log_in")
+        case "maintenance":
+            return page(int(params["code"]), "maintenance")
+        case "ban":
+            return page(int(params["code"]), "banned", address=address)
+        case "token_echo":
+            message = f"{WORDING['internal'].text}: token={token}"
+            return Reply(int(params["code"]), error_body(message, kind), CONTENT_TYPES[kind])
+        case "redirect":
+            return Reply(int(params["code"]), headers=[("Location", str(params["location"]))])
+        case "rate_429":
+            reply = page(429, "too_many")
+            reply.headers.append(("Retry-After", str(params["retry_after"])))
+            return reply
+        case "wrong_content" if honest.status == 200:
+            content = _whole(honest) or b"\0"
+            return Reply(200, bytes([content[0] ^ 0xFF]) + content[1:], honest.content_type)
+    return honest
+
+
+def _whole(reply: Reply) -> bytes:
+    if reply.stream is None:
+        return reply.body
+    with reply.stream as stream:
+        return stream.read()
+
+
+def _truncated_body(exchange: Exchange, reply: Reply) -> None:
+    """Announce the whole body, or one where there is none, and send half of it."""
+    body = _whole(reply)
+    head = exchange.head(reply, length=len(body) or 64)
+    exchange.close()
+    exchange.send_bytes(head + body[: len(body) // 2])

@@ -1,0 +1,73 @@
+"""What the sandbox says. Wordings seen in public documentation and clients of REDCap, and those made up here.
+
+Nobody may depend on an invented one: the real server says something else there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    text: str
+    invented: bool = False
+
+
+WORDING: dict[str, Wording] = {
+    "no_permission": Wording("You do not have permissions to use the API"),
+    "no_import": Wording("You do not have API Import/Update privileges"),
+    "no_export": Wording("You do not have API Export privileges", invented=True),
+    "no_delete": Wording("You do not have Delete Record privileges"),
+    "no_create": Wording("You do not have privileges to create records", invented=True),
+    "not_implemented": Wording("The requested method is not implemented."),
+    "bad_format": Wording("The format {value!r} is not known; use json, csv or xml", invented=True),
+    "no_events": Wording("You cannot export events for classic projects"),
+    "no_arms": Wording("You cannot export arms for classic projects"),
+    "no_mapping": Wording("You cannot export form/event mappings for classic projects"),
+    "no_repeating": Wording(
+        "You cannot export repeating instruments and events because the project does not contain any repeating "
+        "instruments and events"
+    ),
+    "not_a_file_field": Wording("The field '{field}' does not exist or is not a 'file' field"),
+    "no_file": Wording("There is no file to download for this record"),
+    "no_record": Wording('The record "{record}" does not exist'),
+    "signature": Wording("The field '{field}' is a signature field; files cannot be imported into it", invented=True),
+    "missing_parameter": Wording("The parameter '{name}' is missing", invented=True),
+    "no_event": Wording("The event '{event}' does not exist in this project", invented=True),
+    "not_designated": Wording("The field '{field}' is on no form of the event '{event}'", invented=True),
+    "bad_instance": Wording("The repeat instance '{instance}' is not valid for this field", invented=True),
+    "no_upload": Wording("No valid file was uploaded (upload error {code})", invented=True),
+    "blocked_extension": Wording("Files of the type '{extension}' cannot be uploaded", invented=True),
+    "deidentified": Wording("Your export rights do not cover the field '{field}'", invented=True),
+    "form_rights": Wording("You have no rights to the form '{form}'", invented=True),
+    "offline": Wording("The project is offline", invented=True),
+    "archived": Wording("The project is archived and read-only", invented=True),
+    "bad_values": Wording('The following values in the parameter "{name}" are not valid: {values}'),
+    "bad_logic": Wording("The filter logic cannot be evaluated: {why}", invented=True),
+    "unknown_fields": Wording("The following fields were not found in the project as real data fields: {fields}"),
+    "bad_data": Wording("The data being imported was formatted incorrectly: {why}", invented=True),
+    "file_value": Wording("The field '{field}' is a file field and cannot be imported as a record", invented=True),
+    "bad_choice": Wording("The value '{value}' is not a valid choice of the field '{field}'", invented=True),
+    "bad_record_name": Wording("The record name '{record}' is not valid", invented=True),
+    "other_dag": Wording("The record '{record}' belongs to another data access group", invented=True),
+    "records_missing": Wording(
+        "One or more of the records provided cannot be deleted because they do not exist in the project. "
+        "The following records do not exist: {records}"
+    ),
+    "banned": Wording("Your IP address ({address}) has been banned because of too many requests", invented=True),
+    "log_in": Wording("Please log in with your user name and password", invented=True),
+    "maintenance": Wording("REDCap is undergoing maintenance", invented=True),
+    "internal": Wording("An unknown error occurred", invented=True),
+    "too_many": Wording("Too many requests", invented=True),
+    "too_large": Wording("Request entity too large", invented=True),
+}
+
+
+class ApiError(Exception):
+    """A request that REDCap refuses: its HTTP status and the key of the wording."""
+
+    def __init__(self, status: int, key: str, **values: object) -> None:
+        self.status = status
+        self.key = key
+        super().__init__(WORDING[key].text.format(**values))
