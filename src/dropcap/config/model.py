@@ -86,7 +86,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `projects` and `folders` hold the sound ones only; the others stand in `disabled`."""
+    """The whole configuration. `projects` and `folders` hold the sound ones only; problems name the others."""
 
     path: Path
     state_dir: Path

@@ -16,13 +16,15 @@ _LONGEST_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """How far a rule goes with a name. `position` counts characters of the whole relative name in NFC, from 0."""
+    """How far a rule goes with a name. `position` counts characters of the whole relative name in NFC, from 0.
+    `rank` orders: the parts of the pattern that match, then the characters."""
 
     rule: Rule
     position: int
     matched: str
     expected: str
     found: str  # empty at the end of the name
+    rank: tuple[int, int]
 
     @property
     def message(self) -> str:
@@ -37,18 +39,11 @@ def nearest(rules: Sequence[Rule], name: str) -> Nearest | None:
     gives no place) could tell, or if the name is not Unicode text."""
     if not is_text(name):
         return None
-    best: tuple[tuple[int, int], Nearest] | None = None
-    for rule in rules:
-        if not rule.pattern.units:
-            continue
-        rank, near = _approach(rule, name)
-        if best is None or rank > best[0]:
-            best = rank, near
-    return best[1] if best else None
+    approaches = (_approach(rule, name) for rule in rules if rule.pattern.units)
+    return max(approaches, key=lambda near: near.rank, default=None)
 
 
-def _approach(rule: Rule, name: str) -> tuple[tuple[int, int], Nearest]:
-    """How far `rule` goes: the number of its units that match, then the characters."""
+def _approach(rule: Rule, name: str) -> Nearest:
     pattern, units = rule.pattern, rule.pattern.units
     subject, offset = pattern.subject(name), 0
     if not pattern.whole:
@@ -72,8 +67,7 @@ def _approach(rule: Rule, name: str) -> tuple[tuple[int, int], Nearest]:
         begun = _begun(units[reached], subject[end:])
         end += begun
         expected = _expected(units[reached:], begun)
-    near = Nearest(rule, offset + end, subject[:end], expected, _word(subject[end:]))
-    return (reached, end), near
+    return Nearest(rule, offset + end, subject[:end], expected, _word(subject[end:]), (reached, end))
 
 
 def _begun(unit: Unit, rest: str) -> int:
@@ -120,9 +114,9 @@ def _of_capture(capture: Capture, begun: int) -> str:
 
 
 def _word(rest: str) -> str:
-    """What stands at the beginning of `rest`: a run of letters and digits, or one other character."""
+    """What stands at the beginning of `rest`: a run of letters, digits and `-`, or one other character."""
     length = 0
-    while length < len(rest) and rest[length].isalnum():
+    while length < len(rest) and (rest[length].isalnum() or (length and rest[length] == "-")):
         length += 1
     word = rest[: max(length, 1)]
     return word if len(word) <= _LONGEST_SHOWN else word[: _LONGEST_SHOWN - 1] + "…"

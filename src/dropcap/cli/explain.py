@@ -1,0 +1,177 @@
+"""`dropcap explain`: which rule a name matches and where the file would go, without asking anybody."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.cells import cell_len
+
+from dropcap.config.load import load
+from dropcap.config.model import Config, Folder
+from dropcap.display import shown
+from dropcap.routing.ignored import ignored
+from dropcap.routing.nearest import Nearest, nearest
+from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.table import normal
+
+_DEFAULT_CONFIG = "/etc/dropcap/config.yaml"
+_TAKEN = ("in_progress", "failed")  # what lies there was dropped under the same name
+_OWN = ("done", "preserved")
+
+
+@click.command("explain")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--folder", "folder_name", metavar="F", help="The drop folder; else the one that NAME lies in, else all.")
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    metavar="FILE",
+    envvar="DROPCAP_CONFIG",
+    default=_DEFAULT_CONFIG,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The configuration.",
+)
+def explain_command(names: tuple[str, ...], folder_name: str | None, config_path: Path) -> None:
+    """Tell which rule each NAME matches and where the file would go; else the nearest rule and where it stops.
+
+    NAME is a file's name, with folders before it if it lies in some, or the path of a file in a drop folder.
+
+    Exit code: 0 every name matches, 1 one does not, 2 the configuration cannot be used.
+    """
+    config = load(config_path)
+    for problem in config.problems:
+        click.echo(str(problem), err=True)
+    if config.fatal:
+        sys.exit(2)
+    folders = list(config.folders.values())
+    if folder_name is not None:
+        if folder_name not in config.folders:
+            known = ", ".join(config.folders) or "none"
+            click.echo(f"there is no sound folder `{shown(folder_name)}` in the configuration; there are: {known}", err=True)
+            sys.exit(2)
+        folders = [config.folders[folder_name]]
+    if not folders:
+        click.echo("no folder in the configuration can be used; correct the problems above", err=True)
+        sys.exit(2)
+    answers = [_explained(config, folders, name) for name in names]
+    click.echo("\n\n".join("\n".join(lines) for _, lines in answers))
+    sys.exit(0 if all(matched for matched, _ in answers) else 1)
+
+
+def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[bool, list[str]]:
+    """Whether `given` matches in one of `folders`, and what there is to say about it."""
+    inside = _inside(folders, given)
+    if inside is not None:
+        folders, name = [inside[0]], inside[1]
+    else:
+        name = given.removeprefix("./")
+    if os.path.isabs(name):
+        return False, [shown(given), "  lies in none of these folders: " + ", ".join(str(f.path) for f in folders)]
+    head, _, rest = name.partition("/")
+    if rest and head in _TAKEN:
+        name = rest
+    elif rest and head in _OWN:
+        return False, [shown(given), f"  lies in {head}/, where dropcap puts files: nothing there is taken"]
+
+    lines: list[str] = []
+    refused: list[str] = []
+    matched = False
+    for folder in folders:
+        reason = ignored(name, folder.ignore)
+        if reason:
+            refused += [*_heading(name, folder), f"  ignored: {shown(reason)}"]
+        elif "/" in name and not folder.subfolders:
+            refused += [*_heading(name, folder), "  ignored: this folder has subfolders: false"]
+        else:
+            answer = route(folder.rules, folder.name, name)
+            if isinstance(answer, Route):
+                lines += _heading(name, folder) + _route_lines(folder, answer)
+                matched = True
+            elif answer.reason == "bad_value":
+                refused += _heading(name, folder) + _bad_value_lines(answer)
+    if matched or refused:
+        return matched, lines + refused
+    return False, _nearest_lines(folders, name)
+
+
+def _inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
+    """The folder in which the path `given` lies, and its relative name there."""
+    if "/" not in given and not os.path.lexists(given):
+        return None
+    path = os.path.abspath(given)
+    for folder in folders:
+        for root in (str(folder.path), os.path.realpath(folder.path)):
+            if path.startswith(root.rstrip("/") + "/"):
+                return folder, path[len(root.rstrip("/")) + 1 :]
+    return None
+
+
+def _heading(name: str, folder: Folder) -> list[str]:
+    return [f"{shown(name)}  (folder {folder.name})"]
+
+
+def _route_lines(folder: Folder, answer: Route) -> list[str]:
+    rule, target = answer.rule, answer.target
+    goes_to = [f"project {folder.project}"]
+    if target.record_where:
+        goes_to.append("the one record with " + _pairs(target.record_where))
+    else:
+        goes_to.append(f"record {shown(target.record)}")
+    if target.event is not None:
+        goes_to.append(f"event {shown(target.event)}")
+    goes_to.append(f"field {shown(target.field)}")
+    if target.instance is not None:
+        goes_to.append(f"instance {target.instance}")
+    settings = [
+        f"{field.name} {_value(getattr(answer.settings, field.name))} ({rule.settings_from.get(field.name, 'built in')})"
+        for field in dataclasses.fields(answer.settings)
+    ]
+    lines = [
+        f"  rule      {rule.name}: {shown(rule.pattern.text)}",
+        f"  captures  {_pairs(answer.captures) or 'none'}",
+        f"  goes to   {', '.join(goes_to)}",
+        f"  named     {shown(target.upload_as)}",
+    ]
+    if target.must_match:
+        lines.append(f"  only if   the record has {_pairs(target.must_match)}")
+    return lines + [f"  {'settings' if number == 0 else '':8}  {text}" for number, text in enumerate(settings)]
+
+
+def _bad_value_lines(answer: NoRoute) -> list[str]:
+    return [f"  {shown(answer.message)}", f"  what to do: {answer.remedy}"]
+
+
+def _nearest_lines(folders: Sequence[Folder], name: str) -> list[str]:
+    near, folder = _nearest_of(folders, name)
+    if near is None:
+        answer = route(folders[0].rules, folders[0].name, name)
+        assert isinstance(answer, NoRoute)
+        return [shown(name), f"  {answer.message}", f"  what to do: {answer.remedy}"]
+    text = normal(name)
+    caret = cell_len(shown(text[: near.position]))
+    return [
+        shown(text),
+        " " * caret + "^",
+        f"  no rule matches; the nearest is in folder {folder.name}: {near.message}",
+        f"  its pattern: {shown(near.rule.pattern.text)}",
+    ]
+
+
+def _nearest_of(folders: Sequence[Folder], name: str) -> tuple[Nearest | None, Folder]:
+    found = [(near, folder) for folder in folders if (near := nearest(folder.rules, name)) is not None]
+    return max(found, key=lambda pair: pair[0].rank, default=(None, folders[0]))
+
+
+def _pairs(values: dict[str, str]) -> str:
+    return ", ".join(f"{shown(key)}={shown(value)}" for key, value in values.items())
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,188 @@
+"""A YAML file as nodes that know their line and key, and that report what is wrong with them.
+
+Only PyYAML's composer is used: nothing is constructed, so that every value keeps its text and every key its line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import yaml
+
+from dropcap.config.model import Problem
+from dropcap.config.values import BadValueError, did_you_mean, quote
+from dropcap.display import shown
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL = "tag:yaml.org,2002:null"
+_LARGEST = 16 * 1024**2
+
+#: Keys that belong to later versions.
+LATER = frozenset({"notify", "dashboard", "receipts", "mask", "keep", "database"})
+
+_T = TypeVar("_T")
+Scope = tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value: where it stands, the dotted key that leads to it, and what a problem in it disables."""
+
+    raw: yaml.Node
+    file: str
+    line: int
+    key: str
+    problems: list[Problem]
+    scope: Scope = None
+
+    def problem(self, message: str, remedy: str) -> None:
+        """Report a problem of this value."""
+        self.problems.append(Problem(self.file, self.line, self.key, message, remedy, self.scope))
+
+    def scoped(self, kind: str, name: str) -> Node:
+        """This node as the project or folder `name`: problems in it disable only that."""
+        return replace(self, scope=(kind, name))
+
+    @property
+    def is_null(self) -> bool:
+        return bool(self.raw.tag == _NULL)
+
+    def text(self) -> str | None:
+        """The text as it is written, whatever YAML takes it for; None, reported, if this is a list or a mapping."""
+        if not isinstance(self.raw, yaml.ScalarNode):
+            self.problem("is a list or a mapping", "write one value (in quotes if it begins with `{` or `[`)")
+            return None
+        if self.is_null:
+            self.problem("has no value", "write one, or take the key out")
+            return None
+        return str(self.raw.value)
+
+    def value(self, parse: Callable[[str], _T]) -> _T | None:
+        """What `parse` makes of the text; None, reported, if that is not possible."""
+        text = self.text()
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except BadValueError as error:
+            self.problem(error.message, error.remedy)
+            return None
+
+    def items(self) -> list[Node]:
+        """The entries of a list; none, reported, if this is not a list."""
+        if not isinstance(self.raw, yaml.SequenceNode):
+            if not self.is_null:
+                self.problem("is not a list", "write it as a list: [a, b], or one `- a` a line")
+            return []
+        return [
+            replace(self, raw=raw, line=raw.start_mark.line + 1, key=f"{self.key}[{number}]")
+            for number, raw in enumerate(self.raw.value, 1)
+        ]
+
+    def section(self, scopes: str | None = None) -> Section:
+        """The entries of a mapping; none, reported, if this is not one. Its keys are read as text, duplicates are
+        reported. With `scopes`, each entry is a scope of its own of that kind."""
+        entries: dict[str, Node] = {}
+        if not isinstance(self.raw, yaml.MappingNode):
+            if not self.is_null:
+                self.problem("is not a mapping", "write `key: value` lines below it, indented")
+            return Section(self, entries)
+        for raw_key, raw in self.raw.value:
+            line = raw_key.start_mark.line + 1
+            if not isinstance(raw_key, yaml.ScalarNode):
+                here = replace(self, line=line)
+                here.problem("has a key that is a list or a mapping", "put text with `{` or `[` in quotes")
+                continue
+            key = str(raw_key.value)
+            path = shown(f"{self.key}.{key}" if self.key else key)
+            node = replace(self, raw=raw, line=line, key=path)
+            if scopes:
+                node = node.scoped(scopes, key)
+            if key in entries:
+                node.problem(f"stands here twice (first in line {entries[key].line})", "keep one of them")
+            else:
+                entries[key] = node
+        return Section(self, entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The entries of a mapping, by key, in the order of the file."""
+
+    node: Node
+    entries: dict[str, Node]
+
+    def __iter__(self) -> Iterator[tuple[str, Node]]:
+        return iter(self.entries.items())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries
+
+    def get(self, key: str) -> Node | None:
+        return self.entries.get(key)
+
+    def read(self, key: str, parse: Callable[[str], _T], default: _T) -> _T:
+        """The value of `key`; `default` if it is not there or, reported, not possible."""
+        node = self.entries.get(key)
+        value = node.value(parse) if node else None
+        return default if value is None else value
+
+    def read_or_null(self, key: str, parse: Callable[[str], _T]) -> _T | None:
+        """The value of a `key` that may also be null."""
+        node = self.entries.get(key)
+        return None if node is None or node.is_null else node.value(parse)
+
+    def only(self, known: Collection[str], elsewhere: str = "") -> None:
+        """Report every key that is not `known`. `elsewhere` says where other keys belong."""
+        for key, node in self.entries.items():
+            if key in known:
+                continue
+            if key in LATER:
+                node.problem("is not in this version", "take it out")
+            elif key == "token":
+                node.problem(
+                    "a token does not belong in this file",
+                    "write it into a file with mode 0600 and name that in token_file; renew it if others can read this file",
+                )
+            else:
+                node.problem("unknown key", did_you_mean(key, known, elsewhere or "the keys here are " + ", ".join(known)))
+
+
+def read_document(path: str, problems: list[Problem]) -> Node | None:
+    """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such path is possible"
+        problems.append(
+            Problem(shown(path), 0, "", f"the file cannot be read: {reason}", "name the file with -c, and let dropcap read it")
+        )
+        return None
+    if len(content) > _LARGEST:
+        problems.append(Problem(shown(path), 0, "", "the file has more than 16 MiB", "is it the right one?"))
+        return None
+    try:
+        root = _LOADER(content).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        told = ": ".join(part for part in (error.context, error.problem) if part)
+        # What YAML complains of may be the value itself, and that may be a token.
+        told = "what stands here" if quote(told).startswith("(") else shown(told)
+        problems.append(Problem(shown(path), line, "", f"not YAML: {told}", "see the indentation, quotes and brackets there"))
+        return None
+    except (yaml.YAMLError, RecursionError):
+        problems.append(Problem(shown(path), 0, "", "not YAML", "save it as plain text in UTF-8"))
+        return None
+    if root is None:
+        problems.append(Problem(shown(path), 0, "", "the file is empty", "see config.example.yaml, or use dropcap init"))
+        return None
+    return Node(root, shown(path), root.start_mark.line + 1, "", problems)
+
+
+def absolute(path: str, node: Node) -> str:
+    """`path` as it stands in `node`: relative paths are relative to the file."""
+    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(node.file)), path))

@@ -1,0 +1,135 @@
+"""Read the configuration: one file and those that it includes, with every problem told at once."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dropcap.config.document import Node, Section, absolute, read_document
+from dropcap.config.model import Config, Log, Problem, Project
+from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
+from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
+from dropcap.display import shown
+
+STATE_DIR = "/var/lib/dropcap"
+
+_SHARED = ("projects", "folders", "tables")
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "contact": plain,
+    "uploads_at_once": whole(1, 64),
+    "small_file": size(0, TIB),
+    "stop_within": duration(0, DAY),
+}
+_KEYS = ("state_dir", *_VALUES, "log", "include", "defaults", *_SHARED)
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`. Never raises for what the file holds, or if it is not there: see `Config.problems`."""
+    problems: list[Problem] = []
+    root = read_document(os.fspath(path), problems)
+    if root is None:
+        return Config(path, Path(STATE_DIR), problems=tuple(problems))
+    main = root.section()
+    main.only(_KEYS)
+    sections = [main, *_included(main, path)]
+    state_dir = main.read("state_dir", place, "")
+    state_dir = absolute(state_dir, root) if state_dir else STATE_DIR
+
+    tables = {name: read_table(name, node) for name, node in _merged(sections, "tables", None).items()}
+    projects = _projects(_merged(sections, "projects", "project"), problems)
+    folder_nodes = _merged(sections, "folders", "folder")
+    reader = FolderReader(main.get("defaults"), tables, projects)
+    read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
+    check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
+    unsound = _unsound(problems)
+    folders = {name: folder for name, folder in read.items() if folder is not None and ("folder", name) not in unsound}
+    if not folder_nodes:
+        root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
+    values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
+    return Config(
+        path=path,
+        state_dir=Path(state_dir),
+        log=_log(main),
+        projects={name: project for name, project in projects.items() if project is not None},
+        folders=folders,
+        problems=_in_order(problems),
+        **{key: value for key, value in values.items() if value is not None},
+    )
+
+
+def _included(main: Section, path: Path) -> list[Section]:
+    """The sections of the files that `include` names, in the order of their names."""
+    node = main.get("include")
+    if node is None:
+        return []
+    entries = node.items() if isinstance(node.raw.value, list) else [] if node.is_null else [node]
+    found: dict[str, None] = {os.path.abspath(path): None}
+    sections: list[Section] = []
+    for entry in entries:
+        pattern = entry.value(place)
+        if pattern is None:
+            continue
+        wanted = absolute(pattern, node)
+        files = sorted(glob.glob(wanted))
+        if not files and not glob.has_magic(wanted):
+            entry.problem(f"there is no file {shown(wanted)}", "correct the path, or take it out")
+        for file in files:
+            if file in found:
+                continue
+            found[file] = None
+            root = read_document(file, node.problems)
+            if root is not None:
+                section = root.section()
+                section.only(_SHARED, "an included file holds only projects, folders and tables")
+                sections.append(section)
+    return sections
+
+
+def _merged(sections: list[Section], key: str, scopes: str | None) -> dict[str, Node]:
+    """The entries of `key` in all files. One that two files have is reported with both places."""
+    merged: dict[str, Node] = {}
+    for section in sections:
+        node = section.get(key)
+        if node is None:
+            continue
+        for name, entry in node.section(scopes):
+            if name in merged:
+                first = merged[name]
+                entry.problem(f"is also in {first.file}:{first.line}", "keep one of them")
+            else:
+                merged[name] = entry
+    return merged
+
+
+def _projects(nodes: dict[str, Node], problems: list[Problem]) -> dict[str, Project | None]:
+    """Every project that is named; None for those that are not sound."""
+    projects = {name: read_project(name, node) for name, node in nodes.items()}
+    unsound = _unsound(problems)
+    return {name: None if ("project", name) in unsound else project for name, project in projects.items()}
+
+
+def _unsound(problems: list[Problem]) -> set[tuple[str, str]]:
+    return {problem.scope for problem in problems if problem.scope is not None}
+
+
+def _log(main: Section) -> Log:
+    node = main.get("log")
+    if node is None:
+        return Log()
+    section = node.section()
+    section.only(("format", "level"))
+    return Log(
+        format=section.read_or_null("format", word_of("json", "text")),
+        level=section.read("level", word_of("debug", "info", "warning", "error"), "info"),
+    )
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, by file (in the order of reading) and line."""
+    files: dict[str, int] = {}
+    for problem in problems:
+        files.setdefault(problem.file, len(files))
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (files[problem.file], problem.line)))

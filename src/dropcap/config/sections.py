@@ -1,0 +1,239 @@
+"""Projects, folders and tables: the sections that included files can hold too."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from dropcap.config.document import Node, Section, absolute
+from dropcap.config.model import BLOCKED_EXTENSIONS, Folder, Project
+from dropcap.config.rules import SETTINGS, Settings, Tables, read_rules
+from dropcap.config.token_source import TokenSource
+from dropcap.config.values import (
+    DAY,
+    TIB,
+    BadValueError,
+    api_url,
+    boolean,
+    credential,
+    did_you_mean,
+    duration,
+    extension,
+    mode,
+    place,
+    plain,
+    quote,
+    size,
+    variable,
+    whole,
+    word_of,
+)
+from dropcap.config.values import name as name_of
+from dropcap.routing.syntax import TYPES
+from dropcap.routing.table import Table
+from dropcap.routing.template import FILTERS
+
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
+
+_TOKEN_KEYS: dict[str, tuple[Literal["file", "credential", "env"], Callable[[str], str]]] = {
+    "token_file": ("file", place),
+    "token_credential": ("credential", credential),
+    "token_env": ("env", variable),
+}
+_PROJECT_VALUES: dict[str, Callable[[str], Any]] = {
+    "project_id": whole(1, 10**9),
+    "requests_per_minute": whole(0, 1_000_000),
+    "connect_timeout": duration(0.01, 3600),
+    "timeout": duration(0.01, DAY),
+    "deadline": duration(0.01, 7 * DAY),
+    "max_size": size(1, TIB),
+}
+_PROJECT_KEYS = ("url", "allow_http", *_TOKEN_KEYS, *_PROJECT_VALUES, "blocked_extensions", "ca_file")
+
+_FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
+    "subfolders": boolean,
+    "rescan": duration(0.01, DAY),
+    "settle_closed": duration(0, DAY),
+    "settle_quiet": duration(0.01, DAY),
+    "first_start": word_of("take", "leave"),
+    "min_free": size(0, 1024 * TIB),
+    "group": plain,
+    "mode": mode,
+}
+_NULLABLE = ("group", "mode")
+_FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", *SETTINGS)
+_FOLDER_KEYS = ("path", "project", "rules", *_FOLDER_SETTINGS)
+
+
+def read_table(name: str, node: Node) -> Table:
+    """One entry of `tables`."""
+    if not _TABLE_NAME.fullmatch(name):
+        node.problem(f"{quote(name)} cannot be the name of a table", "use letters, digits, `_` and `-`, a letter first")
+    if name in TYPES or name in FILTERS:
+        node.problem(f"`{name}` already has a meaning in patterns and templates", "give the table another name")
+    words: dict[str, str] = {}
+    for word, entry in node.section():
+        if "/" in word:
+            entry.problem("a word with `/` can be in no file name", "take it out")
+        value = entry.value(plain)
+        if value is not None:
+            words[word] = value
+    return Table(name, words)
+
+
+def read_project(name: str, node: Node) -> Project | None:
+    """One entry of `projects`; None, reported, if its address or token is not told."""
+    _check_name(name, node)
+    section = node.section()
+    section.only(_PROJECT_KEYS)
+    allow_http = section.read("allow_http", boolean, False)
+    url = section.read("url", api_url(allow_http), "")
+    if "url" not in section:
+        node.problem("says no url", "add the address of REDCap's API, such as url: https://redcap.example.org/api/")
+    source = _token_source(section)
+    values: dict[str, Any] = {}
+    for key, parse in _PROJECT_VALUES.items():
+        value = section.read_or_null(key, parse) if key == "project_id" else section.read(key, parse, None)
+        if value is not None:
+            values[key] = value
+    blocked = section.get("blocked_extensions")
+    if blocked is not None:
+        values["blocked_extensions"] = frozenset(
+            value for entry in blocked.items() if (value := entry.value(extension)) is not None
+        )
+    else:
+        values["blocked_extensions"] = frozenset(BLOCKED_EXTENSIONS)
+    ca_file = section.read_or_null("ca_file", place)
+    if ca_file is not None:
+        values["ca_file"] = Path(absolute(ca_file, section.entries["ca_file"]))
+    return Project(name, url, source, **values) if url and source else None
+
+
+def _token_source(section: Section) -> TokenSource | None:
+    given = [key for key in _TOKEN_KEYS if key in section]
+    if len(given) != 1:
+        if given or "token" not in section:
+            message = "says more than one place of the token" if given else "does not say where the token is"
+            section.node.problem(message, "give one of token_file, token_credential and token_env")
+        return None
+    kind, parse = _TOKEN_KEYS[given[0]]
+    node = section.entries[given[0]]
+    where = node.value(parse)
+    if where is None:
+        return None
+    return TokenSource(kind, absolute(where, node) if kind == "file" else where)
+
+
+class FolderReader:
+    """Reads entries of `folders` under the same `defaults`, tables and projects."""
+
+    def __init__(self, defaults: Node | None, tables: Tables, projects: Mapping[str, Project | None]) -> None:
+        self._tables = tables
+        self._projects = projects
+        self._values: dict[str, Any] = {}
+        self._settings = Settings()
+        if defaults is not None:
+            section = defaults.section()
+            section.only(_FOLDER_SETTINGS, "defaults take the settings of folders and rules: " + ", ".join(_FOLDER_SETTINGS))
+            self._values = _folder_values(section)
+            self._settings = self._settings.refined(section, "defaults")
+
+    def read(self, name: str, node: Node) -> Folder | None:
+        """One entry of `folders`; None, reported, if its path, project or rules are missing."""
+        _check_name(name, node)
+        section = node.section()
+        section.only(_FOLDER_KEYS)
+        path = section.read("path", place, "")
+        if "path" not in section:
+            node.problem("says no path", "add the path of the folder into which files are dropped")
+        project = self._project(section)
+        values = {**self._values, **_folder_values(section)}
+        settings = self._settings.refined(section, "folder")
+        rules_node = section.get("rules")
+        rules = read_rules(rules_node, self._tables, settings) if rules_node else ()
+        if rules_node is None or rules_node.is_null or rules_node.raw.value == []:
+            (rules_node or node).problem("there are no rules", "add at least one: which names, and where they go")
+        if not path or project is None or not rules:
+            return None
+        return Folder(name, Path(absolute(path, section.entries["path"])), project, rules, **values)
+
+    def _project(self, section: Section) -> str | None:
+        node = section.get("project")
+        if node is None:
+            section.node.problem("says no project", "name one of: " + ", ".join(self._projects))
+            return None
+        name = node.value(plain)
+        if name is None:
+            return None
+        if name not in self._projects:
+            remedy = did_you_mean(name, self._projects, "name one of: " + ", ".join(self._projects))
+            node.problem(f"there is no project {quote(name)}", remedy)
+            return None
+        if self._projects[name] is None:
+            node.problem(f"the project {quote(name)} has problems of its own", "mend those first")
+            return None
+        return name
+
+
+def folder_path(node: Node) -> str | None:
+    """The path of a folder, also of one that is not sound: it must not lie in another."""
+    if not hasattr(node.raw, "value") or not isinstance(node.raw.value, list):
+        return None
+    quiet = Node(node.raw, node.file, node.line, node.key, [])
+    entry = quiet.section().get("path")
+    text = entry.value(place) if entry else None
+    return absolute(text, entry) if entry and text else None
+
+
+def check_nesting(paths: Sequence[tuple[str, Node]], state_dir: str) -> None:
+    """Report folders that are the same or lie in each other, or that hold or lie in the state directory.
+
+    Both are reported: which of them is meant cannot be known, and each would take the other's files.
+    """
+    state = _parts(state_dir)
+    outer: list[tuple[tuple[str, ...], Node]] = []
+    for parts, path, node in sorted(((_parts(path), path, node) for path, node in paths), key=lambda entry: entry[0]):
+        if len(parts) == 1:
+            node.problem("the path is `/`", "use a folder of its own")
+        if parts[: len(state)] == state or state[: len(parts)] == parts:
+            node.problem(f"the folder and state_dir ({state_dir}) lie in each other", "keep them apart")
+        while outer and parts[: len(outer[-1][0])] != outer[-1][0]:
+            outer.pop()
+        if outer:
+            other = outer[-1][1]
+            relation = "the same folder as" if parts == outer[-1][0] else "inside the folder of"
+            node.problem(f"{quote(path)} is {relation} `{other.key}` ({other.file}:{other.line})", "keep them apart")
+            other.problem(f"`{node.key}` ({node.file}:{node.line}) is in this folder as well", "keep them apart")
+        outer.append((parts, node))
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return (os.sep, *(part for part in path.split(os.sep) if part))
+
+
+def _folder_values(section: Section) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, parse in _FOLDER_VALUES.items():
+        node = section.get(key)
+        if node is None:
+            continue
+        if key in _NULLABLE and node.is_null:
+            values[key] = None
+            continue
+        value = node.value(parse)
+        if value is not None:
+            values[key] = value
+    ignore = section.get("ignore")
+    if ignore is not None:
+        values["ignore"] = tuple(text for entry in ignore.items() if (text := entry.value(plain)) is not None)
+    return values
+
+
+def _check_name(name: str, node: Node) -> None:
+    try:
+        name_of(name)
+    except BadValueError as error:
+        node.problem(error.message, error.remedy)
