@@ -43,8 +43,8 @@ def sandbox_command(
 ) -> None:
     """Serve a REDCap stand-in on 127.0.0.1, with made-up data, until Ctrl-C.
 
-    The first two lines name the URL and the token. /_sandbox/holdings, /_sandbox/requests and POST /_sandbox/ill, /_sandbox/well and
-    /_sandbox/unban look inside and make it ill and well.
+    The first two lines name the URL and the token. /_sandbox/holdings, /_sandbox/requests and POST /_sandbox/ill,
+    /_sandbox/well and /_sandbox/unban look inside and make it ill and well.
     """
     from dropcap.sandbox.fault import Fault
     from dropcap.sandbox.project import load_records

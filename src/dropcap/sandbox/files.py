@@ -15,14 +15,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 
 def file_call(call: Call) -> Reply:
     """Raises ApiError for what REDCap refuses."""
-    action = call.text("action")
-    if action == "export":
-        return _export(call)
-    if action == "import":
-        return _import(call)
-    if action == "delete":
-        return _delete(call)
-    raise ApiError(501, "not_implemented")
+    action = {"export": _export, "import": _import, "delete": _delete}.get(call.text("action"))
+    if action is None:
+        raise ApiError(501, "not_implemented")
+    with call.project.store.lock:  # nobody deletes the record between the look at it and the change
+        return action(call)
 
 
 def _place(call: Call) -> tuple[str, RowKey, Field]:

@@ -165,11 +165,22 @@ def parse_body(
     if limits.post_max_size and (length or 0) > limits.post_max_size:
         _drain(read)
         return Post()
+    taken = 0
+
+    def counted(size: int) -> bytes:
+        nonlocal taken
+        chunk = read(size)
+        taken += len(chunk)
+        return chunk
+
     boundary = boundary_of(content_type)
     if boundary is not None:
-        post = _Multipart(boundary, read, limits, new_upload).parse()
+        post = _Multipart(boundary, counted, limits, new_upload).parse()
     else:
-        post = _parse_form(content_type, read, limits)
+        post = _parse_form(content_type, counted, limits)
+    if limits.post_max_size and taken > limits.post_max_size:  # a chunked body tells its length only at the end
+        post.discard()
+        return Post()
     return post
 
 

@@ -33,6 +33,9 @@ _COLUMNS = {
 _TYPES = {"select": "dropdown", "textarea": "notes"}
 _VALIDATIONS = {"int": "integer", "float": "number"}
 
+#: Stands among the items of the XML, and is no field.
+_GROUP = "redcap_data_access_group"
+
 Element = Any  # of xml.etree, which defusedxml builds
 
 
@@ -110,10 +113,10 @@ def _fields(version: Element, forms: dict[str, str]) -> Iterator[Field]:
             group = groups.get(group_ref.get("ItemGroupOID", ""))
             for ref in group.iter(f"{_ODM}ItemRef") if group is not None else ():
                 item = items.get(ref.get("ItemOID", ""))
-                if item is None:  # e.g. redcap_data_access_group, which is no field
+                if item is None:
                     continue
                 variable = item.get(f"{_REDCAP}Variable", "")
-                if variable not in seen:
+                if variable not in seen and variable != _GROUP:
                     seen.add(variable)
                     yield _field(item, variable, name, lists)
 
@@ -130,11 +133,22 @@ def _field(item: Element, variable: str, form: str, lists: dict[str, Element]) -
         validation=_VALIDATIONS.get(validation, validation),
         identifier=item.get(f"{_REDCAP}Identifier", "") == "y",
         required=item.get(f"{_REDCAP}RequiredField", "") == "y",
-        other={column: item.get(f"{_REDCAP}{name}", "") for name, column in _COLUMNS.items()},
+        other={column: item.get(f"{_REDCAP}{name}", "") for name, column in _COLUMNS.items()} | _range(item),
     )
 
 
+def _range(item: Element) -> dict[str, str]:
+    bounds = {"GE": "text_validation_min", "LE": "text_validation_max"}
+    return {
+        bounds[check.get("Comparator", "")]: check.findtext(f"{_ODM}CheckValue", "")
+        for check in item.iter(f"{_ODM}RangeCheck")
+        if check.get("Comparator") in bounds
+    }
+
+
 def _choices(item: Element, lists: dict[str, Element]) -> str:
+    if item.get(f"{_REDCAP}FieldType") in ("yesno", "truefalse"):  # listed in the XML, empty in the dictionary
+        return ""
     ref = item.find(f"{_ODM}CodeListRef")
     codes = lists.get(ref.get("CodeListOID", "")) if ref is not None else None
     if codes is None:
@@ -167,7 +181,7 @@ def _form(project: SandboxProject, record: str, key: RowKey, data: Element) -> N
     project.store.make_row(record, key)
     for item in data.iter(f"{_ODM}ItemData"):
         name, value = item.get("ItemOID", ""), item.get("Value", "")
-        if name == "redcap_data_access_group":
+        if name == _GROUP:
             if value:
                 project.store.dags[record] = value
         elif value:

@@ -79,13 +79,14 @@ def _rows(call: Call, fields: list[Field]) -> Iterator[dict[str, Any]]:
     _check(call, "events", events, project.event_names)
     logic = _logic(project, call.text("filterLogic"))
     labels = call.text("rawOrLabel") == "label"
-    order = {event: position for position, event in enumerate(project.event_names)}
+    events_order = {event: position for position, event in enumerate(project.event_names)}
+    forms_order = {"": -1} | {form: position for position, form in enumerate(project.forms)}
     columns = _columns(call, fields)
     for record in records or sorted(project.store.records, key=_natural):
         if not call.visible(record):
             continue
         rows = project.store.records[record]
-        for key in sorted(rows, key=lambda key: (order.get(key.event, 0), key.instrument, key.instance)):
+        for key in sorted(rows, key=lambda key: (events_order[key.event], forms_order[key.instrument], key.instance)):
             if events and key.event not in events:
                 continue
             if not _has_data(project, key, rows[key], fields):

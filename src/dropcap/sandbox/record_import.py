@@ -152,13 +152,12 @@ def _delete(call: Call, record: str) -> None:
         project.record_id
     }
     for key in list(store.records[record]):
-        if (event and key.event != event) or (instance and key.instance not in (0, int(instance))):
-            continue
-        if instance and key.instance == 0:
+        if (event and key.event != event) or (instance and str(key.instance) != instance):
             continue
         if not form or key.instrument == form:
-            del store.records[record][key]
+            store.delete_row(record, key)
             continue
         row = store.records[record][key]
         row.values = {name: value for name, value in row.values.items() if name not in columns}
-        row.files = {name: stored for name, stored in row.files.items() if name not in columns}
+        for name in columns & set(row.files):
+            store.remove_file(record, key, name)

@@ -142,10 +142,11 @@ class Sandbox:
         event = event or self.project.events[0].unique_name
         repeats = self.project.repeats(event, self.project.fields[field].form)
         key = RowKey(event) if repeats is None else RowKey(event, repeats, instance or 1)
-        stored = self.project.store.file(record, key, field)
-        if stored is None:
-            raise KeyError(f"no file in {field} of record {record}, event {event}, instance {instance}")
-        return stored.read()
+        with self.project.store.lock:
+            stored = self.project.store.file(record, key, field)
+            if stored is None:
+                raise KeyError(f"no file in {field} of record {record}, event {event}, instance {instance}")
+            return stored.read()
 
     # Who comes, and what came
 
@@ -225,6 +226,7 @@ def _server(box: Sandbox, port: int, threads: int) -> Any:
     server.keep_alive_conn_limit = None
     server.request_queue_size = socket.SOMAXCONN
     server.timeout = 60
+    server.expiration_interval = 0.1  # also how long stop() waits for the accepting thread
     server.shutdown_timeout = 1
     return server
 

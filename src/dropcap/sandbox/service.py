@@ -109,7 +109,8 @@ class _Visit:
             return
         self._fault = fault
         token, kind = self._post.text("token"), return_format(self._post)
-        self._status = after_body(exchange, fault, self._run, token, kind).status
+        reply = after_body(exchange, fault, self._run, token, kind)
+        self._status = 0 if fault.kind.startswith("truncated") else reply.status
 
     def _send(self, reply: Reply) -> None:
         self._exchange.send(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import mimetypes
 import tempfile
@@ -36,8 +37,6 @@ class StoredFile:
     content: bytes | Path
 
     def open(self) -> IO[bytes]:
-        import io
-
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
 
     def read(self) -> bytes:
@@ -61,6 +60,12 @@ class Holding:
 class Row:
     values: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
+
+
+def _forget(stored: StoredFile | None) -> None:
+    """Remove content that nothing refers to any more: a long run would fill the disk. Whoever reads it has it open."""
+    if stored is not None and isinstance(stored.content, Path):
+        stored.content.unlink(missing_ok=True)
 
 
 class Upload:
@@ -134,18 +139,23 @@ class Store:
                 row.values.pop(name, None)
 
     def put_file(self, record: str, key: RowKey, name: str, filename: str, upload: Upload) -> StoredFile:
-        """Put a file into a field, in place of the one that may be there (whose content is kept, as REDCap does)."""
-        mime = mimetypes.guess_type(filename)[0] or "application/octet-stream"
-        content = upload.content()
-        with self.lock:
-            stored = StoredFile(next(self._doc_ids), filename, mime, upload.size, upload.sha256, content)
-            self.make_row(record, key).files[name] = stored
-        return stored
+        """Put a file into a field, in place of the one that may be there."""
+        return self._put(record, key, name, filename, upload.content(), upload.size, upload.sha256)
 
     def put_bytes(self, record: str, key: RowKey, name: str, filename: str, content: bytes) -> StoredFile:
-        upload = Upload(None)
-        upload.write(content)
-        return self.put_file(record, key, name, filename, upload)
+        """As `put_file`, for content that is at hand; it stays in memory."""
+        return self._put(record, key, name, filename, content, len(content), hashlib.sha256(content).hexdigest())
+
+    def _put(
+        self, record: str, key: RowKey, name: str, filename: str, content: bytes | Path, size: int, sha256: str
+    ) -> StoredFile:
+        mime = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+        with self.lock:
+            stored = StoredFile(next(self._doc_ids), filename, mime, size, sha256, content)
+            files = self.make_row(record, key).files
+            replaced, files[name] = files.get(name), stored
+            _forget(replaced)
+        return stored
 
     def file(self, record: str, key: RowKey, name: str) -> StoredFile | None:
         with self.lock:
@@ -155,10 +165,20 @@ class Store:
     def remove_file(self, record: str, key: RowKey, name: str) -> bool:
         with self.lock:
             row = self.row(record, key)
-            return bool(row and row.files.pop(name, None))
+            removed = row.files.pop(name, None) if row else None
+            _forget(removed)
+            return removed is not None
+
+    def delete_row(self, record: str, key: RowKey) -> None:
+        with self.lock:
+            row = self.records[record].pop(key)
+            for stored in row.files.values():
+                _forget(stored)
 
     def delete(self, record: str) -> None:
         with self.lock:
+            for key in list(self.records.get(record, ())):
+                self.delete_row(record, key)
             self.records.pop(record, None)
             self.dags.pop(record, None)
 

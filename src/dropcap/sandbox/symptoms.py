@@ -101,8 +101,8 @@ def _spoilt(fault: Fault, honest: Reply, token: str, kind: str, address: str) ->
             reply.headers.append(("Retry-After", str(params["retry_after"])))
             return reply
         case "wrong_content" if honest.status == 200:
-            content = _whole(honest) or b"\0"
-            return Reply(200, bytes([content[0] ^ 0xFF]) + content[1:], honest.content_type)
+            content = _whole(honest)
+            return Reply(200, bytes(byte ^ 0xFF for byte in content[:1]) + content[1:], honest.content_type)
     return honest
 
 
