@@ -1,0 +1,71 @@
+"""Each way of renaming by itself, as on a file system that lacks the better ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from dropcap.files.rename import WAYS, Lacking, Way, by_link, by_look, by_renameat2
+from dropcap.files.tree import Tree
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def narrow(request: pytest.FixtureRequest, root: Path) -> Tree:
+    """A tree that can rename in one way only."""
+    return Tree(root, ways=(request.param,))
+
+
+def test_moves(narrow: Tree, root: Path) -> None:
+    (root / "a").write_bytes(b"a")
+    inode = (root / "a").stat().st_ino
+    narrow.move("a", "sub/b")
+    assert os.listdir(root) == ["sub"]
+    status = (root / "sub/b").stat()
+    assert (status.st_ino, status.st_nlink) == (inode, 1)
+
+
+def test_never_replaces(narrow: Tree, root: Path) -> None:
+    (root / "a").write_bytes(b"new")
+    (root / "b").write_bytes(b"old")
+    (root / "dangling").symlink_to("nowhere")
+    for taken in ("b", "dangling"):
+        with pytest.raises(FileExistsError):
+            narrow.move("a", taken)
+    assert ((root / "a").read_bytes(), (root / "b").read_bytes()) == (b"new", b"old")
+    assert narrow.move_free("a", "b") == "b (2)"
+
+
+def test_a_missing_source(narrow: Tree) -> None:
+    with pytest.raises(FileNotFoundError):
+        narrow.move("none", "b")
+
+
+def test_a_move_cut_off_between_link_and_unlink_is_ended(narrow: Tree, root: Path) -> None:
+    (root / "done").mkdir()
+    (root / "a").write_bytes(b"a")
+    (root / "done/a").hardlink_to(root / "a")
+    assert narrow.move_free("a", "done/a") == "done/a"
+    assert os.listdir(root) == ["done"]
+    assert os.listdir(root / "done") == ["a"]
+
+
+def lacks(*_: object) -> None:
+    raise Lacking
+
+
+@pytest.mark.parametrize("ways", [(lacks, by_link, by_look), (lacks, lacks, by_look), (by_renameat2, lacks, lacks)])
+def test_the_next_way_is_taken_where_one_is_lacking(root: Path, ways: tuple[Way, ...]) -> None:
+    (root / "a").write_bytes(b"a")
+    Tree(root, ways).move("a", "b")
+    assert (root / "b").read_bytes() == b"a"
+
+
+def test_no_way_at_all_is_said(root: Path) -> None:
+    (root / "a").write_bytes(b"a")
+    with pytest.raises(OSError, match="in no way that is safe") as caught:
+        Tree(root, (lacks,)).move("a", "b")
+    assert caught.value.errno == errno.ENOTSUP
+    assert (root / "a").read_bytes() == b"a"
