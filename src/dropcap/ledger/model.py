@@ -111,8 +111,9 @@ class Job:
     mtime_ns: int
     inode: int
     sha256: str | None
-    attempts: int
-    lookups: int
+    attempts: int  # sends begun
+    faults: int  # sends that went wrong while the server was well: this file's own trouble
+    lookups: int  # how often its record was looked up in vain
     due: float
     reason: str | None
     message: str | None

@@ -78,12 +78,19 @@ class Query:
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def due(self, folder: str, now: float, limit: int) -> list[Job]:
-        """Jobs of a folder whose time has come, in their order."""
+    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool) -> list[Job]:
+        """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
+
+        A job is left out while an older one to the same target is open.
+        """
+        size = "<=" if small else ">"
         return self._jobs(
-            "where folder = ? and state in ('waiting', 'unknown') and due <= ? order by due, id limit ?",
+            f"where folder = ? and state in ('waiting', 'unknown') and due <= ? and size {size} ? and not exists"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {_OPEN})"
+            " order by due, id limit ?",
             folder,
             now,
+            small_file,
             limit,
         )
 
@@ -95,11 +102,6 @@ class Query:
             )
         )
         return None if row[0] is None else float(row[0])
-
-    def before(self, key: str, job: int) -> Job | None:
-        """The oldest open job to the same target that came before `job`."""
-        found = self._jobs(f"where key = ? and id < ? and state in {_OPEN} order by id limit 1", key, job)
-        return found[0] if found else None
 
     def unfiled(self, folder: str) -> list[Job]:
         """Jobs whose file is still to be moved to done/ or failed/."""

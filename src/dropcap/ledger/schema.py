@@ -19,7 +19,7 @@ create table job (
     project text not null, rule text not null, record text not null, event text, field text not null, instance integer,
     key text,
     size integer not null, mtime_ns integer not null, inode integer not null, sha256 text,
-    attempts integer not null default 0, lookups integer not null default 0, due real not null default 0,
+    attempts integer not null default 0, faults integer not null default 0, lookups integer not null default 0, due real not null default 0,
     reason text, message text, remedy text, result text, confirmed text,
     filed_as blob, preserved_as blob, preserved_sha256 text,
     again_of integer references job (id), tried_again integer references job (id),
@@ -40,7 +40,9 @@ create table pause (
     since real not null, until_resume integer not null,
     primary key (scope, name)
 ) without rowid;
-create table created (folder text not null, day text not null, number integer not null, primary key (folder, day)) without rowid;
+create table created (
+    folder text not null, day text not null, number integer not null, primary key (folder, day)
+) without rowid;
 """
 
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.

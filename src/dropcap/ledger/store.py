@@ -211,6 +211,15 @@ class Ledger:
 
         self._commit.write(apply)
 
+    def blame(self, jobs: Sequence[int]) -> None:
+        """These jobs' sends went wrong while the server was well."""
+        if jobs:
+            self._commit.write(
+                lambda connection: connection.executemany(
+                    "update job set faults = faults + 1 where id = ?", [(job,) for job in jobs]
+                )
+            )
+
     def recover(self) -> int:
         """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
         now = self._clock()

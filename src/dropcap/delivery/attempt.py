@@ -1,0 +1,246 @@
+"""One file's turn: deal with what REDCap holds, send, confirm."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from io import FileIO
+
+import structlog
+
+from dropcap.delivery.lookup import holds_file
+from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored
+from dropcap.delivery.plan import Send
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.slots import Slot, WatchedFile
+from dropcap.delivery.words import about
+from dropcap.display import shown
+from dropcap.files.tree import NotRegular, Tree
+from dropcap.filing.place import Filing
+from dropcap.filing.preserve import Origin
+from dropcap.ledger.model import Job, State
+from dropcap.redcap.client import NoFile, RedcapError
+from dropcap.redcap.model import FileTarget
+from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
+from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.window import Stopped
+from dropcap.routing.target import NEXT, Confirm, ExistingFile, RuleSettings, Target
+
+log = structlog.get_logger()
+
+_CHUNK = 256 * 1024
+IN_PROGRESS = "in_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All that one attempt needs."""
+
+    job: Job
+    target: Target
+    settings: RuleSettings
+    step: Send
+    line: ProjectLine
+    tree: Tree
+    filing: Filing
+    upload_as: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try to bring a file into its field.
+
+    `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way.
+    """
+
+    turn: Turn
+    note: Callable[[int, str, dict[str, object]], None]
+    stop: threading.Event
+    slot: Slot
+    _sent: bool = False
+
+    def run(self) -> Outcome:
+        """Never raises for anything that a file, a folder or a server can do."""
+        started = time.monotonic()
+        turn = self.turn
+        self._sent = turn.job.state is State.UNKNOWN
+        name = f"{IN_PROGRESS}/{turn.job.name}"
+        self.slot.in_file_since = started
+        try:
+            fd = turn.tree.open(name)
+        except FileNotFoundError:
+            return Gone()
+        except NotRegular:
+            return Held("unreadable", "it is no longer a regular file", "put the file itself there")
+        except OSError as error:
+            return self._folder_trouble(error)
+        finally:
+            self.slot.in_file_since = None
+        try:
+            with WatchedFile(fd, "rb") as source:
+                source.slot = self.slot
+                return self._claimed(source, started)
+        except RedcapError as error:
+            return judge(error.meaning, self._sent)
+        except Stopped as stopped:
+            return Later("stopped", "dropcap was stopped", scope="stop", sent=self._sent or stopped.outcome_unknown)
+        except SourceUnreadable as error:
+            return self._folder_trouble(error)
+        except SourceChanged:
+            return self._rewritten(name)
+        except OSError as error:
+            return self._folder_trouble(error)
+
+    def _claimed(self, source: FileIO, started: float) -> Outcome:
+        turn = self.turn
+        fd = source.fileno()
+        status = os.fstat(fd)
+        job = turn.job
+        if status.st_size < job.size:
+            return Held(
+                "came_back_short",
+                f"it was {job.size:,} bytes when it was taken and is {status.st_size:,} now",
+                "drop the whole file again under this name after removing this one from in_progress/",
+            )
+        if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
+            return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
+        place = FileTarget(turn.step.record, turn.step.field, turn.step.event, turn.step.instance)
+        result = "stored"
+        if turn.step.holds or self._sent:
+            answer = self._what_is_there(place, fd, status.st_size, started)
+            if not isinstance(answer, str):
+                return answer
+            result = answer
+        self._sent = False
+        sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
+        self._sent = True
+        after = os.fstat(fd)
+        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return Rewritten(after.st_size, after.st_mtime_ns, True)
+        unconfirmed = self._confirm(place, sent.sha256)
+        if unconfirmed is not None:
+            return unconfirmed
+        return Stored(result, turn.settings.confirm.value, sent.sha256, sent.size, time.monotonic() - started)
+
+    def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | str:
+        """Compare with the file that the field holds, and keep a copy of it if asked to.
+
+        The outcome if the job ends here, else what the result of sending will be called.
+        """
+        turn = self.turn
+        keep = turn.settings.existing_file is ExistingFile.PRESERVE
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(turn.filing.preserve_sink()) if keep else None
+            try:
+                there = turn.line.client.export_file(place, sink.write if sink else None)
+            except NoFile:
+                return "stored"
+            except RedcapError as error:
+                may_not_read = error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == "rights"
+                if may_not_read and not keep and turn.settings.confirm is Confirm.NONE and turn.target.instance != NEXT:
+                    return "stored"  # it cannot be read back, and sending it again to the same place does no harm
+                raise
+            own = _sha256(fd)
+            os.lseek(fd, 0, os.SEEK_SET)
+            if there.sha256 == own and there.size == size:
+                result = "stored" if self._sent else "already_there"
+                return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
+            if turn.settings.existing_file is ExistingFile.REFUSE:
+                return Refused(
+                    "file_exists",
+                    f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
+                    "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
+                )
+            if sink is not None and there.sha256 != turn.job.preserved_sha256:
+                if not there.proven_whole:
+                    return Later("server_error", "REDCap gave out the present file without saying how long it is", "", "server")
+                kept = sink.commit(self._origin(place, there.name))
+                self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
+                log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
+        return "replaced"
+
+    def _origin(self, place: FileTarget, original_name: str) -> Origin:
+        job = self.turn.job
+        now = datetime.now().astimezone()
+        return Origin(job.project, job.id, place.record, place.field, original_name, now, place.event, place.instance)
+
+    def _confirm(self, place: FileTarget, sha256: str) -> Outcome | None:
+        turn = self.turn
+        if turn.settings.confirm is Confirm.READBACK:
+            try:
+                there = turn.line.client.export_file(place, None)
+            except NoFile:
+                return _not_confirmed("REDCap accepted the file, but has none in that field")
+            if there.sha256 != sha256:
+                return _not_confirmed("what REDCap gives out is not what was sent")
+        elif turn.settings.confirm is Confirm.LISTED:
+            structure = turn.line.structure()
+            rows = turn.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
+            if not holds_file(rows, structure, turn.target, place.instance):
+                return _not_confirmed("REDCap accepted the file, but does not list one in that field")
+        return None
+
+    def _rewritten(self, name: str) -> Outcome:
+        try:
+            status = self.turn.tree.lstat(name)
+        except FileNotFoundError:
+            return Gone() if not self._sent else Later("vanished", "the file vanished while it was sent", sent=True)
+        except OSError as error:
+            return self._folder_trouble(error)
+        return Rewritten(status.st_size, status.st_mtime_ns, True)
+
+    def _folder_trouble(self, error: OSError | SourceUnreadable) -> Outcome:
+        code = error.errno if isinstance(error, OSError) else None
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            return Later(
+                "no_space",
+                f"there is no room beside the drop folder ({said})",
+                "make room; dropcap goes on by itself",
+                sent=self._sent,
+            )
+        return Later(
+            "unreadable",
+            f"the file cannot be read ({said})",
+            "let dropcap's user read it; dropcap goes on by itself",
+            scope="folder",
+            sent=self._sent,
+        )
+
+
+def judge(meaning: Meaning, sent: bool) -> Outcome:
+    """The outcome of a request that did not do what it should. `sent`: the file may already be in REDCap from before."""
+    unknown = sent or meaning.outcome_unknown or meaning.verdict is Verdict.UNKNOWN
+    match meaning.verdict:
+        case Verdict.REFUSED if not sent:
+            return Refused(meaning.reason, meaning.message, meaning.remedy)
+        case Verdict.PROJECT:
+            scope, certain = "project", True
+        case Verdict.BANNED:
+            return Later(meaning.reason, meaning.message, meaning.remedy, "server", unknown, until_resume=True, certain=True)
+        case Verdict.NOT_THE_API | Verdict.RATE_LIMITED:
+            scope, certain = "server", True
+        case Verdict.SERVER:
+            scope, certain = "server", meaning.reason in ("unreachable", "maintenance", "certificate")
+        case _:
+            scope, certain = "server", False
+    return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, meaning.retry_after, certain=certain)
+
+
+def _not_confirmed(message: str) -> Later:
+    return Later("not_confirmed", message, "nothing needs to be done: dropcap looks again and sends it again", "server", True)
+
+
+def _sha256(fd: int) -> str:
+    digest = hashlib.sha256()
+    os.lseek(fd, 0, os.SEEK_SET)
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

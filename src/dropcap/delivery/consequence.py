@@ -1,0 +1,152 @@
+"""From the outcome of a turn to the ledger, the log and the state of servers and projects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from dropcap.delivery.filer import Ending, Filer
+from dropcap.delivery.health import Health, backoff
+from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.plan import MOST_FAULTS, RECORD_WAIT_ENDS, record_wait
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.words import about
+from dropcap.ledger.model import Job, State
+from dropcap.ledger.store import Change, Ledger
+
+log = structlog.get_logger()
+
+#: Refusals after which the project is looked at anew: its fields, events or rights may have changed.
+_LOOK_AT_PROJECT = frozenset({"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated", "rights"})
+
+
+class Consequence:
+    """Applies outcomes. May be called from any thread."""
+
+    def __init__(self, ledger: Ledger, health: Health, filers: Mapping[str, Filer], settle_quiet: Mapping[str, float]) -> None:
+        self._ledger = ledger
+        self._health = health
+        self._filers = filers
+        self._settle_quiet = settle_quiet
+
+    def apply(self, job: Job, outcome: Outcome, line: ProjectLine | None) -> None:
+        """Enter what came of a job's turn."""
+        if line is not None:
+            self._tell_health(job, outcome, line)
+        match outcome:
+            case Stored() | Refused():
+                if isinstance(outcome, Refused) and line is not None and outcome.reason in _LOOK_AT_PROJECT:
+                    line.forget()
+                self._filers[job.folder].put(Ending(job, outcome))
+            case Held():
+                self.hold(job, outcome)
+            case Later():
+                self._later(job, outcome)
+            case WaitForRecord():
+                self._wait_for_record(job, outcome)
+            case Gone():
+                self._ledger.withdraw(job.id)
+                log.warning("withdrawn", **about(job), reason="vanished")
+            case Rewritten():
+                self._rewritten(job, outcome)
+
+    def hold(self, job: Job, held: Held) -> None:
+        """The file waits for a person."""
+        self._change(job, State.HELD, held.reason, _why(held))
+        log.warning("held", **about(job), **_why(held))
+
+    def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
+        now = time.monotonic()
+        match outcome:
+            case Stored() | Refused() | WaitForRecord():
+                self._health.well("project", line.project.name, job.id)
+                self._ledger.blame(self._health.well("server", line.host, job.id))
+            case Later(scope="server"):
+                self._health.give_back(job.id)
+                self._health.ill("server", line.host, job.id, outcome, now)
+            case Later(scope="project"):
+                # A project that refuses us is a server that answers.
+                self._health.well("server", line.host, job.id)
+                self._health.ill("project", line.project.name, job.id, outcome, now)
+                if outcome.reason in _LOOK_AT_PROJECT:
+                    line.forget()
+            case _:
+                self._health.give_back(job.id)
+
+    def _later(self, job: Job, later: Later) -> None:
+        state = State.UNKNOWN if later.sent else State.WAITING
+        own_faults = job.faults + 1
+        if later.scope == "stop" or (later.scope != "file" and later.certain):
+            wait = 0.0  # its server's or project's pause decides when
+        elif later.scope == "folder" or later.reason in ("no_space", "unreadable"):
+            wait = backoff(own_faults, 5.0, 60.0)
+        else:
+            wait = later.seconds if later.seconds is not None else backoff(own_faults)
+        columns = _why(later) | {"due": time.time() + wait if wait else 0.0}
+        self._change(job, state, later.reason, columns)
+        if later.scope != "stop":
+            log.warning(
+                "retrying",
+                **about(job),
+                reason=later.reason,
+                message=later.message,
+                scope=later.scope,
+                in_seconds=round(wait, 1),
+                attempt=job.attempts,
+                outcome="unknown" if later.sent else "not stored",
+            )
+
+    def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
+        if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
+            message = f"{waiting.message}, and has not had it for seven days"
+            remedy = "create the record in REDCap or correct the name, then try again"
+            self._filers[job.folder].put(Ending(job, Refused("no_record", message, remedy)))
+            return
+        lookups = job.lookups + 1
+        wait = record_wait(lookups)
+        remedy = "create the record in REDCap; dropcap looks again by itself"
+        why = {"reason": "no_record", "message": waiting.message, "remedy": remedy}
+        self._change(job, job.state, "no_record", why | {"due": time.time() + wait, "lookups": lookups})
+        log.info("retrying", **about(job), reason="no_record", message=waiting.message, in_seconds=wait, attempt=lookups)
+
+    def wait_for_tomorrow(self, job: Job, limit: int) -> None:
+        """The day's records are created; the file's turn comes after midnight."""
+        tomorrow = (datetime.now().astimezone() + timedelta(days=1)).replace(hour=0, minute=0, second=5)
+        message = f"{limit} records were created for this folder today, and create_limit allows no more"
+        remedy = "look whether so many new records are right; create the record in REDCap, or wait for tomorrow"
+        why = {"reason": "create_limit", "message": message, "remedy": remedy}
+        self._change(job, job.state, "create_limit", why | {"due": tomorrow.timestamp()})
+        log.warning("retrying", **about(job), **why, in_seconds=round(tomorrow.timestamp() - time.time()), attempt=job.attempts)
+
+    def _rewritten(self, job: Job, rewritten: Rewritten) -> None:
+        wait = self._settle_quiet.get(job.folder, 10.0)
+        message = "the file was written to while it was on its way" + (" and being sent" if rewritten.sent else "")
+        why = {
+            "reason": "changed_while_sent",
+            "message": message,
+            "remedy": "nothing needs to be done: it is sent again once quiet",
+        }
+        columns = why | {"size": rewritten.size, "mtime_ns": rewritten.mtime_ns, "due": time.time() + wait}
+        self._change(job, State.UNKNOWN if rewritten.sent else State.WAITING, "changed_while_sent", columns)
+        log.info("retrying", **about(job), reason="changed_while_sent", message=message, in_seconds=wait, attempt=job.attempts)
+
+    def too_many_faults(self, job: Job) -> Held | None:
+        """A file that makes a well server ill, again and again, is put aside."""
+        if job.faults < MOST_FAULTS:
+            return None
+        return Held(
+            job.reason or "server_error",
+            f"{MOST_FAULTS} tries went wrong while the server was well; the last: {job.message or 'unknown'}",
+            "look at the file and at the record in REDCap; then `dropcap retry`, or take the file out of in_progress/",
+        )
+
+    def _change(self, job: Job, state: State, note: str, columns: Mapping[str, Any]) -> None:
+        self._ledger.change([Change(job.id, state, note, columns)])
+
+
+def _why(what: Held | Later) -> dict[str, Any]:
+    return {"reason": what.reason, "message": what.message, "remedy": what.remedy}

@@ -1,0 +1,351 @@
+"""Whose turn it is: fairness between folders, order per target, lanes, look-ups in groups, pauses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from functools import partial
+
+import structlog
+
+from dropcap.delivery.consequence import Consequence
+from dropcap.delivery.filer import Ending, Filer
+from dropcap.delivery.folder import Candidate, DropFolder
+from dropcap.delivery.health import Health
+from dropcap.delivery.outcome import Refused
+from dropcap.delivery.plan import Create, Send, needs_lookup, plan, unasked
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.slots import Slots
+from dropcap.delivery.turns import Turns
+from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.store import Change, Ledger
+
+log = structlog.get_logger()
+
+#: Seconds for which the facts of a look-up are acted upon.
+FACTS_LAST = 60.0
+#: Files whose records are looked up in one go.
+ASK_AT_ONCE = 100
+
+
+class Choice(Enum):
+    """What comes of looking at a candidate, other than that it is sent."""
+
+    ASK = "REDCap is asked about its record first"
+    DEALT = "it was dealt with: refused, held, put off, its record is being created"
+    NOT_NOW = "its turn comes later"
+
+
+Chosen = tuple[DropFolder, Candidate, Send]
+
+
+class Delivery:
+    """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folders: Mapping[str, DropFolder],
+        lines: Mapping[str, ProjectLine],
+        *,
+        uploads_at_once: int,
+        small_file: int,
+    ) -> None:
+        self._ledger = ledger
+        self._folders = dict(folders)
+        self._lines = dict(lines)
+        self._small_file = small_file
+        self._slots = Slots(uploads_at_once)
+        self._break_off = threading.Event()
+        self.health = Health(time.time, self._pause_began, self._pause_ended)
+        self.filers = {name: Filer(folder, ledger, self._ended) for name, folder in folders.items()}
+        quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
+        self._consequence = Consequence(ledger, self.health, self.filers, quiet)
+        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended)
+        self._wake = threading.Condition()
+        self._woken = True
+        self._stopping = False
+        self._in_flight: set[int] = set()
+        self._first = 0  # which folder is asked first
+        self._next_due = 0.0
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self.last_turn = time.monotonic()
+
+    # Called from other threads ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Recover what an earlier run left, then begin."""
+        unknown = self._ledger.recover()
+        if unknown:
+            message = "dropcap ended while these were being sent; REDCap is read back before anything is sent again"
+            log.info("recovered", jobs=unknown, message=message)
+        self.health.load(self._ledger.query.pauses(), time.monotonic())
+        self._apply_folder_pauses()
+        for filer in self.filers.values():
+            filer.start()
+        self._thread.start()
+
+    def wake(self, folder: str | None = None) -> None:
+        """New jobs are due in a folder, or something changed for all."""
+        with self._wake:
+            for name, one in self._folders.items():
+                if folder is None or name == folder:
+                    one.look_again()
+            self._woken = True
+            self._wake.notify()
+
+    def pause(self, pause: Pause) -> None:
+        """Stop a server, a project or a folder until somebody resumes it."""
+        self.health.by_hand(pause)
+        self._apply_folder_pauses()
+
+    def resume(self, scope: str, name: str) -> bool:
+        """End a pause, whoever made it; False if there was none."""
+        ended = self.health.resume(scope, name)
+        self._apply_folder_pauses()
+        self.wake()
+        return ended
+
+    def idle(self) -> bool:
+        """Whether nothing can be done now: no turn under way, everything filed, nothing due that may be sent."""
+        with self._wake:
+            if self._woken or self._in_flight:
+                return False
+        if self._slots.running() or not all(filer.idle() for filer in self.filers.values()):
+            return False
+        now = time.time()
+        query = self._ledger.query
+        return not any(
+            self._open(folder) and query.due(folder.name, now, 1, self._small_file, small=small)
+            for folder in self._folders.values()
+            for small in (True, False)
+        )
+
+    def under_way(self) -> int:
+        """How many turns are under way."""
+        return self._slots.running()
+
+    def stop(self, within: float) -> None:
+        """Begin nothing new; let what is under way end for so many seconds, then break it off."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+        if not self._slots.wait_for_none(within):
+            self._break_off.set()
+            self._slots.wait_for_none(10.0)
+        self._break_off.set()
+        for filer in self.filers.values():
+            filer.stop(10.0)
+        self._slots.stop()
+        for line in self._lines.values():
+            line.client.close()
+
+    # The deciding thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self.last_turn = time.monotonic()
+            try:
+                self._decide()
+                seconds = self._seconds_to_next()
+            except Exception as error:
+                log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)
+                seconds = 1.0
+            with self._wake:
+                if not self._woken and not self._stopping:
+                    self._wake.wait(seconds)
+                self._woken = False
+
+    def _seconds_to_next(self) -> float:
+        waits = [5.0]
+        if self._next_due:
+            waits.append(self._next_due - time.time())
+        tried = self.health.next_wake(time.monotonic())
+        if tried is not None:
+            waits.append(tried)
+        return max(min(waits), 0.01)
+
+    def _decide(self) -> None:
+        now, monotonic = time.time(), time.monotonic()
+        self._notice_hung(monotonic)
+        for patient in self.health.probes_due(monotonic):
+            line = next((line for line in self._lines.values() if line.host == patient.name), None)
+            if line is None:
+                self.health.resume("server", patient.name)
+                continue
+            threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
+        if self._next_due and now >= self._next_due:
+            for folder in self._folders.values():
+                folder.look_again()
+        for folder in self._folders.values():
+            for job, nowhere in folder.refill(self._ledger.query, now, self._small_file, self._in_flight):
+                self._in_flight.add(job.id)
+                self.filers[folder.name].put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
+        dues = [self._ledger.query.next_due(name, now) for name in self._folders]
+        self._next_due = min((due for due in dues if due is not None), default=0.0)
+        self._give_turns(monotonic)
+
+    def _give_turns(self, now: float) -> None:
+        chosen: list[Chosen] = []
+        asks: dict[str, list[tuple[DropFolder, Candidate]]] = defaultdict(list)
+        free, large = self._slots.free(), self._slots.large()
+        for folder, candidate in self._in_turn():
+            if len(chosen) >= free:
+                break
+            is_large = candidate.job.size > self._small_file
+            if is_large and self._slots.size > 1 and large >= self._slots.size - 1:
+                continue  # small files keep a lane of their own
+            choice = self._choose(folder, candidate, now)
+            if isinstance(choice, Send):
+                chosen.append((folder, candidate, choice))
+                large += is_large
+            elif choice is Choice.ASK and len(asks[folder.folder.project]) < ASK_AT_ONCE:
+                asks[folder.folder.project].append((folder, candidate))
+        for project, group in asks.items():
+            if self._slots.free() > 0:
+                self._ask(self._lines[project], group)
+        self._send(chosen)
+
+    def _in_turn(self) -> Iterator[tuple[DropFolder, Candidate]]:
+        """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
+        folders = [folder for folder in self._folders.values() if self._open(folder)]
+        self._first += 1
+        start = self._first % max(len(folders), 1)
+        queues = [
+            (folder, iter(list(lane.jobs.values()))) for folder in folders[start:] + folders[:start] for lane in folder.lanes
+        ]
+        while queues:
+            left = []
+            for folder, queue in queues:
+                candidate = next(queue, None)
+                if candidate is not None:
+                    left.append((folder, queue))
+                    if not candidate.asking:
+                        yield folder, candidate
+            queues = left
+
+    def _choose(self, folder: DropFolder, candidate: Candidate, now: float) -> Send | Choice:
+        job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
+        line = self._lines.get(folder.folder.project)
+        if line is None:
+            return Choice.NOT_NOW
+        held = self._consequence.too_many_faults(job)
+        if held is not None:
+            self._take(folder, candidate)
+            self._consequence.hold(job, held)
+            self._ended([job])
+            return Choice.DEALT
+        refused = line.refuses(job.size, target.upload_as)
+        if refused is not None:
+            self._take(folder, candidate)
+            self._consequence.apply(job, refused, None)
+            return Choice.DEALT
+        if not self._may_send(line, job.id, now):
+            return Choice.NOT_NOW
+        if not needs_lookup(target, settings, job.instance) and (line.known() or not line.must_be_known):
+            facts = unasked(target)
+        elif candidate.facts is not None and now - candidate.facts_at < FACTS_LAST:
+            facts = candidate.facts
+        else:
+            return Choice.ASK
+        step = plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+        if isinstance(step, Send):
+            return step
+        self._take(folder, candidate)
+        if isinstance(step, Create):
+            self._slots.run(lambda _: self._turns.create(line, candidate, step), folder.name)
+            return Choice.DEALT
+        self._consequence.apply(job, step, None)
+        self.health.give_back(job.id)
+        if not isinstance(step, Refused):
+            self._ended([job])
+        return Choice.DEALT
+
+    def _ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]]) -> None:
+        for _, candidate in group:
+            candidate.asking = True
+            candidate.facts = None
+        self._slots.run(lambda _: self._turns.ask(line, group), group[0][0].name)
+
+    def _send(self, chosen: Sequence[Chosen]) -> None:
+        """Enter the chosen as being sent, in one commit, and only then let them go."""
+        ready = []
+        for one in chosen:
+            place = one[0].place()
+            if place is None:  # the folder went away just now
+                self.health.give_back(one[1].job.id)
+            else:
+                ready.append((one, place))
+        changes = []
+        for (_, candidate, step), _ in ready:
+            columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
+            if step.instance is not None:
+                columns["instance"] = step.instance
+            changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns))
+        went = self._ledger.change(changes)
+        for (folder, candidate, step), place in ready:
+            self._take(folder, candidate)
+            job = candidate.job
+            if job.id not in went:
+                self.health.give_back(job.id)
+                self._ended([job])
+                continue
+            sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
+            line = self._lines[folder.folder.project]
+            turn = partial(self._turns.send, job=sent, candidate=candidate, step=step, line=line, place=place)
+            self._slots.run(turn, folder.name, job.size > self._small_file)
+
+    # Beneath ------------------------------------------------------------------------------------------------------
+
+    def _take(self, folder: DropFolder, candidate: Candidate) -> None:
+        self._in_flight.add(candidate.job.id)
+        for lane in folder.lanes:
+            lane.jobs.pop(candidate.job.id, None)
+
+    def _ended(self, jobs: Sequence[Job]) -> None:
+        """These jobs' turns are over; those behind them to the same target can be next."""
+        with self._wake:
+            for job in jobs:
+                self._in_flight.discard(job.id)
+            for folder in self._folders.values():
+                folder.look_again()
+            self._woken = True
+            self._wake.notify()
+
+    def _open(self, folder: DropFolder) -> bool:
+        return not folder.paused and not folder.stuck and folder.place() is not None
+
+    def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
+        may = self.health.may_send("server", line.host, job, now) and self.health.may_send("project", line.project.name, job, now)
+        if not may:
+            self.health.give_back(job)
+        return may
+
+    def _notice_hung(self, now: float) -> None:
+        hung = self._slots.hung(now)
+        for name, folder in self._folders.items():
+            if hung.get(name, 0) and not folder.stuck:
+                message = "its file system does not answer; other folders go on"
+                log.warning("folder_away", folder=name, message=message)
+            elif folder.stuck and not hung.get(name, 0):
+                log.info("folder_back", folder=name)
+            folder.stuck = hung.get(name, 0)
+
+    def _apply_folder_pauses(self) -> None:
+        paused = {pause.name for pause in self.health.pauses() if pause.scope == "folder"}
+        for name, folder in self._folders.items():
+            folder.paused = name in paused
+
+    def _pause_began(self, pause: Pause) -> None:
+        self._ledger.pause(pause)
+        log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
+
+    def _pause_ended(self, scope: str, name: str) -> None:
+        self._ledger.resume(scope, name)
+        log.info("resumed", scope=scope, name=name)
+        self.wake()

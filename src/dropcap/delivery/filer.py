@@ -1,0 +1,245 @@
+"""Bringing files to done/ and failed/: one thread a folder, so that a share that hangs holds up only its own."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.outcome import Refused, Stored
+from dropcap.delivery.words import about
+from dropcap.display import shown
+from dropcap.filing.place import Failure, Filed
+from dropcap.ledger.model import Job, State
+from dropcap.ledger.store import Change, Ledger
+
+log = structlog.get_logger()
+
+#: Files filed in one go.
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that is over but for its file's move. `entered`: the ledger knows already."""
+
+    job: Job
+    outcome: Stored | Refused
+    entered: bool = False
+
+
+class Filer:
+    """Files the endings of one folder, in batches: ledger, moves, ledger."""
+
+    def __init__(self, folder: DropFolder, ledger: Ledger, ended: Callable[[Sequence[Job]], None]) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._ended = ended
+        self._changed = threading.Condition()
+        self._pending: list[Ending] = []
+        self._again: list[Ending] = []  # could not be moved; tried again
+        self._tries = 0
+        self._told = ""
+        self._stopping = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name=f"filing {folder.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin with what an earlier run left unfiled."""
+        for job in self._ledger.query.unfiled(self._folder.name):
+            self.put(Ending(job, _outcome(job), entered=True))
+        self._thread.start()
+
+    def put(self, ending: Ending) -> None:
+        """Hand over a job that is over."""
+        with self._changed:
+            self._pending.append(ending)
+            self._changed.notify()
+
+    def idle(self) -> bool:
+        """Whether everything handed over is filed."""
+        with self._changed:
+            return not (self._pending or self._again or self._busy)
+
+    def waiting_for_room(self) -> str:
+        """Why files cannot be moved now, or empty."""
+        return self._told
+
+    def stop(self, within: float) -> None:
+        """File what can still be filed, at most for `within` seconds."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(within)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                while not self._pending and not self._stopping:
+                    waited = self._changed.wait(min(60.0, 2.0 * 2 ** min(self._tries, 5)) if self._again else None)
+                    if not waited and self._again:
+                        break
+                if self._stopping and not self._pending:
+                    return
+                batch = (self._again + self._pending)[:BATCH] if not self._pending else self._pending[:BATCH]
+                taken = set(map(id, batch))
+                self._again = [e for e in self._again if id(e) not in taken]
+                self._pending = [e for e in self._pending if id(e) not in taken]
+                self._busy = True
+            try:
+                self._file(batch)
+            except Exception as error:
+                # The ledger is full or the folder does odd things: the files lie safe in in_progress/, so try again.
+                log.error("internal_error", folder=self._folder.name, where="filing", error=f"{type(error).__name__}: {error}")
+                with self._changed:
+                    self._again += batch
+                    self._tries += 1
+
+    def _file(self, batch: list[Ending]) -> None:
+        entered = self._enter([e for e in batch if not e.entered])
+        batch = [replace(e, entered=True) for e in batch if e.entered or e.job.id in entered]
+        place = self._folder.place()
+        if place is None:
+            self._put_off(batch, "the folder is away")
+            return
+        _, filing = place
+        stored = [e for e in batch if isinstance(e.outcome, Stored)]
+        refused = [e for e in batch if isinstance(e.outcome, Refused)]
+        now = datetime.now().astimezone()
+        results: list[tuple[Ending, Filed | OSError]] = []
+        if stored:
+            results += zip(stored, filing.to_done([e.job.name for e in stored], now.date()), strict=True)
+        if refused:
+            results += zip(refused, filing.to_failed([_failure(e, now) for e in refused]), strict=True)
+        changes: list[Change] = []
+        ended: list[tuple[Ending, str]] = []
+        put_off: list[Ending] = []
+        trouble = ""
+        for ending, result in results:
+            if isinstance(result, Filed):
+                changes.append(_ended(ending, result.name))
+                ended.append((ending, result.name))
+            elif isinstance(result, FileNotFoundError):
+                found = filing.locate(ending.job.inode, ending.job.size, ending.job.name, now.date(), ending.job.sha256)
+                if found is not None and found.startswith("in_progress/"):
+                    put_off.append(ending)
+                    continue
+                if found is not None and isinstance(ending.outcome, Refused):
+                    filing.explain(found, _failure(ending, now))
+                changes.append(_ended(ending, found))
+                ended.append((ending, found or ""))
+            else:
+                put_off.append(ending)
+                trouble = _said(result)
+        self._ledger.change(changes)
+        if put_off:
+            self._put_off(put_off, trouble or "the file is being moved")
+        elif self._told:
+            log.info("resumed", scope="folder", folder=self._folder.name, reason="filing")
+            self._told, self._tries = "", 0
+        for ending, name in ended:
+            _log_end(ending, name)
+        self._ended([e.job for e, _ in ended])
+
+    def _enter(self, endings: list[Ending]) -> set[int]:
+        changes = []
+        for ending in endings:
+            outcome = ending.outcome
+            if isinstance(outcome, Stored):
+                columns = {
+                    "result": outcome.result,
+                    "confirmed": outcome.confirmed,
+                    "sha256": outcome.sha256,
+                    "seconds": outcome.seconds,
+                    "reason": None,
+                    "message": None,
+                    "remedy": None,
+                }
+                changes.append(Change(ending.job.id, State.STORED, outcome.result, columns))
+            else:
+                columns = {"reason": outcome.reason, "message": outcome.message, "remedy": outcome.remedy}
+                changes.append(Change(ending.job.id, State.REFUSED, outcome.reason, columns))
+        return self._ledger.change(changes)
+
+    def _put_off(self, endings: list[Ending], why: str) -> None:
+        with self._changed:
+            self._again += endings
+            self._tries += 1
+        if why != self._told:
+            self._told = why
+            log.warning(
+                "paused",
+                scope="folder",
+                folder=self._folder.name,
+                reason="filing",
+                message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
+            )
+
+
+def _said(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "there is no room left"
+    return error.strerror or str(error)
+
+
+def _outcome(job: Job) -> Stored | Refused:
+    if job.state is State.STORED:
+        return Stored(job.result or "stored", job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0)
+    return Refused(job.reason or "refused", job.message or "", job.remedy or "")
+
+
+def _ended(ending: Ending, filed_as: str | None) -> Change:
+    if isinstance(ending.outcome, Stored):
+        note = f"filed as {shown(filed_as)}" if filed_as else "its file was taken out of in_progress/ before it was filed"
+        return Change(ending.job.id, State.DONE, note, {"filed_as": filed_as})
+    if filed_as is None:
+        return Change(ending.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
+    return Change(ending.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
+
+
+def _failure(ending: Ending, now: datetime) -> Failure:
+    job, outcome = ending.job, ending.outcome
+    assert isinstance(outcome, Refused)
+    return Failure(
+        name=job.name,
+        job=job.id,
+        reason=outcome.reason,
+        message=outcome.message,
+        remedy=outcome.remedy,
+        when=now,
+        record=job.record,
+        field=job.field,
+        event=job.event,
+        instance=job.instance,
+        attempts=job.attempts,
+        sha256=job.sha256,
+    )
+
+
+def _log_end(ending: Ending, filed_as: str) -> None:
+    job, outcome = ending.job, ending.outcome
+    keys = about(job)
+    keys["filed_as"] = shown(filed_as)
+    keys["attempts"] = job.attempts
+    if isinstance(outcome, Stored):
+        log.info(
+            "done",
+            **keys,
+            result=outcome.result,
+            confirmed=outcome.confirmed,
+            sha256=outcome.sha256,
+            size=outcome.size,
+            seconds=round(outcome.seconds, 3),
+            since_claim=round(time.time() - job.claimed_at, 3),
+        )
+    elif filed_as:
+        log.warning("failed", **keys, reason=outcome.reason, message=outcome.message, remedy=outcome.remedy)
+    else:
+        log.warning("withdrawn", **keys, reason="vanished")

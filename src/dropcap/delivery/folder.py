@@ -1,0 +1,117 @@
+"""A drop folder as delivery sees it: the jobs next in line, and where their files lie."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dropcap.config.model import Folder
+from dropcap.delivery.plan import Facts
+from dropcap.files.tree import Tree
+from dropcap.filing.place import Filing
+from dropcap.ledger.model import Address, Job
+from dropcap.ledger.query import Query
+from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.target import NEXT
+
+#: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
+WINDOW = 200
+LOW = 50
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A job whose turn can come."""
+
+    job: Job
+    route: Route
+    facts: Facts | None = None
+    facts_at: float = 0.0
+    asking: bool = False
+
+
+@dataclass(slots=True)
+class Lane:
+    """The next jobs of one size class, in order."""
+
+    small: bool
+    jobs: dict[int, Candidate] = field(default_factory=dict)
+    more: bool = True  # the ledger may hold more that are due
+
+
+class DropFolder:
+    """One folder's next jobs; only the dispatching thread touches the lanes."""
+
+    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str) -> None:
+        self.folder = folder
+        self._tree = tree
+        self._contact = contact
+        self._filing: tuple[Tree, Filing] | None = None
+        self._lock = threading.Lock()
+        self.lanes = (Lane(small=True), Lane(small=False))
+        self.paused = False
+        self.stuck = 0  # turns that hang in this folder's file system
+
+    @property
+    def name(self) -> str:
+        """The folder's name in the configuration."""
+        return self.folder.name
+
+    def place(self) -> tuple[Tree, Filing] | None:
+        """The folder itself and its filing, or None while it is away."""
+        tree = self._tree()
+        if tree is None:
+            return None
+        with self._lock:
+            if self._filing is None or self._filing[0] is not tree:
+                self._filing = (tree, Filing(self.folder, tree, self._contact))
+            return self._filing
+
+    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> list[tuple[Job, NoRoute]]:
+        """Take more due jobs from the ledger; those that have no way are returned."""
+        lost: list[tuple[Job, NoRoute]] = []
+        for lane in self.lanes:
+            if not lane.more or len(lane.jobs) >= LOW:
+                continue
+            limit = WINDOW + len(lane.jobs)
+            due = query.due(self.name, now, limit, small_file, small=lane.small)
+            lane.more = len(due) == limit
+            for job in due:
+                if job.id in lane.jobs or job.id in in_flight:
+                    continue
+                found = route(self.folder.rules, self.name, job.name)
+                if isinstance(found, Route):
+                    lane.jobs[job.id] = Candidate(job, found)
+                else:
+                    lost.append((job, found))
+        return lost
+
+    def look_again(self) -> None:
+        """There may be more due jobs in the ledger."""
+        for lane in self.lanes:
+            lane.more = True
+
+    def forget(self) -> None:
+        """Drop what is in memory and start again from the ledger."""
+        for lane in self.lanes:
+            lane.jobs.clear()
+            lane.more = True
+
+    def address(self, name: str) -> Address:
+        """The address under which a file of that name is claimed."""
+        return address(self.folder, name)
+
+
+def address(folder: Folder, name: str) -> Address:
+    """Where a file goes as far as its name tells, and the key that keeps files to the same place in order."""
+    found = route(folder.rules, folder.name, name)
+    if isinstance(found, NoRoute):
+        return Address(folder.project, found.rule.name if found.rule else "")
+    target = found.target
+    record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
+    # Files that each take the next instance of a record must not choose at the same time, whatever their fields.
+    last = NEXT if target.instance == NEXT else f"{target.field}\0{target.instance or ''}"
+    key = "\0".join((folder.project, record, target.event or "", last))
+    instance = target.instance if isinstance(target.instance, int) else None
+    return Address(folder.project, found.rule.name, target.record, target.event, target.field, instance, key)

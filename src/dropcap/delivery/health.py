@@ -1,0 +1,192 @@
+"""Who is well: servers and projects, their pauses, and when to try them again.
+
+A trouble that the server itself owns up to (no connection, a maintenance page, a ban) stops it at once; a probe asks now and then
+whether it is well. A trouble that only one file has met blames the file, as long as a probe finds the server well; the third
+different file in a row makes it the server's trouble all the same, and then one file at a time is let through to find out.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dropcap.delivery.outcome import Later
+from dropcap.ledger.model import Pause
+
+#: Seconds between tries of something that is not well: first, doubling, at most.
+FIRST, MOST = 5.0, 60.0
+#: A project whose token or rights are refused is asked less often, so that nobody's log fills.
+PROJECT_FIRST, PROJECT_MOST = 60.0, 900.0
+#: Different files in a row that must fail before the server itself is suspected.
+SUSPICIOUS = 3
+
+
+def backoff(tries: int, first: float = 5.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
+    """Seconds before try number `tries` + 1: doubling from `first` to `most`, with jitter in the upper half."""
+    full = min(most, first * 2.0 ** min(max(tries - 1, 0), 30))
+    return full / 2 + full / 2 * jitter()
+
+
+@dataclass(slots=True)
+class Patient:
+    """One server (by host) or project that can be ill."""
+
+    scope: str
+    name: str
+    pause: Pause | None = None
+    tries: int = 0
+    next_try: float = 0.0  # monotonic seconds
+    on_trial: int | None = None  # the one job that is let through
+    probe: bool = False  # ask the server itself before a file is let through
+    probing: bool = False
+    suspects: dict[int, bool] = field(default_factory=dict)  # jobs that failed in a row, and whether they were blamed for it
+
+
+class Health:
+    """The state of every server and project. Thread-safe; times are monotonic seconds.
+
+    `opened` and `closed` are told of each pause that begins or ends, outside the lock.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float],
+        opened: Callable[[Pause], None],
+        closed: Callable[[str, str], None],
+    ) -> None:
+        self._wall = wall
+        self._opened = opened
+        self._closed = closed
+        self._lock = threading.RLock()
+        self._patients: dict[tuple[str, str], Patient] = {}
+
+    def patient(self, scope: str, name: str) -> Patient:
+        """The record of one server or project."""
+        with self._lock:
+            return self._patients.setdefault((scope, name), Patient(scope, name))
+
+    def pauses(self) -> list[Pause]:
+        """What is paused now."""
+        with self._lock:
+            return [p.pause for p in self._patients.values() if p.pause is not None]
+
+    def load(self, pauses: list[Pause], now: float) -> None:
+        """Take over the pauses that the ledger kept over a restart; those that end by themselves are tried at once."""
+        with self._lock:
+            for pause in pauses:
+                patient = self.patient(pause.scope, pause.name)
+                patient.pause = pause
+                patient.probe = pause.scope == "server"
+                patient.next_try = now
+
+    def may_send(self, scope: str, name: str, job: int, now: float) -> bool:
+        """Whether a job may go to this server or project now; one job may, as a trial, once its time has come."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            if patient is None or patient.pause is None:
+                return True
+            if patient.pause.until_resume or patient.probe or patient.probing or now < patient.next_try:
+                return False
+            if patient.on_trial is None:
+                patient.on_trial = job
+            return patient.on_trial == job
+
+    def give_back(self, job: int) -> None:
+        """A job that was let through on trial did not get its turn after all."""
+        with self._lock:
+            for patient in self._patients.values():
+                if patient.on_trial == job:
+                    patient.on_trial = None
+
+    def probes_due(self, now: float) -> list[Patient]:
+        """Servers that are to be asked now whether they are well; each is marked as being asked."""
+        with self._lock:
+            due = [
+                p
+                for p in self._patients.values()
+                if p.scope == "server"
+                and p.probe
+                and not p.probing
+                and now >= p.next_try
+                and not (p.pause is not None and p.pause.until_resume)
+            ]
+            for patient in due:
+                patient.probing = True
+            return due
+
+    def next_wake(self, now: float) -> float | None:
+        """Seconds until something here wants doing, or None."""
+        with self._lock:
+            waits = [
+                max(p.next_try - now, 0.0)
+                for p in self._patients.values()
+                if not p.probing and (p.probe or p.pause is not None) and not (p.pause is not None and p.pause.until_resume)
+            ]
+        return min(waits, default=None)
+
+    def ill(self, scope: str, name: str, job: int | None, trouble: Later, now: float) -> None:
+        """A job, or a probe (job None), has met a trouble that may be the server's or the project's."""
+        opened = None
+        with self._lock:
+            patient = self.patient(scope, name)
+            if patient.on_trial == job:
+                patient.on_trial = None
+            sure = trouble.certain or trouble.until_resume or scope == "project" or job is None
+            if job is not None:
+                patient.suspects[job] = False
+            if not sure and len(patient.suspects) >= SUSPICIOUS:
+                sure = True
+                patient.probe = False
+            elif not sure:
+                if patient.pause is None:
+                    patient.probe, patient.next_try = True, now
+                return
+            else:
+                patient.probe = scope == "server"
+            patient.probing = patient.probing and job is not None
+            patient.tries += 1
+            first, most = (FIRST, MOST) if scope == "server" else (PROJECT_FIRST, PROJECT_MOST)
+            wait = trouble.seconds if trouble.seconds is not None else backoff(patient.tries, first, most)
+            patient.next_try = now + wait
+            if patient.pause is None or patient.pause.reason != trouble.reason:
+                opened = patient.pause = Pause(
+                    scope, name, trouble.reason, trouble.message, trouble.remedy, self._wall(), trouble.until_resume
+                )
+        if opened is not None:
+            self._opened(opened)
+
+    def well(self, scope: str, name: str, job: int | None) -> list[int]:
+        """A job's success, or a probe (job None), showed that the server or project is well.
+
+        Returns the jobs whose trouble turns out to have been their own.
+        """
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            if patient is None or (patient.pause is not None and patient.pause.until_resume):
+                return []
+            was_ill = patient.pause is not None
+            blamed = [] if was_ill else [one for one, done in patient.suspects.items() if not done and one != job]
+            patient.suspects = {} if job is not None or was_ill else dict.fromkeys(patient.suspects, True)
+            patient.pause, patient.tries, patient.on_trial = None, 0, None
+            patient.probe = patient.probing = False
+        if was_ill:
+            self._closed(scope, name)
+        return blamed
+
+    def by_hand(self, pause: Pause) -> None:
+        """Pause until somebody resumes."""
+        with self._lock:
+            self.patient(pause.scope, pause.name).pause = pause
+        self._opened(pause)
+
+    def resume(self, scope: str, name: str) -> bool:
+        """End a pause, whoever made it; False if there was none."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            if patient is None or patient.pause is None:
+                return False
+            self._patients[(scope, name)] = Patient(scope, name)
+        self._closed(scope, name)
+        return True

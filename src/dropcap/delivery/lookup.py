@@ -1,0 +1,192 @@
+"""Asking REDCap about the records of many files at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from dropcap.delivery.plan import Facts, agree
+from dropcap.redcap.client import Redcap
+from dropcap.redcap.structure import ProjectStructure
+from dropcap.routing.target import NEXT, RuleSettings, Target
+
+#: Records asked about in one request, and conditions in one filter.
+GROUP = 100
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One file whose record is to be looked up."""
+
+    job: int
+    target: Target
+    settings: RuleSettings
+    fixed_instance: int | None = None
+
+
+def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, Facts]:
+    """The facts for each question, in as few requests as the questions allow: one for up to 100 files, where all is well.
+
+    Raises:
+        RedcapError: REDCap did not answer as it should.
+    """
+    found, several = _by_values(client, structure, [q for q in questions if q.target.record_where])
+    names = {q.job: q.target.record or found.get(q.job) for q in questions}
+    rows = _rows(client, structure, questions, sorted({name for name in names.values() if name}))
+    facts: dict[int, Facts] = {}
+    missing: list[Question] = []
+    for question in questions:
+        name = names[question.job]
+        if question.job in several:
+            facts[question.job] = Facts(None, several=several[question.job])
+        elif name is None:
+            facts[question.job] = Facts(None)
+        elif name in rows:
+            facts[question.job] = _facts(question, name, rows[name], structure)
+        else:
+            other = next((spelled for spelled in rows if spelled.casefold() == name.casefold()), None)
+            if other is not None:
+                facts[question.job] = Facts(other)
+            else:
+                missing.append(question)
+    if missing:
+        facts.update(_similar(client, structure, missing))
+    return facts
+
+
+def holds_file(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
+    """What the record's export shows in the target's field: empty if there is no file."""
+    for row in rows:
+        if _at(row, structure, target, instance) and row.get(target.field):
+            return row[target.field]
+    return ""
+
+
+def _rows(
+    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], names: Sequence[str]
+) -> dict[str, list[Row]]:
+    fields = {structure.record_id_field}
+    for question in questions:
+        fields.add(question.target.field)
+        fields.update(question.target.must_match)
+        if question.target.instance == NEXT:
+            # An instance counts as there if its form was ever saved, file or no file.
+            fields.add(f"{_form(structure, question.target.field)}_complete")
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for start in range(0, len(names), GROUP):
+        for row in client.records(records=list(names[start : start + GROUP]), fields=sorted(fields)):
+            rows[row.get(structure.record_id_field, "")].append(row)
+    return rows
+
+
+def _facts(question: Question, name: str, rows: Sequence[Row], structure: ProjectStructure) -> Facts:
+    target = question.target
+    values: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for field in target.must_match:
+            values[field].add(row.get(field, ""))
+    following = None
+    instance = target.instance if isinstance(target.instance, int) else question.fixed_instance
+    if target.instance == NEXT:
+        numbers = [_instance(row) for row in rows if _repeats_here(row, structure, target)]
+        following = max(numbers, default=0) + 1
+    return Facts(
+        record=name,
+        holds=bool(holds_file(rows, structure, target, instance)),
+        next_instance=following,
+        differing=agree(target.must_match, values),
+    )
+
+
+def _at(row: Row, structure: ProjectStructure, target: Target, instance: int | None) -> bool:
+    if structure.longitudinal and target.event and row.get("redcap_event_name", "") != target.event:
+        return False
+    if instance is None:
+        return _instance(row) <= 1
+    form = row.get("redcap_repeat_instrument", "")
+    return _instance(row) == instance and form in ("", _form(structure, target.field))
+
+
+def _repeats_here(row: Row, structure: ProjectStructure, target: Target) -> bool:
+    if not row.get("redcap_repeat_instance"):
+        return False
+    if structure.longitudinal and target.event and row.get("redcap_event_name", "") != target.event:
+        return False
+    return row.get("redcap_repeat_instrument", "") in ("", _form(structure, target.field))
+
+
+def _form(structure: ProjectStructure, field: str) -> str:
+    known = structure.fields.get(field)
+    return known.form if known else ""
+
+
+def _instance(row: Row) -> int:
+    text = str(row.get("redcap_repeat_instance") or "1")
+    return int(text) if text.isdecimal() else 1
+
+
+def _by_values(
+    client: Redcap, structure: ProjectStructure, questions: Sequence[Question]
+) -> tuple[dict[int, str], dict[int, int]]:
+    """The records in which fields have certain values, and for which files there are several."""
+    found: dict[int, str] = {}
+    several: dict[int, int] = {}
+    conditions = sorted({pair for q in questions for pair in q.target.record_where.items()})
+    fields = sorted({structure.record_id_field, *(name for name, _ in conditions)})
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for start in range(0, len(conditions), GROUP):
+        logic = " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions[start : start + GROUP])
+        for row in client.records(fields=fields, filter_logic=logic):
+            for name in fields:
+                if row.get(name):
+                    values[row[structure.record_id_field]][name].add(row[name])
+    for question in questions:
+        where = question.target.record_where
+        records = [record for record, has in values.items() if all(value in has[name] for name, value in where.items())]
+        if len(records) == 1:
+            found[question.job] = records[0]
+        elif records:
+            several[question.job] = len(records)
+    return found, several
+
+
+def _quoted(value: str) -> str:
+    # REDCap's logic has no escape: a value with both kinds of quotes can equal nothing, and must not end the condition.
+    if "'" not in value:
+        return f"'{value}'"
+    return '"' + value.replace('"', "") + '"'
+
+
+def _similar(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, Facts]:
+    """Records that are written almost like the missing ones: other case, other leading zeros, and on request near misses."""
+    key = structure.record_id_field
+    variants = {q.job: _variants(q.target.record) for q in questions if q.target.record}
+    asked = sorted({name for names in variants.values() for name in names})
+    there: set[str] = set()
+    for start in range(0, len(asked), GROUP):
+        there.update(row.get(key, "") for row in client.records(records=asked[start : start + GROUP], fields=[key]))
+    facts: dict[int, Facts] = {}
+    every: list[str] | None = None
+    for question in questions:
+        record = question.target.record
+        close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
+        if not close and record and question.settings.suggest_records:
+            if every is None:
+                every = sorted({row.get(key, "") for row in client.records(fields=[key])})
+            close = tuple(get_close_matches(record, every, n=3, cutoff=0.75))
+        facts[question.job] = Facts(None, similar=close)
+    return facts
+
+
+def _plain(name: str) -> str:
+    return name.casefold().lstrip("0")
+
+
+def _variants(record: str) -> set[str]:
+    short = record.lstrip("0") or "0"
+    zeros = {short.zfill(width) for width in range(1, 9)} if short.isdecimal() else {short}
+    return {name for base in zeros | {record} for name in (base, base.lower(), base.upper())} - {record}

@@ -1,0 +1,78 @@
+"""What can come of a job's turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """REDCap has the file, seen to the level `confirmed`."""
+
+    result: str  # stored | replaced | already_there
+    confirmed: str  # readback | listed | none
+    sha256: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It will not be stored as it is: to failed/, with what to do."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that time alone does not mend; the file stays in in_progress/ until `retry`, a reload or a rename."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """To be tried again.
+
+    `scope` says whose trouble it is: the file's own, its folder's, its server's or its project's, or that dropcap stops.
+    `sent` is set once the outcome of a request is unknown, so that REDCap is read back before anything is sent again.
+    `seconds` is how long to wait, if the reply told.
+    """
+
+    reason: str
+    message: str
+    remedy: str = ""
+    scope: str = "file"  # file | folder | server | project | stop
+    sent: bool = False
+    seconds: float | None = None
+    until_resume: bool = False
+    certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForRecord:
+    """REDCap has no such record yet; looked up again on the schedule of `missing_record: wait`."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The file is no longer in in_progress/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The file was written to after it was claimed, or while it was sent."""
+
+    size: int
+    mtime_ns: int
+    sent: bool
+
+
+Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten

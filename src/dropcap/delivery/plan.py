@@ -1,0 +1,151 @@
+"""What to do with a file, given its target, its settings and what REDCap says of the record. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
+from dropcap.display import shown
+from dropcap.routing.target import NEXT, ExistingFile, MissingRecord, RuleSettings, Target
+
+#: Sends that may go wrong while the server is well before a file is held.
+MOST_FAULTS = 8
+
+#: `missing_record: wait`: seconds until the record is looked up again, the last one repeating, and for how long in all.
+RECORD_WAITS = (60.0, 300.0, 900.0, 3600.0)
+RECORD_WAIT_ENDS = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one look-up of a record told.
+
+    `record` is REDCap's own spelling, or None if there is no such record. `holds` says that the field holds a file already;
+    `next_instance` is the number after the highest. `differing` names the must_match fields that do not agree.
+    """
+
+    record: str | None
+    similar: tuple[str, ...] = ()
+    several: int = 0
+    holds: bool = False
+    next_instance: int | None = None
+    differing: tuple[str, ...] = ()
+    known: bool = True  # False if nothing needed to be looked up
+
+
+#: No look-up was needed: the target is taken at its word.
+def unasked(target: Target) -> Facts:
+    """The facts of a target whose settings need no look-up."""
+    return Facts(record=target.record, known=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Import the file there; `holds`: deal with the file that is there first."""
+
+    record: str
+    event: str | None
+    field: str
+    instance: int | None
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create the record, then look again."""
+
+    record: str
+    event: str | None
+
+
+Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
+
+
+def needs_lookup(target: Target, settings: RuleSettings, fixed_instance: int | None) -> bool:
+    """Whether REDCap must be asked about the record before anything is sent."""
+    return bool(
+        target.record_where
+        or target.must_match
+        or settings.existing_file is not ExistingFile.REPLACE
+        or settings.missing_record is not MissingRecord.REFUSE
+        or (target.instance == NEXT and fixed_instance is None)
+    )
+
+
+def plan(
+    target: Target, settings: RuleSettings, facts: Facts, fixed_instance: int | None = None, sent_before: bool = False
+) -> Step:
+    """The next step for a file.
+
+    Args:
+        fixed_instance: the instance that an earlier attempt fixed for `instance: next`.
+        sent_before: an earlier send of this file may have arrived.
+    """
+    asked = _wanted(target)
+    if facts.several:
+        return Refused(
+            "several_records",
+            f"{facts.several} records in REDCap have {asked}, so it is not clear which one the file belongs to",
+            "correct the records in REDCap, or name the record itself in the file's name",
+        )
+    if facts.record is None:
+        return _missing(target, settings, facts, asked)
+    if target.record and facts.record != target.record:
+        return Refused(
+            "record_differs",
+            f"the file's name says record `{shown(target.record)}`, REDCap has `{shown(facts.record)}`",
+            "rename the file so that the record is written as in REDCap",
+        )
+    if facts.differing:
+        return Refused(
+            "mismatch",
+            f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
+            "check that the file belongs to this record; then rename it, or correct the record in REDCap",
+        )
+    instance = fixed_instance
+    if target.instance == NEXT:
+        instance = fixed_instance if fixed_instance is not None else facts.next_instance
+    elif isinstance(target.instance, int):
+        instance = target.instance
+    holds = facts.holds and not (target.instance == NEXT and fixed_instance is None)
+    if target.instance == NEXT and fixed_instance is not None and sent_before:
+        holds = True
+    return Send(facts.record, target.event, target.field, instance, holds)
+
+
+def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -> Step:
+    if facts.similar:
+        spelled = ", ".join(f"`{shown(name)}`" for name in facts.similar)
+        return Refused(
+            "record_differs",
+            f"REDCap has no record `{shown(target.record)}`, but it has {spelled}",
+            "rename the file so that the record is written as in REDCap",
+        )
+    message = f"REDCap has no record with {asked}" if target.record_where else f"REDCap has no record {asked}"
+    if settings.missing_record is MissingRecord.WAIT:
+        return WaitForRecord(message)
+    if settings.missing_record is MissingRecord.CREATE and not target.record_where:
+        if target.record_is_typed:
+            return Create(target.record, target.event)
+        return Refused("no_record", message, "missing_record: create needs a typed capture for the record, like {record:digits}")
+    return Refused("no_record", message, "create the record in REDCap or correct the name, then try again")
+
+
+def _wanted(target: Target) -> str:
+    if target.record_where:
+        return " and ".join(f"{name} = `{shown(value)}`" for name, value in target.record_where.items())
+    return f"`{shown(target.record)}`"
+
+
+def agree(wanted: Mapping[str, str], values: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The fields in which a record does not agree: nothing entered, or anything but the wanted value."""
+    return tuple(
+        name for name, value in wanted.items() if {v.strip() for v in values.get(name, set()) if v.strip()} != {value.strip()}
+    )
+
+
+def record_wait(lookups: int) -> float:
+    """Seconds until a missing record is looked up again after `lookups` look-ups in vain."""
+    return RECORD_WAITS[min(max(lookups, 1), len(RECORD_WAITS)) - 1]

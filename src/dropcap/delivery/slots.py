@@ -1,0 +1,130 @@
+"""The threads that work on files: as many turns at once as `uploads_at_once` allows.
+
+A turn that hangs in a file system (a dead share) gives its slot back after a while; its thread stays behind until the
+share answers, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+
+#: Seconds that one look at a file may take before the slot is given to another turn.
+HANGS = 30.0
+
+
+@dataclass(slots=True)
+class Slot:
+    """One thread's present turn."""
+
+    label: str = ""  # the folder it works for
+    large: bool = False
+    in_file_since: float | None = None
+    hung: bool = False
+
+
+class WatchedFile(FileIO):
+    """A file whose reads are seen by the slot, so that one that hangs is noticed."""
+
+    slot: Slot | None = None
+
+    def readinto(self, buffer: object, /) -> int:
+        slot = self.slot
+        if slot is None:
+            return super().readinto(buffer)  # type: ignore[arg-type]
+        slot.in_file_since = time.monotonic()
+        try:
+            return super().readinto(buffer)  # type: ignore[arg-type]
+        finally:
+            slot.in_file_since = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, seen by the slot."""
+        slot = self.slot
+        if slot is None:
+            return super().read(-1 if size is None else size)
+        slot.in_file_since = time.monotonic()
+        try:
+            return super().read(-1 if size is None else size)
+        finally:
+            slot.in_file_since = None
+
+
+class Slots:
+    """Runs turns on threads of its own; at most `size` that make headway."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._turns: queue.SimpleQueue[tuple[Callable[[Slot], None], Slot] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._busy: set[int] = set()
+        self._slots: dict[int, Slot] = {}
+        self._threads: list[threading.Thread] = []
+        self._none = threading.Condition(self._lock)
+        self._idle = 0
+
+    def run(self, turn: Callable[[Slot], None], label: str, large: bool = False) -> None:
+        """Start a turn; `turn` must not raise."""
+        slot = Slot(label, large)
+        with self._lock:
+            self._slots[id(slot)] = slot
+            if self._idle > 0:
+                self._idle -= 1
+            else:
+                thread = threading.Thread(target=self._work, name=f"delivery {len(self._threads) + 1}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._turns.put((turn, slot))
+
+    def _work(self) -> None:
+        while True:
+            next_turn = self._turns.get()
+            if next_turn is None:
+                return
+            turn, slot = next_turn
+            turn(slot)
+            with self._lock:
+                del self._slots[id(slot)]
+                self._idle += 1
+                if not self._slots:
+                    self._none.notify_all()
+
+    def free(self) -> int:
+        """How many turns may be started."""
+        with self._lock:
+            return self.size - sum(not slot.hung for slot in self._slots.values())
+
+    def running(self) -> int:
+        """How many turns are under way, hung ones included."""
+        with self._lock:
+            return len(self._slots)
+
+    def wait_for_none(self, within: float) -> bool:
+        """Wait until no turn is under way; False if some still were after so many seconds."""
+        with self._lock:
+            return self._none.wait_for(lambda: not self._slots, within)
+
+    def large(self) -> int:
+        """How many turns on large files are under way."""
+        with self._lock:
+            return sum(slot.large and not slot.hung for slot in self._slots.values())
+
+    def hung(self, now: float) -> dict[str, int]:
+        """Folders in which turns hang, and how many; their slots are free again."""
+        found: dict[str, int] = {}
+        with self._lock:
+            for slot in self._slots.values():
+                since = slot.in_file_since
+                slot.hung = since is not None and now - since > HANGS
+                if slot.hung:
+                    found[slot.label] = found.get(slot.label, 0) + 1
+        return found
+
+    def stop(self) -> None:
+        """Let idle threads end."""
+        for _ in self._threads:
+            self._turns.put(None)

@@ -1,0 +1,173 @@
+"""What the working threads do: one file's attempt, a look-up for many, a record to create, a probe."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+
+from dropcap.delivery.attempt import Attempt, Turn, judge
+from dropcap.delivery.consequence import Consequence
+from dropcap.delivery.folder import Candidate, DropFolder
+from dropcap.delivery.health import Health, Patient
+from dropcap.delivery.lookup import Question, look_up
+from dropcap.delivery.outcome import Later, Outcome, Refused
+from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.slots import Slot
+from dropcap.delivery.words import about
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.filing.place import Filing
+from dropcap.ledger.model import Job, State
+from dropcap.ledger.store import Ledger
+from dropcap.redcap.client import RedcapError
+from dropcap.redcap.reply import Verdict
+from dropcap.redcap.window import Stopped
+
+log = structlog.get_logger()
+
+_ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
+
+
+class Turns:
+    """The effects behind each decision. `ended` is told of jobs whose turn is over, whatever came of it."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        health: Health,
+        consequence: Consequence,
+        break_off: threading.Event,
+        ended: Callable[[Sequence[Job]], None],
+    ) -> None:
+        self._ledger = ledger
+        self._health = health
+        self._consequence = consequence
+        self._break_off = break_off
+        self._ended = ended
+
+    def send(self, slot: Slot, job: Job, candidate: Candidate, step: Send, line: ProjectLine, place: tuple[Tree, Filing]) -> None:
+        """Give one file its turn."""
+        found = candidate.route
+        tree, filing = place
+        log.info("sending", **about(job), attempt=job.attempts, size=job.size)
+        turn = Turn(job, found.target, found.settings, step, line, tree, filing, found.target.upload_as)
+        attempt = Attempt(turn, self._ledger.note, self._break_off, slot)
+        self._guarded(job, line, attempt.run)
+
+    def ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]]) -> None:
+        """Look up the records of a group of files of one project."""
+        now = time.monotonic()
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for _, c in group]
+        try:
+            structure = line.structure()
+            wanting = [q for q in questions if q.target.field not in structure.fields]
+            facts = look_up(line.client, structure, [q for q in questions if q not in wanting])
+        except (RedcapError, Stopped) as error:
+            self._cannot_ask(line, group, error)
+        except Exception as error:
+            log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
+            for _, candidate in group:
+                self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file"), None)
+        else:
+            for _, candidate in group:
+                if candidate.job.id in facts:
+                    candidate.facts, candidate.facts_at = facts[candidate.job.id], now
+                    continue
+                field = candidate.route.target.field
+                message = f"the project has no field `{shown(field)}`"
+                remedy = "correct `field` in the rule, or add the field to the project; `dropcap check` compares all rules"
+                self._consequence.apply(candidate.job, Refused("no_field", message, remedy), line)
+        finally:
+            for _, candidate in group:
+                candidate.asking = False
+            self._ended([c.job for _, c in group if c.facts is None])
+
+    def _cannot_ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]], error: RedcapError | Stopped) -> None:
+        outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
+        if isinstance(error, RedcapError):
+            outcome = judge(error.meaning, sent=False)
+        if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
+            outcome = Later(
+                outcome.reason, f"REDCap refuses to tell about the records: {outcome.message}", outcome.remedy, "project"
+            )
+        for place, (_, candidate) in enumerate(group):
+            mine = outcome
+            if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
+                mine = Later(
+                    outcome.reason, outcome.message, outcome.remedy, outcome.scope, True, outcome.seconds,
+                    outcome.until_resume, outcome.certain,
+                )  # fmt: skip
+            # One question has failed, not a hundred: only the first file is a sign of the server's state.
+            self._consequence.apply(candidate.job, mine, line if place == 0 else None)
+
+    def create(self, line: ProjectLine, candidate: Candidate, step: Create) -> None:
+        """Create a missing record, within the day's limit; the file is looked up again afterwards."""
+        job, settings = candidate.job, candidate.route.settings
+        unknown = job.state is State.UNKNOWN
+
+        def run() -> Outcome:
+            if not self._ledger.count_created(job.folder, datetime.now().astimezone().date().isoformat(), settings.create_limit):
+                self._consequence.wait_for_tomorrow(job, settings.create_limit)
+                return Later("create_limit", "", scope="stop", sent=unknown)
+            try:
+                structure = line.structure()
+                first = _first_event(structure.events, step.event) if structure.longitudinal else None
+                line.client.create_record(step.record, structure.record_id_field, first)
+            except RedcapError as error:
+                return judge(error.meaning, sent=unknown)
+            log.info("record_created", **about(job))
+            return Later("no_record", "its record was created", scope="stop", sent=unknown)
+
+        self._guarded(job, line, run)
+
+    def probe(self, patient: Patient, line: ProjectLine) -> None:
+        """Ask a server whether it is well."""
+        now = time.monotonic()
+        try:
+            line.client.version(self._break_off)
+            well = True
+            trouble = None
+        except Stopped:
+            well, trouble = False, None
+            patient.probing = False
+        except RedcapError as error:
+            outcome = judge(error.meaning, sent=False)
+            # A server that refuses a token is a server that answers.
+            well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
+            trouble = outcome if isinstance(outcome, Later) else None
+        except Exception as error:
+            log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
+            well, trouble = False, Later("unreachable", str(error), scope="server")
+        log.debug("probe", server=patient.name, well=well)
+        if well:
+            self._ledger.blame(self._health.well("server", patient.name, None))
+        elif trouble is not None:
+            self._health.ill("server", patient.name, None, trouble, now)
+        self._ended([])
+
+    def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome]) -> None:
+        # Whatever goes wrong inside, the job must not stay `sending` for ever.
+        try:
+            outcome = run()
+        except Exception as error:
+            log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
+            outcome = Later("server_error", _ODD, scope="server", sent=True)
+        try:
+            if not (isinstance(outcome, Later) and outcome.reason == "create_limit"):
+                self._consequence.apply(job, outcome, line)
+        except Exception as error:
+            # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
+            log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
+        finally:
+            self._ended([job])
+
+
+def _first_event(events: Sequence[str], event: str | None) -> str | None:
+    """The first event of the same arm; unique event names end in `_arm_N`."""
+    arm = (event or "").rpartition("_arm_")[2]
+    return next((name for name in events if not event or name.rpartition("_arm_")[2] == arm), events[0] if events else None)
