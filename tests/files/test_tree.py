@@ -216,6 +216,26 @@ class TestMove:
         assert len(set(made)) == 200
         assert sorted(int((root / name).read_bytes()) for name in made) == list(range(200))
 
+    def test_directories_that_are_removed_as_empty_meanwhile(self, root: Path, tree: Tree) -> None:
+        filed = threading.Semaphore(0)
+
+        def prune() -> None:
+            for _ in range(300):
+                filed.acquire()
+                tree.remove_empty("in_progress/ward/day")
+
+        pruning = threading.Thread(target=prune)
+        pruning.start()
+        for number in range(300):
+            (root / "a").write_bytes(b"%d" % number)
+            filed.release()
+            tree.move("a", "in_progress/ward/day/a")
+            tree.move("in_progress/ward/day/a", f"done/{number}")
+        pruning.join()
+        assert len(os.listdir(root / "done")) == 300
+        tree.remove_empty("in_progress/ward/day")
+        assert os.listdir(root / "in_progress") == []
+
     def test_new_directories_take_after_the_folder(self, root: Path, tree: Tree) -> None:
         os.chown(root, -1, 12345)
         root.chmod(0o2770)
@@ -272,6 +292,8 @@ class TestWrite:
     def test_what_is_staged_appears_whole_or_not_at_all(self, root: Path, tree: Tree) -> None:
         with tree.stage("sub") as staged:
             staged.write(b"half")
+            assert tree.remove_temporaries() == 0  # it is not a leftover
+            assert len(os.listdir(root / "sub")) == 1
         assert os.listdir(root / "sub") == []
         with tree.stage("sub") as staged:
             staged.write(b"wh")

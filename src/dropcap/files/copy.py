@@ -82,7 +82,8 @@ def _dress(original: int, copy: int, status: os.stat_result) -> None:
         os.fchmod(copy, status.st_mode & 0o777)
     with contextlib.suppress(OSError):
         for name in os.listxattr(original):
-            with contextlib.suppress(OSError):
-                os.setxattr(copy, name, os.getxattr(original, name))
+            if name.startswith(("user.", "system.")):  # what security modules attach belongs to the place, not the file
+                with contextlib.suppress(OSError):
+                    os.setxattr(copy, name, os.getxattr(original, name))
     with contextlib.suppress(OSError):
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -12,6 +12,8 @@ from itertools import count
 #: The longest name that Linux file systems take, in bytes.
 LONGEST = 255
 
+#: Tells the temporary names of this process from those that an earlier one left behind.
+_RUN = secrets.token_hex(4)
 _TEMPORARY = re.compile(r"\.dropcap-[0-9a-f]{16}")
 _NUMBERED = re.compile(r" \(([1-9][0-9]*)\)(?:\.[^.]*)?$")
 
@@ -44,12 +46,17 @@ def join(directory: str, leaf: str) -> str:
 
 def temporary() -> str:
     """A new name for a file that is being written."""
-    return f".dropcap-{secrets.token_hex(8)}"
+    return f".dropcap-{_RUN}{secrets.token_hex(4)}"
 
 
 def is_temporary(leaf: str) -> bool:
     """Whether `leaf` is such a name as `temporary` makes."""
     return _TEMPORARY.fullmatch(leaf) is not None
+
+
+def is_leftover(leaf: str) -> bool:
+    """Whether `leaf` is a temporary name of another process: one that has ended, as two never work in one folder."""
+    return is_temporary(leaf) and not leaf.startswith(f".dropcap-{_RUN}")
 
 
 def fitted(stem: str, ending: str, limit: int = LONGEST) -> str:

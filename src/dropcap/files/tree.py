@@ -20,6 +20,8 @@ from dropcap.files.staged import Ours, Staged, read_ours
 __all__ = ["Entry", "NotRegular", "Staged", "Tree"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
+_ATTEMPTS = 10
 
 
 class Tree:
@@ -133,16 +135,25 @@ class Tree:
         return self._move(source, destination, names.candidates)
 
     def _move(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
+        for attempt in range(_ATTEMPTS):
+            self.lstat(source)  # before directories are made for nothing
+            try:
+                return self._move_once(source, destination, candidates)
+            except FileNotFoundError:
+                # Either the source has gone, as the next look tells, or the destination's directory was just removed as empty.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _move_once(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
         directory, wanted = names.split(destination)
-        with self._parent(source) as (source_dir, leaf):
-            os.stat(leaf, dir_fd=source_dir, follow_symlinks=False)  # before directories are made for nothing
-            with self.directory(directory, create=True) as target_dir:
-                try:
-                    taken = self._rename(source_dir, leaf, target_dir, candidates(wanted))
-                except OSError as error:
-                    if error.errno != errno.EXDEV:
-                        raise
-                    taken = self._move_across(source_dir, leaf, target_dir, candidates(wanted))
+        with self._parent(source) as (source_dir, leaf), self.directory(directory, create=True) as target_dir:
+            try:
+                taken = self._rename(source_dir, leaf, target_dir, candidates(wanted))
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                taken = self._move_across(source_dir, leaf, target_dir, candidates(wanted))
         return names.join(directory, taken)
 
     def _rename(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
@@ -168,6 +179,14 @@ class Tree:
         os.unlink(source, dir_fd=source_dir)
         fsync(source_dir, source)
         return taken
+
+    def remove_empty(self, relative: str) -> None:
+        """Remove the directory `relative` and those above it as far as they are empty, but never the topmost one."""
+        parts = names.parts(relative)
+        with contextlib.suppress(OSError):  # not empty, gone, or not ours to remove
+            for depth in range(len(parts), 1, -1):
+                with self.directory("/".join(parts[: depth - 1])) as fd:
+                    os.rmdir(parts[depth - 1], dir_fd=fd)
 
     # -- writing
 
@@ -209,9 +228,9 @@ class Tree:
     def remove_temporaries(self, relative: str = "", recursive: bool = True) -> int:
         """Remove what a crash left half written beneath `relative`; returns how many.
 
-        Only to be called while nothing is being written there.
+        What this process is writing at the moment is let be.
         """
-        leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_temporary(e.leaf)]
+        leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_leftover(e.leaf)]
         for name in leftovers:
             with self._parent(name) as (fd, leaf):
                 _unlink_quietly(fd, leaf)

@@ -74,10 +74,10 @@ class Filing:
 
     def preserve_sink(self) -> contextlib.AbstractContextManager[preserve.PreserveSink]:
         """A sink for what REDCap holds now; see `PreserveSink`. Raises OSError: ENOSPC below the folder's `min_free`."""
-        return preserve.preserve_sink(self._tree, self._folder.min_free, self._folder.mode)
+        return preserve.preserve_sink(self._tree, self._folder.min_free)
 
     def clean(self) -> None:
-        """Remove what a crash left half written. Only at the start, before anything is filed."""
+        """Remove what a crash left half written. Meant for the start; what is being written now is let be."""
         self._tree.remove_temporaries(recursive=False)
         for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, DONE):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -129,6 +129,7 @@ class Filing:
         for source in sources:
             # Should the old name come back with a power cut, the file still has its new one too, or is found by its inode.
             self._tolerate(self._tree.sync, source)
+            self._tree.remove_empty(source)
         return results
 
     def _finish(self, name: str, day: date) -> tuple[str, Filed]:

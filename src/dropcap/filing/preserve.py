@@ -39,10 +39,9 @@ class Origin:
 class PreserveSink:
     """Takes the bytes as they come from REDCap; `commit` lets them appear in `preserved/`."""
 
-    def __init__(self, tree: Tree, staged: Staged, mode: int | None) -> None:
+    def __init__(self, tree: Tree, staged: Staged) -> None:
         self._tree = tree
         self._staged = staged
-        self._mode = mode
         self._digest = hashlib.sha256()
         self.size = 0
 
@@ -75,7 +74,7 @@ class PreserveSink:
             },
             indent=2,
         )
-        with self._tree.stage(DIRECTORY, self._mode) as beside:
+        with self._tree.stage(DIRECTORY) as beside:
             beside.write(told.encode() + b"\n")
             beside.seal()  # so that a full disk is noticed before anything appears
             for leaf in names.candidates(preserved_name(origin)):
@@ -92,14 +91,14 @@ class PreserveSink:
 
 
 @contextlib.contextmanager
-def preserve_sink(tree: Tree, min_free: int, mode: int | None) -> Iterator[PreserveSink]:
+def preserve_sink(tree: Tree, min_free: int) -> Iterator[PreserveSink]:
     """A sink for one file. What is not committed leaves nothing behind. Raises OSError: ENOSPC below `min_free` bytes."""
-    with tree.stage(DIRECTORY, mode) as staged:
+    with tree.stage(DIRECTORY) as staged:
         free = tree.free_bytes(DIRECTORY)
         if free < min_free:
             message = f"Only {free} bytes are free, min_free asks for {min_free}; make room"
             raise OSError(errno.ENOSPC, message, DIRECTORY)
-        yield PreserveSink(tree, staged, mode)
+        yield PreserveSink(tree, staged)
 
 
 def preserved_name(origin: Origin) -> str:
