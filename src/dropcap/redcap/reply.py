@@ -186,33 +186,46 @@ def _cut_off(reply: _Reply) -> Meaning | None:
 
 
 def _something_else(reply: _Reply) -> Meaning | None:
-    """A page, or a success that is not the success asked for."""
+    """Neither an error of REDCap's nor the success asked for."""
     if reply.error is not None:
         return None
-    is_file = reply.ok and reply.for_ == "export" and file_name(reply.headers) is not None
-    if is_file:
+    success = reply.ok and (reply.page is False or reply.for_ == "export")
+    if success and reply.for_ == "json":
         return None
-    if reply.page or reply.status == 404 or (reply.ok and reply.for_ == "export"):
-        maintenance = bool(wording.MAINTENANCE.search(reply.heard))
-        return _meaning(
-            Verdict.NOT_THE_API,
-            "maintenance" if maintenance else "not_the_api",
-            f"the server answers {reply.status} with something else than REDCap's API does: {reply.words}",
-            _WAIT
-            if maintenance
-            else "correct the project's `url`; if it is right, ask REDCap's administrator "
-            "whether a firewall or a log-in page stands between",
-            unknown=reply.ok and reply.for_ == "import",
-        )
-    if reply.ok and reply.for_ == "import" and reply.text:
+    if success and reply.for_ == "export" and file_name(reply.headers) is not None:
+        return None
+    if reply.for_ == "import" and not reply.page and reply.status < 300:
+        if reply.ok and not reply.text:
+            return None
         return _meaning(
             Verdict.UNKNOWN,
             "not_confirmed",
-            f"the server answers {reply.status}, but with words where none are expected: {reply.words}",
+            f"the server answers {reply.status} where REDCap answers 200 without a word: {reply.words}",
             _READ_BACK,
             unknown=True,
         )
-    return None
+    if reply.status == 408:
+        unknown = reply.for_ == "import" and reply.request_complete
+        return _meaning(
+            Verdict.UNKNOWN if unknown else Verdict.SERVER,
+            "unreachable",
+            "the server says that the request took too long to arrive (408)",
+            _READ_BACK if unknown else _WAIT,
+            unknown=unknown,
+        )
+    if not reply.ok and not reply.page and reply.status != 404 and wording.known(reply.text):
+        return None  # REDCap's words, though not in one of its formats
+    maintenance = bool(wording.MAINTENANCE.search(reply.heard))
+    return _meaning(
+        Verdict.NOT_THE_API,
+        "maintenance" if maintenance else "not_the_api",
+        f"the server answers {reply.status} with something else than REDCap's API does: {reply.words}",
+        _WAIT
+        if maintenance
+        else "correct the project's `url`; if it is right, ask REDCap's administrator "
+        "whether a firewall or a log-in page stands between",
+        unknown=reply.ok and reply.for_ == "import",
+    )
 
 
 def _redcap_error(reply: _Reply) -> Meaning | None:

@@ -10,6 +10,7 @@ import select
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,12 +188,28 @@ class Reply:
 
     def chunks(self) -> Iterator[bytes]:
         """The body, decoded. Raises `ExchangeFailed` if it breaks off."""
+        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         try:
-            yield from self._raw.stream(_READ, decode_content=True)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if encoding == "identity":
+                yield from self._raw.stream(_READ, decode_content=False)
+            else:
+                yield from self._decompressed(encoding)
+        except (urllib3.exceptions.HTTPError, OSError, zlib.error) as error:
             raise _failed(error, self._exchange) from error
         if self._exchange.broken_off:
             raise _failed(None, self._exchange)
+
+    def _decompressed(self, encoding: str) -> Iterator[bytes]:
+        """For a server that compresses unasked. urllib3 would not mind a stream without its end."""
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise zlib.error(f"the server sends the encoding {encoding!r}, which was not asked for")
+        decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        for chunk in self._raw.stream(_READ, decode_content=False):
+            while chunk and not decoder.eof:
+                yield decoder.decompress(chunk, _READ)
+                chunk = decoder.unconsumed_tail
+        if not decoder.eof:
+            raise zlib.error("the compressed reply has no end")
 
     def read(self, limit: int) -> tuple[bytes, bool]:
         """The body up to `limit` bytes, and whether that is known to be all of it."""
@@ -285,7 +302,11 @@ def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
     causes = list(_causes(error))
     if not began and (fault := next((c for c in causes if isinstance(c, ssl.SSLError)), None)) is not None:
         return ExchangeFailed("certificate", f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
-    timed_out = any(isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError) for cause in causes)
+    timed_out = any(
+        isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError)
+        and not isinstance(cause, urllib3.exceptions.NewConnectionError)  # a time-out by inheritance only
+        for cause in causes
+    )
     innermost = str(causes[-1]) if causes else "connection lost"
     where = "while the request was under way" if began else "before anything was sent"
     message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"

@@ -150,3 +150,8 @@ TARGET = (
         r"\b(?:invalid|unknown|no such) field",
     ),
 )
+
+
+def known(text: str) -> bool:
+    """Whether `text` sounds like an error of REDCap's."""
+    return any(wording.pattern.search(text) for wording in (*PROJECT, *TARGET, RIGHTS, NO_FILE))

@@ -1,0 +1,240 @@
+"""Replies and what they prove: tables of what servers were seen to say, and properties that hold for whatever they say."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+
+from dropcap.redcap.reply import Meaning, Verdict, error_text, file_name, no_reply, read_reply, retry_after
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+FILE = {"Content-Type": 'application/pdf; name="a.pdf"'}
+
+
+def judged(status: int, body: str | bytes, headers: dict[str, str] | None = None, **more: Any) -> Meaning:
+    settings: dict[str, Any] = {"for_": "import", "body_complete": True} | more
+    data = body if isinstance(body, bytes) else body.encode()
+    return read_reply(status, CaseInsensitiveDict(headers or {}), data, **settings)
+
+
+@pytest.mark.parametrize(
+    ("message", "verdict", "reason"),
+    [
+        # Wordings that public clients' tests and threads quote.
+        ("You do not have permissions to use the API", Verdict.PROJECT, "token"),
+        ("The field 'mugshotttttt' does not exist or is not a 'file' field", Verdict.REFUSED, "not_a_file_field"),
+        (
+            '"1","f","4","This field (\'f\') exists on an instrument that is not designated for the event named \'e\'. '
+            'You are not allowed to import data for this field into this event."',
+            Verdict.REFUSED,
+            "not_designated",
+        ),
+        (
+            "This field ('f') exists on a Repeating Instrument named 'fall'. However, the fields 'redcap_repeat_instance' "
+            "and/or 'redcap_repeat_instrument' for this row of data have no value, which are both required",
+            Verdict.REFUSED,
+            "needs_instance",
+        ),
+        (
+            "redcap_repeat_instance cannot have a value since this instrument or event is not a repeating instrument",
+            Verdict.REFUSED,
+            "not_repeating",
+        ),
+        # Wordings that they may have.
+        ("Invalid token", Verdict.PROJECT, "token"),
+        ("The API token is missing", Verdict.PROJECT, "token"),
+        ("You do not have API Import/Update privileges", Verdict.PROJECT, "rights"),
+        ("The project is currently offline", Verdict.PROJECT, "project_offline"),
+        ("The record '17' does not exist", Verdict.REFUSED, "no_record"),
+        ("Record 17 was not found in this project", Verdict.REFUSED, "no_record"),
+        ("The event 'v9_arm_1' is not valid", Verdict.REFUSED, "no_event"),
+        ("Invalid event", Verdict.REFUSED, "no_event"),
+        ("The field 'x' does not exist", Verdict.REFUSED, "no_field"),
+        ("The field 'x' is a signature field and cannot be imported", Verdict.REFUSED, "signature_field"),
+        ("Files with the extension .exe are not allowed", Verdict.REFUSED, "blocked_extension"),
+        ("The file exceeds the maximum upload size of 128 MB", Verdict.REFUSED, "too_large"),
+        ("REDCap is currently offline", Verdict.SERVER, "maintenance"),
+        ("The system is undergoing maintenance", Verdict.SERVER, "maintenance"),
+        ("You have exceeded 600 requests per minute", Verdict.RATE_LIMITED, "rate_limited"),
+        ("Your IP address (192.0.2.1) has been banned due to suspected abuse", Verdict.BANNED, "banned"),
+        ("Der Datensatz ist gesperrt", Verdict.REFUSED, "refused"),
+    ],
+)
+def test_redcaps_words(message: str, verdict: Verdict, reason: str) -> None:
+    quoted = message.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = message.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#039;")
+    for body in (
+        f'{{"error":"{quoted}"}}',
+        f'<?xml version="1.0" encoding="UTF-8" ?><hash><error>{escaped}</error></hash>',
+        f"<hash>\n<error><![CDATA[{message}]]></error>\n</hash>",
+        f"ERROR: {message}",
+    ):
+        meaning = judged(400, body)
+        assert (meaning.verdict, meaning.reason) == (verdict, reason), body
+        assert message[:40] in meaning.message
+        assert meaning.remedy
+        assert not meaning.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "more", "verdict", "reason", "unknown"),
+    [
+        (200, "", {}, {}, Verdict.ACCEPTED, "", False),
+        (201, " \r\n", HTML, {}, Verdict.ACCEPTED, "", False),
+        (200, "", {}, {"body_complete": False}, Verdict.UNKNOWN, "came_back_short", True),
+        (202, "", {}, {}, Verdict.UNKNOWN, "not_confirmed", True),
+        (204, "", {}, {}, Verdict.UNKNOWN, "not_confirmed", True),
+        (200, "OK", {}, {}, Verdict.UNKNOWN, "not_confirmed", True),
+        (200, "[]", {}, {}, Verdict.UNKNOWN, "not_confirmed", True),
+        (200, '{"error":"Invalid event"}', {}, {}, Verdict.REFUSED, "no_event", False),
+        (200, '{"error":"Inval', {}, {"body_complete": False}, Verdict.UNKNOWN, "came_back_short", True),
+        (200, "<html>Log in", HTML, {}, Verdict.NOT_THE_API, "not_the_api", True),
+        (200, "<p>down for maintenance</p>", HTML, {}, Verdict.NOT_THE_API, "maintenance", True),
+        (400, '{"error":"Inval', {}, {"body_complete": False}, Verdict.UNKNOWN, "came_back_short", True),
+        (400, "<html>400 Bad Request", HTML, {}, Verdict.NOT_THE_API, "not_the_api", False),
+        (400, "", {}, {}, Verdict.NOT_THE_API, "not_the_api", False),
+        (400, "Invalid event", {}, {}, Verdict.REFUSED, "no_event", False),
+        (401, '{"error":"no"}', {}, {}, Verdict.PROJECT, "token", False),
+        (403, '{"error":"no"}', {}, {}, Verdict.PROJECT, "rights", False),
+        (403, "<html>Forbidden", HTML, {}, Verdict.NOT_THE_API, "not_the_api", False),
+        (403, "<html>Your IP address has been banned", HTML, {}, Verdict.BANNED, "banned", False),
+        (200, "<html>Your IP address has been banned", HTML, {}, Verdict.BANNED, "banned", False),
+        (404, "", {}, {}, Verdict.NOT_THE_API, "not_the_api", False),
+        (408, "", {}, {}, Verdict.UNKNOWN, "unreachable", True),
+        (408, "", {}, {"request_complete": False}, Verdict.SERVER, "unreachable", False),
+        (413, "", {}, {"body_complete": False}, Verdict.REFUSED, "too_large", False),
+        (429, "", {"Retry-After": "9"}, {}, Verdict.RATE_LIMITED, "rate_limited", False),
+        (301, "", {"Location": "/x"}, {}, Verdict.NOT_THE_API, "not_the_api", False),
+        (500, '{"error":"x"}', {}, {}, Verdict.UNKNOWN, "server_error", True),
+        (500, "", {}, {"request_complete": False}, Verdict.UNKNOWN, "server_error", True),
+        (502, "", {}, {}, Verdict.UNKNOWN, "server_error", True),
+        (502, "", {}, {"request_complete": False}, Verdict.SERVER, "server_error", False),
+        (503, "", {}, {"for_": "json"}, Verdict.SERVER, "maintenance", False),
+        (200, "%PDF", FILE, {"for_": "export"}, Verdict.ACCEPTED, "", False),
+        (200, "<html>", {"Content-Type": 'text/html; name="a.html"'}, {"for_": "export"}, Verdict.ACCEPTED, "", False),
+        (200, "%PDF", {"Content-Type": "application/pdf"}, {"for_": "export"}, Verdict.NOT_THE_API, "not_the_api", False),
+        (200, "<html>", HTML, {"for_": "export"}, Verdict.NOT_THE_API, "not_the_api", False),
+        (
+            400,
+            '{"error":"There is no file to download for this record"}',
+            {},
+            {"for_": "export"},
+            Verdict.REFUSED,
+            "no_file",
+            False,
+        ),
+        (200, "<html>", HTML, {"for_": "json"}, Verdict.NOT_THE_API, "not_the_api", False),
+        (200, "[", {}, {"for_": "json", "body_complete": False}, Verdict.SERVER, "came_back_short", False),
+        # Data that speaks of a ban is data.
+        (200, '[{"note":"IP address was banned"}]', {}, {"for_": "json"}, Verdict.ACCEPTED, "", False),
+    ],
+)
+def test_what_replies_prove(
+    status: int, body: str, headers: dict[str, str], more: dict[str, Any], verdict: Verdict, reason: str, unknown: bool
+) -> None:
+    meaning = judged(status, body, headers, **more)
+    assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (verdict, reason, unknown)
+
+
+_ANY_BODY = st.one_of(
+    st.binary(max_size=300),
+    st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.text(max_size=80).map(lambda text: b'{"error":"' + text.encode("utf-8", "surrogatepass") + b'"}'),
+)
+
+
+@given(
+    st.integers(100, 599),
+    _ANY_BODY,
+    st.sampled_from(["import", "export", "json"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["", "text/html", 'a/b; name="x"', "application/json"]),
+)
+def test_whatever_a_server_says(status: int, body: bytes, for_: str, whole: bool, sent: bool, kind: str) -> None:
+    meaning = judged(status, body, {"Content-Type": kind}, for_=for_, body_complete=whole, request_complete=sent)
+    assert len(meaning.message) <= 500
+    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in meaning.message)
+    if meaning.verdict is Verdict.ACCEPTED:
+        assert status in (200, 201)
+        assert whole
+        if for_ == "import":
+            assert not body.decode("utf-8", "replace").strip().strip("\ufeff")
+    else:
+        assert meaning.reason
+        assert meaning.message
+        assert meaning.remedy
+    if meaning.verdict is Verdict.UNKNOWN:
+        assert for_ == "import"
+        assert meaning.outcome_unknown
+    if for_ != "import":
+        assert not meaning.outcome_unknown
+
+
+def test_a_token_that_is_echoed_is_scrubbed_wherever_it_is() -> None:
+    def scrub(text: str) -> str:
+        return text.replace("SECRET", "[token]")
+
+    for status, body, headers in (
+        (400, '{"error":"SECRET"}', {}),
+        (302, "", {"Location": "/?SECRET"}),
+        (200, "SECRET", {}),
+        (500, "<html>SECRET", HTML),
+    ):
+        assert "SECRET" not in judged(status, body, headers, scrub=scrub).message
+
+
+def test_without_a_reply_only_an_import_that_began_is_unknown() -> None:
+    for for_, began, verdict in (
+        ("import", True, Verdict.UNKNOWN),
+        ("import", False, Verdict.SERVER),
+        ("export", True, Verdict.SERVER),
+    ):
+        meaning = no_reply(for_=for_, request_began=began, reason="unreachable", message="x\u202e\n")  # type: ignore[arg-type]
+        assert (meaning.verdict, meaning.outcome_unknown) == (verdict, verdict is Verdict.UNKNOWN)
+        assert meaning.message == "x\\u202e"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ('application/pdf; name="a.pdf"', "a.pdf"),
+        ('application/pdf; name="a.pdf"; charset=UTF-8', "a.pdf"),
+        ("application/pdf; NAME=a.pdf; charset=UTF-8", "a.pdf"),
+        ('application/pdf; name="a \\"b\\".pdf"', 'a "b".pdf'),
+        ('application/pdf; name=""', ""),
+        ('application/pdf; name="Ü.pdf"'.encode().decode("latin-1"), "Ü.pdf"),
+        ('application/pdf; filename="a.pdf"', None),
+        ("text/html; charset=utf-8", None),
+        ("", None),
+    ],
+)
+def test_the_name_of_an_exported_file(value: str, name: str | None) -> None:
+    assert file_name({"Content-Type": value}) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+        ("9" * 400, 999999999.0),
+        ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+    ],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    assert retry_after({"Retry-After": value}, now=1000.0) == seconds
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"a":1}', "<hash></hash>", "error", "null", '{"error"'])
+def test_what_is_no_error_of_redcaps(body: str) -> None:
+    assert error_text(body) is None
