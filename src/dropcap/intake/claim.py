@@ -1,142 +1,240 @@
-"""The claim of one file: opened, found settled, moved to in_progress/, looked at once more, made durable."""
+"""Claiming what has settled, many files at a time: moved, made durable, entered in the ledger."""
 
 from __future__ import annotations
 
-import math
+import errno
 import os
-import threading
+import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
 
-from dropcap.files.tree import NotRegular, Tree
-from dropcap.intake.lease import Lease, writer_free
-from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+import structlog
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from dropcap.config.model import Folder
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.filing.again import forget_why
+from dropcap.intake import walk
+from dropcap.intake.pending import Pending, Waiting
+from dropcap.intake.port import IntakeLedger
+from dropcap.intake.reconcile import FailedFiles
+from dropcap.intake.settle import Pace, Sight
+from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, in_threads, take
+from dropcap.ledger.model import NewFile
 
-#: How often a file that somebody has open is looked at, should no event tell of its closing (seconds).
-WRITER_LOOK = 5.0
+#: Files in one transaction of the ledger.
+BATCH = 500
+#: Files at once; more do not make a disk flush faster.
+THREADS = 4
+#: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
+NAME_LOOK = 2.0
+ROOM_LOOK = 10.0
+LEDGER_LOOK = 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """It lies in in_progress/, whole and durable but for the directories, and may be entered in the ledger."""
-
-    sight: Sight
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """It is not settled: look again at the monotonic time `at`."""
-
-    seen: Seen
-    at: float
-    note: str
+#: The whole share is gone, not one file.
+_SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """It lies in in_progress/, but somebody came in between and writes to it or put another in its place."""
+class Notes:
+    """What cannot be taken, and why; each reason is logged once. `all` may be read by other threads."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
+        self._log = log
+        self.all: dict[str, str] = {}
+
+    def put(self, name: str, why: str) -> None:
+        """`name` cannot be taken."""
+        if self.all.get(name) != why:
+            self.all = {**self.all, name: why}
+            self._log.warning("entry_ignored", file=shown(name), message=why)
+
+    def drop(self, name: str) -> None:
+        """`name` is gone or taken after all."""
+        if name in self.all:
+            self.all = {other: why for other, why in self.all.items() if other != name}
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Nothing but these is there."""
+        there = set(names)
+        self.all = {name: why for name, why in self.all.items() if name in there}
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """It is not there any more."""
+class Claims:
+    """The claims of one opened folder. For its thread."""
 
+    def __init__(
+        self,
+        tree: Tree,
+        folder: Folder,
+        ledger: IntakeLedger,
+        pending: Pending,
+        not_taken: Notes,
+        pace: Callable[[str, int], Pace],
+        on_claimed: Callable[[list[int]], None],
+    ) -> None:
+        """`pace(name, st_dev)` says how long a file there must rest."""
+        self._tree = tree
+        self._folder = folder
+        self._ledger = ledger
+        self._pending = pending
+        self._not_taken = not_taken
+        self._pace = pace
+        self._on_claimed = on_claimed
+        self._log = structlog.get_logger().bind(folder=folder.name)
+        self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
+        self.full = False
 
-@dataclass(frozen=True, slots=True)
-class NameTaken:
-    """in_progress/ has a file of that name."""
+    def work(self, beat: Callable[[], object]) -> None:
+        """Claim what is due; `beat` is called before each batch.
 
+        Raises:
+            OSError: the whole folder does not answer.
+        """
+        due = self._pending.due()
+        if not due:
+            if self.full:
+                self._room()
+            return
+        # Others only ever end jobs: what is open now and was opened by these claims is all that can be in the way.
+        open_names = set(self._ledger.open_files(self._folder.name))
+        failed = FailedFiles(self._ledger.failed_files(self._folder.name))
+        for start in range(0, len(due), BATCH):
+            beat()
+            if not self._room():
+                for _, waiting in due[start:]:
+                    waiting.at = time.monotonic() + ROOM_LOOK
+                return
+            self._batch(due[start : start + BATCH], open_names, failed)
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """It cannot be taken, and why."""
+    def _room(self) -> bool:
+        free = self._tree.free_bytes()
+        full = free < self._folder.min_free
+        if full and not self.full:
+            self._log.warning(
+                "folder_full",
+                free=free,
+                min_free=self._folder.min_free,
+                message="too little space is left on its file system: nothing is taken until there is more",
+                remedy="make room there, or lower min_free",
+            )
+        self.full = full
+        return not full
 
-    why: str
-    error: OSError
+    def _batch(self, batch: Sequence[tuple[str, Waiting]], open_names: set[str], failed: FailedFiles) -> None:
+        tries: list[tuple[str, Waiting, str]] = []
+        for name, waiting in batch:
+            plain = _plain(name)
+            if plain in open_names:
+                _later(waiting, NAME_LOOK, "a file of this name is on its way")
+            else:
+                open_names.add(plain)  # x and failed/x may both be due
+                tries.append((name, waiting, f"{walk.IN_PROGRESS}/{plain}"))
+        if not tries:
+            return
+        outcomes = in_threads(
+            lambda one: take(self._tree, one[0], one[2], one[1].seen, one[1].pace),
+            tries,
+            THREADS if len(tries) > THREADS else 1,
+        )
+        entered: list[NewFile] = []
+        directories: set[str] = set()
+        for (name, waiting, target), outcome in zip(tries, outcomes, strict=True):
+            new = self._judge(name, waiting, target, outcome, failed)
+            if new is None:
+                open_names.discard(_plain(name))
+            else:
+                entered.append(new)
+                directories |= {_parent(name), _parent(target)}
+        self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))
+        self._enter(entered)
 
+    def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles) -> NewFile | None:
+        match outcome:
+            case Later(seen, at, note):
+                waiting.seen, waiting.at, waiting.note = seen, at, note
+            case NameTaken():
+                _later(waiting, NAME_LOOK, "in_progress/ has a file of this name")
+            case Refused(why, error):
+                if error.errno in _SHARE_GONE:
+                    raise error
+                self._not_taken.put(name, why)
+                self._pending.drop(name)
+            case Gone():
+                self._done_with(name)
+            case Moved():
+                self._done_with(name)
+                self._moved.add(target)
+                self._watch_over(target)
+            case Taken(sight):
+                self._done_with(name)
+                return self._new(name, sight, failed)
+        return None
 
-Outcome = Taken | Later | Moved | Gone | NameTaken | Refused
+    def _done_with(self, name: str) -> None:
+        self._pending.drop(name)
+        self._not_taken.drop(name)
 
-
-def take(tree: Tree, source: str, target: str, seen: Seen, pace: Pace) -> Outcome:
-    """Move the settled file `source` to `target`; they may be the same if it lies there already."""
-    try:
-        fd = tree.open(source)
-    except (FileNotFoundError, NotADirectoryError):
-        return Gone()
-    except OSError as error:
-        return Refused(reason(error), error)
-    try:
-        return _take(tree, fd, source, target, seen, pace)
-    except OSError as error:
-        return Refused(reason(error), error)
-    finally:
-        os.close(fd)
-
-
-def _take(tree: Tree, fd: int, source: str, target: str, seen: Seen, pace: Pace) -> Outcome:
-    now = time.monotonic()
-    before = Sight.of(os.fstat(fd))
-    seen = Seen.again(seen, before, now)
-    lease = writer_free(fd)
-    at = settled_at(seen, pace, lease, now, time.time_ns())
-    if at > now:
-        if math.isinf(at):
-            return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
-        return Later(seen, at, "must rest unchanged for a while")
-    if source != target:
+    def _watch_over(self, target: str) -> None:
+        """A file in in_progress/ that may not be entered yet."""
         try:
-            tree.move(source, target)
-        except FileExistsError:
-            return NameTaken()
+            status = self._tree.lstat(target)
         except FileNotFoundError:
-            return Gone()
-        # A writer may have opened it, or another file taken its name, between the look and the move.
-        if writer_free(fd) is Lease.WRITER:
-            return Moved()
-    tree.sync_file(fd)
-    after, there = os.fstat(fd), tree.lstat(target)
-    if not Sight.of(after).same_bytes(before) or (there.st_dev, there.st_ino) != (after.st_dev, after.st_ino):
-        return Moved()
-    return Taken(Sight.of(after))
+            return
+        self._pending.see(target, Sight.of(status), self._pace(target, status.st_dev), hinted=True)
 
+    def _new(self, name: str, sight: Sight, failed: FailedFiles) -> NewFile:
+        again_of = None
+        match = failed.moved_to(self._tree, sight)
+        if match is not None:
+            path, file = match
+            again_of = file.job
+            forget_why(self._tree, path)
+        # What this process did not move there itself may have been sent by a dropcap whose ledger is lost.
+        found = walk.top(name) == walk.IN_PROGRESS and name not in self._moved
+        self._moved.discard(name)
+        return NewFile(_plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found_after_loss=found)
 
-def reason(error: OSError) -> str:
-    """Why a file is not taken, and what to do."""
-    if isinstance(error, NotRegular):
-        return error.strerror or str(error)
-    if isinstance(error, PermissionError):
-        return "dropcap may not read or move it; give dropcap's user the right to read it and to write in its folder"
-    return f"{error.strerror or error}; it is tried again at every walk"
-
-
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """`function` of each item, in order, in several threads at once: an fsync waits for the disk, and many wait together.
-
-    The threads are daemons: one that a dead share holds must not keep the process from ending.
-    """
-    results: list[Result | None] = [None] * len(items)
-    numbers = iter(range(len(items)))
-    errors: list[BaseException] = []
-
-    def work() -> None:
+    def _enter(self, files: Sequence[NewFile]) -> None:
+        if not files:
+            return
         try:
-            for number in numbers:  # next() on a range is atomic
-                results[number] = function(items[number])
-        except BaseException as error:
-            errors.append(error)
+            jobs = self._ledger.claim(self._folder.name, files)
+        except sqlite3.IntegrityError:
+            # One of them is in the way of another job; the others must not wait for it.
+            if len(files) > 1:
+                half = len(files) // 2
+                self._enter(files[:half])
+                self._enter(files[half:])
+            else:
+                self._put_off(files, "another job for the same place is under way")
+            return
+        except sqlite3.Error:
+            self._log.exception("internal_error", where="claim")
+            self._put_off(files, "the ledger cannot be written")
+            return
+        for job, file in zip(jobs, files, strict=True):
+            self._log.info("claimed", job=job, file=shown(file.name), size=file.size)
+            if file.again_of is not None:
+                self._log.info("again", job=job, file=shown(file.name), again_of=file.again_of)
+        self._on_claimed(jobs)
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(threads, len(items)) - 1)]
-    for worker in workers:
-        worker.start()
-    work()
-    for worker in workers:
-        worker.join()
-    if errors:
-        raise errors[0]
-    return [result for result in results if result is not None]
+    def _put_off(self, files: Sequence[NewFile], note: str) -> None:
+        for file in files:
+            path = f"{walk.IN_PROGRESS}/{file.name}"
+            if not file.found_after_loss:
+                self._moved.add(path)
+            self._watch_over(path)
+            self._pending.put_off(path, LEDGER_LOOK, note)
+
+
+def _later(waiting: Waiting, seconds: float, note: str) -> None:
+    waiting.at, waiting.note = time.monotonic() + seconds, note
+
+
+def _plain(name: str) -> str:
+    """The name without dropcap's own directory."""
+    return name.partition("/")[2] if walk.top(name) in walk.OWN else name
+
+
+def _parent(name: str) -> str:
+    return os.path.dirname(name)

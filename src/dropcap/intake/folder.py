@@ -11,7 +11,6 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
-from dropcap.filing.again import forget_why
 from dropcap.intake.marker import Away
 from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
@@ -162,7 +161,9 @@ class FolderIntake:
             return
         self._unsettled = self._opened.unsettled()
         with self._wake:
-            if not (self._hints or self._doubt or self._opened.waits):
+            if self._hints or self._doubt or self._opened.waits:
+                self.idle.clear()
+            else:
                 self.idle.set()
 
     def _open(self) -> OpenedFolder:
@@ -173,14 +174,13 @@ class FolderIntake:
             self._ledger,
             watch,
             lambda jobs: self._on_claimed(self.folder.name, jobs),
-            forget_why,
         )
 
     def _look(self, opened: OpenedFolder) -> None:
         with self._wake:
             hints, self._hints = self._hints, set()
             walk, self._doubt = self._doubt, False
-        if walk or time.monotonic() >= self._walk_at:
+        if walk or time.monotonic() >= self._walk_at or (opened.watch is not None and opened.watch.lost):
             started = time.monotonic()
             opened.walk()
             self.last_walk = time.time()
@@ -199,7 +199,6 @@ class FolderIntake:
                 message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
                 remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
             )
-        # A dead inotify thread is replaced by a new one at the next walk.
         return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
 
     def _here(self, opened: OpenedFolder) -> None:
@@ -221,7 +220,7 @@ class FolderIntake:
             self._log.warning("folder_away", path=path, message=why, reason="away")
         self._close()
         self._away = why
-        self._retry_at = time.monotonic() + AWAY_LOOK
+        self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)
         with self._wake:
             self._hints.clear()
             self.idle.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import signal
 from enum import Enum
 
@@ -21,21 +20,20 @@ def writer_free(fd: int) -> Lease:
     """Ask whether the regular file open for reading as `fd` is open for writing anywhere on this machine.
 
     On a network file system the answer does not speak for the other machines; see `mounts`.
+
+    Raises:
+        OSError: `fd` is not open.
     """
     try:
         # Should a writer come in the few microseconds that the lease is held, the kernel signals us.
         # SIGIO would end the process; SIGURG is ignored unless somebody asks for it.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return Lease.WRITER if error.errno == errno.EAGAIN else Lease.UNKNOWN
-    try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        if error.errno == errno.EAGAIN:  # broken meanwhile and gone already: a writer came
-            return Lease.WRITER
-        os.stat(fd)  # a bad descriptor is the caller's mistake and must not pass for an answer
-        return Lease.UNKNOWN
+        if error.errno == errno.EBADF:
+            raise
+        return Lease.WRITER if error.errno == errno.EAGAIN else Lease.UNKNOWN
     return Lease.FREE
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 #: Only the kernel of this machine writes there, by this machine's clock. All else is taken for a network file system,
 #: which costs patience and nothing more.
-_LOCAL = frozenset(
-    (
-        "ext2 ext3 ext4 xfs btrfs zfs tmpfs ramfs overlay aufs f2fs jfs reiserfs bcachefs nilfs2 vfat msdos exfat ntfs3 "
-        "hfs hfsplus udf iso9660 squashfs"
-    ).split()
+_LOCAL_KINDS = (
+    "ext2 ext3 ext4 xfs btrfs zfs tmpfs ramfs overlay aufs f2fs jfs reiserfs bcachefs nilfs2 vfat msdos exfat ntfs3 "
+    "hfs hfsplus udf iso9660 squashfs"
 )
+_LOCAL = frozenset(_LOCAL_KINDS.split())
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 

@@ -34,6 +34,7 @@ _MASK = Mask(
     | InotifyConstants.IN_ONLYDIR
     | InotifyConstants.IN_EXCL_UNLINK
 )
+_LIMITS = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Watch:
@@ -50,7 +51,7 @@ class Watch:
         self._on_doubt = on_doubt
         self._lock = threading.Lock()
         self._names: dict[WatchDescriptor, str] = {}
-        self._watched: dict[str, tuple[WatchDescriptor, tuple[int, int]]] = {}
+        self._watched: dict[tuple[int, int], WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
         self._inotify: InotifyFD | None = None
         self.limited = False  # the kernel grants no more watches: some directories are not watched
 
@@ -59,10 +60,15 @@ class Watch:
         """Whether events arrive at all."""
         return self._inotify is not None and self._inotify.is_alive()
 
+    @property
+    def lost(self) -> bool:
+        """Whether events did arrive and do not any more."""
+        return self._inotify is not None and not self._inotify.is_alive()
+
     def begin(self) -> None:
-        """A walk begins: `add` will be called for every directory, and watches that were not to be had are asked for again."""
+        """A walk begins: `add` will be called for every directory. What has died is made anew."""
         self.limited = False
-        if self._inotify is not None and not self._inotify.is_alive():
+        if self.lost:
             self.close()
 
     def add(self, relative: str, fd: int) -> None:
@@ -73,40 +79,33 @@ class Watch:
         status = os.fstat(fd)
         identity = (status.st_dev, status.st_ino)
         with self._lock:
-            known = self._watched.get(relative)
-        if known is not None and known[1] == identity:
-            return
+            known = self._watched.get(identity)
+            if known is not None:
+                self._names[known] = relative
+                return
         try:
             inotify = self._started()
             # By descriptor: a path could have become a link since it was opened.
             wd = inotify.add_callback(b"/proc/self/fd/%d" % fd, _MASK, self, self._id)
         except OSError as error:
-            self.limited = self.limited or error.errno in (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+            self.limited = self.limited or error.errno in _LIMITS
             return
         if wd < 0:  # watchdog keeps silent about a directory that may not be read, and remembers it
             inotify.remove_callbacks([(wd, self._id)])
             return
         with self._lock:
             self._names[wd] = relative
-            self._watched[relative] = (wd, identity)
-
-    def forget(self, relative: str) -> None:
-        """The directory is not there any more, or is another one."""
-        with self._lock:
-            known = self._watched.pop(relative, None)
-            if known is None or self._names.get(known[0]) != relative:
-                return
-            del self._names[known[0]]
-            inotify = self._inotify
-        if inotify is not None and inotify.is_alive():
-            inotify.remove_callbacks([(known[0], self._id)])
+            self._watched[identity] = wd
 
     def keep(self, relatives: set[str]) -> None:
-        """Forget every directory but these."""
+        """A walk has ended: forget every directory but these."""
         with self._lock:
-            gone = [relative for relative in self._watched if relative not in relatives]
-        for relative in gone:
-            self.forget(relative)
+            gone = {wd for wd, relative in self._names.items() if relative not in relatives}
+            self._names = {wd: relative for wd, relative in self._names.items() if wd not in gone}
+            self._watched = {identity: wd for identity, wd in self._watched.items() if wd not in gone}
+            inotify = self._inotify
+        if inotify is not None and inotify.is_alive():
+            inotify.remove_callbacks([(wd, self._id) for wd in gone])
 
     def close(self) -> None:
         """End all watches."""
@@ -114,7 +113,6 @@ class Watch:
             inotify, self._inotify = self._inotify, None
             self._names.clear()
             self._watched.clear()
-            self.limited = False
         if inotify is not None:
             inotify.stop()
 
@@ -137,9 +135,7 @@ class Watch:
                 name = os.fsdecode(event.name)
                 self._on_name(f"{directory}/{name}" if directory else name)
                 return
-            if event.is_move_self or event.is_delete_self:
-                self.forget(directory)
-            self._on_doubt()
+            self._on_doubt()  # the directory itself was moved or deleted
         except Exception:
             _log.exception("internal_error", where="watch")
 
@@ -147,11 +143,9 @@ class Watch:
         """A watched directory was deleted or unmounted."""
         try:
             with self._lock:
-                directory = self._names.pop(wd, None)
-                if directory is None:
+                if self._names.pop(wd, None) is None:
                     return
-                if self._watched.get(directory, (None,))[0] == wd:
-                    del self._watched[directory]
+                self._watched = {identity: other for identity, other in self._watched.items() if other != wd}
             self._on_doubt()
         except Exception:
             _log.exception("internal_error", where="watch")

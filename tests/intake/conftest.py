@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropcap.config.model import Folder
+from dropcap.intake.folder import FolderIntake
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State
+from dropcap.ledger.store import Change, Ledger
+
+
+class Port:
+    """The real ledger, as intake sees it; every file gets an address of its own."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.address: Callable[[str], Address] = lambda name: Address(project="p", rule="r", record=name, field="f")
+
+    @property
+    def installation(self) -> str:
+        return self.ledger.installation
+
+    def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
+        return self.ledger.claim(folder, files, self.address)
+
+    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
+        return self.ledger.query.open_files(folder)
+
+    def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
+        return self.ledger.query.failed_files(folder)
+
+    def withdraw(self, job: int) -> bool:
+        return self.ledger.withdraw(job)
+
+    def rename_open(self, job: int, name: str) -> bool:
+        return self.ledger.rename_open(job, name, self.address(name))
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        return self.ledger.known_folder(folder)
+
+    def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
+        self.ledger.remember_folder(folder, path, marker, mount)
+
+
+class Desk:
+    """A drop folder, its ledger and its intake."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "consents"
+        self.path.mkdir()
+        self.ledger = Ledger(tmp_path / "ledger.db")
+        self.port = Port(self.ledger)
+        self.claimed: list[int] = []
+        self.intake: FolderIntake | None = None
+
+    def folder(self, **settings: Any) -> Folder:
+        defaults: dict[str, Any] = {"rescan": 60.0, "settle_closed": 0.0, "settle_quiet": 0.3, "min_free": 0}
+        return Folder("consents", self.path, "p", (), **{**defaults, **settings})
+
+    def start(self, *, watched: bool = True, **settings: Any) -> FolderIntake:
+        self.intake = FolderIntake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)
+        self.intake.start()
+        return self.intake
+
+    def stop(self) -> None:
+        if self.intake is not None:
+            assert self.intake.stop()
+            self.intake = None
+
+    def open(self) -> dict[str, OpenFile]:
+        return self.ledger.query.open_files("consents")
+
+    def until_open(self, *names: str, within: float = 8.0) -> dict[str, OpenFile]:
+        until(lambda: set(names) <= set(self.open()), within, lambda: (self.open(), self.intake and self.intake.notes))
+        return self.open()
+
+    def fail(self, job: int, filed_as: str) -> None:
+        """As delivery and filing do: refuse, move to failed/ with a text beside it, end the job."""
+        name = self.ledger.query.job(job).name  # type: ignore[union-attr]
+        assert self.ledger.change([Change(job, State.REFUSED)])
+        target = self.path / filed_as
+        target.parent.mkdir(exist_ok=True, parents=True)
+        (self.path / "in_progress" / name).rename(target)
+        assert self.ledger.change([Change(job, State.FAILED, "", {"filed_as": filed_as})])
+
+
+def until(condition: Callable[[], Any], within: float = 8.0, about: Callable[[], Any] = lambda: "") -> None:
+    """Wait for what another thread or process is about to do; fails after `within` seconds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within} s: {about()}"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.stop()
+    desk.ledger.close()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dropcap.files.tree import Tree
+from dropcap.intake import marker
+from dropcap.intake.marker import Away
+from dropcap.intake.mounts import UNKNOWN
+from dropcap.ledger.model import NewFile
+from dropcap.ledger.store import Ledger
+
+from .conftest import Port
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[Port]:
+    ledger = Ledger(tmp_path / "ledger.db")
+    yield Port(ledger)
+    ledger.close()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    (tmp_path / "drop").mkdir()
+    tree = Tree(tmp_path / "drop")
+    yield tree
+    tree.close()
+
+
+def own(tree: Tree, port: Port, folder: str = "consents", path: str = "/srv/drop") -> marker.Marker:
+    return marker.own(tree, folder, path, UNKNOWN, port)
+
+
+def test_a_new_folder_gets_one_and_it_stays(tree: Tree, port: Port) -> None:
+    first = own(tree, port)
+    assert first.installation == port.installation
+    assert own(tree, port) == first
+    known = port.known_folder("consents")
+    assert known is not None
+    assert known.marker == first.id
+    assert [path.name for path in tree.path.iterdir()] == [".dropcap"]
+
+
+def test_since_is_by_the_clock_of_the_file_system(tree: Tree, port: Port) -> None:
+    (tree.path / "before").write_bytes(b"x")
+    since = own(tree, port).since_ns
+    (tree.path / "after").write_bytes(b"x")
+    assert (tree.path / "before").stat().st_ctime_ns <= since <= (tree.path / "after").stat().st_ctime_ns
+
+
+def test_a_lost_marker_is_a_bare_mount_point(tree: Tree, port: Port) -> None:
+    own(tree, port)
+    (tree.path / ".dropcap").unlink()
+    with pytest.raises(Away, match=r"marker \.dropcap is gone.*adopt"):
+        own(tree, port)
+    assert list(tree.path.iterdir()) == []
+
+
+def test_another_installation(tree: Tree, port: Port, tmp_path: Path) -> None:
+    other = Ledger(tmp_path / "other.db")
+    own(tree, Port(other))
+    with pytest.raises(Away, match="another installation"):
+        own(tree, port)
+    marker.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+    own(tree, port)
+    with pytest.raises(Away, match="another installation"):
+        own(tree, Port(other))
+    other.close()
+
+
+def test_two_folders_on_one_path(tree: Tree, port: Port) -> None:
+    own(tree, port)
+    with pytest.raises(Away, match="says that it is the folder"):
+        own(tree, port, folder="labs")
+
+
+def test_a_copy_mounted_in_its_place(tree: Tree, port: Port) -> None:
+    values = json.loads(own(tree, port).to_bytes())
+    values["id"] = "another"
+    (tree.path / ".dropcap").write_text(json.dumps(values))
+    with pytest.raises(Away, match="copy or a backup"):
+        own(tree, port)
+
+
+def test_a_folder_that_was_moved_with_its_marker(tree: Tree, port: Port) -> None:
+    first = own(tree, port)
+    assert own(tree, port, path="/srv/new") == first
+    known = port.known_folder("consents")
+    assert known is not None
+    assert known.path == "/srv/new"
+
+
+def test_a_new_path_without_a_marker(tree: Tree, port: Port) -> None:
+    port.remember_folder("consents", "/srv/old", "m", "ext4 /dev/x")
+    port.claim("consents", [NewFile("x.pdf", 1, 1, 1)])
+    with pytest.raises(Away, match="1 of its files are still on their way in /srv/old"):
+        own(tree, port)
+    port.withdraw(1)
+    assert own(tree, port)
+
+
+def test_written_but_not_remembered(tree: Tree, port: Port, tmp_path: Path) -> None:
+    """The end came between the marker and the ledger."""
+    value = marker.Marker(port.installation, "consents", "id", 5)
+    (tree.path / ".dropcap").write_bytes(value.to_bytes())
+    assert own(tree, port) == value
+    assert port.known_folder("consents") is not None
+
+
+def _link(path: Path) -> None:
+    target = path.with_name("target")
+    target.write_bytes(marker.Marker("x", "y", "z").to_bytes())
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        _link,
+        lambda path: path.mkdir(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"[" * 100_000),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: path.write_text('{"dropcap": 2, "installation": "x", "folder": "y", "id": "z", "since_ns": 0}'),
+        lambda path: path.write_text('{"dropcap": 1, "installation": 5, "folder": "y", "id": "z", "since_ns": 0}'),
+        lambda path: path.write_text("{}"),
+    ],
+)
+def test_what_is_no_marker_is_left_alone(tree: Tree, port: Port, put: Callable[[Path], object]) -> None:
+    path = tree.path / ".dropcap"
+    put(path)
+    before = path.lstat()
+    with pytest.raises(Away):
+        own(tree, port)
+    with pytest.raises(Away):
+        marker.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+    assert path.lstat().st_ino == before.st_ino
+    assert path.lstat().st_size == before.st_size
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    data=st.one_of(
+        st.binary(max_size=300),
+        st.recursive(st.none() | st.integers() | st.text(), st.lists).map(lambda v: json.dumps(v).encode()),
+    )
+)
+def test_any_bytes_are_judged_without_a_fault(tree: Tree, data: bytes) -> None:
+    (tree.path / ".dropcap").write_bytes(data)
+    with pytest.raises(Away):
+        marker.read(tree)

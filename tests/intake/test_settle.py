@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dropcap.intake.lease import Lease
+from dropcap.intake.settle import BETWEEN_LOOKS, Pace, Seen, Sight, settled_at
+
+NOW = 1000.0
+WALL = 1_800_000_000 * 10**9
+
+
+def sight(size: int = 10, age: float = 0.0, ctime_age: float | None = None, inode: int = 1) -> Sight:
+    later = age if ctime_age is None else ctime_age
+    return Sight(size, WALL - int(age * 1e9), WALL - int(later * 1e9), inode)
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "local", "lease", "expected"),
+    [
+        ("old and free: at first sight", Seen(sight(age=60), NOW, NOW), True, Lease.FREE, NOW - 60 + 1),
+        ("just written: one second", Seen(sight(), NOW, NOW), True, Lease.FREE, NOW + 1),
+        ("half a second old", Seen(sight(age=0.5), NOW, NOW), True, Lease.FREE, NOW + 0.5),
+        ("old mtime kept by cp -p, new ctime", Seen(sight(age=9999, ctime_age=0), NOW, NOW), True, Lease.FREE, NOW + 1),
+        ("times in the future prove nothing", Seen(sight(age=-3600), NOW, NOW), True, Lease.FREE, NOW + 1),
+        ("future times, but watched", Seen(sight(age=-3600), NOW - 5, NOW - 5), True, Lease.FREE, NOW - 5 + 1),
+        ("somebody writes", Seen(sight(age=60), NOW - 60, NOW), True, Lease.WRITER, math.inf),
+        ("no lease: our own watching", Seen(sight(age=60), NOW, NOW), True, Lease.UNKNOWN, NOW + 10),
+        ("network: lease and clock do not count", Seen(sight(age=60), NOW, NOW), False, Lease.FREE, NOW + 10),
+        ("network, writer on this machine", Seen(sight(age=60), NOW, NOW), False, Lease.WRITER, math.inf),
+        ("empty waits longer", Seen(sight(size=0), NOW, NOW), True, Lease.FREE, NOW + 10),
+        ("old and empty", Seen(sight(size=0, age=60), NOW, NOW), True, Lease.FREE, NOW - 60 + 10),
+    ],
+)
+def test_when_a_file_is_settled(name: str, seen: Seen, local: bool, lease: Lease, expected: float) -> None:
+    assert settled_at(seen, Pace(1.0, 10.0, local), lease, NOW, WALL) == pytest.approx(expected), name
+
+
+def test_settle_closed_of_nothing_is_at_once() -> None:
+    assert settled_at(Seen(sight(), NOW, NOW), Pace(0.0, 10.0, True), Lease.FREE, NOW, WALL) <= NOW
+
+
+@given(
+    looks=st.lists(st.tuples(st.floats(0.01, 30.0), st.integers(1, 3)), min_size=1, max_size=20),
+    quiet=st.floats(0.0, 20.0),
+    lease=st.sampled_from([Lease.FREE, Lease.UNKNOWN]),
+)
+def test_without_a_trusted_lease_two_equal_looks_so_far_apart_are_needed(
+    looks: list[tuple[float, int]], quiet: float, lease: Lease
+) -> None:
+    now, seen, history = NOW, None, []
+    for pause, size in looks:
+        now += pause
+        # The server's clock is a year behind: it must not matter.
+        seen = Seen.again(seen, sight(size=size, age=31_536_000), now)
+        history.append((now, size))
+        if settled_at(seen, Pace(0.0, quiet, False), lease, now, WALL) <= now:
+            unchanged = [at for at, _ in _tail(history)]
+            assert len(unchanged) >= 2
+            assert now - unchanged[0] >= max(quiet, BETWEEN_LOOKS) - 1e-9
+
+
+def _tail(history: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    tail: list[tuple[float, int]] = []
+    for look in reversed(history):
+        if tail and tail[0][1] != look[1]:
+            break
+        tail.insert(0, look)
+    return tail
+
+
+@given(age=st.floats(-1e6, 1e6), since=st.floats(0, 1000), closed=st.floats(0, 60), quiet=st.floats(0, 60))
+def test_more_lease_never_means_more_waiting(age: float, since: float, closed: float, quiet: float) -> None:
+    seen = Seen(sight(age=age), NOW - since, NOW - since)
+    pace = Pace(min(closed, quiet), quiet, True)
+    free, unknown, writer = (settled_at(seen, pace, lease, NOW, WALL) for lease in (Lease.FREE, Lease.UNKNOWN, Lease.WRITER))
+    assert free <= unknown <= writer
+
+
+def test_a_rename_does_not_make_other_bytes() -> None:
+    assert sight(ctime_age=5).same_bytes(sight(ctime_age=0))
+    assert not sight(size=1).same_bytes(sight(size=2))
+    assert not sight(inode=1).same_bytes(sight(inode=2))
