@@ -80,6 +80,7 @@ class Illness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[tuple[Fault, list[int | None]]] = []
+        self.struck = 0  # how often some fault has struck
 
     def add(self, fault: Fault) -> None:
         with self._lock:
@@ -108,5 +109,6 @@ class Illness:
                     left[0] -= 1
                     if not left[0]:
                         del self._faults[position]
+                self.struck += 1
                 return fault
         return None
