@@ -192,12 +192,19 @@ class TestAfterACrash:
         path.rename(root / "failed/sub/b.pdf")
         assert filing.locate(inode, 5, "sub/a.pdf") is None
 
-    def test_days_far_off_are_looked_at_only_without_a_day(self, root: Path, filing: Filing) -> None:
+    def test_a_crash_long_ago(self, root: Path, filing: Filing) -> None:
         (root / "done/2026-10-01").mkdir(parents=True)
         (root / "done/2026-10-01/a.pdf").write_bytes(b"x")
         inode = (root / "done/2026-10-01/a.pdf").stat().st_ino
-        assert filing.locate(inode, 1, "a.pdf", DAY) is None
+        assert filing.locate(inode, 1, "a.pdf", DAY) == "done/2026-10-01/a.pdf"
         assert filing.locate(inode, 1, "a.pdf") == "done/2026-10-01/a.pdf"
+
+    def test_it_is_looked_for_only_where_it_can_be(self, root: Path, filing: Filing) -> None:
+        (root / "done/2026-11-24").mkdir(parents=True)
+        (root / "done/2026-11-24/a.pdf").write_bytes(b"x")
+        digest = hashlib.sha256(b"x").hexdigest()
+        assert filing.locate(0, 1, "a.pdf", DAY, digest) == "done/2026-11-24/a.pdf"
+        assert filing.locate(0, 1, "a.pdf", DAY, digest, within=("in_progress", "failed")) is None
 
     def test_nothing_there_and_no_directories(self, root: Path, filing: Filing) -> None:
         (root / "in_progress").rmdir()

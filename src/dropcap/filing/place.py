@@ -85,15 +85,24 @@ class Filing:
                 if directory != DONE or self._tree.lstat(DONE).st_dev != self._tree.identity[0]:
                     self._tree.remove_temporaries(directory)
 
-    def locate(self, inode: int, size: int, name: str, day: date | None = None, sha256: str | None = None) -> str | None:
+    def locate(
+        self,
+        inode: int,
+        size: int,
+        name: str,
+        day: date | None = None,
+        sha256: str | None = None,
+        within: Sequence[str] = (IN_PROGRESS, FAILED, DONE),
+    ) -> str | None:
         """Where the claimed file `name` lies now, relative to the drop folder, or None.
 
-        Looked for under the names that `to_done` and `to_failed` give: in `in_progress/`, `failed/`, and `done/` on
-        `day` and the days beside it, or on every day if `day` is None. A file that went across file systems has
-        another inode: it is known by its size and `sha256`, if that is given.
+        Looked for under the names that `to_done` and `to_failed` give, in the directories `within`; in `done/` first on
+        `day` and the days beside it, then on all others, the last ones first. A file that went across file systems has
+        another inode: it is known by its size and `sha256`, if that is given; a namesake with the same bytes would be
+        taken for it, so say by `within` where it can be.
         """
         copies = []
-        for directory in [IN_PROGRESS, FAILED, *self._done_directories(day)]:
+        for directory in self._places(within, day):
             for found, status in self._namesakes(directory, name):
                 if status.st_size != size:
                     continue
@@ -226,14 +235,17 @@ class Filing:
 
     # -- finding
 
-    def _done_directories(self, day: date | None) -> list[str]:
-        if day is not None:
-            return [f"{DONE}/{(day + timedelta(days=step)).isoformat()}" for step in (0, -1, 1)]
+    def _places(self, within: Sequence[str], day: date | None) -> Iterator[str]:
+        yield from (directory for directory in within if directory != DONE)
+        if DONE not in within:
+            return
+        near = [] if day is None else [f"{DONE}/{(day + timedelta(days=step)).isoformat()}" for step in (0, -1, 1)]
+        yield from near
         try:
-            days = [entry.name for entry in self._tree.scan(DONE, recursive=False) if entry.kind == "dir"]
+            days = {entry.name for entry in self._tree.scan(DONE, recursive=False) if entry.kind == "dir"}
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(days, reverse=True)
+            return
+        yield from sorted(days.difference(near), reverse=True)
 
     def _namesakes(self, directory: str, name: str) -> Iterator[tuple[str, os.stat_result]]:
         """The regular files beneath `directory` that have one of the names a filed `name` can get."""
