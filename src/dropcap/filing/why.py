@@ -53,7 +53,7 @@ def why_text(failure: Failure, folder: str, contact: str) -> bytes:
         *_wrapped(failure.message),
         "",
         "WHAT TO DO",
-        *_wrapped(failure.remedy or f"Ask {contact or who}."),
+        *_wrapped(failure.remedy or f"Ask {who}."),
         "",
         "TO TRY AGAIN, do one of these:",
         *_item("1. Move the file (put right, if need be) back into the folder where it was dropped."),

@@ -1,0 +1,89 @@
+"""The process dies at each rename in turn: afterwards every file is there once, whole, and recovery gives it its why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dropcap.config.model import Folder
+from dropcap.files.rename import Way, by_link, by_look, by_renameat2
+from dropcap.files.tree import Tree
+from dropcap.filing.place import Failure, Filing
+
+DAY = date(2026, 11, 24)
+
+
+def dying(way: Way, at: int, before: bool) -> Way:
+    """`way`, but the process ends at once, without any tidying, before or after the rename number `at`."""
+    done = 0
+
+    def rename(*names: object) -> None:
+        nonlocal done
+        done += 1
+        if before and done == at:
+            os._exit(9)
+        way(*names)  # type: ignore[arg-type]
+        if done == at:
+            os._exit(9)
+
+    return rename
+
+
+def in_a_child(act: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def listing(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("way", [by_renameat2, by_link, by_look])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("at", [1, 2])
+def test_failed(
+    root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], failure: Callable[..., Failure],
+    way: Way, before: bool, at: int,
+) -> None:  # fmt: skip
+    told = failure(claim("sub/a.pdf"))
+    status = (root / "in_progress/sub/a.pdf").stat()
+    assert in_a_child(lambda: Filing(folder, Tree(root, (dying(way, at, before),)), "").to_failed([told])) == 9
+    assert [name for name in listing(root) if name.endswith("a.pdf")] in (["in_progress/sub/a.pdf"], ["failed/sub/a.pdf"])
+
+    # The leftover was made in a fork and so carries this process's run; a new start has another.
+    for leftover in root.rglob(".dropcap-*"):
+        leftover.rename(leftover.with_name(".dropcap-0123456789abcdef"))
+    filing.clean()
+    found = filing.locate(status.st_ino, status.st_size, "sub/a.pdf")
+    assert found is not None
+    if found.startswith("failed/"):
+        filing.explain(found, told)
+    else:
+        filing.to_failed([told])
+    assert listing(root) == ["failed/sub/a.pdf", "failed/sub/a.pdf.why.txt"]
+    assert (root / "failed/sub/a.pdf").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("before", [True, False])
+def test_done(root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], before: bool, at: int) -> None:
+    files = [claim(f"{number}.pdf", b"%d" % number) for number in range(3)]
+    inodes = {name: (root / "in_progress" / name).stat().st_ino for name in files}
+    assert in_a_child(lambda: Filing(folder, Tree(root, (dying(by_renameat2, at, before),)), "").to_done(files, DAY)) == 9
+    places = {name: filing.locate(inodes[name], 1, name, DAY) for name in files}
+    moved = at - 1 if before else at
+    assert list(places.values()) == [
+        f"done/2026-11-24/{name}" if number < moved else f"in_progress/{name}" for number, name in enumerate(files)
+    ]
+    filing.to_done([name for name, place in places.items() if place and place.startswith("in_progress/")], DAY)
+    assert listing(root) == [f"done/2026-11-24/{name}" for name in files]
+    assert [(root / f"done/2026-11-24/{name}").read_bytes() for name in files] == [b"0", b"1", b"2"]
