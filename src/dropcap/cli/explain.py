@@ -80,25 +80,28 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
     elif rest and head in _OWN:
         return False, [shown(given), f"  lies in {head}/, where dropcap puts files: nothing there is taken"]
 
-    lines: list[str] = []
-    refused: list[str] = []
-    matched = False
+    everywhere = ignored(name)
+    if everywhere:
+        return False, [shown(name), f"  ignored: {shown(everywhere)}"]
+    matching: list[str] = []
+    refusing: list[str] = []
+    others: list[Folder] = []
     for folder in folders:
         reason = ignored(name, folder.ignore)
+        if not reason and "/" in name and not folder.subfolders:
+            reason = "this folder has subfolders: false"
+        answer = route(folder.rules, folder.name, name)
         if reason:
-            refused += [*_heading(name, folder), f"  ignored: {shown(reason)}"]
-        elif "/" in name and not folder.subfolders:
-            refused += [*_heading(name, folder), "  ignored: this folder has subfolders: false"]
+            refusing += [_heading(name, folder), f"  ignored: {shown(reason)}"]
+        elif isinstance(answer, Route):
+            matching += [_heading(name, folder), *_route_lines(folder, answer)]
+        elif answer.reason == "bad_value":
+            refusing += [_heading(name, folder), *_bad_value_lines(answer)]
         else:
-            answer = route(folder.rules, folder.name, name)
-            if isinstance(answer, Route):
-                lines += _heading(name, folder) + _route_lines(folder, answer)
-                matched = True
-            elif answer.reason == "bad_value":
-                refused += _heading(name, folder) + _bad_value_lines(answer)
-    if matched or refused:
-        return matched, lines + refused
-    return False, _nearest_lines(folders, name)
+            others.append(folder)
+    if matching or not others:
+        return bool(matching), matching or refusing
+    return False, refusing + _nearest_lines(others, name)
 
 
 def _inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
@@ -113,8 +116,8 @@ def _inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
     return None
 
 
-def _heading(name: str, folder: Folder) -> list[str]:
-    return [f"{shown(name)}  (folder {folder.name})"]
+def _heading(name: str, folder: Folder) -> str:
+    return f"{shown(name)}  (folder {folder.name})"
 
 
 def _route_lines(folder: Folder, answer: Route) -> list[str]:

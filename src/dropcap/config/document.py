@@ -13,7 +13,7 @@ from typing import TypeVar
 import yaml
 
 from dropcap.config.model import Problem
-from dropcap.config.values import BadValueError, did_you_mean, quote
+from dropcap.config.values import BadValueError, did_you_mean, masked
 from dropcap.display import shown
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,8 +39,8 @@ class Node:
     scope: Scope = None
 
     def problem(self, message: str, remedy: str) -> None:
-        """Report a problem of this value."""
-        self.problems.append(Problem(self.file, self.line, self.key, message, remedy, self.scope))
+        """Report a problem of this value. What looks like a token is left out, whatever key it stands in."""
+        self.problems.append(Problem(self.file, self.line, self.key, masked(message), masked(remedy), self.scope))
 
     def scoped(self, kind: str, name: str) -> Node:
         """This node as the project or folder `name`: problems in it disable only that."""
@@ -97,7 +97,7 @@ class Node:
                 here.problem("has a key that is a list or a mapping", "put text with `{` or `[` in quotes")
                 continue
             key = str(raw_key.value)
-            path = shown(f"{self.key}.{key}" if self.key else key)
+            path = masked(f"{self.key}.{key}" if self.key else key)
             node = replace(self, raw=raw, line=line, key=path)
             if scopes:
                 node = node.scoped(scopes, key)
@@ -171,8 +171,9 @@ def read_document(path: str, problems: list[Problem]) -> Node | None:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         told = ": ".join(part for part in (error.context, error.problem) if part)
         # What YAML complains of may be the value itself, and that may be a token.
-        told = "what stands here" if quote(told).startswith("(") else shown(told)
-        problems.append(Problem(shown(path), line, "", f"not YAML: {told}", "see the indentation, quotes and brackets there"))
+        problems.append(
+            Problem(shown(path), line, "", f"not YAML: {masked(told)}", "see the indentation, quotes and brackets there")
+        )
         return None
     except (yaml.YAMLError, RecursionError):
         problems.append(Problem(shown(path), 0, "", "not YAML", "save it as plain text in UTF-8"))

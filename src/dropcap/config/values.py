@@ -48,6 +48,11 @@ def quote(text: str) -> str:
     return f"`{shown(short)}`"
 
 
+def masked(text: str) -> str:
+    """`text`, escaped, and with stars in place of what looks like a token."""
+    return _SECRET.sub("***", shown(text))
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """A remedy: the known word that is nearest, else `otherwise`."""
     near = get_close_matches(word, list(known), n=1)
@@ -121,7 +126,7 @@ def word_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text.strip() in words:
             return text.strip()
-        raise BadValueError(f"{quote(text)} is not possible", did_you_mean(text, words, "write " + " or ".join(words)))
+        raise BadValueError(f"{quote(text)} is not possible", "write " + " or ".join(words))
 
     return read
 
@@ -190,6 +195,8 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         url = text.strip()
+        if "@" in url:  # not shown: it may hold a password
+            raise BadValueError("the address holds a user or a password", "take everything before the `@` out")
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
@@ -197,8 +204,6 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
             parts, host = None, None
         if parts is None or not host or parts.scheme not in ("http", "https") or re.search(r"[\s\\]", url):
             raise BadValueError(f"{quote(url)} is not a web address", "write it as https://redcap.example.org/api/")
-        if "@" in parts.netloc:  # not shown: it may hold a password
-            raise BadValueError("the address holds a user or a password", "take everything before the `@` out")
         if "?" in url or "#" in url:
             raise BadValueError("the address has a `?` or a `#`", "end it with /api/")
         if not parts.path.endswith(("/api", "/api/")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from dropcap.routing.table import normal
 __all__ = ["Pattern", "PatternError", "Unit", "compile_pattern", "compile_regex"]
 
 _MEMORY = 64 * 1024**2  # a table of tens of thousands of words still fits
+_NAMED_GROUP = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
 _PLAIN = frozenset(string.ascii_letters + string.digits)
 CLASS_SOURCES = {"digits": "0-9", "letters": "A-Za-z", "alnum": "0-9A-Za-z", "word": "0-9A-Za-z_.-"}
 
@@ -105,6 +107,11 @@ def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
     """
     text = normal(text)
     expression = compiled(text, case_sensitive)
+    seen: set[str] = set()
+    for group in _NAMED_GROUP.finditer(text):  # RE2 would quietly take one of two groups of the same name
+        if group.group(1) in seen:
+            raise PatternError(f"the group `{group.group(1)}` stands twice", group.start(), "give one another name")
+        seen.add(group.group(1))
     names = sorted(expression.groupindex, key=expression.groupindex.__getitem__)
     return Pattern(text, tuple(names), frozenset(), case_sensitive, whole="/" in text, _expression=expression)
 
