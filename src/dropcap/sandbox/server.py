@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +17,10 @@ from typing import Any, Self
 import structlog
 from cheroot.server import Gateway, HTTPServer
 
-from dropcap.sandbox.call import Reply
 from dropcap.sandbox.exchange import Exchange
 from dropcap.sandbox.fault import Fault, Illness
 from dropcap.sandbox.multipart import Limits
+from dropcap.sandbox.request import Request
 from dropcap.sandbox.service import serve
 from dropcap.sandbox.store import Holding, RowKey, Upload
 from dropcap.sandbox.structure import Rights, SandboxProject
@@ -29,24 +28,6 @@ from dropcap.sandbox.structure import Rights, SandboxProject
 #: So many requests are remembered.
 REMEMBERED = 100_000
 MINUTE = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One API request as the server saw it. `status` is 0 where no reply was sent whole; `fault` is the kind that it met."""
-
-    time: float  # seconds since the epoch, when it came
-    seconds: float
-    content: str
-    action: str
-    record: str
-    field: str
-    event: str
-    instance: str
-    status: int
-    size: int  # bytes of the body that were read
-    fault: str = ""
-    filename: str = ""
 
 
 class Sandbox:
@@ -231,4 +212,4 @@ def _server(box: Sandbox, port: int, threads: int) -> Any:
     return server
 
 
-__all__ = ["Fault", "Holding", "Limits", "Reply", "Request", "Rights", "Sandbox", "SandboxProject"]
+__all__ = ["Fault", "Holding", "Limits", "Request", "Rights", "Sandbox", "SandboxProject"]

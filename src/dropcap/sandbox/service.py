@@ -16,6 +16,7 @@ from dropcap.sandbox.call import Call, Reply, return_format
 from dropcap.sandbox.exchange import ConnectionGoneError, Exchange
 from dropcap.sandbox.fault import Fault
 from dropcap.sandbox.multipart import Limits, Post, parse_body
+from dropcap.sandbox.request import Request
 from dropcap.sandbox.store import Upload
 from dropcap.sandbox.symptoms import after_body, before_body, page
 from dropcap.sandbox.wording import ApiError
@@ -49,7 +50,7 @@ class _Visit:
         self._exchange = exchange
         self._post = Post()
         self._fault: Fault | None = None
-        self._status = 0
+        self._request: Request | None = None
         self._filename = ""
         self._came, self._clock = time.time(), time.monotonic()
 
@@ -57,9 +58,13 @@ class _Visit:
         try:
             if not self._struck_early() and self._read():
                 self._reply()
+        except ConnectionGoneError:
+            if self._request is not None:
+                self._request.status = 0
         finally:
             self._post.discard()
-            self._remember()
+            if self._request is None:
+                self._remember(0)
 
     def _struck_early(self) -> bool:
         """Whether a fault before the body ended the request."""
@@ -73,9 +78,7 @@ class _Visit:
         self._fault = box.illness.strike(self._parameters(), before_body=True)
         if self._fault is None:
             return False
-        reply = before_body(exchange, self._fault)
-        self._status = reply.status if reply else 0
-        return reply is not None
+        return before_body(exchange, self._fault, self._remember)
 
     def _read(self) -> bool:
         """Read the body; False if the client went away meanwhile."""
@@ -109,12 +112,11 @@ class _Visit:
             return
         self._fault = fault
         token, kind = self._post.text("token"), return_format(self._post)
-        reply = after_body(exchange, fault, self._run, token, kind)
-        self._status = 0 if fault.kind.startswith("truncated") else reply.status
+        after_body(exchange, fault, self._run, token, kind, self._remember)
 
     def _send(self, reply: Reply) -> None:
+        self._remember(reply.status)
         self._exchange.send(reply)
-        self._status = reply.status
 
     def _run(self) -> Reply:
         box = self._box
@@ -143,21 +145,19 @@ class _Visit:
             found["action"] = "import" if "data" in post.fields else "export"
         return found
 
-    def _remember(self) -> None:
-        from dropcap.sandbox.server import Request
-
-        self._box.remember(
-            Request(
-                time=self._came,
-                seconds=time.monotonic() - self._clock,
-                **self._parameters(),
-                instance=self._post.text("repeat_instance"),
-                status=self._status,
-                size=self._exchange.body.size,
-                fault=self._fault.kind if self._fault else "",
-                filename=self._filename,
-            )
+    def _remember(self, status: int) -> None:
+        """Enter the request in the list, before its reply goes out: whoever has the reply finds it there."""
+        self._request = Request(
+            time=self._came,
+            seconds=time.monotonic() - self._clock,
+            **self._parameters(),
+            instance=self._post.text("repeat_instance"),
+            status=status,
+            size=self._exchange.body.size,
+            fault=self._fault.kind if self._fault else "",
+            filename=self._filename,
         )
+        self._box.remember(self._request)
 
 
 def _control(box: Sandbox, exchange: Exchange) -> Reply:

@@ -17,10 +17,14 @@ def page(status: int, key: str, **values: object) -> Reply:
     return Reply(status, f"<!DOCTYPE html><html><head><title>REDCap</title></head><body><h1>{text}</h1></body></html>".encode())
 
 
-def before_body(exchange: Exchange, fault: Fault) -> Reply | None:
-    """A fault that strikes before the body is read. None: the request goes on; a reply: it has been sent.
+#: Faults after which the client has no whole reply.
+_BREAKING = frozenset({"reset_after_body", "truncated_head", "truncated_body"})
 
-    Raises ConnectionGoneError where the connection was reset.
+
+def before_body(exchange: Exchange, fault: Fault, remember: Callable[[int], None]) -> bool:
+    """A fault that strikes before the body is read. True if it ended the request.
+
+    `remember` is told the status of a reply before it goes out. Raises ConnectionGoneError where the connection was reset.
     """
     params = fault.params
     match fault.kind:
@@ -35,22 +39,27 @@ def before_body(exchange: Exchange, fault: Fault) -> Reply | None:
             exchange.wait(float(params["seconds"]))
         case "early_413_and_close":
             exchange.close()
-            reply = page(413, "too_large")
-            exchange.send(reply)
+            remember(413)
+            exchange.send(page(413, "too_large"))
             exchange.close_lingering(float(params["linger"]))
-            return reply
-    return None
+            return True
+    return False
 
 
-def after_body(exchange: Exchange, fault: Fault, run: Callable[[], Reply], token: str, kind: str) -> Reply:
+def after_body(
+    exchange: Exchange, fault: Fault, run: Callable[[], Reply], token: str, kind: str, remember: Callable[[int], None]
+) -> None:
     """A fault that strikes once the body is there: carry the call out or not, spoil and send the reply.
 
-    `run` carries the call out; `kind` is the format of messages. Returns what was sent or meant to be sent.
-    Raises ConnectionGoneError where the connection was reset.
+    `run` carries the call out; `kind` is the format of messages; `remember` is told the status before the reply goes
+    out, 0 if none will be whole. Raises ConnectionGoneError where the connection was reset.
     """
     params = fault.params
     honest = run() if _carries_out(fault) else Reply()
     reply = _spoilt(fault, honest, token, kind, exchange.address)
+    if fault.kind == "delay":
+        exchange.wait(float(params["seconds"]))
+    remember(0 if fault.kind in _BREAKING else reply.status)
     match fault.kind:
         case "reset_after_body":
             exchange.reset()
@@ -63,12 +72,8 @@ def after_body(exchange: Exchange, fault: Fault, run: Callable[[], Reply], token
         case "drip":
             data = exchange.head(reply) + _whole(reply)
             exchange.send_slowly(data, int(params["bytes_per_second"]))
-        case "delay":
-            exchange.wait(float(params["seconds"]))
-            exchange.send(reply)
         case _:
             exchange.send(reply)
-    return reply
 
 
 def _carries_out(fault: Fault) -> bool:
