@@ -63,9 +63,10 @@ class Delivery:
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
         self.filers = {name: Filer(folder, ledger, self._ended) for name, folder in folders.items()}
-        quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
-        self._consequence = Consequence(ledger, self.health, self.filers, quiet)
+        self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
+        self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
         self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended)
+        self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
         self._stopping = False
@@ -125,6 +126,40 @@ class Delivery:
             for small in (True, False)
         )
 
+    def alive(self) -> bool:
+        """Whether the deciding thread turns."""
+        return self._thread.is_alive() and time.monotonic() - self.last_turn < 120.0
+
+    def replace(
+        self,
+        folders: Mapping[str, DropFolder],
+        lines: Mapping[str, ProjectLine],
+        *,
+        uploads_at_once: int,
+        small_file: int,
+    ) -> None:
+        """Go on with other folders, projects and sizes. Turns under way end with the ones that they began with."""
+        with self._deciding:
+            for name, folder in folders.items():
+                if name not in self.filers or self.filers[name].folder is not folder:
+                    old = self.filers.get(name)
+                    if old is not None:
+                        old.stop(10.0)
+                    self.filers[name] = Filer(folder, self._ledger, self._ended)
+                    self._quiet[name] = folder.folder.settle_quiet
+                    if self._thread.is_alive():
+                        self.filers[name].start()
+                folder.forget()
+            self._folders = dict(folders)
+            self._lines = dict(lines)
+            self._small_file = small_file
+            self._slots.size = uploads_at_once
+            self._apply_folder_pauses()
+        for patient in self.health.pauses():
+            if patient.scope == "project" and not patient.until_resume:
+                self.health.resume("project", patient.name)
+        self.wake()
+
     def under_way(self) -> int:
         """How many turns are under way."""
         return self._slots.running()
@@ -151,7 +186,8 @@ class Delivery:
         while not self._stopping:
             self.last_turn = time.monotonic()
             try:
-                self._decide()
+                with self._deciding:
+                    self._decide()
                 seconds = self._seconds_to_next()
             except Exception as error:
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)

@@ -15,7 +15,7 @@ from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused, Stored
 from dropcap.delivery.words import about
 from dropcap.display import shown
-from dropcap.filing.place import Failure, Filed
+from dropcap.filing.place import Failure, Filed, Filing
 from dropcap.ledger.model import Job, State
 from dropcap.ledger.store import Change, Ledger
 
@@ -38,7 +38,8 @@ class Filer:
     """Files the endings of one folder, in batches: ledger, moves, ledger."""
 
     def __init__(self, folder: DropFolder, ledger: Ledger, ended: Callable[[Sequence[Job]], None]) -> None:
-        self._folder = folder
+        self.folder = folder
+        self.page: Callable[[], float] = lambda: 60.0  # keeps the status page; seconds until it wants to be called again
         self._ledger = ledger
         self._ended = ended
         self._changed = threading.Condition()
@@ -52,7 +53,7 @@ class Filer:
 
     def start(self) -> None:
         """Begin with what an earlier run left unfiled."""
-        for job in self._ledger.query.unfiled(self._folder.name):
+        for job in self._ledger.query.unfiled(self.folder.name):
             self.put(Ending(job, _outcome(job), entered=True))
         self._thread.start()
 
@@ -79,33 +80,48 @@ class Filer:
         self._thread.join(within)
 
     def _run(self) -> None:
+        next_page = time.monotonic()
+        next_again = 0.0
         while True:
             with self._changed:
                 self._busy = False
                 while not self._pending and not self._stopping:
-                    waited = self._changed.wait(min(60.0, 2.0 * 2 ** min(self._tries, 5)) if self._again else None)
-                    if not waited and self._again:
+                    until = min(next_page, next_again) if self._again else next_page
+                    if until <= time.monotonic() or not self._changed.wait(until - time.monotonic()):
                         break
                 if self._stopping and not self._pending:
                     return
-                batch = (self._again + self._pending)[:BATCH] if not self._pending else self._pending[:BATCH]
-                taken = set(map(id, batch))
-                self._again = [e for e in self._again if id(e) not in taken]
-                self._pending = [e for e in self._pending if id(e) not in taken]
-                self._busy = True
-            try:
-                self._file(batch)
-            except Exception as error:
-                # The ledger is full or the folder does odd things: the files lie safe in in_progress/, so try again.
-                log.error("internal_error", folder=self._folder.name, where="filing", error=f"{type(error).__name__}: {error}")
-                with self._changed:
-                    self._again += batch
-                    self._tries += 1
+                batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+                if not batch and self._again and time.monotonic() >= next_again:
+                    batch, self._again = self._again[:BATCH], self._again[BATCH:]
+                    next_again = time.monotonic() + min(60.0, 2.0 * 2 ** min(self._tries, 5))
+                self._busy = bool(batch)
+            if batch:
+                self._file_or_keep(batch)
+            elif time.monotonic() >= next_page:
+                next_page = time.monotonic() + self._page()
+
+    def _file_or_keep(self, batch: list[Ending]) -> None:
+        try:
+            self._file(batch)
+        except Exception as error:
+            # The ledger is full or the folder does odd things: the files lie safe in in_progress/, so try again.
+            log.error("internal_error", folder=self.folder.name, where="filing", error=f"{type(error).__name__}: {error}")
+            with self._changed:
+                self._again += batch
+                self._tries += 1
+
+    def _page(self) -> float:
+        try:
+            return self.page()
+        except Exception as error:
+            log.error("internal_error", folder=self.folder.name, where="page", error=f"{type(error).__name__}: {error}")
+            return 60.0
 
     def _file(self, batch: list[Ending]) -> None:
         entered = self._enter([e for e in batch if not e.entered])
         batch = [replace(e, entered=True) for e in batch if e.entered or e.job.id in entered]
-        place = self._folder.place()
+        place = self.folder.place()
         if place is None:
             self._put_off(batch, "the folder is away")
             return
@@ -127,7 +143,7 @@ class Filer:
                 changes.append(_ended(ending, result.name))
                 ended.append((ending, result.name))
             elif isinstance(result, FileNotFoundError):
-                found = filing.locate(ending.job.inode, ending.job.size, ending.job.name, now.date(), ending.job.sha256)
+                found = _locate(filing, ending, now)
                 if found is not None and found.startswith("in_progress/"):
                     put_off.append(ending)
                     continue
@@ -142,7 +158,7 @@ class Filer:
         if put_off:
             self._put_off(put_off, trouble or "the file is being moved")
         elif self._told:
-            log.info("resumed", scope="folder", folder=self._folder.name, reason="filing")
+            log.info("resumed", scope="folder", folder=self.folder.name, reason="filing")
             self._told, self._tries = "", 0
         for ending, name in ended:
             _log_end(ending, name)
@@ -177,7 +193,7 @@ class Filer:
             log.warning(
                 "paused",
                 scope="folder",
-                folder=self._folder.name,
+                folder=self.folder.name,
                 reason="filing",
                 message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
             )
@@ -202,6 +218,13 @@ def _ended(ending: Ending, filed_as: str | None) -> Change:
     if filed_as is None:
         return Change(ending.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
     return Change(ending.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
+
+
+def _locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
+    """Where the file is, if an earlier run or a person has moved it."""
+    job = ending.job
+    final = "done" if isinstance(ending.outcome, Stored) else "failed"
+    return filing.locate(job.inode, job.size, job.name, now.date(), job.sha256, within=("in_progress", final))
 
 
 def _failure(ending: Ending, now: datetime) -> Failure:

@@ -47,6 +47,9 @@ class Tree:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:
+        self.close()
+
     def still_there(self) -> bool:
         """Whether `path` still leads to this very directory (and not to a bare mount point, say)."""
         try:

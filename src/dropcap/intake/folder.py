@@ -111,6 +111,12 @@ class FolderIntake:
         return self._away
 
     @property
+    def identity(self) -> tuple[int, int] | None:
+        """The directory (device, inode) that is worked in now, None while the folder is away."""
+        opened = self._opened
+        return opened.tree.identity if opened is not None and self._away is None else None
+
+    @property
     def full(self) -> bool:
         """Whether less than `min_free` is left, so that nothing is taken."""
         opened = self._opened

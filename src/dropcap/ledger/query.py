@@ -54,6 +54,16 @@ class Query:
         row = next(self._rows("select value from meta where key = ?", key), None)
         return str(row[0]) if row else None
 
+    def check(self) -> None:
+        """Look at the whole ledger.
+
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+        """
+        said = next(self._rows("pragma quick_check(1)"))[0]
+        if said != "ok":
+            raise sqlite3.DatabaseError(str(said))
+
     # Intake -------------------------------------------------------------------------------------------------------
 
     def open_files(self, folder: str) -> dict[str, OpenFile]:

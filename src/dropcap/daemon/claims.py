@@ -1,0 +1,57 @@
+"""The ledger as intake sees it: claims get their address on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from dropcap.delivery.folder import address
+from dropcap.config.model import Folder
+from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
+from dropcap.ledger.store import Ledger
+
+
+class Claims:
+    """One folder's way into the ledger (see `intake.port.IntakeLedger`)."""
+
+    def __init__(self, ledger: Ledger, folder: Callable[[], Folder]) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        # After a lost ledger, a file in in_progress/ may have been sent already.
+        self._rebuilt = ledger.query.meta("rebuilt") is not None
+
+    @property
+    def installation(self) -> str:
+        """The id of this installation."""
+        return self._ledger.installation
+
+    def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
+        """Enter files with the address that their names give them."""
+        if not self._rebuilt:
+            files = [replace(file, found_after_loss=False) if file.found_after_loss else file for file in files]
+        config = self._folder()
+        return self._ledger.claim(folder, files, lambda name: address(config, name))
+
+    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
+        """The files that should lie in in_progress/."""
+        return self._ledger.query.open_files(folder)
+
+    def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
+        """The files that should lie in failed/."""
+        return self._ledger.query.failed_files(folder)
+
+    def withdraw(self, job: int) -> bool:
+        """End a job whose file was taken away."""
+        return self._ledger.withdraw(job)
+
+    def rename_open(self, job: int, name: str) -> bool:
+        """The file of an open job has another name now."""
+        return self._ledger.rename_open(job, name, address(self._folder(), name))
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How the folder was seen before."""
+        return self._ledger.known_folder(folder)
+
+    def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
+        """Keep how the folder was seen."""
+        self._ledger.remember_folder(folder, path, marker, mount)

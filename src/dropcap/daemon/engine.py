@@ -1,0 +1,177 @@
+"""All parts of a running dropcap, put together from a configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from dropcap.config.model import Config, Folder, Project
+from dropcap.config.token_source import TokenError
+from dropcap.daemon.claims import Claims
+from dropcap.daemon.page import Page
+from dropcap.delivery.dispatch import Delivery
+from dropcap.delivery.folder import DropFolder, address
+from dropcap.delivery.project import ProjectLine
+from dropcap.intake.folder import FolderIntake
+from dropcap.ledger.model import Pause, State
+from dropcap.ledger.store import Change, Ledger
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.window import RequestWindow
+from dropcap.secret import Token
+
+log = structlog.get_logger()
+
+
+def token_of(project: Project) -> Callable[[], Token]:
+    """Reads the project's token whenever it is needed; one that cannot be had pauses the project, not the daemon."""
+
+    def read() -> Token:
+        try:
+            return project.token_source.read()
+        except TokenError as error:
+            raise RedcapError(Meaning(Verdict.PROJECT, "token", error.message, error.remedy)) from None
+
+    return read
+
+
+def window_of(config: Config, project: Project) -> RequestWindow:
+    """The request window of the project's host, shared with every other dropcap process."""
+    place = config.state_dir / "windows" / project.host.replace(":", "_").replace("/", "_")
+    return RequestWindow(place, config.limit_of(project.host))
+
+
+def line_to(config: Config, project: Project) -> ProjectLine:
+    """A line to a project, with the limits that the configuration sets."""
+    client = Redcap(
+        project.url,
+        token_of(project),
+        window_of(config, project),
+        connect_timeout=project.connect_timeout,
+        timeout=project.timeout,
+        deadline=project.deadline,
+        ca_file=project.ca_file,
+        pool=config.uploads_at_once + 4,
+    )
+    return ProjectLine(project, client)
+
+
+@dataclass(slots=True)
+class Watched:
+    """One folder's parts."""
+
+    folder: Folder
+    intake: FolderIntake
+    drop: DropFolder
+    page: Page
+
+
+class Engine:
+    """Intake, ledger and delivery at work."""
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        self.config = config
+        self.ledger = ledger
+        self.started = time.time()
+        self.folders: dict[str, Watched] = {}
+        for folder in config.folders.values():
+            self.folders[folder.name] = self._watched(folder)
+        self.delivery = Delivery(
+            ledger,
+            {name: one.drop for name, one in self.folders.items()},
+            {project.name: line_to(config, project) for project in config.projects.values()},
+            uploads_at_once=config.uploads_at_once,
+            small_file=config.small_file,
+        )
+        for name, filer in self.delivery.filers.items():
+            filer.page = self.folders[name].page.refresh
+
+    def _watched(self, folder: Folder) -> Watched:
+        name = folder.name
+        claims = Claims(self.ledger, lambda: self.folders[name].folder if name in self.folders else folder)
+        intake = FolderIntake(folder, claims, self._claimed)
+        drop = DropFolder(folder, lambda: intake.identity, self.config.contact)
+        page = Page(self.ledger.query, intake, drop, self.config.contact, lambda: self.delivery.health.pauses())
+        return Watched(folder, intake, drop, page)
+
+    def start(self) -> None:
+        """Begin to take and deliver."""
+        for one in self.folders.values():
+            self._rerouted(one.folder)
+        self.delivery.start()
+        for one in self.folders.values():
+            one.intake.start()
+
+    def stop(self, within: float) -> None:
+        """Take nothing more; let uploads end for so many seconds."""
+        for one in self.folders.values():
+            one.intake.stop(0.0)
+        self.delivery.stop(within)
+        for one in self.folders.values():
+            one.intake.stop(2.0)
+
+    def _claimed(self, folder: str, jobs: list[int]) -> None:
+        self.folders[folder].page.changed()
+        self.delivery.wake(folder)
+
+    def _rerouted(self, folder: Folder) -> None:
+        """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""
+        self.ledger.reroute(folder.name, lambda name: address(folder, name))
+
+    def pauses(self) -> list[Pause]:
+        """What is paused."""
+        return self.delivery.health.pauses()
+
+    def alive(self) -> bool:
+        """Whether every loop turns (a thread that waits for a dead share does not count against it)."""
+        return (
+            self.ledger.alive()
+            and self.delivery.alive()
+            and all(one.intake.alive(120.0) for one in self.folders.values())
+        )
+
+    def idle(self) -> bool:
+        """Whether there is nothing that could be done now."""
+        return all(one.intake.idle.is_set() or one.intake.away for one in self.folders.values()) and self.delivery.idle()
+
+    def release_held(self, folder: str | None = None) -> int:
+        """Held jobs are tried again, with a clean slate."""
+        held = self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000)
+        clean = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}
+        done = self.ledger.change([Change(job.id, State.WAITING, "tried again", clean) for job in held])
+        self.delivery.wake()
+        return len(done)
+
+    def reload(self, config: Config) -> None:
+        """Take up a changed configuration; what is under way ends as it began."""
+        kept: dict[str, Watched] = {}
+        for folder in config.folders.values():
+            old = self.folders.get(folder.name)
+            if old is not None and old.folder == folder and self.config.contact == config.contact:
+                kept[folder.name] = old
+        gone = [one for name, one in self.folders.items() if name not in kept]
+        for one in gone:
+            one.intake.stop(5.0)
+        self.config = config
+        self.folders = kept
+        fresh = {}
+        for folder in config.folders.values():
+            if folder.name not in kept:
+                fresh[folder.name] = self.folders[folder.name] = self._watched(folder)
+        self.delivery.replace(
+            {name: one.drop for name, one in self.folders.items()},
+            {project.name: line_to(config, project) for project in config.projects.values()},
+            uploads_at_once=config.uploads_at_once,
+            small_file=config.small_file,
+        )
+        for name, one in self.folders.items():
+            self.delivery.filers[name].page = one.page.refresh
+            self._rerouted(one.folder)
+        self.release_held()
+        for one in fresh.values():
+            one.intake.start()
+
+

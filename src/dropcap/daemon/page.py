@@ -1,0 +1,122 @@
+"""What a folder's status page says, gathered from the ledger and from intake."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from dropcap import __version__
+from dropcap.delivery.folder import DropFolder
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.filing.status_page import Line, StatusPage, StatusView
+from dropcap.intake.folder import FolderIntake
+from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.query import Query
+
+_WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
+_SHOWN = 100
+#: Seconds between two looks at whether something changed, at least.
+_SOONEST = 5.0
+
+
+class Page:
+    """Keeps one folder's `_STATUS.html`. `refresh` is called from the folder's filing thread, `changed` from any."""
+
+    def __init__(
+        self, query: Query, intake: FolderIntake, drop: DropFolder, contact: str, pauses: Callable[[], list[Pause]]
+    ) -> None:
+        self._query = query
+        self._intake = intake
+        self._drop = drop
+        self._contact = contact
+        self._pauses = pauses
+        self._page: tuple[Tree, StatusPage] | None = None
+        self._changed = threading.Event()
+        self._changed.set()
+        self._last = 0.0
+
+    def changed(self) -> None:
+        """Something happened in the folder."""
+        self._changed.set()
+
+    def refresh(self) -> float:
+        """Write the page if it is time to; seconds until the next look."""
+        now = time.monotonic()
+        if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
+            return min(_SOONEST, self._page[1].due(now) - now)
+        if now - self._last < _SOONEST:
+            return _SOONEST - (now - self._last)
+        place = self._drop.place()
+        if place is None:
+            self._page = None
+            return _SOONEST
+        if self._page is None or self._page[0] is not place[0]:
+            self._page = (place[0], StatusPage(place[0], self._drop.folder))
+        self._changed.clear()
+        self._last = now
+        self._page[1].offer(self._view())
+        return _SOONEST
+
+    def _view(self) -> StatusView:
+        name = self._drop.name
+        now = datetime.now().astimezone()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        counts = self._query.counts().get(name, {})
+        unsettled = self._intake.unsettled
+        notes = self._intake.notes
+        waiting = [
+            Line(shown(file), _time(since), notes.get(file) or "waits until nobody writes to it any more")
+            for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
+        ]
+        waiting += [_waiting(job) for job in self._query.in_state(_WAITING, name, _SHOWN - len(waiting))]
+        return StatusView(
+            folder=name,
+            generated=now,
+            contact=self._contact,
+            waiting=waiting,
+            held=[_line(job) for job in self._query.in_state((State.HELD,), name, _SHOWN)],
+            failed=[_line(job) for job in self._query.failed(name, _SHOWN)],
+            done_today=self._query.ended_since(name, midnight, State.DONE),
+            done_last=[_line(job) for job in self._query.last_done(name, midnight)],
+            not_taken=sorted((shown(file), why) for file, why in self._intake.not_taken.items())[:_SHOWN],
+            pauses=self._told(),
+            version=__version__,
+            waiting_count=len(unsettled) + sum(counts.get(state.value, 0) for state in _WAITING),
+            held_count=counts.get("held", 0),
+            failed_count=counts.get("failed", 0),
+        )
+
+    def _told(self) -> list[str]:
+        told = [
+            f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
+            for pause in self._pauses()
+            if pause.scope == "server" or pause.name in (self._drop.folder.project, self._drop.name)
+        ]
+        if self._intake.full:
+            told.append("There is less room left on this share than min_free asks for: nothing is taken until there is more.")
+        return told
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds).astimezone()
+
+
+def _waiting(job: Job) -> Line:
+    if job.reason:
+        return Line(shown(job.name), _time(job.claimed_at), job.message or job.reason)
+    note = "is being sent" if job.state is State.SENDING else "waits for its turn"
+    return Line(shown(job.name), _time(job.claimed_at), note)
+
+
+def _line(job: Job) -> Line:
+    return Line(
+        name=shown(job.name),
+        since=_time(job.ended_at or job.claimed_at),
+        note=shown(job.filed_as or ""),
+        reason=job.reason or job.result or "",
+        message=job.message or "",
+        remedy=job.remedy or "",
+    )

@@ -1,0 +1,127 @@
+"""The state directory: one dropcap at a time, and a ledger that opens."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.store import Ledger
+
+log = structlog.get_logger()
+
+LEDGER = "ledger.db"
+SUSPECT = "ledger.suspect"
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the message says what to do."""
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - a state, not a fault
+    """Another dropcap works with this state directory."""
+
+
+def prepare(state_dir: Path) -> None:
+    """Make the state directory if it is not there.
+
+    Raises:
+        StateError: it cannot be made or written.
+    """
+    try:
+        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        (state_dir / "windows").mkdir(mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"state_dir {state_dir} cannot be made ({error.strerror}): make it and give it to dropcap's user, or name another"
+        ) from None
+    if not os.access(state_dir, os.W_OK | os.X_OK):
+        raise StateError(f"state_dir {state_dir} cannot be written: give it to dropcap's user, or name another")
+
+
+@contextlib.contextmanager
+def only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory's lock; it goes with the process, however that ends.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+    """
+    fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"another dropcap uses {state_dir}") from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def running(state_dir: Path) -> bool:
+    """Whether a dropcap holds the lock."""
+    try:
+        with only_one(state_dir):
+            return False
+    except AlreadyRunning:
+        return True
+    except OSError:
+        return False
+
+
+def open_ledger(state_dir: Path) -> Ledger:
+    """The ledger. A damaged one is set aside, kept, and a new one begun; the folders then tell what is still to be done.
+
+    Raises:
+        LedgerError: it cannot be opened for another reason.
+    """
+    path = state_dir / LEDGER
+    try:
+        ledger = Ledger(path)
+        try:
+            if (state_dir / SUSPECT).exists():
+                ledger.query.check()
+            ledger.query.counts()
+            ledger.query.pauses()
+        except sqlite3.DatabaseError:
+            ledger.close()
+            raise
+    except LedgerError:
+        raise
+    except sqlite3.OperationalError as error:
+        if "malformed" not in str(error) and "not a database" not in str(error):
+            message = f"the ledger {path} cannot be used ({error}): look for a full disk or missing rights"
+            raise LedgerError(message) from None
+        ledger = _begin_anew(path, error)
+    except sqlite3.DatabaseError as error:
+        ledger = _begin_anew(path, error)
+    with contextlib.suppress(FileNotFoundError):
+        (state_dir / SUSPECT).unlink()
+    return ledger
+
+
+def suspect(state_dir: Path) -> None:
+    """Let the next start look at the whole ledger: it gave an answer that no sound one gives."""
+    with contextlib.suppress(OSError):
+        (state_dir / SUSPECT).touch()
+
+
+def _begin_anew(path: Path, error: sqlite3.Error) -> Ledger:
+    aside = path.with_name(f"ledger.damaged-{time.strftime('%Y%m%d-%H%M%S')}.db")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    ledger = Ledger(path)
+    ledger.set_meta("rebuilt", str(time.time()))
+    log.error(
+        "ledger_damaged",
+        message=f"the ledger is damaged ({error}); it was set aside as {aside.name} and a new one begun from the folders",
+        remedy="nothing needs to be done for the files; find out why the disk damaged it, and keep the old one for its history",
+    )
+    return ledger
