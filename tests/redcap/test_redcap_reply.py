@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from dropcap.redcap.reply import Meaning, Verdict, error_text, file_name, no_reply, read_reply, retry_after
+from dropcap.redcap.parsing import error_text, file_name, retry_after
+from dropcap.redcap.reply import Meaning, Verdict, no_reply, read_reply
 
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 FILE = {"Content-Type": 'application/pdf; name="a.pdf"'}
@@ -45,6 +46,7 @@ def judged(status: int, body: str | bytes, headers: dict[str, str] | None = None
             Verdict.REFUSED,
             "not_repeating",
         ),
+        ("The following values in the parameter \"fields\" are not valid: 'x'", Verdict.REFUSED, "no_field"),
         # Wordings that they may have.
         ("Invalid token", Verdict.PROJECT, "token"),
         ("The API token is missing", Verdict.PROJECT, "token"),

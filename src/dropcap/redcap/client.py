@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 from dropcap import __version__
+from dropcap.redcap import answers
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
     EventInfo,
@@ -26,7 +27,8 @@ from dropcap.redcap.model import (
     Sent,
 )
 from dropcap.redcap.multipart import FileBody
-from dropcap.redcap.reply import Asked, Meaning, Verdict, file_name, no_reply, read_reply
+from dropcap.redcap.parsing import file_name
+from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
 from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token
@@ -54,7 +56,7 @@ class Redcap:
     """May be shared by threads. Times are in seconds.
 
     `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
-    Every method raises `RedcapError`, and `window.Stopped` where a stop can be given.
+    Every method raises `RedcapError`, `window.Stopped` where a stop can be given, and whatever `token` raises.
     """
 
     def __init__(
@@ -96,46 +98,26 @@ class Redcap:
     def project(self) -> ProjectInfo:
         """The project that the token belongs to."""
         row = self._json({"content": "project"})
-        if not isinstance(row, dict) or not _text(row, "project_id").isdigit():
+        info = answers.project(row) if isinstance(row, dict) else None
+        if info is None:
             raise RedcapError(_not_the_api("asked for the project, the server answers with something else"))
-        return ProjectInfo(
-            project_id=int(_text(row, "project_id")),
-            title=_text(row, "project_title"),
-            longitudinal=_flag(row, "is_longitudinal"),
-            repeating=_flag(row, "has_repeating_instruments_or_events"),
-            in_production=_flag(row, "in_production"),
-        )
+        return info
 
     def metadata(self) -> list[FieldInfo]:
         """The data dictionary; the first field is the record id."""
-        return [
-            FieldInfo(
-                name=_text(row, "field_name"),
-                form=_text(row, "form_name"),
-                type=_text(row, "field_type"),
-                validation=_text(row, "text_validation_type_or_show_slider_number"),
-                label=_text(row, "field_label"),
-                identifier=_text(row, "identifier").lower() in ("y", "1"),
-            )
-            for row in self._rows({"content": "metadata"})
-        ]
+        return [answers.field(row) for row in self._rows({"content": "metadata"})]
 
     def events(self) -> list[EventInfo]:
         """The events of a longitudinal project; a classic project answers with an error."""
-        return [EventInfo(_text(row, "unique_event_name"), _text(row, "event_name")) for row in self._rows({"content": "event"})]
+        return [answers.event(row) for row in self._rows({"content": "event"})]
 
     def mappings(self) -> list[Mapping]:
         """Which form is designated for which event; a classic project answers with an error."""
-        return [
-            Mapping(_text(row, "unique_event_name"), _text(row, "form")) for row in self._rows({"content": "formEventMapping"})
-        ]
+        return [answers.mapping(row) for row in self._rows({"content": "formEventMapping"})]
 
     def repeating(self) -> list[Repeating]:
         """What repeats; a project in which nothing does answers with an error."""
-        return [
-            Repeating(_text(row, "event_name"), _text(row, "form_name"))
-            for row in self._rows({"content": "repeatingFormsEvents"})
-        ]
+        return [answers.repeating(row) for row in self._rows({"content": "repeatingFormsEvents"})]
 
     def rights(self) -> Rights | None:
         """The rights of the token's user, or None if REDCap does not say.
@@ -149,18 +131,8 @@ class Redcap:
             if error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED):
                 return None
             raise
-        users = [row for row in rows if _flag(row, "api_import") or _flag(row, "api_export")]
-        if len(users) != 1:
-            return None
-        row = users[0]
-        by_form = row.get("forms_export")
-        return Rights(
-            username=_text(row, "username"),
-            api_import=_flag(row, "api_import"),
-            api_export=_flag(row, "api_export"),
-            export=_level(_text(row, "data_export")),
-            forms_export={form: _level(str(level)) for form, level in by_form.items()} if isinstance(by_form, dict) else {},
-        )
+        users = [user for row in rows if (user := answers.rights(row)).api_import or user.api_export]
+        return users[0] if len(users) == 1 else None
 
     def records(
         self,
@@ -357,16 +329,3 @@ _CERTIFICATE = (
 
 def _not_the_api(message: str) -> Meaning:
     return Meaning(Verdict.NOT_THE_API, "not_the_api", message, "correct the project's `url`")
-
-
-def _text(row: dict[str, Any], key: str) -> str:
-    value = row.get(key)
-    return "" if value is None else str(value)
-
-
-def _flag(row: dict[str, Any], key: str) -> bool:
-    return _text(row, key).lower() in ("1", "true", "yes")
-
-
-def _level(text: str) -> int:
-    return int(text) if text.isdigit() else 1

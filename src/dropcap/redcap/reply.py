@@ -1,21 +1,14 @@
-"""What a reply proves (design, part 7). Pure: no connection, no clock but the one that a date in Retry-After needs."""
+"""What a reply proves (design, part 7). Pure."""
 
 from __future__ import annotations
 
-import contextlib
-import html
-import json
-import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.message import Message
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Literal
 
-from dropcap.display import shown
 from dropcap.redcap import wording
+from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after
 
 #: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
 Asked = Literal["import", "export", "json"]
@@ -80,8 +73,8 @@ def read_reply(
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
     error = error_text(text)
-    page = error is None and _is_page(headers, text)
-    words = readable(scrub(error if error is not None else _page_text(text) if page else text))
+    page = error is None and is_page(headers, text)
+    words = readable(scrub(error if error is not None else page_text(text) if page else text))
     location = readable(scrub(headers.get("Location") or ""))
     reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
     for judge in (_turned_away, _server_error, _redirect, _cut_off, _something_else, _redcap_error):
@@ -273,71 +266,3 @@ def no_reply(*, for_: Asked, request_began: bool, reason: str, message: str, rem
         _READ_BACK if unknown else remedy or _WAIT,
         unknown=unknown,
     )
-
-
-def error_text(text: str) -> str | None:
-    """REDCap's error message in a JSON, XML or CSV body; None if the body is none of REDCap's errors."""
-    text = text.strip()
-    if text.startswith("{"):
-        try:
-            parsed = json.loads(text)
-        except ValueError:
-            return None
-        error = parsed.get("error")
-        return None if error is None else error if isinstance(error, str) else json.dumps(error)
-    if found := re.match(r"(?:<\?xml[^>]*\?>)?\s*<hash>\s*<error>(.*?)</error>", text, re.DOTALL | re.IGNORECASE):
-        inner = re.sub(r"^\s*<!\[CDATA\[(.*?)\]\]>\s*$", r"\1", found.group(1), flags=re.DOTALL)
-        return html.unescape(inner)
-    if text.startswith("ERROR:"):
-        return text.removeprefix("ERROR:").strip()
-    return None
-
-
-def file_name(headers: Mapping[str, str]) -> str | None:
-    """The file's name in `Content-Type: TYPE; name="NAME"`, which marks an export's reply as the file; else None.
-
-    HTTP libraries read headers as Latin-1; REDCap writes them in UTF-8.
-    """
-    value = headers.get("Content-Type") or ""
-    with contextlib.suppress(UnicodeError):
-        value = value.encode("latin-1").decode("utf-8")
-    found = re.search(r';\s*name\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', value, re.IGNORECASE)
-    if not found:
-        return None
-    quoted, bare = found.groups()
-    return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else str(bare)
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """The seconds that `Retry-After` asks for, given as a number or a date; None without a usable one."""
-    value = (headers.get("Retry-After") or "").strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        when = parsedate_to_datetime(value)
-        return max(0.0, when.timestamp() - (time.time() if now is None else now))
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def readable(text: str) -> str:
-    """`text` on one line, without markup of entities, with control and bidi characters escaped."""
-    return shown(" ".join(html.unescape(text).split()))
-
-
-def _is_page(headers: Mapping[str, str], text: str) -> bool:
-    """An HTML page, by what it says or by what it is. REDCap labels its own (empty) replies text/html too."""
-    beginning = text[:1024].lower()
-    if beginning.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in beginning:
-        return True
-    kind = Message()
-    kind["Content-Type"] = headers.get("Content-Type") or ""
-    return bool(text) and text.startswith("<") and kind.get_content_type() in ("text/html", "application/xhtml+xml")
-
-
-def _page_text(page: str) -> str:
-    """What a person would read first in a page: its title and the beginning of its text."""
-    page = re.sub(r"<(script|style)\b.*?</\1\s*>", " ", page, flags=re.DOTALL | re.IGNORECASE)
-    return re.sub(r"<[^>]*>", " ", page)

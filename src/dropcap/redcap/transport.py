@@ -1,12 +1,11 @@
 """HTTP as an upload needs it: what went out is known, an early reply is heard, and deadlines and stops hold.
 
 requests' adapter is driven directly, without a Session: there are no cookies, redirects, proxies or `.netrc` to look up,
-and the connection class below has to know how far a request got, which decides whether it may be sent again.
+and the connections (`connection`) have to know how far a request got, which decides whether it may be sent again.
 """
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
@@ -22,16 +21,13 @@ import truststore
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
+from dropcap.redcap.connection import PlainPool, TlsPool, current
 from dropcap.redcap.watchdog import WATCHDOG, BrokenOff, Exchange
 
 _READ = 64 * 1024
-#: After the sending broke, a reply is either on its way or will never come.
-_LATE_REPLY = 5.0
-
-_current = threading.local()
 
 
 class ExchangeFailed(Exception):  # noqa: N818
@@ -46,95 +42,6 @@ class ExchangeFailed(Exception):  # noqa: N818
         self.began = began
         self.again = again
         self.stopped = stopped
-
-
-class _Watched:
-    """What plain and TLS connections have in common: joined head and body, early replies, and the exchange's marks."""
-
-    sock: Any
-    timeout: Any
-
-    def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
-        exchange: Exchange = _current.exchange
-        exchange.fresh = True
-        exchange.attach(sock)  # before the TLS handshake, which is thus watched as well
-        return sock
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        exchange: Exchange = _current.exchange
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]
-        elif not exchange.fresh:
-            exchange.attach(self.sock)
-        self.timeout = _current.silence
-        self.sock.settimeout(self.timeout)
-        self._head: bytes | None = None
-        self._holding = True
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]
-            if self._head is not None:
-                self._transmit(self._head)
-        except OSError:
-            if exchange.broken_off or not exchange.began:
-                raise
-            # The server may have answered before it closed, or instead of reading on: let the reply be read.
-            return
-        exchange.complete = True
-
-    def getresponse(self) -> Any:
-        exchange: Exchange = _current.exchange
-        if exchange.complete:
-            return super().getresponse()  # type: ignore[misc]
-        self.timeout = min(_current.silence, _LATE_REPLY)
-        response = super().getresponse()  # type: ignore[misc]
-        self.close()  # type: ignore[attr-defined]  # half a request is on it: never to be used again
-        return response
-
-    def send(self, data: bytes) -> None:
-        """Called with the head first. It is held back to go out in one piece with the beginning of the body."""
-        if self._holding:
-            self._holding = False
-            self._head = data
-            return
-        if self._head is not None:
-            data, self._head = self._head + data, None
-        self._transmit(data)
-
-    def _transmit(self, data: bytes) -> None:
-        exchange: Exchange = _current.exchange
-        if isinstance(self.sock, ssl.SSLSocket):
-            # Something to read may be a session ticket here, so it says nothing.
-            exchange.began = True
-            self.sock.sendall(data)
-            return
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN | select.POLLOUT)
-        rest = memoryview(data)
-        while rest:
-            ready = poll.poll(_current.silence * 1000)
-            if not ready:
-                raise TimeoutError(f"the server took no data for {_current.silence:g} seconds")
-            if ready[0][1] != select.POLLOUT:
-                raise BrokenPipeError("the server answered or closed before it had the whole request")
-            exchange.began = True
-            rest = rest[self.sock.send(rest) :]
-
-
-class _PlainConnection(_Watched, HTTPConnection):  # type: ignore[misc]
-    pass
-
-
-class _TlsConnection(_Watched, HTTPSConnection):  # type: ignore[misc]
-    pass
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
 
 
 class _OneServer(HTTPAdapter):
@@ -153,9 +60,9 @@ class _OneServer(HTTPAdapter):
         host = parts.hostname or ""
         self._pool: HTTPConnectionPool
         if parts.scheme == "https":
-            self._pool = _TlsPool(host, parts.port or 443, ssl_context=_trust(ca_file), **options)
+            self._pool = TlsPool(host, parts.port or 443, ssl_context=_trust(ca_file), **options)
         else:
-            self._pool = _PlainPool(host, parts.port or 80, **options)
+            self._pool = PlainPool(host, parts.port or 80, **options)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
         return self._pool
@@ -272,8 +179,8 @@ class Transport:
             }
         )
         exchange = Exchange(self._deadline, stop)
-        _current.exchange = exchange
-        _current.silence = self._timeouts[1]
+        current.exchange = exchange
+        current.silence = self._timeouts[1]
         WATCHDOG.add(exchange)
         try:
             try:

@@ -23,7 +23,7 @@ def _wording(reason: str, remedy: str, *patterns: str) -> Wording:
     return Wording(re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL), reason, remedy)
 
 
-_INVALID = r"(?:does(?: not|n't) exist|is not (?:a )?valid|(?:was|were)? ?not found|is invalid|not exist)"
+_INVALID = r"(?:do(?:es)?(?: not|n't) exist|(?:is|are) not (?:a )?valid|(?:was|were)? ?not found|is invalid|not exist)"
 
 #: Heard when the server refuses us altogether; looked for in pages as well as in REDCap's errors.
 BANNED = re.compile(
@@ -91,6 +91,7 @@ TARGET = (
         r"\b(?:extension|file type|type of file)\b.{0,120}"
         r"\b(?:not (?:allowed|permitted|accepted)|prohibited|restricted|blocked|disallowed)",
         r"\b(?:not (?:allowed|permitted|accepted)|prohibited|restricted|blocked)\b.{0,60}\b(?:extension|file types?)\b",
+        r"\bfiles? of (?:the|this) (?:type|kind)\b.{0,60}\b(?:cannot|not)\b",
     ),
     _wording(
         "too_large",
@@ -132,7 +133,7 @@ TARGET = (
     _wording(
         "no_event",
         "correct the rule's `event`: it must be the unique event name, as in `month_6_arm_1`",
-        rf"\bevent\b[^.]{{0,120}}\b{_INVALID}",
+        rf"\bevents?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) (?:unique )?event",
         r"\bevent\b.{0,60}\b(?:is required|is missing|must be (?:provided|specified|given))",
         r"\b(?:provide|specify|include|missing)\b.{0,40}\bevent\b",
@@ -140,7 +141,7 @@ TARGET = (
     _wording(
         "no_record",
         "create the record in REDCap or correct the file's name, then drop the file again",
-        rf"\brecord\b[^.]{{0,120}}\b{_INVALID}",
+        rf"\brecords?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) record",
     ),
     _wording(

@@ -1,0 +1,70 @@
+"""Rows of REDCap's JSON -> objects. REDCap gives numbers and flags now as numbers, now as text. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dropcap.redcap.model import FULL_DATA, EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
+
+Row = dict[str, Any]
+
+
+def project(row: Row) -> ProjectInfo | None:
+    """None if the row is none of `content=project`."""
+    number = _text(row, "project_id")
+    if not (number.isascii() and number.isdigit()):
+        return None
+    return ProjectInfo(
+        project_id=int(number),
+        title=_text(row, "project_title"),
+        longitudinal=_flag(row, "is_longitudinal"),
+        repeating=_flag(row, "has_repeating_instruments_or_events"),
+        in_production=_flag(row, "in_production"),
+    )
+
+
+def field(row: Row) -> FieldInfo:
+    return FieldInfo(
+        name=_text(row, "field_name"),
+        form=_text(row, "form_name"),
+        type=_text(row, "field_type"),
+        validation=_text(row, "text_validation_type_or_show_slider_number"),
+        label=_text(row, "field_label"),
+        identifier=_text(row, "identifier").lower() in ("y", "1"),
+    )
+
+
+def event(row: Row) -> EventInfo:
+    return EventInfo(_text(row, "unique_event_name"), _text(row, "event_name"))
+
+
+def mapping(row: Row) -> Mapping:
+    return Mapping(_text(row, "unique_event_name"), _text(row, "form"))
+
+
+def repeating(row: Row) -> Repeating:
+    return Repeating(_text(row, "event_name"), _text(row, "form_name"))
+
+
+def rights(row: Row) -> Rights:
+    by_form = row.get("forms_export")
+    return Rights(
+        username=_text(row, "username"),
+        api_import=_flag(row, "api_import"),
+        api_export=_flag(row, "api_export"),
+        export=_level(_text(row, "data_export")),
+        forms_export={form: _level(str(level)) for form, level in by_form.items()} if isinstance(by_form, dict) else {},
+    )
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+def _flag(row: Row, key: str) -> bool:
+    return _text(row, key).lower() in ("1", "true", "yes")
+
+
+def _level(text: str) -> int:
+    return int(text) if text in ("0", "1", "2", "3") else FULL_DATA
