@@ -376,6 +376,7 @@ def test_siblings_with_a_common_beginning_are_not_nested(tmp_path: Path) -> None
 
 
 def test_included_files(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "[study]"
     main = written(tmp_path, "include: [conf.d/*.yaml, '*.yaml', none/*.yaml]\n" + SOUND)
     written(
         tmp_path,

@@ -224,6 +224,9 @@ def test_a_table_of_ten_thousand_words() -> None:
         ("(?P<b>b)(?P<a>a)", "ba", {"b": "b", "a": "a"}),
         ("a", "ab", None),
         (".*", "\udc80", None),
+        ("(?P<r>[^/]+)_x", "d/1_x", {"r": "1"}),  # a class asks for no folder
+        (r"(?P<r>[^\]/]+)_x\[", "d/1_x[", {"r": "1"}),
+        (r"d\/(?P<r>.)", "d/1", {"r": "1"}),
     ],
 )
 def test_regex(regex: str, name: str, captures: dict[str, str] | None) -> None:

@@ -58,6 +58,13 @@ def test_a_word_that_the_table_lacks() -> None:
         render("{c|visits}", c="V9")
 
 
+def test_case_sensitive() -> None:
+    template = compile_template("{c|visits}", TABLES, ["c"], case_sensitive=True)
+    assert template.render({"c": "V1"}) == "baseline"
+    with pytest.raises(TemplateError, match="has no `v1`"):
+        template.render({"c": "v1"})
+
+
 def test_words_that_differ_only_in_case_and_mean_different_things() -> None:
     with pytest.raises(LookupError, match="several spellings"):
         Table("t", {"ab": "1", "AB": "2"}).translate("Ab")

@@ -72,10 +72,10 @@ def _included(main: Section, path: Path) -> list[Section]:
         pattern = entry.value(place)
         if pattern is None:
             continue
-        wanted = absolute(pattern, node)
-        files = sorted(glob.glob(wanted))
-        if not files and not glob.has_magic(wanted):
-            entry.problem(f"there is no file {shown(wanted)}", "correct the path, or take it out")
+        beside = os.path.dirname(os.path.abspath(path))  # not part of the glob: it may have brackets itself
+        files = sorted(absolute(file, node) for file in glob.glob(pattern, root_dir=beside))
+        if not files and not glob.has_magic(pattern):
+            entry.problem(f"there is no file {shown(absolute(pattern, node))}", "correct the path, or take it out")
         for file in files:
             if file in found:
                 continue

@@ -141,7 +141,7 @@ class _RuleReader:
         if text is None:
             return None
         try:
-            return compile_template(text, self._tables, pattern.captures)
+            return compile_template(text, self._tables, pattern.captures, self._settings.values.case_sensitive)
         except PatternError as error:
             _report(node, error)
             return None

@@ -18,6 +18,8 @@ __all__ = ["Pattern", "PatternError", "Unit", "compile_pattern", "compile_regex"
 
 _MEMORY = 64 * 1024**2  # a table of tens of thousands of words still fits
 _NAMED_GROUP = re.compile(r"(?<!\\)\(\?P?<(\w+)>")
+# Escaped characters and classes: `[^/]` asks for no folder.
+_NOT_A_SLASH = re.compile(r"\\[^/]|\[\^?\]?(?:\\.|[^\]\\])*\]")
 _PLAIN = frozenset(string.ascii_letters + string.digits)
 CLASS_SOURCES = {"digits": "0-9", "letters": "A-Za-z", "alnum": "0-9A-Za-z", "word": "0-9A-Za-z_.-"}
 
@@ -100,8 +102,8 @@ def compile_pattern(text: str, tables: Mapping[str, Mapping[str, str]], case_sen
 
 
 def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
-    """The RE2 expression `text`; its named groups are the captures, none of them typed. With a `/` it is compared
-    with the whole relative name, else with the last part of it.
+    """The RE2 expression `text`; its named groups are the captures, none of them typed. With a `/` outside of
+    classes it is compared with the whole relative name, else with the last part of it.
 
     Raises PatternError.
     """
@@ -113,7 +115,9 @@ def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
             raise PatternError(f"the group `{group.group(1)}` stands twice", group.start(), "give one another name")
         seen.add(group.group(1))
     names = sorted(expression.groupindex, key=expression.groupindex.__getitem__)
-    return Pattern(text, tuple(names), frozenset(), case_sensitive, whole="/" in text, _expression=expression)
+    return Pattern(
+        text, tuple(names), frozenset(), case_sensitive, whole="/" in _NOT_A_SLASH.sub("", text), _expression=expression
+    )
 
 
 @lru_cache(maxsize=4096)

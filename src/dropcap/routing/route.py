@@ -79,6 +79,8 @@ def _no_rule(rules: Sequence[Rule], name: str) -> NoRoute:
 def _target(rule: Rule, captures: dict[str, str], folder_name: str, name: str) -> Target:
     last = name.rpartition("/")[2]
     values = {**_built_in(folder_name, last), **captures}
+    if _has_control(last):
+        raise _BadValueError(f"the name `{shown(last)}` has a control character", "take it out of the name")
     record = "" if rule.record is None else _rendered("record", rule.record, values)
     upload_as = last if rule.upload_as is None else _rendered("upload_as", rule.upload_as, values)
     if "/" in upload_as or "\\" in upload_as:
@@ -117,9 +119,13 @@ def _rendered(key: str, template: Template, values: Mapping[str, str]) -> str:
         raise _BadValueError(f"{key} comes out empty", "give the file a name that says it")
     if text != text.strip():
         raise _BadValueError(f"{key} comes out as `{shown(text)}`, with a space at an end", "take the space out of the name")
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+    if _has_control(text):
         raise _BadValueError(f"{key} comes out as `{shown(text)}`, with a control character", "take it out of the name")
     return text
+
+
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
 
 
 def _field(text: str) -> str:

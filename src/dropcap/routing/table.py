@@ -45,12 +45,12 @@ class Table(Mapping[str, str]):
             folded.setdefault(word.casefold(), set()).add(value)
         return folded
 
-    def translate(self, word: str) -> str:
+    def translate(self, word: str, case_sensitive: bool = False) -> str:
         """What stands for `word`; LookupError, with words for people, if the table does not say."""
         word = normal(word)
         if word in self._words and word != DEFAULT:
             return self._words[word]
-        values = self._folded.get(word.casefold(), set()) if word != DEFAULT else set()
+        values = self._folded.get(word.casefold(), set()) if word != DEFAULT and not case_sensitive else set()
         if len(values) == 1:
             return next(iter(values))
         if values:

@@ -63,8 +63,11 @@ class Template:
         return value
 
 
-def compile_template(text: str, tables: Mapping[str, Mapping[str, str]], known_names: Collection[str]) -> Template:
-    """The template `text`; it may name `known_names` and the built-in names, and use `tables` as filters.
+def compile_template(
+    text: str, tables: Mapping[str, Mapping[str, str]], known_names: Collection[str], case_sensitive: bool = False
+) -> Template:
+    """The template `text`; it may name `known_names` and the built-in names, and use `tables` as filters, whose words
+    are found whatever their case unless `case_sensitive`.
 
     Raises PatternError with position and remedy.
     """
@@ -78,7 +81,7 @@ def compile_template(text: str, tables: Mapping[str, Mapping[str, str]], known_n
             end = text.find("}", at)
             if end < 0:
                 raise PatternError("the `{` is never closed", at, "close it with `}`, or write `\\{` for the character")
-            parts += [_slot(text[at + 1 : end], at + 1, tables, names), ""]
+            parts += [_slot(text[at + 1 : end], at + 1, tables, names, case_sensitive), ""]
             at = end + 1
             continue
         if character == "}":
@@ -93,16 +96,18 @@ def compile_template(text: str, tables: Mapping[str, Mapping[str, str]], known_n
     return Template(text, frozenset(part.name for part in kept if isinstance(part, _Slot)), kept)
 
 
-def _slot(inner: str, position: int, tables: Mapping[str, Mapping[str, str]], names: Collection[str]) -> _Slot:
+def _slot(
+    inner: str, position: int, tables: Mapping[str, Mapping[str, str]], names: Collection[str], case_sensitive: bool
+) -> _Slot:
     name, *filters = (word.strip() for word in inner.split("|"))
     if name not in names:
         raise PatternError(
             f"the pattern has no capture `{shown(name)}`", position, _did_you_mean(name, names, "it has " + listed([*names]))
         )
-    return _Slot(name, tuple(_filter(word, position, tables) for word in filters))
+    return _Slot(name, tuple(_filter(word, position, tables, case_sensitive) for word in filters))
 
 
-def _filter(word: str, position: int, tables: Mapping[str, Mapping[str, str]]) -> _Filter:
+def _filter(word: str, position: int, tables: Mapping[str, Mapping[str, str]], case_sensitive: bool) -> _Filter:
     if word in _PLAIN_FILTERS:
         return _PLAIN_FILTERS[word]
     pad = _PAD.fullmatch(word)
@@ -110,7 +115,8 @@ def _filter(word: str, position: int, tables: Mapping[str, Mapping[str, str]]) -
         width = int(pad.group(1))
         return lambda text: text.rjust(width, "0")
     if word in tables:
-        return Table.of(word, tables[word]).translate
+        table = Table.of(word, tables[word])
+        return lambda text: table.translate(text, case_sensitive)
     known = ["upper", "lower", "strip0", "pad(4)", *tables]
     raise PatternError(
         f"there is no filter or table `{shown(word)}`", position, _did_you_mean(word, known, "use " + listed(known))
