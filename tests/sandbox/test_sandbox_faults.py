@@ -174,8 +174,7 @@ def test_stop_ends_what_hangs(kind: str) -> None:
 
     thread = threading.Thread(target=client)
     thread.start()
-    while not box.illness.struck:
-        time.sleep(0.005)
+    assert box.illness.wait()
     begun = time.monotonic()
     box.stop()
     thread.join(10)

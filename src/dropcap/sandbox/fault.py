@@ -78,9 +78,9 @@ class Illness:
     """The faults that are on, in the order in which they came. Safe for threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._faults: list[tuple[Fault, list[int | None]]] = []
-        self.struck = 0  # how often some fault has struck
+        self._struck = 0
 
     def add(self, fault: Fault) -> None:
         with self._lock:
@@ -94,6 +94,11 @@ class Illness:
     def faults(self) -> list[Fault]:
         with self._lock:
             return [fault for fault, _ in self._faults]
+
+    def wait(self, strikes: int = 1, timeout: float = 10.0) -> bool:
+        """Wait until faults have struck so many times in all; False if they do not within `timeout` seconds."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._struck >= strikes, timeout)
 
     def looks_ahead(self) -> bool:
         """Whether some fault strikes before the body is read."""
@@ -109,6 +114,7 @@ class Illness:
                     left[0] -= 1
                     if not left[0]:
                         del self._faults[position]
-                self.struck += 1
+                self._struck += 1
+                self._lock.notify_all()
                 return fault
         return None

@@ -1,0 +1,84 @@
+"""`dropcap sandbox`, as a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from dropcap.cli.sandbox import sandbox_command
+
+TOKEN = "0123456789ABCDEF0123456789ABCDEF"
+START = "import dropcap.cli.sandbox as m; m.sandbox_command(prog_name='dropcap sandbox')"
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    process = subprocess.Popen([sys.executable, "-c", START, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("url: ").strip()
+        token = process.stdout.readline().removeprefix("token: ").strip()
+        yield process, url, token
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_told_to_stop(number: signal.Signals) -> None:
+    with running() as (process, url, token):
+        assert len(token) == 32
+        data = {"token": token, "content": "project", "format": "json"}
+        assert requests.post(url, data=data, timeout=10).json()["is_longitudinal"] == 1
+        process.send_signal(number)
+        assert process.wait(10) == 0
+
+
+def test_options(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN + "\n")
+    store = tmp_path / "store"
+    with running("--classic", "--token-file", str(secret), "--store", str(store), "--ill", "stored_then_500") as (
+        process,
+        url,
+        token,
+    ):
+        assert token == TOKEN
+        place = {"content": "file", "action": "import", "record": "7", "field": "scan", "token": TOKEN}
+        assert requests.post(url, data=place, files={"file": ("a", b"kept")}, timeout=10).status_code == 500
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert [path.read_bytes() for path in store.iterdir()] == [b"kept"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--classic", "--dictionary", "d.csv"], "exclude each other"),
+        (["--token", "short"], "32 letters and digits"),
+        (["--ill", "flu"], "is no kind of fault"),
+        (["--dictionary", "d.csv"], "no fields"),
+        (["--event", "a_arm_1"], "goes with --dictionary"),
+    ],
+)
+def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("d.csv").write_text("")
+    result = CliRunner().invoke(sandbox_command, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_port_that_is_taken() -> None:
+    with running() as (_, url, _token):
+        result = CliRunner().invoke(sandbox_command, ["--port", url.split(":")[2].split("/")[0]])
+    assert result.exit_code == 2
+    assert "choose another --port" in result.output
