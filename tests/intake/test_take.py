@@ -1,0 +1,160 @@
+"""Taking one file, and what may come between looking at it and having it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dropcap.files.rename import WAYS, by_link, by_look
+from dropcap.files.tree import Tree
+from dropcap.intake.settle import Pace, Seen, Sight
+from dropcap.intake.take import Gone, Later, Moved, NameTaken, Refused, Taken, in_threads, take
+
+from .conftest import Desk, until
+
+AT_ONCE = Pace(0.0, 0.1, local=True)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    tree = Tree(tmp_path)
+    yield tree
+    tree.close()
+
+
+def seen(path: Path) -> Seen:
+    now = time.monotonic()
+    return Seen(Sight.of(path.stat()), now, now)
+
+
+def test_taken(tree: Tree) -> None:
+    path = tree.path / "x"
+    path.write_bytes(b"x")
+    outcome = take(tree, "x", "in_progress/x", seen(path), AT_ONCE)
+    assert outcome == Taken(Sight.of((tree.path / "in_progress" / "x").stat()))
+    assert not path.exists()
+
+
+def test_one_that_lies_there_already(tree: Tree) -> None:
+    path = tree.path / "in_progress" / "x"
+    path.parent.mkdir()
+    path.write_bytes(b"x")
+    assert isinstance(take(tree, "in_progress/x", "in_progress/x", seen(path), AT_ONCE), Taken)
+
+
+def test_changed_since_it_was_seen(tree: Tree) -> None:
+    path = tree.path / "x"
+    path.write_bytes(b"x")
+    before = seen(path)
+    path.write_bytes(b"longer")
+    outcome = take(tree, "x", "in_progress/x", before, Pace(5.0, 10.0, local=True))
+    assert isinstance(outcome, Later)
+    assert outcome.seen.sight.size == 6
+    assert path.exists()
+
+
+def test_not_to_be_had(tree: Tree) -> None:
+    (tree.path / "in_progress").mkdir()
+    (tree.path / "in_progress" / "x").write_bytes(b"there")
+    path = tree.path / "x"
+    path.write_bytes(b"x")
+    now = seen(path)
+    assert take(tree, "x", "in_progress/x", now, AT_ONCE) == NameTaken()
+    assert take(tree, "gone", "in_progress/gone", now, AT_ONCE) == Gone()
+    assert take(tree, "x/y", "in_progress/y", now, AT_ONCE) == Gone()
+    (tree.path / "link").symlink_to("x")
+    outcome = take(tree, "link", "in_progress/link", now, AT_ONCE)
+    assert isinstance(outcome, Refused)
+    assert "link" in outcome.why
+
+
+@pytest.mark.parametrize("ways", [WAYS, (by_link, by_look), (by_look,)])
+def test_another_file_takes_its_name_before_it_is_moved(tmp_path: Path, ways: tuple[object, ...]) -> None:
+    """What was moved is not what was looked at: it must not pass for settled."""
+
+    def replaced_first(source_dir: int, source: str, target_dir: int, target: str) -> None:
+        other = os.open("other", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=source_dir)
+        os.write(other, b"other")
+        os.close(other)
+        os.rename("other", source, src_dir_fd=source_dir, dst_dir_fd=source_dir)
+        ways[0](source_dir, source, target_dir, target)  # type: ignore[operator]
+
+    tree = Tree(tmp_path, ways=(replaced_first,))
+    (tmp_path / "x").write_bytes(b"x")
+    assert take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
+    assert (tmp_path / "in_progress" / "x").read_bytes() == b"other"
+    tree.close()
+
+
+def test_a_writer_opens_it_before_it_is_moved(tmp_path: Path) -> None:
+    writers = []
+
+    def opened_first(source_dir: int, source: str, target_dir: int, target: str) -> None:
+        writers.append(os.open(source, os.O_WRONLY | os.O_APPEND, dir_fd=source_dir))
+        WAYS[0](source_dir, source, target_dir, target)
+
+    tree = Tree(tmp_path, ways=(opened_first,))
+    (tmp_path / "x").write_bytes(b"x")
+    assert take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
+    os.close(writers[0])
+    tree.close()
+
+
+def test_one_that_may_not_be_moved(tmp_path: Path) -> None:
+    def denied(source_dir: int, source: str, target_dir: int, target: str) -> None:
+        raise PermissionError(1, "Operation not permitted", source)
+
+    tree = Tree(tmp_path, ways=(denied,))
+    (tmp_path / "x").write_bytes(b"x")
+    outcome = take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE)
+    assert isinstance(outcome, Refused)
+    assert "give dropcap's user the right" in outcome.why
+    assert (tmp_path / "x").exists()
+    tree.close()
+
+
+def test_whoever_writes_meanwhile_every_file_is_entered_whole(desk: Desk) -> None:
+    """Two droppers replace, append and rename as fast as they can under eight names; the ledger and the folder agree."""
+    desk.start(rescan=0.3, settle_quiet=0.2)
+    stop = threading.Event()
+
+    def drop(thread: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            path = desk.path / f"{number % 8}.pdf"
+            if number % 3 == 0:
+                aside = desk.path / f".{thread}"
+                aside.write_bytes(b"renamed" * number)
+                aside.rename(path)
+            else:
+                with path.open("ab") as file:
+                    file.write(b"begin ")
+                    file.flush()
+                    file.write(b"end")
+
+    threads = [threading.Thread(target=drop, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.8)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    until(lambda: len(desk.open()) == 8, 10.0, desk.open)
+
+    for name, job in desk.open().items():
+        status = (desk.path / "in_progress" / name).stat()
+        assert (job.size, job.inode, job.mtime_ns) == (status.st_size, status.st_ino, status.st_mtime_ns)
+    assert sorted(os.listdir(desk.path / "in_progress")) == [f"{number}.pdf" for number in range(8)]
+
+
+def test_in_threads_keeps_the_order_and_passes_errors_on() -> None:
+    assert in_threads(lambda number: number * 2, range(1000), 4) == [number * 2 for number in range(1000)]
+    assert in_threads(str, (), 4) == []
+    with pytest.raises(ZeroDivisionError):
+        in_threads(lambda number: 1 // (number - 500), range(1000), 4)
