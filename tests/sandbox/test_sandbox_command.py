@@ -28,8 +28,8 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]
         token = process.stdout.readline().removeprefix("token: ").strip()
         yield process, url, token
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()
+        process.communicate(timeout=10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
