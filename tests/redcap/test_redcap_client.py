@@ -353,7 +353,7 @@ def test_silence_ends_a_request() -> None:
 
     began = time.monotonic()
     meaning = import_meaning(script, timeout=0.3)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3
     assert meaning.verdict is Verdict.UNKNOWN
     assert "silent" in meaning.message
 
@@ -378,7 +378,7 @@ def test_the_deadline_holds_against_a_server_that_drips(dripped: bytes) -> None:
 
     began = time.monotonic()
     meaning = import_meaning(script, deadline=0.5)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3
     assert meaning.verdict is Verdict.UNKNOWN
 
 
@@ -391,7 +391,7 @@ def test_the_deadline_holds_against_a_server_that_reads_in_drips() -> None:
 
     began = time.monotonic()
     assert import_meaning(script, b"x" * 50_000_000, deadline=0.5).verdict is Verdict.UNKNOWN
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3
 
 
 def test_a_stop_breaks_a_request_off() -> None:

@@ -1,3 +1,5 @@
+"""Names of uploaded files."""
+
 from __future__ import annotations
 
 import unicodedata

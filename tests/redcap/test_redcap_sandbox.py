@@ -1,0 +1,84 @@
+"""Client and sandbox understand each other: the whole way of a file, and the structure as the inspection sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dropcap.redcap.client import NoFile, Redcap, RedcapError
+from dropcap.redcap.model import FileTarget
+from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.window import RequestWindow
+from dropcap.sandbox.project import classic_project, demo_project
+from dropcap.sandbox.server import Sandbox
+from dropcap.secret import Token
+
+PLACE = FileTarget("101", "consent_pdf", "baseline_arm_1")
+
+
+@pytest.fixture
+def box() -> Iterator[Sandbox]:
+    with Sandbox(demo_project()) as running:
+        yield running
+
+
+def client(box: Sandbox, token: str | None = None) -> Redcap:
+    return Redcap(box.url, lambda: Token(token or box.token), RequestWindow(Path("/nonexistent"), 0))
+
+
+def test_a_file_goes_in_and_comes_back(box: Sandbox) -> None:
+    data = os.urandom(700_000)
+    redcap = client(box)
+    with pytest.raises(NoFile):
+        redcap.export_file(PLACE)
+    sent = redcap.import_file(PLACE, io.BytesIO(data), len(data), "Ünterschrift 1.pdf")
+    back = bytearray()
+    exported = redcap.export_file(PLACE, back.extend)
+    assert bytes(back) == data
+    assert exported.sha256 == sent.sha256 == hashlib.sha256(data).hexdigest()
+    assert exported.name == "Ünterschrift 1.pdf"
+    assert exported.proven_whole
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (FileTarget("101", "no_such_field", "baseline_arm_1"), "not_a_file_field"),
+        (FileTarget("no such record", "consent_pdf", "baseline_arm_1"), "no_record"),
+        (FileTarget("101", "consent_pdf", "no_such_event"), "no_event"),
+    ],
+)
+def test_a_wrong_place_is_named(box: Sandbox, place: FileTarget, reason: str) -> None:
+    with pytest.raises(RedcapError) as caught:
+        client(box).import_file(place, io.BytesIO(b"%PDF"), 4, "a.pdf")
+    assert caught.value.meaning.reason == reason
+
+
+def test_a_wrong_token_is_named(box: Sandbox) -> None:
+    with pytest.raises(RedcapError) as caught:
+        client(box, "F" * 32).version()
+    assert caught.value.meaning.reason == "token"
+
+
+def test_the_structure_is_read(box: Sandbox) -> None:
+    structure = ProjectStructure.from_api(client(box))
+    assert structure.longitudinal
+    assert "consent_pdf" in structure.file_fields()
+    assert structure.is_designated("baseline_arm_1", structure.fields["consent_pdf"].form)
+    rows = client(box).records(["101"], [structure.record_id_field])
+    assert {row[structure.record_id_field] for row in rows} == {"101"}
+    with Sandbox(classic_project()) as classic:
+        assert not ProjectStructure.from_api(client(classic)).longitudinal
+
+
+def test_a_record_is_created_once(box: Sandbox) -> None:
+    redcap = client(box)
+    key = redcap.metadata()[0].name
+    redcap.create_record("9001", key, "baseline_arm_1")
+    redcap.create_record("9001", key, "baseline_arm_1")
+    assert redcap.records(["9001"], [key])[0][key] == "9001"
