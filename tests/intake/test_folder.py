@@ -420,6 +420,24 @@ def test_a_folder_that_is_not_there_yet(desk: Desk) -> None:
     assert intake.alive()
 
 
+def test_a_path_that_is_a_link(desk: Desk, tmp_path: Path) -> None:
+    desk.path.rename(tmp_path / "real")
+    desk.path.symlink_to("real")
+    intake = desk.start()
+    until(lambda: intake.away)
+    assert "name the directory itself" in str(intake.away)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a//b", ".", "", "x\0y", "y" * 300])
+def test_odd_hints_do_no_harm(desk: Desk, name: str) -> None:
+    intake = desk.start()
+    assert intake.idle.wait(5)
+    intake.wake([name])
+    (desk.path / "x.pdf").write_bytes(b"x")
+    desk.until_open("x.pdf")
+    assert intake.away is None
+
+
 def test_one_folder_hangs_the_other_goes_on(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that does not return (here: into the ledger) holds one thread and is shown as what it is."""
     monkeypatch.setattr("dropcap.intake.folder._STUCK", 0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -32,7 +33,7 @@ ROOM_LOOK = 10.0
 LEDGER_LOOK = 10.0
 
 #: The whole share is gone, not one file.
-_SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
+SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
 class Notes:
@@ -155,7 +156,7 @@ class Claims:
             case NameTaken():
                 _later(waiting, NAME_LOOK, "in_progress/ has a file of this name")
             case Refused(why, error):
-                if error.errno in _SHARE_GONE:
+                if error.errno in SHARE_GONE:
                     raise error
                 self._not_taken.put(name, why)
                 self._pending.drop(name)
@@ -178,8 +179,8 @@ class Claims:
         """A file in in_progress/ that may not be entered yet."""
         try:
             status = self._tree.lstat(target)
-        except FileNotFoundError:
-            return
+        except OSError:
+            return  # gone again; else the next walk comes across it
         self._pending.see(target, Sight.of(status), self._pace(target, status.st_dev), hinted=True)
 
     def _new(self, name: str, sight: Sight, failed: FailedFiles) -> NewFile:
@@ -188,7 +189,8 @@ class Claims:
         if match is not None:
             path, file = match
             again_of = file.job
-            forget_why(self._tree, path)
+            with contextlib.suppress(OSError):  # a text that stays is no reason to lose sight of the file
+                forget_why(self._tree, path)
         # What this process did not move there itself may have been sent by a dropcap whose ledger is lost.
         found = walk.top(name) == walk.IN_PROGRESS and name not in self._moved
         self._moved.discard(name)

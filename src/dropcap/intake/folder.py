@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -220,6 +221,8 @@ class FolderIntake:
         path = shown(str(self.folder.path))
         if isinstance(error, Away):
             why = f"{path} is away: {error}"
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
+            why = f"{path} is a link or no directory: name the directory itself as its `path`"
         else:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted and that dropcap may write in it"
         if self._away != why:

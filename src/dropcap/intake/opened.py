@@ -14,7 +14,7 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import marker, walk
-from dropcap.intake.claim import Claims, Notes
+from dropcap.intake.claim import SHARE_GONE, Claims, Notes
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.pending import Pending
 from dropcap.intake.port import IntakeLedger
@@ -95,7 +95,7 @@ class OpenedFolder:
             self.watch.begin()
         found = self._look_beneath("")
         self._pending.drop_beneath("", found | {name for name in self._pending.since() if walk.top(name) in walk.OWN})
-        self._not_taken.keep(found)
+        self._not_taken.keep(found)  # what is wrong in dropcap's own directories is found anew below
         self._look_at_in_progress()
         self._look_at_failed()
         if self.watch is not None:
@@ -117,6 +117,9 @@ class OpenedFolder:
             self._pending.drop_beneath(name, ())
             self._not_taken.drop(name)
             return
+        except OSError as error:
+            self._trouble(name, error)
+            return
         if modes.S_ISDIR(status.st_mode):
             self._pending.drop_beneath(name, self._look_beneath(name))
         else:
@@ -127,14 +130,24 @@ class OpenedFolder:
         """Look at all files beneath `start`; their names."""
         found = set()
         for entry in walk.dropped(self.tree, self._folder, self._on_directory, start):
-            if entry.error is not None:
-                self._not_taken.put(entry.name, reason(entry.error))
-            elif entry.kind == "dir" or (status := entry.stat) is None:
-                continue
+            try:
+                if entry.error is not None:
+                    raise entry.error
+                status = entry.stat
+            except OSError as error:
+                self._trouble(entry.name, error)
             else:
+                if entry.kind == "dir" or status is None:
+                    continue
                 self._see(entry.name, entry.kind, status, hinted=False)
             found.add(entry.name)
         return found
+
+    def _trouble(self, name: str, error: OSError) -> None:
+        """One file or subfolder that cannot be looked at must not stop the others; a share that is gone is another matter."""
+        if error.errno in SHARE_GONE:
+            raise error
+        self._not_taken.put(name, reason(error))
 
     def _see(self, name: str, kind: str, status: os.stat_result, *, hinted: bool) -> None:
         if kind != "file":
@@ -158,7 +171,7 @@ class OpenedFolder:
 
     def _look_at_in_progress(self) -> None:
         # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then.
-        present, devices = self._files_in(walk.IN_PROGRESS)
+        present, devices, whole = self._files_in(walk.IN_PROGRESS)
         compared = compare(present, self._ledger.open_files(self._folder.name))
         for name, (old, job) in compared.renamed.items():
             if self._ledger.rename_open(job, name):
@@ -168,7 +181,8 @@ class OpenedFolder:
             path = f"{walk.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
-        self._withdraw(compared.missing)
+        if whole:  # half a listing must not pass for missing files
+            self._withdraw(compared.missing)
 
     def _withdraw(self, missing: dict[str, int]) -> None:
         now = time.monotonic()
@@ -185,7 +199,7 @@ class OpenedFolder:
 
     def _look_at_failed(self) -> None:
         self._failed_due = math.inf
-        present, devices = self._files_in(walk.FAILED)
+        present, devices, _ = self._files_in(walk.FAILED)
         failed = FailedFiles(self._ledger.failed_files(self._folder.name))
         found = set()
         for name, sight in present.items():
@@ -196,16 +210,24 @@ class OpenedFolder:
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.FAILED, found)
 
-    def _files_in(self, own: str) -> tuple[dict[str, Sight], dict[str, int]]:
+    def _files_in(self, own: str) -> tuple[dict[str, Sight], dict[str, int], bool]:
+        """The files in one of dropcap's own directories, the devices they lie on, and whether those are all."""
         present: dict[str, Sight] = {}
         devices: dict[str, int] = {}
+        whole = True
         for entry in walk.kept(self.tree, own, self._on_directory if own == walk.FAILED else None):
-            if entry.error is not None:
-                raise entry.error  # half a listing must not pass for missing files
-            if entry.kind == "file" and (status := entry.stat) is not None:
+            try:
+                if entry.error is not None:
+                    raise entry.error
+                status = entry.stat
+            except OSError as error:
+                self._trouble(entry.name, error)
+                whole = False
+                continue
+            if entry.kind == "file" and status is not None:
                 name = entry.name.partition("/")[2]
                 present[name], devices[name] = Sight.of(status), status.st_dev
-        return present, devices
+        return present, devices, whole
 
     # For its thread ---------------------------------------------------------------------------------------------------
 

@@ -62,15 +62,19 @@ def _lies(tree: Tree, path: str, inode: int) -> bool:
         return tree.lstat(path).st_ino == inode
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError:
+        return True  # it cannot be told, and nothing is to be concluded from that
 
 
 def lies_there(tree: Tree, names: Iterable[str]) -> set[str]:
-    """Those of `names` under which there is anything now."""
+    """Those of `names` under which there is, or may be, anything now."""
     found = set()
     for name in names:
         try:
             tree.lstat(name)
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except OSError:
+            pass  # as above
         found.add(name)
     return found
