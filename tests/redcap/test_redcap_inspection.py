@@ -73,7 +73,7 @@ def rule(pattern: str, settings: RuleSettings | None = None, **templates: Any) -
 
 def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Finding]:
     folder = Folder("consents", Path("/nowhere"), "trial", (one,))
-    return inspect(folder, structure(longitudinal), rights, more.get("project"))
+    return inspect(folder, structure(longitudinal), rights, more.get("project"), TABLES)
 
 
 @pytest.mark.parametrize(
@@ -212,21 +212,22 @@ def test_rights(rights: Rights | None, settings: dict[str, Any], field: str, exp
         ("{w}.pdf", "{w}", None),
         ("{w}_{v:a|b}.pdf", "{w}_{v}", None),
         ("x.pdf", "{stem}", None),
+        ("{w}.pdf", "\\{{w|lower|docs}\\}", {"{consent_pdf}", "{scan}"}),
     ],
 )
 def test_outcomes_of_a_template(pattern: str, text: str, expected: set[str] | None) -> None:
     compiled = compile_pattern(pattern, TABLES)
-    found = outcomes(compiled, {"t": compile_template(text, TABLES, compiled.captures)})
+    found = outcomes(compiled, {"t": compile_template(text, TABLES, compiled.captures)}, TABLES)
     assert (found if found is None else {one["t"] for one in found}) == expected
 
 
 def test_a_regular_expression_is_judged_by_its_tables_alone() -> None:
     compiled = compile_regex("(?P<w>[a-z]+)")
-    assert outcomes(compiled, {"t": compile_template("{w}", TABLES, ["w"])}) is None
-    assert outcomes(compiled, {"t": compile_template("{w|docs}", TABLES, ["w"])}) == [{"t": "consent_pdf"}, {"t": "scan"}]
+    assert outcomes(compiled, {"t": compile_template("{w}", TABLES, ["w"])}, TABLES) is None
+    assert outcomes(compiled, {"t": compile_template("{w|docs}", TABLES, ["w"])}, TABLES) == [{"t": "consent_pdf"}, {"t": "scan"}]
 
 
 def test_too_many_combinations_are_not_tried() -> None:
     words = "|".join(f"w{n}" for n in range(50))
     compiled = compile_pattern(f"{{a:{words}}}_{{b:{words}}}", TABLES)
-    assert outcomes(compiled, {"t": compile_template("{a}{b}", TABLES, compiled.captures)}) is None
+    assert outcomes(compiled, {"t": compile_template("{a}{b}", TABLES, compiled.captures)}, TABLES) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -33,10 +33,17 @@ class Finding:
     remedy: str
 
 
-def inspect(folder: Folder, structure: ProjectStructure, rights: Rights | None, project: Project | None = None) -> list[Finding]:
+def inspect(
+    folder: Folder,
+    structure: ProjectStructure,
+    rights: Rights | None,
+    project: Project | None = None,
+    tables: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Finding]:
     """What is wrong with `folder`'s rules, the project's and the token's rights considered.
 
     `rights` is None if REDCap does not tell them. With `project`, its `project_id` and `blocked_extensions` are looked at.
+    With the configuration's `tables`, so is every word that a template can look up in them.
     """
     findings: list[Finding] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
@@ -63,7 +70,7 @@ def inspect(folder: Folder, structure: ProjectStructure, rights: Rights | None, 
             )
         )
     for rule in folder.rules:
-        findings += _Inspection(folder, rule, structure, rights, project).run()
+        findings += _Inspection(folder, rule, structure, rights, project, tables or {}).run()
     return findings
 
 
@@ -74,6 +81,7 @@ class _Inspection:
     structure: ProjectStructure
     rights: Rights | None
     project: Project | None
+    tables: Mapping[str, Mapping[str, str]]
 
     def run(self) -> list[Finding]:
         found = [*self._targets(), *self._lookups(), *self._extensions()]
@@ -86,7 +94,7 @@ class _Inspection:
 
     def _outcomes(self, *keys: str) -> list[dict[str, str]] | None:
         every = {"field": self.rule.field, "event": self.rule.event}
-        return outcomes(self.rule.pattern, {key: one for key in keys if (one := every[key]) is not None})
+        return outcomes(self.rule.pattern, {key: one for key in keys if (one := every[key]) is not None}, self.tables)
 
     # -- where a file goes -------------------------------------------------------------------------------------------
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from dropcap.routing.pattern import Pattern
 from dropcap.routing.syntax import Capture, Element, Group
-from dropcap.routing.table import DEFAULT, Table
+from dropcap.routing.table import DEFAULT
 from dropcap.routing.template import Template, TemplateError
 
 #: More combinations of words than this are not tried one by one.
@@ -15,15 +16,20 @@ MOST = 2000
 #: A word that no table has: what it gives is the table's default.
 _OTHER = "\ufdd0"
 
+#: A slot of a template as it is written (design, part 4), or an escaped character, which is none.
+_SLOT = re.compile(r"\\.|\{([^{}]*)\}", re.DOTALL)
 
-def outcomes(pattern: Pattern, templates: dict[str, Template]) -> list[dict[str, str]] | None:
+Tables = Mapping[str, Mapping[str, str]]
+
+
+def outcomes(pattern: Pattern, templates: dict[str, Template], tables: Tables) -> list[dict[str, str]] | None:
     """Every combination that `templates` (key -> template) can render to together; None if that cannot be told.
 
     Captures are followed through typed alternations and tables, so that a field and an event that depend on the same
     word are only combined as they can occur.
     """
     names = sorted(frozenset[str]().union(*(template.names for template in templates.values())))
-    words = {name: _words(name, pattern, templates.values()) for name in names}
+    words = {name: _words(name, pattern, templates.values(), tables) for name in names}
     lists = [sorted(choice) for choice in words.values() if choice is not None]
     combinations = 1
     for choice in lists:
@@ -42,18 +48,18 @@ def outcomes(pattern: Pattern, templates: dict[str, Template]) -> list[dict[str,
     return found
 
 
-def _words(name: str, pattern: Pattern, templates: Iterable[Template]) -> set[str] | None:
+def _words(name: str, pattern: Pattern, templates: Iterable[Template], tables: Tables) -> set[str] | None:
     typed = _typed_words(name, [unit.element for unit in pattern.units])
     if typed is not None:
         return typed
-    tables = [table for template in templates for table in _first_tables(name, template)]
-    if not tables or None in tables:
-        return None
     found: set[str] = set()
-    for table in tables:
-        if table is not None:
-            found |= set(table.words) | ({_OTHER} if DEFAULT in table else set())
-    return found
+    for template in templates:
+        for filters in _slots(name, template):
+            table = next((tables[word] for word in filters if word in tables), None)
+            if table is None:
+                return None
+            found |= {_OTHER if word == DEFAULT else word for word in table}
+    return found or None
 
 
 def _typed_words(name: str, elements: Iterable[Element], optional: bool = False) -> set[str] | None:
@@ -67,9 +73,9 @@ def _typed_words(name: str, elements: Iterable[Element], optional: bool = False)
     return None
 
 
-def _first_tables(name: str, template: Template) -> Iterator[Table | None]:
-    """For each place where `template` uses `name`: the first table it goes through, None if it goes through none."""
-    for part in template._parts:
-        if not isinstance(part, str) and part.name == name:
-            owners = (getattr(apply, "__self__", None) for apply in part.filters)
-            yield next((owner for owner in owners if isinstance(owner, Table)), None)
+def _slots(name: str, template: Template) -> Iterator[list[str]]:
+    """The filters of each place where `template` uses `name`."""
+    for inner in _SLOT.findall(template.text):
+        word, *filters = (part.strip() for part in inner.split("|"))
+        if word == name:
+            yield filters
