@@ -25,7 +25,7 @@ from dropcap.ledger.model import NewFile
 
 #: Files in one transaction of the ledger.
 BATCH = 500
-#: Files at once; more do not make a disk flush faster.
+#: Files at once: their flushes go to the disk together; more than these gain little.
 THREADS = 4
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
