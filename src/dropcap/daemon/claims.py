@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from dropcap.delivery.folder import address
 from dropcap.config.model import Folder
+from dropcap.delivery.folder import address
 from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
 

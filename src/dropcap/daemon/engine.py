@@ -86,8 +86,18 @@ class Engine:
             uploads_at_once=config.uploads_at_once,
             small_file=config.small_file,
         )
-        for name, filer in self.delivery.filers.items():
-            filer.page = self.folders[name].page.refresh
+        for name, one in self.folders.items():
+            self._joined(name, one)
+
+    def _joined(self, name: str, one: Watched) -> None:
+        filer = self.delivery.filers[name]
+        filer.page = one.page.refresh
+
+        def filed(names: list[str]) -> None:
+            one.page.changed()
+            one.intake.wake(names)  # a second file of such a name waits for this
+
+        filer.filed = filed
 
     def _watched(self, folder: Folder) -> Watched:
         name = folder.name
@@ -127,11 +137,7 @@ class Engine:
 
     def alive(self) -> bool:
         """Whether every loop turns (a thread that waits for a dead share does not count against it)."""
-        return (
-            self.ledger.alive()
-            and self.delivery.alive()
-            and all(one.intake.alive(120.0) for one in self.folders.values())
-        )
+        return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.folders.values())
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""
@@ -168,10 +174,8 @@ class Engine:
             small_file=config.small_file,
         )
         for name, one in self.folders.items():
-            self.delivery.filers[name].page = one.page.refresh
+            self._joined(name, one)
             self._rerouted(one.folder)
         self.release_held()
         for one in fresh.values():
             one.intake.start()
-
-

@@ -40,6 +40,7 @@ class Filer:
     def __init__(self, folder: DropFolder, ledger: Ledger, ended: Callable[[Sequence[Job]], None]) -> None:
         self.folder = folder
         self.page: Callable[[], float] = lambda: 60.0  # keeps the status page; seconds until it wants to be called again
+        self.filed: Callable[[list[str]], None] = lambda names: None  # told of names that have left in_progress/
         self._ledger = ledger
         self._ended = ended
         self._changed = threading.Condition()
@@ -162,7 +163,9 @@ class Filer:
             self._told, self._tries = "", 0
         for ending, name in ended:
             _log_end(ending, name)
-        self._ended([e.job for e, _ in ended])
+        if ended:
+            self._ended([e.job for e, _ in ended])
+            self.filed([e.job.name for e, _ in ended])
 
     def _enter(self, endings: list[Ending]) -> set[int]:
         changes = []

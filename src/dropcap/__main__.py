@@ -1,0 +1,5 @@
+"""`python -m dropcap`."""
+
+from dropcap.cli import main
+
+main()

@@ -1,0 +1,93 @@
+"""What commands that need the configuration share."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from dropcap.config.load import load
+from dropcap.config.model import Config
+from dropcap.config.values import BadValueError, duration
+from dropcap.daemon.state import LEDGER, StateError, prepare
+from dropcap.ledger.query import Query
+
+DEFAULT = "/etc/dropcap/config.yaml"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(command: F) -> F:
+    """The `-c FILE` that every such command has."""
+    option = click.option(
+        "-c",
+        "--config",
+        "config_path",
+        metavar="FILE",
+        envvar="DROPCAP_CONFIG",
+        default=DEFAULT,
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="The configuration.",
+    )
+    return option(command)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End with a message for people."""
+    click.echo(f"dropcap: {message}", err=True)
+    sys.exit(code)
+
+
+def usable(path: Path, *, tell: bool = True) -> Config:
+    """The configuration, or the end with exit code 2 if nothing can start with it. Its problems are told on the way."""
+    config = load(path)
+    if tell or config.fatal:
+        for problem in config.problems:
+            click.echo(str(problem), err=True)
+    if config.fatal:
+        stop(f"{path} cannot be used: correct what is said above", 2)
+    return config
+
+
+def query(config: Config) -> Query:
+    """The ledger to read, or the end with exit code 1 if there is none yet."""
+    path = config.state_dir / LEDGER
+    if not path.exists():
+        stop(f"there is no ledger in {config.state_dir} yet: dropcap has not run with this configuration", 1)
+    found = Query(path)
+    try:
+        found.pauses()
+    except sqlite3.OperationalError as error:
+        stop(f"the ledger {path} cannot be read ({error}): run this as dropcap's user, or as a member of its group", 1)
+    except sqlite3.DatabaseError as error:
+        stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
+    return found
+
+
+def prepared(config: Config) -> None:
+    """The state directory is there, or the end with exit code 2."""
+    try:
+        prepare(config.state_dir)
+    except StateError as error:
+        stop(str(error), 2)
+
+
+def moment(text: str | None) -> float:
+    """A time in the past, as an age (`2h`, `7d`) or a day (`2026-11-24`), in seconds since the epoch."""
+    if not text:
+        return 0.0
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"):
+        try:
+            return time.mktime(time.strptime(text, form))
+        except ValueError:
+            continue
+    try:
+        return time.time() - duration(0, 100 * 366 * 86400.0)(text)
+    except BadValueError:
+        raise click.BadParameter(f"`{text}` is neither an age like 2h or 7d nor a day like 2026-11-24") from None

@@ -1,0 +1,131 @@
+"""`dropcap run --once`: everything that is there, with a progress bar, and a summary."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dropcap.config.model import Config
+from dropcap.config.values import BadValueError, duration
+from dropcap.daemon import log
+from dropcap.daemon.engine import Engine
+from dropcap.daemon.state import only_one, open_ledger, prepare
+from dropcap.display import shown
+from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.model import Job, State
+
+#: Seconds for which nothing must be left to do before it is believed.
+_QUIET = 0.3
+_OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
+
+
+def run_once(config: Config, wait: str) -> int:
+    """Take and deliver what is there; the exit code."""
+    try:
+        patience = duration(0, 86400.0)(wait)
+    except BadValueError as error:
+        raise click.BadParameter(str(error), param_hint="--wait") from None
+    console = Console(stderr=True)
+    progress = console.is_terminal
+    # With a progress bar the log would tear it apart; problems are told in the summary.
+    log.set_up(config.log.format, "error" if progress else config.log.level)
+    prepare(config.state_dir)
+    with only_one(config.state_dir):
+        ignore_lease_breaks()
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda _number, _frame: stopped.set())
+        ledger = open_ledger(config.state_dir)
+        engine = Engine(config, ledger)
+        began = time.time()
+        # Whatever lay in in_progress/ or was held before is part of this run.
+        engine.start()
+        try:
+            _follow(engine, stopped, patience, console if progress else None)
+        finally:
+            engine.stop(config.stop_within if not stopped.is_set() else 5.0)
+        code = _summary(engine, began, stopped.is_set())
+        ledger.close()
+    return code
+
+
+def _follow(engine: Engine, stopped: threading.Event, patience: float, console: Console | None) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console) if console else None
+    if bar:
+        bar.start()
+    task = bar.add_task("delivering", total=None) if bar else None
+    quiet_since: float | None = None
+    moved_at, last = time.monotonic(), (-1, -1)
+    try:
+        while not stopped.wait(0.05):
+            now = time.monotonic()
+            if engine.idle():
+                quiet_since = quiet_since or now
+                if now - quiet_since > _QUIET:
+                    return
+            else:
+                quiet_since = None
+            left, ended = _numbers(engine)
+            if (left, ended) != last or engine.delivery.under_way():
+                moved_at, last = now, (left, ended)
+            unsettled = any(one.intake.unsettled for one in engine.folders.values())
+            if engine.pauses() and not unsettled and now - moved_at > patience:
+                return
+            if bar and task is not None:
+                bar.update(task, completed=ended, total=left + ended)
+    finally:
+        if bar:
+            bar.stop()
+
+
+def _numbers(engine: Engine) -> tuple[int, int]:
+    query = engine.ledger.query
+    counts = query.counts()
+    left = sum(of.get(state.value, 0) for of in counts.values() for state in _OPEN)
+    left += sum(len(one.intake.unsettled) for one in engine.folders.values())
+    ended = sum(
+        query.ended_since(name, engine.started, state)
+        for name in engine.folders
+        for state in (State.DONE, State.FAILED, State.WITHDRAWN)
+    )
+    return left, ended
+
+
+def _summary(engine: Engine, began: float, stopped: bool) -> int:
+    query = engine.ledger.query
+    done = sum(query.ended_since(name, began, State.DONE) for name in engine.folders)
+    failed = [job for job in query.failed(limit=1000) if (job.ended_at or 0) >= began]
+    held = query.in_state((State.HELD,), limit=1000)
+    left = query.in_state(_OPEN, limit=1000)
+    away = {name: one.intake.away for name, one in engine.folders.items() if one.intake.away}
+    not_taken = {name: one.intake.not_taken for name, one in engine.folders.items() if one.intake.not_taken}
+    click.echo(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
+    for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
+        for job in jobs[:20]:
+            click.echo(f"  {title}: {_line(job)}")
+        if len(jobs) > 20:
+            click.echo(f"  … and {len(jobs) - 20} more; see `dropcap status`")
+    for pause in engine.pauses():
+        click.echo(f"  paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}")
+    for name, why in away.items():
+        click.echo(f"  away: {name}: {why}")
+    for name, entries in not_taken.items():
+        for entry, why in list(entries.items())[:20]:
+            click.echo(f"  not taken: {name}: {shown(entry)}: {why}")
+    if stopped:
+        return 130
+    if engine.pauses() and left:
+        return 3
+    return 1 if failed or held or away or left or engine.config.problems else 0
+
+
+def _line(job: Job) -> str:
+    why = f": {job.message}" if job.message else ""
+    remedy = f"; {job.remedy}" if job.remedy else ""
+    return f"{job.folder}/{shown(job.name)} (job {job.id}){why}{remedy}"

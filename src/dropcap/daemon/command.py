@@ -1,0 +1,95 @@
+"""What people can ask a dropcap to do, running or not: pause, resume, try again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from dropcap.config.model import Config, Folder
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.store import Change, Ledger
+
+#: A job that is tried again begins with a clean slate.
+CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}
+
+
+def pause_by_hand(scope: str, name: str) -> Pause:
+    """The pause that `dropcap pause` makes."""
+    return Pause(scope, name, "by_hand", "paused by hand", f"end it with: dropcap resume --{scope} {name}", time.time(), True)
+
+
+def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int], list[str]]:
+    """Try jobs again: held and waiting ones at once, failed ones by moving their file back into the drop folder.
+
+    Returns the jobs that are tried, and a sentence for each that cannot be.
+    """
+    tried: list[int] = []
+    cannot: list[str] = []
+    open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
+    went = ledger.change(
+        [Change(j.id, State.WAITING if j.state is State.HELD else j.state, "tried again", CLEAN) for j in open_jobs]
+    )
+    tried += sorted(went)
+    for job in jobs:
+        if job.state is State.FAILED:
+            said = _move_back(config.folders.get(job.folder), job)
+            if said:
+                cannot.append(f"job {job.id} ({shown(job.name)}): {said}")
+            else:
+                tried.append(job.id)
+        elif job.id not in went:
+            cannot.append(f"job {job.id} ({shown(job.name)}) is {job.state.value}: nothing to try again")
+    return tried, cannot
+
+
+def _move_back(folder: Folder | None, job: Job) -> str:
+    if folder is None:
+        return f"the folder `{job.folder}` is not in the configuration"
+    if job.tried_again is not None:
+        return f"it was tried again already, as job {job.tried_again}" if job.tried_again != job.id else "its file is gone"
+    if job.filed_as is None:
+        return "its file is gone"
+    try:
+        tree = Tree(folder.path)
+    except OSError as error:
+        return f"the folder cannot be opened ({error.strerror})"
+    try:
+        tree.move(job.filed_as, job.name)
+        tree.sync(_parent(job.filed_as), _parent(job.name))
+    except FileNotFoundError:
+        return f"there is no {shown(job.filed_as)} any more"
+    except FileExistsError:
+        return f"a file of that name lies in {shown(str(folder.path))} already"
+    except OSError as error:
+        return f"it cannot be moved ({error.strerror})"
+    finally:
+        tree.close()
+    return ""
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def select(ledger: Ledger, numbers: Sequence[int], *, failed: bool, held: bool, folder: str | None) -> list[Job]:
+    """The jobs that a `retry` names."""
+    jobs = [job for number in numbers if (job := ledger.query.job(number)) is not None]
+    if failed:
+        jobs += ledger.query.failed(folder, limit=1_000_000)
+    if held:
+        jobs += ledger.query.in_state((State.HELD,), folder, limit=1_000_000)
+    return jobs
+
+
+def host_of(config: Config, name: str) -> str | None:
+    """The server that a person means: its host, with or without port, or the name of one of its projects."""
+    hosts = {project.host for project in config.projects.values()}
+    if name in hosts:
+        return name
+    if name in config.projects:
+        return config.projects[name].host
+    close = [host for host in hosts if host.rpartition(":")[0] == name.lower()]
+    return close[0] if len(close) == 1 else None

@@ -1,0 +1,117 @@
+"""The control socket: how `status`, `retry`, `pause` and `resume` reach a running daemon.
+
+One JSON object a line each way, on a Unix socket in state_dir that only dropcap's user and group may open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+SOCKET = "control.sock"
+#: Nothing that is asked is longer (a retry of many jobs is the longest).
+_LONGEST = 1024 * 1024
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Control:
+    """Serves the control socket until `close`."""
+
+    def __init__(self, state_dir: Path, answer: Answer) -> None:
+        self._path = state_dir / SOCKET
+        self._answer = answer
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # of an earlier run: the lock is ours
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with _short(self._path) as address:
+            self._server.bind(address)
+        os.chmod(self._path, 0o660)
+        self._server.listen(8)
+        threading.Thread(target=self._serve, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Take the socket away."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(connection,), name="control request", daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(30.0)
+            try:
+                asked = json.loads(_line(connection))
+                told = self._answer(asked if isinstance(asked, dict) else {})
+            except (ValueError, KeyError, TypeError) as error:
+                told = {"error": f"not understood: {error}"}
+            except OSError:
+                return
+            except Exception as error:
+                log.error("internal_error", where="control", error=f"{type(error).__name__}: {error}", exc_info=True)
+                told = {"error": f"it went wrong inside dropcap: {error}"}
+            with contextlib.suppress(OSError):
+                connection.sendall(json.dumps(told).encode() + b"\n")
+
+
+def ask(state_dir: Path, question: dict[str, Any], timeout: float = 30.0) -> dict[str, Any] | None:
+    """Ask the running daemon; None if there is none.
+
+    Raises:
+        PermissionError: the socket is not ours to open.
+    """
+    path = state_dir / SOCKET
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as client:
+        client.settimeout(timeout)
+        try:
+            with _short(path) as address:
+                client.connect(address)
+            client.sendall(json.dumps(question).encode() + b"\n")
+            told = json.loads(_line(client))
+        except PermissionError:
+            raise
+        except (OSError, ValueError):
+            return None
+    return told if isinstance(told, dict) else None
+
+
+def _line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) < _LONGEST:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """An address for `path`: a socket's may have 107 bytes only, so a longer one goes by way of its directory's descriptor."""
+    if len(os.fsencode(path)) <= 100:
+        yield str(path)
+        return
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)

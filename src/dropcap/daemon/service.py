@@ -1,0 +1,201 @@
+"""The daemon: signals, systemd, control socket, reload."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from dropcap import __version__
+from dropcap.config.load import load
+from dropcap.config.model import Config, Problem
+from dropcap.daemon import command, systemd
+from dropcap.daemon import log as logging
+from dropcap.daemon.control import Control
+from dropcap.daemon.engine import Engine
+from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.model import State
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at whether all is alive.
+TURN = 5.0
+
+
+class Service:
+    """One run of the daemon."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._wake = threading.Event()
+        self._stop = False
+        self._hurry = False
+        self._reload = False
+        self._problems: tuple[Problem, ...] = config.problems
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT; the exit code.
+
+        Raises:
+            StateError, AlreadyRunning, LedgerError: it cannot start; the message says what to do.
+        """
+        config = self._config
+        prepare(config.state_dir)
+        with only_one(config.state_dir):
+            self._signals()
+            log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
+            _tell_problems(config.problems)
+            ledger = open_ledger(config.state_dir)
+            engine = Engine(config, ledger)
+            control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
+            try:
+                engine.start()
+                systemd.notify("READY=1", f"STATUS=watching {len(engine.folders)} folders")
+                log.info("ready", folders=sorted(engine.folders), projects=sorted(config.projects))
+                code = self._watch(engine)
+            finally:
+                systemd.notify("STOPPING=1")
+                log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
+                control.close()
+                engine.stop(0.0 if self._hurry else self._config.stop_within)
+                ledger.close()
+                log.info("stopped")
+        return code
+
+    def _signals(self) -> None:
+        ignore_lease_breaks()
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_stop(self, _: int, __: FrameType | None) -> None:
+        self._hurry = self._stop
+        self._stop = True
+        self._wake.set()
+
+    def _on_reload(self, _: int, __: FrameType | None) -> None:
+        self._reload = True
+        self._wake.set()
+
+    def _watch(self, engine: Engine) -> int:
+        every = min(TURN, (systemd.watchdog_seconds() or TURN) / 2)
+        told = ""
+        while not self._stop:
+            if self._reload:
+                self._reload = False
+                self._take_up(engine)
+            if engine.alive():
+                systemd.notify("WATCHDOG=1")
+            if damaged(engine):
+                suspect(engine.config.state_dir)
+                log.error("ledger_damaged", message="the ledger gives impossible answers; dropcap starts again to look at it")
+                return 1
+            status = summary(engine)
+            if status != told:
+                systemd.notify(f"STATUS={status}")
+                told = status
+            self._wake.wait(every)
+            self._wake.clear()
+        return 0
+
+    def _take_up(self, engine: Engine) -> None:
+        systemd.reloading()
+        config = load(self._config.path)
+        self._problems = config.problems
+        _tell_problems(config.problems)
+        if config.fatal:
+            log.error("config_problem", message="the configuration cannot be used as a whole; the old one stays in force")
+        elif config.state_dir != self._config.state_dir:
+            log.error("config_problem", message="state_dir changes with a restart only; the old configuration stays in force")
+        else:
+            self._config = config
+            logging.set_up(config.log.format, config.log.level)
+            engine.reload(config)
+            log.info("reloaded", folders=sorted(engine.folders), projects=sorted(config.projects))
+        systemd.notify("READY=1")
+
+    def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
+        match asked.get("do"):
+            case "status":
+                return view(engine)
+            case "pause":
+                engine.delivery.pause(command.pause_by_hand(asked["scope"], asked["name"]))
+                return {"done": True}
+            case "resume":
+                return {"done": engine.delivery.resume(asked["scope"], asked["name"])}
+            case "retry":
+                jobs = command.select(
+                    engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
+                )
+                tried, cannot = command.retry(engine.ledger, engine.config, jobs)
+                engine.delivery.wake()
+                for one in engine.folders.values():
+                    one.intake.wake()
+                return {"tried": tried, "cannot": cannot}
+            case other:
+                return {"error": f"dropcap {__version__} does not know how to `{other}`"}
+
+
+def _tell_problems(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
+        log.error("config_problem", message=str(problem), disables=disables)
+
+
+def damaged(engine: Engine) -> bool:
+    """Whether the ledger gives answers that no sound one gives."""
+    try:
+        engine.ledger.query.pauses()
+    except sqlite3.OperationalError as error:
+        return "malformed" in str(error)
+    except sqlite3.DatabaseError:
+        return True
+    return (engine.config.state_dir / SUSPECT).exists()
+
+
+def summary(engine: Engine) -> str:
+    """One line for `systemctl status`."""
+    counts = engine.ledger.query.counts()
+
+    def total(*states: State) -> int:
+        return sum(of.get(state.value, 0) for of in counts.values() for state in states)
+
+    waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
+    parts = [f"{len(engine.folders)} folders", f"{waiting} waiting", f"{total(State.HELD)} held", f"{total(State.FAILED)} failed"]
+    paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
+    away = [f"folder {name} away" for name, one in engine.folders.items() if one.intake.away]
+    return ", ".join(parts + paused + away)
+
+
+def view(engine: Engine) -> dict[str, Any]:
+    """What only the running daemon knows, for `status`."""
+    return {
+        "running": True,
+        "version": __version__,
+        "started": engine.started,
+        "now": time.time(),
+        "alive": engine.alive(),
+        "under_way": engine.delivery.under_way(),
+        "folders": {
+            name: {
+                "path": str(one.folder.path),
+                "away": one.intake.away,
+                "full": one.intake.full,
+                "not_taken": one.intake.not_taken,
+                "unsettled": one.intake.unsettled,
+                "cannot_file": engine.delivery.filers[name].waiting_for_room(),
+                "last_walk": one.intake.last_walk,
+            }
+            for name, one in engine.folders.items()
+        },
+        "pauses": [
+            {"scope": p.scope, "name": p.name, "reason": p.reason, "message": p.message, "remedy": p.remedy, "since": p.since}
+            for p in engine.pauses()
+        ],
+    }

@@ -1,0 +1,249 @@
+"""A place to try dropcap from outside: a sandbox REDCap, a drop folder, a configuration, the real command."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dropcap.ledger.model import Job
+from dropcap.ledger.query import Query
+from dropcap.sandbox.project import demo_project
+from dropcap.sandbox.server import Sandbox
+
+DROPCAP = [sys.executable, "-m", "dropcap"]
+TOKEN = "0123456789ABCDEF0123456789ABCDEF"
+#: Seconds after which something that should happen is taken not to.
+PATIENCE = 20.0
+
+
+def eventually(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """Wait for a thing that happens in another process; its value."""
+    end = time.monotonic() + patience
+    while True:
+        value = true()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"it did not happen within {patience:g} s")
+        time.sleep(0.02)
+
+
+class Daemon:
+    """A running `dropcap run`, its log read as it comes."""
+
+    def __init__(self, command: list[str], env: dict[str, str], prefix: list[str] | None = None) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.raw: list[str] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            [*(prefix or []), *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.raw.append(line)
+                with contextlib.suppress(ValueError):
+                    self.lines.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def events(self, event: str, **keys: Any) -> list[dict[str, Any]]:
+        """The log lines of an event so far."""
+        with self._changed:
+            return [l for l in self.lines if l.get("event") == event and all(l.get(k) == v for k, v in keys.items())]
+
+    def wait_for(self, event: str, count: int = 1, patience: float = PATIENCE, **keys: Any) -> list[dict[str, Any]]:
+        """Wait until the log has so many lines of an event."""
+        end = time.monotonic() + patience
+        with self._changed:
+            while True:
+                found = [l for l in self.lines if l.get("event") == event and all(l.get(k) == v for k, v in keys.items())]
+                if len(found) >= count:
+                    return found
+                left = end - time.monotonic()
+                if left <= 0 or (self.process.poll() is not None and not self._reader.is_alive()):
+                    raise AssertionError(f"no {count} × {event} {keys} in the log:\n{''.join(self.raw[-40:])}")
+                self._changed.wait(min(left, 0.2))
+
+    def stop(self, number: int = signal.SIGTERM, patience: float = 30.0) -> int:
+        """End it and wait; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(patience)
+        self._reader.join(5)
+        return code
+
+    def kill(self) -> None:
+        """As a power cut would, but for what the kernel has already."""
+        self.process.kill()
+        self.process.wait(10)
+        self._reader.join(5)
+
+
+class Site:
+    """`root/drop` is the drop folder of the one folder `consents`, delivered to `project` on a sandbox."""
+
+    def __init__(self, root: Path, box: Sandbox, **folder: Any) -> None:
+        self.root = root
+        self.box = box
+        self.drop = root / "drop"
+        self.drop.mkdir(exist_ok=True)
+        self.token_file = root / "token"
+        self.token_file.write_text(box.token)
+        self.token_file.chmod(0o600)
+        self.state = root / "state"
+        self.config_file = root / "config.yaml"
+        self.config: dict[str, Any] = {
+            "state_dir": str(self.state),
+            "contact": "Data desk, ext. 4711",
+            "tables": {"visits": {"V1": "baseline_arm_1", "V2": "month_6_arm_1"}},
+            "projects": {"trial": {"url": box.url, "token_file": str(self.token_file), "requests_per_minute": 0}},
+            "folders": {
+                "consents": {
+                    "path": str(self.drop),
+                    "project": "trial",
+                    "settle_closed": "50ms",
+                    "settle_quiet": "300ms",
+                    "rescan": "2s",
+                    "min_free": "0",
+                    "rules": [
+                        {
+                            "name": "consent",
+                            "pattern": "{record:alnum}_{visit:visits}_consent.pdf",
+                            "event": "{visit|visits}",
+                            "field": "consent_pdf",
+                        },
+                        {
+                            "name": "lab",
+                            "pattern": "{record:digits}_{visit:visits}_lab*.pdf",
+                            "event": "{visit|visits}",
+                            "field": "lab_report",
+                            "instance": "next",
+                        },
+                        {
+                            "name": "scan",
+                            "pattern": "{record:digits}_{visit:visits}_scan*.*",
+                            "event": "{visit|visits}",
+                            "field": "scan",
+                        },
+                    ],
+                    **folder,
+                }
+            },
+        }
+        self.write_config()
+        self._daemons: list[Daemon] = []
+
+    @property
+    def folder(self) -> dict[str, Any]:
+        """The settings of the one folder; call `write_config` after a change."""
+        found: dict[str, Any] = self.config["folders"]["consents"]
+        return found
+
+    @property
+    def project(self) -> dict[str, Any]:
+        """The settings of the one project."""
+        found: dict[str, Any] = self.config["projects"]["trial"]
+        return found
+
+    def write_config(self) -> None:
+        self.config_file.write_text(yaml.safe_dump(self.config, sort_keys=False))
+
+    # Files --------------------------------------------------------------------------------------------------------
+
+    def put(self, name: str, content: bytes = b"%PDF some content\n") -> Path:
+        """Drop a file the careful way: written beside, then renamed into the folder."""
+        path = self.drop / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.root / f"putting-{time.monotonic_ns()}"
+        beside.write_bytes(content)
+        beside.rename(path)
+        return path
+
+    def names(self, place: str) -> list[str]:
+        """The files beneath `place`, relative to it."""
+        base = self.drop / place
+        return sorted(str(p.relative_to(base)) for p in base.rglob("*") if p.is_file()) if base.is_dir() else []
+
+    def done(self) -> list[str]:
+        """The names in done/, without the day."""
+        return sorted(name.partition("/")[2] for name in self.names("done"))
+
+    def failed(self) -> list[str]:
+        """The names in failed/, without the texts."""
+        return [name for name in self.names("failed") if not name.endswith(".why.txt")]
+
+    def why(self, name: str) -> str:
+        """The text beside a failed file."""
+        return (self.drop / "failed" / f"{name}.why.txt").read_text()
+
+    def everywhere(self) -> list[str]:
+        """Every dropped file, wherever it lies now, by its path in the drop folder."""
+        ours = ("_STATUS.html", ".dropcap")
+        return [n for n in self.names("") if not n.endswith(".why.txt") and n not in ours and not n.startswith("preserved/")]
+
+    # dropcap ------------------------------------------------------------------------------------------------------
+
+    def env(self, **more: str) -> dict[str, str]:
+        """The environment of the command."""
+        return {**os.environ, "DROPCAP_CONFIG": str(self.config_file), "PYTHONUNBUFFERED": "1", **more}
+
+    def dropcap(self, *words: str, patience: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*DROPCAP, *words], env=self.env(**env), capture_output=True, text=True, errors="replace", timeout=patience
+        )
+
+    def once(self, *words: str, patience: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """`dropcap run --once`."""
+        return self.dropcap("run", "--once", *words, patience=patience)
+
+    def start(self, prefix: list[str] | None = None, ready: bool = True, **env: str) -> Daemon:
+        """Start the daemon; ended with the site."""
+        daemon = Daemon([*DROPCAP, "run"], self.env(**env), prefix)
+        self._daemons.append(daemon)
+        if ready:
+            daemon.wait_for("ready")
+        return daemon
+
+    def jobs(self) -> list[Job]:
+        """All jobs in the ledger, oldest first."""
+        query = Query(self.state / "ledger.db")
+        try:
+            return query.recent(1_000_000)[::-1]
+        finally:
+            query.close()
+
+    def close(self) -> None:
+        for daemon in self._daemons:
+            if daemon.process.poll() is None:
+                daemon.kill()
+
+
+@contextlib.contextmanager
+def site(root: Path, box: Sandbox | None = None, **folder: Any) -> Iterator[Site]:
+    """A site with a sandbox of its own, unless one is given."""
+    with contextlib.ExitStack() as stack:
+        if box is None:
+            box = stack.enter_context(Sandbox(demo_project(), token=TOKEN))
+        made = Site(root, box, **folder)
+        stack.callback(made.close)
+        yield made
+
+
