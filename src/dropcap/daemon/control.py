@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import threading
@@ -19,7 +20,7 @@ import structlog
 log = structlog.get_logger()
 
 SOCKET = "control.sock"
-#: Nothing that is asked is longer (a retry of many jobs is the longest).
+#: Nothing that is asked is longer (a retry of many jobs is the longest). An answer may be: it names every file of a folder.
 _LONGEST = 1024 * 1024
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
@@ -60,7 +61,7 @@ class Control:
         with connection:
             connection.settimeout(30.0)
             try:
-                asked = json.loads(_line(connection))
+                asked = json.loads(_line(connection, _LONGEST))
                 told = self._answer(asked if isinstance(asked, dict) else {})
             except (ValueError, KeyError, TypeError) as error:
                 told = {"error": f"not understood: {error}"}
@@ -94,9 +95,9 @@ def ask(state_dir: Path, question: dict[str, Any], timeout: float = 30.0) -> dic
     return told if isinstance(told, dict) else None
 
 
-def _line(connection: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\n") and len(data) < _LONGEST:
+def _line(connection: socket.socket, longest: float = math.inf) -> bytearray:
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) < longest:
         piece = connection.recv(65536)
         if not piece:
             break

@@ -71,6 +71,7 @@ class Delivery:
         self._woken = True
         self._stopping = False
         self._in_flight: set[int] = set()
+        self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
         self._first = 0  # which folder is asked first
         self._next_due = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -215,6 +216,7 @@ class Delivery:
                 self.health.resume("server", patient.name)
                 continue
             threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
+        self._notice_new_tokens()
         if self._next_due and now >= self._next_due:
             for folder in self._folders.values():
                 folder.look_again()
@@ -372,16 +374,32 @@ class Delivery:
                 log.info("folder_back", folder=name)
             folder.stuck = hung.get(name, 0)
 
+    def _notice_new_tokens(self) -> None:
+        """A token that was renewed in its file is tried at once."""
+        for name, stamp in list(self._refused.items()):
+            line = self._lines.get(name)
+            if line is None or (now := line.token_stamp()) is None or now == stamp:
+                continue
+            line.forget()
+            if not self.health.try_now("project", name):
+                del self._refused[name]
+            else:
+                self._refused[name] = now
+
     def _apply_folder_pauses(self) -> None:
         paused = {pause.name for pause in self.health.pauses() if pause.scope == "folder"}
         for name, folder in self._folders.items():
             folder.paused = name in paused
 
     def _pause_began(self, pause: Pause) -> None:
+        if pause.scope == "project" and not pause.until_resume and pause.name in self._lines:
+            self._refused[pause.name] = self._lines[pause.name].token_stamp()
         self._ledger.pause(pause)
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: str, name: str) -> None:
+        if scope == "project":
+            self._refused.pop(name, None)
         self._ledger.resume(scope, name)
         log.info("resumed", scope=scope, name=name)
         self.wake()

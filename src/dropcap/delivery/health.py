@@ -16,14 +16,14 @@ from dropcap.delivery.outcome import Later
 from dropcap.ledger.model import Pause
 
 #: Seconds between tries of something that is not well: first, doubling, at most.
-FIRST, MOST = 5.0, 60.0
+FIRST, MOST = 1.0, 60.0
 #: A project whose token or rights are refused is asked less often, so that nobody's log fills.
 PROJECT_FIRST, PROJECT_MOST = 60.0, 900.0
 #: Different files in a row that must fail before the server itself is suspected.
 SUSPICIOUS = 3
 
 
-def backoff(tries: int, first: float = 5.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
+def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
     """Seconds before try number `tries` + 1: doubling from `first` to `most`, with jitter in the upper half."""
     full = min(most, first * 2.0 ** min(max(tries - 1, 0), 30))
     return full / 2 + full / 2 * jitter()
@@ -174,6 +174,15 @@ class Health:
         if was_ill:
             self._closed(scope, name)
         return blamed
+
+    def try_now(self, scope: str, name: str) -> bool:
+        """What made it ill may be mended: let one file through without waiting; False if it is not paused."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            if patient is None or patient.pause is None:
+                return False
+            patient.next_try, patient.tries = 0.0, 0
+            return True
 
     def by_hand(self, pause: Pause) -> None:
         """Pause until somebody resumes."""

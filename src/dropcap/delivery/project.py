@@ -6,6 +6,7 @@ import threading
 import time
 
 from dropcap.config.model import Project
+from dropcap.config.token_source import TokenError
 from dropcap.delivery.outcome import Refused
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
@@ -57,6 +58,13 @@ class ProjectLine:
                     )
                 self._structure, self._since = structure, time.monotonic()
             return self._structure
+
+    def token_stamp(self) -> int | None:
+        """Something that changes when the token does, and tells nothing of it; None while it cannot be read."""
+        try:
+            return hash(self.project.token_source.read())
+        except TokenError:
+            return None
 
     def known(self) -> bool:
         """Whether the structure is in memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,17 +180,27 @@ class Query:
         sql = "select job, at, state, note from history where job = ? order by rowid"
         return [Event(j, at, State(state), note) for j, at, state, note in self._rows(sql, job)]
 
-    def named(self, name: str, limit: int) -> list[Job]:
-        """Jobs of files of that name, in whatever subfolder, newest first."""
-        exact = self._jobs("where name = ? order by id desc limit ?", os.fsencode(name), limit)
-        if exact:
-            return exact
-        return self._jobs(
-            "where name like ? escape '!' order by id desc limit ?", os.fsencode("%/" + _like(name)), limit
-        )
+    def put_off(self, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Claimed files whose turn was put off for a reason, oldest first."""
+        where = "where state in ('waiting', 'unknown') and reason is not null"
+        if folder is None:
+            return self._jobs(f"{where} order by id limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id limit ?", folder, limit)
 
-    def recent(self, limit: int, *, failed: bool = False, since: float = 0.0, folder: str | None = None) -> list[Job]:
-        """The jobs of late, newest first."""
+    def recent(
+        self,
+        limit: int,
+        *,
+        failed: bool = False,
+        since: float = 0.0,
+        folder: str | None = None,
+        name: str | None = None,
+        record: str | None = None,
+    ) -> list[Job]:
+        """The jobs of late, newest first.
+
+        `name` is a file's name, in whatever subfolder; or its path in the drop folder, as it was dropped or as it was filed.
+        """
         where = ["claimed_at >= ?"]
         values: list[Any] = [since]
         if failed:
@@ -197,6 +208,15 @@ class Query:
         if folder is not None:
             where.append("folder = ?")
             values.append(folder)
+        if name is not None:
+            # A share's clients write é in one character or in two.
+            forms = sorted({name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)})
+            where.append("(" + " or ".join(["name = ? or name like ? escape '!' or filed_as = ?"] * len(forms)) + ")")
+            for form in forms:
+                values += [os.fsencode(form), os.fsencode("%/" + _like(form)), os.fsencode(form)]
+        if record is not None:
+            where.append("record = ?")
+            values.append(record.encode("utf-8", "backslashreplace").decode())
         return self._jobs(f"where {' and '.join(where)} order by id desc limit ?", *values, limit)
 
     def stored_since(self, since: float, folder: str | None, after: int, limit: int) -> list[Job]:
