@@ -1,0 +1,224 @@
+"""What every benchmark stands on: the sink, a drop folder, and the uploaders that compete, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+TOKEN = "0123456789ABCDEF0123456789ABCDEF"
+#: Seconds without any headway after which a benchmark is given up.
+PATIENCE = 120.0
+
+
+class GaveUp(Exception):  # noqa: N818
+    """Something did not come to its end; the message says what."""
+
+
+@dataclass
+class Options:
+    """How much is done, and where."""
+
+    runs: int = 5
+    scale: float = 1.0
+    directory: str | None = None
+
+    def scaled(self, number: int) -> int:
+        """A number of files, times `scale`."""
+        return max(int(number * self.scale), 1)
+
+
+class Process:
+    """A program whose output is read line by line; ended by its own number."""
+
+    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, err: bool = False) -> None:
+        self.began = time.monotonic()
+        pipes: dict[str, Any] = {"stderr" if err else "stdout": subprocess.PIPE}
+        other = {"stdout" if err else "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, env={**os.environ, **(env or {})}, text=True, start_new_session=True, **pipes, **other)
+        self.pid = self._process.pid
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stream = self._process.stderr if err else self._process.stdout
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._stream is not None
+        for line in self._stream:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, words: str, patience: float = PATIENCE) -> str:
+        """The first line to come that holds `words`."""
+        end = time.monotonic() + patience
+        seen: list[str] = []
+        while True:
+            try:
+                line = self._lines.get(timeout=max(end - time.monotonic(), 0.01))
+            except queue.Empty:
+                line = None
+            if line is None:
+                raise GaveUp(f"no {words!r} from {self._process.args!r}; it said: {''.join(seen[-5:])}")
+            if words in line:
+                return line
+            seen.append(line)
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used, all threads together."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self, peak: bool = False) -> float:
+        """MiB of memory that it holds now, or has held at most since `forget_peak`."""
+        key = "VmHWM:" if peak else "VmRSS:"
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(key):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def forget_peak(self) -> None:
+        """Begin the peak anew."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def end(self) -> None:
+        """End it and what it started (its own session)."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+        try:  # the shell's inotifywait
+            os.killpg(self.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+
+@dataclass
+class Ground:
+    """A temporary place with a sink; `drop` is the first drop folder."""
+
+    root: Path
+    sink: Process
+    port: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api/"
+
+    @property
+    def drop(self) -> Path:
+        return self.root / "drop"
+
+    @property
+    def token_file(self) -> Path:
+        return self.root / "token"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def received(self) -> list[tuple[str, str, int, float]]:
+        """What the sink has received since the last asking: name, record, size, monotonic time of the first byte."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/received", timeout=30) as reply:
+            return [tuple(one) for one in json.load(reply)]
+
+    def config(self, folders: int = 1, **settings: Any) -> Path:
+        """Write a configuration; `settings` are the folders', or the top level's if it has such a key."""
+        folder: dict[str, Any] = {
+            "project": "bench",
+            "settle_closed": "0",
+            "min_free": "0",
+            "existing_file": "replace",
+            "confirm": "none",
+            "rules": [{"name": "consent", "pattern": "{record:digits}_*.pdf", "field": "consent_pdf"}],
+        }
+        top: dict[str, Any] = {"state_dir": str(self.state), "uploads_at_once": settings.pop("uploads_at_once", 4)}
+        folder |= settings
+        paths = [self.drop] + [self.root / f"drop{number}" for number in range(2, folders + 1)]
+        for path in paths:
+            path.mkdir(exist_ok=True)
+        project = {"url": self.url, "token_file": str(self.token_file), "requests_per_minute": 0, "max_size": "4GiB"}
+        top |= {"projects": {"bench": project}, "folders": {path.name: {"path": str(path), **folder} for path in paths}}
+        file = self.root / "config.yaml"
+        file.write_text(yaml.safe_dump(top))
+        return file
+
+    @contextmanager
+    def dropcap(self, folders: int = 1, **settings: Any) -> Iterator[Process]:
+        """`dropcap run`, ready."""
+        config = self.config(folders, **settings)
+        process = Process([sys.executable, "-m", "dropcap", "run", "-c", str(config)], err=True)
+        try:
+            process.wait_for('"ready"')
+            yield process
+        finally:
+            process.end()
+
+    @contextmanager
+    def rival(self, name: str) -> Iterator[Process]:
+        """One of the scripts in rivals/, ready."""
+        script = next((HERE / "rivals").glob(f"{name}.*"))
+        shell = script.suffix == ".sh"
+        command = [*(["bash"] if shell else [sys.executable]), str(script), str(self.drop), self.url, str(self.token_file)]
+        process = Process(command, err=shell)
+        try:
+            process.wait_for("established" if shell else "ready")
+            yield process
+        finally:
+            process.end()
+
+    def write(self, files: int, size: int, first: int = 1, folder: Path | None = None) -> None:
+        """Files written into the drop folder, closed one after the other."""
+        content = os.urandom(size)
+        for number in range(first, first + files):
+            with open((folder or self.drop) / f"{number}_consent.pdf", "wb") as file:
+                file.write(content)
+
+    def wait_done(self, files: int, folder: Path | None = None) -> float:
+        """Wait until so many files lie in done/; the monotonic time."""
+        done = (folder or self.drop) / "done"
+        last, moved = -1, time.monotonic()
+        while True:
+            number = sum(len(names) for _, _, names in os.walk(done))
+            now = time.monotonic()
+            if number >= files:
+                return now
+            if number != last:
+                last, moved = number, now
+            elif now - moved > PATIENCE:
+                raise GaveUp(f"{number} of {files} files in done/ after {PATIENCE:.0f} s without headway")
+            time.sleep(0.02 if files <= 5000 else 0.2)
+
+
+@contextmanager
+def ground(options: Options, latency: float = 0.0) -> Iterator[Ground]:
+    """A fresh place and a sink, gone afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="dropcap-bench-", dir=options.directory))
+    sink = Process([sys.executable, str(HERE / "sink.py"), "--latency", str(latency)])
+    try:
+        made = Ground(root, sink, int(sink.wait_for("\n")))
+        made.drop.mkdir()
+        made.token_file.write_text(TOKEN)
+        made.token_file.chmod(0o600)
+        yield made
+    finally:
+        sink.end()
+        shutil.rmtree(root, ignore_errors=True)
