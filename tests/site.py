@@ -245,5 +245,3 @@ def site(root: Path, box: Sandbox | None = None, **folder: Any) -> Iterator[Site
         made = Site(root, box, **folder)
         stack.callback(made.close)
         yield made
-
-

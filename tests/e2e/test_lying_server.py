@@ -1,0 +1,151 @@
+"""Servers that lie or are ill: no false done, no false failed, and it goes on by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from dropcap.sandbox.fault import Fault
+from tests.site import Site
+
+IMPORT = {"content": "file", "action": "import"}
+EXPORT = {"content": "file", "action": "export"}
+
+
+def imports(place: Site) -> int:
+    """How many times the sandbox was asked to import a file."""
+    return len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")])
+
+
+@pytest.mark.parametrize(
+    ("fault", "sent"),
+    [
+        (Fault("empty_200_without_storing", times=1, match=IMPORT), 2),
+        (Fault("stored_then_500", times=1, match=IMPORT), 1),
+        (Fault("html_200", times=1, match=IMPORT), 2),
+        (Fault("reset_after_body", times=1, match=IMPORT, stored=True), 1),
+        (Fault("reset_during_body", times=1, match=IMPORT), 2),
+        (Fault("truncated_head", times=1, match=IMPORT), 1),
+        (Fault("maintenance", times=1, match=IMPORT), 2),
+        (Fault("rate_429", times=1, match=IMPORT, retry_after=1), 2),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else str(value),
+)
+def test_one_lie_about_an_import_neither_loses_nor_doubles(place: Site, fault: Fault, sent: int) -> None:
+    place.box.ill(fault)
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"the consent")
+    place.put("101_V1_lab_1.pdf", b"the sample")
+    daemon.wait_for("done", 2, patience=40)
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the consent"
+    assert [(h.field, h.instance) for h in place.box.holdings() if h.field == "lab_report"] == [("lab_report", 1)]
+    assert place.failed() == []
+    assert imports(place) <= sent + 1
+    assert not daemon.events("failed")
+    assert not daemon.events("internal_error")
+
+
+@pytest.mark.parametrize("kind", ["html_200", "maintenance", "truncated_body"])
+def test_a_page_is_never_taken_for_the_old_file(place: Site, kind: str) -> None:
+    place.put("101_V1_consent.pdf", b"the old one")
+    assert place.once().returncode == 0
+    place.box.ill(Fault(kind, times=1, match=EXPORT))
+    place.put("101_V1_consent.pdf", b"the new one")
+    daemon = place.start()
+    daemon.wait_for("done", 1, patience=40)
+    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
+    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"the old one"]
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
+
+
+def test_what_redcap_gives_out_must_be_what_was_sent(place: Site) -> None:
+    place.box.ill(Fault("wrong_content", times=1, match=EXPORT))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"the consent")
+    daemon.wait_for("retrying", reason="not_confirmed")
+    assert place.done() == []
+    daemon.wait_for("done", patience=40)
+
+
+def test_a_token_that_is_refused_pauses_the_project_and_a_new_one_is_taken_up(place: Site) -> None:
+    right = place.token_file.read_text()
+    place.token_file.write_text("F" * 32)
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"the consent")
+    daemon.wait_for("paused", scope="project", reason="token")
+    assert place.failed() == []
+    assert place.done() == []
+    place.token_file.write_text(right)
+    daemon.wait_for("done", patience=30)
+    assert place.failed() == []
+
+
+def test_a_ban_stops_the_server_until_somebody_resumes_it(place: Site) -> None:
+    place.box.rate_limit = 3
+    daemon = place.start()
+    for record in (101, 102, 103, 104):
+        place.put(f"{record}_V1_consent.pdf", b"the consent")
+    daemon.wait_for("paused", scope="server", reason="banned")
+    asked = len(place.box.requests)
+    place.put("105_V1_consent.pdf", b"one more")
+    daemon.wait_for("claimed", file="105_V1_consent.pdf")
+    status = place.dropcap("status")
+    assert "banned" in status.stdout
+    assert len(place.box.requests) == asked, "not one request while banned"
+    place.box.rate_limit = 0
+    place.box.unban()
+    host = place.box.url.split("/")[2]
+    assert place.dropcap("resume", "--server", host).returncode == 0
+    daemon.wait_for("done", 5, patience=30)
+    assert place.failed() == []
+
+
+def test_a_server_that_is_down_costs_a_few_lines_and_is_taken_up_when_it_is_back(place: Site) -> None:
+    place.box.maintenance = 503
+    daemon = place.start()
+    for record in range(101, 121):
+        place.put(f"{record}_V1_consent.pdf", str(record).encode())
+    daemon.wait_for("claimed", 20)
+    daemon.wait_for("paused", scope="server")
+    place.box.maintenance = 0
+    daemon.wait_for("done", 20, patience=40)
+    assert len(daemon.events("retrying")) < 20
+    assert place.failed() == []
+
+
+def test_a_poison_file_stops_only_itself(place: Site) -> None:
+    place.box.ill(Fault("status", code=500, match={**IMPORT, "record": "101"}))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"poison")
+    daemon.wait_for("retrying", file="101_V1_consent.pdf")
+    for record in range(102, 112):
+        place.put(f"{record}_V1_consent.pdf", b"fine")
+    daemon.wait_for("done", 10, patience=30)
+    assert "in_progress/101_V1_consent.pdf" in place.everywhere()
+    assert place.failed() == []
+    place.box.well()
+    daemon.wait_for("done", 11, patience=60)
+
+
+def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site) -> None:
+    from dropcap.sandbox.server import Rights
+
+    place.box.grant(place.box.token, Rights(username="importer", api_import=True, api_export=False))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"the consent")
+    paused = daemon.wait_for("paused", scope="project")
+    assert paused[0]["reason"] in ("rights", "token")
+    assert place.done() == []
+    assert place.failed() == []
+
+
+def test_with_import_alone_files_go_if_nothing_else_is_asked_for(place: Site) -> None:
+    from dropcap.sandbox.server import Rights
+
+    place.box.grant(place.box.token, Rights(username="importer", api_import=True, api_export=False))
+    place.folder.update(existing_file="replace", confirm="none")
+    place.folder["rules"] = [place.folder["rules"][0]]
+    place.write_config()
+    place.put("101_V1_consent.pdf", b"the consent")
+    result = place.once()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [r.action for r in place.box.requests] == ["import"]
