@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,8 +13,9 @@ import click
 
 from dropcap.config.load import load
 from dropcap.config.model import Config
-from dropcap.config.values import BadValueError, duration
+from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.state import LEDGER, StateError, prepare
+from dropcap.display import shown
 from dropcap.ledger.query import Query
 
 DEFAULT = "/etc/dropcap/config.yaml"
@@ -56,18 +57,41 @@ def usable(path: Path, *, tell: bool = True) -> Config:
 
 
 def query(config: Config) -> Query:
-    """The ledger to read, or the end with exit code 1 if there is none yet."""
+    """The ledger to read, or the end: with exit code 1 if there is none yet, with 2 if it is not ours to read."""
     path = config.state_dir / LEDGER
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         stop(f"there is no ledger in {config.state_dir} yet: dropcap has not run with this configuration", 1)
+    except OSError as error:
+        not_ours(path, error.strerror or str(error))
     found = Query(path)
     try:
         found.pauses()
     except sqlite3.OperationalError as error:
-        stop(f"the ledger {path} cannot be read ({error}): run this as dropcap's user, or as a member of its group", 1)
+        not_ours(path, str(error))
     except sqlite3.DatabaseError as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
     return found
+
+
+def not_ours(path: Path, why: str) -> NoReturn:
+    """The end with exit code 2: something in state_dir cannot be used by whoever runs the command."""
+    stop(f"{path} cannot be used ({why}): run this as dropcap's user, or as root", 2)
+
+
+def folder_option(command: F) -> F:
+    """The `--folder F` that confines a command to one drop folder."""
+    return click.option("--folder", "folder_name", metavar="F", help="This drop folder only.")(command)
+
+
+def known(kind: str, name: str, names: Iterable[str]) -> str:
+    """`name`, or the end with exit code 2 if it is none of `names`."""
+    names = sorted(names)
+    if name not in names:
+        otherwise = "there are: " + ", ".join(shown(one) for one in names) if names else "the configuration has none"
+        stop(f"there is no {kind} `{shown(name)}`; {did_you_mean(name, names, otherwise)}", 2)
+    return name
 
 
 def prepared(config: Config) -> None:

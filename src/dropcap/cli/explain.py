@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.cells import cell_len
 
-from dropcap.config.load import load
+from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.routing.ignored import ignored
@@ -19,7 +19,6 @@ from dropcap.routing.nearest import Nearest, nearest
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.table import normal
 
-_DEFAULT_CONFIG = "/etc/dropcap/config.yaml"
 _TAKEN = ("in_progress", "failed")  # what lies there was dropped under the same name
 _OWN = ("done", "preserved")
 
@@ -27,17 +26,7 @@ _OWN = ("done", "preserved")
 @click.command("explain")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--folder", "folder_name", metavar="F", help="The drop folder; else the one that NAME lies in, else all.")
-@click.option(
-    "-c",
-    "--config",
-    "config_path",
-    metavar="FILE",
-    envvar="DROPCAP_CONFIG",
-    default=_DEFAULT_CONFIG,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The configuration.",
-)
+@config_option
 def explain_command(names: tuple[str, ...], folder_name: str | None, config_path: Path) -> None:
     """Tell which rule each NAME matches and where the file would go; else the nearest rule and where it stops.
 
@@ -45,21 +34,12 @@ def explain_command(names: tuple[str, ...], folder_name: str | None, config_path
 
     Exit code: 0 every name matches, 1 one does not, 2 the configuration cannot be used.
     """
-    config = load(config_path)
-    for problem in config.problems:
-        click.echo(str(problem), err=True)
-    if config.fatal:
-        sys.exit(2)
+    config = usable(config_path)
     folders = list(config.folders.values())
     if folder_name is not None:
-        if folder_name not in config.folders:
-            known = ", ".join(config.folders) or "none"
-            click.echo(f"there is no sound folder `{shown(folder_name)}` in the configuration; there are: {known}", err=True)
-            sys.exit(2)
-        folders = [config.folders[folder_name]]
+        folders = [config.folders[known("folder", folder_name, config.folders)]]
     if not folders:
-        click.echo("no folder in the configuration can be used; correct the problems above", err=True)
-        sys.exit(2)
+        stop("no folder in the configuration can be used; correct the problems above", 2)
     answers = [_explained(config, folders, name) for name in names]
     click.echo("\n\n".join("\n".join(lines) for _, lines in answers))
     sys.exit(0 if all(matched for matched, _ in answers) else 1)
@@ -67,9 +47,9 @@ def explain_command(names: tuple[str, ...], folder_name: str | None, config_path
 
 def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[bool, list[str]]:
     """Whether `given` matches in one of `folders`, and what there is to say about it."""
-    inside = _inside(folders, given)
-    if inside is not None:
-        folders, name = [inside[0]], inside[1]
+    found = inside(folders, given)
+    if found is not None:
+        folders, name = [found[0]], found[1]
     else:
         name = given.removeprefix("./")
     if os.path.isabs(name):
@@ -104,7 +84,7 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
     return False, refusing + _nearest_lines(others, name)
 
 
-def _inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
+def inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
     """The folder in which the path `given` lies, and its relative name there."""
     if "/" not in given and not os.path.lexists(given):
         return None

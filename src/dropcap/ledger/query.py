@@ -82,9 +82,7 @@ class Query:
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
-        row = next(
-            self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None
-        )
+        row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
         return KnownFolder(*row) if row else None
 
     # Delivery -----------------------------------------------------------------------------------------------------
@@ -108,9 +106,7 @@ class Query:
     def next_due(self, folder: str, now: float) -> float | None:
         """When the next job of a folder that is not due yet will be."""
         row = next(
-            self._rows(
-                "select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now
-            )
+            self._rows("select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now)
         )
         return None if row[0] is None else float(row[0])
 
@@ -141,9 +137,7 @@ class Query:
     def counts(self) -> dict[str, dict[str, int]]:
         """Open jobs per folder and state, and those in failed/ that nobody has dealt with."""
         counts: dict[str, dict[str, int]] = {}
-        for folder, state, number in self._rows(
-            f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"
-        ):
+        for folder, state, number in self._rows(f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"):
             counts.setdefault(folder, {})[state] = number
         sql = "select folder, count(*) from job where state = 'failed' and tried_again is null group by folder"
         for folder, number in self._rows(sql):
@@ -211,9 +205,10 @@ class Query:
         if name is not None:
             # A share's clients write é in one character or in two.
             forms = sorted({name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)})
-            where.append("(" + " or ".join(["name = ? or name like ? escape '!' or filed_as = ?"] * len(forms)) + ")")
+            where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, ?) = ?"] * len(forms)) + ")")
             for form in forms:
-                values += [os.fsencode(form), os.fsencode("%/" + _like(form)), os.fsencode(form)]
+                end = os.fsencode("/" + form)
+                values += [os.fsencode(form), os.fsencode(form), -len(end), end]
         if record is not None:
             where.append("record = ?")
             values.append(record.encode("utf-8", "backslashreplace").decode())
@@ -225,10 +220,6 @@ class Query:
         if folder is None:
             return self._jobs(f"{tail} order by id limit ?", since, after, limit)
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
-
-
-def _like(name: str) -> str:
-    return name.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def _job(row: Any) -> Job:

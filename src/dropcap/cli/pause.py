@@ -1,0 +1,102 @@
+"""`dropcap pause` and `dropcap resume`: stop and go on with a server, a project or a folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dropcap.cli.configured import config_option, known, query, usable
+from dropcap.cli.jobs import clock
+from dropcap.cli.reach import alone, asked
+from dropcap.config.model import Config
+from dropcap.daemon import command
+from dropcap.display import shown
+from dropcap.ledger.model import Pause
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _scope_options(command: F) -> F:
+    """What is paused or resumed: one of these."""
+    for scope, metavar, text in (
+        ("folder", "F", "This drop folder."),
+        ("project", "P", "This project, and all folders that go to it."),
+        ("server", "H", "This server: its host, or the name of one of its projects."),
+    ):
+        command = click.option(f"--{scope}", metavar=metavar, help=text)(command)
+    return command
+
+
+@click.command("pause")
+@config_option
+@_scope_options
+def pause_command(config_path: Path, server: str | None, project: str | None, folder: str | None) -> None:
+    """Send nothing more to a server or a project, or from a folder, until `dropcap resume`, also over a restart.
+
+    What is being sent just now ends as it began. Files are still taken and wait in in_progress/.
+    """
+    config = usable(config_path.absolute())
+    scope, given = _one_of(server, project, folder)
+    pauses = _pauses(config)
+    name = _name(config, scope, given, [])
+    before = pauses.get((scope, name))
+    if before is not None and before.reason == "by_hand":
+        click.echo(f"{scope} {shown(name)} is paused already, since {clock(before.since)}")
+        return
+    if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
+        with alone(config) as ledger:
+            ledger.pause(command.pause_by_hand(scope, name))
+    click.echo(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {shown(name)}")
+
+
+@click.command("resume")
+@config_option
+@_scope_options
+def resume_command(config_path: Path, server: str | None, project: str | None, folder: str | None) -> None:
+    """Go on with a server, a project or a folder, whether it was paused by hand or by dropcap itself.
+
+    Exit code: 0; 1 if it was not paused.
+    """
+    config = usable(config_path.absolute())
+    scope, given = _one_of(server, project, folder)
+    # What is no longer in the configuration may still be paused.
+    name = _name(config, scope, given, [name for of, name in _pauses(config) if of == scope])
+    told = asked(config, {"do": "resume", "scope": scope, "name": name})
+    if told is not None:
+        ended = bool(told["done"])
+    else:
+        with alone(config) as ledger:
+            ended = ledger.resume(scope, name)
+    if not ended:
+        click.echo(f"{scope} {shown(name)} was not paused", err=True)
+        sys.exit(1)
+    click.echo(f"{scope} {shown(name)} goes on")
+
+
+def _one_of(server: str | None, project: str | None, folder: str | None) -> tuple[str, str]:
+    given = [(scope, name) for scope, name in (("server", server), ("project", project), ("folder", folder)) if name is not None]
+    if len(given) != 1:
+        raise click.UsageError("name one of --server, --project and --folder")
+    return given[0]
+
+
+def _pauses(config: Config) -> dict[tuple[str, str], Pause]:
+    ledger = query(config)
+    try:
+        return {(pause.scope, pause.name): pause for pause in ledger.pauses()}
+    finally:
+        ledger.close()
+
+
+def _name(config: Config, scope: str, given: str, paused: list[str]) -> str:
+    if given in paused:
+        return given
+    if scope == "folder":
+        return known(scope, given, config.folders)
+    if scope == "project":
+        return known(scope, given, config.projects)
+    return command.host_of(config, given) or known(scope, given, {project.host for project in config.projects.values()})

@@ -1,0 +1,46 @@
+"""How commands reach dropcap: through the socket of the one that runs, else its state directory alone."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from dropcap.cli.configured import not_ours, query, stop
+from dropcap.config.model import Config
+from dropcap.daemon.control import SOCKET, ask
+from dropcap.daemon.state import LEDGER, AlreadyRunning, only_one, open_ledger
+from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.store import Ledger
+
+
+def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
+    """What the running dropcap answers, None if none answers, or the end if it may or will not."""
+    try:
+        told = ask(config.state_dir, question)
+    except PermissionError as error:
+        not_ours(config.state_dir / SOCKET, error.strerror or str(error))
+    if told is not None and "error" in told:
+        stop(f"the running dropcap could not do it: {told['error']}", 1)
+    return told
+
+
+@contextlib.contextmanager
+def alone(config: Config) -> Iterator[Ledger]:
+    """The ledger to write, while no dropcap runs; or the end, if one does or there is no ledger yet."""
+    query(config).close()
+    try:
+        with only_one(config.state_dir), contextlib.closing(open_ledger(config.state_dir)) as ledger:
+            yield ledger
+    except AlreadyRunning as error:
+        stop(f"{error} and does not answer: it starts, stops or runs with --once; try again in a moment", 4)
+    except LedgerError as error:
+        stop(str(error), 2)
+    except PermissionError as error:
+        not_ours(config.state_dir, error.strerror or str(error))
+    except sqlite3.OperationalError as error:
+        stop(
+            f"{config.state_dir / LEDGER} cannot be written ({error}): run this as dropcap's user; look whether its disk is full",
+            2,
+        )

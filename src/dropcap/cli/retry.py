@@ -1,0 +1,78 @@
+"""`dropcap retry`: try held, waiting and failed files again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from dropcap.cli.configured import config_option, folder_option, known, query, usable
+from dropcap.cli.reach import alone, asked
+from dropcap.config.model import Config
+from dropcap.daemon import command
+from dropcap.display import shown
+
+
+@click.command("retry")
+@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(min=1))
+@config_option
+@folder_option
+@click.option("--failed", is_flag=True, help="All files that lie in failed/.")
+@click.option("--held", is_flag=True, help="All files that are held.")
+def retry_command(jobs: tuple[int, ...], config_path: Path, folder_name: str | None, failed: bool, held: bool) -> None:
+    """Try again: JOB is a number that `status`, `history`, the log and why.txt tell.
+
+    A held or waiting file has its turn at once; a failed one is moved back into its drop folder, where it is taken anew. If no
+    dropcap runs, that happens when the next one starts.
+
+    Exit code: 0; 1 if some could not be tried again.
+    """
+    if bool(jobs) == (failed or held):
+        raise click.UsageError("name either the numbers of jobs, or --failed, --held or both")
+    if jobs and folder_name is not None:
+        raise click.UsageError("--folder confines --failed and --held; a job's number says its folder already")
+    config = usable(config_path.absolute())
+    numbers = list(dict.fromkeys(jobs))
+    ledger = query(config)
+    try:
+        if folder_name is not None:
+            known("folder", folder_name, {*config.folders, *ledger.counts()})
+        found = {job: ledger.job(job) for job in numbers}
+    finally:
+        ledger.close()
+    cannot = [f"there is no job {number}" for number, job in found.items() if job is None]
+    numbers = [number for number, job in found.items() if job is not None]
+    tried: list[int] = []
+    if numbers or not jobs:
+        tried, others = _retried(config, numbers, failed, held, folder_name)
+        cannot += others
+    _tell(config, tried, cannot)
+    sys.exit(1 if cannot else 0)
+
+
+def _retried(
+    config: Config, numbers: list[int], failed: bool, held: bool, folder_name: str | None
+) -> tuple[list[int], list[str]]:
+    told = asked(config, {"do": "retry", "jobs": numbers, "failed": failed, "held": held, "folder": folder_name})
+    if told is not None:
+        return told["tried"], told["cannot"]
+    with alone(config) as ledger:
+        done = command.retry(ledger, config, command.select(ledger, numbers, failed=failed, held=held, folder=folder_name))
+    click.echo("no dropcap runs: they are tried when it starts", err=True)
+    return done
+
+
+def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:
+    ledger = query(config)
+    try:
+        for number in tried:
+            job = ledger.job(number)
+            if job is not None:
+                click.echo(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
+    finally:
+        ledger.close()
+    for why in cannot:
+        click.echo(f"not tried: {shown(why)}", err=True)
+    if not tried and not cannot:
+        click.echo("there is nothing to try again")
