@@ -20,6 +20,8 @@ _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REF
 _SHOWN = 100
 #: Seconds between two looks at whether something changed, at least.
 _SOONEST = 5.0
+#: Seconds until a folder that is not there is looked for again: at the start it is there a moment later.
+_ABSENT = 0.5
 
 
 class Page:
@@ -52,7 +54,7 @@ class Page:
         place = self._drop.place()
         if place is None:
             self._page = None
-            return _SOONEST
+            return _ABSENT
         if self._page is None or self._page[0] is not place[0]:
             self._page = (place[0], StatusPage(place[0], self._drop.folder))
         self._changed.clear()
