@@ -55,6 +55,7 @@ def load(path: Path) -> Config:
         log=_log(main),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
+        tables=tables,
         problems=_in_order(problems),
         **{key: value for key, value in values.items() if value is not None},
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dropcap.config.token_source import TokenSource
 from dropcap.routing.rule import Rule
+from dropcap.routing.table import Table
 
 #: Extensions that REDCap is known to refuse, as its administrators can list more.
 BLOCKED_EXTENSIONS = (  # noqa: SIM905 (easier to read and to sort as words)
@@ -30,6 +31,8 @@ class Project:
     max_size: int = 128 * 1024**2
     blocked_extensions: frozenset[str] = frozenset(BLOCKED_EXTENSIONS)
     ca_file: Path | None = None
+    file: str = field(default="", compare=False)  # where it stands, for people
+    line: int = field(default=0, compare=False)
 
     @property
     def host(self) -> str:
@@ -58,6 +61,8 @@ class Folder:
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
+    file: str = field(default="", compare=False)  # where it and its rules stand, for people
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class Config:
     log: Log = field(default_factory=Log)
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     @property

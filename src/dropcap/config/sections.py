@@ -109,7 +109,7 @@ def read_project(name: str, node: Node) -> Project | None:
     ca_file = section.read_or_null("ca_file", place)
     if ca_file is not None:
         values["ca_file"] = Path(absolute(ca_file, section.entries["ca_file"]))
-    return Project(name, url, source, **values) if url and source else None
+    return Project(name, url, source, **values, file=node.file, line=node.line) if url and source else None
 
 
 def _token_source(section: Section) -> TokenSource | None:
@@ -158,7 +158,8 @@ class FolderReader:
             (rules_node or node).problem("there are no rules", "add at least one: which names, and where they go")
         if not path or project is None or not rules:
             return None
-        return Folder(name, Path(absolute(path, section.entries["path"])), project, rules, **values)
+        where = Path(absolute(path, section.entries["path"]))
+        return Folder(name, where, project, rules, **values, file=node.file, line=node.line)
 
     def _project(self, section: Section) -> str | None:
         node = section.get("project")

@@ -12,7 +12,7 @@ from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.mounts import Mount
-from dropcap.intake.port import IntakeLedger
+from dropcap.intake.port import IntakeLedger, KnownFolders
 
 NAME = ".dropcap"
 _VERSION = 1
@@ -51,6 +51,22 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) 
         Away: it is not.
         OSError: the folder cannot be read or written.
     """
+    marker = examine(tree, folder, path, mount, ledger)
+    if marker is None:
+        return _make(tree, folder, path, mount, ledger)
+    known = ledger.known_folder(folder)
+    if known is None or known.path != path:
+        ledger.remember_folder(folder, path, marker.id, str(mount))
+    return marker
+
+
+def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders) -> Marker | None:
+    """The folder's marker, if it is ours to work in; None if the folder is new and shall get one. Changes nothing.
+
+    Raises:
+        Away: it is not ours.
+        OSError: it cannot be read.
+    """
     marker = read(tree)
     known = ledger.known_folder(folder)
     if marker is None:
@@ -64,7 +80,7 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) 
                 f"{number} of its files are still on their way in {shown(known.path)}, where it was before: "
                 f"move what lies there (with {NAME}) to the new place, or {_ADOPT}"
             )
-        return _make(tree, folder, path, mount, ledger)
+        return None
     if marker.installation != ledger.installation:
         raise Away(
             f"its marker {NAME} names another installation of dropcap: two must not work in one folder; "
@@ -80,8 +96,6 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) 
             f"its marker {NAME} is not the one that dropcap left here: perhaps a copy or a backup is mounted "
             f"in its place (it was on {known.mount}; now {mount}); mount the right one, or {_ADOPT}"
         )
-    if known is None or known.path != path:
-        ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
 
 

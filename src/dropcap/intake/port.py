@@ -8,12 +8,22 @@ from typing import Protocol
 from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
 
 
-class IntakeLedger(Protocol):
-    """The ledger as intake sees it. Every method may be called from any folder's thread."""
+class KnownFolders(Protocol):
+    """What tells whether a folder is ours."""
 
     @property
     def installation(self) -> str:
         """The id of this installation, made with its ledger."""
+
+    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
+        """The open jobs of a folder by the relative name of their file."""
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How the folder was seen before, if it was."""
+
+
+class IntakeLedger(KnownFolders, Protocol):
+    """The ledger as intake sees it. Every method may be called from any folder's thread."""
 
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         """Enter files that now lie in in_progress/; their job numbers, in order. All or none, durable on return.
@@ -21,9 +31,6 @@ class IntakeLedger(Protocol):
         Raises:
             Exception: an open job is in the way of one of them.
         """
-
-    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
-        """The open jobs of a folder by the relative name of their file."""
 
     def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
         """The failed files of a folder by where they should lie, as `failed/a/x.pdf`."""
@@ -33,9 +40,6 @@ class IntakeLedger(Protocol):
 
     def rename_open(self, job: int, name: str) -> bool:
         """The file of an open job has another name now; False if the job cannot take it."""
-
-    def known_folder(self, folder: str) -> KnownFolder | None:
-        """How the folder was seen before, if it was."""
 
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         """Keep how the folder was seen; the time of the first is kept."""
