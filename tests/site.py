@@ -66,14 +66,14 @@ class Daemon:
     def events(self, event: str, **keys: Any) -> list[dict[str, Any]]:
         """The log lines of an event so far."""
         with self._changed:
-            return [l for l in self.lines if l.get("event") == event and all(l.get(k) == v for k, v in keys.items())]
+            return [line for line in self.lines if _is(line, event, keys)]
 
     def wait_for(self, event: str, count: int = 1, patience: float = PATIENCE, **keys: Any) -> list[dict[str, Any]]:
         """Wait until the log has so many lines of an event."""
         end = time.monotonic() + patience
         with self._changed:
             while True:
-                found = [l for l in self.lines if l.get("event") == event and all(l.get(k) == v for k, v in keys.items())]
+                found = [line for line in self.lines if _is(line, event, keys)]
                 if len(found) >= count:
                     return found
                 left = end - time.monotonic()
@@ -245,3 +245,7 @@ def site(root: Path, box: Sandbox | None = None, **folder: Any) -> Iterator[Site
         made = Site(root, box, **folder)
         stack.callback(made.close)
         yield made
+
+
+def _is(line: dict[str, Any], event: str, keys: dict[str, Any]) -> bool:
+    return line.get("event") == event and all(line.get(key) == value for key, value in keys.items())

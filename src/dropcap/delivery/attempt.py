@@ -9,14 +9,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import FileIO
 
 import structlog
 
 from dropcap.delivery.lookup import holds_file
-from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored
+from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored
 from dropcap.delivery.plan import Send
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.slots import Slot, WatchedFile
@@ -68,6 +68,13 @@ class Attempt:
 
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
+        outcome = self._run()
+        first = self.turn.job.state is State.WAITING
+        if isinstance(outcome, Later) and not outcome.sent and first and self.turn.target.instance == NEXT:
+            return replace(outcome, release_instance=True)
+        return outcome
+
+    def _run(self) -> Outcome:
         started = time.monotonic()
         turn = self.turn
         self._sent = turn.job.state is State.UNKNOWN
@@ -112,6 +119,10 @@ class Attempt:
         if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
             return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
         place = FileTarget(turn.step.record, turn.step.field, turn.step.event, turn.step.instance)
+        if turn.step.perhaps is not None:
+            found = self._is_at(replace(place, instance=turn.step.perhaps), fd, status.st_size, started)
+            if found is not None:
+                return found
         result = "stored"
         if turn.step.holds or self._sent:
             answer = self._what_is_there(place, fd, status.st_size, started)
@@ -123,7 +134,7 @@ class Attempt:
         self._sent = True
         after = os.fstat(fd)
         if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return Rewritten(after.st_size, after.st_mtime_ns, True)
+            return Rewritten(after.st_size, after.st_mtime_ns, True, sent.sha256)
         unconfirmed = self._confirm(place, sent.sha256)
         if unconfirmed is not None:
             return unconfirmed
@@ -152,6 +163,10 @@ class Attempt:
             if there.sha256 == own and there.size == size:
                 result = "stored" if self._sent else "already_there"
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
+            if there.sha256 == turn.job.sha256:
+                return "replaced"  # an older state of this very file, sent before somebody wrote to it
+            if turn.target.instance == NEXT:
+                return InstanceTaken()
             if turn.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     "file_exists",
@@ -165,6 +180,19 @@ class Attempt:
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
         return "replaced"
+
+    def _is_at(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | None:
+        """Whether REDCap has these very bytes at `place`."""
+        try:
+            there = self.turn.line.client.export_file(place, None)
+        except NoFile:
+            return None
+        own = _sha256(fd)
+        os.lseek(fd, 0, os.SEEK_SET)
+        if there.sha256 != own:
+            return None
+        self.note(self.turn.job.id, "found in REDCap", {"instance": place.instance})
+        return Stored("already_there", Confirm.READBACK.value, own, size, time.monotonic() - started)
 
     def _origin(self, place: FileTarget, original_name: str) -> Origin:
         job = self.turn.job

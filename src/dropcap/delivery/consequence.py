@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.health import Health, backoff
-from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import MOST_FAULTS, RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
@@ -48,8 +48,10 @@ class Consequence:
                 self._later(job, outcome)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
+            case InstanceTaken():
+                self._change(job, State.WAITING, "its instance was taken by another file", {"instance": None, "due": 0.0})
             case Gone():
-                self._ledger.withdraw(job.id)
+                self._change(job, State.WITHDRAWN, "taken out of in_progress/ by a person", {"reason": "vanished"})
                 log.warning("withdrawn", **about(job), reason="vanished")
             case Rewritten():
                 self._rewritten(job, outcome)
@@ -87,6 +89,8 @@ class Consequence:
         else:
             wait = later.seconds if later.seconds is not None else backoff(own_faults)
         columns = _why(later) | {"due": time.time() + wait if wait else 0.0}
+        if later.release_instance:
+            columns["instance"] = None  # nothing was stored there: chosen anew, in case somebody else takes it meanwhile
         self._change(job, state, later.reason, columns)
         if later.scope != "stop":
             log.warning(
@@ -131,6 +135,8 @@ class Consequence:
             "remedy": "nothing needs to be done: it is sent again once quiet",
         }
         columns = why | {"size": rewritten.size, "mtime_ns": rewritten.mtime_ns, "due": time.time() + wait}
+        if rewritten.sha256:
+            columns["sha256"] = rewritten.sha256
         self._change(job, State.UNKNOWN if rewritten.sent else State.WAITING, "changed_while_sent", columns)
         log.info("retrying", **about(job), reason="changed_while_sent", message=message, in_seconds=wait, attempt=job.attempts)
 

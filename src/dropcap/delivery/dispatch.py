@@ -19,8 +19,9 @@ from dropcap.delivery.health import Health
 from dropcap.delivery.outcome import Refused
 from dropcap.delivery.plan import Create, Send, needs_lookup, plan, unasked
 from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.runs import Pace, Runs
 from dropcap.delivery.slots import Slots
-from dropcap.delivery.turns import Turns
+from dropcap.delivery.turns import Sending, Turns
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Change, Ledger
 
@@ -72,6 +73,7 @@ class Delivery:
         self._stopping = False
         self._in_flight: set[int] = set()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
+        self._paces: dict[str, Pace] = defaultdict(Pace)  # by folder
         self._first = 0  # which folder is asked first
         self._next_due = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -229,25 +231,29 @@ class Delivery:
         self._give_turns(monotonic)
 
     def _give_turns(self, now: float) -> None:
-        chosen: list[Chosen] = []
-        asks: dict[str, list[tuple[DropFolder, Candidate]]] = defaultdict(list)
         free, large = self._slots.free(), self._slots.large()
+        if free <= 0:
+            return
+        asks: dict[str, list[tuple[DropFolder, Candidate]]] = defaultdict(list)
+        runs: Runs[Chosen] = Runs(free)
         for folder, candidate in self._in_turn():
-            if len(chosen) >= free:
-                break
             is_large = candidate.job.size > self._small_file
             if is_large and self._slots.size > 1 and large >= self._slots.size - 1:
                 continue  # small files keep a lane of their own
+            alone = is_large or candidate.job.state is State.UNKNOWN
+            length = self._paces[folder.name].length()
+            if not runs.room(folder.name, length, alone):
+                continue
             choice = self._choose(folder, candidate, now)
             if isinstance(choice, Send):
-                chosen.append((folder, candidate, choice))
+                runs.add(folder.name, length, alone, (folder, candidate, choice))
                 large += is_large
             elif choice is Choice.ASK and len(asks[folder.folder.project]) < ASK_AT_ONCE:
                 asks[folder.folder.project].append((folder, candidate))
         for project, group in asks.items():
             if self._slots.free() > 0:
                 self._ask(self._lines[project], group)
-        self._send(chosen)
+        self._send(runs.all())
 
     def _in_turn(self) -> Iterator[tuple[DropFolder, Candidate]]:
         """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
@@ -263,7 +269,7 @@ class Delivery:
                 candidate = next(queue, None)
                 if candidate is not None:
                     left.append((folder, queue))
-                    if not candidate.asking:
+                    if not candidate.asking and not candidate.stale:
                         yield folder, candidate
             queues = left
 
@@ -310,33 +316,50 @@ class Delivery:
             candidate.facts = None
         self._slots.run(lambda _: self._turns.ask(line, group), group[0][0].name)
 
-    def _send(self, chosen: Sequence[Chosen]) -> None:
+    def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
         ready = []
-        for one in chosen:
-            place = one[0].place()
+        for run in runs:
+            place = run[0][0].place()
             if place is None:  # the folder went away just now
-                self.health.give_back(one[1].job.id)
+                for _, candidate, _ in run:
+                    self.health.give_back(candidate.job.id)
             else:
-                ready.append((one, place))
+                ready.append((run, place))
         changes = []
-        for (_, candidate, step), _ in ready:
+        for _, candidate, step in (one for run, _ in ready for one in run):
             columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
             if step.instance is not None:
                 columns["instance"] = step.instance
             changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns))
         went = self._ledger.change(changes)
-        for (folder, candidate, step), place in ready:
-            self._take(folder, candidate)
-            job = candidate.job
-            if job.id not in went:
-                self.health.give_back(job.id)
-                self._ended([job])
-                continue
-            sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
+        for run, place in ready:
+            folder = run[0][0]
             line = self._lines[folder.folder.project]
-            turn = partial(self._turns.send, job=sent, candidate=candidate, step=step, line=line, place=place)
-            self._slots.run(turn, folder.name, job.size > self._small_file)
+            sendings = []
+            for _, candidate, step in run:
+                self._take(folder, candidate)
+                job = candidate.job
+                if job.id in went:
+                    sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
+                    sendings.append(Sending(sent, candidate.route, step))
+                else:
+                    self.health.give_back(job.id)
+                    self._ended([job])
+            if sendings:
+                turn = partial(
+                    self._turns.send,
+                    run=sendings,
+                    line=line,
+                    place=place,
+                    goes_on=partial(self._goes_on, folder, line),
+                    pace=self._paces[folder.name],
+                )
+                self._slots.run(turn, folder.name, sendings[0].job.size > self._small_file)
+
+    def _goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
+        """Whether a run still may go on with this file."""
+        return not self._stopping and self._open(folder) and self._may_send(line, job.id, time.monotonic())
 
     # Beneath ------------------------------------------------------------------------------------------------------
 

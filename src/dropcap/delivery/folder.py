@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
 from dropcap.delivery.plan import Facts
@@ -14,7 +14,7 @@ from dropcap.filing.place import Filing
 from dropcap.ledger.model import Address, Job
 from dropcap.ledger.query import Query
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.target import NEXT
+from dropcap.routing.target import NEXT, Target
 
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
 WINDOW = 200
@@ -30,6 +30,7 @@ class Candidate:
     facts: Facts | None = None
     facts_at: float = 0.0
     asking: bool = False
+    stale: bool = False  # the ledger knows more by now: to be read anew
 
 
 @dataclass(slots=True)
@@ -86,6 +87,8 @@ class DropFolder:
         """Take more due jobs from the ledger; those that have no way are returned."""
         lost: list[tuple[Job, NoRoute]] = []
         for lane in self.lanes:
+            for candidate in [c for c in lane.jobs.values() if c.stale]:
+                del lane.jobs[candidate.job.id]
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
             limit = WINDOW + len(lane.jobs)
@@ -96,6 +99,8 @@ class DropFolder:
                     continue
                 found = route(self.folder.rules, self.name, job.name)
                 if isinstance(found, Route):
+                    if found.target.record_where and job.record:  # looked up before
+                        found = replace(found, target=replace(found.target, record=job.record))
                     lane.jobs[job.id] = Candidate(job, found)
                 else:
                     lost.append((job, found))
@@ -117,6 +122,13 @@ class DropFolder:
         return address(self.folder, name)
 
 
+def order_key(project: str, target: Target, record: str) -> str:
+    """What orders files to the same place: they arrive one after the other, in the order of their claims."""
+    # Files that each take the next instance of a record must not choose at the same time, whatever their fields.
+    last = NEXT if target.instance == NEXT else f"{target.field}\0{target.instance or ''}"
+    return "\0".join((project, record, target.event or "", last))
+
+
 def address(folder: Folder, name: str) -> Address:
     """Where a file goes as far as its name tells, and the key that keeps files to the same place in order."""
     found = route(folder.rules, folder.name, name)
@@ -124,8 +136,6 @@ def address(folder: Folder, name: str) -> Address:
         return Address(folder.project, found.rule.name if found.rule else "")
     target = found.target
     record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
-    # Files that each take the next instance of a record must not choose at the same time, whatever their fields.
-    last = NEXT if target.instance == NEXT else f"{target.field}\0{target.instance or ''}"
-    key = "\0".join((folder.project, record, target.event or "", last))
     instance = target.instance if isinstance(target.instance, int) else None
+    key = order_key(folder.project, target, record)
     return Address(folder.project, found.rule.name, target.record, target.event, target.field, instance, key)

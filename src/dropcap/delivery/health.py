@@ -150,7 +150,8 @@ class Health:
             first, most = (FIRST, MOST) if scope == "server" else (PROJECT_FIRST, PROJECT_MOST)
             wait = trouble.seconds if trouble.seconds is not None else backoff(patient.tries, first, most)
             patient.next_try = now + wait
-            if patient.pause is None or patient.pause.reason != trouble.reason:
+            kept = patient.pause is not None and patient.pause.until_resume  # nothing but `resume` ends that one
+            if not kept and (patient.pause is None or patient.pause.reason != trouble.reason):
                 opened = patient.pause = Pause(
                     scope, name, trouble.reason, trouble.message, trouble.remedy, self._wall(), trouble.until_resume
                 )

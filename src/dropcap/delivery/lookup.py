@@ -34,7 +34,7 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     Raises:
         RedcapError: REDCap did not answer as it should.
     """
-    found, several = _by_values(client, structure, [q for q in questions if q.target.record_where])
+    found, several = _by_values(client, structure, [q for q in questions if q.target.record_where and not q.target.record])
     names = {q.job: q.target.record or found.get(q.job) for q in questions}
     rows = _rows(client, structure, questions, sorted({name for name in names.values() if name}))
     facts: dict[int, Facts] = {}
@@ -73,6 +73,7 @@ def _rows(
     for question in questions:
         fields.add(question.target.field)
         fields.update(question.target.must_match)
+        fields.update(question.target.record_where)
         if question.target.instance == NEXT:
             # An instance counts as there if its form was ever saved, file or no file.
             fields.add(f"{_form(structure, question.target.field)}_complete")
@@ -87,8 +88,10 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
     target = question.target
     values: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        for field in target.must_match:
+        for field in (*target.must_match, *target.record_where):
             values[field].add(row.get(field, ""))
+    if agree(target.record_where, values):
+        return Facts(None)  # the record that was found earlier has other values by now
     following = None
     instance = target.instance if isinstance(target.instance, int) else question.fixed_instance
     if target.instance == NEXT:

@@ -52,6 +52,7 @@ class Later:
     seconds: float | None = None
     until_resume: bool = False
     certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
+    release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,20 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The file was written to after it was claimed, or while it was sent."""
+    """The file was written to after it was claimed, or while it was sent.
+
+    `sha256` is that of the older bytes that REDCap has taken meanwhile, if it has.
+    """
 
     size: int
     mtime_ns: int
     sent: bool
+    sha256: str | None = None
 
 
-Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten
+@dataclass(frozen=True, slots=True)
+class InstanceTaken:
+    """The instance that was chosen for `next` holds somebody else's file: another is to be chosen."""
+
+
+Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten | InstanceTaken

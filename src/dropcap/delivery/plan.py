@@ -43,13 +43,17 @@ def unasked(target: Target) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Import the file there; `holds`: deal with the file that is there first."""
+    """Import the file there; `holds`: deal with the file that is there first.
+
+    `perhaps` is an instance that may hold this very file already, from before the ledger was lost.
+    """
 
     record: str
     event: str | None
     field: str
     instance: int | None
     holds: bool
+    perhaps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +108,13 @@ def plan(
             f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
             "check that the file belongs to this record; then rename it, or correct the record in REDCap",
         )
-    instance = fixed_instance
-    if target.instance == NEXT:
-        instance = fixed_instance if fixed_instance is not None else facts.next_instance
-    elif isinstance(target.instance, int):
-        instance = target.instance
-    holds = facts.holds and not (target.instance == NEXT and fixed_instance is None)
-    if target.instance == NEXT and fixed_instance is not None and sent_before:
-        holds = True
-    return Send(facts.record, target.event, target.field, instance, holds)
+    if target.instance != NEXT:
+        instance = target.instance if isinstance(target.instance, int) else None
+        return Send(facts.record, target.event, target.field, instance, facts.holds)
+    if fixed_instance is not None:  # kept only if an earlier send may have arrived there
+        return Send(facts.record, target.event, target.field, fixed_instance, holds=True)
+    perhaps = facts.next_instance - 1 if sent_before and facts.next_instance and facts.next_instance > 1 else None
+    return Send(facts.record, target.event, target.field, facts.next_instance, holds=False, perhaps=perhaps)
 
 
 def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -> Step:

@@ -5,32 +5,44 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
-from dropcap.delivery.folder import Candidate, DropFolder
+from dropcap.delivery.folder import Candidate, DropFolder, order_key
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.outcome import Later, Outcome, Refused
-from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.plan import Create, Facts, Send
 from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.slots import Slot
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.model import Job, State
-from dropcap.ledger.store import Ledger
+from dropcap.ledger.store import Change, Ledger
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
+from dropcap.routing.route import Route
 
 log = structlog.get_logger()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A file that is entered as being sent."""
+
+    job: Job
+    route: Route
+    step: Send
 
 
 class Turns:
@@ -50,14 +62,41 @@ class Turns:
         self._break_off = break_off
         self._ended = ended
 
-    def send(self, slot: Slot, job: Job, candidate: Candidate, step: Send, line: ProjectLine, place: tuple[Tree, Filing]) -> None:
-        """Give one file its turn."""
-        found = candidate.route
-        tree, filing = place
-        log.info("sending", **about(job), attempt=job.attempts, size=job.size)
-        turn = Turn(job, found.target, found.settings, step, line, tree, filing, found.target.upload_as)
-        attempt = Attempt(turn, self._ledger.note, self._break_off, slot)
-        self._guarded(job, line, attempt.run)
+    def send(
+        self,
+        slot: Slot,
+        run: Sequence[Sending],
+        line: ProjectLine,
+        place: tuple[Tree, Filing],
+        goes_on: Callable[[Job], bool],
+        pace: Pace,
+    ) -> None:
+        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
+        began = started = time.monotonic()
+        for number, one in enumerate(run):
+            if number and (started - began > OVERDUE or not goes_on(one.job)):
+                self._give_back(run[number:])
+                break
+            log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
+            found = one.route
+            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, found.target.upload_as)
+            self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run)
+            ended = time.monotonic()
+            if not slot.large:
+                pace.took(ended - started)
+            started = ended
+        self._ended([one.job for one in run])
+
+    def _give_back(self, rest: Sequence[Sending]) -> None:
+        """These were not begun: as if they had not been chosen."""
+        for one in rest:
+            self._health.give_back(one.job.id)
+        back = [Change(one.job.id, State.WAITING, "not begun", {"attempts": one.job.attempts - 1}) for one in rest]
+        try:
+            self._ledger.change(back)
+        except Exception as error:
+            # They count as sent for now, and are read back at the next start.
+            log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
     def ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]]) -> None:
         """Look up the records of a group of files of one project."""
@@ -76,7 +115,7 @@ class Turns:
         else:
             for _, candidate in group:
                 if candidate.job.id in facts:
-                    candidate.facts, candidate.facts_at = facts[candidate.job.id], now
+                    self._learn(candidate, facts[candidate.job.id], now)
                     continue
                 field = candidate.route.target.field
                 message = f"the project has no field `{shown(field)}`"
@@ -86,6 +125,16 @@ class Turns:
             for _, candidate in group:
                 candidate.asking = False
             self._ended([c.job for _, c in group if c.facts is None])
+
+    def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
+        target = candidate.route.target
+        if not target.record_where or target.record or facts.record is None:
+            candidate.facts, candidate.facts_at = facts, now
+            return
+        # Only now is it known which record this file belongs to: it takes its place in the order of that record's files.
+        key = order_key(candidate.job.project, target, facts.record)
+        self._ledger.note(candidate.job.id, "record found", {"record": facts.record, "key": key})
+        candidate.stale = True
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
@@ -124,6 +173,7 @@ class Turns:
             return Later("no_record", "its record was created", scope="stop", sent=unknown)
 
         self._guarded(job, line, run)
+        self._ended([job])
 
     def probe(self, patient: Patient, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
@@ -163,8 +213,6 @@ class Turns:
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
-        finally:
-            self._ended([job])
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

@@ -118,8 +118,20 @@ class Ledger:
         return self._commit.write(change)
 
     def withdraw(self, job: int, note: str = "taken out of in_progress/ by a person") -> bool:
-        """End a job whose file is no longer there; False if its state does not allow that now."""
-        return bool(self.change([Change(job, State.WITHDRAWN, note, {"reason": "vanished"})]))
+        """End a job whose file is no longer there; False if its state does not allow that now: it may just be being sent."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> bool:
+            cursor = connection.execute(
+                "update job set state = 'withdrawn', reason = 'vanished', changed_at = ?, ended_at = ?"
+                " where id = ? and state in ('waiting', 'held', 'unknown')",
+                (now, now, job),
+            )
+            if cursor.rowcount:
+                connection.execute("insert into history values (?,?,'withdrawn',?)", (job, now, note))
+            return cursor.rowcount > 0
+
+        return self._commit.write(apply)
 
     def rename_open(self, job: int, name: str, address: Address) -> bool:
         """The file of an open job got another name; False if the job cannot take it now."""
