@@ -110,6 +110,7 @@ def test_redcaps_words(message: str, verdict: Verdict, reason: str) -> None:
         (408, "", {}, {}, Verdict.UNKNOWN, "unreachable", True),
         (408, "", {}, {"request_complete": False}, Verdict.SERVER, "unreachable", False),
         (413, "", {}, {"body_complete": False}, Verdict.REFUSED, "too_large", False),
+        (413, "", {}, {"for_": "export"}, Verdict.SERVER, "server_error", False),
         (429, "", {"Retry-After": "9"}, {}, Verdict.RATE_LIMITED, "rate_limited", False),
         (301, "", {"Location": "/x"}, {}, Verdict.NOT_THE_API, "not_the_api", False),
         (500, '{"error":"x"}', {}, {}, Verdict.UNKNOWN, "server_error", True),

@@ -124,6 +124,9 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             "nothing needs to be done: dropcap waits; if it comes again, lower `requests_per_minute`",
             after=retry_after(reply.headers),
         )
+    if reply.status == 413 and reply.for_ != "import":
+        # A question of a few hundred bytes is not too large, and says nothing about the file.
+        return _meaning(Verdict.SERVER, "server_error", f"the server takes no requests (413): {reply.words}", _WAIT)
     if reply.status == 413:
         return _meaning(
             Verdict.REFUSED,
