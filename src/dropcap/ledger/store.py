@@ -205,7 +205,7 @@ class Ledger:
                 if cursor.rowcount:
                     gone.add(one.job)
                     connection.execute(
-                        "insert into history values (?,?,?,?)", (one.job, now, one.state.value, one.note)
+                        "insert into history values (?,?,?,?)", (one.job, now, one.state.value, _utf8(one.note))
                     )
             return gone
 
@@ -219,7 +219,7 @@ class Ledger:
             names = ", ".join(f"{name} = ?" for name in columns)
             values = [_bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
-            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, job))
+            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, _utf8(note), job))
 
         self._commit.write(apply)
 

@@ -1,0 +1,130 @@
+"""Whose trouble it is, and when to try again; with a clock of our own."""
+
+from __future__ import annotations
+
+import pytest
+
+from dropcap.delivery.health import FIRST, MOST, PROJECT_FIRST, Health, backoff
+from dropcap.delivery.outcome import Later
+from dropcap.ledger.model import Pause
+
+DOWN = Later("unreachable", "no connection", scope="server", certain=True)
+ODD = Later("server_error", "500", scope="server", sent=True)
+TOKEN = Later("token", "refused", scope="project", certain=True)
+BAN = Later("banned", "banned", scope="server", until_resume=True, certain=True)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.opened: list[Pause] = []
+        self.closed: list[tuple[str, str]] = []
+        self.health = Health(lambda: 1000.0, self.opened.append, lambda scope, name: self.closed.append((scope, name)))
+
+
+def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_later() -> None:
+    told, now = Told(), 0.0
+    told.health.ill("server", "s", 1, DOWN, now)
+    assert [pause.reason for pause in told.opened] == ["unreachable"]
+    waits = []
+    for _ in range(12):
+        assert not told.health.may_send("server", "s", 2, now)
+        assert told.health.probes_due(now) == []
+        wait = told.health.next_wake(now)
+        assert wait is not None
+        waits.append(wait)
+        now += wait
+        (patient,) = told.health.probes_due(now)
+        assert patient.name == "s"
+        assert told.health.probes_due(now) == [], "one at a time"
+        told.health.ill("server", "s", None, DOWN, now)
+    assert FIRST / 2 <= waits[0] <= FIRST
+    assert MOST / 2 <= waits[-1] <= MOST
+    assert len(told.opened) == 1, "one pause, however many probes"
+    told.health.well("server", "s", None)
+    assert told.closed == [("server", "s")]
+    assert told.health.may_send("server", "s", 2, now)
+
+
+def test_one_file_that_fails_on_a_well_server_is_to_blame_itself() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, ODD, 0.0)
+    assert told.opened == []
+    assert told.health.may_send("server", "s", 2, 0.0), "others go on meanwhile"
+    assert len(told.health.probes_due(0.0)) == 1
+    assert told.health.well("server", "s", None) == [1]
+    assert told.health.well("server", "s", None) == [], "blamed once"
+
+
+def test_a_success_of_another_file_blames_the_one_that_failed() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, ODD, 0.0)
+    assert told.health.well("server", "s", 2) == [1]
+
+
+def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_time_finds_out() -> None:
+    told, now = Told(), 0.0
+    for job in (1, 2, 3):
+        assert told.opened == []
+        told.health.ill("server", "s", job, ODD, now)
+        told.health.probes_due(now)
+        if job < 3:
+            assert told.health.well("server", "s", None) == [job]
+    assert [pause.reason for pause in told.opened] == ["server_error"]
+    assert not told.health.may_send("server", "s", 4, now)
+    now += MOST
+    assert told.health.may_send("server", "s", 4, now), "one, on trial"
+    assert not told.health.may_send("server", "s", 5, now)
+    assert told.health.may_send("server", "s", 4, now)
+    told.health.give_back(4)
+    assert told.health.may_send("server", "s", 5, now)
+    assert told.health.well("server", "s", 5) == [], "nobody is blamed for what was the server's"
+    assert told.health.may_send("server", "s", 6, now)
+
+
+def test_a_ban_ends_with_resume_only() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, BAN, 0.0)
+    assert not told.health.may_send("server", "s", 2, 1e9)
+    assert told.health.probes_due(1e9) == []
+    assert told.health.next_wake(0.0) is None
+    told.health.well("server", "s", 1)
+    told.health.ill("server", "s", 3, DOWN, 0.0)
+    assert [pause.reason for pause in told.health.pauses()] == ["banned"]
+    assert told.health.resume("server", "s")
+    assert told.health.may_send("server", "s", 2, 0.0)
+    assert not told.health.resume("server", "s")
+
+
+def test_a_project_waits_longer_and_a_new_token_is_tried_at_once() -> None:
+    told = Told()
+    told.health.ill("project", "p", 1, TOKEN, 0.0)
+    assert not told.health.may_send("project", "p", 2, PROJECT_FIRST / 2 - 1)
+    assert told.health.try_now("project", "p")
+    assert told.health.may_send("project", "p", 2, 0.0)
+    told.health.well("project", "p", 2)
+    assert told.closed == [("project", "p")]
+
+
+def test_what_a_reply_asks_for_is_waited_for() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, Later("rate_limited", "", scope="server", seconds=17.0, certain=True), 0.0)
+    assert told.health.next_wake(0.0) == pytest.approx(17.0)
+
+
+def test_pauses_by_hand_outlive_troubles_and_restarts() -> None:
+    told = Told()
+    hand = Pause("project", "p", "by_hand", "m", "r", 1.0, True)
+    told.health.by_hand(hand)
+    told.health.ill("project", "p", 1, TOKEN, 0.0)
+    assert told.health.pauses() == [hand]
+    again = Told()
+    again.health.load([hand], 0.0)
+    assert not again.health.may_send("project", "p", 1, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("tries", "low", "high"), [(0, 1, 2), (1, 1, 2), (2, 2, 4), (3, 4, 8), (50, 450, 900), (10**6, 450, 900)]
+)
+def test_backoff(tries: int, low: float, high: float) -> None:
+    assert backoff(tries, 2.0, 900.0, lambda: 0.0) == low
+    assert backoff(tries, 2.0, 900.0, lambda: 1.0) == high

@@ -1,0 +1,104 @@
+"""What to do with a file: the whole table."""
+
+from __future__ import annotations
+
+import pytest
+
+from dropcap.delivery.outcome import Refused, WaitForRecord
+from dropcap.delivery.plan import Create, Facts, Send, Step, agree, needs_lookup, plan, record_wait
+from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
+
+PLAIN = Target(field="f", record="101", event="e")
+TYPED = Target(field="f", record="101", event="e", record_is_typed=True)
+WHERE = Target(field="f", event="e", record_where={"mrn": "7"})
+NUMBERED = Target(field="f", record="101", event="e", instance=3)
+NEXT_ONE = Target(field="f", record="101", event="e", instance=NEXT)
+DEFAULT = RuleSettings()
+WAIT = RuleSettings(missing_record=MissingRecord.WAIT)
+CREATE = RuleSettings(missing_record=MissingRecord.CREATE)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "facts", "step"),
+    [
+        (PLAIN, DEFAULT, Facts("101"), Send("101", "e", "f", None, holds=False)),
+        (PLAIN, DEFAULT, Facts("101", holds=True), Send("101", "e", "f", None, holds=True)),
+        (WHERE, DEFAULT, Facts("55"), Send("55", "e", "f", None, holds=False)),
+        (NUMBERED, DEFAULT, Facts("101", holds=True), Send("101", "e", "f", 3, holds=True)),
+        (NEXT_ONE, DEFAULT, Facts("101", next_instance=4), Send("101", "e", "f", 4, holds=False)),
+        (TYPED, CREATE, Facts(None), Create("101", "e")),
+    ],
+)
+def test_steps(target: Target, settings: RuleSettings, facts: Facts, step: Step) -> None:
+    assert plan(target, settings, facts) == step
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "facts", "reason", "shows"),
+    [
+        (PLAIN, DEFAULT, Facts(None), "no_record", "`101`"),
+        (PLAIN, CREATE, Facts(None), "no_record", "`101`"),
+        (WHERE, CREATE, Facts(None), "no_record", "mrn = `7`"),
+        (PLAIN, WAIT, Facts(None, similar=("0101",)), "record_differs", "`0101`"),
+        (TYPED, CREATE, Facts(None, similar=("0101",)), "record_differs", "`0101`"),
+        (PLAIN, DEFAULT, Facts("1O1"), "record_differs", "`1O1`"),
+        (WHERE, DEFAULT, Facts(None, several=2), "several_records", "2 records"),
+        (PLAIN, DEFAULT, Facts("101", differing=("initials",)), "mismatch", "initials"),
+    ],
+)
+def test_refusals(target: Target, settings: RuleSettings, facts: Facts, reason: str, shows: str) -> None:
+    step = plan(target, settings, facts)
+    assert isinstance(step, Refused)
+    assert step.reason == reason
+    assert shows in step.message
+    assert step.remedy
+
+
+def test_a_missing_record_is_waited_for_if_asked() -> None:
+    assert isinstance(plan(PLAIN, WAIT, Facts(None)), WaitForRecord)
+    assert isinstance(plan(WHERE, WAIT, Facts(None)), WaitForRecord)
+    assert [record_wait(n) for n in range(1, 7)] == [60, 300, 900, 3600, 3600, 3600]
+
+
+def test_an_instance_that_may_have_been_sent_to_is_kept() -> None:
+    step = plan(NEXT_ONE, DEFAULT, Facts("101", next_instance=9), fixed_instance=4, sent_before=True)
+    assert step == Send("101", "e", "f", 4, holds=True)
+
+
+def test_after_a_lost_ledger_the_last_instance_is_looked_at_first() -> None:
+    step = plan(NEXT_ONE, DEFAULT, Facts("101", next_instance=5), sent_before=True)
+    assert step == Send("101", "e", "f", 5, holds=False, perhaps=4)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "asked"),
+    [
+        (PLAIN, RuleSettings(existing_file=ExistingFile.REPLACE), False),
+        (PLAIN, RuleSettings(existing_file=ExistingFile.REPLACE, confirm=Confirm.NONE), False),
+        (PLAIN, DEFAULT, True),
+        (PLAIN, RuleSettings(existing_file=ExistingFile.REFUSE), True),
+        (WHERE, RuleSettings(existing_file=ExistingFile.REPLACE), True),
+        (NEXT_ONE, RuleSettings(existing_file=ExistingFile.REPLACE), True),
+        (PLAIN, RuleSettings(existing_file=ExistingFile.REPLACE, missing_record=MissingRecord.WAIT), True),
+        (Target(field="f", record="1", must_match={"a": "b"}), RuleSettings(existing_file=ExistingFile.REPLACE), True),
+    ],
+)
+def test_who_must_be_looked_up(target: Target, settings: RuleSettings, asked: bool) -> None:
+    assert needs_lookup(target, settings, None) is asked
+
+
+@pytest.mark.parametrize(
+    ("values", "differing"),
+    [
+        ({"a": {"x"}}, ()),
+        ({"a": {"x", ""}}, ()),
+        ({"a": {" x "}}, ()),
+        ({"a": {"y"}}, ("a",)),
+        ({"a": {"x", "y"}}, ("a",)),
+        ({"a": {""}}, ("a",)),
+        ({}, ("a",)),
+        ({"a": {"X"}}, ("a",)),
+    ],
+)
+def test_what_agrees(values: dict[str, set[str]], differing: tuple[str, ...]) -> None:
+    assert agree({"a": "x"}, values) == differing

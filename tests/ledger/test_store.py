@@ -1,0 +1,179 @@
+"""The ledger: guarded steps with a history each, one open job a name, one sending a target, grouped commits."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dropcap.ledger.model import OPEN, TRANSITIONS, Address, NewFile, Pause, State
+from dropcap.ledger.schema import MIGRATIONS, LedgerError
+from dropcap.ledger.store import Change, Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger.db")
+    yield made
+    made.close()
+
+
+def to(key: str | None = None) -> Address:
+    return Address("p", "r", "101", "e", "f", None, key)
+
+
+def claim(ledger: Ledger, *names: str, key: str | None = None, folder: str = "f") -> list[int]:
+    return ledger.claim(folder, [NewFile(name, 1, 2, 3) for name in names], lambda _: to(key))
+
+
+def state(ledger: Ledger, job: int) -> State:
+    found = ledger.query.job(job)
+    assert found is not None
+    return found.state
+
+
+def test_one_open_job_a_folder_and_name(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a")
+    with pytest.raises(sqlite3.IntegrityError):
+        claim(ledger, "b", "a")
+    assert list(ledger.query.open_files("f")) == ["a"], "all of a batch or nothing"
+    claim(ledger, "a", folder="other")
+    for step in (State.SENDING, State.STORED, State.DONE):
+        assert ledger.change([Change(job, step)]) == {job}
+    claim(ledger, "a")
+
+
+def test_one_sending_a_target(ledger: Ledger) -> None:
+    first, second = claim(ledger, "a", "b", key="k")
+    assert ledger.change([Change(first, State.SENDING), Change(second, State.SENDING)]) == {first}
+    assert state(ledger, second) is State.WAITING
+    ledger.change([Change(first, State.UNKNOWN)])
+    assert ledger.change([Change(second, State.SENDING)]) == set(), "its outcome is not known yet"
+    ledger.change([Change(first, State.STORED)])
+    assert ledger.change([Change(second, State.SENDING)]) == {second}
+
+
+def test_files_to_one_target_are_due_one_after_the_other(ledger: Ledger) -> None:
+    first, second = claim(ledger, "a", "b", key="k")
+    (other,) = claim(ledger, "c", key="another")
+
+    def due() -> list[int]:
+        return [job.id for job in ledger.query.due("f", 1e12, 10, 100, small=True)]
+
+    assert due() == [first, other]
+    ledger.change([Change(first, State.HELD)])
+    assert due() == [other], "also behind one that is held"
+    ledger.change([Change(first, State.WAITING), Change(first, State.SENDING), Change(first, State.STORED)])
+    assert due() == [other]
+    ledger.change([Change(first, State.DONE)])
+    assert due() == [second, other]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.sampled_from(list(State)), max_size=12))
+def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(tmp_path: Path, steps: list[State]) -> None:
+    ledger = Ledger(tmp_path / f"{os.urandom(8).hex()}.db")
+    try:
+        (job,) = claim(ledger, "a")
+        expected = [State.WAITING]
+        for step in steps:
+            went = ledger.change([Change(job, step, "because")])
+            assert (went == {job}) == (step in TRANSITIONS[expected[-1]])
+            if went:
+                expected.append(step)
+        assert state(ledger, job) is expected[-1]
+        assert [event.state for event in ledger.query.history(job)] == expected
+        ended = ledger.query.job(job)
+        assert ended is not None
+        assert (ended.ended_at is None) == (expected[-1] in OPEN)
+    finally:
+        ledger.close()
+
+
+def test_a_job_that_is_being_sent_is_not_withdrawn_from_outside(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a")
+    ledger.change([Change(job, State.SENDING)])
+    assert not ledger.withdraw(job)
+    ledger.change([Change(job, State.WAITING)])
+    assert ledger.withdraw(job)
+    assert state(ledger, job) is State.WITHDRAWN
+
+
+def test_after_a_crash_what_was_being_sent_is_unknown(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    job, other = claim(ledger, "a", "b")
+    ledger.change([Change(job, State.SENDING)])
+    ledger.close()
+    again = Ledger(tmp_path / "l.db")
+    assert again.recover() == 1
+    assert (state(again, job), state(again, other)) == (State.UNKNOWN, State.WAITING)
+    assert again.installation == ledger.installation
+    again.close()
+
+
+def test_names_that_are_not_utf8_and_values_made_of_them(ledger: Ledger) -> None:
+    name = os.fsdecode(b"caf\xe9.pdf")
+    (job,) = ledger.claim("f", [NewFile(name, 1, 2, 3)], lambda _: Address("p", "r", name, None, "f", None, name))
+    ledger.change([Change(job, State.REFUSED, name, {"message": name, "filed_as": name})])
+    found = ledger.query.job(job)
+    assert found is not None
+    assert (found.name, found.filed_as) == (name, name)
+    assert "\\udce9" in found.record
+
+
+def test_writes_of_many_threads_stand_and_one_that_fails_leaves_the_others(ledger: Ledger) -> None:
+    failed: list[int] = []
+
+    def work(number: int) -> None:
+        try:
+            claim(ledger, f"name {number % 50}")
+        except sqlite3.IntegrityError:
+            failed.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failed) == 50
+    assert len(ledger.query.open_files("f")) == 50
+
+
+def test_a_failed_file_is_known_until_it_is_tried_again(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a")
+    ledger.change([Change(job, State.REFUSED), Change(job, State.FAILED, "", {"filed_as": "failed/a"})])
+    assert ledger.query.failed_files("f")["failed/a"].job == job
+    (again,) = ledger.claim("f", [NewFile("a", 1, 2, 3, again_of=job)], lambda _: to())
+    assert ledger.query.failed_files("f") == {}
+    first = ledger.query.job(job)
+    assert first is not None
+    assert first.tried_again == again
+
+
+def test_the_days_records_are_counted(ledger: Ledger) -> None:
+    assert [ledger.count_created("f", "2026-11-24", 2) for _ in range(3)] == [True, True, False]
+    assert ledger.count_created("f", "2026-11-25", 2)
+    assert ledger.count_created("g", "2026-11-24", 2)
+
+
+def test_pauses_are_kept(ledger: Ledger) -> None:
+    pause = Pause("server", "h:443", "banned", "m", "r", 1.0, True)
+    ledger.pause(pause)
+    assert ledger.query.pauses() == [pause]
+    assert ledger.resume("server", "h:443")
+    assert not ledger.resume("server", "h:443")
+
+
+def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    Ledger(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(LedgerError, match="newer"):
+        Ledger(path)
