@@ -2,22 +2,32 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+# Most tests wait for other processes, so two at a time are quicker even on one core. PYTEST="-x tests/e2e" for some of them.
+PYTEST ?= -n 2
 
 .PHONY: demo test check bench clean
+
+# A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
+ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
+.PHONY: $(STAMP)
+endif
 
 $(STAMP): pyproject.toml src/dropcap/__init__.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "dropcap needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@rm -f $(STAMP)
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip --disable-pip-version-check -q install -e '.[dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(VENV)/bin/dropcap demo
+	@$(VENV)/bin/dropcap demo
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PYTEST)
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check src tests bench

@@ -88,8 +88,7 @@ class _Show:
             self._show_folder()
             self._show_why()
             self._show_holdings(steps)
-            self._title("dropcap status")
-            self._console.print(Text(daemon.command("status")))
+            self._show_status(daemon)
             self._title("SIGTERM: the daemon ends")
             code = daemon.stop(PATIENCE)
             self._line("stopped", "dropcap run", f"exit code {code}")
@@ -144,7 +143,7 @@ class _Show:
         text.append(f"{event:<{_INDENT - 10}}", _COLOURS.get(event, ""))
         text.append(name)
         self._console.print(text)
-        for piece in textwrap.wrap(detail, self._width - _INDENT - 1, break_long_words=False, break_on_hyphens=False):
+        for piece in textwrap.wrap(detail, self._width - _INDENT, break_long_words=False, break_on_hyphens=False):
             self._console.print(Text(" " * _INDENT + piece, "dim"))
 
     # What there is at last
@@ -159,7 +158,7 @@ class _Show:
         self._console.print(tree)
 
     def _show_why(self) -> None:
-        (name,) = (name for name, outcome in _last_outcomes(STORY).items() if outcome in WHY)
+        name = _failed_at_last()
         path = self._drop / "failed" / f"{name}.why.txt"
         self._title(f"failed/{path.name}")
         if path.is_file():
@@ -186,6 +185,12 @@ class _Show:
         kept = [path.read_bytes() for path in self._drop.glob("preserved/*/*") if path.suffix != ".json"]
         self._check(kept == [OLD_CONSENT], "preserved/ does not hold the file that was replaced, and that alone")
 
+    def _show_status(self, daemon: DemoDaemon) -> None:
+        self._title("dropcap status")
+        told = daemon.command("status")
+        self._console.print(Text(told))
+        self._check(_failed_at_last() in told, "status does not name the failed file")
+
     def _verdict(self, steps: tuple[Step, ...]) -> None:
         dropped = sum(len(step.files) for step in steps)
         sent = sum((request.content, request.action) == ("file", "import") for request in self._box.requests)
@@ -211,14 +216,11 @@ class _Show:
             self._wrong.append(otherwise)
 
 
-def _last_outcomes(steps: tuple[Step, ...]) -> dict[str, str]:
-    """What each file came to in the end, without those that were renamed afterwards."""
-    outcomes: dict[str, str] = {}
-    for step in steps:
-        if step.rename:
-            outcomes.pop(step.rename[0], None)
-        outcomes.update(step.outcomes)
-    return outcomes
+def _failed_at_last() -> str:
+    """The one file that fails and is not put right."""
+    renamed = [step.rename[0] for step in STORY if step.rename]
+    (name,) = (n for step in STORY for n, outcome in step.outcomes.items() if outcome in WHY and n not in renamed)
+    return name
 
 
 def _place(line: Mapping[str, Any]) -> str:

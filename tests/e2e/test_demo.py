@@ -1,0 +1,88 @@
+"""`dropcap demo`, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.site import DROPCAP, eventually
+
+ENV = {"PATH": "/usr/bin:/bin", "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+
+
+def _run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = ENV | {"HOME": str(home), "TMPDIR": str(home)}
+    return subprocess.run([*DROPCAP, "demo", *words], env=env, capture_output=True, text=True, encoding="utf-8", timeout=90)
+
+
+def _stages(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^ +[0-9.]+ s  (\w+) +(.+)$", text, re.MULTILINE)
+
+
+def test_the_demo_shows_every_outcome_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = _run(tmp_path)
+    took = time.monotonic() - started
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    assert took < 15
+    stages = _stages(result.stdout)
+    assert ("done", "103_V1_consent.pdf") in stages
+    assert ("failed", "103_V1_consnet.pdf") in stages
+    assert ("failed", "999_V1_consent.pdf") in stages
+    assert ("preserved", "101_V1_consent.pdf") in stages
+    assert stages[-1] == ("stopped", "dropcap run")
+    assert "lab_report #2: stored (readback)" in result.stdout
+    assert result.stdout.count("same bytes") == 5
+    assert "This file could not be stored in REDCap." in result.stdout
+    assert "_STATUS.html" in result.stdout
+    assert "All as it should be: 7 files dropped, 6 stored" in result.stdout
+    assert "\x1b" not in result.stdout, "plain when it is piped"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ill_redcap_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    result = _run(tmp_path, "--ill", "--keep")
+    assert result.returncode == 0, result.stdout + result.stderr
+    stages = _stages(result.stdout)
+    assert ("retrying", "104_V1_consent.pdf") in stages
+    assert {"paused", "resumed"} <= {stage for stage, _ in stages}
+    assert "All as it should be: 9 files dropped, 8 stored (each sent once)" in result.stdout
+    kept = Path(re.findall(r"^Kept: (.+)$", result.stdout, re.MULTILINE)[0])
+    assert kept.parent == tmp_path
+    done = {path.name for path in kept.glob("consents/done/*/*")}
+    assert {"104_V1_consent.pdf", "105_V1_consent.pdf"} <= done
+    token = (kept / "token").read_text()
+    assert len(token) == 32
+    assert token not in (kept / "dropcap.log").read_text() + result.stdout
+
+
+def test_an_interrupted_demo_ends_its_daemon_and_cleans_up(tmp_path: Path) -> None:
+    env = ENV | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([*DROPCAP, "demo"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "dropped" in line:
+            break
+    (daemon,) = _children(process.pid)
+    process.send_signal(signal.SIGTERM)
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(30) == 130
+    eventually(lambda: not Path(f"/proc/{daemon}").exists())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_without_utf8_gets_the_demo_too(tmp_path: Path) -> None:
+    env = ENV | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    result = subprocess.run([*DROPCAP, "demo"], env=env, capture_output=True, timeout=90)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.isascii()
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
