@@ -13,7 +13,7 @@ from rich.console import Console
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, usable
 from dropcap.cli.explain import inside
-from dropcap.cli.jobs import as_json, clock, file_of, place_of, result_of, state_of, target_of
+from dropcap.cli.jobs import as_json, clock, file_of, minute, place_of, result_of, short_target_of, state_of, target_of
 from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.model import Event, Job
@@ -99,8 +99,8 @@ def _nothing(name: str | None, record: str | None, failed: bool, since: str | No
 
 
 def _listed(to: Console, jobs: list[Job]) -> None:
-    rows = [(str(job.id), clock(job.claimed_at), file_of(job), target_of(job), result_of(job)) for job in jobs]
-    screen.table(to, ("Job", "Dropped", "File", "Goes to", "State"), rows, frozenset({"Job"}))
+    rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in jobs]
+    screen.table(to, ("Job", "Dropped", "File", "Record, event, field", "State"), rows, {"Job": "right", "Dropped": "left"})
 
 
 def _in_full(to: Console, config: Config, ledger: Query, jobs: list[Job]) -> None:

@@ -28,6 +28,11 @@ def clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - people's own time
 
 
+def minute(seconds: float) -> str:
+    """A time for people, in a column of a table."""
+    return clock(seconds)[:-3]
+
+
 def stamp(seconds: float | None) -> str | None:
     """A time for programs, as in the log: RFC 3339, UTC, milliseconds."""
     if seconds is None:
@@ -64,6 +69,12 @@ def target_of(job: Job) -> str:
     if job.instance is not None:
         parts.append(f"instance {job.instance}")
     return ", ".join(parts)
+
+
+def short_target_of(job: Job) -> str:
+    """The same in a column of a table."""
+    instance = None if job.instance is None else f"({job.instance})"
+    return " ".join(shown(part) for part in (job.record, job.event, job.field, instance) if part)
 
 
 def place_of(job: Job) -> str | None:

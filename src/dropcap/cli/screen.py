@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dropcap.display import shown
+
+Justify = Literal["left", "right"]
 
 #: Wide enough for whatever there is: nothing is wrapped that a program may read.
 _ENDLESS = 100_000
@@ -42,12 +45,12 @@ def remedy(to: Console, text: str | None, indent: int = 4) -> None:
         line(to, f"what to do: {text}", indent)
 
 
-def table(to: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset[str] = frozenset()) -> None:
-    """Rows under headings; those of `numbers` stand to the right."""
+def table(to: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Mapping[str, Justify]) -> None:
+    """Rows under headings; columns of `whole` are never wrapped, and stand to the left or right."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        if column in numbers:
-            made.add_column(column, justify="right", no_wrap=True)
+        if column in whole:
+            made.add_column(column, justify=whole[column], no_wrap=True)
         else:
             made.add_column(column, overflow="fold")
     for row in rows:

@@ -66,7 +66,7 @@ def _table(to: Console, status: Status) -> None:
         for one in status.folders
     ]
     to.print()
-    screen.table(to, ("Folder", *numbers, ""), rows, frozenset(numbers))
+    screen.table(to, ("Folder", *numbers, ""), rows, dict.fromkeys(numbers, "right"))
 
 
 def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:

@@ -1,0 +1,180 @@
+"""`dropcap status`, beside a running dropcap and without one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from datetime import date
+from typing import Any
+
+from dropcap.daemon.state import only_one
+from tests.site import DROPCAP, Site, eventually
+
+#: root without its right to open what others closed.
+NOT_ROOT = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]
+
+
+def told(place: Site, *words: str) -> tuple[int, dict[str, Any]]:
+    result = place.dropcap("status", "--json", *words)
+    return result.returncode, json.loads(result.stdout)
+
+
+def test_all_well(place: Site) -> None:
+    daemon = place.start()
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    code, status = told(place)
+    assert code == 0
+    assert set(status) == {
+        *("ok", "exit_code", "running", "answers", "alive", "version", "started", "under_way", "folders", "pauses"),
+        *("held", "failed", "put_off", "config_problems"),
+    }
+    assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
+    folder = status["folders"]["consents"]
+    assert (folder.pop("done_today"), folder.pop("path")) == (1, str(place.drop))
+    assert folder.pop("last_walk").startswith(time.strftime("%Y-", time.gmtime()))
+    assert folder == {
+        **dict.fromkeys(("waiting", "held", "failed", "arriving"), 0),
+        **dict.fromkeys(("away", "cannot_file"), None),
+        "full": False,
+        "not_taken": [],
+    }
+    text = place.dropcap("status")
+    assert text.returncode == 0
+    assert "runs since" in text.stdout
+    assert "\x1b" not in text.stdout
+
+
+def test_what_is_wrong_is_told_with_what_to_do(place: Site) -> None:
+    place.config["folders"]["waits"] = {**place.folder, "path": str(place.root / "waits"), "missing_record": "wait"}
+    place.config["folders"]["gone"] = {**place.folder, "path": str(place.root / "gone")}
+    place.write_config()
+    (place.root / "waits").mkdir()
+    place.put("[bold]\x1b[31mholiday\udcff.jpg")
+    place.put("../waits/888_V1_consent.pdf")
+    (place.drop / "link.pdf").symlink_to("nothing")
+    daemon = place.start()
+    daemon.wait_for("failed")
+    daemon.wait_for("retrying", reason="no_record")
+    daemon.wait_for("entry_ignored")
+    daemon.wait_for("folder_away")
+
+    code, status = told(place)
+    assert code == 1
+    assert not status["ok"]
+    (failed,) = status["failed"]
+    assert failed["file"] == "[bold]\\x1b[31mholiday\\xff.jpg"
+    assert (failed["reason"], failed["lies_in"]) == ("no_rule", f"failed/{failed['file']}")
+    (waiting,) = status["put_off"]
+    assert (waiting["file"], waiting["reason"], waiting["record"]) == ("888_V1_consent.pdf", "no_record", "888")
+    claimed, ends = waiting["claimed"], waiting["waits_until"]
+    assert (date.fromisoformat(ends[:10]) - date.fromisoformat(claimed[:10])).days == 7
+    assert claimed < waiting["next_try"] < ends
+    assert status["folders"]["consents"]["not_taken"][0]["file"] == "link.pdf"
+    assert str(place.root / "gone") in status["folders"]["gone"]["away"]
+
+    text = place.dropcap("status").stdout
+    assert "\x1b" not in text
+    assert "[bold]\\x1b[31mholiday\\xff.jpg" in text
+    for expected in ("no rule matches", "what to do: create the record", "link.pdf: it is a link", "away", "until 20"):
+        assert expected in text
+
+    code, status = told(place, "--folder", "gone")
+    assert list(status["folders"]) == ["gone"]
+    assert (status["failed"], status["put_off"]) == ([], [])
+    wrong = place.dropcap("status", "--folder", "consent")
+    assert wrong.returncode == 2
+    assert "did you mean `consents`?" in wrong.stderr
+
+
+def test_a_server_that_cannot_be_reached(place: Site) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+        port = nobody.getsockname()[1]
+        place.project["url"] = f"http://127.0.0.1:{port}/api/"
+        place.write_config()
+        daemon = place.start()
+        place.put("101_V1_consent.pdf")
+        daemon.wait_for("paused")
+        code, status = told(place)
+        assert code == 3
+        (pause,) = status["pauses"]
+        assert (pause["scope"], pause["name"], pause["reason"]) == ("server", f"127.0.0.1:{port}", "unreachable")
+        assert pause["until_resume"] is False
+        text = place.dropcap("status").stdout
+        assert f"server 127.0.0.1:{port}, since" in text
+        assert pause["remedy"] in text
+        daemon.kill()
+    assert told(place)[0] == 1, "that no dropcap runs is worse"
+
+
+def test_no_dropcap_runs(place: Site) -> None:
+    never = place.dropcap("status")
+    assert never.returncode == 1
+    assert "has not run" in never.stderr
+    place.put("101_V1_consent.pdf")
+    place.put("holiday.jpg")
+    place.once()
+    code, status = told(place)
+    assert code == 1
+    assert (status["running"], status["answers"], status["alive"], status["started"]) == (False, False, None, None)
+    folder = status["folders"]["consents"]
+    assert (folder["done_today"], folder["failed"], folder["arriving"], folder["not_taken"]) == (1, 1, None, None)
+    text = place.dropcap("status").stdout
+    assert "dropcap does not run" in text
+    assert "holiday.jpg" in text
+    with only_one(place.state):  # as `run --once` does
+        code, status = told(place)
+        assert (code, status["running"], status["answers"]) == (1, True, False)
+        assert "does not answer" in place.dropcap("status").stdout
+
+
+def test_a_folder_that_left_the_configuration_and_one_with_a_problem(place: Site) -> None:
+    place.put("holiday.jpg")
+    place.once()
+    place.config["folders"] = {"others": {**place.folder, "path": str(place.root / "others"), "project": "trail"}}
+    place.write_config()
+    code, status = told(place)
+    assert code == 1
+    assert status["folders"]["consents"]["path"] is None
+    assert any("folders.others" in problem or "trail" in problem for problem in status["config_problems"])
+    text = place.dropcap("status").stdout
+    assert "not in the configuration" in text
+    assert "trail" in text
+
+
+def test_an_answer_of_many_files(place: Site) -> None:
+    place.folder["settle_closed"] = place.folder["settle_quiet"] = "1h"
+    place.write_config()
+    for number in range(5500):
+        (place.drop / f"{number:0200}.pdf").touch()
+    place.start()
+    eventually(lambda: told(place)[1]["folders"]["consents"]["arriving"] == 5500)
+
+
+def test_state_that_is_not_ours(place: Site) -> None:
+    place.put("101_V1_consent.pdf")
+    place.once()
+    place.state.chmod(0)
+    try:
+        for command in (["status"], ["history"], ["retry", "1"], ["pause", "--folder", "consents"]):
+            result = subprocess.run([*NOT_ROOT, *DROPCAP, *command], env=place.env(), capture_output=True, text=True)
+            assert result.returncode == 2, result.stderr
+            assert "Permission denied" in result.stderr
+            assert "run this as dropcap's user" in result.stderr
+            assert "Traceback" not in result.stderr
+    finally:
+        place.state.chmod(0o750)
+
+
+def test_a_terminal_of_80_columns_is_not_overrun(place: Site) -> None:
+    place.put("a name of a picture that somebody dropped here by mistake " * 3 + ".jpg")
+    place.once()
+    for command in ("status", "history"):
+        run = ["script", "-qec", f"stty cols 80 rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
+        result = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        lines = result.stdout.replace("\r", "").splitlines()
+        assert any("no_rule" in line or "no rule matches" in line for line in lines), result.stdout
+        assert max(len(line) for line in lines) <= 80
