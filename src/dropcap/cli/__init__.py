@@ -11,14 +11,17 @@ from dropcap import __version__
 
 _COMMANDS = {
     "demo": ("demo", "demo_command"),
+    "init": ("init", "init_command"),
     "check": ("check", "check_command"),
     "explain": ("explain", "explain_command"),
+    "dry-run": ("dry_run", "dry_run_command"),
     "run": ("run", "run_command"),
     "status": ("status", "status_command"),
     "history": ("history", "history_command"),
     "retry": ("retry", "retry_command"),
     "pause": ("pause", "pause_command"),
     "resume": ("pause", "resume_command"),
+    "verify": ("verify", "verify_command"),
     "sandbox": ("sandbox", "sandbox_command"),
 }
 

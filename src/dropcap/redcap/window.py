@@ -86,6 +86,9 @@ class RequestWindow:
             if self._fd < 0:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                if os.geteuid() == 0:  # a command run by root must not take the window from the daemon's user
+                    owner = self._path.parent.stat()
+                    os.fchown(self._fd, owner.st_uid, owner.st_gid)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
                 yield self._fd

@@ -1,0 +1,169 @@
+"""`dropcap check`: is everything such that dropped files will arrive?"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from dropcap.cli.asking import chosen, lines, remembered
+from dropcap.cli.configured import config_option, prepared, stop
+from dropcap.config.load import load
+from dropcap.config.model import Config, Folder
+from dropcap.daemon.claims import Claims
+from dropcap.daemon.state import open_ledger
+from dropcap.delivery.project import ProjectLine
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.intake import marker
+from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.intake.mounts import Mounts
+from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.store import Ledger
+from dropcap.preflight import folder as drop_folder
+from dropcap.preflight import machine
+from dropcap.preflight import project as redcap_project
+from dropcap.preflight.cost import cost
+from dropcap.preflight.remark import Remark, place_of
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
+
+
+@click.command("check")
+@config_option
+@click.option("--offline", is_flag=True, help="Look at the configuration and the folders only; ask no server.")
+@click.option("--adopt", is_flag=True, help="Take over folders whose owner marker names another installation, or is gone.")
+@click.option("--folder", "folder_name", metavar="F", help="This drop folder and its project only.")
+def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: str | None) -> None:
+    """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
+
+    One line for each finding: ok, warning, error or unsure, where, what, and what to do. Nothing is changed or sent
+    (a file of no bytes is written into each folder and removed again), but with --adopt the folders' markers.
+
+    Exit codes: 0 no error; 1 an error was found; 2 the configuration cannot be used; 3 a server could not be reached.
+    """
+    config = load(config_path)
+    found = [_told(Remark("error", f"{p.file}:{p.line}: {p.key}", p.message, p.remedy)) for p in config.problems]
+    if config.fatal:
+        stop(f"{config_path} cannot be used: correct what is said above", 2)
+    folders = chosen(config, folder_name)
+    if not found:
+        rules = sum(len(folder.rules) for folder in folders)
+        found.append(
+            _told(Remark("ok", str(config_path), f"{len(config.projects)} projects, {len(folders)} folders, {rules} rules"))
+        )
+    ignore_lease_breaks()
+    if adopt:
+        found += map(_told, _adopted(config, folders))
+    found += map(_told, _local(config, folders))
+    if not offline:
+        with lines(config) as asked:
+            found += map(_told, _remote(config, folders, asked))
+    sys.exit(_summary(found))
+
+
+def _told(remark: Remark) -> Remark:
+    """Findings are told as they come: a server can take its time."""
+    click.echo(click.style(f"{remark.level:<8}", fg=_COLOURS[remark.level]) + f" {remark.text}")
+    return remark
+
+
+def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+    mounts = Mounts.now()
+    yield from machine.state_dir_remarks(config.state_dir, mounts)
+    for name in dict.fromkeys(folder.project for folder in folders):
+        yield from machine.project_remarks(config.projects[name])
+    directories = 0
+    with ExitStack() as stack:
+        known: drop_folder.Remembered | None = None
+        try:
+            known = drop_folder.Remembered(stack.enter_context(remembered(config)))
+        except sqlite3.Error as error:
+            remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
+            yield Remark("error", f"state_dir {config.state_dir}", f"the ledger cannot be read ({error})", remedy)
+        for folder in folders:
+            tree = drop_folder.open_folder(folder)
+            if isinstance(tree, Remark):
+                yield tree
+                continue
+            try:
+                yield from drop_folder.folder_remarks(folder, tree, drop_folder.mount_of(tree, folder, mounts), known)
+                directories += drop_folder.directories_in(folder, tree)
+            except OSError as error:
+                yield Remark(
+                    "error", place_of(folder), f"{folder.path} does not answer ({error.strerror})", "see its share or disk"
+                )
+            finally:
+                tree.close()
+    yield from machine.inotify_remarks(config, directories)
+
+
+def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+    """Take over what is away because of its marker, and nothing else."""
+    prepared(config)
+    mounts = Mounts.now()
+    try:
+        ledger = open_ledger(config.state_dir)
+    except (LedgerError, sqlite3.Error) as error:
+        stop(f"the ledger cannot be written: {error}", 2)
+    try:
+        for folder in folders:
+            tree = drop_folder.open_folder(folder)
+            if isinstance(tree, Remark):
+                continue  # told with the rest
+            try:
+                yield from _adopted_one(folder, tree, mounts, ledger)
+            finally:
+                tree.close()
+    finally:
+        ledger.close()
+
+
+def _adopted_one(folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
+    path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
+    claims = Claims(ledger, lambda: folder)
+    try:
+        marker.examine(tree, folder.name, path, mount, claims)
+        return
+    except marker.Away as error:
+        away = error
+    except OSError:
+        return  # told with the rest
+    try:
+        marker.adopt(tree, folder.name, path, mount, claims)
+    except (marker.Away, OSError) as error:
+        yield Remark("error", where, f"the folder cannot be adopted: {error}")
+    else:
+        yield Remark("ok", where, f"adopted: this installation works there now (it was away: {away})")
+
+
+def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:
+    for name in dict.fromkeys(folder.project for folder in folders):
+        project, its = config.projects[name], [folder for folder in folders if folder.project == name]
+        yield from redcap_project.project_remarks(project, its, config.tables, asked[name].client)
+        limit = config.limit_of(project.host)
+        for folder in its:
+            for rule in folder.rules:
+                price = cost(rule)
+                most = (
+                    f"at {limit} requests a minute at most {price.files_a_day(limit):,} files a day"
+                    if limit
+                    else "no limit is set"
+                )
+                message = f"costs {price}, each an entry in REDCap's log; {most}"
+                yield Remark("ok", place_of(folder, rule), message)
+
+
+def _summary(found: Sequence[Remark]) -> int:
+    counts = Counter(remark.level for remark in found)
+    words = {"error": "errors", "warning": "warnings", "unsure": "unsure", "ok": "ok"}
+    click.echo(shown(", ".join(f"{counts[level]} {word}" for level, word in words.items() if counts[level])))  # type: ignore[index]
+    errors = [remark for remark in found if remark.level == "error"]
+    if not errors:
+        return 0
+    return 3 if all(remark.later for remark in errors) else 1

@@ -1,0 +1,137 @@
+"""`dropcap verify`: export what history says is stored, and compare."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dropcap.cli.asking import chosen, lines
+from dropcap.cli.configured import config_option, moment, query, stop, usable
+from dropcap.display import shown
+from dropcap.ledger.model import Job
+from dropcap.redcap.window import Stopped
+from dropcap.verification import Finding, NotReached, latest, verify
+
+_BAD = ("missing", "differs", "not_asked")
+
+
+@click.command("verify")
+@config_option
+@click.option("--since", metavar="T", help="Only what was stored since: an age (7d) or a day (2026-11-24).")
+@click.option("--folder", "folder_name", metavar="F", help="Files of this drop folder only.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def verify_command(config_path: Path, since: str | None, folder_name: str | None, as_json: bool) -> None:
+    """Export every file that history says is stored, and compare it by SHA-256. Nothing is kept or changed.
+
+    Where a later file went to the same field, only that is looked for. Each file costs one request, within the limit.
+
+    Exit codes: 0 REDCap holds them all; 1 some are missing or differ, or could not be asked for; 2 usage or
+    configuration; 3 the server is not to be had.
+    """
+    config = usable(config_path)
+    if folder_name is not None:
+        chosen(config, folder_name)
+    begin = moment(since)
+    ledger = query(config)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    found: list[Finding] = []
+    ended = ""
+    code = 0
+    began = time.time()
+    try:
+        jobs = latest(ledger, begin, folder_name)
+        with lines(config) as asked, _bar(len(jobs)) as progress:
+            task = progress.add_task("verifying", total=len(jobs))
+            for finding in verify(ledger, asked, jobs, began, stopped, lambda: progress.advance(task)):
+                found.append(finding)
+    except NotReached as error:
+        ended, code = f"the server is not to be had: {error}; {error.remedy}{_go_on(error.job)}", 3
+    except Stopped:
+        ended, code = "interrupted" + (_go_on(jobs[len(found)]) if len(found) < len(jobs) else ""), 130
+    except sqlite3.Error as error:
+        stop(f"the ledger cannot be read ({error})", 1)
+    except OSError as error:
+        stop(f"the request window cannot be used ({error}): run this as dropcap's user", 1)
+    finally:
+        ledger.close()
+    if as_json:
+        click.echo(json.dumps(_as_json(found, len(jobs), ended), indent=1))
+    else:
+        _tell(found, len(jobs), ended)
+    sys.exit(code or int(any(finding.outcome in _BAD for finding in found)))
+
+
+def _bar(total: int) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal or not total, transient=True)
+
+
+def _go_on(job: Job) -> str:
+    # `--since` takes whole minutes; that some files are verified twice does no harm.
+    when = datetime.fromtimestamp(job.ended_at or 0).astimezone()
+    return f"; go on with: dropcap verify --since {when:%Y-%m-%dT%H:%M}"
+
+
+def _line(finding: Finding) -> str:
+    job = finding.job
+    goal = [f"record {job.record}", f"event {job.event}" if job.event else "", f"field {job.field}"]
+    goal.append(f"instance {job.instance}" if job.instance else "")
+    when = datetime.fromtimestamp(job.ended_at or 0).astimezone()
+    where = ", ".join(part for part in goal if part)
+    return shown(
+        f"{finding.outcome}: {job.folder}/{job.name} (job {job.id}, stored {when:%Y-%m-%d %H:%M}): {where}: {finding.message}"
+    )
+
+
+def _tell(found: Sequence[Finding], total: int, ended: str) -> None:
+    for finding in found:
+        if finding.outcome in _BAD:
+            click.echo(_line(finding))
+    counts = Counter(finding.outcome for finding in found)
+    words = ("same", "missing", "differs", "replaced", "not_asked")
+    said = ", ".join(f"{counts[word]} {word}" for word in words if counts[word] or word == "same")
+    click.echo(f"{len(found)} of {total} files verified: {said}")
+    if ended:
+        click.echo(shown(ended), err=True)
+
+
+def _as_json(found: Sequence[Finding], total: int, ended: str) -> dict[str, Any]:
+    return {
+        "files": total,
+        "verified": len(found),
+        "outcomes": dict(Counter(finding.outcome for finding in found)),
+        "ended": ended or None,
+        "problems": [
+            {
+                "outcome": finding.outcome,
+                "message": shown(finding.message),
+                "job": finding.job.id,
+                "folder": finding.job.folder,
+                "name": shown(finding.job.name),
+                "project": finding.job.project,
+                "record": shown(finding.job.record),
+                "event": finding.job.event,
+                "field": finding.job.field,
+                "instance": finding.job.instance,
+                "stored": datetime.fromtimestamp(finding.job.ended_at or 0).astimezone().isoformat(timespec="seconds"),
+            }
+            for finding in found
+            if finding.outcome in _BAD
+        ],
+    }

@@ -1,0 +1,171 @@
+"""One drop folder, looked at from here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import stat
+from collections.abc import Iterator, Mapping
+
+from dropcap.config.model import Folder
+from dropcap.files import names
+from dropcap.files.tree import Tree
+from dropcap.intake import marker
+from dropcap.intake.lease import Lease, writer_free
+from dropcap.intake.mounts import Mount, Mounts
+from dropcap.intake.port import KnownFolders
+from dropcap.intake.walk import OWN, dropped
+from dropcap.ledger.model import KnownFolder, OpenFile
+from dropcap.ledger.query import Query
+from dropcap.preflight.remark import Remark, place_of
+
+
+class Remembered:
+    """What the ledger remembers of folders; nothing if there is no ledger yet."""
+
+    def __init__(self, query: Query | None) -> None:
+        self._query = query
+        self.installation = (query.meta("installation") if query else None) or ""
+
+    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
+        """The files that should lie in in_progress/."""
+        return self._query.open_files(folder) if self._query else {}
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How the folder was seen before, if it was."""
+        return self._query.known_folder(folder) if self._query else None
+
+
+def mount_of(tree: Tree, folder: Folder, mounts: Mounts) -> Mount:
+    """What the folder lies on."""
+    return mounts.of(os.path.realpath(folder.path), tree.identity[0])
+
+
+def open_folder(folder: Folder) -> Tree | Remark:
+    """The folder itself, or why it cannot be opened."""
+    where, path = place_of(folder), folder.path
+    try:
+        return Tree(path)
+    except FileNotFoundError:
+        return Remark("error", where, f"path: {path} does not exist", "make it, mount its share, or correct the path")
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return Remark("error", where, f"path: {path} is a link or no directory", "name the directory itself")
+        remedy = "let dropcap's user read and write there"
+        return Remark("error", where, f"path: {path} cannot be opened ({error.strerror})", remedy)
+
+
+def folder_remarks(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Iterator[Remark]:
+    """All about one folder that does not need REDCap. Leaves nothing behind."""
+    where = place_of(folder)
+    kind = "this machine's own" if mount.local else "taken for a network file system"
+    yield Remark("ok", where, f"{folder.path} lies on {mount} ({kind})")
+    yield from _marker(folder, tree, mount, known)
+    yield from _writable(folder, tree, mount)
+    for own in sorted(OWN):
+        yield from _own_directory(folder, tree, own)
+    free = tree.free_bytes()
+    if free < folder.min_free:
+        message = f"{free / 1024**2:,.0f} MiB are free there, min_free is {folder.min_free / 1024**2:,.0f} MiB: nothing is taken"
+        yield Remark("error", where, message, "make room, or lower min_free")
+    yield from _group(folder)
+
+
+def _marker(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Iterator[Remark]:
+    where = place_of(folder)
+    if known is None:
+        yield Remark("unsure", where, "whether the folder is ours only the ledger knows, which cannot be read", "see state_dir")
+        return
+    try:
+        found = marker.examine(tree, folder.name, str(folder.path), mount, known)
+    except marker.Away as error:
+        yield Remark("error", where, f"the folder is away: {error}")
+    except OSError as error:
+        yield Remark("error", where, f"{marker.NAME} cannot be read ({error.strerror})", "let dropcap's user read it")
+    else:
+        yield Remark("ok", where, "the folder is ours" if found else "the folder is new: it gets its marker when dropcap starts")
+
+
+def _writable(folder: Folder, tree: Tree, mount: Mount) -> Iterator[Remark]:
+    """Writing is tried, not looked up: on shares, what the modes say is not what the server does."""
+    where, name = place_of(folder), names.temporary()
+    try:
+        tree.write_new(name, b"")
+    except OSError as error:
+        remedy = "let dropcap's user write there; files are moved within the folder"
+        yield Remark("error", where, f"nothing can be written in {folder.path} ({error.strerror})", remedy)
+        return
+    try:
+        yield _settling(folder, tree, mount, name)
+    finally:
+        tree.remove_if(name, lambda content: not content)
+
+
+def _settling(folder: Folder, tree: Tree, mount: Mount, name: str) -> Remark:
+    where = place_of(folder)
+    quiet = f"files are taken once they have not changed for {folder.settle_quiet:g} s (settle_quiet)"
+    if not mount.local:
+        return Remark("ok", where, f"writable; {quiet}")
+    fd = tree.open(name)
+    try:
+        lease = writer_free(fd)
+    finally:
+        os.close(fd)
+    if lease is not Lease.FREE:
+        return Remark("warning", where, f"writable, but no leases are to be had on {mount}: {quiet}")
+    message = "writable, leases can be had: files are taken once nobody has them open"
+    if not _may_lease_all():
+        message += f" (files of other users only with CAP_LEASE, which the service has and this check has not; else {quiet})"
+    return Remark("ok", where, message)
+
+
+def _may_lease_all() -> bool:
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) & 1 << 28)
+    return False
+
+
+def _own_directory(folder: Folder, tree: Tree, own: str) -> Iterator[Remark]:
+    where = place_of(folder)
+    try:
+        status = tree.lstat(own)
+    except FileNotFoundError:
+        return  # it is made when needed, and that the folder can be written was tried
+    except OSError as error:
+        yield Remark("error", where, f"{own}/ cannot be looked at ({error.strerror})", "let dropcap's user into it")
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        yield Remark("error", where, f"{own} in it is no directory", "rename it: dropcap needs that name")
+    elif not os.access(own, os.R_OK | os.W_OK | os.X_OK, dir_fd=tree.fd):
+        yield Remark("error", where, f"{own}/ cannot be written", "give it to dropcap's user")
+    elif status.st_dev != tree.identity[0]:
+        message = f"{own}/ lies on another file system: files are copied there and compared, which takes longer"
+        yield Remark("warning", where, message, "fine, if it is meant so")
+
+
+def _group(folder: Folder) -> Iterator[Remark]:
+    if folder.group is None:
+        return
+    where = place_of(folder)
+    try:
+        number = grp.getgrnam(folder.group).gr_gid
+    except KeyError:
+        if not folder.group.isdigit():
+            yield Remark("error", where, f"group: there is no group {folder.group} on this machine", "correct it, or create it")
+            return
+        number = int(folder.group)
+    if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
+        message = f"group: this user is no member of {folder.group}, and cannot give files to it"
+        yield Remark("error", where, message, "make dropcap's user a member, or take `group` out")
+
+
+def directories_in(folder: Folder, tree: Tree) -> int:
+    """How many directories are watched for the folder: itself, its subfolders, in_progress/ and failed/ at least."""
+    found = 3
+    with contextlib.suppress(OSError):
+        found += sum(1 for entry in dropped(tree, folder, lambda _name, _fd: None) if entry.kind == "dir")
+    return found

@@ -1,0 +1,108 @@
+"""This machine: the state directory, tokens, certificates, the kernel's limits."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from dropcap.config.model import Config, Project
+from dropcap.config.token_source import TokenError
+from dropcap.intake.mounts import Mounts
+from dropcap.preflight.remark import Remark, place_of
+
+#: Room for the ledger below which it is worth a word, in bytes: it grows by about 1 KiB a file.
+_LITTLE = 100 * 1024**2
+_INOTIFY = Path("/proc/sys/fs/inotify")
+
+
+def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
+    """Whether the ledger can live there."""
+    where = f"state_dir {state_dir}"
+    there = state_dir.exists()
+    base = state_dir
+    while not base.exists() and base != base.parent:
+        base = base.parent
+    if not base.is_dir():
+        yield Remark("error", where, f"{base} is no directory", "name another state_dir")
+        return
+    if not os.access(base, os.W_OK | os.X_OK):
+        message = "it cannot be written" if there else f"it does not exist, and cannot be made in {base}"
+        yield Remark("error", where, message, "make it and give it to dropcap's user, or run this check as that user")
+        return
+    mount = mounts.of(os.path.realpath(base), base.stat().st_dev)
+    if not mount.local:
+        message = f"it lies on {mount}: SQLite's locks are not to be trusted on a network file system"
+        yield Remark("error", where, message, "name a directory on a disk of this machine")
+        return
+    free = os.statvfs(base)
+    if free.f_bavail * free.f_frsize < _LITTLE:
+        yield Remark("warning", where, "less than 100 MiB are free there", "make room for the ledger")
+    yield Remark("ok", where, f"on {mount}" if there else f"dropcap makes it when it starts, on {mount}")
+    owner = base.stat().st_uid
+    if there and os.geteuid() == 0 and owner != 0:
+        name = _user(owner)
+        yield Remark(
+            "warning",
+            where,
+            f"it belongs to {name}, and root may do everything: what {name} may do was not found out",
+            f"run this check as that user: sudo -u {name} dropcap check",
+        )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
+
+
+def project_remarks(project: Project) -> Iterator[Remark]:
+    """Whether a project's token and certificates can be had here."""
+    where = place_of(project)
+    try:
+        project.token_source.read()
+    except TokenError as error:
+        # Only the service itself is given its credentials.
+        by_hand = project.token_source.kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ
+        yield Remark("unsure" if by_hand else "error", where, error.message, error.remedy)
+    else:
+        yield Remark("ok", where, f"{project.token_source} holds a token")
+    if project.ca_file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=str(project.ca_file))
+    except FileNotFoundError:
+        yield Remark("error", where, f"ca_file: there is no {project.ca_file}", "correct the path")
+    except (OSError, ssl.SSLError) as error:
+        said = getattr(error, "reason", None) or error.strerror or "not a certificate"
+        remedy = "put the authority's certificate there, in PEM (text that begins with -----BEGIN CERTIFICATE-----)"
+        yield Remark("error", where, f"ca_file: {project.ca_file} cannot be used ({said})", remedy)
+    else:
+        yield Remark("ok", where, f"ca_file {project.ca_file} holds certificates")
+
+
+def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -> Iterator[Remark]:
+    """Whether the kernel watches so many directories for one user."""
+    try:
+        watches = int((limits / "max_user_watches").read_text())
+        instances = int((limits / "max_user_instances").read_text())
+    except (OSError, ValueError):
+        yield Remark("unsure", "inotify", "the kernel's limits cannot be read", "folders that it does not watch are walked")
+        return
+    folders = len(config.folders)
+    short = [
+        f"fs.inotify.{name} is {limit}, and {need} are needed"
+        for name, limit, need in (
+            ("max_user_watches", watches, directories),
+            ("max_user_instances", instances, folders),
+        )
+        if limit < need
+    ]
+    if short:
+        remedy = "raise it with sysctl; until then folders are walked every few seconds instead"
+        yield Remark("warning", "inotify", " and ".join(short), remedy)
+    else:
+        yield Remark("ok", "inotify", f"{directories} directories to watch of {watches}, {folders} folders of {instances}")

@@ -1,0 +1,105 @@
+"""One project, asked: does it answer, whose token is it, and do the rules agree with it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dropcap.config.model import Folder, Project
+from dropcap.preflight.cost import exports
+from dropcap.preflight.remark import Remark, place_of
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.inspection import Finding, inspect
+from dropcap.redcap.model import Rights
+from dropcap.redcap.reply import Meaning
+from dropcap.redcap.structure import ProjectStructure
+
+#: Reasons of troubles that time may mend; all others want a person.
+LATER = frozenset({"unreachable", "server_error", "maintenance", "banned", "rate_limited", "came_back_short"})
+
+Tables = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a project says of itself. `rights` is None if REDCap does not tell them."""
+
+    version: str
+    structure: ProjectStructure
+    rights: Rights | None
+
+
+def ask(client: Redcap) -> Answer:
+    """Ask a project for everything that rules are compared with.
+
+    Raises:
+        RedcapError: it does not answer as it should.
+    """
+    version = client.version()
+    return Answer(version, ProjectStructure.from_api(client), client.rights())
+
+
+def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
+    """What it means for a check that the project could not be asked."""
+    if meaning.reason == "rights":
+        needing = [f"{folder.name}/{rule.name}" for folder in folders for rule in folder.rules if exports(rule)]
+        if needing:
+            what = f"may not export, which the rules need ({', '.join(needing[:5])}{' …' if len(needing) > 5 else ''})"
+            remedy = "give API export and `Full Data Set` in REDCap (User Rights)"
+            return Remark("error", place_of(project), f"the token's user {what}: {meaning.message}", remedy)
+        message = f"the token's user may not export, so the rules cannot be compared with the project: {meaning.message}"
+        return Remark("unsure", place_of(project), message, "compare them by hand, or give API export for this check")
+    return Remark("error", place_of(project), meaning.message, meaning.remedy, later=meaning.reason in LATER)
+
+
+def project_remarks(project: Project, folders: Sequence[Folder], tables: Tables, client: Redcap) -> Iterator[Remark]:
+    """All that REDCap can tell of a project and of the rules that lead to it."""
+    where = place_of(project)
+    try:
+        answer = ask(client)
+    except RedcapError as error:
+        yield trouble(project, folders, error.meaning)
+        return
+    except OSError as error:
+        message = f"no request can be made: the request window {error.filename or ''} cannot be used ({error.strerror})"
+        yield Remark("error", where, message, "run this as dropcap's user")
+        return
+    yield Remark("ok", where, _described(answer))
+    if project.project_id not in (None, answer.structure.project.project_id):
+        message, remedy = mismatch(project, answer.structure)
+        yield Remark("error", where, message, remedy)
+        return  # what another project lacks says nothing
+    findings = [(folder, inspect(folder, answer.structure, answer.rights, project, tables)) for folder in folders]
+    # What concerns all rules of a project is found with each of its folders, and told once.
+    general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}
+    for level, message, remedy in sorted(general):
+        yield Remark(level, where, message, remedy)
+    for folder, found in findings:
+        yield from _of_rules(folder, found)
+
+
+def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:
+    """Message and remedy for the token of another project."""
+    info = structure.project
+    return (
+        f"the token belongs to project {info.project_id} ({info.title}), the configuration says {project.project_id}",
+        "put the token of the right project in place, or correct project_id",
+    )
+
+
+def _of_rules(folder: Folder, found: Sequence[Finding]) -> Iterator[Remark]:
+    for rule in folder.rules:
+        mine = [finding for finding in found if finding.rule == rule.name]
+        for finding in mine:
+            yield Remark(finding.level, f"{place_of(folder, rule)}: {finding.key}", finding.message, finding.remedy)
+        if not mine:
+            yield Remark("ok", place_of(folder, rule), "agrees with the project")
+
+
+def _described(answer: Answer) -> str:
+    info, structure = answer.structure.project, answer.structure
+    events = f"{len(structure.events)} events" if structure.longitudinal else "no events"
+    stage = "in production" if info.in_production else "in development"
+    who = f"token of {answer.rights.username}" if answer.rights and answer.rights.username else "token accepted"
+    fields = len(structure.file_fields())
+    return f"REDCap {answer.version}, project {info.project_id} ({info.title}), {stage}, {events}, {fields} file fields; {who}"

@@ -1,0 +1,178 @@
+"""A configuration for a project, proposed from its structure: one rule for each file field and kind of event. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dropcap.display import shown
+from dropcap.redcap.structure import ProjectStructure
+from dropcap.routing.target import NEXT
+
+_LONGEST_LABEL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the person chose; the rest comes from the project. Paths are text as it shall stand in the file."""
+
+    project_name: str
+    url: str
+    token_file: str
+    folder_name: str
+    folder: str
+    state_dir: str
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedRule:
+    """One rule. `events` are those at which files of this field may land; none in a classic project."""
+
+    name: str
+    field: str
+    label: str
+    events: tuple[str, ...]
+    repeats: bool
+
+
+def proposed_rules(structure: ProjectStructure) -> list[ProposedRule]:
+    """One rule for each file field; two where its form repeats at some events and not at others."""
+    rules: list[ProposedRule] = []
+    for name in structure.file_fields():
+        info = structure.fields[name]
+        label = _plain(info.label)
+        if not structure.longitudinal:
+            rules.append(ProposedRule(name, name, label, (), structure.repeats(None, info.form)))
+            continue
+        at = [event for event in structure.events if structure.is_designated(event, info.form)]
+        once = tuple(event for event in at if not structure.repeats(event, info.form))
+        again = tuple(event for event in at if structure.repeats(event, info.form))
+        if once:
+            rules.append(ProposedRule(name, name, label, once, False))
+        if again:
+            rules.append(ProposedRule(f"{name} (repeating)" if once else name, name, label, again, True))
+    return rules
+
+
+def record_type(records: Sequence[str]) -> str:
+    """The type of capture that the names of a project's records allow."""
+    for kind, allowed in (("digits", r"[0-9]+"), ("alnum", r"[0-9A-Za-z]+")):
+        if records and all(re.fullmatch(allowed, record) for record in records):
+            return kind
+    return "word"
+
+
+def event_words(events: Sequence[str]) -> dict[str, str]:
+    """A short word for each unique event name: `month_6_arm_1` -> `month6`; with the arm where that alone is not one."""
+    short = {event: re.sub(r"_arm_\d+$", "", event).replace("_", "") for event in events}
+    arms = {event: found.group(1) if (found := re.search(r"_arm_(\d+[a-z]?)$", event)) else "" for event in events}
+    words: dict[str, str] = {}
+    for event in events:
+        shared = sum(word == short[event] for word in short.values()) > 1
+        word = f"{short[event]}-arm{arms[event]}" if shared else short[event]
+        words[word if word not in words else event.replace("_", "-")] = event
+    return words
+
+
+#: A made-up record for each type of capture: the names of real ones do not belong in a configuration.
+_EXAMPLES = {"digits": "101", "alnum": "A101", "word": "A-101"}
+
+
+def config_text(proposal: Proposal, structure: ProjectStructure, records: Sequence[str], version: str) -> str:
+    """The whole file, with comments. The project has at least one file field at an event."""
+    rules = proposed_rules(structure)
+    tables = _tables(rules)
+    lines = [*_head(proposal), *_table_lines(tables), *_project(proposal, structure, version), *_folder(proposal)]
+    for rule in rules:
+        lines += _rule(rule, tables, record_type(records))
+    return "\n".join(lines) + "\n"
+
+
+def _tables(rules: Sequence[ProposedRule]) -> dict[tuple[str, ...], str]:
+    """A table for each set of several events, by its events: a field must not be offered events that it is not at."""
+    sets = dict.fromkeys(rule.events for rule in rules if len(rule.events) > 1)
+    return {events: "visits" if number == 1 else f"visits_{number}" for number, events in enumerate(sets, 1)}
+
+
+def _head(proposal: Proposal) -> Iterator[str]:
+    yield "# dropcap: configuration, proposed by `dropcap init` from the project's structure."
+    yield "# Change what differs, then: dropcap check; and try names with: dropcap explain NAME"
+    yield ""
+    yield "# Ledger, request windows, lock and control socket. On a local disk, not on a share."
+    yield f"state_dir: {_quoted(proposal.state_dir)}"
+    yield ""
+    yield "# Whom people ask: shown beside failed files and on each folder's status page."
+    yield '# contact: "Data desk, ext. 4711"'
+    yield ""
+
+
+def _table_lines(tables: dict[tuple[str, ...], str]) -> Iterator[str]:
+    if not tables:
+        return
+    yield "# Words in file names -> events in REDCap. Choose the words that people use."
+    yield "tables:"
+    for events, table in tables.items():
+        yield f"  {table}:"
+        yield from (f"    {_quoted(word)}: {_quoted(event)}" for word, event in event_words(events).items())
+    yield ""
+
+
+def _project(proposal: Proposal, structure: ProjectStructure, version: str) -> Iterator[str]:
+    info = structure.project
+    yield "projects:"
+    yield f"  # {_plain(info.title)}; REDCap {version}"
+    yield f"  {_quoted(proposal.project_name)}:"
+    yield f"    url: {_quoted(proposal.url)}"
+    yield "    # The file holds the project's API token and nothing else, with mode 0600."
+    yield f"    token_file: {_quoted(proposal.token_file)}"
+    yield f"    project_id: {info.project_id}   # the token of another project is refused"
+    if proposal.ca_file:
+        yield f"    ca_file: {_quoted(proposal.ca_file)}"
+    yield "    # requests_per_minute: 400   # per host; keep it below what your REDCap allows"
+    yield ""
+
+
+def _folder(proposal: Proposal) -> Iterator[str]:
+    yield "folders:"
+    yield f"  {_quoted(proposal.folder_name)}:"
+    yield f"    path: {_quoted(proposal.folder)}"
+    yield f"    project: {_quoted(proposal.project_name)}"
+    yield "    # existing_file: preserve   # the field holds a file already: preserve (a copy is kept) | replace | refuse"
+    yield "    # confirm: readback         # called done when: readback (exported again, the same bytes) | listed | none"
+    yield "    # missing_record: refuse    # no such record: refuse | wait | create"
+    yield "    rules:   # the first that matches wins"
+
+
+def _rule(rule: ProposedRule, tables: dict[tuple[str, ...], str], kind: str) -> Iterator[str]:
+    record = _EXAMPLES[kind]
+    table = tables.get(rule.events)
+    visit = f"_{{visit:{table}}}" if table else ""
+    # `-` and what follows tells several files of one form apart; no field name has a `-`.
+    pattern = f"{{record:{kind}}}{visit}_{rule.field}{'[-*]' if rule.repeats else ''}.*"
+    word = next(iter(event_words(rule.events)), "") if table else ""
+    example = "_".join(part for part in (record, word, rule.field) if part) + ("-2.pdf" if rule.repeats else ".pdf")
+    event = event_words(rule.events)[word] if table else rule.events[0] if rule.events else ""
+    goal = f"record {record}" + (f", event {event}" if event else "") + f", field {rule.field}"
+    yield f"      # {rule.label}" if rule.label else f"      # {rule.field}"
+    yield f"      # {shown(example)} -> {shown(goal)}" + (", a new instance" if rule.repeats else "")
+    yield f"      - name: {_quoted(rule.name)}"
+    yield f"        pattern: {_quoted(pattern)}"
+    if rule.events:
+        yield f"        event: {_quoted(f'{{visit|{table}}}' if table else event)}"
+    yield f"        field: {rule.field}"
+    if rule.repeats:
+        yield f"        instance: {NEXT}"
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar: JSON's strings are among YAML's, and need none of its rules about plain ones."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else json.dumps(text)
+
+
+def _plain(text: str) -> str:
+    """A label as it can stand in a comment: one line, without markup."""
+    line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    return shown(line if len(line) <= _LONGEST_LABEL else line[: _LONGEST_LABEL - 1] + "…")

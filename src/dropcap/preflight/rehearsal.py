@@ -1,0 +1,267 @@
+"""What would happen to the files that lie in a drop folder. Nothing is claimed, written or sent."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dropcap.config.model import Folder
+from dropcap.delivery.lookup import Question, look_up
+from dropcap.delivery.outcome import Refused, WaitForRecord
+from dropcap.delivery.plan import Create, Facts, Send, plan
+from dropcap.delivery.project import ProjectLine
+from dropcap.files.tree import Entry, Tree
+from dropcap.intake import marker
+from dropcap.intake.lease import Lease, writer_free
+from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+from dropcap.intake.walk import OWN, top
+from dropcap.preflight.target import impossible
+from dropcap.redcap.structure import ProjectStructure
+from dropcap.routing.ignored import ignored
+from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.target import NEXT, ExistingFile, Target
+
+#: Files whose records are looked up together.
+GROUP = 500
+
+_OURS = frozenset({marker.NAME, "_STATUS.html"})
+
+#: Outcomes of files that would land in REDCap; all others, but for `ignored`, would not or not yet.
+LANDS = frozenset({"stored", "replaces", "creates_record"})
+QUIET = LANDS | {"ignored"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What would become of one file. `outcome` is one of LANDS, `ignored`, `unsettled`, `waits`, `left`, `not_a_file`,
+    `not_asked`, or the reason for which it would be refused (design, part 6)."""
+
+    folder: str
+    name: str
+    size: int
+    outcome: str
+    message: str
+    remedy: str = ""
+    project: str = ""
+    rule: str = ""
+    record: str = ""
+    event: str = ""
+    field: str = ""
+    instance: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A file that would be taken, with the way that its name gives it."""
+
+    prospect: Prospect
+    route: Route
+
+
+def survey(folder: Folder, tree: Tree, local: bool, since_ns: int | None, open_names: frozenset[str]) -> list[Prospect | Lying]:
+    """Everything in the folder, in the order in which it would be taken.
+
+    `since_ns` is when the folder was first watched (None: never); `open_names` lie in in_progress/ already.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    found: list[tuple[int, str, Prospect | Lying]] = []
+    for entry in _entries(folder, tree):
+        prospect = Prospect(folder.name, entry.name, 0, "", "", project=folder.project)
+        try:
+            if entry.error is not None:
+                raise entry.error
+            status = entry.stat
+        except OSError as error:
+            message = f"it cannot be looked at ({error.strerror})"
+            hidden = replace(prospect, outcome="unreadable", message=message, remedy="let dropcap's user read it")
+            found.append((0, entry.name, hidden))
+            continue
+        if status is None:
+            continue  # gone meanwhile
+        judged = _judged(folder, tree, entry, status, replace(prospect, size=status.st_size), local, since_ns, open_names)
+        found.append((status.st_ctime_ns, entry.name, judged))
+    return [judged for _, _, judged in sorted(found, key=lambda one: one[:2])]
+
+
+def _entries(folder: Folder, tree: Tree) -> Iterator[Entry]:
+    def enter(name: str) -> bool:
+        return folder.subfolders and top(name) not in OWN and ignored(name, folder.ignore) is None
+
+    for entry in tree.scan("", enter=enter):
+        if top(entry.name) not in OWN | _OURS and (entry.kind != "dir" or entry.error is not None):
+            yield entry
+
+
+def _judged(
+    folder: Folder,
+    tree: Tree,
+    entry: Entry,
+    status: os.stat_result,
+    prospect: Prospect,
+    local: bool,
+    since_ns: int | None,
+    open_names: frozenset[str],
+) -> Prospect | Lying:
+    why = ignored(entry.name, folder.ignore)
+    if why is not None:
+        return replace(prospect, outcome="ignored", message=why)
+    if not stat.S_ISREG(status.st_mode):
+        return replace(prospect, outcome="not_a_file", message="it is a link, or no file", remedy="put the file itself there")
+    if folder.first_start == "leave" and (since_ns is None or status.st_ctime_ns <= since_ns):
+        message = "it lay there when the folder was first watched (first_start: leave)"
+        return replace(prospect, outcome="left", message=message, remedy="rename it or drop it again to have it taken")
+    if entry.name in open_names:
+        return replace(prospect, outcome="waits", message="a file of this name is on its way in in_progress/")
+    waiting = _unsettled(folder, tree, entry.name, status, local)
+    if waiting is not None:
+        return replace(prospect, outcome="unsettled", message=waiting, remedy="ask again once it is whole")
+    found = route(folder.rules, folder.name, entry.name)
+    if isinstance(found, NoRoute):
+        rule = found.rule.name if found.rule else ""
+        return replace(prospect, outcome=found.reason, message=found.message, remedy=found.remedy, rule=rule)
+    target = found.target
+    told = replace(
+        prospect,
+        rule=found.rule.name,
+        record=target.record,
+        event=target.event or "",
+        field=target.field,
+        instance=str(target.instance or ""),
+    )
+    return Lying(told, found)
+
+
+def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, local: bool) -> str | None:
+    """What keeps the file from being taken now. One look tells less than the daemon's many: the times are believed."""
+    lease = Lease.UNKNOWN
+    if local:
+        try:
+            fd = tree.open(name)
+        except OSError as error:
+            return f"it cannot be opened ({error.strerror})"
+        try:
+            lease = writer_free(fd)
+        finally:
+            os.close(fd)
+    if lease is Lease.WRITER:
+        return "somebody is writing it"
+    now, wall = time.monotonic(), time.time_ns()
+    age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
+    seen = Seen(Sight.of(status), now - age, now - age)
+    left = settled_at(seen, Pace(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
+    return f"it has not rested long enough: {left:.0f} s more" if left > 0.5 else None
+
+
+def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lying]) -> Iterator[Prospect]:
+    """What REDCap says to the files of one project, in their order.
+
+    Raises:
+        RedcapError: it did not answer as it should; the files that were not yielded were not asked about.
+    """
+    booked = _Booked(structure)
+    for start in range(0, len(lying), GROUP):
+        group = lying[start : start + GROUP]
+        refused = [_hopeless(line, structure, one) for one in group]
+        questions = [
+            Question(number, one.route.target, one.route.settings) for number, one in enumerate(group) if refused[number] is None
+        ]
+        facts = look_up(line.client, structure, questions) if questions else {}
+        for number, one in enumerate(group):
+            hopeless = refused[number]
+            if hopeless is not None:
+                yield _refusal(one.prospect, hopeless)
+            else:
+                yield booked.outcome(one, facts[number])
+
+
+def _hopeless(line: ProjectLine, structure: ProjectStructure, one: Lying) -> Refused | None:
+    target = one.route.target
+    found = line.refuses(one.prospect.size, target.upload_as) or impossible(structure, target)
+    if found is None and (unknown := sorted({*target.must_match, *target.record_where} - set(structure.fields))):
+        remedy = "correct the rule; `dropcap check` compares all rules"
+        return Refused("no_field", f"the project has no field {', '.join(unknown)}", remedy)
+    return found
+
+
+class _Booked:
+    """What the files before would have changed: places filled, instances taken, records created."""
+
+    def __init__(self, structure: ProjectStructure) -> None:
+        self._structure = structure
+        self._filled: dict[tuple[Any, ...], str] = {}
+        self._instances: dict[tuple[Any, ...], int] = {}
+        self._created: dict[str, int] = {}
+        self._new: set[str] = set()
+
+    def outcome(self, one: Lying, facts: Facts) -> Prospect:
+        prospect, target, settings = one.prospect, one.route.target, one.route.settings
+        if target.record in self._new and facts.record is None:
+            facts = _created(target)
+        step = plan(target, settings, facts)
+        if isinstance(step, Refused):
+            return _refusal(replace(prospect, record=facts.record or prospect.record), step)
+        if isinstance(step, WaitForRecord):
+            remedy = "create the record in REDCap; dropcap looks again by itself for 7 days"
+            return replace(prospect, outcome="waits", message=step.message, remedy=remedy)
+        if isinstance(step, Create):
+            return self._creates(one)
+        assert isinstance(step, Send)  # nothing else comes of a file that was never sent
+        return self._sends(one, step)
+
+    def _creates(self, one: Lying) -> Prospect:
+        prospect, limit = one.prospect, one.route.settings.create_limit
+        if self._created.get(prospect.folder, 0) >= limit:
+            message = f"its record would be created, and create_limit allows {limit} a day"
+            return replace(prospect, outcome="create_limit", message=message, remedy="see whether so many new records are right")
+        step = plan(one.route.target, one.route.settings, _created(one.route.target))
+        if not isinstance(step, Send):
+            assert isinstance(step, Refused)  # a new record has no values that must_match could find
+            return _refusal(prospect, step)
+        self._created[prospect.folder] = self._created.get(prospect.folder, 0) + 1
+        self._new.add(prospect.record)
+        landed = self._sends(one, step)
+        return replace(landed, outcome="creates_record", message=f"its record would be created, then: {landed.message}")
+
+    def _sends(self, one: Lying, step: Send) -> Prospect:
+        prospect, settings = one.prospect, one.route.settings
+        instance = step.instance
+        if one.route.target.instance == NEXT:
+            group = (step.record, step.event, self._structure.fields[step.field].form)
+            instance = self._instances[group] = max(instance or 1, self._instances.get(group, 0) + 1)
+        place = (step.record, step.event, step.field, instance)
+        prospect = replace(prospect, record=step.record, instance=str(instance or ""))
+        before = self._filled.get(place)
+        if before is None and not step.holds:
+            self._filled[place] = prospect.name
+            return replace(prospect, outcome="stored", message="would land in an empty field")
+        holds = f"{before} of this list would be there already" if before else "the field holds a file already"
+        if settings.existing_file is ExistingFile.REFUSE:
+            message = f"{holds}: refused unless it is the same (existing_file: refuse)"
+            return replace(prospect, outcome="file_exists", message=message, remedy="remove one of the two")
+        self._filled[place] = prospect.name
+        kept = "kept in preserved/, then replaced" if settings.existing_file is ExistingFile.PRESERVE else "replaced"
+        return replace(prospect, outcome="replaces", message=f"{holds}: {kept}, unless it is the same")
+
+
+def _created(target: Target) -> Facts:
+    """The facts of a record that was just created with nothing but its id."""
+    return Facts(target.record, next_instance=1, differing=tuple(target.must_match))
+
+
+def _refusal(prospect: Prospect, refused: Refused) -> Prospect:
+    return replace(prospect, outcome=refused.reason, message=refused.message, remedy=refused.remedy)
+
+
+def missing_records(prospects: Sequence[Prospect]) -> Mapping[str, int]:
+    """The records that REDCap does not have, and how many files each of them keeps from landing."""
+    counts: dict[str, int] = {}
+    for one in prospects:
+        if one.outcome in ("no_record", "waits") and one.record:
+            counts[one.record] = counts.get(one.record, 0) + 1
+    return counts

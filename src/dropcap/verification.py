@@ -1,0 +1,127 @@
+"""Does REDCap still hold what the ledger says was stored there? Every file is exported and compared by its SHA-256."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dropcap.delivery.project import ProjectLine
+from dropcap.ledger.model import OPEN, Job
+from dropcap.ledger.query import Query
+from dropcap.redcap.client import NoFile, RedcapError
+from dropcap.redcap.model import FileTarget
+from dropcap.redcap.reply import Verdict
+
+#: Jobs read from the ledger at a time.
+PAGE = 1000
+#: Tries for one file, with seconds between them, before the server counts as not to be had.
+WAITS = (2.0, 10.0)
+
+_Place = tuple[str, str, str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one file. `outcome`: `same`, `missing`, `differs`, `replaced` (by a newer job meanwhile) or
+    `not_asked` (its project is not in the configuration, or refuses to tell)."""
+
+    job: Job
+    outcome: str
+    message: str = ""
+
+
+class NotReached(Exception):  # noqa: N818 - a state of the server
+    """The server is not to be had; `job` is the first that was not verified."""
+
+    def __init__(self, job: Job, error: RedcapError) -> None:
+        super().__init__(error.meaning.message)
+        self.job = job
+        self.remedy = error.meaning.remedy
+
+
+def latest(query: Query, since: float, folder: str | None) -> list[Job]:
+    """The jobs to verify, in the order in which they ended: of several to one place, only the last.
+
+    The last may be another folder's, so all folders are looked through.
+    """
+    last: dict[_Place, Job] = {}
+    for job in _stored(query, since):
+        before = last.get(_place(job))
+        if before is None or (before.ended_at or 0) <= (job.ended_at or 0):
+            last[_place(job)] = job
+    wanted = [job for job in last.values() if folder is None or job.folder == folder]
+    return sorted(wanted, key=lambda job: (job.ended_at or 0, job.id))
+
+
+def verify(
+    query: Query,
+    lines: Mapping[str, ProjectLine],
+    jobs: list[Job],
+    began: float,
+    stop: threading.Event,
+    advance: Callable[[], object],
+) -> Iterator[Finding]:
+    """Compare each job's file with what REDCap holds; `advance` is called after each.
+
+    `began` (seconds since the epoch) is when `jobs` were read: what was stored later explains a difference.
+
+    Raises:
+        NotReached: the server is not to be had.
+        Stopped: `stop` was set.
+    """
+    refusing: dict[str, str] = {}
+    for job in jobs:
+        line = lines.get(job.project)
+        if line is None:
+            yield Finding(job, "not_asked", f"the project `{job.project}` is not in the configuration")
+        elif job.project in refusing:
+            yield Finding(job, "not_asked", refusing[job.project])
+        else:
+            found = _compared(job, line, stop)
+            if found.outcome == "not_asked":
+                refusing[job.project] = found.message
+            if found.outcome in ("missing", "differs") and _overtaken(query, job, began):
+                found = Finding(job, "replaced", "a newer file went there meanwhile")
+            yield found
+        advance()
+
+
+def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
+    place = FileTarget(job.record, job.field, job.event, job.instance)
+    for wait in (*WAITS, None):
+        try:
+            there = line.client.export_file(place, stop=stop)
+        except NoFile:
+            return Finding(job, "missing", "the field holds no file")
+        except RedcapError as error:
+            if error.meaning.verdict is Verdict.REFUSED:
+                return Finding(job, "missing", error.meaning.message)
+            if error.meaning.verdict is Verdict.PROJECT:
+                return Finding(job, "not_asked", f"{error.meaning.message}; {error.meaning.remedy}")
+            if wait is None or error.meaning.verdict is not Verdict.SERVER or stop.wait(wait):
+                raise NotReached(job, error) from None
+            continue
+        if there.sha256 == job.sha256:
+            return Finding(job, "same")
+        # A reply of no known length may have been cut off unnoticed: only a second such answer is believed.
+        if there.proven_whole or wait is None:
+            return Finding(job, "differs", f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
+    raise AssertionError("the last try ends in an answer")
+
+
+def _overtaken(query: Query, job: Job, began: float) -> bool:
+    place = _place(job)
+    newer = any(_place(other) == place and other.id != job.id for other in _stored(query, began))
+    return newer or any(_place(other) == place for other in query.in_state(OPEN, limit=1_000_000))
+
+
+def _stored(query: Query, since: float) -> Iterator[Job]:
+    after = 0
+    while page := query.stored_since(since, None, after, PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def _place(job: Job) -> _Place:
+    return job.project, job.record, job.event or "", job.field, job.instance or 1
