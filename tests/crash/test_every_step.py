@@ -23,14 +23,14 @@ from tests.site import DROPCAP, Site, site
 STRACE = shutil.which("strace")
 #: Kinds of step, and how many of each an ordinary run of the tests tries.
 KINDS = {
-    "renameat2": 5,
+    "renameat2": 4,
     "mkdirat": 1,
     "unlinkat": 1,
-    "fsync": 3,
-    "fdatasync": 3,
-    "pwrite64": 3,
+    "fsync": 2,
+    "fdatasync": 2,
+    "pwrite64": 2,
     "write": 1,
-    "sendto": 3,
+    "sendto": 2,
     "recvfrom": 2,
 }
 #: Runs at once; most of their time is waiting.
@@ -50,7 +50,7 @@ class Step:
 
 
 def strace(root: Path, *options: str) -> list[str]:
-    return [STRACE or "strace", "-f", "--seccomp-bpf", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
+    return [STRACE or "strace", "-f", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
 
 
 def steps_of(trace: str, root: Path) -> list[Step]:
@@ -93,8 +93,8 @@ def one_lane(place: Site) -> None:
     place.write_config()
 
 
-def killed_at(step: Step, root: Path) -> list[str]:
-    """Kill a run at `step`, start another; what is wrong then."""
+def killed_at(step: Step, root: Path) -> tuple[bool, list[str]]:
+    """Kill a run at `step`, start another; whether it came to that step, and what is wrong then."""
     with site(root) as place:
         one_lane(place)
         mix.drop(place)
@@ -102,15 +102,14 @@ def killed_at(step: Step, root: Path) -> list[str]:
         inject = f"inject={step.call}:signal=KILL:when={step.number}"
         command = strace(root, *where, "-e", f"trace={step.call}", "-e", inject)
         first = subprocess.run(command, env=place.env(), capture_output=True, text=True, timeout=60, check=False)
-        wrong = mix.whole_and_once(place) + mix.nothing_lost(place) + mix.done_is_true(place)
-        if wrong:
-            return [f"killed: {text}" for text in wrong]
-        if first.returncode not in (1, -signal.SIGKILL, 128 + signal.SIGKILL):
-            return [f"it ended with {first.returncode}: {first.stderr[-500:]}"]
+        killed = first.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        wrong = [f"killed: {t}" for t in mix.whole_and_once(place) + mix.nothing_lost(place) + mix.done_is_true(place)]
+        if not killed and first.returncode != 1:
+            wrong.append(f"it ended with {first.returncode}: {first.stderr[-500:]}")
         again = place.once()
         if again.returncode not in (0, 1) or "Traceback" in again.stderr or "internal_error" in again.stderr:
-            return [f"started again, it ended with {again.returncode}: {again.stdout}{again.stderr[-2000:]}"]
-        return [f"started again: {text}" for text in mix.ended_well(place)]
+            wrong.append(f"started again, it ended with {again.returncode}: {again.stdout}{again.stderr[-2000:]}")
+        return killed, wrong + [f"started again: {t}" for t in mix.ended_well(place)]
 
 
 def sample(steps: list[Step], number: int) -> list[Step]:
@@ -129,6 +128,7 @@ def test_killed_at(call: str, steps: list[Step], tmp_path: Path) -> None:
     for root in roots:
         root.mkdir()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        complaints = dict(zip(tried, pool.map(killed_at, tried, roots), strict=True))
-    assert {step: wrong for step, wrong in complaints.items() if wrong} == {}
-    assert tried
+        ends = dict(zip(tried, pool.map(killed_at, tried, roots), strict=True))
+    assert {step: wrong for step, (_, wrong) in ends.items() if wrong} == {}
+    # Threads do not run alike twice: a few steps may not be reached, but not many.
+    assert sum(killed for killed, _ in ends.values()) * 2 > len(tried)
