@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-# Cc control, Cf format (bidi overrides, zero-width), Cs lone surrogates (bytes that are not UTF-8), Co/Cn unassigned, Zl/Zp line ends.
+# Cc control, Cf format (bidi overrides, zero-width), Cs lone surrogates (bytes that are not UTF-8), Co/Cn unassigned,
+# Zl/Zp line ends.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -12,7 +12,7 @@ import pytest
 BEFORE = """
 import pathlib, subprocess, sys
 sys.path[:] = eval(sys.argv[2])
-from intake.conftest import Desk, until
+from tests.intake.conftest import Desk, until
 def mount(path): subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(path)], check=True)
 desk = Desk(pathlib.Path(sys.argv[1]))
 """

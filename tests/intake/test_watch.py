@@ -124,7 +124,7 @@ try:
 except OSError as error:
     print("no limits of its own:", error); sys.exit(7)
 sys.path[:] = eval(sys.argv[2])
-from intake.conftest import Desk, until
+from tests.intake.conftest import Desk, until
 import dropcap.intake.folder as folder
 folder.UNWATCHED_WALK = 0.3
 desk = Desk(pathlib.Path(sys.argv[1]))

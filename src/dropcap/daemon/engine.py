@@ -103,7 +103,7 @@ class Engine:
         name = folder.name
         claims = Claims(self.ledger, lambda: self.folders[name].folder if name in self.folders else folder)
         intake = FolderIntake(folder, claims, self._claimed)
-        drop = DropFolder(folder, lambda: intake.identity, self.config.contact)
+        drop = DropFolder(folder, lambda: intake.lent, self.config.contact)
         page = Page(self.ledger.query, intake, drop, self.config.contact, lambda: self.delivery.health.pauses())
         return Watched(folder, intake, drop, page)
 
@@ -117,6 +117,7 @@ class Engine:
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
+        self.ledger.give_up()
         for one in self.folders.values():
             one.intake.stop(0.0)
         self.delivery.stop(within)
@@ -136,7 +137,9 @@ class Engine:
         return self.delivery.health.pauses()
 
     def alive(self) -> bool:
-        """Whether every loop turns (a thread that waits for a dead share does not count against it)."""
+        """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
+        if self.ledger.alive() and self.ledger.trouble.unwritable:
+            return True
         return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.folders.values())
 
     def idle(self) -> bool:

@@ -92,11 +92,15 @@ class Service:
                 self._take_up(engine)
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
+            status = summary(engine)
             if damaged(engine):
                 suspect(engine.config.state_dir)
-                log.error("ledger_damaged", message="the ledger gives impossible answers; dropcap starts again to look at it")
+                log.error(
+                    "ledger_damaged",
+                    message="the ledger gives impossible answers: dropcap ends, for only a start can set it aside",
+                    remedy="nothing if systemd starts dropcap again; else start it. No file is lost",
+                )
                 return 1
-            status = summary(engine)
             if status != told:
                 systemd.notify(f"STATUS={status}")
                 told = status
@@ -150,18 +154,15 @@ def _tell_problems(problems: tuple[Problem, ...]) -> None:
 
 def damaged(engine: Engine) -> bool:
     """Whether the ledger gives answers that no sound one gives."""
-    try:
-        engine.ledger.query.pauses()
-    except sqlite3.OperationalError as error:
-        return "malformed" in str(error)
-    except sqlite3.DatabaseError:
-        return True
-    return (engine.config.state_dir / SUSPECT).exists()
+    return engine.ledger.trouble.damaged or (engine.config.state_dir / SUSPECT).exists()
 
 
 def summary(engine: Engine) -> str:
     """One line for `systemctl status`."""
-    counts = engine.ledger.query.counts()
+    try:
+        counts = engine.ledger.query.counts()
+    except sqlite3.Error as error:
+        return f"the ledger cannot be read ({error})"
 
     def total(*states: State) -> int:
         return sum(of.get(state.value, 0) for of in counts.values() for state in states)
@@ -170,7 +171,8 @@ def summary(engine: Engine) -> str:
     parts = [f"{len(engine.folders)} folders", f"{waiting} waiting", f"{total(State.HELD)} held", f"{total(State.FAILED)} failed"]
     paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
     away = [f"folder {name} away" for name, one in engine.folders.items() if one.intake.away]
-    return ", ".join(parts + paused + away)
+    stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
+    return ", ".join(stuck + parts + paused + away)
 
 
 def view(engine: Engine) -> dict[str, Any]:

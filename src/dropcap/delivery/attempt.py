@@ -150,7 +150,7 @@ class Attempt:
         with contextlib.ExitStack() as stack:
             sink = stack.enter_context(turn.filing.preserve_sink()) if keep else None
             try:
-                there = turn.line.client.export_file(place, sink.write if sink else None)
+                there = turn.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile:
                 return "stored"
             except RedcapError as error:
@@ -193,6 +193,18 @@ class Attempt:
             return None
         self.note(self.turn.job.id, "found in REDCap", {"instance": place.instance})
         return Stored("already_there", Confirm.READBACK.value, own, size, time.monotonic() - started)
+
+    def _seen(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """`write`, seen by the slot so that one that hangs is noticed."""
+
+        def seen(data: bytes) -> None:
+            self.slot.in_file_since = time.monotonic()
+            try:
+                write(data)
+            finally:
+                self.slot.in_file_since = None
+
+        return seen
 
     def _origin(self, place: FileTarget, original_name: str) -> Origin:
         job = self.turn.job

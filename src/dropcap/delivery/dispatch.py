@@ -241,12 +241,13 @@ class Delivery:
             if is_large and self._slots.size > 1 and large >= self._slots.size - 1:
                 continue  # small files keep a lane of their own
             alone = is_large or candidate.job.state is State.UNKNOWN
-            length = self._paces[folder.name].length()
-            if not runs.room(folder.name, length, alone):
+            if not runs.room(folder.name, alone):
+                if runs.full():
+                    break
                 continue
             choice = self._choose(folder, candidate, now)
             if isinstance(choice, Send):
-                runs.add(folder.name, length, alone, (folder, candidate, choice))
+                runs.add(folder.name, 1 if alone else self._paces[folder.name].length(), (folder, candidate, choice))
                 large += is_large
             elif choice is Choice.ASK and len(asks[folder.folder.project]) < ASK_AT_ONCE:
                 asks[folder.folder.project].append((folder, candidate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -50,6 +51,7 @@ class Filer:
         self._told = ""
         self._stopping = False
         self._busy = False
+        self._cleaned: Filing | None = None
         self._thread = threading.Thread(target=self._run, name=f"filing {folder.name}", daemon=True)
 
     def start(self) -> None:
@@ -127,6 +129,10 @@ class Filer:
             self._put_off(batch, "the folder is away")
             return
         _, filing = place
+        if filing is not self._cleaned:
+            self._cleaned = filing
+            with contextlib.suppress(OSError):
+                filing.clean()
         stored = [e for e in batch if isinstance(e.outcome, Stored)]
         refused = [e for e in batch if isinstance(e.outcome, Refused)]
         now = datetime.now().astimezone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -45,10 +44,10 @@ class Lane:
 class DropFolder:
     """One folder's next jobs; only the dispatching thread touches the lanes."""
 
-    def __init__(self, folder: Folder, identity: Callable[[], tuple[int, int] | None], contact: str) -> None:
-        """`identity` tells which directory intake works in now (device, inode), None while the folder is away."""
+    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str) -> None:
+        """`tree` gives the directory that intake works in now, None while the folder is away."""
         self.folder = folder
-        self._identity = identity
+        self._tree = tree
         self._contact = contact
         self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
@@ -62,25 +61,13 @@ class DropFolder:
         return self.folder.name
 
     def place(self) -> tuple[Tree, Filing] | None:
-        """The folder itself and its filing, or None while it is away.
-
-        The descriptor is this side's own, so that intake may close its one at any time; it is the same directory.
-        """
-        identity = self._identity()
+        """The folder itself and its filing, or None while it is away. Touches no file system."""
+        tree = self._tree()
         with self._lock:
-            if self._filing is not None and self._filing[0].identity != identity:
-                self._filing = None  # closed with the last turn that still uses it
-            if identity is not None and self._filing is None:
-                try:
-                    tree = Tree(self.folder.path)
-                except OSError:
-                    return None
-                if tree.identity != identity:
-                    tree.close()
-                    return None
+            if self._filing is not None and self._filing[0] is not tree:
+                self._filing = None  # the descriptor is closed with the last turn that still uses it
+            if tree is not None and self._filing is None:
                 self._filing = (tree, Filing(self.folder, tree, self._contact))
-                with contextlib.suppress(OSError):
-                    self._filing[1].clean()
             return self._filing
 
     def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> list[tuple[Job, NoRoute]]:

@@ -7,6 +7,7 @@ others waiting for long.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -32,29 +33,40 @@ class Pace:
         return max(1, min(MOST, int(RUN / max(self._seconds, 1e-4))))
 
 
+@dataclass(slots=True)
+class _Run(Generic[Item]):
+    folder: str
+    length: int
+    items: list[Item]
+
+
 class Runs(Generic[Item]):
     """Files shared out to free threads: each gets one first, then each that may take more does, evenly."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._runs: list[tuple[str | None, list[Item]]] = []
+        self._runs: list[_Run[Item]] = []
 
-    def room(self, folder: str, length: int, alone: bool) -> bool:
+    def full(self) -> bool:
+        """Whether no file can go any more."""
+        return len(self._runs) >= self._threads and all(len(run.items) >= run.length for run in self._runs)
+
+    def room(self, folder: str, alone: bool) -> bool:
         """Whether another file of the folder can go; `alone`: not behind others."""
-        return len(self._runs) < self._threads or (not alone and self._shortest(folder, length) is not None)
+        return len(self._runs) < self._threads or (not alone and self._shortest(folder) is not None)
 
-    def add(self, folder: str, length: int, alone: bool, item: Item) -> None:
-        """Give the file to a thread; there must be room."""
-        run = self._shortest(folder, length)
-        if len(self._runs) < self._threads or run is None:
-            self._runs.append((None if alone else folder, [item]))
+    def add(self, folder: str, length: int, item: Item) -> None:
+        """Give the file to a thread; there must be room. `length` is how many may go with it."""
+        run = self._shortest(folder) if len(self._runs) >= self._threads else None
+        if run is None:
+            self._runs.append(_Run(folder, length, [item]))
         else:
-            run.append(item)
+            run.items.append(item)
 
     def all(self) -> list[list[Item]]:
         """What each thread is to do."""
-        return [run for _, run in self._runs]
+        return [run.items for run in self._runs]
 
-    def _shortest(self, folder: str, length: int) -> list[Item] | None:
-        open_runs = [run for of, run in self._runs if of == folder and len(run) < length]
-        return min(open_runs, key=len, default=None)
+    def _shortest(self, folder: str) -> _Run[Item] | None:
+        open_runs = [run for run in self._runs if run.folder == folder and len(run.items) < run.length]
+        return min(open_runs, key=lambda run: len(run.items), default=None)

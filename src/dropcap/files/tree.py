@@ -35,6 +35,7 @@ class Tree:
 
     def __init__(self, path: Path, ways: Sequence[Way] = WAYS) -> None:
         """Open `path`, which may be reached through links but must not itself be one. Raises OSError."""
+        self.fd = -1  # __del__ comes also after an open that failed
         self.path = path
         self.ways = ways
         self.fd = os.open(path, _DIRECTORY)

@@ -29,7 +29,7 @@ BATCH = 500
 THREADS = 4
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
-ROOM_LOOK = 10.0
+ROOM_LOOK = 3.0
 LEDGER_LOOK = 10.0
 
 #: The whole share is gone, not one file.
@@ -210,8 +210,7 @@ class Claims:
             else:
                 self._put_off(files, "another job for the same place is under way")
             return
-        except sqlite3.Error:
-            self._log.exception("internal_error", where="claim")
+        except sqlite3.Error:  # the ledger itself has told why
             self._put_off(files, "the ledger cannot be written")
             return
         for job, file in zip(jobs, files, strict=True):

@@ -12,6 +12,7 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
+from dropcap.files.tree import Tree
 from dropcap.intake.marker import Away
 from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
@@ -112,10 +113,10 @@ class FolderIntake:
         return self._away
 
     @property
-    def identity(self) -> tuple[int, int] | None:
-        """The directory (device, inode) that is worked in now, None while the folder is away."""
+    def lent(self) -> Tree | None:
+        """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
         opened = self._opened
-        return opened.tree.identity if opened is not None and self._away is None else None
+        return opened.lent if opened is not None and self._away is None else None
 
     @property
     def full(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat as modes
@@ -56,6 +57,10 @@ class OpenedFolder:
         self._not_taken = Notes(self._log)
         self.tree = Tree(folder.path)
         try:
+            # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
+            self.lent = Tree(folder.path)
+            if self.lent.identity != self.tree.identity:
+                raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
             self._own()
             if self.tree.exists(walk.IN_PROGRESS):
                 self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
