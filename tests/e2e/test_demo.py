@@ -39,7 +39,7 @@ def test_the_demo_shows_every_outcome_and_leaves_nothing_behind(tmp_path: Path) 
     assert result.stdout.count("same bytes") == 5
     assert "This file could not be stored in REDCap." in result.stdout
     assert "_STATUS.html" in result.stdout
-    assert "All as it should be: 7 files dropped, 6 stored" in result.stdout
+    assert "All as it should be: 7 dropped, 6 stored (each sent once)" in result.stdout
     assert "\x1b" not in result.stdout, "plain when it is piped"
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +50,7 @@ def test_an_ill_redcap_changes_nothing_but_the_time(tmp_path: Path) -> None:
     stages = _stages(result.stdout)
     assert ("retrying", "104_V1_consent.pdf") in stages
     assert {"paused", "resumed"} <= {stage for stage, _ in stages}
-    assert "All as it should be: 9 files dropped, 8 stored (each sent once)" in result.stdout
+    assert "All as it should be: 9 dropped, 8 stored (each sent once)" in result.stdout
     kept = Path(re.findall(r"^Kept: (.+)$", result.stdout, re.MULTILINE)[0])
     assert kept.parent == tmp_path
     done = {path.name for path in kept.glob("consents/done/*/*")}

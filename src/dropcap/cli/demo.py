@@ -75,7 +75,7 @@ class _Show:
         self._drop.mkdir()
         write_config(self._root, self._drop, self._box.url, self._box.token)
         self._console.print(Text("dropcap demo", "bold"), f"in {self._root}")
-        self._console.print(f"A made-up trial on a sandbox REDCap at {self._box.url} (records 101 to 120).")
+        self._console.print(f"A sandbox REDCap at {self._box.url} holds a made-up trial.")
         steps = STORY + STORY_WHEN_ILL if self._ill else STORY
         with DemoDaemon(self._config, self._root / "dropcap.log") as daemon:
             try:
@@ -139,12 +139,12 @@ class _Show:
                 self._line("resumed", f"{line['scope']} {line['name']}")
 
     def _line(self, event: str, name: str, detail: str = "") -> None:
-        text = Text(f" {time.monotonic() - self._began:5.2f} s  ", "dim")
+        text = Text().append(f" {time.monotonic() - self._began:5.2f} s  ", "dim")
         text.append(f"{event:<{_INDENT - 10}}", _COLOURS.get(event, ""))
         text.append(name)
         self._console.print(text)
         for piece in textwrap.wrap(detail, self._width - _INDENT, break_long_words=False, break_on_hyphens=False):
-            self._console.print(Text(" " * _INDENT + piece, "dim"))
+            self._console.print(Text(" " * _INDENT + piece))
 
     # What there is at last
 
@@ -202,7 +202,7 @@ class _Show:
         if not self._wrong:
             self._console.print(
                 Text(
-                    f"All as it should be: {dropped} files dropped, {stored} stored (each sent once), 1 failed and says why.",
+                    f"All as it should be: {dropped} dropped, {stored} stored (each sent once), 1 failed, explained.",
                     "green",
                 )
             )
