@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -67,9 +66,14 @@ def init_command(
     place = _folder(folder, yes)
     token_path = kept or _keep(token, target, name)
     proposal = Proposal(
-        name, address, str(token_path), place.name or "drop", str(place), str((state_dir or Path(STATE_DIR)).absolute()),
-        str(ca_file.absolute()) if ca_file else None,
-    )  # fmt: skip
+        project_name=name,
+        url=address,
+        token_file=str(token_path),
+        folder_name=re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop",
+        folder=str(place),
+        state_dir=str(state_dir.absolute() if state_dir else _state_dir(target)),
+        ca_file=str(ca_file.absolute()) if ca_file else None,
+    )
     _write(target, config_text(proposal, answer.structure, records, answer.version))
     sys.exit(0)
 
@@ -122,17 +126,17 @@ def _token(token_file: Path | None, target: Path | None, yes: bool) -> tuple[Tok
 
 def _read(url: str, token: Token, ca_file: Path | None) -> tuple[Answer, list[str]]:
     """What the project says of itself, and the names of its records."""
-    with tempfile.TemporaryDirectory(prefix="dropcap-") as place:
-        client = Redcap(url, lambda: token, RequestWindow(Path(place) / "window", 0), ca_file=ca_file)
-        try:
-            answer = ask(client)
-            key = answer.structure.record_id_field
-            rows = client.records(fields=[key])
-        except RedcapError as error:
-            meaning = error.meaning
-            stop(f"{meaning.message}; {meaning.remedy}", 3 if meaning.reason in LATER else 1)
-        finally:
-            client.close()
+    # A handful of requests before there is a state directory: no window counts them.
+    client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), ca_file=ca_file)
+    try:
+        answer = ask(client)
+        key = answer.structure.record_id_field
+        rows = client.records(fields=[key])
+    except RedcapError as error:
+        meaning = error.meaning
+        stop(f"{meaning.message}; {meaning.remedy}", 3 if meaning.reason in LATER else 1)
+    finally:
+        client.close()
     return answer, list(dict.fromkeys(row[key] for row in rows if row.get(key)))
 
 
@@ -147,6 +151,13 @@ def _folder(given: Path | None, yes: bool) -> Path:
             stop(f"the folder {shown(str(path))} cannot be made ({error.strerror}): make it, or name another", 2)
         click.echo(f"made the folder {shown(str(path))}", err=True)
     return path
+
+
+def _state_dir(target: Path | None) -> Path:
+    """The usual place, or one beside the configuration for somebody who may not write there."""
+    usual = Path(STATE_DIR)
+    there = next(place for place in (usual, *usual.parents) if place.exists())
+    return usual if target is None or os.access(there, os.W_OK) else target.with_name("dropcap-state")
 
 
 def _keep(token: Token, target: Path | None, name: str) -> Path:
