@@ -30,6 +30,7 @@ from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
+from dropcap.routing.target import NEXT
 
 log = structlog.get_logger()
 
@@ -91,7 +92,12 @@ class Turns:
         """These were not begun: as if they had not been chosen."""
         for one in rest:
             self._health.give_back(one.job.id)
-        back = [Change(one.job.id, State.WAITING, "not begun", {"attempts": one.job.attempts - 1}) for one in rest]
+        back = []
+        for one in rest:
+            columns: dict[str, object] = {"attempts": one.job.attempts - 1}
+            if one.route.target.instance == NEXT:
+                columns["instance"] = None  # somebody else may take it meanwhile
+            back.append(Change(one.job.id, State.WAITING, "not begun", columns))
         try:
             self._ledger.change(back)
         except Exception as error:
