@@ -11,6 +11,7 @@ import structlog
 from dropcap.config.model import Config, Folder, Project
 from dropcap.config.token_source import TokenError
 from dropcap.daemon.claims import Claims
+from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.page import Page
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.folder import DropFolder, address
@@ -44,9 +45,9 @@ def window_of(config: Config, project: Project) -> RequestWindow:
     return RequestWindow(place, config.limit_of(project.host))
 
 
-def line_to(config: Config, project: Project) -> ProjectLine:
-    """A line to a project, with the limits that the configuration sets."""
-    client = Redcap(
+def client_to(config: Config, project: Project) -> Redcap:
+    """A client of a project, with the limits that the configuration sets."""
+    return Redcap(
         project.url,
         token_of(project),
         window_of(config, project),
@@ -56,7 +57,11 @@ def line_to(config: Config, project: Project) -> ProjectLine:
         ca_file=project.ca_file,
         pool=config.uploads_at_once + 4,
     )
-    return ProjectLine(project, client)
+
+
+def line_to(config: Config, project: Project) -> ProjectLine:
+    """A line to a project, with the limits that the configuration sets."""
+    return ProjectLine(project, client_to(config, project))
 
 
 @dataclass(slots=True)
@@ -77,17 +82,25 @@ class Engine:
         self.ledger = ledger
         self.started = time.time()
         self.folders: dict[str, Watched] = {}
+        self.inspector = Inspector(self)
+        self.lines = self._lines(config)
         for folder in config.folders.values():
             self.folders[folder.name] = self._watched(folder)
         self.delivery = Delivery(
             ledger,
             {name: one.drop for name, one in self.folders.items()},
-            {project.name: line_to(config, project) for project in config.projects.values()},
+            self.lines,
             uploads_at_once=config.uploads_at_once,
             small_file=config.small_file,
         )
         for name, one in self.folders.items():
             self._joined(name, one)
+
+    def _lines(self, config: Config) -> dict[str, InspectedLine]:
+        return {
+            project.name: InspectedLine(project, client_to(config, project), self.inspector.doubt)
+            for project in config.projects.values()
+        }
 
     def _joined(self, name: str, one: Watched) -> None:
         filer = self.delivery.filers[name]
@@ -117,6 +130,7 @@ class Engine:
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
+        self.inspector.stop()
         self.ledger.give_up()
         for one in self.folders.values():
             one.intake.stop(0.0)
@@ -165,6 +179,7 @@ class Engine:
         for one in gone:
             one.intake.stop(5.0)
         self.config = config
+        self.lines = self._lines(config)
         self.folders = kept
         fresh = {}
         for folder in config.folders.values():
@@ -172,7 +187,7 @@ class Engine:
                 fresh[folder.name] = self.folders[folder.name] = self._watched(folder)
         self.delivery.replace(
             {name: one.drop for name, one in self.folders.items()},
-            {project.name: line_to(config, project) for project in config.projects.values()},
+            self.lines,
             uploads_at_once=config.uploads_at_once,
             small_file=config.small_file,
         )
@@ -182,3 +197,4 @@ class Engine:
         self.release_held()
         for one in fresh.values():
             one.intake.start()
+        self.inspector.again()

@@ -58,6 +58,7 @@ class Service:
                 engine.start()
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.folders)} folders")
                 log.info("ready", folders=sorted(engine.folders), projects=sorted(config.projects))
+                engine.inspector.start()  # what it finds is told; nothing waits for it
                 code = self._watch(engine)
             finally:
                 systemd.notify("STOPPING=1")

@@ -1,29 +1,38 @@
 """One writing connection, and many threads' writes in one commit.
 
-A commit costs an fsync whatever stands in it. Threads hand their writes over and wait; whatever has come together while the last commit was on its
-way goes into the next one.
+A commit costs an fsync whatever stands in it. Threads hand their writes over and wait; whatever has come together while
+the last commit was on its way goes into the next one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dropcap.ledger.trouble import Trouble, passes
+
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
+
+#: How soon a write is tried again that the disk did not take (seconds).
+AGAIN = 1.0
 
 
 class GroupCommit:
     """Runs writes on the one writing connection, grouped into durable transactions.
 
-    Each write is atomic of its own: one that raises leaves the others of its group standing.
+    Each write is atomic of its own: one that raises leaves the others of its group standing. While the disk is full or
+    may not be written, writes wait and are run again: what they tell has happened, and must not be forgotten.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], trouble: Trouble) -> None:
         self._connect = connect
+        self._trouble = trouble
+        self._patient = True
         self._arrived = threading.Condition()
         self._pending: list[tuple[Write[Any], Future[Any]]] = []
         self._closing = False
@@ -36,7 +45,7 @@ class GroupCommit:
         """Run `change` in a transaction; its result is durable on return.
 
         Raises:
-            whatever `change` raises, or sqlite3.Error if the commit failed (a full disk, say); nothing of it stands then.
+            whatever `change` raises, or sqlite3.Error if the commit failed; nothing of it stands then.
         """
         future: Future[T] = Future()
         with self._arrived:
@@ -46,10 +55,16 @@ class GroupCommit:
             self._arrived.notify()
         return future.result()
 
+    def give_up(self) -> None:
+        """From now on a write that cannot be done at once fails: dropcap is to end."""
+        with self._arrived:
+            self._patient = False
+            self._arrived.notify()
+
     def close(self) -> None:
         """Finish what is pending and close the connection."""
         with self._arrived:
-            self._closing = True
+            self._closing, self._patient = True, False
             self._arrived.notify()
         self._thread.join()
 
@@ -71,28 +86,53 @@ class GroupCommit:
                 group, self._pending = self._pending, []
                 if not group:
                     break
-            self._commit(connection, group)
+            while not self._commit(connection, group):
+                self._wait()
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Write[Any], Future[Any]]]) -> None:
+    def _wait(self) -> None:
+        """Until a write is tried again. Whoever hands in more meanwhile waits as well."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: not self._patient, AGAIN)
+
+    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Write[Any], Future[Any]]]) -> bool:
+        """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
         results: list[tuple[Future[Any], Any]] = []
+        failed: list[tuple[Future[Any], Exception]] = []
         try:
             connection.execute("begin immediate")
-            for change, future in group:
+            if len(group) == 1:  # the transaction is its savepoint
+                change, future = group[0]
+                results.append((future, change(connection)))
+            for change, future in group if len(group) > 1 else ():
                 connection.execute("savepoint one")
                 try:
                     results.append((future, change(connection)))
                 except Exception as error:
+                    if passes(error):
+                        raise
                     connection.execute("rollback to one")
-                    future.set_exception(error)
+                    failed.append((future, error))
                 connection.execute("release one")
             connection.execute("commit")
         except Exception as error:
-            if connection.in_transaction:
-                connection.execute("rollback")
+            self._undo(connection)
+            if isinstance(error, sqlite3.Error):
+                self._trouble.met(error)
+            if passes(error) and self._patient:
+                return False
             for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-            return
+                future.set_exception(error)
+            return True
+        self._trouble.written()
         for future, result in results:
             future.set_result(result)
+        for future, reason in failed:
+            future.set_exception(reason)
+        return True
+
+    @staticmethod
+    def _undo(connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # SQLite has undone it already, or its disk is gone
+                connection.execute("rollback")

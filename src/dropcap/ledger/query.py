@@ -6,21 +6,23 @@ import os
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.model import OPEN, Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State
+from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.trouble import is_damage
 
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
-_OPEN = "(" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")"
 
 
 class Query:
-    """Read access, one connection a thread."""
+    """Read access, one connection a thread. `met` is told of errors that only a damaged ledger gives."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, met: Callable[[sqlite3.Error], None] = lambda _: None) -> None:
         self._path = path
+        self._met = met
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -45,7 +47,12 @@ class Query:
             self._all.clear()
 
     def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
-        return iter(self._connection().execute(sql, values))
+        try:
+            return iter(self._connection().execute(sql, values).fetchall())
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._met(error)
+            raise
 
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
@@ -69,7 +76,7 @@ class Query:
 
     def open_files(self, folder: str) -> dict[str, OpenFile]:
         """The files that should lie in in_progress/, by name."""
-        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {_OPEN}"
+        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
         return {os.fsdecode(n): OpenFile(i, State(s), z, m, d) for n, i, s, z, m, d in self._rows(sql, folder)}
 
     def failed_files(self, folder: str) -> dict[str, FailedFile]:
@@ -92,10 +99,12 @@ class Query:
 
         A job is left out while an older one to the same target is open.
         """
-        size = "<=" if small else ">"
+        # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
+        # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
+        which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
         return self._jobs(
-            f"where folder = ? and state in ('waiting', 'unknown') and due <= ? and size {size} ? and not exists"
-            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {_OPEN})"
+            f"where folder = ? and state in ('waiting', 'unknown') and {which} and not exists"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES})"
             " order by due, id limit ?",
             folder,
             now,
@@ -112,7 +121,7 @@ class Query:
 
     def unfiled(self, folder: str) -> list[Job]:
         """Jobs whose file is still to be moved to done/ or failed/."""
-        return self._jobs("where state in ('stored', 'refused') and folder = ? order by id", folder)
+        return self._jobs(f"where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ? order by id", folder)
 
     def job(self, job: int) -> Job | None:
         """One job by its number."""
@@ -120,11 +129,13 @@ class Query:
         return found[0] if found else None
 
     def names(self, folder: str, states: Iterable[State]) -> list[tuple[int, str]]:
-        """Number and name of a folder's jobs in some states."""
+        """Number and name of a folder's jobs in some open states."""
         marks = ", ".join(f"'{state.value}'" for state in states)
         return [
             (i, os.fsdecode(n))
-            for i, n in self._rows(f"select id, name from job where folder = ? and state in ({marks})", folder)
+            for i, n in self._rows(
+                f"select id, name from job where folder = ? and state in {OPEN_STATES} and state in ({marks})", folder
+            )
         ]
 
     def pauses(self) -> list[Pause]:
@@ -137,7 +148,9 @@ class Query:
     def counts(self) -> dict[str, dict[str, int]]:
         """Open jobs per folder and state, and those in failed/ that nobody has dealt with."""
         counts: dict[str, dict[str, int]] = {}
-        for folder, state, number in self._rows(f"select folder, state, count(*) from job where state in {_OPEN} group by 2, 1"):
+        for folder, state, number in self._rows(
+            f"select folder, state, count(*) from job where state in {OPEN_STATES} group by 2, 1"
+        ):
             counts.setdefault(folder, {})[state] = number
         sql = "select folder, count(*) from job where state = 'failed' and tried_again is null group by folder"
         for folder, number in self._rows(sql):
@@ -147,9 +160,10 @@ class Query:
     def in_state(self, states: Iterable[State], folder: str | None = None, limit: int = 100) -> list[Job]:
         """Jobs in some open states, oldest first."""
         marks = ", ".join(f"'{state.value}'" for state in states)
+        where = f"where state in {OPEN_STATES} and state in ({marks})"
         if folder is None:
-            return self._jobs(f"where state in ({marks}) order by id limit ?", limit)
-        return self._jobs(f"where state in ({marks}) and folder = ? order by id limit ?", folder, limit)
+            return self._jobs(f"{where} order by id limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id limit ?", folder, limit)
 
     def failed(self, folder: str | None = None, limit: int = 100) -> list[Job]:
         """Jobs whose file lies in failed/ and waits for somebody, newest first."""

@@ -14,7 +14,8 @@ from typing import Any
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.model import TRANSITIONS, Address, KnownFolder, NewFile, Pause, State
 from dropcap.ledger.query import Query
-from dropcap.ledger.schema import LedgerError, migrate
+from dropcap.ledger.schema import OPEN_STATES, LedgerError, migrate
+from dropcap.ledger.trouble import Trouble
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
 _BEFORE: dict[State, tuple[str, ...]] = {
@@ -33,7 +34,8 @@ class Change:
 
 
 class Ledger:
-    """The SQLite ledger. Every method may be called from any thread; writes are durable on return.
+    """The SQLite ledger. Every method may be called from any thread; writes are durable on return, and wait while the disk
+    is full or may not be written (see `trouble`).
 
     Raises:
         LedgerError: it cannot be opened; the message says what to do.
@@ -43,19 +45,16 @@ class Ledger:
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
-        self._commit = GroupCommit(self._open)
-        self.query = Query(path)
+        self.trouble = Trouble()
+        self._commit = GroupCommit(self._open, self.trouble)
+        self.query = Query(path, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
 
     def _open(self) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
         except sqlite3.OperationalError as error:
-            raise LedgerError(
-                f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap"
-            ) from None
+            raise LedgerError(f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap") from None
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma busy_timeout = 30000")
@@ -67,6 +66,10 @@ class Ledger:
         """Write out what is pending and close."""
         self._commit.close()
         self.query.close()
+
+    def give_up(self) -> None:
+        """Dropcap is to end: writes no longer wait for a disk that takes none."""
+        self._commit.give_up()
 
     def alive(self) -> bool:
         """Whether the writing thread still runs (for the watchdog)."""
@@ -154,9 +157,7 @@ class Ledger:
                 ),
             )
             if cursor.rowcount:
-                connection.execute(
-                    "insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock())
-                )
+                connection.execute("insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock()))
                 connection.execute("update job set state = 'waiting', due = 0 where id = ?", (job,))
             return cursor.rowcount > 0
 
@@ -179,9 +180,7 @@ class Ledger:
     def forget_failed(self, jobs: Iterable[int]) -> None:
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
         self._commit.write(
-            lambda connection: connection.executemany(
-                "update job set tried_again = id where id = ?", [(j,) for j in jobs]
-            )
+            lambda connection: connection.executemany("update job set tried_again = id where id = ?", [(j,) for j in jobs])
         )
 
     # Delivery -----------------------------------------------------------------------------------------------------
@@ -204,9 +203,7 @@ class Ledger:
                     continue
                 if cursor.rowcount:
                     gone.add(one.job)
-                    connection.execute(
-                        "insert into history values (?,?,?,?)", (one.job, now, one.state.value, _utf8(one.note))
-                    )
+                    connection.execute("insert into history values (?,?,?,?)", (one.job, now, one.state.value, _utf8(one.note)))
             return gone
 
         return self._commit.write(apply)
@@ -239,11 +236,12 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> int:
             connection.execute(
                 "insert into history select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
-                " where state = 'sending'",
+                f" where state in {OPEN_STATES} and state = 'sending'",
                 (now,),
             )
             return connection.execute(
-                "update job set state = 'unknown', due = 0, changed_at = ? where state = 'sending'", (now,)
+                f"update job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES} and state = 'sending'",
+                (now,),
             ).rowcount
 
         return self._commit.write(apply)
@@ -278,9 +276,7 @@ class Ledger:
     def resume(self, scope: str, name: str) -> bool:
         """End a pause; False if there was none."""
         return self._commit.write(
-            lambda connection: (
-                connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
-            )
+            lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
         )
 
     def count_created(self, folder: str, day: str, limit: int) -> bool:
@@ -302,9 +298,7 @@ class Ledger:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
-        self._commit.write(
-            lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value))
-        )
+        self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
 
 
 @lru_cache(maxsize=256)

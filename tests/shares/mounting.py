@@ -1,0 +1,154 @@
+"""File systems that a test mounts inside its own folder, and takes away again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.site import eventually
+
+#: Root without its privileges: file modes count for it as for anybody, yet it may go where the test lies.
+UNPRIVILEGED = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+
+
+def mounted(path: Path) -> bool:
+    """Whether something is mounted at `path`, told without touching it."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return str(path) in points
+
+
+def unmount(path: Path) -> None:
+    """Take away what is mounted at `path`, though somebody still uses it."""
+    if mounted(path):
+        subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
+
+
+def mount_tmpfs(path: Path, size: str, *options: str) -> None:
+    """A small disk of memory; the test is skipped where mounting is not allowed."""
+    path.mkdir(parents=True, exist_ok=True)
+    wanted = ",".join([f"size={size}", *options])
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", wanted, "dropcap-test", str(path)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs the right to mount tmpfs with {wanted}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def tmpfs(path: Path, size: str = "4m", *options: str) -> Iterator[Path]:
+    """`mount_tmpfs` for a while."""
+    mount_tmpfs(path, size, *options)
+    try:
+        yield path
+    finally:
+        unmount(path)
+
+
+def needs_fuse(*programs: str) -> None:
+    """Skip the test where FUSE or one of these programs is not to be had."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("needs /dev/fuse and the right to use it")
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program} (Debian package of that name)")
+
+
+@contextlib.contextmanager
+def bindfs(lower: Path, path: Path, *options: str) -> Iterator[Path]:
+    """`lower` seen through a FUSE file system: changes made in `lower` itself send no events to `path`."""
+    needs_fuse("bindfs")
+    lower.mkdir(exist_ok=True)
+    path.mkdir(exist_ok=True)
+    done = subprocess.run(["bindfs", *options, str(lower), str(path)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"FUSE mounts are refused here: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        unmount(path)
+
+
+class ErrorFs:
+    """A mounted `errfs`; `set` tells it how to behave."""
+
+    def __init__(self, lower: Path, path: Path, control: Path) -> None:
+        self.lower = lower
+        self.path = path
+        self._control = control
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def mount(self) -> None:
+        """Mount it, as well behaved as it was told last."""
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("errfs.py")), str(self.lower), str(self.path), str(self._control)],
+            stderr=subprocess.PIPE,
+        )
+        end = time.monotonic() + 10
+        while not mounted(self.path):
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.unmount()
+                pytest.skip("FUSE mounts are refused here")
+            time.sleep(0.01)
+
+    def set(self, **behaviour: str) -> None:
+        """What each operation shall do from now on: `stat="block"`, `rename="EIO"`; none: all is well."""
+        beside = self._control.with_suffix(".new")
+        beside.write_text("".join(f"{operation} {what}\n" for operation, what in behaviour.items()))
+        beside.rename(self._control)
+
+    def unmount(self) -> None:
+        """Take it away, even in the midst of a call."""
+        self.set()
+        unmount(self.path)
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@contextlib.contextmanager
+def errfs(root: Path, path: Path) -> Iterator[ErrorFs]:
+    """The error-injecting file system at `path`, its files in `root/lower`."""
+    needs_fuse()
+    pytest.importorskip("mfusepy", reason="needs mfusepy and libfuse (Debian package fuse3 or libfuse2t64)", exc_type=ImportError)
+    lower = root / "lower"
+    lower.mkdir(exist_ok=True)
+    path.mkdir(exist_ok=True)
+    made = ErrorFs(lower, path, root / "errfs.control")
+    made.set()
+    made.mount()
+    try:
+        yield made
+    finally:
+        made.unmount()
+
+
+def drop(folder: Path, name: str, content: bytes = b"%PDF some content\n") -> Path:
+    """Drop a file the careful way: written within the same file system, then renamed."""
+    path = folder / name
+    beside = folder / f".putting-{time.monotonic_ns()}"
+    beside.write_bytes(content)
+    beside.rename(path)
+    return path
+
+
+def fill(folder: Path, leave: int = 0) -> Path:
+    """Fill a file system up, but for `leave` bytes."""
+    filler = folder / ".filler"
+    with filler.open("wb", buffering=0) as file:
+        while (system := os.statvfs(folder)).f_bavail * system.f_frsize > leave:
+            left = system.f_bavail * system.f_frsize - leave
+            try:
+                file.write(b"x" * min(65536, left))
+            except OSError:
+                break
+    return filler
+
+
+__all__ = ["UNPRIVILEGED", "ErrorFs", "bindfs", "drop", "errfs", "eventually", "fill", "mounted", "tmpfs", "unmount"]

@@ -1,0 +1,155 @@
+"""Disks that are full, read-only or forbidden: one clear message, nothing half moved, and all goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from dropcap.sandbox.server import Sandbox
+from tests.shares.mounting import UNPRIVILEGED, drop, fill, tmpfs
+from tests.site import Daemon, Site, eventually
+
+
+def tracebacks(daemon: Daemon) -> list[str]:
+    return [line for line in daemon.raw if "Traceback" in line or '"exception"' in line]
+
+
+def imports(box: Sandbox) -> int:
+    return sum((r.content, r.action) == ("file", "import") for r in box.requests)
+
+
+def test_a_full_state_disk(place: Site) -> None:
+    with tmpfs(place.state, "12m"):
+        daemon = place.start()
+        place.put("101_V1_consent.pdf", b"one")
+        daemon.wait_for("done")
+        filler = fill(place.state)
+        place.put("102_V1_consent.pdf", b"two")
+        place.put("holiday.jpg", b"nowhere")
+        (told,) = daemon.wait_for("ledger_unwritable")
+        assert "make room" in told["remedy"]
+        assert {"102_V1_consent.pdf", "holiday.jpg"} == {Path(name).name for name in place.everywhere()} - {"101_V1_consent.pdf"}
+        filler.unlink()
+        daemon.wait_for("done", 2)
+        daemon.wait_for("failed", 1)
+        assert len(daemon.events("ledger_unwritable")) == 1, "said once"
+        assert not tracebacks(daemon)
+        assert daemon.stop() == 0
+        assert place.box.content("102", "consent_pdf", "baseline_arm_1") == b"two"
+        assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf"]
+        assert imports(place.box) == 2
+
+
+def test_a_share_with_less_than_min_free(place: Site) -> None:
+    with tmpfs(place.drop, "8m"):
+        place.folder["min_free"] = "2MiB"
+        place.write_config()
+        daemon = place.start()
+        daemon.wait_for("folder_watched")
+        filler = fill(place.drop, leave=1024 * 1024)
+        drop(place.drop, "101_V1_consent.pdf", b"one")
+        (told,) = daemon.wait_for("folder_full")
+        assert "make room" in told["remedy"]
+        assert place.everywhere() == [".filler", "101_V1_consent.pdf"]
+        status = place.dropcap("status")
+        assert status.returncode == 1
+        assert "room" in status.stdout + status.stderr
+        filler.unlink()
+        daemon.wait_for("done")
+        assert len(daemon.events("folder_full")) == 1
+        assert daemon.stop() == 0
+
+
+def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
+    """No room for a why.txt, nor for a copy of what REDCap holds: the files stay where they are until there is some."""
+    with tmpfs(place.drop, "4m"):
+        daemon = place.start()
+        drop(place.drop, "101_V1_consent.pdf", b"the old one")
+        daemon.wait_for("done")
+        drop(place.drop, "101_V1_consent.pdf", b"the new one")
+        drop(place.drop, "holiday.jpg", b"nowhere")
+        # Both wait for the token: full is the disk in the moment of filing.
+        filler = fill(place.drop)
+        daemon.wait_for("paused", scope="folder", reason="filing")
+        assert "holiday.jpg" not in place.failed(), "not without its reason"
+        assert any(name.endswith("holiday.jpg") for name in place.everywhere())
+        filler.unlink()
+        daemon.wait_for("failed")
+        daemon.wait_for("done", 2)
+        assert "no rule matches" in place.why("holiday.jpg")
+        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
+        assert [n for n in place.names("preserved") if not n.endswith(".json")]
+        assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
+        assert not tracebacks(daemon)
+        assert daemon.stop() == 0
+
+
+def test_a_share_that_is_remounted_read_only(place: Site) -> None:
+    with tmpfs(place.drop, "4m"):
+        place.folder["settle_closed"] = "1s"
+        place.write_config()
+        daemon = place.start()
+        drop(place.drop, "101_V1_consent.pdf", b"one")
+        daemon.wait_for("done")
+        drop(place.drop, "102_V1_consent.pdf", b"two")
+        remount(place.drop, "ro")
+        told = eventually(lambda: _trouble(daemon))
+        assert "read-only" in told.lower()
+        assert [name for name in place.everywhere() if not name.startswith("done/")] == ["102_V1_consent.pdf"]
+        remount(place.drop, "rw")
+        daemon.wait_for("done", 2)
+        assert len(daemon.events("folder_away") + daemon.events("entry_ignored") + daemon.events("paused")) == 1
+        assert not tracebacks(daemon)
+        assert daemon.stop() == 0
+
+
+def remount(path: Path, how: str) -> None:
+    """Once nobody writes there: the status page may just be being written."""
+    command = ["mount", "-o", f"remount,{how}", str(path)]
+    eventually(lambda: subprocess.run(command, capture_output=True).returncode == 0)
+
+
+def _trouble(daemon: Daemon) -> str:
+    found = daemon.events("folder_away") + daemon.events("paused") + daemon.events("entry_ignored")
+    return str(found[0]["message"]) if found else ""
+
+
+def test_permission_taken_away(place: Site) -> None:
+    """The daemon runs without root's privileges; its rights go and come back."""
+    daemon = place.start(prefix=UNPRIVILEGED)
+    daemon.wait_for("folder_watched")
+    place.put("101_V1_consent.pdf", b"one")
+    daemon.wait_for("done")
+    os.chmod(place.drop, 0o555)
+    place.put("102_V1_consent.pdf", b"two")
+    told = eventually(lambda: _trouble(daemon))
+    assert "may" in told
+    assert "102_V1_consent.pdf" in place.everywhere()
+    assert len(daemon.events("folder_away") + daemon.events("entry_ignored") + daemon.events("paused")) == 1
+    os.chmod(place.drop, 0o755)
+    daemon.wait_for("done", 2)
+    assert not tracebacks(daemon)
+    assert daemon.stop() == 0
+
+
+def test_a_file_that_may_not_be_read(place: Site) -> None:
+    """One unreadable file is told of once and left; the others go on, and it too once it may be read."""
+    daemon = place.start(prefix=UNPRIVILEGED)
+    secret = place.root / "secret"
+    secret.write_bytes(b"two")
+    os.chown(secret, 65534, 65534)
+    secret.chmod(0o600)
+    secret.rename(place.drop / "102_V1_consent.pdf")
+    place.put("101_V1_consent.pdf", b"one")
+    daemon.wait_for("done")
+    (told,) = daemon.wait_for("entry_ignored")
+    assert told["file"] == "102_V1_consent.pdf"
+    assert "give dropcap's user the right" in told["message"]
+    assert (place.drop / "102_V1_consent.pdf").read_bytes() == b"two"
+    page = place.drop / "_STATUS.html"
+    eventually(lambda: page.exists() and "102_V1_consent.pdf" in page.read_text())
+    (place.drop / "102_V1_consent.pdf").chmod(0o644)
+    daemon.wait_for("done", 2)
+    assert len(daemon.events("entry_ignored")) == 1
+    assert daemon.stop() == 0
