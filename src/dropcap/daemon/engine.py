@@ -185,6 +185,8 @@ class Engine:
         for folder in config.folders.values():
             if folder.name not in kept:
                 fresh[folder.name] = self.folders[folder.name] = self._watched(folder)
+        for one in self.folders.values():
+            self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
         self.delivery.replace(
             {name: one.drop for name, one in self.folders.items()},
             self.lines,
@@ -193,7 +195,6 @@ class Engine:
         )
         for name, one in self.folders.items():
             self._joined(name, one)
-            self._rerouted(one.folder)
         self.release_held()
         for one in fresh.values():
             one.intake.start()

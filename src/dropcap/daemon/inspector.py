@@ -1,0 +1,244 @@
+"""The running daemon compares its rules with the projects: after the start, a reload, an update of REDCap, a refusal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from dropcap.config.model import Config, Folder, Project
+from dropcap.delivery.dispatch import Delivery
+from dropcap.delivery.health import backoff
+from dropcap.delivery.outcome import Later, Refused
+from dropcap.delivery.project import ProjectLine
+from dropcap.ledger.model import Pause
+from dropcap.preflight.project import LATER
+from dropcap.preflight.target import contradiction
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.inspection import Finding, inspect
+from dropcap.redcap.reply import Meaning
+from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.window import Stopped
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at REDCap's version and whether the project is in production.
+HOURLY = 3600.0
+#: Seconds between two looks at a project in which a folder's rules cannot store anything.
+WHILE_PAUSED = 300.0
+#: Refusals within so many seconds of a look are not worth another.
+BETWEEN_DOUBTS = 60.0
+
+#: Reasons of the folder pauses that are made here, and end here.
+_OURS = frozenset({"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated"})
+
+_Told = tuple[str, str, str, str]
+
+
+class InspectedLine(ProjectLine):
+    """A line that tells when delivery doubts what is known of the project."""
+
+    def __init__(self, project: Project, client: Redcap, doubted: Callable[[str], None]) -> None:
+        super().__init__(project, client)
+        self._doubted = doubted
+
+    def forget(self) -> None:
+        """A field, event or right was not as expected: it is fetched anew, and the rules are compared again."""
+        super().forget()
+        self._doubted(self.project.name)
+
+    def fetch_anew(self) -> None:
+        """Fetch the structure when it is next needed, without any doubt about the rules."""
+        super().forget()
+
+
+class Inspected(Protocol):
+    """The parts of the daemon that are looked at and paused."""
+
+    config: Config
+    delivery: Delivery
+    lines: dict[str, InspectedLine]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one project's inspections. Times are monotonic seconds."""
+
+    due: float = 0.0
+    looked: float = 0.0
+    doubt: bool = True
+    tries: int = 0
+    seen: tuple[str, bool] | None = None  # REDCap's version, and whether the project is in production
+    told: set[_Told] = field(default_factory=set)
+
+
+class Inspector:
+    """One thread that looks at every project when there is a reason to. Nothing waits for it."""
+
+    def __init__(self, daemon: Inspected) -> None:
+        self._daemon = daemon
+        self._known: dict[str, _Known] = {}
+        self._wake = threading.Condition()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
+
+    def start(self) -> None:
+        """Begin with a look at all projects. Once only."""
+        self._thread.start()
+
+    def stop(self, within: float = 2.0) -> None:
+        """Look at nothing more."""
+        with self._wake:
+            self._stop.set()
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+
+    def again(self) -> None:
+        """The configuration has changed: look at all projects soon."""
+        with self._wake:
+            for known in self._known.values():
+                known.doubt, known.due = True, 0.0
+            self._wake.notify()
+
+    def doubt(self, project: str) -> None:
+        """Something that REDCap said does not agree with what was known of a project."""
+        with self._wake:
+            known = self._known.setdefault(project, _Known())
+            if not known.doubt:
+                known.doubt, known.due = True, min(known.due, known.looked + BETWEEN_DOUBTS)
+            self._wake.notify()
+
+    # The thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for name, line in list(self._daemon.lines.items()):
+                known = self._known_of(name)
+                if not self._stop.is_set() and known.due <= time.monotonic():
+                    self._look(line, known)
+            self._end_pauses_of_no_folder()
+            with self._wake:
+                dues = [self._known_of(name).due for name in self._daemon.lines]
+                wait = min(dues, default=time.monotonic() + HOURLY) - time.monotonic()
+                if wait > 0 and not self._stop.is_set():
+                    self._wake.wait(wait)
+
+    def _known_of(self, name: str) -> _Known:
+        with self._wake:
+            return self._known.setdefault(name, _Known())
+
+    def _look(self, line: InspectedLine, known: _Known) -> None:
+        with self._wake:
+            known.looked, doubt, known.doubt = time.monotonic(), known.doubt, False
+            known.due = known.looked + HOURLY
+        try:
+            paused = self._compare(line, known, doubt)
+        except RedcapError as error:
+            self._no_answer(line, known, error.meaning)
+        except Stopped:
+            pass
+        except Exception as error:
+            if not self._stop.is_set():
+                log.error("internal_error", where="inspector", error=f"{type(error).__name__}: {error}", exc_info=True)
+        else:
+            known.tries = 0
+            if paused:
+                with self._wake:
+                    known.doubt, known.due = True, min(known.due, known.looked + WHILE_PAUSED)
+
+    def _compare(self, line: InspectedLine, known: _Known, doubt: bool) -> bool:
+        """Look at one project; whether a folder of it is paused for what was found."""
+        project, config, client = line.project, self._daemon.config, line.client
+        version = client.version(self._stop)
+        if not doubt:
+            if known.seen == (version, client.project().in_production):
+                return False
+            log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
+        if known.seen is not None:
+            line.fetch_anew()
+        structure, rights = line.structure(), client.rights()
+        known.seen = (version, structure.project.in_production)
+        folders = [folder for folder in config.folders.values() if folder.project == project.name]
+        found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
+        self._tell(project, known, found)
+        self._end_mismatch(project)
+        paused = [self._settle(folder, structure) for folder in folders]
+        return any(paused)
+
+    def _tell(self, project: Project, known: _Known, found: Sequence[Finding]) -> None:
+        now: set[_Told] = set()
+        for one in found:
+            key = (one.folder, one.rule, one.key, one.message)
+            now.add(key)
+            if key not in known.told:
+                write = {"error": log.error, "warning": log.warning}.get(one.level, log.info)
+                rule = {"rule": one.rule} if one.rule else {}
+                said = {"key": one.key, "message": one.message, "remedy": one.remedy}
+                write("check_problem", project=project.name, folder=one.folder, **rule, **said)
+        known.told = now
+
+    def _no_answer(self, line: InspectedLine, known: _Known, meaning: Meaning) -> None:
+        """Told once; delivery deals with servers that are ill, and with tokens, when it has something to send."""
+        project, now = line.project, time.monotonic()
+        key = ("", "", meaning.reason, meaning.message)
+        if key not in known.told:
+            write = log.warning if meaning.reason in LATER else log.error
+            write("check_problem", project=project.name, reason=meaning.reason, message=meaning.message, remedy=meaning.remedy)
+        known.told.add(key)
+        with self._wake:
+            known.tries += 1
+            known.doubt, known.due = True, now + backoff(known.tries, BETWEEN_DOUBTS, HOURLY)
+        if meaning.reason == "project_mismatch" and not self._pause_of("project", project.name):
+            trouble = Later(meaning.reason, meaning.message, meaning.remedy, scope="project")
+            self._daemon.delivery.health.ill("project", project.name, None, trouble, now)
+
+    # Pauses -------------------------------------------------------------------------------------------------------
+
+    def _settle(self, folder: Folder, structure: ProjectStructure) -> bool:
+        """Pause a folder none of whose rules can store a file, and let it go on once one can; whether it is paused.
+
+        With one rule that can, the folder goes on: the others' files are refused, each with its reason.
+        """
+        found = [(rule, contradiction(structure, rule)) for rule in folder.rules]
+        pause = self._pause_of("folder", folder.name)
+        wrong = [(rule, refused) for rule, refused in found if refused is not None]
+        if len(wrong) == len(found):
+            if pause is None:
+                self._daemon.delivery.pause(_pause(folder, [(rule.name, refused) for rule, refused in wrong]))
+            return pause is None or pause.reason in _OURS
+        if pause is not None and pause.reason in _OURS:
+            self._daemon.delivery.resume("folder", folder.name)
+        return False
+
+    def _end_mismatch(self, project: Project) -> None:
+        pause = self._pause_of("project", project.name)
+        if pause is not None and pause.reason == "project_mismatch":
+            self._daemon.delivery.health.well("project", project.name, None)
+
+    def _end_pauses_of_no_folder(self) -> None:
+        for pause in self._daemon.delivery.health.pauses():
+            if pause.scope == "folder" and pause.reason in _OURS and pause.name not in self._daemon.config.folders:
+                self._daemon.delivery.resume("folder", pause.name)
+
+    def _pause_of(self, scope: str, name: str) -> Pause | None:
+        return next((p for p in self._daemon.delivery.health.pauses() if (p.scope, p.name) == (scope, name)), None)
+
+
+def _pause(folder: Folder, wrong: Sequence[tuple[str, Refused]]) -> Pause:
+    said = "; ".join(f"rule `{name}`: {refused.message}" for name, refused in wrong[:3])
+    more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return Pause(
+        "folder",
+        folder.name,
+        wrong[0][1].reason,
+        f"none of its rules can store a file: {said}{more}",
+        "correct the rules and reload dropcap, or correct the project in REDCap, which is looked at every five minutes; "
+        "the files wait",
+        time.time(),
+        True,
+    )
