@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import uuid
 
-_OPEN = "('waiting', 'held', 'sending', 'unknown', 'stored', 'refused')"
+#: The open states as SQL. SQLite uses the indexes of open jobs only if a query says this, word for word.
+OPEN_STATES = "('waiting', 'held', 'sending', 'unknown', 'stored', 'refused')"
 
 # Names are blobs: a file's name is bytes, and not all of them are UTF-8.
 _VERSION_1 = f"""
@@ -25,11 +26,12 @@ create table job (
     again_of integer references job (id), tried_again integer references job (id),
     claimed_at real not null, changed_at real not null, ended_at real, seconds real
 );
-create unique index job_one_open on job (folder, name) where state in {_OPEN};
+create unique index job_one_open on job (folder, name) where state in {OPEN_STATES};
 create unique index job_one_sending on job (key) where state in ('sending', 'unknown') and key is not null;
-create index job_order on job (key, id) where state in {_OPEN} and key is not null;
+create index job_order on job (key, id) where state in {OPEN_STATES} and key is not null;
 create index job_due on job (folder, due, id) where state in ('waiting', 'unknown');
-create index job_open on job (state, folder) where state in {_OPEN};
+create index job_size on job (folder, size) where state in ('waiting', 'unknown');
+create index job_open on job (state, folder) where state in {OPEN_STATES};
 create index job_failed on job (folder) where state = 'failed' and tried_again is null;
 create index job_ended on job (ended_at) where ended_at is not null;
 create index job_name on job (name);

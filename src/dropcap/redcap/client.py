@@ -309,7 +309,7 @@ class Redcap:
             for_=for_,
             body_complete=complete,
             request_complete=reply.request_complete,
-            scrub=self._token().scrub,
+            scrub=lambda text: self._token().scrub(text) if text else text,  # read only if there is something to hide it in
         )
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
