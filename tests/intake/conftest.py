@@ -33,6 +33,9 @@ class Port:
     def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
         return self.ledger.query.failed_files(folder)
 
+    def forget_failed(self, jobs: Sequence[int]) -> None:
+        self.ledger.forget_failed(jobs)
+
     def withdraw(self, job: int) -> bool:
         return self.ledger.withdraw(job)
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropcap.intake import opened
 from dropcap.intake.reconcile import compare
 from dropcap.intake.settle import Sight
 from dropcap.ledger.model import OpenFile, State
+from tests.intake.conftest import Desk, until
 
 NAMES = st.sampled_from("abcdef")
 FILES = st.dictionaries(NAMES, st.integers(1, 6))
+STILL = (State.WAITING, State.HELD, State.UNKNOWN)
 STATES = st.sampled_from([State.WAITING, State.HELD, State.UNKNOWN, State.SENDING, State.STORED, State.REFUSED])
 
 
@@ -32,16 +36,48 @@ def test_what_delivery_has_in_hand_is_not_missing() -> None:
         found = compare(present({"new": 1}), jobs({"a": (1, state)}))
         assert not found.missing
         assert not found.renamed
+        assert found.in_hand == {"new"}
+        assert not found.strangers, "it would be sent a second time"
 
 
 @given(files=FILES, known=st.dictionaries(NAMES, st.tuples(st.integers(1, 6), STATES)))
 def test_every_file_and_job_is_accounted_for_once(files: dict[str, int], known: dict[str, tuple[int, State]]) -> None:
     found = compare(present(files), jobs(known))
-    assert set(found.renamed) | set(found.strangers) == set(files) - set(known)
+    assert set(found.renamed) | set(found.strangers) | found.in_hand == set(files) - set(known)
+    assert not found.in_hand & (set(found.renamed) | set(found.strangers))
     assert not set(found.renamed) & set(found.strangers)
     old = [name for name, _ in found.renamed.values()]
     assert len(old) == len(set(old))
     assert not set(old) & set(found.missing)
-    still = {name for name, (_, state) in known.items() if state in (State.WAITING, State.HELD, State.UNKNOWN)}
+    still = {name for name, (_, state) in known.items() if state in STILL}
     assert set(old) | set(found.missing) == still - set(files)
+    assert {files[name] for name in found.in_hand} <= {inode for inode, state in known.values() if state not in STILL}
     assert all(files[new] == known[name][0] for new, (name, _) in found.renamed.items())
+
+
+def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "FORGET_AFTER", 0.3)
+    for name in ("taken.pdf", "kept.pdf"):
+        (desk.path / name).write_bytes(name.encode())
+    intake = desk.start(rescan=0.2)
+    jobs = desk.until_open("taken.pdf", "kept.pdf")
+    for name, job in jobs.items():
+        desk.fail(job.job, f"failed/{name}")
+    (desk.path / "failed" / "taken.pdf").unlink()
+    intake.wake()
+    until(lambda: list(desk.ledger.query.failed_files("consents")) == ["failed/kept.pdf"])
+    assert "taken out of failed/" in desk.ledger.query.history(jobs["taken.pdf"].job)[-1].note
+
+
+def test_a_failed_file_that_is_moved_back_is_tried_again_and_not_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "FORGET_AFTER", 0.0)
+    (desk.path / "x.pdf").write_bytes(b"x")
+    intake = desk.start(rescan=0.2, settle_closed=0.5)
+    job = desk.until_open("x.pdf")["x.pdf"].job
+    desk.fail(job, "failed/x.pdf")
+    intake.wake()
+    (desk.path / "failed" / "x.pdf").rename(desk.path / "x.pdf")
+    again = desk.until_open("x.pdf")["x.pdf"].job
+    found = desk.ledger.query.job(again)
+    assert found is not None
+    assert found.again_of == job

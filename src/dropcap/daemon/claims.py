@@ -40,6 +40,10 @@ class Claims:
         """The files that should lie in failed/."""
         return self._ledger.query.failed_files(folder)
 
+    def forget_failed(self, jobs: Sequence[int]) -> None:
+        """The files of these failed jobs were taken away."""
+        self._ledger.forget_failed(jobs)
+
     def withdraw(self, job: int) -> bool:
         """End a job whose file was taken away."""
         return self._ledger.withdraw(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -147,8 +148,9 @@ class FolderIntake:
             self._working_since = self._tick()
             try:
                 self._turn()
-            except Exception:
-                self._log.exception("internal_error", where="intake")
+            except Exception as error:
+                if not isinstance(error, sqlite3.Error):  # of which the ledger itself tells
+                    self._log.exception("internal_error", where="intake")
                 self._retry_at = time.monotonic() + AWAY_LOOK
                 self._doubt = True
             self._tick()

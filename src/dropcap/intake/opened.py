@@ -7,13 +7,14 @@ import math
 import os
 import stat as modes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.filing.again import forget_why
 from dropcap.intake import marker, walk
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
 from dropcap.intake.mounts import Mounts
@@ -23,12 +24,15 @@ from dropcap.intake.reconcile import FailedFiles, compare, lies_there
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
+from dropcap.ledger.model import FailedFile
 from dropcap.routing.ignored import ignored
 
 _log = structlog.get_logger()
 
 #: A job whose file is missing is withdrawn when it is missing for so long (seconds): delivery may just be filing it.
 MISSING_FOR = 2.0
+#: A failed file that is nowhere in the folder for so long was taken away by somebody (seconds).
+FORGET_AFTER = 30.0
 #: Filing itself works in failed/, two files a job: what happens there is looked at together after so long (seconds).
 FAILED_LOOK = 1.0
 
@@ -51,6 +55,7 @@ class OpenedFolder:
         self._log = _log.bind(folder=folder.name)
         self._pending = Pending()
         self._missing: dict[int, float] = {}
+        self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._failed_due = math.inf
         self._local: dict[int, bool] = {}
         self._directories: set[str] = set()
@@ -204,8 +209,9 @@ class OpenedFolder:
 
     def _look_at_failed(self) -> None:
         self._failed_due = math.inf
-        present, devices, _ = self._files_in(walk.FAILED)
-        failed = FailedFiles(self._ledger.failed_files(self._folder.name))
+        present, devices, whole = self._files_in(walk.FAILED)
+        known = self._ledger.failed_files(self._folder.name)
+        failed = FailedFiles(known)
         found = set()
         for name, sight in present.items():
             path = f"{walk.FAILED}/{name}"
@@ -214,6 +220,20 @@ class OpenedFolder:
             found.add(path)
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.FAILED, found)
+        if whole:
+            self._forget(known, {f"{walk.FAILED}/{name}" for name in present})
+
+    def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
+        """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
+        now = time.monotonic()
+        moved = self._pending.inodes()
+        missing = {path: file.job for path, file in known.items() if path not in present and file.inode not in moved}
+        self._gone = {job: self._gone.get(job, now) for job in missing.values()}
+        dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
+        if dealt_with:
+            self._ledger.forget_failed(list(dealt_with.values()))
+            for path in dealt_with:
+                forget_why(self.tree, path)
 
     def _files_in(self, own: str) -> tuple[dict[str, Sight], dict[str, int], bool]:
         """The files in one of dropcap's own directories, the devices they lie on, and whether those are all."""

@@ -35,6 +35,9 @@ class IntakeLedger(KnownFolders, Protocol):
     def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
         """The failed files of a folder by where they should lie, as `failed/a/x.pdf`."""
 
+    def forget_failed(self, jobs: Sequence[int]) -> None:
+        """The files of these failed jobs were taken out of failed/."""
+
     def withdraw(self, job: int) -> bool:
         """End a job whose file was taken away; False if its state does not allow that now."""
 

@@ -9,7 +9,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake.settle import Sight
 from dropcap.ledger.model import FailedFile, OpenFile, State
 
-#: Jobs in these states can be withdrawn or renamed; in the others delivery itself is moving or reading the file.
+#: Jobs in these states can be withdrawn or renamed; in the others delivery itself is sending or moving the file.
 _STILL = frozenset({State.WAITING, State.HELD, State.UNKNOWN})
 
 
@@ -20,21 +20,25 @@ class Compared:
     renamed: dict[str, tuple[str, int]]  # new name -> old name and job
     strangers: dict[str, Sight]  # files without a job
     missing: dict[str, int]  # names without a file -> job
+    in_hand: frozenset[str] = frozenset()  # files renamed while delivery has them in hand: for the next look
 
 
 def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Compared:
     """Match the files that lie in in_progress/ with the open jobs. Pure."""
     strangers = {name: sight for name, sight in present.items() if name not in jobs}
     missing = {name: job for name, job in jobs.items() if name not in present and job.state in _STILL}
-    lost = {(job.inode, job.size): (name, job.job) for name, job in missing.items()}
+    lost = {(job.inode, job.size): (name, job.job) for name, job in jobs.items() if name not in present}
     renamed: dict[str, tuple[str, int]] = {}
     for name, sight in strangers.items():
         match = lost.pop((sight.inode, sight.size), None)
         if match is not None:
             renamed[name] = match
+    in_hand = frozenset(name for name, (old, _) in renamed.items() if old not in missing)
+    for name in in_hand:
+        del strangers[name], renamed[name]
     for name, (old, _) in renamed.items():
         del strangers[name], missing[old]
-    return Compared(renamed, strangers, {name: job.job for name, job in missing.items()})
+    return Compared(renamed, strangers, {name: job.job for name, job in missing.items()}, in_hand)
 
 
 class FailedFiles:

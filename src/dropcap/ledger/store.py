@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -94,16 +94,10 @@ class Ledger:
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, key, size, mtime_ns,"
                     " inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
-                        folder,
-                        os.fsencode(file.name),
-                        state.value,
-                        a.project,
-                        a.rule,
-                        _utf8(a.record),
-                        _utf8(a.event),
-                        a.field,
-                    )
-                    + (a.instance, _utf8(a.key), file.size, file.mtime_ns, file.inode, file.again_of, now, now),
+                        *(folder, os.fsencode(file.name), state.value),
+                        *(a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, a.instance, _utf8(a.key)),
+                        *(file.size, file.mtime_ns, file.inode, file.again_of, now, now),
+                    ),
                 )
                 job = int(cursor.lastrowid or 0)
                 jobs.append(job)
@@ -137,13 +131,19 @@ class Ledger:
         return self._commit.write(apply)
 
     def rename_open(self, job: int, name: str, address: Address) -> bool:
-        """The file of an open job got another name; False if the job cannot take it now."""
+        """The file of an open job got another name; False if the job cannot take it now.
+
+        What an earlier attempt fixed (the instance, the copy that was preserved) holds for its target alone.
+        """
 
         def change(connection: sqlite3.Connection) -> bool:
             a = address
             cursor = connection.execute(
-                "update job set name=?, project=?, rule=?, record=?, event=?, field=?, key=?, changed_at=?"
-                " where id = ? and state in ('waiting', 'held')",
+                "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
+                " instance = case when key is ?7 then instance else ?10 end,"
+                " preserved_sha256 = case when key is ?7 then preserved_sha256 end, key=?7,"
+                " state = case state when 'unknown' then state else 'waiting' end"
+                " where id = ?9 and state in ('waiting', 'held', 'unknown')",
                 (
                     os.fsencode(name),
                     a.project,
@@ -154,11 +154,12 @@ class Ledger:
                     _utf8(a.key),
                     self._clock(),
                     job,
+                    a.instance,
                 ),
             )
             if cursor.rowcount:
-                connection.execute("insert into history values (?,?,'waiting','renamed by a person')", (job, self._clock()))
-                connection.execute("update job set state = 'waiting', due = 0 where id = ?", (job,))
+                history = "insert into history select id, ?, state, 'renamed by a person' from job where id = ?"
+                connection.execute(history, (self._clock(), job))
             return cursor.rowcount > 0
 
         try:
@@ -177,11 +178,16 @@ class Ledger:
             )
         )
 
-    def forget_failed(self, jobs: Iterable[int]) -> None:
+    def forget_failed(self, jobs: Sequence[int]) -> None:
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
-        self._commit.write(
-            lambda connection: connection.executemany("update job set tried_again = id where id = ?", [(j,) for j in jobs])
-        )
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            for job in jobs:
+                connection.execute("update job set tried_again = id where id = ? and tried_again is null", (job,))
+                connection.execute("insert into history values (?,?,'failed','taken out of failed/ by a person')", (job, now))
+
+        self._commit.write(apply)
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
@@ -247,7 +253,7 @@ class Ledger:
         return self._commit.write(apply)
 
     def reroute(self, folder: str, address: Callable[[str], Address]) -> int:
-        """The rules of a folder may have changed: give its waiting and held jobs their address anew, and try held ones again."""
+        """The rules of a folder may have changed: give its waiting and held jobs their address anew."""
         jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
             (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), job)
@@ -255,7 +261,8 @@ class Ledger:
         ]
         self._commit.write(
             lambda connection: connection.executemany(
-                "update job set project=?, rule=?, record=?, event=?, field=?, key=? where id = ? and state in ('waiting','held')",
+                "update job set project=?, rule=?, record=?, event=?, field=?, key=?"
+                " where id = ? and state in ('waiting', 'held')",
                 rows,
             )
         )
@@ -295,6 +302,13 @@ class Ledger:
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
         return self.query.known_folder(folder)
+
+    def rebuilt(self, installation: str | None) -> None:
+        """This ledger stands for one that is lost: what lies in in_progress/ may have been sent. The folders know `installation`."""
+        self.set_meta("rebuilt", str(self._clock()))
+        if installation is not None:
+            self.set_meta("installation", installation)
+            self.installation = installation
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
