@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ import structlog
 
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.trouble import is_damage
 
 log = structlog.get_logger()
 
 LEDGER = "ledger.db"
+#: The installation's id, kept beside the ledger too: folders know it, and a new ledger after a damaged one takes it up.
+INSTALLATION = "installation"
 SUSPECT = "ledger.suspect"
 
 
@@ -52,6 +56,7 @@ def only_one(state_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: another process holds it.
+        OSError: the lock file cannot be opened.
     """
     fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
@@ -80,6 +85,7 @@ def open_ledger(state_dir: Path) -> Ledger:
 
     Raises:
         LedgerError: it cannot be opened for another reason.
+        StateError: the state directory cannot be written.
     """
     path = state_dir / LEDGER
     try:
@@ -94,16 +100,48 @@ def open_ledger(state_dir: Path) -> Ledger:
             raise
     except LedgerError:
         raise
-    except sqlite3.OperationalError as error:
-        if "malformed" not in str(error) and "not a database" not in str(error):
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
             message = f"the ledger {path} cannot be used ({error}): look for a full disk or missing rights"
             raise LedgerError(message) from None
         ledger = _begin_anew(path, error)
-    except sqlite3.DatabaseError as error:
-        ledger = _begin_anew(path, error)
+    else:
+        known = _installation(state_dir)
+        if known is not None and ledger.installation != known:  # SQLite makes a new one where there is none
+            ledger.rebuilt(known)
+            log.error(
+                "ledger_damaged",
+                message=f"the ledger {path} is not the one that was here before; what is missing in it is begun from the folders",
+                remedy="put the old one back from a backup only while dropcap does not run, if its history is needed",
+            )
+    _keep_installation(state_dir, ledger.installation)
     with contextlib.suppress(FileNotFoundError):
         (state_dir / SUSPECT).unlink()
     return ledger
+
+
+def _installation(state_dir: Path) -> str | None:
+    try:
+        kept = (state_dir / INSTALLATION).read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return kept if re.fullmatch("[0-9a-f]{32}", kept) else None
+
+
+def _keep_installation(state_dir: Path, installation: str) -> None:
+    if _installation(state_dir) == installation:
+        return
+    beside = state_dir / f"{INSTALLATION}.new"
+    try:
+        with beside.open("w") as file:
+            file.write(installation + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(state_dir / INSTALLATION)
+    except OSError as error:
+        raise StateError(
+            f"state_dir {state_dir} cannot be written ({error.strerror}): make room there, or give it to dropcap's user"
+        ) from None
 
 
 def suspect(state_dir: Path) -> None:
@@ -118,7 +156,7 @@ def _begin_anew(path: Path, error: sqlite3.Error) -> Ledger:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
     ledger = Ledger(path)
-    ledger.set_meta("rebuilt", str(time.time()))
+    ledger.rebuilt(_installation(path.parent))
     log.error(
         "ledger_damaged",
         message=f"the ledger is damaged ({error}); it was set aside as {aside.name} and a new one begun from the folders",
