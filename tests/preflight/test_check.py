@@ -1,0 +1,312 @@
+"""`dropcap check`, from outside: what it says, where it points, its exit code, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropcap.config.load import load
+from dropcap.intake.mounts import Mounts
+from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
+from dropcap.sandbox.fault import Fault
+from dropcap.sandbox.project import classic_project
+from dropcap.sandbox.server import Sandbox
+from dropcap.sandbox.structure import Rights
+from tests.site import TOKEN, Site, site
+
+
+def check(place: Site, *words: str, code: int) -> list[str]:
+    """Run it; the lines it says."""
+    result = place.dropcap("check", *words)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert place.box.token not in result.stdout + result.stderr
+    return result.stdout.splitlines()
+
+
+def line(lines: list[str], *parts: str) -> str:
+    """The one line that has all these parts."""
+    found = [text for text in lines if all(part in text for part in parts)]
+    assert len(found) == 1, "\n".join(lines)
+    return found[0]
+
+
+def line_of(place: Site, text: str) -> int:
+    """The number of the first line of the configuration that has this text."""
+    return next(n for n, one in enumerate(place.config_file.read_text().splitlines(), 1) if text in one)
+
+
+def test_all_is_well_and_nothing_is_left_behind(place: Site) -> None:
+    place.put("101_V1_consent.pdf")
+    lines = check(place, code=0)
+    assert all(text.startswith("ok ") for text in lines[:-1])
+    line(lines, "project 42 (Demo trial)", "14.5.5", "2 events")
+    for rule in ("consent", "lab", "scan"):
+        line(lines, f"rule {rule}: agrees with the project")
+    assert place.everywhere() == ["101_V1_consent.pdf"]
+    assert sorted(path.name for path in place.drop.iterdir()) == ["101_V1_consent.pdf"], "no marker, no file of a try"
+    assert not place.state.exists(), "it would belong to whoever checks"
+    assert not any(request.action == "import" for request in place.box.requests)
+
+
+def test_offline_asks_no_server(place: Site) -> None:
+    check(place, "--offline", code=0)
+    assert place.box.requests == []
+
+
+def test_a_near_miss_is_told_with_its_line(place: Site) -> None:
+    place.folder["rules"][2]["field"] = "scann"
+    place.write_config()
+    text = line(check(place, code=1), "error", "scann")
+    assert "did you mean scan?" in text
+    assert f"config.yaml:{line_of(place, 'name: scan')}: folder consents, rule scan: field:" in text
+
+
+RULES: list[tuple[dict[str, Any], str]] = [
+    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "initials"}, "is no file upload field (its type is text)"),
+    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "consent_signature"}, "signature field"),
+    ({"pattern": "{record}_a", "event": "month_7_arm_1", "field": "scan"}, "did you mean month_6_arm_1?"),
+    ({"pattern": "{record}_a", "event": "month_6_arm_1", "field": "referral_letter"}, "not designated for the event"),
+    ({"pattern": "{record}_a", "field": "scan"}, "the rule names no event"),
+    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "lab_report"}, "would overwrite instance 1"),
+    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "scan", "instance": "next"}, "does not repeat"),
+    ({"pattern": "{record}_{f:scan|sacn}", "event": "baseline_arm_1", "field": "{f}"}, "the project has no field sacn"),
+    ({"pattern": "{record}_a.exe", "event": "baseline_arm_1", "field": "scan"}, "REDCap takes no .exe files"),
+    (
+        {"pattern": "{record}_a", "event": "baseline_arm_1", "field": "scan", "must_match": {"initals": "{record}"}},
+        "did you mean initials?",
+    ),
+    ({"pattern": "{m}_a", "event": "baseline_arm_1", "field": "scan", "record_where": {"mrnn": "{m}"}}, "did you mean mrn?"),
+]
+
+
+def test_every_rule_is_compared_with_the_project(place: Site) -> None:
+    place.folder["rules"] = [{"name": f"r{number}", **rule} for number, (rule, _) in enumerate(RULES)]
+    place.write_config()
+    lines = check(place, code=1)
+    for number, (_, said) in enumerate(RULES):
+        line(lines, "error", f"rule r{number}: ", said)
+
+
+def test_words_of_tables_are_followed(place: Site) -> None:
+    place.config["tables"]["visits"]["V3"] = "month_12_arm_1"
+    place.write_config()
+    assert sum("has no event month_12_arm_1" in text for text in check(place, code=1)) == 3
+
+
+@pytest.mark.parametrize(
+    ("rights", "level", "said"),
+    [
+        (Rights(api_import=False), "error", "no API import right"),
+        (Rights(api_export=False), "error", "may not export, which the rules need (consents/consent"),
+        (Rights(export="0"), "error", "may export nothing of the form consent"),
+        (Rights(export="2"), "unsure", "de-identified data only"),
+    ],
+)
+def test_rights_that_the_settings_need(place: Site, rights: Rights, level: str, said: str) -> None:
+    place.box.tokens[place.box.token] = rights
+    lines = check(place, code=1 if level == "error" else 0)
+    assert any(text.startswith(level) and said in text for text in lines), "\n".join(lines)
+
+
+def test_an_identifier_cannot_be_read_back_without_the_right_to_identifiers(place: Site) -> None:
+    place.box.tokens[place.box.token] = Rights(export="3")
+    place.folder["rules"] = [
+        {"name": "letter", "pattern": "{record}_letter.pdf", "event": "baseline_arm_1", "field": "referral_letter"}
+    ]
+    place.write_config()
+    line(check(place, code=1), "error", "rule letter", "tagged as an identifier")
+    place.folder.update(confirm="none", existing_file="replace")
+    place.write_config()
+    line(check(place, code=0), "rule letter: agrees with the project")
+
+
+def test_rules_that_export_nothing_are_not_refused_for_want_of_the_right(place: Site) -> None:
+    place.box.tokens[place.box.token] = Rights(api_export=False)
+    del place.folder["rules"][1]  # `instance: next` looks records up
+    place.folder.update(confirm="none", existing_file="replace")
+    place.write_config()
+    line(check(place, code=0), "unsure", "cannot be compared")
+
+
+@pytest.fixture
+def classic(tmp_path: Path) -> Iterator[Site]:
+    with Sandbox(classic_project(), token=TOKEN) as box, site(tmp_path, box) as made:
+        yield made
+
+
+def test_a_classic_project_has_no_events(classic: Site) -> None:
+    lines = check(classic, code=1)
+    line(lines, "error", "rule consent: event:", "the project has no events")
+    classic.folder["rules"] = [{"name": "consent", "pattern": "{record:digits}_consent.pdf", "field": "consent_pdf"}]
+    classic.write_config()
+    line(check(classic, code=0), "rule consent: agrees with the project")
+
+
+def test_the_token_of_another_project(place: Site) -> None:
+    place.project["project_id"] = 7
+    place.write_config()
+    lines = check(place, code=1)
+    line(lines, "error", "project 42 (Demo trial), the configuration says 7")
+    assert not any("agrees" in text for text in lines)
+
+
+def test_a_token_that_redcap_does_not_know(place: Site) -> None:
+    place.token_file.write_text("F" * 32)
+    line(check(place, code=1), "error", "project trial")
+
+
+def test_a_page_where_the_api_should_be(place: Site) -> None:
+    place.box.ill(Fault("html_200"))
+    line(check(place, code=1), "error", "project trial", "correct the project's `url`")
+    place.box.well()
+    place.project["url"] = place.box.url.replace("/api/", "/elsewhere/api/")
+    place.write_config()
+    line(check(place, code=1), "error", "404", "correct the project's `url`")
+
+
+def test_a_server_that_is_down_or_under_maintenance_is_exit_code_3(place: Site) -> None:
+    place.box.maintenance = 503
+    line(check(place, code=3), "error", "project trial")
+    place.box.stop()
+    line(check(place, code=3), "error", "project trial")
+    place.folder["min_free"] = "1000TiB"
+    place.write_config()
+    line(check(place, code=1), "error", "nothing is taken")  # something to correct comes first
+
+
+def test_a_token_that_others_can_read(place: Site) -> None:
+    place.token_file.chmod(0o644)
+    line(check(place, "--offline", code=1), "error", "mode 0644", "chmod 0600")
+
+
+def test_all_problems_of_the_configuration_at_once(place: Site) -> None:
+    place.folder["settle_quite"] = "1s"
+    place.folder["rules"][0]["pattern"] = "{record"
+    place.config["folders"]["other"] = {"path": str(place.root / "other"), "project": "trail", "rules": []}
+    (place.root / "good").mkdir()
+    place.config["folders"]["good"] = {
+        **place.folder, "path": str(place.root / "good"), "rules": place.folder["rules"][1:]
+    }  # fmt: skip
+    del place.config["folders"]["good"]["settle_quite"]
+    place.write_config()
+    lines = check(place, "--offline", code=1)
+    line(lines, "error", "settle_quite", "did you mean `settle_quiet`?")
+    line(lines, "error", "never closed")
+    line(lines, "error", "did you mean `trial`?")
+    line(lines, "ok", "folder good", "is new")
+
+
+def test_a_configuration_that_cannot_be_used_is_exit_code_2(place: Site) -> None:
+    place.config_file.write_text("folders: [\n")
+    check(place, code=2)
+    place.config_file.unlink()
+    check(place, code=2)
+
+
+def test_what_is_wrong_with_folders(place: Site) -> None:
+    for name in ("link", "missing", "file", "blocked"):
+        place.config["folders"][name] = {**place.folder, "path": str(place.root / name)}
+    (place.root / "link").symlink_to(place.drop)
+    (place.root / "file").write_text("")
+    (place.root / "blocked").mkdir()
+    (place.root / "blocked" / "failed").write_text("")
+    place.config["folders"]["blocked"].update(group="no_such_group", min_free="1000TiB")
+    place.write_config()
+    lines = check(place, "--offline", code=1)
+    line(lines, "error", "folder link: path:", "is a link or no directory")
+    line(lines, "error", "folder file: path:", "is a link or no directory")
+    line(lines, "error", "folder missing: path:", "does not exist")
+    line(lines, "error", "folder blocked: failed in it is no directory")
+    line(lines, "error", "folder blocked: group:", "no_such_group")
+    line(lines, "error", "folder blocked:", "min_free")
+    line(lines, "ok", "folder consents: the folder is new")
+
+
+def test_a_folder_of_another_installation_is_told_and_adopted_on_request(place: Site) -> None:
+    assert place.once().returncode == 0
+    marker = place.drop / ".dropcap"
+    ours = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**ours, "installation": "another"}))
+    line(check(place, "--offline", code=1), "error", "names another installation", "--adopt")
+    assert json.loads(marker.read_text())["installation"] == "another", "looking changes nothing"
+    line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
+    assert json.loads(marker.read_text())["installation"] == ours["installation"]
+    line(check(place, "--offline", code=0), "the folder is ours")
+    place.put("101_V1_consent.pdf")
+    assert place.once().returncode == 0
+    assert place.done() == ["101_V1_consent.pdf"]
+
+
+def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(place: Site) -> None:
+    daemon = place.start()
+    daemon.wait_for("folder_watched")
+    (place.drop / ".dropcap").unlink()
+    daemon.wait_for("folder_away")
+    line(check(place, "--offline", code=1), "error", "is gone")
+    line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("folder_back")
+    daemon.wait_for("done")
+
+
+def test_a_folder_that_is_well_is_not_adopted_anew(place: Site) -> None:
+    assert place.once().returncode == 0
+    before = (place.drop / ".dropcap").read_bytes()
+    assert not any("adopted" in text for text in check(place, "--offline", "--adopt", code=0))
+    assert (place.drop / ".dropcap").read_bytes() == before
+
+
+def test_certificates_that_cannot_be_used(place: Site) -> None:
+    place.project["ca_file"] = str(place.root / "authority.pem")
+    place.write_config()
+    line(check(place, "--offline", code=1), "error", "there is no", "authority.pem")
+    (place.root / "authority.pem").write_text("no certificate")
+    line(check(place, "--offline", code=1), "error", "authority.pem cannot be used")
+
+
+def test_what_a_file_costs_and_how_many_a_day_the_limit_allows(place: Site) -> None:
+    place.project["requests_per_minute"] = 100
+    place.folder["rules"][0].update(confirm="none", existing_file="replace")
+    place.write_config()
+    lines = check(place, code=0)
+    text = line(lines, "rule consent: costs 1 request a file, each an entry")
+    assert "at most 144,000 files a day" in text
+    text = line(lines, "rule scan: costs 2 requests a file, 1 for up to 100 files")
+    assert "at most 71,641 files a day" in text  # 100 * 1440 / 2.01
+
+
+def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(place: Site) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    place.project["requests_per_minute"] = 400
+    place.write_config()
+    assert place.once().returncode == 0
+    for path in (place.state, *place.state.rglob("*")):
+        os.chown(path, 65534, 65534)
+    for window in (place.state / "windows").iterdir():
+        window.unlink()
+    line(check(place, code=0), "warning", "root may do everything")
+    assert [window.stat().st_uid for window in (place.state / "windows").iterdir()] == [65534]
+
+
+def test_a_state_directory_on_a_share_is_refused(tmp_path: Path) -> None:
+    mounts = Mounts([f"9 1 0:77 / {tmp_path} rw - nfs4 filer:/export rw"])
+    (remark,) = state_dir_remarks(tmp_path, mounts)
+    assert (remark.level, remark.later) == ("error", False)
+    assert "nfs4 filer:/export" in remark.message
+
+
+def test_limits_of_inotify(place: Site, tmp_path: Path) -> None:
+    for name, value in (("max_user_watches", 10), ("max_user_instances", 128)):
+        (tmp_path / name).write_text(f"{value}\n")
+    config = load(place.config_file)
+    (remark,) = inotify_remarks(config, 11, tmp_path)
+    assert (remark.level, "max_user_watches is 10, and 11 are needed" in remark.message) == ("warning", True)
+    (remark,) = inotify_remarks(config, 10, tmp_path)
+    assert remark.level == "ok"
