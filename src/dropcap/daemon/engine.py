@@ -111,6 +111,7 @@ class Engine:
             one.intake.wake(names)  # a second file of such a name waits for this
 
         filer.filed = filed
+        filer.missing = one.intake.wake
 
     def _watched(self, folder: Folder) -> Watched:
         name = folder.name
@@ -140,7 +141,7 @@ class Engine:
 
     def _claimed(self, folder: str, jobs: list[int]) -> None:
         self.folders[folder].page.changed()
-        self.delivery.wake(folder)
+        self.delivery.wake(folder, jobs)
 
     def _rerouted(self, folder: Folder) -> None:
         """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""

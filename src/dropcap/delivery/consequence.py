@@ -23,6 +23,9 @@ log = structlog.get_logger()
 #: Refusals after which the project is looked at anew: its fields, events or rights may have changed.
 _LOOK_AT_PROJECT = frozenset({"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated", "rights"})
 
+#: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
+GONE_LOOK = 10.0
+
 
 class Consequence:
     """Applies outcomes. May be called from any thread."""
@@ -51,10 +54,15 @@ class Consequence:
             case InstanceTaken():
                 self._change(job, State.WAITING, "its instance was taken by another file", {"instance": None, "due": 0.0})
             case Gone():
-                self._change(job, State.WITHDRAWN, "taken out of in_progress/ by a person", {"reason": "vanished"})
-                log.warning("withdrawn", **about(job), reason="vanished")
+                self._gone(job)
             case Rewritten():
                 self._rewritten(job, outcome)
+
+    def _gone(self, job: Job) -> None:
+        """The file is not where it was: intake finds out whether a person has renamed it or taken it away."""
+        state = State.UNKNOWN if job.state is State.UNKNOWN else State.WAITING
+        self._change(job, state, "not in in_progress/ under its name", {"due": time.time() + GONE_LOOK})
+        self._filers[job.folder].missing()
 
     def hold(self, job: Job, held: Held) -> None:
         """The file waits for a person."""

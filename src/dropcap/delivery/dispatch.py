@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -93,12 +93,12 @@ class Delivery:
             filer.start()
         self._thread.start()
 
-    def wake(self, folder: str | None = None) -> None:
-        """New jobs are due in a folder, or something changed for all."""
+    def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
+        """`jobs` are new in a folder, or their files have other names; or something changed for all."""
         with self._wake:
             for name, one in self._folders.items():
                 if folder is None or name == folder:
-                    one.look_again()
+                    one.look_again(jobs)
             self._woken = True
             self._wake.notify()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused, Stored
 from dropcap.delivery.words import about
 from dropcap.display import shown
-from dropcap.filing.place import Failure, Filed, Filing
+from dropcap.files.tree import Tree
+from dropcap.filing.place import IN_PROGRESS, Failure, Filed, Filing
 from dropcap.ledger.model import Job, State
 from dropcap.ledger.store import Change, Ledger
 
@@ -42,6 +44,7 @@ class Filer:
         self.folder = folder
         self.page: Callable[[], float] = lambda: 60.0  # keeps the status page; seconds until it wants to be called again
         self.filed: Callable[[list[str]], None] = lambda names: None  # told of names that have left in_progress/
+        self.missing: Callable[[], None] = lambda: None  # told that in_progress/ is not as it should be
         self._ledger = ledger
         self._ended = ended
         self._changed = threading.Condition()
@@ -128,12 +131,13 @@ class Filer:
         if place is None:
             self._put_off(batch, "the folder is away")
             return
-        _, filing = place
+        tree, filing = place
         if filing is not self._cleaned:
             self._cleaned = filing
             with contextlib.suppress(OSError):
                 filing.clean()
-        stored = [e for e in batch if isinstance(e.outcome, Stored)]
+        changed = [e for e in batch if isinstance(e.outcome, Stored) and _changed(tree, e.job)]
+        stored = [e for e in batch if isinstance(e.outcome, Stored) and e not in changed]
         refused = [e for e in batch if isinstance(e.outcome, Refused)]
         now = datetime.now().astimezone()
         results: list[tuple[Ending, Filed | OSError]] = []
@@ -145,6 +149,10 @@ class Filer:
         ended: list[tuple[Ending, str]] = []
         put_off: list[Ending] = []
         trouble = ""
+        for ending in changed:
+            # What was sent is gone, and what lies there now is another file to intake: nothing of it has been sent.
+            changes.append(_ended(ending, None))
+            ended.append((ending, ""))
         for ending, result in results:
             if isinstance(result, Filed):
                 changes.append(_ended(ending, result.name))
@@ -153,6 +161,9 @@ class Filer:
                 found = _locate(filing, ending, now)
                 if found is not None and found.startswith("in_progress/"):
                     put_off.append(ending)
+                    continue
+                if found is None and (name := self._renamed(tree, ending)):
+                    put_off.append(replace(ending, job=replace(ending.job, name=name)))
                     continue
                 if found is not None and isinstance(ending.outcome, Refused):
                     filing.explain(found, _failure(ending, now))
@@ -172,6 +183,21 @@ class Filer:
         if ended:
             self._ended([e.job for e, _ in ended])
             self.filed([e.job.name for e, _ in ended])
+        if not all(name for _, name in ended):
+            self.missing()
+
+    def _renamed(self, tree: Tree, ending: Ending) -> str | None:
+        """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
+        job = ending.job
+        if not isinstance(ending.outcome, Stored) or job.key is None:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            for entry in tree.scan(IN_PROGRESS):
+                status = entry.stat if entry.kind == "file" else None
+                if status is not None and status.st_ino == job.inode and _same(status, job):
+                    name = entry.name.partition("/")[2]
+                    return name if self.folder.address(name).key == job.key else None
+        return None
 
     def _enter(self, endings: list[Ending]) -> set[int]:
         changes = []
@@ -206,6 +232,18 @@ class Filer:
                 reason="filing",
                 message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
             )
+
+
+def _same(status: os.stat_result, job: Job) -> bool:
+    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
+
+
+def _changed(tree: Tree, job: Job) -> bool:
+    """Whether somebody has written to a file, or put another in its place, since REDCap has it."""
+    try:
+        return not _same(tree.lstat(f"{IN_PROGRESS}/{job.name}"), job)
+    except OSError:
+        return False  # filing it tells
 
 
 def _said(error: OSError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
@@ -52,6 +52,7 @@ class DropFolder:
         self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
+        self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self.paused = False
         self.stuck = 0  # turns that hang in this folder's file system
 
@@ -73,8 +74,10 @@ class DropFolder:
     def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> list[tuple[Job, NoRoute]]:
         """Take more due jobs from the ledger; those that have no way are returned."""
         lost: list[tuple[Job, NoRoute]] = []
+        with self._lock:
+            renamed, self.renamed = self.renamed, set()
         for lane in self.lanes:
-            for candidate in [c for c in lane.jobs.values() if c.stale]:
+            for candidate in [c for c in lane.jobs.values() if c.stale or c.job.id in renamed]:
                 del lane.jobs[candidate.job.id]
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
@@ -93,8 +96,10 @@ class DropFolder:
                     lost.append((job, found))
         return lost
 
-    def look_again(self) -> None:
-        """There may be more due jobs in the ledger."""
+    def look_again(self, jobs: Iterable[int] = ()) -> None:
+        """There may be more due jobs in the ledger, and `jobs` may have other names than before."""
+        with self._lock:
+            self.renamed.update(jobs)
         for lane in self.lanes:
             lane.more = True
 
