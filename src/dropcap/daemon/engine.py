@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,7 +147,10 @@ class Engine:
 
     def _rerouted(self, folder: Folder) -> None:
         """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""
-        self.ledger.reroute(folder.name, lambda name: address(folder, name))
+        key, digest = f"rules {folder.name}", _rules_digest(self.config, folder)
+        if self.ledger.query.meta(key) != digest:
+            self.ledger.reroute(folder.name, lambda name: address(folder, name))
+            self.ledger.set_meta(key, digest)
 
     def pauses(self) -> list[Pause]:
         """What is paused."""
@@ -200,3 +205,19 @@ class Engine:
         for one in fresh.values():
             one.intake.start()
         self.inspector.again()
+
+
+def _rules_digest(config: Config, folder: Folder) -> str:
+    """Changes when the rules of a folder do, or a table that they may use."""
+    rules = [
+        [
+            rule.name,
+            rule.pattern.text,
+            rule.pattern.case_sensitive,
+            [template.text if template else None for template in (rule.field, rule.record, rule.event, rule.instance)],
+            [sorted((name, template.text) for name, template in of.items()) for of in (rule.record_where, rule.must_match)],
+        ]
+        for rule in folder.rules
+    ]
+    tables = {name: dict(table) for name, table in config.tables.items()}
+    return hashlib.sha256(json.dumps([folder.project, rules, tables], sort_keys=True).encode()).hexdigest()
