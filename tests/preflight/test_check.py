@@ -17,14 +17,14 @@ from dropcap.sandbox.fault import Fault
 from dropcap.sandbox.project import classic_project
 from dropcap.sandbox.server import Sandbox
 from dropcap.sandbox.structure import Rights
+from tests.preflight.command import dropcap
 from tests.site import TOKEN, Site, site
 
 
 def check(place: Site, *words: str, code: int) -> list[str]:
     """Run it; the lines it says."""
-    result = place.dropcap("check", *words)
-    assert result.returncode == code, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
+    result = dropcap(place, "check", *words)
+    assert result.exit_code == code, result.output
     assert place.box.token not in result.stdout + result.stderr
     return result.stdout.splitlines()
 
@@ -52,6 +52,14 @@ def test_all_is_well_and_nothing_is_left_behind(place: Site) -> None:
     assert sorted(path.name for path in place.drop.iterdir()) == ["101_V1_consent.pdf"], "no marker, no file of a try"
     assert not place.state.exists(), "it would belong to whoever checks"
     assert not any(request.action == "import" for request in place.box.requests)
+
+
+def test_the_command_itself(place: Site) -> None:
+    place.folder["rules"][0]["field"] = "consent_pfd"
+    place.write_config()
+    result = place.dropcap("check")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "did you mean consent_pdf?" in result.stdout
 
 
 def test_offline_asks_no_server(place: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dropcap.sandbox.store import RowKey
+from tests.preflight.command import dropcap
 from tests.site import Site, eventually
 
 BASELINE = RowKey("baseline_arm_1")
@@ -17,8 +18,8 @@ BASELINE = RowKey("baseline_arm_1")
 
 def dry(place: Site, *words: str, code: int) -> dict[str, dict[str, Any]]:
     """Run it once all files have rested; what it says of each file."""
-    result = place.dropcap("dry-run", "--json", *words)
-    assert result.returncode == code, result.stdout + result.stderr
+    result = dropcap(place, "dry-run", "--json", *words)
+    assert result.exit_code == code, result.output
     return {one["name"]: one for one in json.loads(result.stdout)["files"]}
 
 
