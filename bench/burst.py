@@ -76,7 +76,14 @@ def _ceiling(options: Options, files: int) -> float:
 
 
 def _request(size: int) -> bytes:
-    fields = {"token": TOKEN, "content": "file", "action": "import", "record": "1", "field": "consent_pdf", "returnFormat": "json"}
+    fields = {
+        "token": TOKEN,
+        "content": "file",
+        "action": "import",
+        "record": "1",
+        "field": "consent_pdf",
+        "returnFormat": "json",
+    }
     parts = "".join(f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
     parts += '--b\r\nContent-Disposition: form-data; name="file"; filename="1_consent.pdf"\r\n\r\n'
     body = parts.encode() + b"x" * size + b"\r\n--b--\r\n"

@@ -49,9 +49,12 @@ class Process:
 
     def __init__(self, command: list[str], *, env: dict[str, str] | None = None, err: bool = False) -> None:
         self.began = time.monotonic()
+        self.ready_after = 0.0
         pipes: dict[str, Any] = {"stderr" if err else "stdout": subprocess.PIPE}
         other = {"stdout" if err else "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, env={**os.environ, **(env or {})}, text=True, start_new_session=True, **pipes, **other)
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **(env or {})}, text=True, start_new_session=True, **pipes, **other
+        )
         self.pid = self._process.pid
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stream = self._process.stderr if err else self._process.stdout
@@ -135,13 +138,13 @@ class Ground:
     def state(self) -> Path:
         return self.root / "state"
 
-    def received(self) -> list[tuple[str, str, int, float]]:
-        """What the sink has received since the last asking: name, record, size, monotonic time of the first byte."""
+    def received(self) -> list[tuple[str, int, float, float]]:
+        """What the sink has received since the last asking: name, size, monotonic time of the first byte and of the last."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/received", timeout=30) as reply:
             return [tuple(one) for one in json.load(reply)]
 
     def config(self, folders: int = 1, **settings: Any) -> Path:
-        """Write a configuration; `settings` are the folders', or the top level's if it has such a key."""
+        """Write a configuration; `settings` are those of all folders, `first` those of the first alone."""
         folder: dict[str, Any] = {
             "project": "bench",
             "settle_closed": "0",
@@ -151,12 +154,14 @@ class Ground:
             "rules": [{"name": "consent", "pattern": "{record:digits}_*.pdf", "field": "consent_pdf"}],
         }
         top: dict[str, Any] = {"state_dir": str(self.state), "uploads_at_once": settings.pop("uploads_at_once", 4)}
+        first = settings.pop("first", {})
         folder |= settings
         paths = [self.drop] + [self.root / f"drop{number}" for number in range(2, folders + 1)]
         for path in paths:
             path.mkdir(exist_ok=True)
         project = {"url": self.url, "token_file": str(self.token_file), "requests_per_minute": 0, "max_size": "4GiB"}
         top |= {"projects": {"bench": project}, "folders": {path.name: {"path": str(path), **folder} for path in paths}}
+        top["folders"][self.drop.name] |= first
         file = self.root / "config.yaml"
         file.write_text(yaml.safe_dump(top))
         return file
@@ -168,6 +173,7 @@ class Ground:
         process = Process([sys.executable, "-m", "dropcap", "run", "-c", str(config)], err=True)
         try:
             process.wait_for('"ready"')
+            process.ready_after = time.monotonic() - process.began
             yield process
         finally:
             process.end()

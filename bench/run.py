@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ground import HERE, GaveUp, Options
 
-BENCHMARKS = ("burst",)
+BENCHMARKS = ("burst", "slow", "latency", "large", "backlog", "walk")
 PROGRAMS = {"inotifywait": "inotify-tools", "curl": "curl", "strace": "strace", "bash": "bash"}
 MODULES = {"redcap": "PyCap", "watchdog": "watchdog", "requests": "requests"}
 

@@ -2,7 +2,7 @@
 
 `sink.py [--latency SECONDS]` prints its port and serves 127.0.0.1 until it is ended. A file import gets an empty 200,
 as late as `latency` says; what a client asks about the project gets the answers of a small classic project.
-`GET /received` gives [file name, record, size, monotonic time of the first byte] of every import since the last asking.
+`GET /received` gives [file name, size, monotonic time of the first byte and of the last] of every import since the last asking.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from urllib.parse import parse_qs
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
-_FIELD = re.compile(rb'name="(\w+)"\r\n\r\n([^\r]*)\r\n')
 _FILE = re.compile(rb'filename="([^"]*)"')
 #: Of a body only the beginning is kept, where the fields stand. Bytes.
 _KEPT = 8192
@@ -38,7 +37,7 @@ class Sink(asyncio.Protocol):
     """One connection; requests come one after the other."""
 
     latency = 0.0
-    received: list[tuple[str, str, int, float]] = []  # noqa: RUF012 - shared by all connections
+    received: list[tuple[str, int, float, float]] = []  # noqa: RUF012 - shared by all connections
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -86,8 +85,7 @@ class Sink(asyncio.Protocol):
             known = _ANSWERS.get(content)
             self._answer(known or b'{"error":"not in this project"}', b"200 OK" if known else b"400 Bad Request")
             return
-        fields = dict(_FIELD.findall(body))
-        Sink.received.append((file[1].decode(), fields.get(b"record", b"").decode(), self._size, self._began))
+        Sink.received.append((file[1].decode(), self._size, self._began, time.monotonic()))
         if Sink.latency:
             asyncio.get_running_loop().call_later(Sink.latency, self._answer, b"")
         else:
@@ -95,7 +93,9 @@ class Sink(asyncio.Protocol):
 
     def _answer(self, body: bytes, status: bytes = b"200 OK") -> None:
         kind = b"application/json; charset=utf-8" if body else b"text/html; charset=UTF-8"
-        self._transport.write(b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body))
+        self._transport.write(
+            b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body)
+        )
 
 
 async def serve(latency: float) -> None:

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from queue import SimpleQueue
 
-from redcap import Project, RedcapError
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+
+from redcap import Project, RedcapError
 
 
 class Closed(FileSystemEventHandler):

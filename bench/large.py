@@ -1,0 +1,65 @@
+"""A large file, and what the daemon costs when there is nothing to do."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+
+from ground import Ground, Options, ground
+
+SIZE = 1024**3
+WINDOW = 30.0
+FOLDERS = 10
+
+
+def run(options: Options) -> list[str]:
+    """Throughput against `curl -F`, memory, CPU of an idle daemon, time to start."""
+    size = options.scaled(SIZE)
+    ours, curls, idle, more, starts = [], [], [], [], []
+    for _ in range(options.runs):
+        with ground(options) as place, place.dropcap() as process:
+            starts.append(process.ready_after)
+            time.sleep(1.0)
+            idle.append(process.resident())
+            process.forget_peak()
+            _large(place, size)
+            place.wait_done(1)
+            more.append(process.resident(peak=True) - idle[-1])
+            ours.append(_throughput(place))
+            curls.append(_curl(place, size))
+    lines = [
+        f"one file of {size / 1024**2:.0f} MiB, median of {options.runs} alternating runs",
+        f"  dropcap {statistics.median(ours):.0f} MiB/s, curl -F {statistics.median(curls):.0f} MiB/s: "
+        f"{statistics.median(ours) / statistics.median(curls):.2f} x",
+        f"  resident {statistics.median(idle):.0f} MiB when idle, at most {statistics.median(more):.1f} MiB more meanwhile",
+        f"  start to ready {statistics.median(starts):.2f} s",
+    ]
+    with ground(options) as place, place.dropcap(folders=FOLDERS, settle_closed="1s") as process:
+        time.sleep(3.0)
+        before = process.cpu()
+        time.sleep(WINDOW)
+        used = 100 * (process.cpu() - before) / WINDOW
+        lines.append(f"  idle with {FOLDERS} folders for {WINDOW:.0f} s: {used:.2f} % of a core, {process.resident():.0f} MiB")
+    return lines
+
+
+def _large(place: Ground, size: int) -> None:
+    beside = place.root / "large"
+    with beside.open("wb") as file:
+        left = size
+        while left > 0:
+            left -= file.write(b"\0" * min(left, 1024**2))
+    beside.rename(place.drop / "1_consent.pdf")
+
+
+def _throughput(place: Ground) -> float:
+    ((_, size, began, ended),) = place.received()
+    return size / (ended - began) / 1024**2
+
+
+def _curl(place: Ground, size: int) -> float:
+    file = next(path for path in (place.drop / "done").rglob("*_consent.pdf"))
+    fields = ["-F", f"token=<{place.token_file}", "-F", "content=file", "-F", "action=import", "-F", "record=1"]
+    subprocess.run(["curl", "-sS", "--fail", *fields, "-F", "field=consent_pdf", "-F", f"file=@{file}", place.url], check=True)
+    return _throughput(place)
