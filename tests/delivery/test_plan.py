@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dropcap.delivery.outcome import Refused, WaitForRecord
-from dropcap.delivery.plan import Create, Facts, Send, Step, agree, needs_lookup, plan, record_wait
+from dropcap.delivery.plan import Create, Facts, Send, Step, agree, needs_lookup, newly_listed, plan, record_wait
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 PLAIN = Target(field="f", record="101", event="e")
@@ -22,9 +22,9 @@ CREATE = RuleSettings(missing_record=MissingRecord.CREATE)
     ("target", "settings", "facts", "step"),
     [
         (PLAIN, DEFAULT, Facts("101"), Send("101", "e", "f", None, holds=False)),
-        (PLAIN, DEFAULT, Facts("101", holds=True), Send("101", "e", "f", None, holds=True)),
+        (PLAIN, DEFAULT, Facts("101", shows="x"), Send("101", "e", "f", None, holds=True, shows="x")),
         (WHERE, DEFAULT, Facts("55"), Send("55", "e", "f", None, holds=False)),
-        (NUMBERED, DEFAULT, Facts("101", holds=True), Send("101", "e", "f", 3, holds=True)),
+        (NUMBERED, DEFAULT, Facts("101", shows="7"), Send("101", "e", "f", 3, holds=True, shows="7")),
         (NEXT_ONE, DEFAULT, Facts("101", next_instance=4), Send("101", "e", "f", 4, holds=False)),
         (TYPED, CREATE, Facts(None), Create("101", "e")),
     ],
@@ -78,6 +78,7 @@ def test_after_a_lost_ledger_the_last_instance_is_looked_at_first() -> None:
         (PLAIN, DEFAULT, True),
         (PLAIN, RuleSettings(existing_file=ExistingFile.REFUSE), True),
         (WHERE, RuleSettings(existing_file=ExistingFile.REPLACE), True),
+        (PLAIN, RuleSettings(existing_file=ExistingFile.REPLACE, confirm=Confirm.LISTED), True),
         (NEXT_ONE, RuleSettings(existing_file=ExistingFile.REPLACE), True),
         (PLAIN, RuleSettings(existing_file=ExistingFile.REPLACE, missing_record=MissingRecord.WAIT), True),
         (Target(field="f", record="1", must_match={"a": "b"}), RuleSettings(existing_file=ExistingFile.REPLACE), True),
@@ -102,3 +103,22 @@ def test_who_must_be_looked_up(target: Target, settings: RuleSettings, asked: bo
 )
 def test_what_agrees(values: dict[str, set[str]], differing: tuple[str, ...]) -> None:
     assert agree({"a": "x"}, values) == differing
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "listed"),
+    [
+        ("", "", False),
+        ("", "[document]", True),
+        ("[document]", "[document]", True),
+        ("", "17", True),
+        ("17", "18", True),
+        ("17", "17", False),
+        ("old.pdf", "new.pdf", True),
+        ("old.pdf", "old.pdf", False),
+        ("new.pdf", "new.pdf", True),
+        ("17", "", False),
+    ],
+)
+def test_what_counts_as_listed(before: str, after: str, listed: bool) -> None:
+    assert newly_listed(before, after, "new.pdf") is listed

@@ -167,3 +167,14 @@ def test_confirm_listed_and_none(place: Site) -> None:
     assert place.once().returncode == 0
     assert place.jobs()[1].confirmed == "none"
     assert [r.content for r in place.box.requests][asked:] == ["file"]
+
+
+@pytest.mark.parametrize("values", ["document", "name", "doc_id"])
+def test_listed_with_every_way_in_which_redcap_shows_a_file(place: Site, values: str) -> None:
+    place.box.project.file_values = values  # type: ignore[assignment]
+    rule(place, pattern="{record:digits}{rest:any}.pdf", confirm="listed", existing_file="replace")
+    place.put("101a.pdf", b"first")
+    assert place.once().returncode == 0
+    place.put("101b.pdf", b"second")
+    assert place.once().returncode == 0
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"second"

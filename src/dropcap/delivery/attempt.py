@@ -15,9 +15,9 @@ from io import FileIO
 
 import structlog
 
-from dropcap.delivery.lookup import holds_file
+from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored
-from dropcap.delivery.plan import Send
+from dropcap.delivery.plan import Send, newly_listed
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.slots import Slot, WatchedFile
 from dropcap.delivery.words import about
@@ -27,6 +27,7 @@ from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Origin
 from dropcap.ledger.model import Job, State
 from dropcap.redcap.client import NoFile, RedcapError
+from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
@@ -223,7 +224,8 @@ class Attempt:
         elif turn.settings.confirm is Confirm.LISTED:
             structure = turn.line.structure()
             rows = turn.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
-            if not holds_file(rows, structure, turn.target, place.instance):
+            after = shown_in_field(rows, structure, turn.target, place.instance)
+            if not newly_listed(turn.step.shows, after, safe_name(turn.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but does not list one in that field")
         return None
 

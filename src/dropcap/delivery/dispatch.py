@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import defaultdict
@@ -193,7 +194,8 @@ class Delivery:
                     self._decide()
                 seconds = self._seconds_to_next()
             except Exception as error:
-                log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)
+                odd = not isinstance(error, sqlite3.Error)  # of which the ledger itself tells
+                log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=odd)
                 seconds = 1.0
             with self._wake:
                 if not self._woken and not self._stopping:

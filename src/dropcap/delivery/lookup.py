@@ -58,7 +58,7 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     return facts
 
 
-def holds_file(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
+def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
     """What the record's export shows in the target's field: empty if there is no file."""
     for row in rows:
         if _at(row, structure, target, instance) and row.get(target.field):
@@ -99,7 +99,7 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
         following = max(numbers, default=0) + 1
     return Facts(
         record=name,
-        holds=bool(holds_file(rows, structure, target, instance)),
+        shows=shown_in_field(rows, structure, target, instance),
         next_instance=following,
         differing=agree(target.must_match, values),
     )

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.display import shown
-from dropcap.routing.target import NEXT, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 #: Sends that may go wrong while the server is well before a file is held.
 MOST_FAULTS = 8
@@ -22,14 +22,15 @@ RECORD_WAIT_ENDS = 7 * 86400.0
 class Facts:
     """What one look-up of a record told.
 
-    `record` is REDCap's own spelling, or None if there is no such record. `holds` says that the field holds a file already;
+    `record` is REDCap's own spelling, or None if there is no such record. `shows` is what its export shows in the field, empty
+    if there is no file: `[document]`, the file's name or the number of its document, as REDCap's version has it;
     `next_instance` is the number after the highest. `differing` names the must_match fields that do not agree.
     """
 
     record: str | None
     similar: tuple[str, ...] = ()
     several: int = 0
-    holds: bool = False
+    shows: str = ""
     next_instance: int | None = None
     differing: tuple[str, ...] = ()
     known: bool = True  # False if nothing needed to be looked up
@@ -45,7 +46,8 @@ def unasked(target: Target) -> Facts:
 class Send:
     """Import the file there; `holds`: deal with the file that is there first.
 
-    `perhaps` is an instance that may hold this very file already, from before the ledger was lost.
+    `shows` is what the record's export showed in the field before. `perhaps` is an instance that may hold this very file
+    already, from before the ledger was lost.
     """
 
     record: str
@@ -54,6 +56,7 @@ class Send:
     instance: int | None
     holds: bool
     perhaps: int | None = None
+    shows: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def needs_lookup(target: Target, settings: RuleSettings, fixed_instance: int | N
         or target.must_match
         or settings.existing_file is not ExistingFile.REPLACE
         or settings.missing_record is not MissingRecord.REFUSE
+        or settings.confirm is Confirm.LISTED
         or (target.instance == NEXT and fixed_instance is None)
     )
 
@@ -110,7 +114,7 @@ def plan(
         )
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None
-        return Send(facts.record, target.event, target.field, instance, facts.holds)
+        return Send(facts.record, target.event, target.field, instance, bool(facts.shows), shows=facts.shows)
     if fixed_instance is not None:  # kept only if an earlier send may have arrived there
         return Send(facts.record, target.event, target.field, fixed_instance, holds=True)
     perhaps = facts.next_instance - 1 if sent_before and facts.next_instance and facts.next_instance > 1 else None
@@ -139,6 +143,16 @@ def _wanted(target: Target) -> str:
     if target.record_where:
         return " and ".join(f"{name} = `{shown(value)}`" for name, value in target.record_where.items())
     return f"`{shown(target.record)}`"
+
+
+def newly_listed(before: str, after: str, upload_as: str) -> bool:
+    """Whether a field that showed `before` and shows `after` now can be taken to list the file that was just imported.
+
+    REDCap shows `[document]` for any file, or, depending on its version, the file's name or the number of its document.
+    """
+    if not after:
+        return False
+    return after != before or after == "[document]" or after == upload_as
 
 
 def agree(wanted: Mapping[str, str], values: Mapping[str, set[str]]) -> tuple[str, ...]:
