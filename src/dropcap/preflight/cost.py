@@ -43,6 +43,7 @@ def asks_about_records(rule: Rule) -> bool:
         or rule.must_match
         or settings.existing_file is not ExistingFile.REPLACE
         or settings.missing_record is not MissingRecord.REFUSE
+        or settings.confirm is Confirm.LISTED
         or (rule.instance is not None and rule.instance.text == NEXT)
     )
 
