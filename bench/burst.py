@@ -1,4 +1,4 @@
-"""A burst: many small files at once, dropcap against the scripts that people write, from the first write to the last file in done/."""
+"""Many small files at once: dropcap against the scripts that people write, from the first write to the last file in done/."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,12 @@ class Options:
 class Process:
     """A program whose output is read line by line; ended by its own number."""
 
-    def __init__(self, command: list[str], *, env: dict[str, str] | None = None, err: bool = False) -> None:
+    def __init__(self, command: list[str], *, err: bool = False) -> None:
         self.began = time.monotonic()
         self.ready_after = 0.0
         pipes: dict[str, Any] = {"stderr" if err else "stdout": subprocess.PIPE}
         other = {"stdout" if err else "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(
-            command, env={**os.environ, **(env or {})}, text=True, start_new_session=True, **pipes, **other
-        )
+        self._process = subprocess.Popen(command, text=True, start_new_session=True, **pipes, **other)
         self.pid = self._process.pid
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stream = self._process.stderr if err else self._process.stdout
@@ -107,10 +105,8 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
-        try:  # the shell's inotifywait
+        with suppress(ProcessLookupError):  # the shell's inotifywait
             os.killpg(self.pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
 
 
 @dataclass

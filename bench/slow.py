@@ -16,7 +16,8 @@ def run(options: Options) -> list[str]:
         rates = [_rate(options, latency, at_once, files) for _ in range(options.runs)]
         middle, most = statistics.median(rates), at_once / latency
         lines.append(
-            f"  {latency * 1000:.0f} ms, {at_once} at once: {middle:5.1f} files/s of {most:.1f} possible ({100 * middle / most:.0f} %)"
+            f"  {latency * 1000:.0f} ms, {at_once} at once: {middle:5.1f} files/s, "
+            f"{100 * middle / most:.0f} % of the {most:.1f} that are possible"
         )
     return lines
 

@@ -31,6 +31,8 @@ THREADS = 4
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
 LEDGER_LOOK = 10.0
+#: After so many claims the names of open jobs are read anew, so that they do not grow for ever.
+REREAD = 5000
 
 #: The whole share is gone, not one file.
 SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
@@ -83,6 +85,8 @@ class Claims:
         self._on_claimed = on_claimed
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
+        self._open: set[str] | None = None  # names that may be in the way; those of ended jobs too
+        self._added = 0
         self.full = False
 
     def work(self, beat: Callable[[], object]) -> None:
@@ -96,8 +100,7 @@ class Claims:
             if self.full:
                 self._room()
             return
-        # Others only ever end jobs: what is open now and was opened by these claims is all that can be in the way.
-        open_names = set(self._ledger.open_files(self._folder.name))
+        open_names = self._may_be_open(due)
         failed = FailedFiles(self._ledger.failed_files(self._folder.name))
         for start in range(0, len(due), BATCH):
             beat()
@@ -106,6 +109,16 @@ class Claims:
                     waiting.at = time.monotonic() + ROOM_LOOK
                 return
             self._batch(due[start : start + BATCH], open_names, failed)
+
+    def _may_be_open(self, due: Iterable[tuple[str, Waiting]]) -> set[str]:
+        """Names of open jobs, for sure as far as these files are concerned.
+
+        Others only ever end jobs: what was open once and what these claims have opened is all that can be in the way. A backlog
+        must not be read from the ledger for every file that is dropped.
+        """
+        if self._open is None or self._added > REREAD or any(_plain(name) in self._open for name, _ in due):
+            self._open, self._added = set(self._ledger.open_files(self._folder.name)), 0
+        return self._open
 
     def _room(self) -> bool:
         free = self._tree.free_bytes()
@@ -129,6 +142,7 @@ class Claims:
                 _later(waiting, NAME_LOOK, "a file of this name is on its way")
             else:
                 open_names.add(plain)  # x and failed/x may both be due
+                self._added += 1
                 tries.append((name, waiting, f"{walk.IN_PROGRESS}/{plain}"))
         if not tries:
             return
