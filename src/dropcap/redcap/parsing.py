@@ -79,4 +79,5 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
 def page_text(page: str) -> str:
     """What a person would read first in a page: its title and the beginning of its text."""
     page = re.sub(r"<(script|style)\b.*?</\1\s*>", " ", page, flags=re.DOTALL | re.IGNORECASE)
+    page = re.sub(r"</title\s*>", ": ", page, flags=re.IGNORECASE)
     return re.sub(r"<[^>]*>", " ", page)
