@@ -60,6 +60,7 @@ class FolderIntake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
+        self._left: Tree | None = None
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -117,7 +118,9 @@ class FolderIntake:
     def lent(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
         opened = self._opened
-        return opened.lent if opened is not None and self._away is None else None
+        if opened is None:
+            return self._left  # intake ends before the uploads under way do, which are still to be filed
+        return opened.lent if self._away is None else None
 
     @property
     def full(self) -> bool:
@@ -156,6 +159,7 @@ class FolderIntake:
             self._tick()
             self._working_since = None
             self._sleep()
+        self._left = self.lent
         self._close()
 
     def _turn(self) -> None:
