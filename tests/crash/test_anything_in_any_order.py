@@ -61,6 +61,8 @@ class Story(RuleBasedStateMachine):
         self.ever: set[bytes] = set()
         self.daemon: Daemon | None = None
         self.start()
+        assert self.daemon is not None
+        self.daemon.wait_for("folder_watched")  # before that, an empty folder in its place is as good as the first
 
     def content(self, name: str) -> bytes:
         made = b"%%PDF %d %s" % (len(self.ever), name.encode())

@@ -132,3 +132,13 @@ def test_killed_at(call: str, steps: list[Step], tmp_path: Path) -> None:
     assert {step: wrong for step, (_, wrong) in ends.items() if wrong} == {}
     # Threads do not run alike twice: a few steps may not be reached, but not many.
     assert sum(killed for killed, _ in ends.values()) * 2 > len(tried)
+
+
+def test_what_was_half_written_is_removed_at_the_next_start_with_nothing_else_to_do(place: Site) -> None:
+    assert place.once().returncode == 0
+    for directory in ("", "failed", "preserved", "in_progress"):
+        (place.drop / directory).mkdir(exist_ok=True)
+        (place.drop / directory / ".dropcap-0123456789abcdef").write_bytes(b"half")
+    assert place.once().returncode == 0
+    assert [name for name in place.everywhere() if ".dropcap-" in name] == []
+    assert not (place.drop / "preserved/.dropcap-0123456789abcdef").exists()

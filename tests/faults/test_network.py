@@ -166,3 +166,12 @@ def test_one_fault_of_each_kind(tmp_path: Path) -> None:
         roots = [tmp_path / f"{kind}_{action}" for kind, action in SICK]
         found = dict(zip(SICK, pool.map(endure, SICK, roots), strict=True))
     assert {fault: texts for fault, texts in found.items() if texts} == {}
+
+
+def test_one_wrong_answer_to_a_readback_makes_no_second_instance(place: Site) -> None:
+    place.box.ill(Fault("stored_then_500", times=1, match={"content": "file", "action": "import"}))
+    place.box.ill(Fault("wrong_content", times=1, match={"content": "file", "action": "export"}))
+    place.put("101_V1_lab_1.pdf", b"%PDF one sample")
+    daemon = place.start()
+    daemon.wait_for("done", patience=30)
+    assert wrong(place, {"101_V1_lab_1.pdf": b"%PDF one sample"}) == []

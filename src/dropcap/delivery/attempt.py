@@ -167,6 +167,10 @@ class Attempt:
             if there.sha256 == turn.job.sha256:
                 return "replaced"  # an older state of this very file, sent before somebody wrote to it
             if turn.target.instance == NEXT:
+                # One wrong answer must not make a second instance of the file: it is believed if it is given twice.
+                if turn.line.client.export_file(place, None).sha256 != there.sha256:
+                    message = "REDCap gave out two different files for one field, one after the other"
+                    return Later("not_confirmed", message, "nothing needs to be done: dropcap looks again", "server", True)
                 return InstanceTaken()
             if turn.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(

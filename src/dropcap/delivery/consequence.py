@@ -48,7 +48,7 @@ class Consequence:
             case Held():
                 self.hold(job, outcome)
             case Later():
-                self._later(job, outcome)
+                self._later(job, outcome, line)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
             case InstanceTaken():
@@ -87,7 +87,7 @@ class Consequence:
             case _:
                 self._health.give_back(job.id)
 
-    def _later(self, job: Job, later: Later) -> None:
+    def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING
         own_faults = job.faults + 1
         if later.scope == "stop" or (later.scope != "file" and later.certain):
@@ -101,7 +101,9 @@ class Consequence:
             columns["instance"] = None  # nothing was stored there: chosen anew, in case somebody else takes it meanwhile
         self._change(job, state, later.reason, columns)
         if later.scope != "stop":
-            log.warning(
+            # Of a hundred files that one question was for, the first one tells of the server's trouble.
+            first = line is not None or later.scope not in ("server", "project")
+            (log.warning if first else log.debug)(
                 "retrying",
                 **about(job),
                 reason=later.reason,

@@ -96,7 +96,7 @@ class Filer:
                     if until <= time.monotonic() or not self._changed.wait(until - time.monotonic()):
                         break
                 if self._stopping and not self._pending:
-                    return
+                    break
                 batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
                 if not batch and self._again and time.monotonic() >= next_again:
                     batch, self._again = self._again[:BATCH], self._again[BATCH:]
@@ -105,7 +105,9 @@ class Filer:
             if batch:
                 self._file_or_keep(batch)
             elif time.monotonic() >= next_page:
+                self._clean()
                 next_page = time.monotonic() + self._page()
+        self._clean()
 
     def _file_or_keep(self, batch: list[Ending]) -> None:
         try:
@@ -116,6 +118,14 @@ class Filer:
             with self._changed:
                 self._again += batch
                 self._tries += 1
+
+    def _clean(self) -> None:
+        """Remove what a crash left half written, once for each time that the folder is opened."""
+        place = self.folder.place()
+        if place is not None and place[1] is not self._cleaned:
+            self._cleaned = place[1]
+            with contextlib.suppress(OSError):
+                self._cleaned.clean()
 
     def _page(self) -> float:
         try:
@@ -132,10 +142,7 @@ class Filer:
             self._put_off(batch, "the folder is away")
             return
         tree, filing = place
-        if filing is not self._cleaned:
-            self._cleaned = filing
-            with contextlib.suppress(OSError):
-                filing.clean()
+        self._clean()
         changed = [e for e in batch if isinstance(e.outcome, Stored) and _changed(tree, e.job)]
         stored = [e for e in batch if isinstance(e.outcome, Stored) and e not in changed]
         refused = [e for e in batch if isinstance(e.outcome, Refused)]
