@@ -1,0 +1,68 @@
+"""However long the history has grown, what is asked all day is answered from the open jobs alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropcap.ledger.model import State
+from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
+
+
+class Explained(Query):
+    """Keeps how SQLite goes about each question."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.plans: list[str] = []
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
+        self.plans += [str(row[3]) for row in super()._rows(f"explain query plan {sql}", *values)]
+        return super()._rows(sql, *values)
+
+
+@pytest.fixture
+def query(tmp_path: Path) -> Iterator[Explained]:
+    ledger = Ledger(tmp_path / "ledger.db")
+    explained = Explained(tmp_path / "ledger.db")
+    yield explained
+    explained.close()
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda q: q.due("f", 1.0, 200, 1000, small=True),
+        lambda q: q.due("f", 1.0, 200, 1000, small=False),
+        lambda q: q.next_due("f", 1.0),
+        lambda q: q.open_files("f"),
+        lambda q: q.failed_files("f"),
+        lambda q: q.unfiled("f"),
+        lambda q: q.names("f", (State.WAITING, State.HELD)),
+        lambda q: q.in_state((State.HELD,)),
+        lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
+        lambda q: q.failed("f"),
+        lambda q: q.ended_since("f", 1.0, State.DONE),
+    ],
+)
+def test_no_question_of_every_day_walks_the_whole_ledger(query: Explained, ask: Callable[[Query], object]) -> None:
+    ask(query)
+    searches = [plan for plan in query.plans if plan.startswith(("SEARCH", "SCAN"))]
+    assert searches
+    assert all(plan.startswith("SEARCH") and "USING" in plan and "PRIMARY KEY" not in plan for plan in searches), searches
+
+
+def test_the_open_states_in_sql_are_those_of_the_model() -> None:
+    from dropcap.ledger.model import OPEN
+    from dropcap.ledger.schema import OPEN_STATES
+
+    connection = sqlite3.connect(":memory:")
+    found = {state for state in State if connection.execute(f"select ? in {OPEN_STATES}", (state.value,)).fetchone()[0]}
+    connection.close()
+    assert found == OPEN
