@@ -188,6 +188,11 @@ class _RuleReader:
         node = self._section.get("missing_record") or self._section.node
         if "record_where" in self._section:
             node.problem("record_where finds records and cannot create them", "use missing_record: refuse or wait")
+        elif "must_match" in self._section:
+            node.problem(
+                "a record that was just created is empty, so that must_match would refuse every file for it",
+                "use missing_record: refuse or wait, or take must_match out",
+            )
         elif record is not None and not is_typed(record, pattern.typed):
             node.problem(
                 "records are only created from a typed capture, lest a mistyped name become one",

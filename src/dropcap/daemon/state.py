@@ -42,6 +42,7 @@ def prepare(state_dir: Path) -> None:
     try:
         state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         (state_dir / "windows").mkdir(mode=0o750, exist_ok=True)
+        give_to_owner(state_dir, state_dir / "windows")
     except OSError as error:
         raise StateError(
             f"state_dir {state_dir} cannot be made ({error.strerror}): make it and give it to dropcap's user, or name another"
@@ -60,6 +61,7 @@ def only_one(state_dir: Path) -> Iterator[None]:
     """
     fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
+        give_to_owner(state_dir, state_dir / "lock")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,6 +69,17 @@ def only_one(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def give_to_owner(state_dir: Path, *paths: Path) -> None:
+    """What root makes in the state directory (by `dropcap pause`, say) is for the daemon's user all the same."""
+    if os.geteuid() != 0:
+        return
+    owner = state_dir.stat()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if (path.stat().st_uid, path.stat().st_gid) != (owner.st_uid, owner.st_gid):
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def running(state_dir: Path) -> bool:
@@ -115,6 +128,7 @@ def open_ledger(state_dir: Path) -> Ledger:
                 remedy="put the old one back from a backup only while dropcap does not run, if its history is needed",
             )
     _keep_installation(state_dir, ledger.installation)
+    give_to_owner(state_dir, path, state_dir / INSTALLATION, Path(f"{path}-wal"), Path(f"{path}-shm"))
     with contextlib.suppress(FileNotFoundError):
         (state_dir / SUSPECT).unlink()
     return ledger

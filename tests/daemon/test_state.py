@@ -1,0 +1,31 @@
+"""The state directory: one at a time, and root leaves nothing behind that the daemon's user cannot use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dropcap.daemon.state import AlreadyRunning, only_one, open_ledger, prepare, running
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    with only_one(tmp_path):
+        assert running(tmp_path)
+        with pytest.raises(AlreadyRunning), only_one(tmp_path):
+            pass
+    assert not running(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 12345, 23456)
+    prepare(state)
+    with only_one(state):
+        open_ledger(state).close()
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in state.rglob("*")}
+    assert {"windows", "lock", "ledger.db", "installation"} <= set(owners)
+    assert set(owners.values()) == {(12345, 23456)}
