@@ -122,7 +122,10 @@ class Health:
             waits = [
                 max(p.next_try - now, 0.0)
                 for p in self._patients.values()
-                if not p.probing and (p.probe or p.pause is not None) and not (p.pause is not None and p.pause.until_resume)
+                if p.scope != "folder"
+                and not p.probing
+                and (p.probe or p.pause is not None)
+                and not (p.pause is not None and p.pause.until_resume)
             ]
         return min(waits, default=None)
 
