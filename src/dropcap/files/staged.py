@@ -25,7 +25,12 @@ Ours = Callable[[bytes], bool]
 
 
 class Staged:
-    """Made by `Tree.stage`, used in a `with`: `write`, then `place`. What is not placed is removed at the end."""
+    """Made by `Tree.stage`, used in a `with`: `write`, then `place`. What is not placed is removed at the end.
+
+    `status` is what fstat(2) said of it when it was sealed.
+    """
+
+    status: os.stat_result
 
     def __init__(self, tree: Tree, directory: str, mode: int) -> None:
         self._tree = tree
@@ -45,7 +50,8 @@ class Staged:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        os.close(self._fd)
+        if not self._sealed:
+            os.close(self._fd)
         if not self._placed:
             with contextlib.suppress(OSError):
                 os.unlink(self._leaf, dir_fd=self._directory)
@@ -64,7 +70,9 @@ class Staged:
             with contextlib.suppress(OSError):  # CIFS and FUSE fix the mode by mount option
                 os.fchmod(self._fd, self._mode)
             fsync(self._fd, self._leaf)
+            self.status = os.fstat(self._fd)
             self._sealed = True
+            os.close(self._fd)  # some network file systems rename no file that is open
 
     def place(self, name: str, ours: Ours | None = None) -> None:
         """Let the file appear, durably, as `name` (relative to the tree, its directory is made).

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.files import names
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.mounts import Mount
 from dropcap.intake.port import IntakeLedger, KnownFolders
@@ -149,13 +148,9 @@ def _parse(data: bytes) -> Marker:
 
 def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) -> Marker:
     # The file system's own clock is read off a file that it has just made; ours may differ from a server's.
-    probe = names.temporary()
-    tree.write_new(probe, b"")
-    try:
-        since = tree.lstat(probe).st_ctime_ns
-    finally:
-        tree.remove_if(probe, lambda content: not content)
-    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, since)
+    with tree.stage() as probe:
+        probe.seal()
+    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, probe.status.st_ctime_ns)
     try:
         tree.write_over(NAME, marker.to_bytes(), _is_marker)
     except FileExistsError:

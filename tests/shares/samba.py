@@ -1,0 +1,113 @@
+"""A Samba server of the test's own: its ports, state and users lie in the test's folder, the machine's are not touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+WRAPPER = next(Path("/usr/lib").glob("*/libnss_wrapper.so"), None)
+GROUP = 50010
+#: Two of the share's group and one who is not.
+USERS = {"desk1": 50001, "desk2": 50002, "stranger": 50003}
+PASSWORD = "only for this test"
+
+
+class Samba:
+    """Serves `share` as `//127.0.0.1/drop` to the group of `desk1` and `desk2`."""
+
+    def __init__(self, root: Path, share: Path) -> None:
+        self._root = root
+        self.port = _free_port()
+        self.config = root / "smb.conf"
+        self._env = {
+            **os.environ,
+            "LD_PRELOAD": str(WRAPPER),
+            "NSS_WRAPPER_PASSWD": str(root / "passwd"),
+            "NSS_WRAPPER_GROUP": str(root / "group"),
+        }
+        passwd = ["root:x:0:0::/:/bin/false", "nobody:x:65534:65534::/:/bin/false"]
+        passwd += [f"{name}:x:{uid}:{uid}::/:/bin/false" for name, uid in USERS.items()]
+        group = ["root:x:0:", "nogroup:x:65534:", f"data:x:{GROUP}:desk1,desk2"]
+        group += [f"{name}:x:{uid}:" for name, uid in USERS.items()]
+        (root / "passwd").write_text("\n".join(passwd) + "\n")
+        (root / "group").write_text("\n".join(group) + "\n")
+        directories = "".join(f"  {kind} dir = {_made(root / kind)}\n" for kind in ("private", "ncalrpc"))
+        directories += "".join(f"  {kind} directory = {_made(root / kind)}\n" for kind in ("state", "cache", "lock", "pid"))
+        self.config.write_text(
+            f"[global]\n  server role = standalone server\n  interfaces = 127.0.0.1/8\n  bind interfaces only = yes\n"
+            f"  smb ports = {self.port}\n  passdb backend = smbpasswd:{root / 'smbpasswd'}\n{directories}"
+            f"  log file = {root / 'smbd.log'}\n  disable spoolss = yes\n  load printers = no\n  map to guest = never\n"
+            f"[drop]\n  path = {share}\n  read only = no\n  valid users = +data\n  inherit permissions = yes\n"
+        )
+
+    def start(self) -> subprocess.Popen[bytes]:
+        for user in USERS:
+            subprocess.run(
+                ["smbpasswd", "-c", str(self.config), "-L", "-a", "-s", user],
+                input=f"{PASSWORD}\n{PASSWORD}\n".encode(), env=self._env, check=True, capture_output=True,
+            )  # fmt: skip
+        command = ["smbd", "--foreground", "--no-process-group", f"--configfile={self.config}"]
+        # A session of its own: at its end smbd sends a signal to its whole process group.
+        process = subprocess.Popen(
+            command, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        end = time.monotonic() + 15
+        while not _answers(self.port):
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                raise AssertionError(f"smbd does not start:\n{(self._root / 'smbd.log').read_text()}")
+            time.sleep(0.05)
+        return process
+
+    def client(self, user: str, *commands: str) -> subprocess.CompletedProcess[str]:
+        """What smbclient says when `user` gives these commands."""
+        command = ["smbclient", "//127.0.0.1/drop", "-p", str(self.port), "-U", f"{user}%{PASSWORD}"]
+        command += [f"--configfile={self.config}", "-c", "; ".join(commands)]
+        return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30)
+
+
+@contextlib.contextmanager
+def samba(root: Path, share: Path) -> Iterator[Samba]:
+    """A running server, ended afterwards with all its children."""
+    for program in ("smbd", "smbpasswd", "smbclient"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs {program} (Debian packages samba and smbclient)")
+    if WRAPPER is None or os.geteuid() != 0:
+        pytest.skip("needs root and libnss_wrapper (Debian package libnss-wrapper)")
+    (root / "samba").mkdir()
+    os.chown(share, -1, GROUP)
+    share.chmod(0o2770)
+    made = Samba(root / "samba", share)
+    process = made.start()
+    try:
+        yield made
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
