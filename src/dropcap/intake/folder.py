@@ -168,12 +168,13 @@ class FolderIntake:
         try:
             if self._opened is None:
                 self._opened = self._open()
-            self._look(self._opened)
-            self._opened.work(self._tick)
+            looked = self._look(self._opened)
+            worked = self._opened.work(self._tick)
         except (Away, OSError) as error:
             self._leave(error)
             return
-        self._unsettled = self._opened.unsettled()
+        if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
+            self._unsettled = self._opened.unsettled()
         with self._wake:
             if self._hints or self._doubt or self._opened.waits:
                 self.idle.clear()
@@ -190,7 +191,8 @@ class FolderIntake:
             lambda jobs: self._on_claimed(self.folder.name, jobs),
         )
 
-    def _look(self, opened: OpenedFolder) -> None:
+    def _look(self, opened: OpenedFolder) -> bool:
+        """Walk, or look at what was hinted at; whether there was either."""
         with self._wake:
             hints, self._hints = self._hints, set()
             walk, self._doubt = self._doubt, False
@@ -200,8 +202,10 @@ class FolderIntake:
             self.last_walk = time.time()
             self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
             self._here(opened)
+            walk = True
         for name in hints:
             opened.look(name)
+        return walk or bool(hints)
 
     def _rescan(self, opened: OpenedFolder, took: float) -> float:
         if opened.watch is None or not (opened.watch.limited or not opened.watch.alive):

@@ -104,7 +104,8 @@ class OpenedFolder:
         if self.watch is not None:
             self.watch.begin()
         found = self._look_beneath("")
-        self._pending.drop_beneath("", found | {name for name in self._pending.since() if walk.top(name) in walk.OWN})
+        own = {name for name in self._pending if name not in found and walk.top(name) in walk.OWN}
+        self._pending.drop_beneath("", found | own if own else found)
         self._not_taken.keep(found)  # what is wrong in dropcap's own directories is found anew below
         self._look_at_in_progress()
         self._look_at_failed()
@@ -256,18 +257,20 @@ class OpenedFolder:
 
     # For its thread ---------------------------------------------------------------------------------------------------
 
-    def work(self, beat: Callable[[], object]) -> None:
-        """Claim what is due. `beat` is called between batches.
+    def work(self, beat: Callable[[], object]) -> bool:
+        """Claim what is due; whether there was anything. `beat` is called between batches.
 
         Raises:
             marker.Away, OSError: as `walk`.
         """
         now = time.monotonic()
+        was_due = now >= self.next()
         if now >= self._failed_due:
             self._look_at_failed()
         if any(now - since >= MISSING_FOR for since in self._missing.values()):
             self._look_at_in_progress()
         self._claims.work(beat)
+        return was_due
 
     def next(self) -> float:
         """When there is something to do again (monotonic)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 
 from dropcap.intake.lease import Lease
@@ -53,9 +53,9 @@ class Pending:
         """The file is gone, or somebody's care now."""
         self._files.pop(name, None)
 
-    def drop_beneath(self, directory: str, but: Iterable[str]) -> None:
+    def drop_beneath(self, directory: str, but: Collection[str]) -> None:
         """Everything beneath `directory` ("" for the whole) is gone, except these."""
-        keep = set(but)
+        keep = but if isinstance(but, Set) else set(but)
         prefix = f"{directory}/" if directory else ""
         for name in [name for name in self._files if name.startswith(prefix) and name not in keep]:
             del self._files[name]
@@ -66,6 +66,9 @@ class Pending:
         ready = [(name, waiting) for name, waiting in self._files.items() if waiting.at <= now]
         ready.sort(key=lambda item: (item[1].seen.sight.ctime_ns, item[0]))
         return ready
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
 
     def next(self) -> float:
         """When the next file is due (monotonic), `math.inf` if none waits."""

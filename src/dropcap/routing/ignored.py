@@ -33,12 +33,14 @@ def ignored(relative_name: str, extra_globs: Sequence[str] = ()) -> str | None:
         folded = part.casefold()
         if folded in _NAMES:
             return f"`{part}` belongs to the system, not to the files"
-        for prefix in _PREFIXES:
-            if part.startswith(prefix):
-                return f"names that begin with `{prefix}` are hidden or temporary"
-        for suffix in _SUFFIXES:
-            if folded.endswith(suffix):
-                return f"names that end in `{suffix}` are temporary or still being written"
+        if part.startswith(_PREFIXES):
+            prefix = next(prefix for prefix in _PREFIXES if part.startswith(prefix))
+            return f"names that begin with `{prefix}` are hidden or temporary"
+        if folded.endswith(_SUFFIXES):
+            suffix = next(suffix for suffix in _SUFFIXES if folded.endswith(suffix))
+            return f"names that end in `{suffix}` are temporary or still being written"
+    if not extra_globs:
+        return None
     whole, last = _comparable(relative_name), _comparable(parts[-1])
     for glob in extra_globs:
         if fnmatchcase(whole if "/" in glob else last, _comparable(glob)):
