@@ -231,7 +231,7 @@ def test_anything_in_any_order() -> None:
     run_state_machine_as_test(
         Story,
         settings=settings(
-            max_examples=int(asked or 6),
+            max_examples=int(asked or 8),
             stateful_step_count=14,
             phases=[Phase.generate],  # to shrink a story of real processes takes longer than to read it
             deadline=None,
