@@ -19,7 +19,7 @@ HEAVY = os.environ.get("DROPCAP_HEAVY") == "1"
 
 def test_a_file_that_is_still_being_written(place: Site) -> None:
     """By another program, which keeps it open for longer than a file must rest."""
-    code = "import sys\nwith open(sys.argv[1], 'wb', buffering=0) as f:\n  f.write(b'one '); print(flush=True); input(); f.write(b'two')"
+    code = "import sys\nf = open(sys.argv[1], 'wb', buffering=0)\nf.write(b'one '); print(flush=True); input(); f.write(b'two')"
     daemon = place.start()
     writer = subprocess.Popen(
         [sys.executable, "-c", code, str(place.drop / "101_V1_consent.pdf")], stdin=subprocess.PIPE, stdout=subprocess.PIPE

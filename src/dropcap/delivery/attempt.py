@@ -133,12 +133,14 @@ class Attempt:
         self._sent = False
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
         self._sent = True
-        after = os.fstat(fd)
-        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+        after = self._changed(fd, status)
+        if after is None:
+            unconfirmed = self._confirm(place, sent.sha256)
+            if unconfirmed is not None:
+                return unconfirmed
+            after = self._changed(fd, status)
+        if after is not None:
             return Rewritten(after.st_size, after.st_mtime_ns, True, sent.sha256)
-        unconfirmed = self._confirm(place, sent.sha256)
-        if unconfirmed is not None:
-            return unconfirmed
         return Stored(result, turn.settings.confirm.value, sent.sha256, sent.size, time.monotonic() - started)
 
     def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | str:
@@ -232,6 +234,15 @@ class Attempt:
             if not newly_listed(turn.step.shows, after, safe_name(turn.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but does not list one in that field")
         return None
+
+    def _changed(self, fd: int, before: os.stat_result) -> os.stat_result | None:
+        """What the file is now, if it was written to or another was put under its name; None if it is what was sent."""
+        now = os.fstat(fd)
+        with contextlib.suppress(FileNotFoundError):  # a person has renamed it; filing looks for it
+            there = self.turn.tree.lstat(f"{IN_PROGRESS}/{self.turn.job.name}")
+            if (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+                return there
+        return now if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns) else None
 
     def _rewritten(self, name: str) -> Outcome:
         try:
