@@ -12,7 +12,7 @@ import structlog
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
-from dropcap.delivery.plan import MOST_FAULTS, RECORD_WAIT_ENDS, record_wait
+from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
 from dropcap.ledger.model import Job, State
@@ -149,16 +149,6 @@ class Consequence:
             columns["sha256"] = rewritten.sha256
         self._change(job, State.UNKNOWN if rewritten.sent else State.WAITING, "changed_while_sent", columns)
         log.info("retrying", **about(job), reason="changed_while_sent", message=message, in_seconds=wait, attempt=job.attempts)
-
-    def too_many_faults(self, job: Job) -> Held | None:
-        """A file that makes a well server ill, again and again, is put aside."""
-        if job.faults < MOST_FAULTS:
-            return None
-        return Held(
-            job.reason or "server_error",
-            f"{MOST_FAULTS} tries went wrong while the server was well; the last: {job.message or 'unknown'}",
-            "look at the file and at the record in REDCap; then `dropcap retry`, or take the file out of in_progress/",
-        )
 
     def _change(self, job: Job, state: State, note: str, columns: Mapping[str, Any]) -> None:
         self._ledger.change([Change(job.id, state, note, columns)])

@@ -1,14 +1,12 @@
-"""Whose turn it is: fairness between folders, order per target, lanes, look-ups in groups, pauses."""
+"""Delivery at work: one thread decides, others look up, send, create; what becomes of it goes back to the ledger."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 
 import structlog
@@ -18,31 +16,14 @@ from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
 from dropcap.delivery.outcome import Refused
-from dropcap.delivery.plan import Create, Send, needs_lookup, plan, unasked
 from dropcap.delivery.project import ProjectLine
-from dropcap.delivery.runs import Pace, Runs
+from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.slots import Slots
 from dropcap.delivery.turns import Sending, Turns
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Change, Ledger
 
 log = structlog.get_logger()
-
-#: Seconds for which the facts of a look-up are acted upon.
-FACTS_LAST = 60.0
-#: Files whose records are looked up in one go.
-ASK_AT_ONCE = 100
-
-
-class Choice(Enum):
-    """What comes of looking at a candidate, other than that it is sent."""
-
-    ASK = "REDCap is asked about its record first"
-    DEALT = "it was dealt with: refused, held, put off, its record is being created"
-    NOT_NOW = "its turn comes later"
-
-
-Chosen = tuple[DropFolder, Candidate, Send]
 
 
 class Delivery:
@@ -58,12 +39,10 @@ class Delivery:
         small_file: int,
     ) -> None:
         self._ledger = ledger
-        self._folders = dict(folders)
-        self._lines = dict(lines)
-        self._small_file = small_file
         self._slots = Slots(uploads_at_once)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
+        self._schedule = Schedule(folders, lines, small_file, self.health)
         self.filers = {name: Filer(folder, ledger, self._ended) for name, folder in folders.items()}
         self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
         self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
@@ -74,8 +53,6 @@ class Delivery:
         self._stopping = False
         self._in_flight: set[int] = set()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
-        self._paces: dict[str, Pace] = defaultdict(Pace)  # by folder
-        self._first = 0  # which folder is asked first
         self._next_due = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_turn = time.monotonic()
@@ -125,7 +102,7 @@ class Delivery:
         now = time.time()
         query = self._ledger.query
         return not any(
-            self._open(folder) and query.due(folder.name, now, 1, self._small_file, small=small)
+            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small)
             for folder in self._folders.values()
             for small in (True, False)
         )
@@ -154,9 +131,8 @@ class Delivery:
                     if self._thread.is_alive():
                         self.filers[name].start()
                 folder.forget()
-            self._folders = dict(folders)
-            self._lines = dict(lines)
-            self._small_file = small_file
+            self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
+            self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
             self._apply_folder_pauses()
         for patient in self.health.pauses():
@@ -225,7 +201,7 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            for job, nowhere in folder.refill(self._ledger.query, now, self._small_file, self._in_flight):
+            for job, nowhere in folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight):
                 self._in_flight.add(job.id)
                 self.filers[folder.name].put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
         dues = [self._ledger.query.next_due(name, now) for name in self._folders]
@@ -233,91 +209,30 @@ class Delivery:
         self._give_turns(monotonic)
 
     def _give_turns(self, now: float) -> None:
-        free, large = self._slots.free(), self._slots.large()
+        free = self._slots.free()
         if free <= 0:
             return
-        asks: dict[str, list[tuple[DropFolder, Candidate]]] = defaultdict(list)
-        runs: Runs[Chosen] = Runs(free)
-        for folder, candidate in self._in_turn():
-            is_large = candidate.job.size > self._small_file
-            if is_large and self._slots.size > 1 and large >= self._slots.size - 1:
-                continue  # small files keep a lane of their own
-            alone = is_large or candidate.job.state is State.UNKNOWN
-            if not runs.room(folder.name, alone):
-                if runs.full():
-                    break
-                continue
-            choice = self._choose(folder, candidate, now)
-            if isinstance(choice, Send):
-                runs.add(folder.name, 1 if alone else self._paces[folder.name].length(), (folder, candidate, choice))
-                large += is_large
-            elif choice is Choice.ASK and len(asks[folder.folder.project]) < ASK_AT_ONCE:
-                asks[folder.folder.project].append((folder, candidate))
-        for project, group in asks.items():
+        picked = self._schedule.pick(now, free, self._slots.size, self._slots.large())
+        for folder, candidate, ended in picked.ended:
+            self._take(folder, candidate)
+            self._consequence.apply(candidate.job, ended, None)
+            self.health.give_back(candidate.job.id)
+            if not isinstance(ended, Refused):
+                self._ended([candidate.job])
+        for folder, candidate, create in picked.creates:
+            self._take(folder, candidate)
+            line = self._lines[folder.folder.project]
+            self._slots.run(partial(self._turns.create, line=line, candidate=candidate, step=create), folder.name)
+        for project, group in picked.asks.items():
             if self._slots.free() > 0:
                 self._ask(self._lines[project], group)
-        self._send(runs.all())
+        self._send(picked.runs)
 
-    def _in_turn(self) -> Iterator[tuple[DropFolder, Candidate]]:
-        """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
-        folders = [folder for folder in self._folders.values() if self._open(folder)]
-        self._first += 1
-        start = self._first % max(len(folders), 1)
-        queues = [
-            (folder, iter(list(lane.jobs.values()))) for folder in folders[start:] + folders[:start] for lane in folder.lanes
-        ]
-        while queues:
-            left = []
-            for folder, queue in queues:
-                candidate = next(queue, None)
-                if candidate is not None:
-                    left.append((folder, queue))
-                    if not candidate.asking and not candidate.stale:
-                        yield folder, candidate
-            queues = left
-
-    def _choose(self, folder: DropFolder, candidate: Candidate, now: float) -> Send | Choice:
-        job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
-        line = self._lines.get(folder.folder.project)
-        if line is None:
-            return Choice.NOT_NOW
-        held = self._consequence.too_many_faults(job)
-        if held is not None:
-            self._take(folder, candidate)
-            self._consequence.hold(job, held)
-            self._ended([job])
-            return Choice.DEALT
-        refused = line.refuses(job.size, target.upload_as)
-        if refused is not None:
-            self._take(folder, candidate)
-            self._consequence.apply(job, refused, None)
-            return Choice.DEALT
-        if not self._may_send(line, job.id, now):
-            return Choice.NOT_NOW
-        if not needs_lookup(target, settings, job.instance) and (line.known() or not line.must_be_known):
-            facts = unasked(target)
-        elif candidate.facts is not None and now - candidate.facts_at < FACTS_LAST:
-            facts = candidate.facts
-        else:
-            return Choice.ASK
-        step = plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
-        if isinstance(step, Send):
-            return step
-        self._take(folder, candidate)
-        if isinstance(step, Create):
-            self._slots.run(lambda _: self._turns.create(line, candidate, step), folder.name)
-            return Choice.DEALT
-        self._consequence.apply(job, step, None)
-        self.health.give_back(job.id)
-        if not isinstance(step, Refused):
-            self._ended([job])
-        return Choice.DEALT
-
-    def _ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]]) -> None:
-        for _, candidate in group:
+    def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> None:
+        for candidate in group:
             candidate.asking = True
             candidate.facts = None
-        self._slots.run(lambda _: self._turns.ask(line, group), group[0][0].name)
+        self._slots.run(partial(self._turns.ask, line=line, group=group), group[0].job.folder)
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
@@ -356,15 +271,22 @@ class Delivery:
                     line=line,
                     place=place,
                     goes_on=partial(self._goes_on, folder, line),
-                    pace=self._paces[folder.name],
+                    pace=self._schedule.paces[folder.name],
                 )
-                self._slots.run(turn, folder.name, sendings[0].job.size > self._small_file)
+                self._slots.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
 
     def _goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
-        """Whether a run still may go on with this file."""
-        return not self._stopping and self._open(folder) and self._may_send(line, job.id, time.monotonic())
+        return not self._stopping and self._schedule.goes_on(folder, line, job)
 
     # Beneath ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _folders(self) -> dict[str, DropFolder]:
+        return self._schedule.folders
+
+    @property
+    def _lines(self) -> dict[str, ProjectLine]:
+        return self._schedule.lines
 
     def _take(self, folder: DropFolder, candidate: Candidate) -> None:
         self._in_flight.add(candidate.job.id)
@@ -380,15 +302,6 @@ class Delivery:
                 folder.look_again()
             self._woken = True
             self._wake.notify()
-
-    def _open(self, folder: DropFolder) -> bool:
-        return not folder.paused and not folder.stuck and folder.place() is not None
-
-    def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
-        may = self.health.may_send("server", line.host, job, now) and self.health.may_send("project", line.project.name, job, now)
-        if not may:
-            self.health.give_back(job)
-        return may
 
     def _notice_hung(self, now: float) -> None:
         hung = self._slots.hung(now)

@@ -61,6 +61,10 @@ class DropFolder:
         """The folder's name in the configuration."""
         return self.folder.name
 
+    def open(self) -> bool:
+        """Whether its files may be worked on: it is there, answers, and is not paused."""
+        return not self.paused and not self.stuck and self.place() is not None
+
     def place(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
         tree = self._tree()

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.display import shown
+from dropcap.ledger.model import Job
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 #: Sends that may go wrong while the server is well before a file is held.
@@ -159,6 +160,17 @@ def agree(wanted: Mapping[str, str], values: Mapping[str, set[str]]) -> tuple[st
     """The fields in which a record does not agree: nothing entered, or anything but the wanted value."""
     return tuple(
         name for name, value in wanted.items() if {v.strip() for v in values.get(name, set()) if v.strip()} != {value.strip()}
+    )
+
+
+def too_many_faults(job: Job) -> Held | None:
+    """A file that makes a well server ill, again and again, is put aside."""
+    if job.faults < MOST_FAULTS:
+        return None
+    return Held(
+        job.reason or "server_error",
+        f"{MOST_FAULTS} tries went wrong while the server was well; the last: {job.message or 'unknown'}",
+        "look at the file and at the record in REDCap; then `dropcap retry`, or take the file out of in_progress/",
     )
 
 

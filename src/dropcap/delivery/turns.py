@@ -12,7 +12,7 @@ import structlog
 
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
-from dropcap.delivery.folder import Candidate, DropFolder, order_key
+from dropcap.delivery.folder import Candidate, order_key
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.outcome import Later, Outcome, Refused
@@ -104,10 +104,10 @@ class Turns:
             # They count as sent for now, and are read back at the next start.
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
-    def ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]]) -> None:
+    def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
         """Look up the records of a group of files of one project."""
         now = time.monotonic()
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for _, c in group]
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in group]
         try:
             structure = line.structure()
             wanting = [q for q in questions if q.target.field not in structure.fields]
@@ -116,10 +116,10 @@ class Turns:
             self._cannot_ask(line, group, error)
         except Exception as error:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
-            for _, candidate in group:
+            for candidate in group:
                 self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file"), None)
         else:
-            for _, candidate in group:
+            for candidate in group:
                 if candidate.job.id in facts:
                     self._learn(candidate, facts[candidate.job.id], now)
                     continue
@@ -128,9 +128,9 @@ class Turns:
                 remedy = "correct `field` in the rule, or add the field to the project; `dropcap check` compares all rules"
                 self._consequence.apply(candidate.job, Refused("no_field", message, remedy), line)
         finally:
-            for _, candidate in group:
+            for candidate in group:
                 candidate.asking = False
-            self._ended([c.job for _, c in group if c.facts is None])
+            self._ended([c.job for c in group if c.facts is None])
 
     def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
         target = candidate.route.target
@@ -142,7 +142,7 @@ class Turns:
         self._ledger.note(candidate.job.id, "record found", {"record": facts.record, "key": key})
         candidate.stale = True
 
-    def _cannot_ask(self, line: ProjectLine, group: Sequence[tuple[DropFolder, Candidate]], error: RedcapError | Stopped) -> None:
+    def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
         if isinstance(error, RedcapError):
             outcome = judge(error.meaning, sent=False)
@@ -150,7 +150,7 @@ class Turns:
             outcome = Later(
                 outcome.reason, f"REDCap refuses to tell about the records: {outcome.message}", outcome.remedy, "project"
             )
-        for place, (_, candidate) in enumerate(group):
+        for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
                 mine = Later(
@@ -160,7 +160,7 @@ class Turns:
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
             self._consequence.apply(candidate.job, mine, line if place == 0 else None)
 
-    def create(self, line: ProjectLine, candidate: Candidate, step: Create) -> None:
+    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards."""
         job, settings = candidate.job, candidate.route.settings
         unknown = job.state is State.UNKNOWN

@@ -1,0 +1,136 @@
+"""Whose turn it is: fairness between folders, a lane for small files, who may go at all. Decides, and does nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+from dropcap.delivery.folder import Candidate, DropFolder
+from dropcap.delivery.health import Health
+from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
+from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.runs import Pace, Runs
+from dropcap.ledger.model import Job, State
+
+#: Seconds for which the facts of a look-up are acted upon.
+FACTS_LAST = 60.0
+#: Files whose records are looked up in one go.
+ASK_AT_ONCE = 100
+
+
+class NotYet(Enum):
+    """Why a candidate has no step now."""
+
+    ASK = "REDCap is to be asked about its record first"
+    PAUSED = "its server or project takes nothing now"
+
+
+Chosen: TypeAlias = tuple[DropFolder, Candidate, Send]
+Ended: TypeAlias = Refused | Held | Later | WaitForRecord
+
+
+@dataclass(slots=True)
+class Picked:
+    """What is to be done next. `runs` are what each free thread is to send, `asks` are by project."""
+
+    runs: list[list[Chosen]] = field(default_factory=list)
+    asks: dict[str, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+    creates: list[tuple[DropFolder, Candidate, Create]] = field(default_factory=list)
+    ended: list[tuple[DropFolder, Candidate, Ended]] = field(default_factory=list)
+
+
+class Schedule:
+    """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
+
+    def __init__(
+        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], small_file: int, health: Health
+    ) -> None:
+        self.folders = dict(folders)
+        self.lines = dict(lines)
+        self.small_file = small_file
+        self.paces: dict[str, Pace] = defaultdict(Pace)  # by folder
+        self._health = health
+        self._first = 0  # which folder is asked first
+
+    def pick(self, now: float, free: int, size: int, large: int) -> Picked:
+        """What `free` threads of `size` are to do; `large` files are under way already. `now` is monotonic."""
+        picked = Picked()
+        runs: Runs[Chosen] = Runs(free)
+        for folder, candidate in self._in_turn():
+            is_large = candidate.job.size > self.small_file
+            if is_large and size > 1 and large >= size - 1:
+                continue  # small files keep a lane of their own
+            alone = is_large or candidate.job.state is State.UNKNOWN
+            if not runs.room(folder.name, alone):
+                if runs.full():
+                    break
+                continue
+            match self._step(folder, candidate, now):
+                case Send() as send:
+                    runs.add(folder.name, 1 if alone else self.paces[folder.name].length(), (folder, candidate, send))
+                    large += is_large
+                case Create() as create:
+                    picked.creates.append((folder, candidate, create))
+                case NotYet.ASK:
+                    asked = picked.asks[folder.folder.project]
+                    if len(asked) < ASK_AT_ONCE:
+                        asked.append(candidate)
+                case NotYet.PAUSED:
+                    pass
+                case ended:
+                    picked.ended.append((folder, candidate, ended))
+        picked.runs = runs.all()
+        return picked
+
+    def _in_turn(self) -> Iterator[tuple[DropFolder, Candidate]]:
+        """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
+        folders = [folder for folder in self.folders.values() if folder.open()]
+        self._first += 1
+        start = self._first % max(len(folders), 1)
+        queues = [
+            (folder, iter(list(lane.jobs.values()))) for folder in folders[start:] + folders[:start] for lane in folder.lanes
+        ]
+        while queues:
+            left = []
+            for folder, queue in queues:
+                candidate = next(queue, None)
+                if candidate is not None:
+                    left.append((folder, queue))
+                    if not candidate.asking and not candidate.stale:
+                        yield folder, candidate
+            queues = left
+
+    def _step(self, folder: DropFolder, candidate: Candidate, now: float) -> Send | Create | Ended | NotYet:
+        job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
+        line = self.lines.get(folder.folder.project)
+        if line is None:
+            return NotYet.PAUSED
+        hopeless = too_many_faults(job) or line.refuses(job.size, target.upload_as)
+        if hopeless is not None:
+            return hopeless
+        if not self._may_send(line, job.id, now):
+            return NotYet.PAUSED
+        if not needs_lookup(target, settings, job.instance) and (line.known() or not line.must_be_known):
+            facts = unasked(target)
+        elif candidate.facts is not None and now - candidate.facts_at < FACTS_LAST:
+            facts = candidate.facts
+        else:
+            return NotYet.ASK
+        return plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+
+    def goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
+        """Whether a run still may go on with this file. May be called from any thread."""
+        return folder.open() and self._may_send(line, job.id, time.monotonic())
+
+    def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
+        may = self._health.may_send("server", line.host, job, now) and self._health.may_send(
+            "project", line.project.name, job, now
+        )
+        if not may:
+            self._health.give_back(job)
+        return may
