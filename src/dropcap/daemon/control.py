@@ -63,7 +63,7 @@ class Control:
             try:
                 asked = json.loads(_line(connection, _LONGEST))
                 told = self._answer(asked if isinstance(asked, dict) else {})
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 told = {"error": f"not understood: {error}"}
             except OSError:
                 return
@@ -90,7 +90,7 @@ def ask(state_dir: Path, question: dict[str, Any], timeout: float = 30.0) -> dic
             told = json.loads(_line(client))
         except PermissionError:
             raise
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
     return told if isinstance(told, dict) else None
 

@@ -253,7 +253,7 @@ class Redcap:
     def _json(self, asked: dict[str, str], stop: threading.Event | None = None) -> Any:
         try:
             return json.loads(self._ask(asked | {"format": "json"}, stop))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RedcapError(
                 _not_the_api(f"asked for {asked['content']}, the server answers with something that is no JSON")
             ) from None

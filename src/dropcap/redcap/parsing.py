@@ -20,7 +20,7 @@ def error_text(text: str) -> str | None:
     if text.startswith("{"):
         try:
             parsed = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         error = parsed.get("error")
         return None if error is None else error if isinstance(error, str) else json.dumps(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dropcap.sandbox.store import RowKey
@@ -50,7 +50,7 @@ def from_dictionary(
     """
     path = Path(path)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = [_by_column(row) for row in csv.DictReader(lines)]
+        rows = [_by_column(row) for row in _rows(lines, path.name)]
     fields = fields_by_name(_field(row, f"{path.name}, field {number}") for number, row in enumerate(rows, 1))
     forms = tuple(dict.fromkeys(field.form for field in fields.values()))
     made = tuple(Event(event) if isinstance(event, str) else event for event in events)
@@ -67,6 +67,13 @@ def from_dictionary(
     if records is not None:
         load_records(project, records)
     return project
+
+
+def _rows(lines: Iterable[str], where: str) -> Iterator[dict[str | None, str | None]]:
+    try:
+        yield from csv.DictReader(lines)
+    except csv.Error as error:
+        raise ValueError(f"{where} is not a CSV file that can be read ({error}); export it from REDCap again") from None
 
 
 def _by_column(row: Mapping[str | None, str | None]) -> dict[str, str]:
@@ -101,7 +108,7 @@ def load_records(project: SandboxProject, path: str | Path) -> int:
     columns = {column for field in project.fields.values() if not field.is_file for column in field.columns}
     seen: set[str] = set()
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        for number, row in enumerate(csv.DictReader(lines), 2):
+        for number, row in enumerate(_rows(lines, path.name), 2):
             where = f"{path.name}:{number}"
             record = (row.get(project.record_id) or "").strip()
             event = row.get("redcap_event_name") or project.events[0].unique_name

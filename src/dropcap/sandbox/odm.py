@@ -47,7 +47,7 @@ def from_xml(path: str | Path) -> SandboxProject:
     path = Path(path)
     try:
         root: Element = ElementTree.parse(path).getroot()
-    except (ParseError, DefusedXmlException) as error:
+    except (ParseError, DefusedXmlException, LookupError) as error:  # LookupError: an encoding that nobody knows
         raise ValueError(f"{path.name} is not an XML file that can be read ({error}); export it from REDCap again") from error
     version = root.find(f"{_ODM}Study/{_ODM}MetaDataVersion")
     if version is None:
