@@ -28,9 +28,10 @@ from dropcap.routing.syntax import PatternError
 from dropcap.sandbox.multipart import Limits, parse_body
 from dropcap.sandbox.project import from_dictionary, from_xml
 from dropcap.sandbox.store import Upload
+from tests.heavy import HEAVY
 from tests.sandbox.test_sandbox_projects import XML
 
-MANY = 5000 if os.environ.get("DROPCAP_HEAVY") == "1" else 60
+MANY = 5000 if HEAVY else 40
 tried = settings(max_examples=MANY, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 EXAMPLE = yaml.safe_load((Path(__file__).parents[2] / "config.example.yaml").read_text())

@@ -11,10 +11,9 @@ import time
 import pytest
 
 from dropcap.sandbox.fault import Fault
+from tests.heavy import HEAVY
 from tests.shares.test_disks import imports
 from tests.site import Site, eventually
-
-HEAVY = os.environ.get("DROPCAP_HEAVY") == "1"
 
 
 def test_a_file_that_is_still_being_written(place: Site) -> None:

@@ -4,7 +4,8 @@
 
 Each line of CONTROL is `OPERATION WHAT`. OPERATION is `stat`, `list`, `open`, `read`, `write`, `create`, `rename`, `link`,
 `mkdir`, `unlink` or `fsync`; WHAT is the name of an error (`EIO`), `block` (no answer until the line is gone), or for fsync
-`ignore`. Neither RENAME_NOREPLACE nor changes made in LOWER itself, of which no event tells, are known to it.
+`ignore`. `case fold` makes upper and lower case the same. Neither RENAME_NOREPLACE nor changes made in LOWER itself, of which
+no event tells, are known to it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,13 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
         return told.get(operation, "")
 
     def _path(self, path: str) -> str:
-        return self._lower + path
+        if self._told("case") != "fold":
+            return self._lower + path
+        found = self._lower
+        for part in path.strip("/").split("/"):
+            there = os.listdir(found) if os.path.isdir(found) else []
+            found += "/" + next((name for name in there if name.casefold() == part.casefold()), part)
+        return found
 
     # What there is
 

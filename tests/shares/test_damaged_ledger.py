@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.sandbox.fault import Fault
+from tests.heavy import heavy
 from tests.shares.test_disks import imports, tracebacks
 from tests.site import Site, eventually
 
@@ -40,7 +41,10 @@ def cut_to_nothing_much(ledger: Path) -> None:
     os.truncate(ledger, 50)
 
 
-@pytest.mark.parametrize("damage", [overwrite_middle, truncate, garbage, no_header, cut_to_nothing_much])
+@pytest.mark.parametrize(
+    "damage",
+    [overwrite_middle, *(pytest.param(d, marks=heavy) for d in (garbage, truncate, no_header, cut_to_nothing_much))],
+)
 def test_a_damaged_ledger_is_set_aside(place: Site, damage: Callable[[Path], None]) -> None:
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"done before")
@@ -109,7 +113,7 @@ def test_damage_while_it_runs(place: Site) -> None:
     assert again.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["ledger.db*", "ledger.db-wal"])
+@pytest.mark.parametrize("name", ["ledger.db*", pytest.param("ledger.db-wal", marks=heavy)])
 def test_a_ledger_that_is_gone(place: Site, name: str) -> None:
     """Deleted, or put back from a backup without its write-ahead log: the folders are still this installation's."""
     daemon = place.start()

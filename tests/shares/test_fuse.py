@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.sandbox.fault import Fault
+from tests.heavy import heavy
 from tests.shares.mounting import bindfs, drop, errfs
 from tests.shares.test_disks import imports, tracebacks
 from tests.site import Site, eventually
@@ -76,7 +77,7 @@ def test_a_share_that_lacks_what_local_disks_have(place: Site, lacks: dict[str, 
 
 @pytest.mark.parametrize(
     ("operation", "error"),
-    [("stat", "ESTALE"), ("rename", "EIO"), ("list", "EIO"), ("read", "EIO")],
+    [("stat", "ESTALE"), ("rename", "EIO"), *(pytest.param(o, "EIO", marks=heavy) for o in ("list", "read", "stat", "open"))],
 )
 def test_a_share_that_fails_for_a_while(place: Site, operation: str, error: str) -> None:
     with errfs(place.root, place.drop) as share:
@@ -188,3 +189,21 @@ def test_the_connection_to_a_share_breaks_in_mid_send(place: Site) -> None:
         assert {held.record for held in place.box.holdings()} == {"101", "102"}
         assert not tracebacks(daemon)
         assert daemon.stop() == 0
+
+
+def test_a_share_that_knows_no_case(place: Site) -> None:
+    """In_Progress is in_progress, HOLIDAY.jpg is holiday.JPG: whatever there is, no file is lost or replaced."""
+    with errfs(place.root, place.drop) as share:
+        share.set(case="fold")
+        for name in ("IN_PROGRESS", "Done", "FAILED"):
+            (share.lower / name).mkdir()
+        (share.lower / "FAILED" / "HOLIDAY.jpg").write_bytes(b"first")
+        drop(place.drop, "holiday.JPG", b"second")
+        drop(place.drop, "101_V1_CONSENT.pdf", b"one")
+        (share.lower / "Holiday.JPG.WHY.TXT").write_bytes(b"dropped too")
+        result = place.once()
+        assert "Traceback" not in result.stderr
+        kept = [path.read_bytes() for path in share.lower.rglob("*") if path.is_file()]
+        assert all(kept.count(content) == 1 for content in (b"first", b"second", b"one", b"dropped too"))
+        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"one"
+        assert [path.name for path in (share.lower / "IN_PROGRESS").iterdir()] == []

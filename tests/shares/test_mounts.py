@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -83,34 +82,3 @@ def test_another_disk_is_taken_with_adopt_only(place: Site) -> None:
         assert adopted.returncode == 0, adopted.stdout + adopted.stderr
         assert place.once().returncode == 0
         assert place.done() == ["102_V1_consent.pdf"]
-
-
-def test_a_folder_that_differs_only_in_case(place: Site) -> None:
-    """On a file system that knows no case, In_Progress is in_progress: whatever a person made, no file is lost or replaced."""
-    image = place.root / "disk.img"
-    with image.open("wb") as file:
-        os.truncate(file.fileno(), 32 * 1024 * 1024)
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("needs mkfs.ext4")
-    made = subprocess.run(["mkfs.ext4", "-q", "-O", "casefold", "-E", "encoding=utf8", str(image)], capture_output=True)
-    if made.returncode or subprocess.run(["mount", "-o", "loop", str(image), str(place.drop)], capture_output=True).returncode:
-        pytest.skip("needs ext4 with casefold and loop devices")
-    try:
-        folder = place.drop / "folded"
-        folder.mkdir()
-        if subprocess.run(["chattr", "+F", str(folder)], capture_output=True).returncode:
-            pytest.skip("needs ext4 with casefold")
-        place.folder["path"] = str(folder)
-        place.write_config()
-        (folder / "DONE").mkdir()
-        drop(folder, "101_V1_consent.pdf", b"one")
-        drop(folder, "101_V1_LAB_A.pdf", b"lab one")
-        drop(folder, "HOLIDAY.jpg", b"first")
-        place.once()
-        drop(folder, "holiday.JPG", b"second")
-        place.once()
-        failed = [path for path in (folder / "failed").iterdir() if not path.name.endswith(".why.txt")]
-        assert sorted(path.read_bytes() for path in failed) == [b"first", b"second"]
-        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"one"
-    finally:
-        unmount(place.drop)
