@@ -149,3 +149,15 @@ def test_with_import_alone_files_go_if_nothing_else_is_asked_for(place: Site) ->
     result = place.once()
     assert result.returncode == 0, result.stdout + result.stderr
     assert [r.action for r in place.box.requests] == ["import"]
+
+
+def test_an_export_that_is_refused_for_no_known_reason_fails_no_file(place: Site) -> None:
+    place.put("101_V1_consent.pdf", b"the old one")
+    assert place.once().returncode == 0
+    place.box.ill(Fault("status", code=400, body='{"error": "something odd"}', times=2, match=EXPORT))
+    place.put("101_V1_consent.pdf", b"the new one")
+    daemon = place.start()
+    daemon.wait_for("done", patience=40)
+    assert place.failed() == []
+    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
+    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"the old one"]

@@ -66,6 +66,7 @@ class Attempt:
     stop: threading.Event
     slot: Slot
     _sent: bool = False
+    _importing: bool = False
 
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
@@ -96,7 +97,8 @@ class Attempt:
                 source.slot = self.slot
                 return self._claimed(source, started)
         except RedcapError as error:
-            return judge(error.meaning, self._sent)
+            # A refused question (an export that REDCap does not like) says nothing about the file itself.
+            return judge(error.meaning, self._sent, final=self._importing)
         except Stopped as stopped:
             return Later("stopped", "dropcap was stopped", scope="stop", sent=self._sent or stopped.outcome_unknown)
         except SourceUnreadable as error:
@@ -130,9 +132,9 @@ class Attempt:
             if not isinstance(answer, str):
                 return answer
             result = answer
-        self._sent = False
+        self._sent, self._importing = False, True
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
-        self._sent = True
+        self._sent, self._importing = True, False
         after = self._changed(fd, status)
         if after is None:
             unconfirmed = self._confirm(place, sent.sha256)
@@ -272,11 +274,14 @@ class Attempt:
         )
 
 
-def judge(meaning: Meaning, sent: bool) -> Outcome:
-    """The outcome of a request that did not do what it should. `sent`: the file may already be in REDCap from before."""
+def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
+    """The outcome of a request that did not do what it should.
+
+    `sent`: the file may already be in REDCap from before. `final`: a refusal is one of the file, for good.
+    """
     unknown = sent or meaning.outcome_unknown or meaning.verdict is Verdict.UNKNOWN
     match meaning.verdict:
-        case Verdict.REFUSED if not sent:
+        case Verdict.REFUSED if final and not sent:
             return Refused(meaning.reason, meaning.message, meaning.remedy)
         case Verdict.PROJECT:
             scope, certain = "project", True

@@ -117,7 +117,8 @@ class Turns:
         except Exception as error:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:
-                self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file"), None)
+                unknown = candidate.job.state is State.UNKNOWN
+                self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file", sent=unknown), None)
         else:
             for candidate in group:
                 if candidate.job.id in facts:
