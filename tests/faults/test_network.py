@@ -64,6 +64,7 @@ def deliver(kind: Kind, action: str, root: Path) -> list[str]:
             place.put(name, content)
         daemon = place.start()
         daemon.wait_for("done", len(FILES), patience=60)
+        daemon.stop()
         found = wrong(place)
         if not trouble.struck.is_set():
             found.append("the trouble did not strike")
