@@ -170,6 +170,7 @@ def test_a_quota_that_is_used_up(place: Site) -> None:
         assert daemon.stop() == 0
 
 
+@heavy
 def test_the_connection_to_a_share_breaks_in_mid_send(place: Site) -> None:
     """Unmounted while files lie in in_progress/, and back a while later."""
     with errfs(place.root, place.drop) as share:
