@@ -70,7 +70,7 @@ def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeyp
 
 
 def test_a_failed_file_that_is_moved_back_is_tried_again_and_not_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "FORGET_AFTER", 0.0)
+    monkeypatch.setattr(opened, "FORGET_AFTER", 1.0)
     (desk.path / "x.pdf").write_bytes(b"x")
     intake = desk.start(rescan=0.2, settle_closed=0.5)
     job = desk.until_open("x.pdf")["x.pdf"].job
