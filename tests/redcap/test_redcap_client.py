@@ -134,18 +134,18 @@ class _Failing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         if self._left <= 0:
             raise OSError(5, "Input/output error")
-        self._left -= size
-        return b"x" * size
+        self._left -= len(buffer)
+        return len(buffer)
 
 
 @pytest.mark.parametrize("after", [0, 300_000])
 def test_a_read_error_never_ends_the_request(after: int) -> None:
     with serving(lambda peer: peer.answer()) as server:
         with pytest.raises(SourceUnreadable, match="Input/output error"):
-            client(server.url).import_file(TARGET, _Failing(after), 1_000_000, "a.pdf")  # type: ignore[arg-type]
+            client(server.url).import_file(TARGET, _Failing(after), 1_000_000, "a.pdf")
         if server.connections:
             assert server.ended.acquire(timeout=5)
     assert not any(request.complete for request in server.requests)
@@ -160,6 +160,11 @@ def test_a_read_error_never_ends_the_request(after: int) -> None:
         b"",
         b"HTTP/1.1 200 O",
         b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
@@ -186,6 +191,8 @@ def test_a_doubtful_reply_leaves_the_outcome_unknown(answer: bytes) -> None:
         OK,
         reply("  \n"),
         reply("", "201 Created"),
+        b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" + OK,
+        b"HTTP/1.1 200\nSet-Cookie: a=1;\r\n\tb=2\nno field\ncontent-length:0\n\n",
         reply(gzip.compress(b"", mtime=0), "200 OK", "Content-Encoding: gzip"),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
@@ -26,7 +26,7 @@ from dropcap.redcap.model import (
     Rights,
     Sent,
 )
-from dropcap.redcap.multipart import FileBody
+from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
 from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
@@ -176,7 +176,7 @@ class Redcap:
     def import_file(
         self,
         target: FileTarget,
-        source: BinaryIO | int,
+        source: Readable | int,
         size: int,
         name: str,
         stop: threading.Event | None = None,
@@ -190,10 +190,10 @@ class Redcap:
         began = time.monotonic()
         sent: FileBody | None = None
 
-        def body() -> tuple[bytes | Iterable[bytes], int, str]:
+        def body() -> tuple[bytes | Iterable[bytes | memoryview], int, str]:
             nonlocal sent
             sent = FileBody(self._file_fields("import", target), source, size, safe_name(name), progress)
-            return b"".join(sent) if size <= SMALL else sent, sent.length, sent.content_type
+            return sent.whole() if size <= SMALL else sent, sent.length, sent.content_type
 
         with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
             words, complete = reply.read(_MAX_WORDS)
@@ -271,7 +271,7 @@ class Redcap:
     @contextmanager
     def _exchange(
         self,
-        body: Callable[[], tuple[bytes | Iterable[bytes], int, str]],
+        body: Callable[[], tuple[bytes | Iterable[bytes | memoryview], int, str]],
         for_: Asked,
         stop: threading.Event | None,
         *,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from dropcap.redcap.head import HeadReadingResponse
 from dropcap.redcap.watchdog import Exchange
 
 #: After the sending broke, a reply is either on its way or will never come. Seconds.
@@ -25,6 +26,7 @@ class _Watched:
 
     sock: Any
     timeout: Any
+    response_class = HeadReadingResponse
 
     def _new_conn(self) -> socket.socket:
         sock: socket.socket = super()._new_conn()  # type: ignore[misc]
@@ -63,17 +65,17 @@ class _Watched:
         self.close()  # type: ignore[attr-defined]  # half a request is on it: never to be used again
         return response
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Called with the head first. It is held back to go out in one piece with the beginning of the body."""
         if self._holding:
             self._holding = False
-            self._head = data
+            self._head = bytes(data)
             return
         if self._head is not None:
             data, self._head = self._head + data, None
         self._transmit(data)
 
-    def _transmit(self, data: bytes) -> None:
+    def _transmit(self, data: bytes | memoryview) -> None:
         exchange: Exchange = current.exchange
         if isinstance(self.sock, ssl.SSLSocket):
             # Something to read may be a session ticket here, so it says nothing.

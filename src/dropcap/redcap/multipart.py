@@ -6,10 +6,21 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
+from typing import Protocol
 
 #: Bytes per read and send. Large enough to keep system calls few, small enough that progress and stops come quickly.
-CHUNK = 256 * 1024
+CHUNK = 512 * 1024
+#: Hashes what is being sent at that moment; one chunk of each body at a time.
+_HASHING = ThreadPoolExecutor(thread_name_prefix="sha256")
+
+
+class Readable(Protocol):
+    """A file object that reads into a given buffer."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read at most as much as fits; how much it was, 0 at the end."""
 
 
 class SourceChanged(Exception):  # noqa: N818 - names what the file did
@@ -21,17 +32,17 @@ class SourceUnreadable(Exception):  # noqa: N818
 
 
 class FileBody:
-    """Iterates over the bytes of a `multipart/form-data` body with `fields` first and the file last.
+    """The bytes of a `multipart/form-data` body with `fields` first and the file last: `whole`, or piece by piece.
 
-    `source` is a file descriptor (read from its beginning, its offset left alone) or a binary file object (read from
-    where it stands). Exactly `size` bytes are read. A source that holds fewer or more raises `SourceChanged` before the
-    closing boundary is given out, so that the server sees a body that breaks off and stores nothing.
+    `source` is a file descriptor (read from its beginning, its offset left alone) or a file object (read from where it
+    stands). Exactly `size` bytes are read. A source that holds fewer or more raises `SourceChanged` before the closing
+    boundary is given out, so that the server sees a body that breaks off and stores nothing.
     """
 
     def __init__(
         self,
         fields: list[tuple[str, str]],
-        source: BinaryIO | int,
+        source: Readable | int,
         size: int,
         name: str,
         progress: Callable[[int], None] | None = None,
@@ -57,35 +68,63 @@ class FileBody:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 (hex) of the file's bytes given out so far."""
+        """The SHA-256 (hex) of the file's bytes given out so far, once the last piece was asked for."""
         return self._digest.hexdigest()
 
-    def __iter__(self) -> Iterator[bytes]:
-        pending = self._head
+    def whole(self) -> bytes:
+        """The body in one piece, for a file that is small enough."""
+        content = bytearray(self._size)
         position = 0
         while position < self._size:
-            chunk = self._read(position, min(CHUNK, self._size - position))
-            if not chunk:
-                raise SourceChanged(f"the file ended after {position} of {self._size} bytes")
-            position += len(chunk)
-            self._digest.update(chunk)
-            if position == self._size:
-                # The last bytes go out only together with the end, and the end only if the file ends here too.
-                pending += chunk
-                break
-            yield pending + chunk if pending else chunk
-            pending = b""
-            self._report(position)
-        if self._read(self._size, 1):
-            raise SourceChanged(f"the file has more than its {self._size} bytes")
-        yield pending + self._tail
+            position += self._read(memoryview(content)[position:], position)
+        self._digest.update(content)
+        self._end()
+        self._report(self._size)
+        return b"".join((self._head, content, self._tail))
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """The pieces. Each is good until the next but one is asked for: two buffers take turns.
+
+        What was read is hashed from the buffer that it is sent from, in another thread meanwhile: on a quick network
+        hashing takes as long as sending.
+        """
+        yield self._head
+        buffers = cycle((memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))))
+        hashing: Future[None] | None = None
+        position = 0
+        while position < self._size:
+            buffer = next(buffers)[: self._size - position]
+            piece = buffer[: self._read(buffer, position)]
+            position += len(piece)
+            if hashing is not None:
+                hashing.result()  # before the other buffer is filled anew
+            hashing = _HASHING.submit(self._digest.update, piece)
+            if position < self._size:
+                yield piece
+                self._report(position)
+        # The last bytes go out only together with the end, and the end only if the file ends here too.
+        if hashing is not None:
+            hashing.result()
+        self._end()
+        yield b"".join((piece, self._tail)) if self._size else self._tail
         self._report(self._size)
 
-    def _read(self, position: int, count: int) -> bytes:
+    def _read(self, buffer: memoryview, position: int) -> int:
+        """Fill the beginning of `buffer` with what follows `position`, which must be something."""
+        count = self._readinto(buffer, position)
+        if not count:
+            raise SourceChanged(f"the file ended after {position} of {self._size} bytes")
+        return count
+
+    def _end(self) -> None:
+        if self._readinto(memoryview(bytearray(1)), self._size):
+            raise SourceChanged(f"the file has more than its {self._size} bytes")
+
+    def _readinto(self, buffer: memoryview, position: int) -> int:
         try:
             if isinstance(self._source, int):
-                return os.pread(self._source, count, position)
-            return self._source.read(count) or b""
+                return os.preadv(self._source, [buffer], position)
+            return self._source.readinto(buffer) or 0
         except (OSError, ValueError) as error:
             raise SourceUnreadable(f"the file could not be read: {error}") from error
 
