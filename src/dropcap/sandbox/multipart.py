@@ -2,7 +2,10 @@
 
 Names: `.` and space become `_`, `a[]` and `a[k]` are arrays, the last of equal names wins. File names: the part after
 the last `/` or `\\`, `\\` escapes `\\` and the quote, `filename*` is not known, everything from a NUL on is gone.
-An upload that is too large, cut off or nameless is there as an error code and without content.
+An upload that is too large, cut off or nameless is there as an error code and without content. Only a line that is the
+boundary and nothing else begins a part, and the one with `--` at its end is no end; a header line without a colon or
+with a space before it goes on with the line above. Arrays in arrays and MAX_FILE_SIZE, which no client of the API
+sends, are not known here.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Post:
 
     def add(self, name: str, value: str) -> None:
         base, key = split_name(name)
-        if not base:
+        if not base or name.lstrip(" ").startswith("["):
             return
         if key is None:
             self.fields[base] = value
@@ -109,7 +112,7 @@ def parameters(header: str) -> dict[str, str]:
         end = _end_of_parameter(header, position)
         name, equals, value = header[position:end].partition("=")
         if equals:
-            result[name.strip().lower()] = _unquoted(value.strip())
+            result[name.lstrip().lower()] = _unquoted(value.strip())
         position = end + 1
     return result
 
@@ -150,11 +153,13 @@ def boundary_of(content_type: str) -> bytes | None:
     position = rest.lower().find("boundary=")
     if position < 0:
         return None
-    value = rest[position + len("boundary=") :].strip()
+    value = rest[position + len("boundary=") :]
     if value.startswith('"'):
-        value = value[1:].split('"', 1)[0]
+        value, closed, _ = value[1:].partition('"')
+        if not closed:
+            return None
     else:
-        value = value.split(";", 1)[0].split(",", 1)[0].strip()
+        value = value.split(";", 1)[0].split(",", 1)[0]
     return value.encode("latin-1") or None
 
 
@@ -213,19 +218,18 @@ class _Multipart:
     def parse(self) -> Post:
         post = Post()
         count = 0
-        line: bytes | None = b""
-        while line is not None and not line.startswith(self._delimiter):
-            line = self._line()
-        while line is not None and not line.startswith(self._delimiter + b"--"):
+        while self._next_part():
             headers = self._headers()
-            if headers is None:
+            if "content-disposition" not in headers:
+                continue
+            disposition = parameters(headers["content-disposition"])
+            if not {"name", "filename"} & disposition.keys():
                 break
-            disposition = parameters(headers.get("content-disposition", ""))
             name = disposition.get("name", "")
             count += 1
             wanted = bool(name) and count <= self._limits.max_input_vars
             if "filename" in disposition:
-                posted = self._file(base_name(disposition["filename"]))
+                posted = self._file(disposition["filename"])
                 base, key = split_name(name)
                 if wanted and key is None:
                     if base in post.files:
@@ -238,11 +242,16 @@ class _Multipart:
                 self._content(value.extend)
                 if wanted:
                     post.add(name, value.decode("utf-8", "replace"))
-            line = self._line()
         while not self._ended:
             self._buffer = b""
             self._fill()
         return post
+
+    def _next_part(self) -> bool:
+        while (line := self._line()) is not None:
+            if line == self._delimiter:
+                return True
+        return False
 
     def _file(self, name: str) -> PostedFile:
         upload = self._new_upload()
@@ -265,7 +274,7 @@ class _Multipart:
             error = UploadError.PARTIAL
         if error:
             upload.discard()
-        return PostedFile(name, error, upload)
+        return PostedFile(base_name(name), error, upload)
 
     def _fill(self) -> bool:
         if self._ended:
@@ -284,27 +293,29 @@ class _Multipart:
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         return line.removesuffix(b"\r")
 
-    def _headers(self) -> dict[str, str] | None:
+    def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
+        last = ""
         while line := self._line():
-            name, _, value = line.decode("utf-8", "replace").partition(":")
-            headers[name.strip().lower()] = value.strip()
-        return headers if line is not None else None
+            text = line.decode("utf-8", "replace")
+            name, colon, value = text.partition(":")
+            if colon and name and not name[0].isspace():
+                last = name.lower()
+                headers[last] = value.strip()
+            elif last:
+                headers[last] += text
+        return headers
 
     def _content(self, keep: Callable[[bytes], object]) -> bool:
         """Hand on a part's content; False if the body ends before the next boundary."""
         end = b"\n" + self._delimiter
-        if not self._buffer:
-            self._fill()
-        if self._buffer.startswith(self._delimiter):  # a part without content nor line end
-            return True
         while (position := self._buffer.find(end)) < 0:
             held_back = len(end) + 1  # the boundary may have come in part, with a CR before it
             if len(self._buffer) > held_back:
                 keep(self._buffer[:-held_back])
                 self._buffer = self._buffer[-held_back:]
             if not self._fill():
-                keep(self._buffer)
+                keep(self._buffer.removesuffix(b"\n").removesuffix(b"\r"))
                 self._buffer = b""
                 return False
         keep(self._buffer[:position].removesuffix(b"\r"))
