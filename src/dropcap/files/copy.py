@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 
 from dropcap.files import names
 from dropcap.files.durable import fsync
@@ -31,7 +32,7 @@ def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, o
             sent = _pour(original, copy)
             _dress(original, copy, before)
             fsync(copy, source)
-            if _fingerprint(os.fstat(original)) != _fingerprint(before):
+            if not _alike(os.fstat(original), before):
                 raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
             if os.fstat(copy).st_size != before.st_size or _digest(copy) != sent:
                 raise OSError(errno.EIO, "The copy differs from its original; look after the disk", source)
@@ -46,14 +47,19 @@ def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, o
     return temporary, before
 
 
-def unchanged(directory: int, leaf: str, before: os.stat_result) -> bool:
-    """Whether `leaf` is still the file, and still has the size and time, that `before` tells of."""
+def unchanged(directory: int, leaf: str, before: os.stat_result, stable_inodes: bool = True) -> bool:
+    """Whether `leaf` is still the file, and still has the size and time, that `before` tells of.
+
+    Without stable inodes size and time have to do.
+    """
     now = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
-    return _fingerprint(now) == _fingerprint(before)
+    if stable_inodes and (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+        return False
+    return stat.S_ISREG(now.st_mode) and _alike(now, before)
 
 
-def _fingerprint(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _alike(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
 def _pour(original: int, copy: int) -> bytes:

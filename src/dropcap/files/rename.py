@@ -40,6 +40,17 @@ def by_renameat2(source_dir: int, source: str, target_dir: int, target: str) -> 
 
 
 def by_link(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_dev, status.st_ino))
+
+
+def by_link_told_by_times(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    """`by_link` where one file may show two inode numbers."""
+    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_size, status.st_mtime_ns))
+
+
+def _by_link(
+    source_dir: int, source: str, target_dir: int, target: str, identity: Callable[[os.stat_result], tuple[int, int]]
+) -> None:
     before = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     try:
         os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
@@ -48,7 +59,7 @@ def by_link(source_dir: int, source: str, target_dir: int, target: str) -> None:
             raise Lacking from None
         raise
     after = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
-    if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
+    if identity(before) == identity(after):
         os.unlink(source, dir_fd=source_dir)
 
 
@@ -62,6 +73,7 @@ def by_look(source_dir: int, source: str, target_dir: int, target: str) -> None:
 
 
 WAYS: tuple[Way, ...] = (by_renameat2, by_link, by_look)
+WAYS_WITHOUT_INODES: tuple[Way, ...] = (by_renameat2, by_link_told_by_times, by_look)
 
 
 def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways: Sequence[Way] = WAYS) -> None:

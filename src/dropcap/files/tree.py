@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dropcap.files import names
 from dropcap.files.copy import copy_verified, unchanged
 from dropcap.files.durable import fsync
 from dropcap.files.regular import NotRegular, open_regular
-from dropcap.files.rename import WAYS, Way, rename_new
+from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way, rename_new
 from dropcap.files.scan import Entry, scan
 from dropcap.files.staged import Ours, Staged, read_ours
 
@@ -33,14 +34,31 @@ class Tree:
     may be called from several threads; only `close` must come after all others.
     """
 
-    def __init__(self, path: Path, ways: Sequence[Way] = WAYS) -> None:
-        """Open `path`, which may be reached through links but must not itself be one. Raises OSError."""
+    def __init__(self, path: Path, ways: Sequence[Way] | None = None, *, stable_inodes: bool = True) -> None:
+        """Open `path`, which may be reached through links but must not itself be one. Raises OSError.
+
+        `stable_inodes`: whether a file keeps its inode number for as long as it is there. Where it does not, size and mtime
+        tell whether two looks saw one file. It may be set anew at any time.
+        """
         self.fd = -1  # __del__ comes also after an open that failed
         self.path = path
-        self.ways = ways
+        self.stable_inodes = stable_inodes
+        self._ways = ways
         self.fd = os.open(path, _DIRECTORY)
-        status = os.fstat(self.fd)
-        self.identity = (status.st_dev, status.st_ino)
+        self._status = os.fstat(self.fd)
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        """How to rename here."""
+        return self._ways or (WAYS if self.stable_inodes else WAYS_WITHOUT_INODES)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells this directory from others: st_dev, and st_ino where that is to be relied on, else 0."""
+        return self._identity(self._status)
+
+    def _identity(self, status: os.stat_result) -> tuple[int, int]:
+        return status.st_dev, status.st_ino if self.stable_inodes else 0
 
     def close(self) -> None:
         """Let go of the folder. May be called twice."""
@@ -52,17 +70,22 @@ class Tree:
         self.close()
 
     def still_there(self) -> bool:
-        """Whether `path` still leads to this very directory (and not to a bare mount point, say)."""
+        """Whether `path` still leads to this very directory (and not to a bare mount point, say).
+
+        Without stable inodes it is only known to lie on the same file system.
+        """
         try:
             status = os.stat(self.path, follow_symlinks=False)
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == self.identity
+        return self._identity(status) == self.identity
 
     def free_bytes(self, relative: str = "") -> int:
-        """Bytes that may still be written on the file system of the directory `relative`."""
+        """Bytes that may still be written on the file system of the directory `relative`; no end of them if it does not say."""
         with self.directory(relative) as fd:
             system = os.fstatvfs(fd)
+        if system.f_blocks == 0:  # smbnetfs and others of FUSE
+            return sys.maxsize
         return system.f_bavail * system.f_frsize
 
     # -- looking
@@ -173,7 +196,7 @@ class Tree:
     def _move_across(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
         temporary, before = copy_verified(source_dir, source, target_dir)
         try:
-            if not unchanged(source_dir, source, before):
+            if not unchanged(source_dir, source, before, self.stable_inodes):
                 raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
             taken = self._rename(target_dir, temporary, target_dir, candidates)
         except BaseException:
@@ -221,7 +244,7 @@ class Tree:
         try:
             with self._parent(name) as (fd, leaf):
                 present = read_ours(fd, leaf, ours)
-                if present is None or not unchanged(fd, leaf, present):
+                if present is None or not unchanged(fd, leaf, present, self.stable_inodes):
                     return False
                 os.unlink(leaf, dir_fd=fd)
                 fsync(fd, name)

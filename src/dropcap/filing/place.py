@@ -93,22 +93,30 @@ class Filing:
         day: date | None = None,
         sha256: str | None = None,
         within: Sequence[str] = (IN_PROGRESS, FAILED, DONE),
+        mtime_ns: int | None = None,
     ) -> str | None:
         """Where the claimed file `name` lies now, relative to the drop folder, or None.
 
         Looked for under the names that `to_done` and `to_failed` give, in the directories `within`; in `done/` first on
         `day` and the days beside it, then on all others, the last ones first. A file that went across file systems has
         another inode: it is known by its size and `sha256`, if that is given; a namesake with the same bytes would be
-        taken for it, so say by `within` where it can be.
+        taken for it, so say by `within` where it can be. Where inodes are not to be relied on, size and `mtime_ns` do if
+        only one file has them.
         """
+        by_inode = inode != 0 and self._tree.stable_inodes
         copies = []
+        alike = []
         for directory in self._places(within, day):
             for found, status in self._namesakes(directory, name):
                 if status.st_size != size:
                     continue
-                if status.st_ino == inode:
+                if by_inode and status.st_ino == inode:
                     return found
                 copies.append(found)
+                if status.st_mtime_ns == mtime_ns:
+                    alike.append(found)
+        if not by_inode and len(alike) == 1:
+            return alike[0]
         if sha256 is None:
             return None
         return next((found for found in copies if self._sha256(found) == sha256), None)

@@ -195,7 +195,7 @@ class Claims:
             status = self._tree.lstat(target)
         except OSError:
             return  # gone again; else the next walk comes across it
-        self._pending.see(target, Sight.of(status), self._pace(target, status.st_dev), hinted=True)
+        self._pending.see(target, Sight.of(status, self._tree.stable_inodes), self._pace(target, status.st_dev), hinted=True)
 
     def _new(self, name: str, sight: Sight, failed: FailedFiles) -> NewFile:
         again_of = None

@@ -1,4 +1,4 @@
-"""What is mounted where, and whether this machine alone writes there."""
+"""What is mounted where, whether this machine alone writes there, and whether its inode numbers can be relied on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dropcap.files.tree import Tree
+
 #: Only the kernel of this machine writes there, by this machine's clock. All else is taken for a network file system,
 #: which costs patience and nothing more.
 _LOCAL_KINDS = (
@@ -15,6 +17,14 @@ _LOCAL_KINDS = (
     "hfs hfsplus udf iso9660 squashfs"
 )
 _LOCAL = frozenset(_LOCAL_KINDS.split())
+
+#: Local, but a file gets a new inode number whenever the kernel has forgotten it.
+_NUMBERED_ANEW = frozenset("vfat msdos exfat".split())
+#: Network file systems whose servers number the files. FUSE is not among them: most of its file systems (smbnetfs, sshfs) number
+#: a file anew when the kernel has forgotten it or another machine has renamed it, which no quick probe can show.
+_NUMBERED_BY_SERVER = frozenset("nfs nfs4 ceph lustre gpfs beegfs ocfs2 gfs2 afs".split())
+#: They do so with the option `serverino` only, which the kernel takes back from a server that cannot.
+_NUMBERED_BY_OPTION = frozenset("cifs smb3".split())
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -27,10 +37,18 @@ class Mount:
     point: str
     kind: str
     source: str
+    options: frozenset[str] = frozenset()  # those of the file system
 
     @property
     def local(self) -> bool:
         return self.kind in _LOCAL
+
+    @property
+    def stable_inodes(self) -> bool:
+        """Whether a file keeps its inode number for as long as it is there, whoever renames it."""
+        if self.kind in _NUMBERED_BY_OPTION:
+            return "serverino" in self.options
+        return self.kind in _NUMBERED_BY_SERVER or (self.local and self.kind not in _NUMBERED_ANEW)
 
     def __str__(self) -> str:
         """File system and source, as a person would name them: `nfs4 filer:/export/consents`."""
@@ -67,6 +85,16 @@ class Mounts:
         # Of two mounts on one point the later hides the earlier: max() keeps the first, hence the reversal.
         return max(reversed(same or above), key=lambda mount: len(mount.point), default=UNKNOWN)
 
+    def stable_inodes(self, path: str) -> bool:
+        """Whether files keep their inode numbers in the directory at the absolute `path` and in all that is mounted beneath."""
+        beneath = [mount for mount in self._mounts if mount.point != path and _beneath(mount.point, path)]
+        return all(mount.stable_inodes for mount in [self.of(path), *beneath])
+
+
+def open_tree(path: Path) -> Tree:
+    """The folder at `path`, which knows whether its inode numbers are to be relied on. Raises OSError."""
+    return Tree(path, stable_inodes=Mounts.now().stable_inodes(os.path.realpath(path)))
+
 
 def _beneath(path: str, point: str) -> bool:
     return point == "/" or path == point or path.startswith(point + "/")
@@ -82,7 +110,8 @@ def _parse(line: str) -> Mount | None:
     major, _, minor = head[2].partition(":")
     if not (major.isdecimal() and minor.isdecimal()):
         return None
-    return Mount(os.makedev(int(major), int(minor)), _plain(head[4]), rest[0], _plain(rest[1]))
+    options = frozenset(rest[2].split(",")) if len(rest) > 2 else frozenset()
+    return Mount(os.makedev(int(major), int(minor)), _plain(head[4]), rest[0], _plain(rest[1]), options)
 
 
 def _plain(text: str) -> str:

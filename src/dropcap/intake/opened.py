@@ -17,7 +17,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
 from dropcap.intake import marker, walk
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
-from dropcap.intake.mounts import Mounts
+from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.pending import Pending
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles, compare, lies_there
@@ -60,10 +60,10 @@ class OpenedFolder:
         self._local: dict[int, bool] = {}
         self._directories: set[str] = set()
         self._not_taken = Notes(self._log)
-        self.tree = Tree(folder.path)
+        self.tree = open_tree(folder.path)
         try:
             # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
-            self.lent = Tree(folder.path)
+            self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
             if self.lent.identity != self.tree.identity:
                 raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
             self._own()
@@ -80,7 +80,21 @@ class OpenedFolder:
         self._local.clear()
         self._path = path
         self.mount = self._mounts.of(path, self.tree.identity[0])
+        self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
         self._marker = marker.own(self.tree, self._folder.name, str(self._folder.path), self.mount, self._ledger)
+
+    def _stay(self) -> None:
+        """Raise Away if the path leads to another directory than the one that is open."""
+        same = self.tree.still_there()
+        if same and not self.tree.stable_inodes:
+            # The number of the directory itself tells nothing either; its marker does.
+            there = Tree(self._folder.path)
+            try:
+                same = marker.read(there) == self._marker
+            finally:
+                there.close()
+        if not same:
+            raise marker.Away(f"another directory has taken its place at {shown(str(self._folder.path))}")
 
     def close(self) -> None:
         """Let go of it."""
@@ -97,8 +111,7 @@ class OpenedFolder:
             marker.Away: it is not the folder any more, or not ours.
             OSError: it does not answer as it should.
         """
-        if not self.tree.still_there():
-            raise marker.Away(f"another directory has taken its place at {shown(str(self._folder.path))}")
+        self._stay()
         self._own()
         self._directories = set()
         if self.watch is not None:
@@ -165,7 +178,10 @@ class OpenedFolder:
             what = "a link; put the file itself here" if kind == "link" else "not a file"
             self._not_taken.put(name, f"it is {what}; it is left where it is")
         elif self._folder.first_start != "leave" or status.st_ctime_ns > self._marker.since_ns:
-            self._pending.see(name, Sight.of(status), self._pace(name, status.st_dev), hinted=hinted)
+            self._pending.see(name, self._sight(status), self._pace(name, status.st_dev), hinted=hinted)
+
+    def _sight(self, status: os.stat_result) -> Sight:
+        return Sight.of(status, self.tree.stable_inodes)
 
     def _on_directory(self, name: str, fd: int) -> None:
         self._directories.add(name)
@@ -200,8 +216,8 @@ class OpenedFolder:
         self._missing = {job: self._missing.get(job, now) for job in missing.values()}
         late = {name: job for name, job in missing.items() if now - self._missing[job] >= MISSING_FOR}
         back = lies_there(self.tree, [f"{walk.IN_PROGRESS}/{name}" for name in late])
-        if late and not self.tree.still_there():
-            raise marker.Away(f"another directory has taken its place at {shown(str(self._folder.path))}")
+        if late:
+            self._stay()
         for name, job in late.items():
             if f"{walk.IN_PROGRESS}/{name}" not in back:
                 del self._missing[job]
@@ -227,8 +243,12 @@ class OpenedFolder:
     def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
         """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
         now = time.monotonic()
-        moved = self._pending.inodes()
-        missing = {path: file.job for path, file in known.items() if path not in present and file.inode not in moved}
+        moved = {sight.inode or (sight.size, sight.mtime_ns) for sight in self._pending.sights()}
+        missing = {
+            path: file.job
+            for path, file in known.items()
+            if path not in present and not moved & {file.inode, (file.size, file.mtime_ns)}
+        }
         self._gone = {job: self._gone.get(job, now) for job in missing.values()}
         dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
         if dealt_with:
@@ -252,7 +272,7 @@ class OpenedFolder:
                 continue
             if entry.kind == "file" and status is not None:
                 name = entry.name.partition("/")[2]
-                present[name], devices[name] = Sight.of(status), status.st_dev
+                present[name], devices[name] = self._sight(status), status.st_dev
         return present, devices, whole
 
     # For its thread ---------------------------------------------------------------------------------------------------

@@ -74,9 +74,9 @@ class Pending:
         """When the next file is due (monotonic), `math.inf` if none waits."""
         return min((waiting.at for waiting in self._files.values()), default=math.inf)
 
-    def inodes(self) -> set[int]:
-        """The inodes of the files that wait."""
-        return {waiting.seen.sight.inode for waiting in self._files.values()}
+    def sights(self) -> Iterator[Sight]:
+        """The files that wait, as they were seen last."""
+        return (waiting.seen.sight for waiting in self._files.values())
 
     def since(self) -> dict[str, tuple[float, str]]:
         """What waits, since when (seconds since the epoch) and for what."""

@@ -1,4 +1,8 @@
-"""What people did to dropcap's own directories: renamed, moved back, took away. Files are known again by their inode."""
+"""What people did to dropcap's own directories: renamed, moved back, took away.
+
+Files are known again by their inode. Where it is 0, because inodes are not to be relied on, size and mtime tell, if they are not
+those of two files.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +30,48 @@ class Compared:
 def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Compared:
     """Match the files that lie in in_progress/ with the open jobs. Pure."""
     strangers = {name: sight for name, sight in present.items() if name not in jobs}
-    missing = {name: job for name, job in jobs.items() if name not in present and job.state in _STILL}
-    lost = {(job.inode, job.size): (name, job.job) for name, job in jobs.items() if name not in present}
+    lost = {name: job for name, job in jobs.items() if name not in present}
+    missing = {name: job.job for name, job in lost.items() if job.state in _STILL}
+    busy = [job for name, job in lost.items() if name not in missing]
     renamed: dict[str, tuple[str, int]] = {}
-    for name, sight in strangers.items():
-        match = lost.pop((sight.inode, sight.size), None)
-        if match is not None:
-            renamed[name] = match
-    in_hand = frozenset(name for name, (old, _) in renamed.items() if old not in missing)
-    for name in in_hand:
-        del strangers[name], renamed[name]
-    for name, (old, _) in renamed.items():
-        del strangers[name], missing[old]
-    return Compared(renamed, strangers, {name: job.job for name, job in missing.items()}, in_hand)
+    in_hand: set[str] = set()
+    for name, old in _matches(strangers, lost).items():
+        del strangers[name]
+        if old in missing:
+            renamed[name] = (old, missing.pop(old))
+        else:
+            in_hand.add(name)
+    in_hand |= {name for name, sight in strangers.items() if any(_alike(sight, job) for job in busy)}
+    return Compared(renamed, {name: strangers[name] for name in strangers.keys() - in_hand}, missing, frozenset(in_hand))
+
+
+def _matches(strangers: Mapping[str, Sight], lost: Mapping[str, OpenFile]) -> dict[str, str]:
+    """Which stranger is which of the lost files."""
+    by_inode = {(job.inode, job.size): name for name, job in lost.items() if job.inode}
+    matches = {
+        name: by_inode.pop((sight.inode, sight.size))
+        for name, sight in strangers.items()
+        if (sight.inode, sight.size) in by_inode
+    }
+    known = set(matches.values())
+    new = _by_times({name: sight for name, sight in strangers.items() if name not in matches})
+    old = _by_times({name: job for name, job in lost.items() if name not in known})
+    for times in new.keys() & old.keys():
+        if len(new[times]) == len(old[times]) == 1 and _alike(strangers[new[times][0]], lost[old[times][0]]):
+            matches[new[times][0]] = old[times][0]
+    return matches
+
+
+def _alike(sight: Sight, file: OpenFile | FailedFile) -> bool:
+    """Whether it may be that file, for all that is to be known where one of them has no inode."""
+    return not (sight.inode and file.inode) and (sight.size, sight.mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _by_times(files: Mapping[str, Sight] | Mapping[str, OpenFile]) -> dict[tuple[int, int], list[str]]:
+    found: dict[tuple[int, int], list[str]] = {}
+    for name, file in files.items():
+        found.setdefault((file.size, file.mtime_ns), []).append(name)
+    return found
 
 
 class FailedFiles:
@@ -46,24 +79,26 @@ class FailedFiles:
 
     def __init__(self, files: Mapping[str, FailedFile]) -> None:
         self._paths = frozenset(files)
-        self._by_inode: dict[tuple[int, int, int], list[tuple[str, FailedFile]]] = {}
+        self._by_time: dict[tuple[int, int], list[tuple[str, FailedFile]]] = {}
         for path, file in files.items():
-            self._by_inode.setdefault((file.inode, file.size, file.mtime_ns), []).append((path, file))
+            self._by_time.setdefault((file.size, file.mtime_ns), []).append((path, file))
 
     def __contains__(self, path: str) -> bool:
         return path in self._paths
 
     def moved_to(self, tree: Tree, sight: Sight) -> tuple[str, FailedFile] | None:
         """The failed file (and where it lay) that is now seen as `sight` somewhere else; None if it is no such file."""
-        for path, file in self._by_inode.get((sight.inode, sight.size, sight.mtime_ns), ()):
-            if not _lies(tree, path, sight.inode):
+        alike = self._by_time.get((sight.size, sight.mtime_ns), ())
+        for path, file in alike:
+            if sight.inode and sight.inode == file.inode and not _lies(tree, path, sight):
                 return path, file
-        return None
+        gone = [(path, file) for path, file in alike if _alike(sight, file) and not _lies(tree, path, sight)]
+        return gone[0] if len(gone) == 1 else None
 
 
-def _lies(tree: Tree, path: str, inode: int) -> bool:
+def _lies(tree: Tree, path: str, sight: Sight) -> bool:
     try:
-        return tree.lstat(path).st_ino == inode
+        return Sight.of(tree.lstat(path), bool(sight.inode)).same_bytes(sight)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:

@@ -14,7 +14,10 @@ BETWEEN_LOOKS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What changes when a file changes. Times are in nanoseconds since 1970 by the clock of the file system."""
+    """What changes when a file changes. Times are in nanoseconds since 1970 by the clock of the file system.
+
+    `inode` is 0 where inode numbers are not to be relied on.
+    """
 
     size: int
     mtime_ns: int
@@ -22,8 +25,8 @@ class Sight:
     inode: int
 
     @classmethod
-    def of(cls, stat: os.stat_result) -> Sight:
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    def of(cls, stat: os.stat_result, stable_inodes: bool = True) -> Sight:
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino if stable_inodes else 0)
 
     def same_bytes(self, other: Sight) -> bool:
         """Equal but for the ctime, which a rename changes as well."""

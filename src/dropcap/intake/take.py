@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 #: How often a file that somebody has open is looked at, should no event tell of its closing (seconds).
 WRITER_LOOK = 5.0
+#: What shares say of a file that somebody has open.
+_IN_USE = {errno.EBUSY, errno.ETXTBSY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +76,32 @@ def take(tree: Tree, source: str, target: str, seen: Seen, pace: Pace) -> Outcom
     except OSError as error:
         return Refused(reason(error), error)
     try:
-        return _take(tree, fd, source, target, seen, pace)
+        try:
+            seen = Seen.again(seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+            later = _unsettled(fd, seen, pace)
+            if later is not None:
+                return later
+            if tree.stable_inodes:
+                return _held(tree, fd, source, target, seen.sight)
+        finally:
+            os.close(fd)
+        return _let_go(tree, source, target, seen)
     except OSError as error:
         return Refused(reason(error), error)
-    finally:
-        os.close(fd)
 
 
-def _take(tree: Tree, fd: int, source: str, target: str, seen: Seen, pace: Pace) -> Outcome:
+def _unsettled(fd: int, seen: Seen, pace: Pace) -> Later | None:
     now = time.monotonic()
-    before = Sight.of(os.fstat(fd))
-    seen = Seen.again(seen, before, now)
-    lease = writer_free(fd)
-    at = settled_at(seen, pace, lease, now, time.time_ns())
-    if at > now:
-        if math.isinf(at):
-            return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
-        return Later(seen, at, "must rest unchanged for a while")
+    at = settled_at(seen, pace, writer_free(fd), now, time.time_ns())
+    if at <= now:
+        return None
+    if math.isinf(at):
+        return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
+    return Later(seen, at, "must rest unchanged for a while")
+
+
+def _held(tree: Tree, fd: int, source: str, target: str, before: Sight) -> Outcome:
+    """Move the file open as `fd`, so that what is looked at afterwards is the very same."""
     if source != target:
         try:
             tree.move(source, target)
@@ -105,6 +117,31 @@ def _take(tree: Tree, fd: int, source: str, target: str, seen: Seen, pace: Pace)
     if not Sight.of(after).same_bytes(before) or (there.st_dev, there.st_ino) != (after.st_dev, after.st_ino):
         return Moved()
     return Taken(Sight.of(after))
+
+
+def _let_go(tree: Tree, source: str, target: str, seen: Seen) -> Outcome:
+    """Move the file where only size and mtime know it again. Such shares rename no file that is open (smbnetfs)."""
+    if source != target:
+        try:
+            tree.move(source, target)
+        except FileExistsError:
+            return NameTaken()
+        except FileNotFoundError:
+            return Gone()
+        except OSError as error:
+            if error.errno not in _IN_USE:
+                raise
+            return Later(seen, time.monotonic() + WRITER_LOOK, "somebody has it open, and the share moves no such file")
+    try:
+        fd = tree.open(target)
+    except FileNotFoundError:
+        return Gone()
+    try:
+        tree.sync_file(fd)
+        after = Sight.of(os.fstat(fd), stable_inodes=False)
+    finally:
+        os.close(fd)
+    return Taken(after) if after.same_bytes(seen.sight) else Moved()
 
 
 def reason(error: OSError) -> str:

@@ -14,7 +14,7 @@ from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.intake import marker
 from dropcap.intake.lease import Lease, writer_free
-from dropcap.intake.mounts import Mount, Mounts
+from dropcap.intake.mounts import Mount, Mounts, open_tree
 from dropcap.intake.port import KnownFolders
 from dropcap.intake.walk import OWN, dropped
 from dropcap.ledger.model import KnownFolder, OpenFile
@@ -47,7 +47,7 @@ def open_folder(folder: Folder) -> Tree | Remark:
     """The folder itself, or why it cannot be opened."""
     where, path = place_of(folder), folder.path
     try:
-        return Tree(path)
+        return open_tree(path)
     except FileNotFoundError:
         return Remark("error", where, f"path: {path} does not exist", "make it, mount its share, or correct the path")
     except OSError as error:
