@@ -8,7 +8,7 @@ from typing import Any
 
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
-from dropcap.files.tree import Tree
+from dropcap.intake.mounts import open_tree
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Change, Ledger
 
@@ -53,7 +53,7 @@ def _move_back(folder: Folder | None, job: Job) -> str:
     if job.filed_as is None:
         return "its file is gone"
     try:
-        tree = Tree(folder.path)
+        tree = open_tree(folder.path)
     except OSError as error:
         return f"the folder cannot be opened ({error.strerror})"
     try:

@@ -242,7 +242,9 @@ class Attempt:
         now = os.fstat(fd)
         with contextlib.suppress(FileNotFoundError):  # a person has renamed it; filing looks for it
             there = self.turn.tree.lstat(f"{IN_PROGRESS}/{self.turn.job.name}")
-            if (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+            if self.turn.tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+                return there
+            if (there.st_size, there.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 return there
         return now if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns) else None
 

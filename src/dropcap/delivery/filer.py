@@ -198,13 +198,16 @@ class Filer:
         job = ending.job
         if not isinstance(ending.outcome, Stored) or job.key is None:
             return None
+        by_inode = job.inode != 0 and tree.stable_inodes
+        found = []
         with contextlib.suppress(FileNotFoundError):
             for entry in tree.scan(IN_PROGRESS):
                 status = entry.stat if entry.kind == "file" else None
-                if status is not None and status.st_ino == job.inode and _same(status, job):
-                    name = entry.name.partition("/")[2]
-                    return name if self.folder.address(name).key == job.key else None
-        return None
+                if status is not None and _same(status, job) and (not by_inode or status.st_ino == job.inode):
+                    found.append(entry.name.partition("/")[2])
+        if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
+            return None
+        return found[0] if self.folder.address(found[0]).key == job.key else None
 
     def _enter(self, endings: list[Ending]) -> set[int]:
         changes = []
@@ -278,7 +281,8 @@ def _locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
     """Where the file is, if an earlier run or a person has moved it."""
     job = ending.job
     final = "done" if isinstance(ending.outcome, Stored) else "failed"
-    return filing.locate(job.inode, job.size, job.name, now.date(), job.sha256, within=("in_progress", final))
+    within = ("in_progress", final)
+    return filing.locate(job.inode, job.size, job.name, now.date(), job.sha256, within, job.mtime_ns)
 
 
 def _failure(ending: Ending, now: datetime) -> Failure:
