@@ -177,3 +177,59 @@ def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
         connection.execute(f"pragma user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(LedgerError, match="newer"):
         Ledger(path)
+
+
+def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(ledger: Ledger) -> None:
+    first, second = claim(ledger, "a", "b")
+
+    def due() -> list[int]:
+        return [job.id for job in ledger.query.due("f", 1e12, 10, 100, small=True)]
+
+    ledger.change([Change(second, State.SENDING)])
+    assert ledger.found_record(second, "101", "k")
+    assert ledger.found_record(first, "101", "k"), "learned while a newer one is on its way"
+    assert due() == [], "the older one waits for it"
+    ledger.change([Change(second, State.UNKNOWN)])
+    assert due() == [second]
+    assert ledger.change([Change(first, State.SENDING)]) == set()
+    ledger.change([Change(second, State.SENDING), Change(second, State.STORED)])
+    assert due() == [first]
+
+
+def test_two_files_that_may_have_been_sent_do_not_share_a_target(ledger: Ledger) -> None:
+    lost = [NewFile(name, 1, 2, 3, found_after_loss=True) for name in ("a", "b")]
+    first, second = ledger.claim("f", lost, lambda name: to(f"where {name}"))
+    assert ledger.found_record(first, "101", "k")
+    assert not ledger.found_record(second, "101", "k")
+    job = ledger.query.job(second)
+    assert job is not None
+    assert (job.state, job.key) == (State.UNKNOWN, "where b"), "it stays as it was"
+
+
+@pytest.mark.parametrize(("sent", "after"), [(False, State.WAITING), (True, State.UNKNOWN)])
+def test_a_held_job_remembers_that_it_may_have_been_sent(ledger: Ledger, sent: bool, after: State) -> None:
+    (job,) = claim(ledger, "a", key="k")
+    if sent:
+        ledger.change([Change(job, State.SENDING, columns={"attempts": 1, "instance": 4})])
+    ledger.change([Change(job, State.HELD)])
+    found = ledger.query.job(job)
+    assert found is not None
+    assert found.tried_again_as is after
+    assert ledger.rename_open(job, "b", to("k"))
+    assert state(ledger, job) is after
+    ledger.change([Change(job, State.HELD)])
+    assert ledger.rename_open(job, "c", to("another"))
+    assert state(ledger, job) is State.WAITING, "nothing was sent there"
+
+
+def test_new_rules_forget_what_was_fixed_for_another_target(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a", key="k")
+    ledger.note(job, "fixed", {"instance": 4, "preserved_sha256": "x", "sha256": "y"})
+    ledger.reroute("f", lambda _: to("k"))
+    kept = ledger.query.job(job)
+    ledger.reroute("f", lambda _: to("another"))
+    new = ledger.query.job(job)
+    assert kept is not None
+    assert new is not None
+    assert (kept.instance, kept.preserved_sha256, kept.sha256) == (4, "x", "y")
+    assert (new.instance, new.preserved_sha256, new.sha256) == (None, None, None)

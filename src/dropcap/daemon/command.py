@@ -29,9 +29,7 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int
     tried: list[int] = []
     cannot: list[str] = []
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
-    went = ledger.change(
-        [Change(j.id, State.WAITING if j.state is State.HELD else j.state, "tried again", CLEAN) for j in open_jobs]
-    )
+    went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN) for j in open_jobs])
     tried += sorted(went)
     for job in jobs:
         if job.state is State.FAILED:

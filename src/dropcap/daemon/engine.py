@@ -13,6 +13,7 @@ import structlog
 from dropcap.config.model import Config, Folder, Project
 from dropcap.config.token_source import TokenError
 from dropcap.daemon.claims import Claims
+from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.page import Page
 from dropcap.delivery.dispatch import Delivery
@@ -169,8 +170,7 @@ class Engine:
     def release_held(self, folder: str | None = None) -> int:
         """Held jobs are tried again, with a clean slate."""
         held = self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000)
-        clean = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}
-        done = self.ledger.change([Change(job.id, State.WAITING, "tried again", clean) for job in held])
+        done = self.ledger.change([Change(job.id, job.tried_again_as, "tried again", CLEAN) for job in held])
         self.delivery.wake()
         return len(done)
 

@@ -5,7 +5,7 @@
        │   \\       v   \\─> refused ──> failed
        │    \\── unknown
        v
-      held            (and waiting, held, unknown ──> withdrawn)
+      held            (and waiting, held, unknown ──> withdrawn; held ──> unknown if it was sent before)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OPEN = frozenset({State.WAITING, State.HELD, State.SENDING, State.UNKNOWN, State
 #: Which state may follow which. Everything else is a mistake in dropcap and refused by the ledger.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.WAITING, State.SENDING, State.HELD, State.STORED, State.REFUSED, State.WITHDRAWN}),
-    State.HELD: frozenset({State.HELD, State.WAITING, State.REFUSED, State.WITHDRAWN}),
+    State.HELD: frozenset({State.HELD, State.WAITING, State.UNKNOWN, State.REFUSED, State.WITHDRAWN}),
     State.SENDING: frozenset({State.WAITING, State.UNKNOWN, State.STORED, State.REFUSED, State.HELD, State.WITHDRAWN}),
     State.UNKNOWN: frozenset({State.UNKNOWN, State.SENDING, State.STORED, State.REFUSED, State.HELD, State.WITHDRAWN}),
     State.STORED: frozenset({State.DONE}),
@@ -129,6 +129,13 @@ class Job:
     changed_at: float
     ended_at: float | None
     seconds: float | None
+
+    @property
+    def tried_again_as(self) -> State:
+        """The state in which an open job is tried again: what was sent before it was held may have arrived."""
+        if self.state is not State.HELD:
+            return self.state
+        return State.UNKNOWN if self.attempts else State.WAITING
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ from dropcap.ledger.schema import OPEN_STATES, LedgerError, migrate
 from dropcap.ledger.trouble import Trouble
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
+#: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
+_FIXED = (
+    "instance = case when key is {key} then instance else {instance} end,"
+    " preserved_sha256 = case when key is {key} then preserved_sha256 end, sha256 = case when key is {key} then sha256 end"
+)
 _BEFORE: dict[State, tuple[str, ...]] = {
     state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
 }
@@ -140,9 +145,9 @@ class Ledger:
             a = address
             cursor = connection.execute(
                 "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
-                " instance = case when key is ?7 then instance else ?10 end,"
-                " preserved_sha256 = case when key is ?7 then preserved_sha256 end, key=?7,"
-                " state = case state when 'unknown' then state else 'waiting' end"
+                f" {_FIXED.format(key='?7', instance='?10')}, key=?7,"
+                " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
+                " else 'waiting' end"
                 " where id = ?9 and state in ('waiting', 'held', 'unknown')",
                 (
                     os.fsencode(name),
@@ -226,6 +231,14 @@ class Ledger:
 
         self._commit.write(apply)
 
+    def found_record(self, job: int, record: str, key: str) -> bool:
+        """It is known now which record a file belongs to; False if another one is on its way to the same place."""
+        try:
+            self.note(job, "record found", {"record": record, "key": key})
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
     def blame(self, jobs: Sequence[int]) -> None:
         """These jobs' sends went wrong while the server was well."""
         if jobs:
@@ -256,13 +269,13 @@ class Ledger:
         """The rules of a folder may have changed: give its waiting and held jobs their address anew."""
         jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
-            (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), job)
+            (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), a.instance, job)
             for job, a in ((job, address(name)) for job, name in jobs)
         ]
         self._commit.write(
             lambda connection: connection.executemany(
-                "update job set project=?, rule=?, record=?, event=?, field=?, key=?"
-                " where id = ? and state in ('waiting', 'held')",
+                "update job set project=?1, rule=?2, record=?3, event=?4, field=?5,"
+                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8 and state in ('waiting', 'held')",
                 rows,
             )
         )
