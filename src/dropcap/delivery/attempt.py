@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 _CHUNK = 256 * 1024
 IN_PROGRESS = "in_progress"
+#: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
+LONGEST = 3600.0
+RATE_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,13 @@ class Attempt:
     slot: Slot
     _sent: bool = False
     _importing: bool = False
+    _acknowledged: str | None = None
 
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
         outcome = self._run()
+        if isinstance(outcome, Later) and self._acknowledged is not None:
+            outcome = replace(outcome, sha256=self._acknowledged)
         first = self.turn.job.state is State.WAITING
         if isinstance(outcome, Later) and not outcome.sent and first and self.turn.target.instance == NEXT:
             return replace(outcome, release_instance=True)
@@ -134,7 +140,7 @@ class Attempt:
             result = answer
         self._sent, self._importing = False, True
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
-        self._sent, self._importing = True, False
+        self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status)
         if after is None:
             unconfirmed = self._confirm(place, sent.sha256)
@@ -170,7 +176,8 @@ class Attempt:
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
             if there.sha256 == turn.job.sha256:
                 return "replaced"  # an older state of this very file, sent before somebody wrote to it
-            if turn.target.instance == NEXT:
+            if turn.target.instance == NEXT and turn.job.sha256 is None:
+                # REDCap never said that it has this file, so what is there may be somebody else's, and ours goes elsewhere.
                 # One wrong answer must not make a second instance of the file: it is believed if it is given twice.
                 if turn.line.client.export_file(place, None).sha256 != there.sha256:
                     message = "REDCap gave out two different files for one field, one after the other"
@@ -282,6 +289,7 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
     `sent`: the file may already be in REDCap from before. `final`: a refusal is one of the file, for good.
     """
     unknown = sent or meaning.outcome_unknown or meaning.verdict is Verdict.UNKNOWN
+    seconds = None if meaning.retry_after is None else min(max(meaning.retry_after, 1.0), LONGEST)
     match meaning.verdict:
         case Verdict.REFUSED if final and not sent:
             return Refused(meaning.reason, meaning.message, meaning.remedy)
@@ -289,13 +297,15 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
             scope, certain = "project", True
         case Verdict.BANNED:
             return Later(meaning.reason, meaning.message, meaning.remedy, "server", unknown, until_resume=True, certain=True)
-        case Verdict.NOT_THE_API | Verdict.RATE_LIMITED:
+        case Verdict.RATE_LIMITED:
+            scope, certain, seconds = "server", True, seconds or RATE_LIMIT
+        case Verdict.NOT_THE_API:
             scope, certain = "server", True
         case Verdict.SERVER:
             scope, certain = "server", meaning.reason in ("unreachable", "maintenance", "certificate")
         case _:
             scope, certain = "server", False
-    return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, meaning.retry_after, certain=certain)
+    return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
 
 
 def _not_confirmed(message: str) -> Later:

@@ -25,6 +25,8 @@ _LOOK_AT_PROJECT = frozenset({"no_field", "not_a_file_field", "signature_field",
 
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0
+#: When it is looked whether another file to the same place has arrived by now (seconds).
+ANOTHER_LOOK = 10.0
 
 
 class Consequence:
@@ -97,6 +99,8 @@ class Consequence:
         else:
             wait = later.seconds if later.seconds is not None else backoff(own_faults)
         columns = _why(later) | {"due": time.time() + wait if wait else 0.0}
+        if later.sha256:
+            columns["sha256"] = later.sha256
         if later.release_instance:
             columns["instance"] = None  # nothing was stored there: chosen anew, in case somebody else takes it meanwhile
         self._change(job, state, later.reason, columns)
@@ -126,6 +130,10 @@ class Consequence:
         why = {"reason": "no_record", "message": waiting.message, "remedy": remedy}
         self._change(job, job.state, "no_record", why | {"due": time.time() + wait, "lookups": lookups})
         log.info("retrying", **about(job), reason="no_record", message=waiting.message, in_seconds=wait, attempt=lookups)
+
+    def wait_for_another(self, job: Job) -> None:
+        """Another file to the same place is on its way: this one is looked at again a little later."""
+        self._change(job, job.state, "another file to the same place goes first", {"due": time.time() + ANOTHER_LOOK})
 
     def wait_for_tomorrow(self, job: Job, limit: int) -> None:
         """The day's records are created; the file's turn comes after midnight."""

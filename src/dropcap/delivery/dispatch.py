@@ -130,6 +130,8 @@ class Delivery:
                     self._quiet[name] = folder.folder.settle_quiet
                     if self._thread.is_alive():
                         self.filers[name].start()
+            for folder in self._folders.values():
+                self._schedule.give_back(folder)
                 folder.forget()
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
             self._schedule.small_file = small_file
@@ -223,7 +225,7 @@ class Delivery:
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
             self._slots.run(partial(self._turns.create, line=line, candidate=candidate, step=create), folder.name)
-        for project, group in picked.asks.items():
+        for (project, _), group in picked.asks.items():
             if self._slots.free() > 0:
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
@@ -232,6 +234,7 @@ class Delivery:
         for candidate in group:
             candidate.asking = True
             candidate.facts = None
+            self._in_flight.add(candidate.job.id)
         self._slots.run(partial(self._turns.ask, line=line, group=group), group[0].job.folder)
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:

@@ -111,9 +111,10 @@ class Filer:
 
     def _file_or_keep(self, batch: list[Ending]) -> None:
         try:
+            batch = self._entered(batch)
             self._file(batch)
         except Exception as error:
-            # The ledger is full or the folder does odd things: the files lie safe in in_progress/, so try again.
+            # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
             log.error("internal_error", folder=self.folder.name, where="filing", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._again += batch
@@ -135,8 +136,6 @@ class Filer:
             return 60.0
 
     def _file(self, batch: list[Ending]) -> None:
-        entered = self._enter([e for e in batch if not e.entered])
-        batch = [replace(e, entered=True) for e in batch if e.entered or e.job.id in entered]
         place = self.folder.place()
         if place is None:
             self._put_off(batch, "the folder is away")
@@ -208,6 +207,13 @@ class Filer:
         if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
             return None
         return found[0] if self.folder.address(found[0]).key == job.key else None
+
+    def _entered(self, batch: list[Ending]) -> list[Ending]:
+        """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
+        fresh = [ending for ending in batch if not ending.entered]
+        taken = self._enter(fresh)
+        self._ended([ending.job for ending in fresh if ending.job.id not in taken])
+        return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _enter(self, endings: list[Ending]) -> set[int]:
         changes = []

@@ -86,8 +86,10 @@ class DropFolder:
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
             limit = WINDOW + len(lane.jobs)
+            lane.more = False  # before the question: what comes in after it sets this again, and must not be forgotten
             due = query.due(self.name, now, limit, small_file, small=lane.small)
-            lane.more = len(due) == limit
+            if len(due) == limit:
+                lane.more = True
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
                     continue

@@ -58,6 +58,13 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     return facts
 
 
+def absent_field(structure: ProjectStructure, target: Target) -> str | None:
+    """A field that the target names and the project does not have: REDCap would refuse the whole question for it."""
+    states = {f"{field.form}_complete" for field in structure.fields.values()}
+    named = (target.field, *target.must_match, *target.record_where)
+    return next((name for name in named if name not in structure.fields and name not in states), None)
+
+
 def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
     """What the record's export shows in the target's field: empty if there is no file."""
     for row in rows:

@@ -41,7 +41,7 @@ class Later:
 
     `scope` says whose trouble it is: the file's own, its folder's, its server's or its project's, or that dropcap stops.
     `sent` is set once the outcome of a request is unknown, so that REDCap is read back before anything is sent again.
-    `seconds` is how long to wait, if the reply told.
+    `seconds` is how long to wait, if the reply told. `sha256` is that of the bytes whose import REDCap has acknowledged.
     """
 
     reason: str
@@ -53,6 +53,7 @@ class Later:
     until_resume: bool = False
     certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
     release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from dropcap.ledger.model import Job, State
 FACTS_LAST = 60.0
 #: Files whose records are looked up in one go.
 ASK_AT_ONCE = 100
+#: A file that was put off for this is asked about alone: it may be what makes the server ill, and others must not wait for it.
+_SUSPECT = frozenset({"server_error", "came_back_short"})
 
 
 class NotYet(Enum):
@@ -36,10 +38,13 @@ Ended: TypeAlias = Refused | Held | Later | WaitForRecord
 
 @dataclass(slots=True)
 class Picked:
-    """What is to be done next. `runs` are what each free thread is to send, `asks` are by project."""
+    """What is to be done next.
+
+    `runs` are what each free thread is to send. `asks` are by project and, for a file that is asked about alone, its job.
+    """
 
     runs: list[list[Chosen]] = field(default_factory=list)
-    asks: dict[str, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+    asks: dict[tuple[str, int], list[Candidate]] = field(default_factory=lambda: defaultdict(list))
     creates: list[tuple[DropFolder, Candidate, Create]] = field(default_factory=list)
     ended: list[tuple[DropFolder, Candidate, Ended]] = field(default_factory=list)
 
@@ -59,6 +64,9 @@ class Schedule:
 
     def pick(self, now: float, free: int, size: int, large: int) -> Picked:
         """What `free` threads of `size` are to do; `large` files are under way already. `now` is monotonic."""
+        for folder in self.folders.values():
+            if not folder.open():
+                self.give_back(folder)
         picked = Picked()
         runs: Runs[Chosen] = Runs(free)
         for folder, candidate in self._in_turn():
@@ -77,7 +85,7 @@ class Schedule:
                 case Create() as create:
                     picked.creates.append((folder, candidate, create))
                 case NotYet.ASK:
-                    asked = picked.asks[folder.folder.project]
+                    asked = picked.asks[folder.folder.project, candidate.job.id if candidate.job.reason in _SUSPECT else 0]
                     if len(asked) < ASK_AT_ONCE:
                         asked.append(candidate)
                 case NotYet.PAUSED:
@@ -126,6 +134,12 @@ class Schedule:
     def goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""
         return folder.open() and self._may_send(line, job.id, time.monotonic())
+
+    def give_back(self, folder: DropFolder) -> None:
+        """A folder's files do not get their turns: one that was let through on trial must not keep the others waiting."""
+        for lane in folder.lanes:
+            for job in list(lane.jobs):
+                self._health.give_back(job)
 
     def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
         may = self._health.may_send("server", line.host, job, now) and self._health.may_send(

@@ -13,6 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import FileIO
 
+import structlog
+
+log = structlog.get_logger()
+
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
 
@@ -86,12 +90,16 @@ class Slots:
             if next_turn is None:
                 return
             turn, slot = next_turn
-            turn(slot)
-            with self._lock:
-                del self._slots[id(slot)]
-                self._idle += 1
-                if not self._slots:
-                    self._none.notify_all()
+            try:
+                turn(slot)
+            except Exception as error:  # it must not, but a thread that ends would be missed for good
+                log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)
+            finally:
+                with self._lock:
+                    del self._slots[id(slot)]
+                    self._idle += 1
+                    if not self._slots:
+                        self._none.notify_all()
 
     def free(self) -> int:
         """How many turns may be started."""

@@ -14,7 +14,7 @@ from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.folder import Candidate, order_key
 from dropcap.delivery.health import Health, Patient
-from dropcap.delivery.lookup import Question, look_up
+from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.outcome import Later, Outcome, Refused
 from dropcap.delivery.plan import Create, Facts, Send
 from dropcap.delivery.project import ProjectLine
@@ -81,7 +81,7 @@ class Turns:
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
             turn = Turn(one.job, found.target, found.settings, one.step, line, *place, found.target.upload_as)
-            self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run)
+            self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run, sent=True)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -105,33 +105,45 @@ class Turns:
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
     def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
-        """Look up the records of a group of files of one project."""
+        """Look up the records of a group of files of one project; afterwards each has facts, or the ledger says more of it."""
+        over: set[int] = set()
+        try:
+            over = self._ask(line, group)
+        except Exception as error:
+            # The ledger could not be written: they are read from it anew.
+            log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}")
+        finally:
+            for candidate in group:
+                candidate.stale = candidate.facts is None
+                candidate.asking = False
+            self._ended([c.job for c in group if c.job.id not in over])
+
+    def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
+        """The jobs that are refused, and whose end the filer will tell."""
         now = time.monotonic()
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in group]
         try:
             structure = line.structure()
-            wanting = [q for q in questions if q.target.field not in structure.fields]
-            facts = look_up(line.client, structure, [q for q in questions if q not in wanting])
+            absent = {q.job: field for q in questions if (field := absent_field(structure, q.target)) is not None}
+            facts = look_up(line.client, structure, [q for q in questions if q.job not in absent])
         except (RedcapError, Stopped) as error:
             self._cannot_ask(line, group, error)
+            return set()
         except Exception as error:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:
                 unknown = candidate.job.state is State.UNKNOWN
                 self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file", sent=unknown), None)
-        else:
-            for candidate in group:
-                if candidate.job.id in facts:
-                    self._learn(candidate, facts[candidate.job.id], now)
-                    continue
-                field = candidate.route.target.field
-                message = f"the project has no field `{shown(field)}`"
-                remedy = "correct `field` in the rule, or add the field to the project; `dropcap check` compares all rules"
+            return set()
+        for candidate in group:
+            job = candidate.job.id
+            if job in absent:
+                message = f"the project has no field `{shown(absent[job])}`"
+                remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
                 self._consequence.apply(candidate.job, Refused("no_field", message, remedy), line)
-        finally:
-            for candidate in group:
-                candidate.asking = False
-            self._ended([c.job for c in group if c.facts is None])
+            else:
+                self._learn(candidate, facts[job], now)
+        return set(absent)
 
     def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
         target = candidate.route.target
@@ -140,17 +152,16 @@ class Turns:
             return
         # Only now is it known which record this file belongs to: it takes its place in the order of that record's files.
         key = order_key(candidate.job.project, target, facts.record)
-        self._ledger.note(candidate.job.id, "record found", {"record": facts.record, "key": key})
-        candidate.stale = True
+        if not self._ledger.found_record(candidate.job.id, facts.record, key):
+            self._consequence.wait_for_another(candidate.job)
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
         if isinstance(error, RedcapError):
             outcome = judge(error.meaning, sent=False)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
-            outcome = Later(
-                outcome.reason, f"REDCap refuses to tell about the records: {outcome.message}", outcome.remedy, "project"
-            )
+            message = f"REDCap refuses to tell about the records: {outcome.message}"
+            outcome = Later(outcome.reason, message, "see what `dropcap check` says of the project and the rules", "project")
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
@@ -168,6 +179,7 @@ class Turns:
 
         def run() -> Outcome:
             if not self._ledger.count_created(job.folder, datetime.now().astimezone().date().isoformat(), settings.create_limit):
+                self._health.give_back(job.id)
                 self._consequence.wait_for_tomorrow(job, settings.create_limit)
                 return Later("create_limit", "", scope="stop", sent=unknown)
             try:
@@ -179,8 +191,9 @@ class Turns:
             log.info("record_created", **about(job))
             return Later("no_record", "its record was created", scope="stop", sent=unknown)
 
-        self._guarded(job, line, run)
-        self._ended([job])
+        outcome = self._guarded(job, line, run, sent=unknown)
+        if not isinstance(outcome, Refused):  # of which the filer tells
+            self._ended([job])
 
     def probe(self, patient: Patient, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
@@ -207,19 +220,20 @@ class Turns:
             self._health.ill("server", patient.name, None, trouble, now)
         self._ended([])
 
-    def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome]) -> None:
+    def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.
         try:
             outcome = run()
         except Exception as error:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
-            outcome = Later("server_error", _ODD, scope="server", sent=True)
+            outcome = Later("server_error", _ODD, scope="server", sent=sent)
         try:
             if not (isinstance(outcome, Later) and outcome.reason == "create_limit"):
                 self._consequence.apply(job, outcome, line)
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
+        return outcome
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:
