@@ -35,6 +35,8 @@ from dropcap.secret import Token
 
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
 SMALL = 256 * 1024
+#: PHP drops the whole body of a request over its `post_max_size`, the token too. No server that takes files has it below this.
+_MAY_LOSE_TOKEN = 1024 * 1024
 _MAX_WORDS = 64 * 1024
 _MAX_JSON = 256 * 1024**2
 _FORM = "application/x-www-form-urlencoded"
@@ -189,15 +191,23 @@ class Redcap:
         """
         began = time.monotonic()
         sent: FileBody | None = None
+        token = ""
 
         def body() -> tuple[bytes | Iterable[bytes | memoryview], int, str]:
-            nonlocal sent
-            sent = FileBody(self._file_fields("import", target), source, size, safe_name(name), progress)
+            nonlocal sent, token
+            fields = self._file_fields("import", target)
+            token = dict(fields)["token"]
+            sent = FileBody(fields, source, size, safe_name(name), progress)
             return sent.whole() if size <= SMALL else sent, sent.length, sent.content_type
 
-        with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
-            words, complete = reply.read(_MAX_WORDS)
-            self._judge(reply, words, "import", complete)
+        try:
+            with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
+                words, complete = reply.read(_MAX_WORDS)
+                self._judge(reply, words, "import", complete)
+        except RedcapError as error:
+            if error.meaning.reason == "token" and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
+                raise RedcapError(_token_lost(size)) from None
+            raise
         assert sent is not None
         return Sent(sent.sha256, size, time.monotonic() - began)
 
@@ -223,6 +233,14 @@ class Redcap:
             return Exported(name or "", size, digest.hexdigest(), reply.framed)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _admits(self, token: str, stop: threading.Event | None) -> bool:
+        """Whether REDCap takes `token`, which is still the one to use, in a small request."""
+        try:
+            self.version(stop)
+        except RedcapError:
+            return False
+        return self._token().reveal() == token
 
     def _file_fields(self, action: str, target: FileTarget) -> list[tuple[str, str]]:
         fields = [
@@ -325,6 +343,16 @@ _CERTIFICATE = (
     "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
     "check the host name in `url` and this machine's clock"
 )
+
+
+def _token_lost(size: int) -> Meaning:
+    return Meaning(
+        Verdict.REFUSED,
+        "too_large",
+        f"REDCap takes the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
+        "(PHP's post_max_size)",
+        "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
+    )
 
 
 def _not_the_api(message: str) -> Meaning:
