@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -31,10 +32,19 @@ class Entry:
     `error` is set for a subdirectory that could not be read.
     """
 
-    __slots__ = ("_listing", "_stat", "error", "kind", "leaf", "name")
+    __slots__ = ("_found", "_listing", "_stat", "error", "kind", "leaf", "name")
 
-    def __init__(self, listing: _Listing, name: str, leaf: str, kind: Kind, error: OSError | None = None) -> None:
+    def __init__(
+        self,
+        listing: _Listing,
+        name: str,
+        leaf: str,
+        kind: Kind,
+        found: os.DirEntry[str] | None = None,
+        error: OSError | None = None,
+    ) -> None:
         self._listing = listing
+        self._found = found  # good while the directory is being listed
         self._stat: os.stat_result | None = None
         self.name = name
         self.leaf = leaf
@@ -46,8 +56,8 @@ class Entry:
         """What lstat(2) says, asked at the first look and kept; None if the thing is gone meanwhile. Raises OSError."""
         if self._stat is None:
             try:
-                if self._listing.fd >= 0:
-                    self._stat = os.stat(self.leaf, dir_fd=self._listing.fd, follow_symlinks=False)
+                if self._found is not None and self._listing.fd >= 0:
+                    self._stat = self._found.stat(follow_symlinks=False)
                 else:
                     self._stat = self._listing.tree.lstat(self.name)
             except (FileNotFoundError, NotADirectoryError):
@@ -66,17 +76,17 @@ def scan(tree: Tree, relative: str, recursive: bool, enter: Callable[[str], bool
         try:
             for entry in _list(tree, asked.name):
                 yield entry
-                if recursive and entry.kind == "dir" and (enter is None or enter(entry.name)):
+                if entry.kind == "dir" and recursive and (enter is None or enter(entry.name)):
                     pending.append(entry)
         except OSError as error:
             if asked.name == relative:
                 raise
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
-                yield Entry(asked._listing, asked.name, asked.leaf, "other", error)
+                yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
 
 
 def _list(tree: Tree, relative: str) -> Iterator[Entry]:
-    with tree.directory(relative) as fd:
+    with tree.directory(relative) if relative else _opened_anew(tree.fd) as fd:
         listing = _Listing(tree, fd)
         prefix = names.join(relative, "")
         try:
@@ -89,6 +99,17 @@ def _list(tree: Tree, relative: str) -> Iterator[Entry]:
                         kind = "dir"
                     else:
                         kind = "link" if item.is_symlink() else "other"
-                    yield Entry(listing, prefix + item.name, item.name, kind)
+                    leaf = item.name
+                    yield Entry(listing, prefix + leaf, leaf, kind, item)
         finally:
             listing.fd = -1
+
+
+@contextlib.contextmanager
+def _opened_anew(directory: int) -> Iterator[int]:
+    """smbnetfs lists what was there when the directory was opened, and the drop folder itself stays open for long."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
