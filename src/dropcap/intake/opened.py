@@ -153,7 +153,8 @@ class OpenedFolder:
     def _look_beneath(self, start: str) -> set[str]:
         """Look at all files beneath `start`; their names."""
         found = set()
-        for entry in walk.dropped(self.tree, self._folder, self._on_directory, start):
+        pending, stable = self._pending, self.tree.stable_inodes
+        for entry in walk.dropped(self.tree, self._folder, self._on_directory, start, pending):
             try:
                 if entry.error is not None:
                     raise entry.error
@@ -163,7 +164,8 @@ class OpenedFolder:
             else:
                 if entry.kind == "dir" or status is None:
                     continue
-                self._see(entry.name, entry.kind, status, hinted=False)
+                if entry.kind != "file" or not pending.unchanged(entry.name, status, stable):
+                    self._see(entry.name, entry.kind, status, hinted=False)
             found.add(entry.name)
         return found
 
@@ -186,7 +188,7 @@ class OpenedFolder:
     def _on_directory(self, name: str, fd: int) -> None:
         self._directories.add(name)
         if self.watch is not None:
-            self.watch.add(name, fd)
+            self.watch.add(name, fd, self.tree.stable_inodes)
 
     def _pace(self, name: str, device: int) -> Pace:
         local = self._local.get(device)

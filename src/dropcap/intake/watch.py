@@ -51,7 +51,7 @@ class Watch:
         self._on_doubt = on_doubt
         self._lock = threading.Lock()
         self._names: dict[WatchDescriptor, str] = {}
-        self._watched: dict[tuple[int, int], WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
+        self._watched: dict[tuple[int, int] | str, WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
         self._inotify: InotifyFD | None = None
         self.limited = False  # the kernel grants no more watches: some directories are not watched
 
@@ -71,13 +71,14 @@ class Watch:
         if self.lost:
             self.close()
 
-    def add(self, relative: str, fd: int) -> None:
+    def add(self, relative: str, fd: int, stable_inodes: bool = True) -> None:
         """Watch the directory open as `fd`, called `relative` ("" for the folder itself). Blocks while its file system does.
 
+        Without stable inodes a directory is known again by its name; one that has taken its place is not noticed.
         Never raises: a directory that cannot be watched is walked, and `limited` says so if it is the kernel's limit.
         """
         status = os.fstat(fd)
-        identity = (status.st_dev, status.st_ino)
+        identity = (status.st_dev, status.st_ino) if stable_inodes else relative
         with self._lock:
             known = self._watched.get(identity)
             if known is not None:
