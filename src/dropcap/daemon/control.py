@@ -17,11 +17,15 @@ from typing import Any
 
 import structlog
 
+from dropcap.daemon.state import StateError
+
 log = structlog.get_logger()
 
 SOCKET = "control.sock"
 #: Nothing that is asked is longer (a retry of many jobs is the longest). An answer may be: it names every file of a folder.
 _LONGEST = 1024 * 1024
+#: Seconds until a socket that gives nobody is asked again.
+_BETWEEN_TRIES = 0.2
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -30,19 +34,28 @@ class Control:
     """Serves the control socket until `close`."""
 
     def __init__(self, state_dir: Path, answer: Answer) -> None:
+        """Raises StateError if the socket cannot be made."""
         self._path = state_dir / SOCKET
         self._answer = answer
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()  # of an earlier run: the lock is ours
+        self._closed = threading.Event()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with _short(self._path) as address:
-            self._server.bind(address)
-        os.chmod(self._path, 0o660)
-        self._server.listen(8)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()  # of an earlier run: the lock is ours
+            with _short(self._path) as address:
+                self._server.bind(address)
+            os.chmod(self._path, 0o660)
+            self._server.listen(8)
+        except OSError as error:
+            self._server.close()
+            raise StateError(
+                f"{self._path} cannot be made ({error.strerror or error}): put state_dir on a local disk with room"
+            ) from None
         threading.Thread(target=self._serve, name="control", daemon=True).start()
 
     def close(self) -> None:
         """Take the socket away."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._path.unlink()
         with contextlib.suppress(OSError):
@@ -53,8 +66,10 @@ class Control:
         while True:
             try:
                 connection, _ = self._server.accept()
-            except OSError:
-                return
+            except OSError:  # closed, or out of descriptors for the moment
+                if self._closed.wait(_BETWEEN_TRIES):
+                    return
+                continue
             threading.Thread(target=self._one, args=(connection,), name="control request", daemon=True).start()
 
     def _one(self, connection: socket.socket) -> None:

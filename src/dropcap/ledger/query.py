@@ -18,13 +18,16 @@ _COLUMNS = ", ".join(Job.__dataclass_fields__)
 
 
 class Query:
-    """Read access, one connection a thread. `met` is told of errors that only a damaged ledger gives."""
+    """Read access, one connection a thread, closed some time after its end.
+
+    `met` is told of errors that only a damaged ledger gives.
+    """
 
     def __init__(self, path: Path, met: Callable[[sqlite3.Error], None] = lambda _: None) -> None:
         self._path = path
         self._met = met
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: dict[threading.Thread, sqlite3.Connection] = {}
         self._lock = threading.Lock()
 
     def _connection(self) -> sqlite3.Connection:
@@ -36,13 +39,15 @@ class Query:
             connection.execute("pragma busy_timeout = 30000")
             self._local.connection = connection
             with self._lock:
-                self._all.append(connection)
+                for thread in [thread for thread in self._all if not thread.is_alive()]:
+                    self._all.pop(thread).close()
+                self._all[threading.current_thread()] = connection
         return connection
 
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
-            for connection in self._all:
+            for connection in self._all.values():
                 connection.close()
             self._all.clear()
 

@@ -38,10 +38,10 @@ class RequestWindow:
     """
 
     def __init__(self, path: Path, per_minute: int) -> None:
+        self._fd = -1
         self.per_minute = per_minute
         self._path = path
         self._threads = threading.Lock()  # flock knows file descriptors, not threads
-        self._fd = -1
 
     def acquire(self, stop: threading.Event | None = None) -> float:
         """Wait until a request may be made, and enter it.
@@ -79,6 +79,10 @@ class RequestWindow:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+    def __del__(self) -> None:
+        if self._fd >= 0:  # the client that used it went with a reload, once its last request had ended
+            os.close(self._fd)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

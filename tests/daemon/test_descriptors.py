@@ -1,0 +1,51 @@
+"""What a daemon opens for a question or a reload, it closes again."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from dropcap.daemon.control import ask
+from tests.site import Daemon, Site, eventually
+
+
+def descriptors(daemon: Daemon) -> int:
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+
+def test_questions_leave_no_descriptor_behind(place: Site) -> None:
+    daemon = place.start()
+    question = {"do": "retry", "jobs": [1], "failed": False, "held": False, "folder": None}
+    assert ask(place.state, question) == {"tried": [], "cannot": []}
+    before = descriptors(daemon)
+    for _ in range(30):
+        assert ask(place.state, question) == {"tried": [], "cannot": []}
+    eventually(lambda: descriptors(daemon) <= before + 6)
+
+
+def test_reloads_leave_no_descriptor_behind(place: Site) -> None:
+    place.project["requests_per_minute"] = 6000
+    place.write_config()
+    daemon = place.start()
+
+    def reload(number: int) -> None:
+        place.folder["min_free"] = str(number)  # another folder, with threads of its own
+        place.write_config()
+        place.put(f"101_V1_scan_{number}.pdf", str(number).encode())
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("reloaded", number)
+        daemon.wait_for("done", number)
+
+    reload(1)
+    before = descriptors(daemon)
+    for number in range(2, 10):
+        reload(number)
+    eventually(lambda: descriptors(daemon) <= before + 12)
+
+
+def test_a_control_socket_that_cannot_be_made_is_told_in_words(place: Site) -> None:
+    (place.state / "control.sock").mkdir(parents=True)
+    result = place.dropcap("run")
+    assert result.returncode == 2
+    assert "control.sock cannot be made" in result.stderr
+    assert "Traceback" not in result.stderr
