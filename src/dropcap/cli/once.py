@@ -21,6 +21,8 @@ from dropcap.ledger.model import Job, State
 
 #: Seconds for which nothing must be left to do before it is believed.
 _QUIET = 0.3
+#: Seconds between two counts of what is left, which take a while where that is much.
+_COUNT = 0.5
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 
 
@@ -61,7 +63,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
         bar.start()
     task = bar.add_task("delivering", total=None) if bar else None
     quiet_since: float | None = None
-    moved_at, last = time.monotonic(), (-1, -1)
+    moved_at, last, counted_at = time.monotonic(), (-1, -1), 0.0
     try:
         while not stopped.wait(0.05):
             now = time.monotonic()
@@ -71,14 +73,17 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
                     return
             else:
                 quiet_since = None
-            left, ended = _numbers(engine)
-            if (left, ended) != last or engine.delivery.under_way():
-                moved_at, last = now, (left, ended)
+            if engine.delivery.under_way():
+                moved_at = now
+            if now - counted_at > _COUNT:
+                numbers, counted_at = _numbers(engine), now
+                if numbers != last:
+                    moved_at, last = now, numbers
+                if bar and task is not None:
+                    bar.update(task, completed=last[1], total=sum(last))
             unsettled = any(one.intake.unsettled for one in engine.folders.values())
             if engine.pauses() and not unsettled and now - moved_at > patience:
                 return
-            if bar and task is not None:
-                bar.update(task, completed=ended, total=left + ended)
     finally:
         if bar:
             bar.stop()
@@ -120,7 +125,7 @@ def _summary(engine: Engine, began: float, stopped: bool) -> int:
             click.echo(f"  not taken: {name}: {shown(entry)}: {why}")
     if stopped:
         return 130
-    if engine.pauses() and left:
+    if left and any(pause.scope == "server" and pause.reason != "by_hand" for pause in engine.pauses()):
         return 3
     return 1 if failed or held or away or left or engine.config.problems else 0
 

@@ -1,0 +1,34 @@
+"""The exit code of `dropcap run --once`: 3 is for servers that cannot be had, 1 for what a person has to see to."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.site import Site
+
+
+@pytest.mark.parametrize("scope", [("--folder", "consents"), ("--project", "trial"), ("--server", "trial")])
+def test_files_that_a_person_holds_back(place: Site, scope: tuple[str, str]) -> None:
+    assert place.once().returncode == 0
+    assert place.dropcap("pause", *scope).returncode == 0
+    place.put("101_V1_consent.pdf", b"the consent")
+    result = place.once("--wait", "0")
+    assert result.returncode == 1, result.stdout
+    assert "paused by hand" in result.stdout
+    assert place.names("in_progress") == ["101_V1_consent.pdf"]
+
+
+def test_a_server_that_is_down(place: Site) -> None:
+    place.box.maintenance = 503
+    place.put("101_V1_consent.pdf", b"the consent")
+    result = place.once("--wait", "0")
+    assert result.returncode == 3, result.stdout
+    assert place.names("in_progress") == ["101_V1_consent.pdf"]
+
+
+def test_a_token_that_is_refused(place: Site) -> None:
+    place.token_file.write_text("F" * 32)
+    place.put("101_V1_consent.pdf", b"the consent")
+    result = place.once("--wait", "0")
+    assert result.returncode == 1, result.stdout
+    assert "paused: project trial" in result.stdout
