@@ -1,7 +1,7 @@
 """HTTP as an upload needs it: what went out is known, an early reply is heard, and deadlines and stops hold.
 
-urllib3's pool is driven directly: there are no cookies, redirects, proxies or `.netrc` to look up, and the connections
-(`connection`) have to know how far a request got, which decides whether it may be sent again.
+requests' adapter is driven without a Session: there are no cookies, redirects, proxies or `.netrc` to look up, and the
+connections (`connection`) have to know how far a request got, which decides whether it may be sent again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 import truststore
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
@@ -54,6 +57,24 @@ def _pool_for(url: urllib3.util.Url, size: int, ca_file: Path | None) -> HTTPCon
     return PlainPool(host, url.port or 80, **options)
 
 
+class _OneServer(HTTPAdapter):
+    """An adapter for one server, with the trust store of our choice and no other."""
+
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        super().__init__(pool_maxsize=1)
+        self._pool = pool
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the pool's context verifies. The adapter's own way would add certifi's authorities to it."""
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is not None:
         return ssl.create_default_context(cafile=str(ca_file))
@@ -63,10 +84,10 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
 class Reply:
     """A reply whose head is there."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, exchange: Exchange) -> None:
-        self._raw = response
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self._raw: urllib3.BaseHTTPResponse = response.raw
         self._exchange = exchange
-        self.status: int = response.status
+        self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
         #: The reply says where it ends, so that a cut is noticed.
         self.framed = self.headers.get("Content-Length", "").isdigit() or bool(getattr(self._raw, "chunked", False))
@@ -136,46 +157,40 @@ class Transport:
             parts = urllib3.util.Url()
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ValueError(f"{url!r} is no URL of a REDCap API; it looks like https://redcap.example.org/api/")
-        self._target = parts.request_uri
+        self._url = parts.url
         self._timeouts = urllib3.Timeout(connect=connect_timeout, read=timeout)
         self._silence = timeout
         self._deadline = deadline
         self._user_agent = user_agent
-        self._pool = _pool_for(parts, pool, ca_file)
+        self._adapter = _OneServer(_pool_for(parts, pool, ca_file))
 
     @contextmanager
     def post(
         self, body: bytes | Iterable[bytes | memoryview], length: int, content_type: str, stop: threading.Event | None = None
     ) -> Iterator[Reply]:
         """Send `body` and give the reply, as soon as its head is there. Raises `ExchangeFailed`."""
-        headers = {
-            "User-Agent": self._user_agent,
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "Content-Type": content_type,
-            "Content-Length": str(length),
-        }
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._url
+        request.body = body  # type: ignore[assignment]  # its pieces go to `_Watched.send`
+        request.headers = CaseInsensitiveDict(
+            {
+                "User-Agent": self._user_agent,
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Content-Type": content_type,
+                "Content-Length": str(length),
+            }
+        )
         exchange = Exchange(self._deadline, stop)
         current.exchange = exchange
         current.silence = self._silence
         WATCHDOG.add(exchange)
         try:
             try:
-                response = self._pool.urlopen(
-                    "POST",
-                    self._target,
-                    body,  # type: ignore[arg-type]  # its pieces go to `_Watched.send`
-                    headers,
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    timeout=self._timeouts,
-                    preload_content=False,
-                    decode_content=False,
-                )
-            except (urllib3.exceptions.HTTPError, OSError) as error:
+                reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise _failed(error, exchange) from error
-            reply = Reply(response, exchange)
             try:
                 yield reply
             finally:
@@ -186,7 +201,7 @@ class Transport:
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pool.close()
+        self._adapter.close()
 
 
 def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
@@ -212,7 +227,7 @@ def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and what it wraps: urllib3 keeps the cause in its arguments or in `reason`."""
+    """`error` and what it wraps: requests and urllib3 keep the cause in their arguments or in `reason`."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
