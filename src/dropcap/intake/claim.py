@@ -58,6 +58,8 @@ class Notes:
 
     def keep(self, names: Iterable[str]) -> None:
         """Nothing but these is there."""
+        if not self.all:
+            return
         there = set(names)
         self.all = {name: why for name, why in self.all.items() if name in there}
 

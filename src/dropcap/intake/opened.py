@@ -154,7 +154,7 @@ class OpenedFolder:
         """Look at all files beneath `start`; their names."""
         found = set()
         pending, stable = self._pending, self.tree.stable_inodes
-        for entry in walk.dropped(self.tree, self._folder, self._on_directory, start, pending):
+        for entry in walk.dropped(self.tree, self._folder, self._on_directory, start, pending.names):
             try:
                 if entry.error is not None:
                     raise entry.error
@@ -244,6 +244,8 @@ class OpenedFolder:
 
     def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
         """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
+        if not known and not self._gone:
+            return
         now = time.monotonic()
         moved = {sight.inode or (sight.size, sight.mtime_ns) for sight in self._pending.sights()}
         missing = {
@@ -287,6 +289,8 @@ class OpenedFolder:
         """
         now = time.monotonic()
         was_due = now >= self.next()
+        if not was_due and not self.full:
+            return False
         if now >= self._failed_due:
             self._look_at_failed()
         if any(now - since >= MISSING_FOR for since in self._missing.values()):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
 
 from dropcap.intake.lease import Lease
@@ -30,8 +31,15 @@ class Pending:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
+    @property
+    def names(self) -> KeysView[str]:
+        """Their names, as they are at any time."""
+        return self._files.keys()
+
+    def unchanged(self, name: str, status: os.stat_result, stable_inodes: bool) -> bool:
+        """Whether the file waits already and is as it was, so that `see` has nothing to learn."""
+        waiting = self._files.get(name)
+        return waiting is not None and waiting.seen.sight.shows(status, stable_inodes)
 
     def see(self, name: str, sight: Sight, pace: Pace, *, hinted: bool) -> None:
         """The file was looked at. `hinted`: something happened to it, so that a reason to wait longer may have passed."""
@@ -55,9 +63,12 @@ class Pending:
 
     def drop_beneath(self, directory: str, but: Collection[str]) -> None:
         """Everything beneath `directory` ("" for the whole) is gone, except these."""
-        keep = but if isinstance(but, Set) else set(but)
-        prefix = f"{directory}/" if directory else ""
-        for name in [name for name in self._files if name.startswith(prefix) and name not in keep]:
+        if directory:
+            prefix = f"{directory}/"
+            gone = {name for name in self._files if name.startswith(prefix)}.difference(but)
+        else:
+            gone = self._files.keys() - but
+        for name in gone:
             del self._files[name]
 
     def due(self) -> list[tuple[str, Waiting]]:

@@ -28,6 +28,15 @@ class Sight:
     def of(cls, stat: os.stat_result, stable_inodes: bool = True) -> Sight:
         return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino if stable_inodes else 0)
 
+    def shows(self, stat: os.stat_result, stable_inodes: bool = True) -> bool:
+        """Whether `of` the same would be equal to this one."""
+        return (
+            self.mtime_ns == stat.st_mtime_ns
+            and self.ctime_ns == stat.st_ctime_ns
+            and self.size == stat.st_size
+            and (not stable_inodes or self.inode == stat.st_ino)
+        )
+
     def same_bytes(self, other: Sight) -> bool:
         """Equal but for the ctime, which a rename changes as well."""
         return (self.size, self.mtime_ns, self.inode) == (other.size, other.mtime_ns, other.inode)
