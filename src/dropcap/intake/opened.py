@@ -57,7 +57,7 @@ class OpenedFolder:
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._failed_due = math.inf
-        self._local: dict[int, bool] = {}
+        self._paces: dict[int, Pace] = {}  # by device; one object for all files, of which there may be many
         self._directories: set[str] = set()
         self._not_taken = Notes(self._log)
         self.tree = open_tree(folder.path)
@@ -77,7 +77,7 @@ class OpenedFolder:
     def _own(self) -> None:
         path = os.path.realpath(self._folder.path)
         self._mounts = Mounts.now()
-        self._local.clear()
+        self._paces.clear()
         self._path = path
         self.mount = self._mounts.of(path, self.tree.identity[0])
         self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
@@ -191,10 +191,11 @@ class OpenedFolder:
             self.watch.add(name, fd, self.tree.stable_inodes)
 
     def _pace(self, name: str, device: int) -> Pace:
-        local = self._local.get(device)
-        if local is None:
-            local = self._local[device] = self._mounts.of(f"{self._path}/{name}", device).local
-        return Pace(self._folder.settle_closed, self._folder.settle_quiet, local)
+        pace = self._paces.get(device)
+        if pace is None:
+            local = self._mounts.of(f"{self._path}/{name}", device).local
+            pace = self._paces[device] = Pace(self._folder.settle_closed, self._folder.settle_quiet, local)
+        return pace
 
     # People in dropcap's own directories ------------------------------------------------------------------------------
 
