@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
+from dropcap.redcap.filename import safe_name
 from dropcap.routing.ignored import ignored
 from dropcap.routing.nearest import Nearest, nearest
 from dropcap.routing.route import NoRoute, Route, route
@@ -120,7 +121,7 @@ def _route_lines(folder: Folder, answer: Route) -> list[str]:
         f"  rule      {rule.name}: {shown(rule.pattern.text)}",
         f"  captures  {_pairs(answer.captures) or 'none'}",
         f"  goes to   {', '.join(goes_to)}",
-        f"  named     {shown(target.upload_as)}",
+        f"  named     {shown(safe_name(target.upload_as))}",
     ]
     if target.must_match:
         lines.append(f"  only if   the record has {_pairs(target.must_match)}")

@@ -67,7 +67,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
     try:
         while not stopped.wait(0.05):
             now = time.monotonic()
-            if engine.idle():
+            if engine.idle() and not _due_within(engine, patience - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:
                     return
@@ -87,6 +87,12 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
     finally:
         if bar:
             bar.stop()
+
+
+def _due_within(engine: Engine, seconds: float) -> bool:
+    """Whether a file that could not be sent has its next turn soon: one lost connection does not wait for the next run."""
+    now = time.time()
+    return any((due := engine.ledger.query.next_due(name, now)) is not None and due <= now + seconds for name in engine.folders)
 
 
 def _numbers(engine: Engine) -> tuple[int, int]:
