@@ -352,3 +352,13 @@ class TestOtherDisk:
         assert caught.value.errno == errno.ENOSPC
         assert (root / "big").stat().st_size == 1_000_000
         assert os.listdir(other_disk) == []
+
+
+def test_two_listings_at_once_do_not_disturb_each_other(root: Path, tree: Tree) -> None:
+    names = {f"a file with a name of some length {number}" for number in range(2000)}  # more than one read of a directory gives
+    for name in names:
+        (root / name).touch()
+    first = tree.scan()
+    found = {next(first).name}
+    assert {entry.name for entry in tree.scan()} == names
+    assert found | {entry.name for entry in first} == names

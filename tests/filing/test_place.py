@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -205,6 +206,18 @@ class TestAfterACrash:
         digest = hashlib.sha256(b"x").hexdigest()
         assert filing.locate(0, 1, "a.pdf", DAY, digest) == "done/2026-11-24/a.pdf"
         assert filing.locate(0, 1, "a.pdf", DAY, digest, within=("in_progress", "failed")) is None
+
+    def test_without_stable_inodes_size_and_time_tell(self, root: Path, folder: Folder, claim: Claim) -> None:
+        filing = Filing(folder, Tree(root, stable_inodes=False), "")
+        path = root / "in_progress" / claim("a.pdf", b"12345")
+        status = path.stat()
+        (root / "failed").mkdir()
+        path.rename(root / "failed" / "a (2).pdf")
+        for inode in (0, status.st_ino):
+            assert filing.locate(inode, 5, "a.pdf", mtime_ns=status.st_mtime_ns) == "failed/a (2).pdf"
+            assert filing.locate(inode, 5, "a.pdf", mtime_ns=status.st_mtime_ns + 1) is None
+        shutil.copy2(root / "failed" / "a (2).pdf", root / "failed" / "a.pdf")
+        assert filing.locate(0, 5, "a.pdf", mtime_ns=status.st_mtime_ns) is None, "it may be either"
 
     def test_nothing_there_and_no_directories(self, root: Path, filing: Filing) -> None:
         (root / "in_progress").rmdir()

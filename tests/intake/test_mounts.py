@@ -54,3 +54,29 @@ def test_the_machine_itself(tmp_path: Path) -> None:
     mount = Mounts.now().of(str(tmp_path), tmp_path.stat().st_dev)
     assert mount.device == tmp_path.stat().st_dev
     assert mount.local
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "stable"),
+    [
+        ("ext4", "rw", True),
+        ("nfs4", "rw,vers=4.2", True),
+        ("cifs", "rw,vers=3.1.1,serverino,soft", True),
+        ("cifs", "rw,vers=3.1.1,soft", False),
+        ("fuse.smbnetfs", "rw,user_id=0", False),
+        ("fuse.sshfs", "rw,user_id=0", False),
+        ("vfat", "rw", False),
+        ("whatever", "rw", False),
+    ],
+)
+def test_whether_inodes_are_stable(kind: str, options: str, stable: bool) -> None:
+    mounts = Mounts(["22 1 254:0 / / rw - ext4 /dev/vda rw", f"30 22 0:40 / /srv/drop rw - {kind} source {options}"])
+    assert mounts.of("/srv/drop").stable_inodes is stable
+    assert mounts.stable_inodes("/srv/drop/sub") is stable
+
+
+def test_what_is_mounted_beneath_counts_too() -> None:
+    mounts = Mounts(["22 1 254:0 / / rw - ext4 /dev/vda rw", "30 22 0:40 / /srv/drop/failed rw - fuse.sshfs me@host: rw"])
+    assert not mounts.stable_inodes("/srv/drop")
+    assert mounts.stable_inodes("/srv/dro")
+    assert not Mounts([]).stable_inodes("/srv")

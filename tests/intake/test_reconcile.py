@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropcap.files.tree import Tree
 from dropcap.intake import opened
-from dropcap.intake.reconcile import compare
+from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
-from dropcap.ledger.model import OpenFile, State
+from dropcap.ledger.model import FailedFile, OpenFile, State
 from tests.intake.conftest import Desk, until
 
 NAMES = st.sampled_from("abcdef")
@@ -38,6 +42,59 @@ def test_what_delivery_has_in_hand_is_not_missing() -> None:
         assert not found.renamed
         assert found.in_hand == {"new"}
         assert not found.strangers, "it would be sent a second time"
+
+
+def sight(mtime: int, inode: int = 0) -> Sight:
+    return Sight(10, mtime, 1, inode)
+
+
+def waiting(mtime: int, inode: int = 0, state: State = State.WAITING, job: int = 1) -> OpenFile:
+    return OpenFile(job, state, 10, mtime, inode)
+
+
+@pytest.mark.parametrize(("now", "before"), [(0, 0), (7, 0), (0, 7)], ids=["never", "not then", "not now"])
+def test_known_again_by_size_and_time_where_inodes_are_not_to_be_relied_on(now: int, before: int) -> None:
+    found = compare({"new": sight(5, now), "foreign": sight(6, now)}, {"a": waiting(5, before)})
+    assert found.renamed == {"new": ("a", 1)}
+    assert set(found.strangers) == {"foreign"}
+    assert not found.missing
+
+
+def test_with_inodes_size_and_time_are_not_enough() -> None:
+    found = compare({"new": sight(5, inode=7)}, {"a": waiting(5, inode=8)})
+    assert not found.renamed
+    assert found.missing == {"a": 1}
+
+
+def test_two_that_look_alike_are_not_told_apart_by_guessing() -> None:
+    two = {"a": waiting(5), "b": waiting(5, job=2)}
+    found = compare({"new": sight(5)}, two)
+    assert set(found.strangers) == {"new"}
+    assert found.missing == {"a": 1, "b": 2}
+    found = compare({"new": sight(5), "newer": sight(5)}, {"a": waiting(5)})
+    assert set(found.strangers) == {"new", "newer"}
+    assert found.missing == {"a": 1}
+
+
+def test_what_may_be_in_delivery_s_hand_waits() -> None:
+    found = compare({"new": sight(5)}, {"a": waiting(5, state=State.SENDING), "b": waiting(5, job=2)})
+    assert found.in_hand == {"new"}, "it could be sent a second time"
+    assert not found.strangers
+
+
+def test_failed_files_without_inodes(tmp_path: Path) -> None:
+    (tmp_path / "failed").mkdir()
+    moved = tmp_path / "moved.pdf"
+    moved.write_bytes(b"x")
+    status = moved.stat()
+    tree = Tree(tmp_path, stable_inodes=False)
+    seen = Sight.of(status, tree.stable_inodes)
+    files = {f"failed/{name}.pdf": FailedFile(ord(name), name, 1, status.st_mtime_ns, 0) for name in "ab"}
+    assert FailedFiles(files).moved_to(tree, seen) is None, "it may be either"
+    shutil.copy2(moved, tmp_path / "failed" / "a.pdf")
+    assert FailedFiles(files).moved_to(tree, seen) == ("failed/b.pdf", files["failed/b.pdf"])
+    shutil.copy2(moved, tmp_path / "failed" / "b.pdf")
+    assert FailedFiles(files).moved_to(tree, seen) is None, "a copy"
 
 
 @given(files=FILES, known=st.dictionaries(NAMES, st.tuples(st.integers(1, 6), STATES)))

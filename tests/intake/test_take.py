@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -45,6 +46,55 @@ def test_one_that_lies_there_already(tree: Tree) -> None:
     path.parent.mkdir()
     path.write_bytes(b"x")
     assert isinstance(take(tree, "in_progress/x", "in_progress/x", seen(path), AT_ONCE), Taken)
+
+
+class TestWithoutStableInodes:
+    """Size and time tell, and nothing is held open over the move."""
+
+    @pytest.fixture
+    def tree(self, tmp_path: Path) -> Iterator[Tree]:
+        tree = Tree(tmp_path, stable_inodes=False)
+        (tmp_path / "x").write_bytes(b"x")
+        yield tree
+        tree.close()
+
+    def seen(self, tree: Tree) -> Seen:
+        now = time.monotonic() - 1
+        return Seen(Sight.of((tree.path / "x").stat(), stable_inodes=False), now, now)
+
+    def test_taken_without_a_number(self, tree: Tree) -> None:
+        before = self.seen(tree)
+        outcome = take(tree, "x", "in_progress/x", before, AT_ONCE)
+        assert isinstance(outcome, Taken)
+        assert outcome.sight.same_bytes(before.sight)
+        assert outcome.sight.inode == 0
+        assert not (tree.path / "x").exists()
+
+    def test_one_that_somebody_has_open(self, tree: Tree) -> None:
+        def busy(source_dir: int, source: str, target_dir: int, target: str) -> None:
+            raise OSError(errno.EBUSY, "Device or resource busy", source)
+
+        with_busy = Tree(tree.path, (busy,), stable_inodes=False)
+        outcome = take(with_busy, "x", "in_progress/x", self.seen(tree), AT_ONCE)
+        assert isinstance(outcome, Later)
+        assert "open" in outcome.note
+        assert (tree.path / "x").read_bytes() == b"x"
+
+    def test_written_to_just_before_the_move(self, tree: Tree) -> None:
+        def late(source_dir: int, source: str, target_dir: int, target: str) -> None:
+            (tree.path / "x").write_bytes(b"longer")
+            by_look(source_dir, source, target_dir, target)
+
+        outcome = take(Tree(tree.path, (late,), stable_inodes=False), "x", "in_progress/x", self.seen(tree), AT_ONCE)
+        assert outcome == Moved()
+
+    def test_a_taken_name_and_one_that_is_gone(self, tree: Tree) -> None:
+        before = self.seen(tree)
+        (tree.path / "in_progress").mkdir()
+        (tree.path / "in_progress" / "x").write_bytes(b"other")
+        assert take(tree, "x", "in_progress/x", before, AT_ONCE) == NameTaken()
+        (tree.path / "x").unlink()
+        assert take(tree, "x", "in_progress/x", before, AT_ONCE) == Gone()
 
 
 def test_changed_since_it_was_seen(tree: Tree) -> None:

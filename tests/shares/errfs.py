@@ -4,13 +4,16 @@
 
 Each line of CONTROL is `OPERATION WHAT`. OPERATION is `stat`, `list`, `open`, `read`, `write`, `create`, `rename`, `link`,
 `mkdir`, `unlink` or `fsync`; WHAT is the name of an error (`EIO`), `block` (no answer until the line is gone), or for fsync
-`ignore`. `case fold` makes upper and lower case the same. Neither RENAME_NOREPLACE nor changes made in LOWER itself, of which
-no event tells, are known to it.
+`ignore`. `case fold` makes upper and lower case the same, `inode new` numbers a file anew at every look, `rename closed` refuses
+to rename what is open, `space untold` does not say how much is free.
+
+Neither RENAME_NOREPLACE nor changes made in LOWER itself, of which no event tells, are known to it.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
 import time
@@ -27,6 +30,8 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
     def __init__(self, lower: str, control: str) -> None:
         self._lower = lower
         self._control = control
+        self._numbers = itertools.count(1 << 32)
+        self._paths: dict[int, str] = {}  # of open files
 
     def _obey(self, operation: str) -> str:
         while True:
@@ -34,7 +39,7 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
             if what == "block":
                 time.sleep(0.02)
                 continue
-            if what and what != "ignore":
+            if what and what not in ("ignore", "closed"):
                 raise mfusepy.FuseOSError(getattr(errno, what))
             return what
 
@@ -62,7 +67,8 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
         found = os.lstat(self._path(path)) if fh is None else os.fstat(fh)
         names = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_ino", "st_blocks")
         times = {"st_atime": found.st_atime_ns, "st_mtime": found.st_mtime_ns, "st_ctime": found.st_ctime_ns}
-        return {name: getattr(found, name) for name in names} | times
+        number = {"st_ino": next(self._numbers)} if self._told("inode") == "new" else {}
+        return {name: getattr(found, name) for name in names} | times | number
 
     def readdir(self, path: str, fh: int) -> list[str]:
         self._obey("list")
@@ -85,14 +91,17 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
             "f_frsize",
             "f_namemax",
         )
-        return {name: getattr(found, name) for name in names}
+        untold = self._told("space") == "untold"
+        return {name: 0 if untold and name != "f_namemax" else getattr(found, name) for name in names}
 
     # What becomes of it
 
     def rename(self, old: str, new: str, flags: int = 0) -> int:
-        self._obey("rename")
+        told = self._obey("rename")
         if flags:
             raise mfusepy.FuseOSError(errno.EINVAL)
+        if told == "closed" and old in self._paths.values():
+            raise mfusepy.FuseOSError(errno.EBUSY)
         os.rename(self._path(old), self._path(new))
         return 0
 
@@ -140,11 +149,15 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
 
     def open(self, path: str, flags: int) -> int:
         self._obey("open")
-        return os.open(self._path(path), flags & ~os.O_NOFOLLOW)
+        return self._opened(path, os.open(self._path(path), flags & ~os.O_NOFOLLOW))
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         self._obey("create")
-        return os.open(self._path(path), os.O_RDWR | os.O_CREAT, mode)
+        return self._opened(path, os.open(self._path(path), os.O_RDWR | os.O_CREAT, mode))
+
+    def _opened(self, path: str, fh: int) -> int:
+        self._paths[fh] = path
+        return fh
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         self._obey("read")
@@ -160,6 +173,7 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def release(self, path: str, fh: int) -> int:
+        del self._paths[fh]
         os.close(fh)
         return 0
 

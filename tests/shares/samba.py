@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.shares.mounting import mounted, needs_fuse, unmount
+
 WRAPPER = next(Path("/usr/lib").glob("*/libnss_wrapper.so"), None)
 GROUP = 50010
 #: Two of the share's group and one who is not.
@@ -21,11 +24,13 @@ PASSWORD = "only for this test"
 
 
 class Samba:
-    """Serves `share` as `//127.0.0.1/drop` to the group of `desk1` and `desk2`."""
+    """Serves `share` as `//HOST/drop` to the group of `desk1` and `desk2`."""
 
-    def __init__(self, root: Path, share: Path) -> None:
+    def __init__(self, root: Path, share: Path, host: str = "127.0.0.1", port: int = 0) -> None:
+        """At any free port, if it is 0."""
         self._root = root
-        self.port = _free_port()
+        self.host = host
+        self.port = port or _free_port()
         self.config = root / "smb.conf"
         self._env = {
             **os.environ,
@@ -42,7 +47,7 @@ class Samba:
         directories = "".join(f"  {kind} dir = {_made(root / kind)}\n" for kind in ("private", "ncalrpc"))
         directories += "".join(f"  {kind} directory = {_made(root / kind)}\n" for kind in ("state", "cache", "lock", "pid"))
         self.config.write_text(
-            f"[global]\n  server role = standalone server\n  interfaces = 127.0.0.1/8\n  bind interfaces only = yes\n"
+            f"[global]\n  server role = standalone server\n  interfaces = {host}/8\n  bind interfaces only = yes\n"
             f"  smb ports = {self.port}\n  passdb backend = smbpasswd:{root / 'smbpasswd'}\n{directories}"
             f"  log file = {root / 'smbd.log'}\n  disable spoolss = yes\n  load printers = no\n  map to guest = never\n"
             f"[drop]\n  path = {share}\n  read only = no\n  valid users = +data\n  inherit permissions = yes\n"
@@ -60,7 +65,7 @@ class Samba:
             command, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         end = time.monotonic() + 15
-        while not _answers(self.port):
+        while not _answers(self.host, self.port):
             if process.poll() is not None or time.monotonic() > end:
                 process.kill()
                 raise AssertionError(f"smbd does not start:\n{(self._root / 'smbd.log').read_text()}")
@@ -69,13 +74,13 @@ class Samba:
 
     def client(self, user: str, *commands: str) -> subprocess.CompletedProcess[str]:
         """What smbclient says when `user` gives these commands."""
-        command = ["smbclient", "//127.0.0.1/drop", "-p", str(self.port), "-U", f"{user}%{PASSWORD}"]
+        command = ["smbclient", f"//{self.host}/drop", "-p", str(self.port), "-U", f"{user}%{PASSWORD}"]
         command += [f"--configfile={self.config}", "-c", "; ".join(commands)]
         return subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30)
 
 
 @contextlib.contextmanager
-def samba(root: Path, share: Path) -> Iterator[Samba]:
+def samba(root: Path, share: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Samba]:
     """A running server, ended afterwards with all its children."""
     for program in ("smbd", "smbpasswd", "smbclient"):
         if shutil.which(program) is None:
@@ -85,7 +90,7 @@ def samba(root: Path, share: Path) -> Iterator[Samba]:
     (root / "samba").mkdir()
     os.chown(share, -1, GROUP)
     share.chmod(0o2770)
-    made = Samba(root / "samba", share)
+    made = Samba(root / "samba", share, host, port)
     process = made.start()
     try:
         yield made
@@ -105,9 +110,66 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def _answers(host: str, port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1.0).close()
+        socket.create_connection((host, port), 1.0).close()
     except OSError:
         return False
     return True
+
+
+class Smbnetfs:
+    """What `server` serves, mounted through FUSE as `desk1` at `path`."""
+
+    def __init__(self, root: Path, server: Samba) -> None:
+        self._point = root / "network"
+        self._home = root / "home"
+        self._point.mkdir()
+        self.path = self._point / server.host / "drop"
+        settings = self._home / ".smb"
+        settings.mkdir(mode=0o700, parents=True)
+        (settings / "smb.conf").write_text("[global]\n")
+        (settings / "smbnetfs.conf").write_text(f'auth "{server.host}" "desk1" "{PASSWORD}"\nsmb_query_browsers false\n')
+        (settings / "smbnetfs.conf").chmod(0o600)  # else it is not read
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def mount(self) -> None:
+        env = {**os.environ, "HOME": str(self._home)}
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(["smbnetfs", str(self._point), "-f"], env=env, stdout=quiet, stderr=quiet)
+        end = time.monotonic() + 15
+        while not (mounted(self._point) and self.path.is_dir()):
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.unmount()
+                pytest.skip("smbnetfs cannot mount here")
+            time.sleep(0.02)
+
+    def unmount(self) -> None:
+        unmount(self._point)
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextlib.contextmanager
+def smbnetfs(root: Path, server: Samba) -> Iterator[Smbnetfs]:
+    """It mounted. It looks for servers at port 445 only."""
+    needs_fuse("smbnetfs")
+    made = Smbnetfs(root, server)
+    made.mount()
+    try:
+        yield made
+    finally:
+        made.unmount()
+
+
+def lone_host() -> str:
+    """An address of this machine's loopback where nobody serves files at port 445."""
+    host = f"127.{secrets.randbelow(200) + 10}.{secrets.randbelow(250)}.{secrets.randbelow(250) + 2}"
+    with socket.socket() as one:
+        try:
+            one.bind((host, 445))
+        except OSError as error:
+            pytest.skip(f"needs port 445 of a loopback address: {error.strerror}")
+    return host

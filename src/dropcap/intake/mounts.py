@@ -19,12 +19,12 @@ _LOCAL_KINDS = (
 _LOCAL = frozenset(_LOCAL_KINDS.split())
 
 #: Local, but a file gets a new inode number whenever the kernel has forgotten it.
-_NUMBERED_ANEW = frozenset("vfat msdos exfat".split())
+_NUMBERED_ANEW = frozenset({"vfat", "msdos", "exfat"})
 #: Network file systems whose servers number the files. FUSE is not among them: most of its file systems (smbnetfs, sshfs) number
 #: a file anew when the kernel has forgotten it or another machine has renamed it, which no quick probe can show.
-_NUMBERED_BY_SERVER = frozenset("nfs nfs4 ceph lustre gpfs beegfs ocfs2 gfs2 afs".split())
+_NUMBERED_BY_SERVER = frozenset({"nfs", "nfs4", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "afs"})
 #: They do so with the option `serverino` only, which the kernel takes back from a server that cannot.
-_NUMBERED_BY_OPTION = frozenset("cifs smb3".split())
+_NUMBERED_BY_OPTION = frozenset({"cifs", "smb3"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
