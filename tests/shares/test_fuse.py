@@ -75,6 +75,10 @@ def test_a_share_that_lacks_what_local_disks_have(place: Site, lacks: dict[str, 
         assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"two"
 
 
+#: A file that cannot be renamed is linked to its new name.
+ALSO = {"rename": ("link",)}
+
+
 @pytest.mark.parametrize(
     ("operation", "error"),
     [("stat", "ESTALE"), ("rename", "EIO"), *(pytest.param(o, "EIO", marks=heavy) for o in ("list", "read", "stat", "open"))],
@@ -88,7 +92,7 @@ def test_a_share_that_fails_for_a_while(place: Site, operation: str, error: str)
         drop(place.drop, "101_V1_consent.pdf", b"one")
         daemon.wait_for("done", file="101_V1_consent.pdf")
         drop(share.lower, ".102", b"two")
-        share.set(**{operation: error})
+        share.set(**{name: error for name in (operation, *ALSO.get(operation, ()))})
         (share.lower / ".102").rename(share.lower / "102_V1_consent.pdf")
         drop(other, "103_V1_consent.pdf", b"others go on")
         daemon.wait_for("done", folder="other")
@@ -124,7 +128,7 @@ def test_a_share_that_hangs_stops_no_other(place: Site, operation: str) -> None:
         drop(place.drop, "101_V1_consent.pdf", b"one")
         daemon.wait_for("done", file="101_V1_consent.pdf")
         drop(share.lower, ".102", b"two")
-        share.set(**{operation: "block"})
+        share.set(**{name: "block" for name in (operation, *ALSO.get(operation, ()))})
         (share.lower / ".102").rename(share.lower / "102_V1_consent.pdf")
         for record in range(103, 113):
             drop(other, f"{record}_V1_consent.pdf", b"others go on")
