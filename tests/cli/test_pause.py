@@ -96,3 +96,22 @@ def test_usage(place: Site) -> None:
 def test_completion_script(place: Site) -> None:
     script = place.dropcap(_DROPCAP_COMPLETE="zsh_source")
     assert "#compdef dropcap" in script.stdout
+
+
+def test_a_pause_ends_the_run_of_files_that_is_under_way(place: Site) -> None:
+    place.config["uploads_at_once"] = 1
+    place.write_config()
+    daemon = place.start()
+    for number in range(200):
+        place.put(f"{101 + number % 20}_V1_scan_{number}.pdf", str(number).encode())
+    daemon.wait_for("done", 20)
+    assert place.dropcap("pause", "--project", "trial").returncode == 0
+    eventually(lambda: not [job for job in place.jobs() if job.state in ("sending", "stored")])
+    sent = len(place.box.requests)
+    daemon.wait_for("claimed", 200)
+    place.put("101_V1_consent.pdf", b"one more")
+    daemon.wait_for("claimed", 201)
+    assert len(place.box.requests) == sent, "nothing is sent after the files that were under way"
+    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    daemon.wait_for("done", 201, patience=60)
+    assert place.failed() == []

@@ -29,7 +29,7 @@ def test_all_well(place: Site) -> None:
     assert code == 0
     assert set(status) == {
         *("ok", "exit_code", "running", "answers", "alive", "version", "started", "under_way", "folders", "pauses"),
-        *("held", "failed", "put_off", "config_problems"),
+        *("held", "failed", "put_off", "behind_held", "config_problems"),
     }
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
     folder = status["folders"]["consents"]
@@ -178,3 +178,23 @@ def test_a_terminal_of_80_columns_is_not_overrun(place: Site) -> None:
         lines = result.stdout.replace("\r", "").splitlines()
         assert any("no_rule" in line or "no rule matches" in line for line in lines), result.stdout
         assert max(len(line) for line in lines) <= 80
+
+
+def test_files_that_wait_behind_a_held_one_say_so(place: Site) -> None:
+    place.once()
+    assert place.dropcap("pause", "--project", "trial").returncode == 0
+    place.put("101_V1_consent.pdf", b"a whole consent")
+    daemon = place.start()
+    daemon.wait_for("claimed")
+    place.put("101_V1_CONSENT.pdf", b"another for the same field")
+    daemon.wait_for("claimed", 2)
+    (place.drop / "in_progress" / "101_V1_consent.pdf").write_bytes(b"half")
+    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    daemon.wait_for("held", file="101_V1_consent.pdf")
+    _, status = told(place)
+    assert status["behind_held"] == [{"job": 2, "waits_for": 1}]
+    assert "101_V1_CONSENT.pdf  (job 2) waits for job 1" in place.dropcap("status").stdout
+    place.put("102_V1_consent.pdf", b"of another")  # the page is renewed at once when a file comes or goes
+    page = place.drop / "_STATUS.html"
+    eventually(lambda: page.exists() and "goes to the same place as 101_V1_consent.pdf, which is held" in page.read_text())
+    assert [h.record for h in place.box.holdings()] == ["102"]

@@ -48,6 +48,7 @@ def query(tmp_path: Path) -> Iterator[Explained]:
         lambda q: q.in_state((State.HELD,)),
         lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
         lambda q: q.failed("f"),
+        lambda q: q.behind_held("f"),
         lambda q: q.ended_since("f", 1.0, State.DONE),
     ],
 )

@@ -63,6 +63,7 @@ class Status:
     held: list[Job]
     failed: list[Job]
     put_off: list[Job]
+    behind_held: list[tuple[Job, Job]]  # a file that waits, and the held one before it to the same place
     problems: list[str]  # of the configuration file as it is now
 
     @property
@@ -120,6 +121,7 @@ def _gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: 
         held=ledger.in_state((State.HELD,), only, MOST_TOLD),
         failed=ledger.failed(only, MOST_TOLD),
         put_off=ledger.put_off(only, MOST_TOLD),
+        behind_held=ledger.behind_held(only, MOST_TOLD),
         problems=[str(problem) for problem in config.problems],
     )
 
@@ -173,6 +175,7 @@ def _json(status: Status) -> dict[str, Any]:
         "held": [as_json(job) for job in status.held],
         "failed": [as_json(job) for job in status.failed],
         "put_off": [as_json(job) for job in status.put_off],
+        "behind_held": [{"job": newer.id, "waits_for": held.id} for newer, held in status.behind_held],
         "config_problems": status.problems,
     }
 

@@ -23,6 +23,7 @@ def tell(status: Status) -> None:
     _pauses(to, status)
     total_held, total_failed = sum(f.held for f in status.folders), sum(f.failed for f in status.folders)
     _jobs(to, f"Held ({total_held})", status.held, total_held, "dropcap retry --held", _since_claimed)
+    _behind(to, status)
     _jobs(to, f"Failed ({total_failed})", status.failed, total_failed, "dropcap retry --failed", _since_ended)
     waits = [job for job in status.put_off if waits_until(job) is not None]
     others = [job for job in status.put_off if waits_until(job) is None]
@@ -123,6 +124,15 @@ def _jobs(to: Console, title: str, jobs: list[Job], total: int, then: str, when:
         screen.line(to, f"… and {total - len(jobs)} more: dropcap history --limit {total}")
     if then:
         screen.line(to, f"to try again: {then}, or dropcap retry and the job's number")
+
+
+def _behind(to: Console, status: Status) -> None:
+    if status.behind_held:
+        screen.heading(to, "Waiting behind a held file that goes to the same place")
+    for newer, held in status.behind_held:
+        screen.line(to, f"{file_of(newer)}  (job {newer.id}) waits for job {held.id}, {file_of(held)}")
+    if len(status.behind_held) == MOST_TOLD:
+        screen.line(to, "… and there may be more")
 
 
 def _since_claimed(job: Job) -> str:

@@ -73,7 +73,8 @@ class Page:
             Line(shown(file), _time(since), notes.get(file) or "waits until nobody writes to it any more")
             for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
         ]
-        waiting += [_waiting(job) for job in self._query.in_state(_WAITING, name, _SHOWN - len(waiting))]
+        behind = {newer.id: held for newer, held in self._query.behind_held(name, _SHOWN)}
+        waiting += [_waiting(job, behind.get(job.id)) for job in self._query.in_state(_WAITING, name, _SHOWN - len(waiting))]
         return StatusView(
             folder=name,
             generated=now,
@@ -106,7 +107,13 @@ def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds).astimezone()
 
 
-def _waiting(job: Job) -> Line:
+def _waiting(job: Job, held: Job | None) -> Line:
+    if held is not None:
+        # Another folder's files are shown to nobody here.
+        other = shown(held.name) if held.folder == job.folder else "a file of another folder"
+        return Line(
+            shown(job.name), _time(job.claimed_at), f"goes to the same place as {other}, which is held: it waits for that one"
+        )
     if job.reason:
         return Line(shown(job.name), _time(job.claimed_at), job.message or job.reason)
     note = "is being sent" if job.state is State.SENDING else "waits for its turn"

@@ -202,6 +202,20 @@ class Query:
             return self._jobs(f"{where} order by id limit ?", limit)
         return self._jobs(f"{where} and folder = ? order by id limit ?", folder, limit)
 
+    def behind_held(self, folder: str | None = None, limit: int = 100) -> list[tuple[Job, Job]]:
+        """Waiting files to the same place as an older one that is held, oldest first, each with that one."""
+        pairs = list(
+            self._rows(
+                "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
+                f" and newer.state in {OPEN_STATES} where held.state in {OPEN_STATES} and held.state = 'held'"
+                " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id limit ?",
+                folder,
+                limit,
+            )
+        )
+        jobs = {number: self.job(number) for pair in pairs for number in pair}
+        return [(newer, held) for a, b in pairs if (newer := jobs[a]) is not None and (held := jobs[b]) is not None]
+
     def recent(
         self,
         limit: int,
