@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -259,7 +260,8 @@ class OpenedFolder:
         if dealt_with:
             self._ledger.forget_failed(list(dealt_with.values()))
             for path in dealt_with:
-                forget_why(self.tree, path)
+                with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
+                    forget_why(self.tree, path)
 
     def _files_in(self, own: str) -> tuple[dict[str, Sight], dict[str, int], bool]:
         """The files in one of dropcap's own directories, the devices they lie on, and whether those are all."""
