@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dropcap.sandbox.fault import Fault
 from dropcap.sandbox.store import RowKey
 from tests.site import Site
 
@@ -178,3 +179,19 @@ def test_listed_with_every_way_in_which_redcap_shows_a_file(place: Site, values:
     place.put("101b.pdf", b"second")
     assert place.once().returncode == 0
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"second"
+
+
+def test_a_value_that_moves_to_another_record_while_the_file_waits_is_followed(place: Site) -> None:
+    rule(place, pattern="mrn{mrn:digits}.pdf", record_where={"mrn": "{mrn}"})
+    mrn = value(place, "107", "mrn")
+    place.box.ill(Fault("status", code=500, match={"content": "file"}))
+    daemon = place.start()
+    place.put(f"mrn{mrn}.pdf", b"of whoever has the number")
+    daemon.wait_for("retrying")
+    place.box.project.store.set_value("107", BASELINE, "mrn", "1")
+    place.box.project.store.set_value("108", BASELINE, "mrn", mrn)
+    place.box.well()
+    assert place.dropcap("retry", "1").returncode == 0
+    daemon.wait_for("done", patience=40)
+    assert place.box.content("108", "consent_pdf", "baseline_arm_1") == b"of whoever has the number"
+    assert place.failed() == []

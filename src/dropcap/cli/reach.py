@@ -18,7 +18,8 @@ from dropcap.ledger.store import Ledger
 def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
     """What the running dropcap answers, None if none answers, or the end if it may or will not."""
     try:
-        told = ask(config.state_dir, question)
+        # A retry of thousands moves thousands of files before it answers.
+        told = ask(config.state_dir, question, timeout=600.0 if question.get("do") == "retry" else 30.0)
     except PermissionError as error:
         not_ours(config.state_dir / SOCKET, error.strerror or str(error))
     if told is not None and "error" in told:

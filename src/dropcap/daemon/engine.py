@@ -98,6 +98,7 @@ class Engine:
         )
         for name, one in self.folders.items():
             self._joined(name, one)
+        self.delivery.changed = self._changed
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
         return {
@@ -142,8 +143,12 @@ class Engine:
         for one in self.folders.values():
             one.intake.stop(2.0)
 
+    def _changed(self, folder: str) -> None:
+        if folder in self.folders:
+            self.folders[folder].page.changed()
+
     def _claimed(self, folder: str, jobs: list[int]) -> None:
-        self.folders[folder].page.changed()
+        self._changed(folder)
         self.delivery.wake(folder, jobs)
 
     def _rerouted(self, folder: Folder) -> None:

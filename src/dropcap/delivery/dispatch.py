@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -47,6 +47,7 @@ class Delivery:
         self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
         self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
         self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended)
+        self.changed: Callable[[str], None] = lambda folder: None  # told of folders whose page may say something else now
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
@@ -301,6 +302,7 @@ class Delivery:
         with self._wake:
             for job in jobs:
                 self._in_flight.discard(job.id)
+                self.changed(job.folder)
             for folder in self._folders.values():
                 folder.look_again()
             self._woken = True

@@ -118,7 +118,9 @@ class Schedule:
         line = self.lines.get(folder.folder.project)
         if line is None:
             return NotYet.PAUSED
-        hopeless = too_many_faults(job) or line.refuses(job.size, target.upload_as)
+        hopeless: Held | Refused | None = too_many_faults(job)
+        if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
+            hopeless = line.refuses(job.size, target.upload_as)
         if hopeless is not None:
             return hopeless
         if not self._may_send(line, job.id, now):

@@ -147,6 +147,10 @@ class Turns:
 
     def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
         target = candidate.route.target
+        if target.record_where and target.record and facts.record is None:
+            # The record that was found before has other values by now: whose they are is asked anew.
+            self._ledger.note(candidate.job.id, "its record has other values now", {"record": ""})
+            return
         if not target.record_where or target.record or facts.record is None:
             candidate.facts, candidate.facts_at = facts, now
             return
