@@ -215,7 +215,8 @@ def test_what_keeps_everything_from_starting(tmp_path: Path, text: str, line: in
     assert message in problem.message
     assert remedy in problem.remedy
     assert config.fatal == config.problems
-    assert str(problem) == f"{path}:{line}: {key}: {problem.message}; {problem.remedy}"
+    where = f"{path}:{line}: {key}" if key else f"{path}:{line}"
+    assert str(problem) == f"{where}: {problem.message}; {problem.remedy}"
 
 
 @pytest.mark.parametrize(

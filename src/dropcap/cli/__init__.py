@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 
 import click
 
 from dropcap import __version__
 
+#: Module, function, and a line of help that is told without importing them.
 _COMMANDS = {
-    "demo": ("demo", "demo_command"),
-    "init": ("init", "init_command"),
-    "check": ("check", "check_command"),
-    "explain": ("explain", "explain_command"),
-    "dry-run": ("dry_run", "dry_run_command"),
-    "run": ("run", "run_command"),
-    "status": ("status", "status_command"),
-    "history": ("history", "history_command"),
-    "retry": ("retry", "retry_command"),
-    "pause": ("pause", "pause_command"),
-    "resume": ("pause", "resume_command"),
-    "verify": ("verify", "verify_command"),
-    "sandbox": ("sandbox", "sandbox_command"),
+    "demo": ("demo", "demo_command", "Show the main job on a sandbox REDCap."),
+    "init": ("init", "init_command", "Read a project and propose a configuration."),
+    "check": ("check", "check_command", "Check configuration, folders, servers, tokens and rules."),
+    "explain": ("explain", "explain_command", "Tell which rule a name matches and where the file would go."),
+    "dry-run": ("dry_run", "dry_run_command", "Tell what would happen to the files that lie there now."),
+    "run": ("run", "run_command", "Watch the folders and deliver what is dropped."),
+    "status": ("status", "status_command", "Tell what waits, is held, failed or paused."),
+    "history": ("history", "history_command", "Tell what happened to a file, or the last files."),
+    "retry": ("retry", "retry_command", "Try failed or held files again."),
+    "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
+    "resume": ("pause", "resume_command", "Go on, whoever paused it."),
+    "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
+    "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
 }
 
 
@@ -33,9 +36,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, name = _COMMANDS[cmd_name]
+        module, name, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"dropcap.cli.{module}"), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_) for name, (_, _, help_) in _COMMANDS.items()])
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -50,6 +57,9 @@ def commands() -> None:
 
 def main() -> None:
     """Entry point of the `dropcap` command."""
+    for name in ("stdout", "stderr"):  # closed by the caller; what is opened next must not take their numbers either
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
     try:
         code = commands.main(prog_name="dropcap", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -66,3 +76,9 @@ def main() -> None:
     except BrokenPipeError:  # `dropcap history | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # `dropcap history >FILE` on a full disk
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        click.echo(f"dropcap: the output cannot be written: {error.strerror}; make room, or send it elsewhere", err=True)
+        sys.stderr.flush()
+        os._exit(1)  # what is left of the output would fail again

@@ -18,7 +18,6 @@ from dropcap.config.model import Config, Folder
 from dropcap.daemon.claims import Claims
 from dropcap.daemon.state import open_ledger
 from dropcap.delivery.project import ProjectLine
-from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import marker
 from dropcap.intake.lease import ignore_lease_breaks
@@ -48,15 +47,14 @@ def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: st
     Exit codes: 0 no error; 1 an error was found; 2 the configuration cannot be used; 3 a server could not be reached.
     """
     config = load(config_path)
-    found = [_told(Remark("error", f"{p.file}:{p.line}: {p.key}", p.message, p.remedy)) for p in config.problems]
+    found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.problems]
     if config.fatal:
         stop(f"{config_path} cannot be used: correct what is said above", 2)
     folders = chosen(config, folder_name)
     if not found:
         rules = sum(len(folder.rules) for folder in folders)
-        found.append(
-            _told(Remark("ok", str(config_path), f"{len(config.projects)} projects, {len(folders)} folders, {rules} rules"))
-        )
+        there = f"{_many(len(config.projects), 'project')}, {_many(len(folders), 'folder')}, {_many(rules, 'rule')}"
+        found.append(_told(Remark("ok", str(config_path), there)))
     ignore_lease_breaks()
     if adopt:
         found += map(_told, _adopted(config, folders))
@@ -159,10 +157,15 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
                 yield Remark("ok", place_of(folder, rule), message)
 
 
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")
+
+
 def _summary(found: Sequence[Remark]) -> int:
     counts = Counter(remark.level for remark in found)
-    words = {"error": "errors", "warning": "warnings", "unsure": "unsure", "ok": "ok"}
-    click.echo(shown(", ".join(f"{counts[level]} {word}" for level, word in words.items() if counts[level])))  # type: ignore[index]
+    told = [_many(counts[level], level) for level in ("error", "warning") if counts[level]]
+    told += [f"{counts[level]} {level}" for level in ("unsure", "ok") if counts[level]]
+    click.echo(", ".join(told))
     errors = [remark for remark in found if remark.level == "error"]
     if not errors:
         return 0

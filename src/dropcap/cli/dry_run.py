@@ -146,9 +146,10 @@ def _tell(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> None:
             click.echo(f"{shown(one.folder)}/{shown(one.name)}: {_word(one.outcome)}: {_goal(one)}{shown(one.message)}{remedy}")
     for trouble_ in troubles:
         click.echo(str(trouble_))
-    click.echo("")
+    if prospects or troubles:
+        click.echo("")
     total = sum(one.outcome in LANDS for one in prospects)
-    click.echo(f"{len(prospects)} files: {total} would land in REDCap")
+    click.echo(f"{len(prospects)} file{'' if len(prospects) == 1 else 's'}: {total} would land in REDCap")
     for outcome, count in Counter(one.outcome for one in prospects).most_common():
         click.echo(f"  {count:6}  {_word(outcome)}")
     rules = Counter((one.folder, one.rule) for one in prospects if one.rule)

@@ -17,7 +17,7 @@ from dropcap.config.token_source import TokenError, TokenSource
 from dropcap.config.values import BadValueError, api_url
 from dropcap.config.values import name as name_of
 from dropcap.display import shown
-from dropcap.preflight.project import LATER, Answer, ask
+from dropcap.preflight.project import LATER, Answer, ask, remedy_now
 from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.window import RequestWindow
@@ -134,7 +134,7 @@ def _read(url: str, token: Token, ca_file: Path | None) -> tuple[Answer, list[st
         rows = client.records(fields=[key])
     except RedcapError as error:
         meaning = error.meaning
-        stop(f"{meaning.message}; {meaning.remedy}", 3 if meaning.reason in LATER else 1)
+        stop(f"{meaning.message}; {remedy_now(meaning)}", 3 if meaning.reason in LATER else 1)
     finally:
         client.close()
     return answer, list(dict.fromkeys(row[key] for row in rows if row.get(key)))

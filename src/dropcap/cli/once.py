@@ -85,7 +85,9 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
             if engine.pauses() and not unsettled and now - moved_at > patience:
                 return
     finally:
-        if bar:
+        if bar and task is not None:
+            numbers = _numbers(engine)
+            bar.update(task, completed=numbers[1], total=sum(numbers))
             bar.stop()
 
 

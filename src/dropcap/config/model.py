@@ -85,8 +85,13 @@ class Problem:
     remedy: str
     scope: tuple[str, str] | None = None
 
+    @property
+    def where(self) -> str:
+        """`FILE:LINE: KEY`, as far as there is a line and a key."""
+        return (f"{self.file}:{self.line}" if self.line else self.file) + (f": {self.key}" if self.key else "")
+
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key}: {self.message}; {self.remedy}"
+        return f"{self.where}: {self.message}; {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,13 @@ def ask(client: Redcap) -> Answer:
     return Answer(version, ProjectStructure.from_api(client), client.rights())
 
 
+def remedy_now(meaning: Meaning) -> str:
+    """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
+    if meaning.reason == "unreachable":
+        return "see that `url` is right and that this machine may reach it; if so, try again later"
+    return "try again later" if meaning.reason in ("server_error", "maintenance", "came_back_short") else meaning.remedy
+
+
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
     if meaning.reason == "rights":
@@ -49,7 +56,7 @@ def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Re
             return Remark("error", place_of(project), f"the token's user {what}: {meaning.message}", remedy)
         message = f"the token's user may not export, so the rules cannot be compared with the project: {meaning.message}"
         return Remark("unsure", place_of(project), message, "compare them by hand, or give API export for this check")
-    return Remark("error", place_of(project), meaning.message, meaning.remedy, later=meaning.reason in LATER)
+    return Remark("error", place_of(project), meaning.message, remedy_now(meaning), later=meaning.reason in LATER)
 
 
 def project_remarks(project: Project, folders: Sequence[Folder], tables: Tables, client: Redcap) -> Iterator[Remark]:

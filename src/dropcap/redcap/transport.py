@@ -218,7 +218,8 @@ def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
         and not isinstance(cause, urllib3.exceptions.NewConnectionError)  # a time-out by inheritance only
         for cause in causes
     )
-    innermost = str(causes[-1]) if causes else "connection lost"
+    last = causes[-1] if causes else None
+    innermost = (isinstance(last, OSError) and last.strerror) or str(last or "connection lost")
     where = "while the request was under way" if began else "before anything was sent"
     message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"
     if began and not timed_out:

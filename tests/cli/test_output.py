@@ -1,0 +1,35 @@
+"""Commands whose output goes nowhere, or cannot be written."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from tests.site import DROPCAP, Site
+
+
+def in_a_shell(place: Site, words: str) -> subprocess.CompletedProcess[str]:
+    command = f"{shlex.join(DROPCAP)} {words}"
+    return subprocess.run(["bash", "-c", command], env=place.env(), capture_output=True, text=True, timeout=60)
+
+
+def test_a_run_without_any_output_delivers(place: Site) -> None:
+    place.put("101_V1_consent.pdf", b"quiet")
+    assert in_a_shell(place, "run --once >&- 2>&- <&-").returncode == 0
+    assert place.done() == ["101_V1_consent.pdf"]
+    assert place.box.content("101", "consent_pdf") == b"quiet"
+
+
+def test_output_to_a_full_disk_is_told_in_a_sentence(place: Site) -> None:
+    assert Path("/dev/full").exists()
+    place.put("101_V1_consent.pdf")
+    assert place.once().returncode == 0
+    result = in_a_shell(place, "history >/dev/full")
+    assert result.returncode == 1
+    assert result.stderr == "dropcap: the output cannot be written: No space left on device; make room, or send it elsewhere\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(place: Site) -> None:
+    assert place.once().returncode == 0
+    assert in_a_shell(place, "--help | head -1").stderr == ""
