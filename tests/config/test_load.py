@@ -301,7 +301,7 @@ def test_a_token_is_never_shown(tmp_path: Path, text: str) -> None:
         ('{pattern: "{a}", field: f, record: "{a}", record_where: {m: "{a}"}}', ".record", "either", "take one"),
         ('{pattern: "{record}", field: f, missing_record: create}', ".missing_record", "typed capture", "a type"),
         ('{pattern: "{a}", field: f, record_where: {m: "{a}"}, missing_record: create}', ".missing_record", "cannot", "wait"),
-        ('{pattern: "{record:digits}", field: f, must_match: {m: x}, missing_record: create}', ".missing_record", "empty", "wait"),
+        ('{pattern: "{record:alnum}", field: f, must_match: {m: x}, missing_record: create}', ".missing_record", "empty", "wait"),
         ("just text", "", "not a mapping", "indented"),
     ],
 )  # fmt: skip
