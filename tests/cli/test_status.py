@@ -194,7 +194,8 @@ def test_files_that_wait_behind_a_held_one_say_so(place: Site) -> None:
     _, status = told(place)
     assert status["behind_held"] == [{"job": 2, "waits_for": 1}]
     assert "101_V1_CONSENT.pdf  (job 2) waits for job 1" in place.dropcap("status").stdout
-    place.put("102_V1_consent.pdf", b"of another")  # the page is renewed at once when a file comes or goes
+    place.put("102_V1_consent.pdf", b"of another")
+    daemon.wait_for("done", file="102_V1_consent.pdf")
     page = place.drop / "_STATUS.html"
     eventually(lambda: page.exists() and "goes to the same place as 101_V1_consent.pdf, which is held" in page.read_text())
     assert [h.record for h in place.box.holdings()] == ["102"]

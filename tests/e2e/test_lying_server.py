@@ -161,3 +161,16 @@ def test_an_export_that_is_refused_for_no_known_reason_fails_no_file(place: Site
     assert place.failed() == []
     kept = [name for name in place.names("preserved") if not name.endswith(".json")]
     assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"the old one"]
+
+
+def test_a_record_that_was_deleted_while_the_outcome_was_unknown_ends_in_failed(place: Site) -> None:
+    place.folder.update(existing_file="replace", confirm="none")
+    place.write_config()
+    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT, stored=False))
+    daemon = place.start()
+    place.box.project.store.records.pop("101")
+    place.put("101_V1_consent.pdf", b"for nobody")
+    daemon.wait_for("retrying")
+    daemon.wait_for("failed", reason="no_record", patience=30)
+    assert place.failed() == ["101_V1_consent.pdf"]
+    assert imports(place) <= 2

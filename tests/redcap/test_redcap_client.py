@@ -649,3 +649,26 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
             [sys.executable, "-c", code, server.url, str(path), str(size)], capture_output=True, text=True, check=True
         )
     assert int(done.stdout) < 16 * 1024  # KiB
+
+
+@pytest.mark.parametrize(
+    ("body", "whole"),
+    [(b'[{"field_name": "record_id", "form_name": "a"}]', True), (b'[{"field_name": "record_id", "form_na', False)],
+)
+def test_data_without_a_length_is_whole_if_it_is_so_by_its_grammar(body: bytes, whole: bool) -> None:
+    """As behind an old proxy, where only the end of the connection ends a reply."""
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + body
+    with serving(once(answer)) as server:
+        redcap = client(server.url)
+        if whole:
+            assert [field.name for field in redcap.metadata()] == ["record_id"]
+        else:
+            with pytest.raises(RedcapError):
+                redcap.metadata()
+
+
+def test_what_is_no_data_is_quoted() -> None:
+    with serving(once(reply("<br />Warning: something odd"))) as server:
+        with pytest.raises(RedcapError) as raised:
+            client(server.url).metadata()
+        assert "something odd" in str(raised.value)

@@ -16,7 +16,7 @@ from io import FileIO
 import structlog
 
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored
+from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import Send, newly_listed
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.slots import Slot, WatchedFile
@@ -32,7 +32,7 @@ from dropcap.redcap.model import FileTarget
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Stopped
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, RuleSettings, Target
+from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 log = structlog.get_logger()
 
@@ -75,6 +75,9 @@ class Attempt:
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
         outcome = self._run()
+        waits = self.turn.settings.missing_record is MissingRecord.WAIT
+        if isinstance(outcome, Refused) and outcome.reason == "no_record" and waits:
+            return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
         first = self.turn.job.state is State.WAITING
@@ -165,6 +168,8 @@ class Attempt:
             except NoFile:
                 return "stored"
             except RedcapError as error:
+                if error.meaning.reason == "no_record":
+                    return "stored"  # there is nothing in a record that does not exist; the import will be refused
                 may_not_read = error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == "rights"
                 if may_not_read and not keep and turn.settings.confirm is Confirm.NONE and turn.target.instance != NEXT:
                     return "stored"  # it cannot be read back, and sending it again to the same place does no harm

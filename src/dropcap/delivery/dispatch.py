@@ -138,9 +138,11 @@ class Delivery:
             self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
             self._apply_folder_pauses()
-        for patient in self.health.pauses():
-            if patient.scope == "project" and not patient.until_resume:
-                self.health.resume("project", patient.name)
+        known = {"server": {line.host for line in lines.values()}, "project": set(lines), "folder": set(folders)}
+        for pause in self.health.pauses():
+            gone = pause.name not in known[pause.scope]
+            if gone or (pause.scope == "project" and not pause.until_resume):
+                self.health.resume(pause.scope, pause.name)
         self.wake()
 
     def under_way(self) -> int:

@@ -138,7 +138,7 @@ def _turned_away(reply: _Reply) -> Meaning | None:
 
 
 def _server_error(reply: _Reply) -> Meaning | None:
-    if reply.status < 500:
+    if reply.status < 500 or (reply.status == 501 and reply.page):  # a web server that knows no POST
         return None
     # Only a gateway is believed to have passed nothing on, and only if it had not got the whole request.
     unknown = reply.for_ == "import" and (reply.request_complete or reply.status not in (502, 503, 504))
