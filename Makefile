@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-# Most tests wait for other processes, so two at a time are quicker even on one core. PYTEST="-x tests/e2e" for some of them.
-PYTEST ?= -n 2
+# Most tests wait for other processes, so three at a time suit two cores. PYTEST="-x tests/e2e" for some of them.
+PYTEST ?= -n 3
 
 .PHONY: demo test check bench clean
 
