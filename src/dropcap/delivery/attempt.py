@@ -16,7 +16,7 @@ from io import FileIO
 import structlog
 
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import Send, newly_listed
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.slots import Slot, WatchedFile
@@ -80,8 +80,9 @@ class Attempt:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
-        first = self.turn.job.state is State.WAITING
-        if isinstance(outcome, Later) and not outcome.sent and first and self.turn.target.instance == NEXT:
+        # An instance that an earlier attempt chose (`holds`) may have been sent to: it stays this file's.
+        fresh = self.turn.job.state is State.WAITING and not self.turn.step.holds
+        if isinstance(outcome, Later) and not outcome.sent and fresh and self.turn.target.instance == NEXT:
             return replace(outcome, release_instance=True)
         return outcome
 
@@ -182,12 +183,13 @@ class Attempt:
             if there.sha256 == turn.job.sha256:
                 return "replaced"  # an older state of this very file, sent before somebody wrote to it
             if turn.target.instance == NEXT and turn.job.sha256 is None:
-                # REDCap never said that it has this file, so what is there may be somebody else's, and ours goes elsewhere.
-                # One wrong answer must not make a second instance of the file: it is believed if it is given twice.
-                if turn.line.client.export_file(place, None).sha256 != there.sha256:
-                    message = "REDCap gave out two different files for one field, one after the other"
-                    return Later("not_confirmed", message, "nothing needs to be done: dropcap looks again", "server", True)
-                return InstanceTaken()
+                # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
+                # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
+                message = f"instance {place.instance} holds another file, and whether this one arrived is not known"
+                remedy = (
+                    "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
+                )
+                return Later("not_confirmed", message, remedy, "server", True)
             if turn.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     "file_exists",

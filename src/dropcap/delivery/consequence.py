@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.health import Health, backoff
-from dropcap.delivery.outcome import Gone, Held, InstanceTaken, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
@@ -53,8 +53,6 @@ class Consequence:
                 self._later(job, outcome, line)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
-            case InstanceTaken():
-                self._change(job, State.WAITING, "its instance was taken by another file", {"instance": None, "due": 0.0})
             case Gone():
                 self._gone(job)
             case Rewritten():

@@ -81,9 +81,4 @@ class Rewritten:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceTaken:
-    """The instance that was chosen for `next` holds somebody else's file: another is to be chosen."""
-
-
-Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten | InstanceTaken
+Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten

@@ -95,7 +95,7 @@ class Turns:
         back = []
         for one in rest:
             columns: dict[str, object] = {"attempts": one.job.attempts - 1}
-            if one.route.target.instance == NEXT:
+            if one.route.target.instance == NEXT and not one.step.holds:  # one chosen earlier may have been sent to
                 columns["instance"] = None  # somebody else may take it meanwhile
             back.append(Change(one.job.id, State.WAITING, "not begun", columns))
         try:
