@@ -28,7 +28,7 @@ def run_command(config_path: Path, once: bool, wait: str) -> None:
             from dropcap.cli.once import run_once
 
             sys.exit(run_once(config, wait))
-        log.set_up(config.log.format, config.log.level)
+        log.set_up(config.log.format, config.log.level, background=True)
         sys.exit(Service(config).run())
     except AlreadyRunning as error:
         stop(f"{error}: stop that one first, or give this one its own state_dir", 4)

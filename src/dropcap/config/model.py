@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dropcap.config.token_source import TokenSource
 from dropcap.routing.rule import Rule
@@ -14,6 +16,13 @@ BLOCKED_EXTENSIONS = (  # noqa: SIM905 (easier to read and to sort as words)
     "ade adp apk appx bat cab chm cmd com cpl dll dmg exe hta htaccess ins isp iso jar js jse lib lnk mde msc msi msix msp mst "
     "nsh php php3 php4 php5 php7 phar phtml pif pl ps1 py scr sct sh shb sys vb vbe vbs vxd wsc wsf wsh"
 ).split()
+
+
+@cache
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{(parts.hostname or '').lower()}:{port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +46,7 @@ class Project:
     @property
     def host(self) -> str:
         """The server that is limited and paused as one: scheme, host name and port."""
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(self.url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return f"{(parts.hostname or '').lower()}:{port}"
+        return _host(self.url)
 
 
 @dataclass(frozen=True, slots=True)

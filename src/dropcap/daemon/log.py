@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
+import queue
 import sys
 import threading
+import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TextIO
 
 import structlog
@@ -16,10 +21,21 @@ from dropcap.display import shown
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIRST = ("timestamp", "level", "event")
 
+#: Lines that wait to be written at most; further ones are counted and lost.
+MOST = 100_000
+#: Seconds in which lines come together for one write, and those that the end waits for a reader that hangs.
+TOGETHER, LAST = 0.005, 2.0
 
-def set_up(format_: str | None = None, level: str = "info", stream: TextIO | None = None) -> None:
-    """Write the log to `stream` (standard error). `format_` None: text on a terminal, else JSON."""
+
+def set_up(
+    format_: str | None = None, level: str = "info", stream: TextIO | None = None, *, background: bool = False
+) -> None:
+    """Write the log to `stream` (standard error). `format_` None: text on a terminal, else JSON.
+
+    `background`: lines are written a few milliseconds later, by a thread of its own; the daemon's way.
+    """
     stream = stream or sys.stderr
+    lines = _background(stream) if background else _Lines(stream)
     if format_ is None:
         format_ = "text" if stream.isatty() else "json"
     last: list[Any]
@@ -30,11 +46,16 @@ def set_up(format_: str | None = None, level: str = "info", stream: TextIO | Non
     structlog.configure(
         processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Lines(stream),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     # watchdog, urllib3 and others speak through logging; what they warn of belongs into the same log.
     logging.basicConfig(handlers=[_Others()], level=logging.WARNING, force=True)
+
+
+@cache
+def _background(stream: TextIO) -> _Background:
+    return _Background(stream)
 
 
 class _Lines:
@@ -54,6 +75,51 @@ class _Lines:
             pass
 
     debug = info = warning = error = critical = exception = log = msg
+
+
+class _Background(_Lines):
+    """Lines that another thread writes, many at once where many come: a reader that hangs then stops no file either."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lost = 0
+        self._writing = threading.Lock()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(self.flush)
+
+    def msg(self, message: str) -> None:
+        if self._lines.qsize() < MOST:
+            self._lines.put(message)
+        else:
+            self._lost += 1
+
+    debug = info = warning = error = critical = exception = log = msg
+
+    def flush(self) -> None:
+        """Write what is there, unless the reader hangs."""
+        if self._writing.acquire(timeout=LAST):
+            try:
+                self._write([])
+            finally:
+                self._writing.release()
+
+    def _run(self) -> None:
+        while True:
+            first = self._lines.get()
+            time.sleep(TOGETHER)
+            with self._writing:
+                self._write([first])
+
+    def _write(self, lines: list[str]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                lines.append(self._lines.get_nowait())
+        if lines:
+            super().msg("\n".join(lines))
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            structlog.get_logger().error("log_lost", lines=lost, message="nobody read the log for too long")
 
 
 class _Others(logging.Handler):

@@ -120,7 +120,7 @@ class Service:
             log.error("config_problem", message="state_dir changes with a restart only; the old configuration stays in force")
         else:
             self._config = config
-            logging.set_up(config.log.format, config.log.level)
+            logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
             log.info("reloaded", folders=sorted(engine.folders), projects=sorted(config.projects))
         systemd.notify("READY=1")

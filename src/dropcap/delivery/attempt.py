@@ -146,7 +146,7 @@ class Attempt:
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status)
-        if after is None:
+        if after is None and turn.settings.confirm is not Confirm.NONE:
             unconfirmed = self._confirm(place, sent.sha256)
             if unconfirmed is not None:
                 return unconfirmed

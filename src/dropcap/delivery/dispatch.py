@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from dropcap.baton import BATON
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.folder import Candidate, DropFolder
@@ -171,7 +172,7 @@ class Delivery:
         while not self._stopping:
             self.last_turn = time.monotonic()
             try:
-                with self._deciding:
+                with self._deciding, BATON:
                     self._decide()
                 seconds = self._seconds_to_next()
             except Exception as error:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 import structlog
 
+from dropcap.baton import BATON
 from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused, Stored
 from dropcap.delivery.words import about
@@ -111,8 +112,9 @@ class Filer:
 
     def _file_or_keep(self, batch: list[Ending]) -> None:
         try:
-            batch = self._entered(batch)
-            self._file(batch)
+            with BATON:
+                batch = self._entered(batch)
+                self._file(batch)
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
             log.error("internal_error", folder=self.folder.name, where="filing", error=f"{type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datetime import datetime
 
 import structlog
 
+from dropcap.baton import BATON
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.folder import Candidate, order_key
@@ -81,7 +83,8 @@ class Turns:
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
             turn = Turn(one.job, found.target, found.settings, one.step, line, *place, found.target.upload_as)
-            self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run, sent=True)
+            with nullcontext() if slot.large else BATON:
+                self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run, sent=True)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)

@@ -25,18 +25,18 @@ def parts(relative: str) -> list[str]:
     """
     if not relative:
         return []
-    found = relative.split("/")
-    if "\0" in relative or any(part in ("", ".", "..") for part in found):
+    framed = f"/{relative}/"
+    if "\0" in relative or "//" in framed or "/./" in framed or "/../" in framed:
         raise OSError(errno.EINVAL, "Not a name beneath a folder; give a relative name without . and ..", relative)
-    return found
+    return relative.split("/")
 
 
 def split(relative: str) -> tuple[str, str]:
     """The directory (empty for the root) and the last part of a relative name. Raises OSError as `parts` does."""
-    found = parts(relative)
-    if not found:
+    if not parts(relative):
         raise OSError(errno.EINVAL, "A file's name is empty; name a file", relative)
-    return "/".join(found[:-1]), found[-1]
+    directory, _, leaf = relative.rpartition("/")
+    return directory, leaf
 
 
 def join(directory: str, leaf: str) -> str:

@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from dropcap.files import names
 from dropcap.files.copy import copy_verified, unchanged
@@ -90,18 +91,15 @@ class Tree:
 
     # -- looking
 
-    @contextlib.contextmanager
-    def directory(self, relative: str = "", create: bool = False) -> Iterator[int]:
-        """A descriptor of the directory `relative`, made if `create`. ENOTDIR if a part is a link."""
-        fd = self.open_directory(relative, create)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def directory(self, relative: str = "", create: bool = False) -> _Opened:
+        """A descriptor of the directory `relative` for a `with`, made if `create`. ENOTDIR if a part is a link."""
+        return _Opened(self, relative, create)
 
     def open_directory(self, relative: str, create: bool = False) -> int:
         """Like `directory`, but the caller closes the descriptor."""
-        fd = os.dup(self.fd)
+        if not relative:
+            return os.dup(self.fd)
+        fd = self.fd
         try:
             for part in names.parts(relative):
                 try:
@@ -112,9 +110,11 @@ class Tree:
                     self._make_directory(fd, part)
                     child = os.open(part, _DIRECTORY, dir_fd=fd)
                 fd, parent = child, fd
-                os.close(parent)
+                if parent != self.fd:
+                    os.close(parent)
         except BaseException as error:
-            os.close(fd)
+            if fd != self.fd:
+                os.close(fd)
             if isinstance(error, OSError):
                 error.filename = relative
             raise
@@ -163,18 +163,19 @@ class Tree:
 
     def _move(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
         for attempt in range(_ATTEMPTS):
-            self.lstat(source)  # before directories are made for nothing
             try:
-                return self._move_once(source, destination, candidates)
+                # The first time without making directories: most often they are there, and for nothing they are not made.
+                return self._move_once(source, destination, candidates, create=attempt > 0)
             except FileNotFoundError:
-                # Either the source has gone, as the next look tells, or the destination's directory was just removed as empty.
+                # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
+                self.lstat(source)
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _move_once(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
+    def _move_once(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]], create: bool) -> str:
         directory, wanted = names.split(destination)
-        with self._parent(source) as (source_dir, leaf), self.directory(directory, create=True) as target_dir:
+        with self._parent(source) as (source_dir, leaf), self.directory(directory, create) as target_dir:
             try:
                 taken = self._rename(source_dir, leaf, target_dir, candidates(wanted))
             except OSError as error:
@@ -286,18 +287,9 @@ class Tree:
 
     # -- beneath
 
-    @contextlib.contextmanager
-    def _parent(self, name: str, create: bool = False) -> Iterator[tuple[int, str]]:
-        directory, leaf = names.split(name)
-        with self.directory(directory, create) as fd:
-            try:
-                yield fd, leaf
-            except NotRegular:
-                raise
-            except OSError as error:
-                if error.filename == leaf:
-                    error.filename = name
-                raise
+    def _parent(self, name: str) -> _Parent:
+        """The directory of `name` for a `with`, and the last part of the name."""
+        return _Parent(self, name)
 
     def _make_directory(self, parent: int, leaf: str) -> None:
         try:
@@ -312,6 +304,44 @@ class Tree:
         finally:
             os.close(fd)
         fsync(parent, leaf)
+
+
+class _Opened:
+    """A directory, open for the length of a `with`; the tree's own descriptor for the topmost one."""
+
+    __slots__ = ("_create", "_fd", "_relative", "_tree")
+
+    def __init__(self, tree: Tree, relative: str, create: bool = False) -> None:
+        self._tree = tree
+        self._relative = relative
+        self._create = create
+
+    def __enter__(self) -> int:
+        self._fd = self._tree.open_directory(self._relative, self._create) if self._relative else self._tree.fd
+        return self._fd
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._relative:
+            os.close(self._fd)
+
+
+class _Parent(_Opened):
+    """The directory that a file lies in; errors that name the file's last part alone are made to name all of it."""
+
+    __slots__ = ("_leaf", "_name")
+
+    def __init__(self, tree: Tree, name: str) -> None:
+        directory, self._leaf = names.split(name)
+        super().__init__(tree, directory)
+        self._name = name
+
+    def __enter__(self) -> tuple[int, str]:  # type: ignore[override]
+        return super().__enter__(), self._leaf
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, OSError) and not isinstance(error, NotRegular) and error.filename == self._leaf:
+            error.filename = self._name
 
 
 def _unlink_quietly(directory: int, leaf: str) -> None:

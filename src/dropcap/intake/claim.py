@@ -20,13 +20,11 @@ from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.settle import Pace, Sight
-from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, in_threads, take
+from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
 from dropcap.ledger.model import NewFile
 
 #: Files in one transaction of the ledger.
 BATCH = 500
-#: Files at once: their flushes go to the disk together; more than these gain little.
-THREADS = 4
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
@@ -137,7 +135,7 @@ class Claims:
         return not full
 
     def _batch(self, batch: Sequence[tuple[str, Waiting]], open_names: set[str], failed: FailedFiles) -> None:
-        tries: list[tuple[str, Waiting, str]] = []
+        tries: list[tuple[str, Waiting, Wanted]] = []
         for name, waiting in batch:
             plain = _plain(name)
             if plain in open_names:
@@ -145,23 +143,19 @@ class Claims:
             else:
                 open_names.add(plain)  # x and failed/x may both be due
                 self._added += 1
-                tries.append((name, waiting, f"{walk.IN_PROGRESS}/{plain}"))
+                tries.append((name, waiting, Wanted(name, f"{walk.IN_PROGRESS}/{plain}", waiting.seen, waiting.pace)))
         if not tries:
             return
-        outcomes = in_threads(
-            lambda one: take(self._tree, one[0], one[2], one[1].seen, one[1].pace),
-            tries,
-            THREADS if len(tries) > THREADS else 1,
-        )
+        outcomes = take(self._tree, [wanted for _, _, wanted in tries])
         entered: list[NewFile] = []
         directories: set[str] = set()
-        for (name, waiting, target), outcome in zip(tries, outcomes, strict=True):
-            new = self._judge(name, waiting, target, outcome, failed)
+        for (name, waiting, wanted), outcome in zip(tries, outcomes, strict=True):
+            new = self._judge(name, waiting, wanted.target, outcome, failed)
             if new is None:
                 open_names.discard(_plain(name))
             else:
                 entered.append(new)
-                directories |= {_parent(name), _parent(target)}
+                directories |= {_parent(name), _parent(wanted.target)}
         self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))
         self._enter(entered)
 

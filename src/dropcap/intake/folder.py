@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from dropcap.baton import BATON
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -91,11 +92,12 @@ class FolderIntake:
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
         with self._wake:
+            told = self._doubt or bool(self._hints)
             if names is not None:
                 self._hints.update(names)
             if names is None or len(self._hints) > _HINTS:
                 self._doubt = True
-            if self._doubt or self._hints:
+            if (self._doubt or self._hints) and not told:
                 self.idle.clear()
                 self._wake.notify()
 
@@ -150,7 +152,8 @@ class FolderIntake:
         while not self._stopping:
             self._working_since = self._tick()
             try:
-                self._turn()
+                with BATON:
+                    self._turn()
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):  # of which the ledger itself tells
                     self._log.exception("internal_error", where="intake")

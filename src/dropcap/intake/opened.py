@@ -139,7 +139,8 @@ class OpenedFolder:
             status = self.tree.lstat(name)
         except (FileNotFoundError, NotADirectoryError):
             self._pending.drop(name)
-            self._pending.drop_beneath(name, ())
+            if name in self._directories:
+                self._pending.drop_beneath(name, ())
             self._not_taken.drop(name)
             return
         except OSError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dropcap.baton import BATON
 from dropcap.ledger.trouble import Trouble, passes
 
 T = TypeVar("T")
@@ -53,7 +54,8 @@ class GroupCommit:
                 raise sqlite3.ProgrammingError("the ledger is closed")
             self._pending.append((change, future))
             self._arrived.notify()
-        return future.result()
+        with BATON.down:
+            return future.result()
 
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
@@ -101,6 +103,7 @@ class GroupCommit:
         failed: list[tuple[Future[Any], Exception]] = []
         try:
             connection.execute("begin immediate")
+            BATON.pick_up()
             if len(group) == 1:  # the transaction is its savepoint
                 change, future = group[0]
                 results.append((future, change(connection)))
@@ -114,8 +117,10 @@ class GroupCommit:
                     connection.execute("rollback to one")
                     failed.append((future, error))
                 connection.execute("release one")
+            BATON.put_down()
             connection.execute("commit")
         except Exception as error:
+            BATON.put_down()
             self._undo(connection)
             if isinstance(error, sqlite3.Error):
                 self._trouble.met(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -17,6 +18,8 @@ from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES, LedgerError, migrate
 from dropcap.ledger.trouble import Trouble
 
+#: Pages of the write-ahead log after which it is written back into the ledger and begun anew.
+_WAL_PAGES = 2000
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
 #: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
 _FIXED = (
@@ -63,8 +66,9 @@ class Ledger:
         connection.execute("pragma journal_mode = wal")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma busy_timeout = 30000")
-        connection.execute("pragma wal_autocheckpoint = 2000")
+        connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
         migrate(connection)
+        _grow_wal(connection, self.path)
         return connection
 
     def close(self) -> None:
@@ -206,16 +210,16 @@ class Ledger:
         now = self._clock()
 
         def apply(connection: sqlite3.Connection) -> set[int]:
-            gone = set()
+            gone = {}
             for one in changes:
                 try:
                     cursor = connection.execute(_update(one.state, tuple(one.columns)), _values(one, now))
                 except sqlite3.IntegrityError:
                     continue
                 if cursor.rowcount:
-                    gone.add(one.job)
-                    connection.execute("insert into history values (?,?,?,?)", (one.job, now, one.state.value, _utf8(one.note)))
-            return gone
+                    gone[one.job] = (one.job, now, one.state.value, _utf8(one.note))
+            connection.executemany("insert into history values (?,?,?,?)", gone.values())
+            return set(gone)
 
         return self._commit.write(apply)
 
@@ -329,6 +333,22 @@ class Ledger:
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
         self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
+
+
+def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Give the write-ahead log its full length at once.
+
+    A commit that makes the file longer also has to write the file system's journal, which takes twice as long and holds up
+    whoever creates or renames a file on that disk meanwhile. SQLite takes zeros for the end of the log.
+    """
+    connection.execute("begin immediate")  # nobody else may be writing at its end
+    try:
+        with contextlib.suppress(OSError), open(f"{path}-wal", "r+b", buffering=0) as wal:
+            wal.seek(0, os.SEEK_END)
+            wal.write(bytes(max(_WAL_PAGES * 4200 - wal.tell(), 0)))
+            os.fsync(wal.fileno())
+    finally:
+        connection.execute("rollback")
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
+from dropcap.baton import BATON
 from dropcap.redcap import answers
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
@@ -304,7 +305,8 @@ class Redcap:
         An import is made again only if none of its bytes had left.
         """
         for attempt in (1, 2):
-            self._window.acquire(stop)
+            with BATON.down:
+                self._window.acquire(stop)
             answered = False
             try:
                 with self._transport.post(*body(), stop=stop) as reply:

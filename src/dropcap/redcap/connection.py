@@ -11,8 +11,9 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from dropcap.baton import BATON
 from dropcap.redcap.head import HeadReadingResponse
-from dropcap.redcap.watchdog import Exchange
+from dropcap.redcap.watchdog import Exchange, Twin
 
 #: After the sending broke, a reply is either on its way or will never come. Seconds.
 _LATE_REPLY = 5.0
@@ -27,20 +28,27 @@ class _Watched:
     sock: Any
     timeout: Any
     response_class = HeadReadingResponse
+    _twin: Twin | None = None
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        with BATON.down:
+            sock: socket.socket = super()._new_conn()  # type: ignore[misc]
         exchange: Exchange = current.exchange
         exchange.fresh = True
-        exchange.attach(sock)  # before the TLS handshake, which is thus watched as well
+        self._twin = Twin(sock)
+        exchange.attach(self._twin)  # before the TLS handshake, which is thus watched as well
         return sock
+
+    def close(self) -> None:
+        super().close()  # type: ignore[misc]
+        self._twin = None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         exchange: Exchange = current.exchange
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
-        elif not exchange.fresh:
-            exchange.attach(self.sock)
+        elif not exchange.fresh and self._twin is not None:
+            exchange.attach(self._twin)
         self.timeout = current.silence
         self.sock.settimeout(self.timeout)
         self._head: bytes | None = None
@@ -59,11 +67,19 @@ class _Watched:
     def getresponse(self) -> Any:
         exchange: Exchange = current.exchange
         if exchange.complete:
+            with BATON.down:
+                self._await()
             return super().getresponse()  # type: ignore[misc]
         self.timeout = min(current.silence, _LATE_REPLY)
         response = super().getresponse()  # type: ignore[misc]
         self.close()  # type: ignore[attr-defined]  # half a request is on it: never to be used again
         return response
+
+    def _await(self) -> None:
+        if not isinstance(self.sock, ssl.SSLSocket) or not self.sock.pending():
+            poll = select.poll()
+            poll.register(self.sock, select.POLLIN)
+            poll.poll(self.timeout * 1000)
 
     def send(self, data: bytes | memoryview) -> None:
         """Called with the head first. It is held back to go out in one piece with the beginning of the body."""
@@ -86,7 +102,10 @@ class _Watched:
         poll.register(self.sock, select.POLLIN | select.POLLOUT)
         rest = memoryview(data)
         while rest:
-            ready = poll.poll(current.silence * 1000)
+            ready = poll.poll(0)
+            if not ready:
+                with BATON.down:
+                    ready = poll.poll(current.silence * 1000)
             if not ready:
                 raise TimeoutError(f"the server took no data for {current.silence:g} seconds")
             if ready[0][1] != select.POLLOUT:

@@ -21,6 +21,25 @@ class BrokenOff(Enum):
     DEADLINE = "deadline"
 
 
+class Twin:
+    """A second descriptor of a connection, for the watchdog alone; closed when nobody holds it any more.
+
+    Its shutdown can then never meet a descriptor that was closed and given to another file in between, and it bypasses
+    TLS, whose own shutdown would unlock the plain socket. A reply can outlive its connection, so both hold it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+
+    def shutdown(self) -> None:
+        """End the connection in both directions, whoever waits for it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def __del__(self) -> None:
+        self._socket.close()
+
+
 class Exchange:
     """One request and its reply, from before the connection until the reply is read.
 
@@ -35,21 +54,14 @@ class Exchange:
         self._deadline = time.monotonic() + deadline
         self._stop = stop
         self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._connection: Twin | None = None
 
-    def attach(self, sock: socket.socket) -> None:
-        """Watch the connection behind `sock`.
-
-        A duplicate of its descriptor is kept: the watchdog's shutdown can then never meet a descriptor that was closed
-        and given to another file in between, and it bypasses TLS, whose own shutdown would unlock the plain socket.
-        """
-        twin = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+    def attach(self, connection: Twin) -> None:
+        """Watch this connection."""
         with self._lock:
-            old, self._socket = self._socket, twin
+            self._connection = connection
             if self.broken_off:
-                self._shut()
-        if old is not None:
-            old.close()
+                connection.shutdown()
 
     def check(self, now: float) -> None:
         """Break the exchange off if it is time to."""
@@ -63,19 +75,13 @@ class Exchange:
     def close(self) -> None:
         """Let go of the connection."""
         with self._lock:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            self._connection = None
 
     def _break_off(self, why: BrokenOff) -> None:
         with self._lock:
             self.broken_off = why
-            self._shut()
-
-    def _shut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+            if self._connection is not None:
+                self._connection.shutdown()
 
 
 class Watchdog:

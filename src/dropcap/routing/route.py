@@ -125,7 +125,7 @@ def _rendered(key: str, template: Template, values: Mapping[str, str]) -> str:
 
 
 def _has_control(text: str) -> bool:
-    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
+    return not text.isprintable() and any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
 
 
 def _field(text: str) -> str:
