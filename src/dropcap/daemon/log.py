@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import logging
 import queue
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -40,7 +41,7 @@ def set_up(
         format_ = "text" if stream.isatty() else "json"
     last: list[Any]
     if format_ == "json":
-        last = [_one_line_exceptions, _ordered, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        last = [_one_line_exceptions, _ordered, _as_json]
     else:
         last = [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     structlog.configure(
@@ -128,8 +129,14 @@ class _Others(logging.Handler):
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(time.time_ns(), 10**9)
+    event["timestamp"] = f"{_second(seconds)}.{rest // 10**6:03d}Z"
     return event
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -144,6 +151,17 @@ def _one_line_exceptions(_: Any, method: str, event: MutableMapping[str, Any]) -
     if event.get("exc_info"):
         return structlog.processors.format_exc_info(None, method, event)
     return event
+
+
+def _plain(value: Any) -> str:
+    return repr(value)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=_plain)  # made once: json.dumps makes one for each line
+
+
+def _as_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    return _JSON.encode(event)
 
 
 def _ordered(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

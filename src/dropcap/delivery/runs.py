@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 #: Seconds that a run is meant to last, and those after which it gives back what it has not begun.
-RUN, OVERDUE = 0.05, 0.2
+RUN, OVERDUE = 0.1, 0.3
 #: Files in a run at most: so many have an unknown outcome after a crash, for each thread, and are read back.
 MOST = 32
 

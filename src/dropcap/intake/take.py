@@ -78,52 +78,58 @@ class Wanted:
     pace: Pace
 
 
-@dataclass(frozen=True, slots=True)
-class _Carried:
-    """It lies in in_progress/, open as `fd`, but may not be on the disk yet."""
+@dataclass(slots=True)
+class _Held:
+    """It has settled and is open as `fd`, or is not where files cannot be moved while they are open."""
 
-    fd: int
-    target: str
-    before: Sight
+    file: Wanted
+    seen: Seen
+    fd: int = -1
+    error: OSError | None = None
+
+    def let_go(self, outcome: Outcome) -> Outcome:
+        """Close it, as this is what becomes of it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        return outcome
 
 
 def take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
-    """Move settled files, one after the other; make them durable together; look at each once more."""
-    outcomes: list[Outcome] = []
-    for start in range(0, len(files), AT_ONCE):
-        moved = [_move(tree, file) for file in files[start : start + AT_ONCE]]
-        carried = [one for one in moved if isinstance(one, _Carried)]
-        with BATON.down:
-            errors = dict(zip((one.fd for one in carried), _flush(tree, carried), strict=True))
-        outcomes += [_arrived(tree, one, errors[one.fd]) if isinstance(one, _Carried) else one for one in moved]
-    return outcomes
+    """Look at each file, move those that have settled, make them durable together, look at each once more."""
+    return [outcome for start in range(0, len(files), AT_ONCE) for outcome in _take(tree, files[start : start + AT_ONCE])]
 
 
-def _move(tree: Tree, file: Wanted) -> _Carried | Outcome:
+def _take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
+    steps = [_look(tree, file) for file in files]
+    with BATON.down:  # a rename waits for everybody who changes the directory, an fsync for the disk
+        steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
+        _flush(tree, [step for step in steps if isinstance(step, _Held)])
+    return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
+
+
+def _look(tree: Tree, file: Wanted) -> _Held | Outcome:
     try:
         fd = tree.open(file.source)
     except (FileNotFoundError, NotADirectoryError):
         return Gone()
     except OSError as error:
         return Refused(reason(error), error)
-    held = False
+    held = _Held(file, file.seen, fd)
     try:
-        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
-        outcome = _unsettled(fd, seen, file.pace)
-        if outcome is None and tree.stable_inodes:
-            outcome = _moved(tree, fd, file)
-            held = outcome is None
+        held.seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+        outcome = _unsettled(fd, held.seen, file.pace)
     except OSError as error:
         outcome = Refused(reason(error), error)
-    finally:
-        if not held:
-            os.close(fd)
     if outcome is not None:
-        return outcome
-    return _Carried(fd, file.target, seen.sight) if held else _let_go(tree, file, seen)
+        return held.let_go(outcome)
+    if not tree.stable_inodes:
+        os.close(held.fd)
+        held.fd = -1
+    return held
 
 
-def _unsettled(fd: int, seen: Seen, pace: Pace) -> Later | None:
+def _unsettled(fd: int, seen: Seen, pace: Pace) -> Outcome | None:
     now = time.monotonic()
     at = settled_at(seen, pace, writer_free(fd), now, time.time_ns())
     if at <= now:
@@ -133,76 +139,69 @@ def _unsettled(fd: int, seen: Seen, pace: Pace) -> Later | None:
     return Later(seen, at, "must rest unchanged for a while")
 
 
-def _moved(tree: Tree, fd: int, file: Wanted) -> Outcome | None:
-    """Move the file open as `fd`, so that what is looked at afterwards is the very same; None if all went well."""
-    if file.source == file.target:
-        return None
-    try:
-        tree.move(file.source, file.target)
-    except FileExistsError:
-        return NameTaken()
-    except FileNotFoundError:
-        return Gone()
-    # A writer may have opened it, or another file taken its name, between the look and the move.
-    return Moved() if writer_free(fd) is Lease.WRITER else None
+def _move(tree: Tree, held: _Held) -> _Held | Outcome:
+    """Move a file, open, so that what is looked at afterwards is the very same.
 
-
-def _let_go(tree: Tree, file: Wanted, seen: Seen) -> _Carried | Outcome:
-    """Move the file where only size and mtime know it again. Such shares rename no file that is open (smbnetfs)."""
+    Where only size and mtime know it again, it is opened afterwards: such shares move no file that is open (smbnetfs).
+    """
+    file = held.file
     try:
         if file.source != file.target:
             tree.move(file.source, file.target)
-        return _Carried(tree.open(file.target), file.target, seen.sight)
+        if held.fd < 0:
+            held.fd = tree.open(file.target)
+        return held
     except FileExistsError:
-        return NameTaken()
+        return held.let_go(NameTaken())
     except FileNotFoundError:
-        return Gone()
+        return held.let_go(Gone())
     except OSError as error:
-        if error.errno in _IN_USE:
-            return Later(seen, time.monotonic() + WRITER_LOOK, "somebody has it open, and the share moves no such file")
-        return Refused(reason(error), error)
+        if not tree.stable_inodes and error.errno in _IN_USE:
+            why = "somebody has it open, and the share moves no such file"
+            return held.let_go(Later(held.seen, time.monotonic() + WRITER_LOOK, why))
+        return held.let_go(Refused(reason(error), error))
 
 
-def _flush(tree: Tree, carried: Sequence[_Carried]) -> list[OSError | None]:
-    """Flush the files, several at once: an fsync waits for the disk, and many wait together.
+def _flush(tree: Tree, files: Sequence[_Held]) -> None:
+    """Flush files, several at once: an fsync waits for the disk, and many wait together.
 
     The threads are daemons: one that a dead share holds must not keep the process from ending.
     """
-    errors: list[OSError | None] = [None] * len(carried)
-    numbers = iter(range(len(carried)))
+    numbers = iter(range(len(files)))
 
     def work() -> None:
         for number in numbers:  # next() on a range is atomic
             try:
-                tree.sync_file(carried[number].fd)
+                tree.sync_file(files[number].fd)
             except OSError as error:
-                errors[number] = error
+                files[number].error = error
 
-    others = THREADS - 1 if len(carried) > THREADS else 0
+    others = THREADS - 1 if len(files) > THREADS else 0
     workers = [threading.Thread(target=work, daemon=True) for _ in range(others)]
     for worker in workers:
         worker.start()
     work()
     for worker in workers:
         worker.join()
-    return errors
 
 
-def _arrived(tree: Tree, file: _Carried, error: OSError | None) -> Outcome:
-    """Look at a moved and flushed file once more, and let go of it."""
+def _arrived(tree: Tree, held: _Held) -> Outcome:
+    """Look once more at a file that was moved and flushed: a writer or another file may have come in between."""
+    file = held.file
+    if held.error is not None:
+        return Refused(reason(held.error), held.error)
     try:
-        if error is not None:
-            return Refused(reason(error), error)
-        now, there = os.fstat(file.fd), tree.lstat(file.target)
-        if not Sight.of(now, tree.stable_inodes).same_bytes(file.before):
+        if file.source != file.target and tree.stable_inodes and writer_free(held.fd) is Lease.WRITER:
             return Moved()
-        if tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
-            return Moved()
-        return Taken(Sight.of(now, tree.stable_inodes))
-    except OSError as trouble:
-        return Refused(reason(trouble), trouble)
-    finally:
-        os.close(file.fd)
+        now, there = os.fstat(held.fd), tree.lstat(file.target)
+    except OSError as error:
+        return Refused(reason(error), error)
+    after = Sight.of(now, tree.stable_inodes)
+    if not after.same_bytes(held.seen.sight):
+        return Moved()
+    if tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+        return Moved()
+    return Taken(after)
 
 
 def reason(error: OSError) -> str:

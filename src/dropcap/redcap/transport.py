@@ -70,6 +70,14 @@ class _OneServer(HTTPAdapter):
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the pool's context verifies. The adapter's own way would add certifi's authorities to it."""
 
+    def build_response(self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse) -> requests.Response:
+        """What a reply needs here, without cookies and history."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        return response
+
     def close(self) -> None:
         super().close()
         self._pool.close()
