@@ -83,9 +83,8 @@ class _Background(_Lines):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._lost = 0
-        self._writing = threading.Lock()
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.flush)
 
@@ -98,29 +97,26 @@ class _Background(_Lines):
     debug = info = warning = error = critical = exception = log = msg
 
     def flush(self) -> None:
-        """Write what is there, unless the reader hangs."""
-        if self._writing.acquire(timeout=LAST):
-            try:
-                self._write([])
-            finally:
-                self._writing.release()
+        """Wait until all lines so far are written, unless the reader hangs."""
+        written = threading.Event()
+        self._lines.put(written)
+        written.wait(LAST)
 
     def _run(self) -> None:
         while True:
-            first = self._lines.get()
+            taken = [self._lines.get()]
             time.sleep(TOGETHER)
-            with self._writing:
-                self._write([first])
-
-    def _write(self, lines: list[str]) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                lines.append(self._lines.get_nowait())
-        if lines:
-            super().msg("\n".join(lines))
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            structlog.get_logger().error("log_lost", lines=lost, message="nobody read the log for too long")
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    taken.append(self._lines.get_nowait())
+            if lines := [line for line in taken if isinstance(line, str)]:
+                super().msg("\n".join(lines))
+            for waiting in taken:
+                if isinstance(waiting, threading.Event):
+                    waiting.set()
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                structlog.get_logger().error("log_lost", lines=lost, message="nobody read the log for too long")
 
 
 class _Others(logging.Handler):

@@ -339,14 +339,17 @@ def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
     """Give the write-ahead log its full length at once.
 
     A commit that makes the file longer also has to write the file system's journal, which takes twice as long and holds up
-    whoever creates or renames a file on that disk meanwhile. SQLite takes zeros for the end of the log.
+    whoever creates or renames a file on that disk meanwhile. SQLite takes zeros for the end of the log. Not on a small disk,
+    of which this would be a good part.
     """
     connection.execute("begin immediate")  # nobody else may be writing at its end
     try:
         with contextlib.suppress(OSError), open(f"{path}-wal", "r+b", buffering=0) as wal:
-            wal.seek(0, os.SEEK_END)
-            wal.write(bytes(max(_WAL_PAGES * 4200 - wal.tell(), 0)))
-            os.fsync(wal.fileno())
+            more = _WAL_PAGES * 4200 - wal.seek(0, os.SEEK_END)
+            disk = os.fstatvfs(wal.fileno())
+            if 0 < more < disk.f_bavail * disk.f_frsize / 16:
+                wal.write(bytes(more))
+                os.fsync(wal.fileno())
     finally:
         connection.execute("rollback")
 
