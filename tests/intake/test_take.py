@@ -14,7 +14,7 @@ import pytest
 from dropcap.files.rename import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
 from dropcap.intake.settle import Pace, Seen, Sight
-from dropcap.intake.take import Gone, Later, Moved, NameTaken, Refused, Taken, in_threads, take
+from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
 
 from .conftest import Desk, until
 
@@ -28,6 +28,11 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
+def take_one(tree: Tree, source: str, target: str, before: Seen, pace: Pace) -> Outcome:
+    (outcome,) = take(tree, [Wanted(source, target, before, pace)])
+    return outcome
+
+
 def seen(path: Path) -> Seen:
     now = time.monotonic()
     return Seen(Sight.of(path.stat()), now, now)
@@ -36,7 +41,7 @@ def seen(path: Path) -> Seen:
 def test_taken(tree: Tree) -> None:
     path = tree.path / "x"
     path.write_bytes(b"x")
-    outcome = take(tree, "x", "in_progress/x", seen(path), AT_ONCE)
+    outcome = take_one(tree, "x", "in_progress/x", seen(path), AT_ONCE)
     assert outcome == Taken(Sight.of((tree.path / "in_progress" / "x").stat()))
     assert not path.exists()
 
@@ -45,7 +50,7 @@ def test_one_that_lies_there_already(tree: Tree) -> None:
     path = tree.path / "in_progress" / "x"
     path.parent.mkdir()
     path.write_bytes(b"x")
-    assert isinstance(take(tree, "in_progress/x", "in_progress/x", seen(path), AT_ONCE), Taken)
+    assert isinstance(take_one(tree, "in_progress/x", "in_progress/x", seen(path), AT_ONCE), Taken)
 
 
 class TestWithoutStableInodes:
@@ -64,7 +69,7 @@ class TestWithoutStableInodes:
 
     def test_taken_without_a_number(self, tree: Tree) -> None:
         before = self.seen(tree)
-        outcome = take(tree, "x", "in_progress/x", before, AT_ONCE)
+        outcome = take_one(tree, "x", "in_progress/x", before, AT_ONCE)
         assert isinstance(outcome, Taken)
         assert outcome.sight.same_bytes(before.sight)
         assert outcome.sight.inode == 0
@@ -75,7 +80,7 @@ class TestWithoutStableInodes:
             raise OSError(errno.EBUSY, "Device or resource busy", source)
 
         with_busy = Tree(tree.path, (busy,), stable_inodes=False)
-        outcome = take(with_busy, "x", "in_progress/x", self.seen(tree), AT_ONCE)
+        outcome = take_one(with_busy, "x", "in_progress/x", self.seen(tree), AT_ONCE)
         assert isinstance(outcome, Later)
         assert "open" in outcome.note
         assert (tree.path / "x").read_bytes() == b"x"
@@ -85,16 +90,16 @@ class TestWithoutStableInodes:
             (tree.path / "x").write_bytes(b"longer")
             by_look(source_dir, source, target_dir, target)
 
-        outcome = take(Tree(tree.path, (late,), stable_inodes=False), "x", "in_progress/x", self.seen(tree), AT_ONCE)
+        outcome = take_one(Tree(tree.path, (late,), stable_inodes=False), "x", "in_progress/x", self.seen(tree), AT_ONCE)
         assert outcome == Moved()
 
     def test_a_taken_name_and_one_that_is_gone(self, tree: Tree) -> None:
         before = self.seen(tree)
         (tree.path / "in_progress").mkdir()
         (tree.path / "in_progress" / "x").write_bytes(b"other")
-        assert take(tree, "x", "in_progress/x", before, AT_ONCE) == NameTaken()
+        assert take_one(tree, "x", "in_progress/x", before, AT_ONCE) == NameTaken()
         (tree.path / "x").unlink()
-        assert take(tree, "x", "in_progress/x", before, AT_ONCE) == Gone()
+        assert take_one(tree, "x", "in_progress/x", before, AT_ONCE) == Gone()
 
 
 def test_changed_since_it_was_seen(tree: Tree) -> None:
@@ -102,7 +107,7 @@ def test_changed_since_it_was_seen(tree: Tree) -> None:
     path.write_bytes(b"x")
     before = seen(path)
     path.write_bytes(b"longer")
-    outcome = take(tree, "x", "in_progress/x", before, Pace(5.0, 10.0, local=True))
+    outcome = take_one(tree, "x", "in_progress/x", before, Pace(5.0, 10.0, local=True))
     assert isinstance(outcome, Later)
     assert outcome.seen.sight.size == 6
     assert path.exists()
@@ -114,11 +119,11 @@ def test_not_to_be_had(tree: Tree) -> None:
     path = tree.path / "x"
     path.write_bytes(b"x")
     now = seen(path)
-    assert take(tree, "x", "in_progress/x", now, AT_ONCE) == NameTaken()
-    assert take(tree, "gone", "in_progress/gone", now, AT_ONCE) == Gone()
-    assert take(tree, "x/y", "in_progress/y", now, AT_ONCE) == Gone()
+    assert take_one(tree, "x", "in_progress/x", now, AT_ONCE) == NameTaken()
+    assert take_one(tree, "gone", "in_progress/gone", now, AT_ONCE) == Gone()
+    assert take_one(tree, "x/y", "in_progress/y", now, AT_ONCE) == Gone()
     (tree.path / "link").symlink_to("x")
-    outcome = take(tree, "link", "in_progress/link", now, AT_ONCE)
+    outcome = take_one(tree, "link", "in_progress/link", now, AT_ONCE)
     assert isinstance(outcome, Refused)
     assert "link" in outcome.why
 
@@ -136,7 +141,7 @@ def test_another_file_takes_its_name_before_it_is_moved(tmp_path: Path, ways: tu
 
     tree = Tree(tmp_path, ways=(replaced_first,))
     (tmp_path / "x").write_bytes(b"x")
-    assert take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
+    assert take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
     assert (tmp_path / "in_progress" / "x").read_bytes() == b"other"
     tree.close()
 
@@ -150,7 +155,7 @@ def test_a_writer_opens_it_before_it_is_moved(tmp_path: Path) -> None:
 
     tree = Tree(tmp_path, ways=(opened_first,))
     (tmp_path / "x").write_bytes(b"x")
-    assert take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
+    assert take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE) == Moved()
     os.close(writers[0])
     tree.close()
 
@@ -161,7 +166,7 @@ def test_one_that_may_not_be_moved(tmp_path: Path) -> None:
 
     tree = Tree(tmp_path, ways=(denied,))
     (tmp_path / "x").write_bytes(b"x")
-    outcome = take(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE)
+    outcome = take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE)
     assert isinstance(outcome, Refused)
     assert "give dropcap's user the right" in outcome.why
     assert (tmp_path / "x").exists()
@@ -203,8 +208,36 @@ def test_whoever_writes_meanwhile_every_file_is_entered_whole(desk: Desk) -> Non
     assert sorted(os.listdir(desk.path / "in_progress")) == [f"{number}.pdf" for number in range(8)]
 
 
-def test_in_threads_keeps_the_order_and_passes_errors_on() -> None:
-    assert in_threads(lambda number: number * 2, range(1000), 4) == [number * 2 for number in range(1000)]
-    assert in_threads(str, (), 4) == []
-    with pytest.raises(ZeroDivisionError):
-        in_threads(lambda number: 1 // (number - 500), range(1000), 4)
+def test_many_together_keep_their_order(tree: Tree) -> None:
+    names = [f"{number}.pdf" for number in range(200)]
+    for name in names:
+        (tree.path / name).write_bytes(name.encode())
+    wanted = [Wanted(name, f"in_progress/{name}", seen(tree.path / name), AT_ONCE) for name in names]
+    (tree.path / names[70]).unlink()
+    outcomes = take(tree, wanted)
+    assert outcomes[70] == Gone()
+    for name, outcome in zip(names, outcomes, strict=True):
+        assert name == names[70] or outcome == Taken(Sight.of((tree.path / "in_progress" / name).stat()))
+
+
+def test_a_file_that_cannot_be_flushed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree(tmp_path)
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+    whole, flushed = tree.sync_file, []
+
+    def sync_file(fd: int) -> None:
+        if os.fstat(fd).st_ino == (tmp_path / "in_progress" / "a").stat().st_ino:
+            raise OSError(errno.EIO, "Input/output error")
+        flushed.append(fd)
+        whole(fd)
+
+    monkeypatch.setattr(tree, "sync_file", sync_file)
+    a, b = take(tree, [Wanted(name, f"in_progress/{name}", seen(tmp_path / name), AT_ONCE) for name in "ab"])
+    assert isinstance(a, Refused)
+    assert a.error.errno == errno.EIO
+    assert isinstance(b, Taken)
+    for fd in flushed:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+    tree.close()

@@ -28,9 +28,7 @@ MOST = 100_000
 TOGETHER, LAST = 0.005, 2.0
 
 
-def set_up(
-    format_: str | None = None, level: str = "info", stream: TextIO | None = None, *, background: bool = False
-) -> None:
+def set_up(format_: str | None = None, level: str = "info", stream: TextIO | None = None, *, background: bool = False) -> None:
     """Write the log to `stream` (standard error). `format_` None: text on a terminal, else JSON.
 
     `background`: lines are written a few milliseconds later, by a thread of its own; the daemon's way.
@@ -85,14 +83,17 @@ class _Background(_Lines):
         super().__init__(stream)
         self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._lost = 0
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+        self._losing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
         atexit.register(self.flush)
 
     def msg(self, message: str) -> None:
-        if self._lines.qsize() < MOST:
+        if self._lines.qsize() < MOST or threading.current_thread() is self._thread:
             self._lines.put(message)
         else:
-            self._lost += 1
+            with self._losing:
+                self._lost += 1
 
     debug = info = warning = error = critical = exception = log = msg
 
@@ -115,7 +116,8 @@ class _Background(_Lines):
                 if isinstance(waiting, threading.Event):
                     waiting.set()
             if self._lost:
-                lost, self._lost = self._lost, 0
+                with self._losing:
+                    lost, self._lost = self._lost, 0
                 structlog.get_logger().error("log_lost", lines=lost, message="nobody read the log for too long")
 
 

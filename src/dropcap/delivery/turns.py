@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 

@@ -72,7 +72,7 @@ class _Watched:
             return super().getresponse()  # type: ignore[misc]
         self.timeout = min(current.silence, _LATE_REPLY)
         response = super().getresponse()  # type: ignore[misc]
-        self.close()  # type: ignore[attr-defined]  # half a request is on it: never to be used again
+        self.close()  # half a request is on it: never to be used again
         return response
 
     def _await(self) -> None:
