@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import cycle
+from queue import SimpleQueue
 from typing import Protocol
 
 #: Bytes per read and send. Large enough to keep system calls few, small enough that progress and stops come quickly.
 CHUNK = 512 * 1024
-#: Hashes what is being sent at that moment; one chunk of each body at a time.
-_HASHING = ThreadPoolExecutor(thread_name_prefix="sha256")
+#: Chunks of one body in memory.
+BUFFERS = 4
 
 
 class Readable(Protocol):
@@ -83,30 +83,42 @@ class FileBody:
         return b"".join((self._head, content, self._tail))
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """The pieces. Each is good until the next but one is asked for: two buffers take turns.
+        """The pieces. Each is good until the next one is asked for.
 
         What was read is hashed from the buffer that it is sent from, in another thread meanwhile: on a quick network
-        hashing takes as long as sending.
+        hashing takes as long as sending. A few buffers take turns, so that neither waits for the other's every step.
         """
         yield self._head
-        buffers = cycle((memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))))
-        hashing: Future[None] | None = None
+        free: SimpleQueue[memoryview] = SimpleQueue()
+        filled: SimpleQueue[tuple[memoryview, memoryview] | None] = SimpleQueue()
+        for _ in range(BUFFERS):
+            free.put(memoryview(bytearray(CHUNK)))
+
+        def hash_what_is_sent() -> None:
+            while (work := filled.get()) is not None:
+                self._digest.update(work[1])
+                free.put(work[0])
+
+        hasher = threading.Thread(target=hash_what_is_sent, name="sha256", daemon=True)
+        hasher.start()
         position = 0
-        while position < self._size:
-            buffer = next(buffers)[: self._size - position]
-            piece = buffer[: self._read(buffer, position)]
-            position += len(piece)
-            if hashing is not None:
-                hashing.result()  # before the other buffer is filled anew
-            hashing = _HASHING.submit(self._digest.update, piece)
-            if position < self._size:
-                yield piece
-                self._report(position)
+        piece = memoryview(b"")
+        try:
+            while position < self._size:
+                buffer = free.get()
+                piece = buffer[: self._size - position]
+                piece = piece[: self._read(piece, position)]
+                position += len(piece)
+                filled.put((buffer, piece))
+                if position < self._size:
+                    yield piece
+                    self._report(position)
+        finally:
+            filled.put(None)
+        hasher.join()
         # The last bytes go out only together with the end, and the end only if the file ends here too.
-        if hashing is not None:
-            hashing.result()
         self._end()
-        yield b"".join((piece, self._tail)) if self._size else self._tail
+        yield b"".join((piece, self._tail))
         self._report(self._size)
 
     def _read(self, buffer: memoryview, position: int) -> int:
