@@ -28,7 +28,12 @@ def test_a_reader_that_hangs_and_goes_on() -> None:
     reading, writing = os.pipe()
     stream = os.fdopen(writing, "w")
     log.set_up("json", stream=stream, background=True)
-    speaker = threading.Thread(target=lambda: [structlog.get_logger().info("line", number=n, text="x" * 500) for n in range(2000)])
+
+    def speak() -> None:
+        for number in range(2000):
+            structlog.get_logger().info("line", number=number, text="x" * 500)
+
+    speaker = threading.Thread(target=speak)
     speaker.start()
     speaker.join(20)  # a megabyte, of which the pipe takes 64 KiB
     assert not speaker.is_alive()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,14 @@ class Port:
     def open_files(self, folder: str) -> Mapping[str, OpenFile]:
         return self.ledger.query.open_files(folder)
 
-    def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
-        return self.ledger.query.failed_files(folder)
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        return self.ledger.query.each_open(folder)
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        return self.ledger.query.open_names(folder, names)
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
+        return self.ledger.query.failed_files(folder, sizes)
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         self.ledger.forget_failed(jobs)

@@ -25,6 +25,9 @@ class Explained(Query):
         self.plans += [str(row[3]) for row in super()._rows(f"explain query plan {sql}", *values)]
         return super()._rows(sql, *values)
 
+    def _each(self, sql: str, *values: Any) -> Iterator[Any]:
+        return self._rows(sql, *values)
+
 
 @pytest.fixture
 def query(tmp_path: Path) -> Iterator[Explained]:
@@ -42,7 +45,9 @@ def query(tmp_path: Path) -> Iterator[Explained]:
         lambda q: q.due("f", 1.0, 200, 1000, small=False),
         lambda q: q.next_due("f", 1.0),
         lambda q: q.open_files("f"),
+        lambda q: q.open_names("f", ["a", "b", "c"]),
         lambda q: q.failed_files("f"),
+        lambda q: q.failed_files("f", [1, 2]),
         lambda q: q.unfiled("f"),
         lambda q: q.names("f", (State.WAITING, State.HELD)),
         lambda q: q.in_state((State.HELD,)),

@@ -81,7 +81,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
                     moved_at, last = now, numbers
                 if bar and task is not None:
                     bar.update(task, completed=last[1], total=sum(last))
-            unsettled = any(one.intake.unsettled for one in engine.folders.values())
+            unsettled = any(one.intake.unsettled or one.intake.behind for one in engine.folders.values())
             if engine.pauses() and not unsettled and now - moved_at > patience:
                 return
     finally:
@@ -101,7 +101,7 @@ def _numbers(engine: Engine) -> tuple[int, int]:
     query = engine.ledger.query
     counts = query.counts()
     left = sum(of.get(state.value, 0) for of in counts.values() for state in _OPEN)
-    left += sum(len(one.intake.unsettled) for one in engine.folders.values())
+    left += sum(len(one.intake.unsettled) + one.intake.behind for one in engine.folders.values())
     ended = sum(
         query.ended_since(name, engine.started, state)
         for name in engine.folders

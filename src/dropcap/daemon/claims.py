@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dropcap.config.model import Folder
@@ -36,9 +36,17 @@ class Claims:
         """The files that should lie in in_progress/."""
         return self._ledger.query.open_files(folder)
 
-    def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
-        """The files that should lie in failed/."""
-        return self._ledger.query.failed_files(folder)
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        """The same, one after the other."""
+        return self._ledger.query.each_open(folder)
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of `names` that open jobs have."""
+        return self._ledger.query.open_names(folder, names)
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
+        """The files that should lie in failed/, those of `sizes` only."""
+        return self._ledger.query.failed_files(folder, sizes)
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken away."""

@@ -87,7 +87,7 @@ class Page:
             not_taken=sorted((shown(file), why) for file, why in self._intake.not_taken.items())[:_SHOWN],
             pauses=self._told(),
             version=__version__,
-            waiting_count=len(unsettled) + sum(counts.get(state.value, 0) for state in _WAITING),
+            waiting_count=len(unsettled) + self._intake.behind + sum(counts.get(state.value, 0) for state in _WAITING),
             held_count=counts.get("held", 0),
             failed_count=counts.get("failed", 0),
         )

@@ -192,6 +192,7 @@ def view(engine: Engine) -> dict[str, Any]:
                 "full": one.intake.full,
                 "not_taken": one.intake.not_taken,
                 "unsettled": one.intake.unsettled,
+                "behind": one.intake.behind,
                 "cannot_file": engine.delivery.filers[name].waiting_for_room(),
                 "last_walk": one.intake.last_walk,
             }

@@ -29,8 +29,6 @@ BATCH = 500
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
 LEDGER_LOOK = 10.0
-#: After so many claims the names of open jobs are read anew, so that they do not grow for ever.
-REREAD = 5000
 
 #: The whole share is gone, not one file.
 SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
@@ -85,8 +83,6 @@ class Claims:
         self._on_claimed = on_claimed
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
-        self._open: set[str] | None = None  # names that may be in the way; those of ended jobs too
-        self._added = 0
         self.full = False
 
     def work(self, beat: Callable[[], object]) -> None:
@@ -100,25 +96,13 @@ class Claims:
             if self.full:
                 self._room()
             return
-        open_names = self._may_be_open(due)
-        failed = FailedFiles(self._ledger.failed_files(self._folder.name))
         for start in range(0, len(due), BATCH):
             beat()
             if not self._room():
                 for _, waiting in due[start:]:
                     waiting.at = time.monotonic() + ROOM_LOOK
                 return
-            self._batch(due[start : start + BATCH], open_names, failed)
-
-    def _may_be_open(self, due: Iterable[tuple[str, Waiting]]) -> set[str]:
-        """Names of open jobs, for sure as far as these files are concerned.
-
-        Others only ever end jobs: what was open once and what these claims have opened is all that can be in the way. A backlog
-        must not be read from the ledger for every file that is dropped.
-        """
-        if self._open is None or self._added > REREAD or any(_plain(name) in self._open for name, _ in due):
-            self._open, self._added = set(self._ledger.open_files(self._folder.name)), 0
-        return self._open
+            self._batch(due[start : start + BATCH])
 
     def _room(self) -> bool:
         free = self._tree.free_bytes()
@@ -134,7 +118,8 @@ class Claims:
         self.full = full
         return not full
 
-    def _batch(self, batch: Sequence[tuple[str, Waiting]], open_names: set[str], failed: FailedFiles) -> None:
+    def _batch(self, batch: Sequence[tuple[str, Waiting]]) -> None:
+        open_names = self._ledger.open_names(self._folder.name, [_plain(name) for name, _ in batch])
         tries: list[tuple[str, Waiting, Wanted]] = []
         for name, waiting in batch:
             plain = _plain(name)
@@ -142,18 +127,18 @@ class Claims:
                 _later(waiting, NAME_LOOK, "a file of this name is on its way")
             else:
                 open_names.add(plain)  # x and failed/x may both be due
-                self._added += 1
                 tries.append((name, waiting, Wanted(name, f"{walk.IN_PROGRESS}/{plain}", waiting.seen, waiting.pace)))
         if not tries:
             return
         outcomes = take(self._tree, [wanted for _, _, wanted in tries])
+        # A file that a person has moved out of failed/ to be tried again has kept its size.
+        sizes = {outcome.sight.size for outcome in outcomes if isinstance(outcome, Taken)}
+        failed = FailedFiles(self._ledger.failed_files(self._folder.name, sizes) if sizes else {})
         entered: list[NewFile] = []
         directories: set[str] = set()
         for (name, waiting, wanted), outcome in zip(tries, outcomes, strict=True):
             new = self._judge(name, waiting, wanted.target, outcome, failed)
-            if new is None:
-                open_names.discard(_plain(name))
-            else:
+            if new is not None:
                 entered.append(new)
                 directories |= {_parent(name), _parent(wanted.target)}
         self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))

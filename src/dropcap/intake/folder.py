@@ -142,6 +142,12 @@ class FolderIntake:
         return {name: since for name, (since, _) in self._unsettled.items()}
 
     @property
+    def behind(self) -> int:
+        """How many more files wait than those that `unsettled` names."""
+        opened = self._opened
+        return 0 if opened is None else opened.behind
+
+    @property
     def notes(self) -> dict[str, str]:
         """What each unsettled file waits for, where more is known than that it must rest."""
         return {name: note for name, (_, note) in self._unsettled.items() if note}

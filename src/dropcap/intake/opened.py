@@ -8,7 +8,7 @@ import math
 import os
 import stat as modes
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
@@ -17,6 +17,7 @@ from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
 from dropcap.intake import marker, walk
+from dropcap.intake.backlog import Backlog
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.pending import Pending
@@ -25,11 +26,13 @@ from dropcap.intake.reconcile import FailedFiles, compare, lies_there
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
-from dropcap.ledger.model import FailedFile
+from dropcap.ledger.model import FailedFile, OpenFile
 from dropcap.routing.ignored import ignored
 
 _log = structlog.get_logger()
 
+#: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
+WINDOW = 1000
 #: A job whose file is missing is withdrawn when it is missing for so long (seconds): delivery may just be filing it.
 MISSING_FOR = 2.0
 #: A failed file that is nowhere in the folder for so long was taken away by somebody (seconds).
@@ -55,6 +58,7 @@ class OpenedFolder:
         self._on_claimed = on_claimed
         self._log = _log.bind(folder=folder.name)
         self._pending = Pending()
+        self._backlog = Backlog()
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._failed_due = math.inf
@@ -117,10 +121,13 @@ class OpenedFolder:
         self._directories = set()
         if self.watch is not None:
             self.watch.begin()
-        found = self._look_beneath("")
-        own = {name for name in self._pending if name not in found and walk.top(name) in walk.OWN}
-        self._pending.drop_beneath("", found | own if own else found)
-        self._not_taken.keep(found)  # what is wrong in dropcap's own directories is found anew below
+        gone = set(self._pending) | self._not_taken.all.keys()
+        self._backlog = Backlog()
+        self._look_beneath("", gone)
+        for name in gone:
+            if walk.top(name) not in walk.OWN:
+                self._pending.drop(name)
+        self._not_taken.keep(self._not_taken.all.keys() - gone)  # what is wrong in dropcap's own directories is found anew below
         self._look_at_in_progress()
         self._look_at_failed()
         if self.watch is not None:
@@ -147,29 +154,54 @@ class OpenedFolder:
             self._trouble(name, error)
             return
         if modes.S_ISDIR(status.st_mode):
-            self._pending.drop_beneath(name, self._look_beneath(name))
+            gone = {other for other in self._pending if other.startswith(f"{name}/")}
+            self._look_beneath(name, gone)
+            for other in gone:
+                self._pending.drop(other)
+            return
+        kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
+        if kind == "file" and self._backlog and name not in self._pending.names:
+            self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
         else:
-            kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
             self._see(name, kind, status, hinted=True)
 
-    def _look_beneath(self, start: str) -> set[str]:
-        """Look at all files beneath `start`; their names."""
-        found = set()
-        pending, stable = self._pending, self.tree.stable_inodes
+    def _look_beneath(self, start: str, gone: set[str]) -> None:
+        """Look at all files beneath `start`. Those that are there are taken out of `gone`, those that are new wait in line."""
+        pending, stable, backlog = self._pending, self.tree.stable_inodes, self._backlog
         for entry in walk.dropped(self.tree, self._folder, self._on_directory, start, pending.names):
+            name = entry.name
             try:
                 if entry.error is not None:
                     raise entry.error
                 status = entry.stat
             except OSError as error:
-                self._trouble(entry.name, error)
-            else:
-                if entry.kind == "dir" or status is None:
+                self._trouble(name, error)
+                gone.discard(name)
+                continue
+            if entry.kind == "dir" or status is None:
+                continue
+            gone.discard(name)
+            if entry.kind != "file" or name in pending.names:
+                if entry.kind != "file" or not pending.unchanged(name, status, stable):
+                    self._see(name, entry.kind, status, hinted=False)
+            elif self._taken_from_here(status):
+                backlog.add(name, status.st_ctime_ns)
+        backlog.sort()
+        self._refill()
+
+    def _refill(self) -> None:
+        """Look closely at the next in line, unless there is enough to do."""
+        if self._backlog and self._pending.ready(WINDOW) < WINDOW:
+            for name in self._backlog.take(WINDOW):
+                try:
+                    status = self.tree.lstat(name)
+                except (FileNotFoundError, NotADirectoryError):
                     continue
-                if entry.kind != "file" or not pending.unchanged(entry.name, status, stable):
-                    self._see(entry.name, entry.kind, status, hinted=False)
-            found.add(entry.name)
-        return found
+                except OSError as error:
+                    self._trouble(name, error)
+                    continue
+                if modes.S_ISREG(status.st_mode):
+                    self._see(name, "file", status, hinted=False)
 
     def _trouble(self, name: str, error: OSError) -> None:
         """One file or subfolder that cannot be looked at must not stop the others; a share that is gone is another matter."""
@@ -181,8 +213,12 @@ class OpenedFolder:
         if kind != "file":
             what = "a link; put the file itself here" if kind == "link" else "not a file"
             self._not_taken.put(name, f"it is {what}; it is left where it is")
-        elif self._folder.first_start != "leave" or status.st_ctime_ns > self._marker.since_ns:
+        elif self._taken_from_here(status):
             self._pending.see(name, self._sight(status), self._pace(name, status.st_dev), hinted=hinted)
+
+    def _taken_from_here(self, status: os.stat_result) -> bool:
+        """Whether it is a file to take, and not one that is to be left where it lay at the first start."""
+        return self._folder.first_start != "leave" or status.st_ctime_ns > self._marker.since_ns
 
     def _sight(self, status: os.stat_result) -> Sight:
         return Sight.of(status, self.tree.stable_inodes)
@@ -202,9 +238,17 @@ class OpenedFolder:
     # People in dropcap's own directories ------------------------------------------------------------------------------
 
     def _look_at_in_progress(self) -> None:
-        # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then.
-        present, devices, whole = self._files_in(walk.IN_PROGRESS)
-        compared = compare(present, self._ledger.open_files(self._folder.name))
+        # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
+        # long, and nearly all of it is as it should be: nothing but names is kept of that.
+        names, whole = self._names_in(walk.IN_PROGRESS)
+        lost: dict[str, OpenFile] = {}
+        for name, file in self._ledger.each_open(self._folder.name):
+            if name in names:
+                names.remove(name)
+            else:
+                lost[name] = file
+        present, devices, all_seen = self._sights(walk.IN_PROGRESS, names)
+        compared = compare(present, lost)
         for name, (old, job) in compared.renamed.items():
             if self._ledger.rename_open(job, name):
                 self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
@@ -213,7 +257,7 @@ class OpenedFolder:
             path = f"{walk.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
-        if whole:  # half a listing must not pass for missing files
+        if whole and all_seen:  # half a listing must not pass for missing files
             self._withdraw(compared.missing)
 
     def _withdraw(self, missing: dict[str, int]) -> None:
@@ -231,19 +275,20 @@ class OpenedFolder:
 
     def _look_at_failed(self) -> None:
         self._failed_due = math.inf
-        present, devices, whole = self._files_in(walk.FAILED)
+        names, whole = self._names_in(walk.FAILED)
         known = self._ledger.failed_files(self._folder.name)
         failed = FailedFiles(known)
+        others = [name for name in names if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
+        present, devices, all_seen = self._sights(walk.FAILED, others)
         found = set()
         for name, sight in present.items():
             path = f"{walk.FAILED}/{name}"
-            if name.endswith(walk.WHY) or path in failed or failed.moved_to(self.tree, sight) is None:
-                continue
-            found.add(path)
-            self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
+            if failed.moved_to(self.tree, sight) is not None:
+                found.add(path)
+                self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.FAILED, found)
-        if whole:
-            self._forget(known, {f"{walk.FAILED}/{name}" for name in present})
+        if whole and all_seen and not self._backlog:  # one that was moved may be in line
+            self._forget(known, {f"{walk.FAILED}/{name}" for name in names})
 
     def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
         """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
@@ -264,22 +309,33 @@ class OpenedFolder:
                 with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
                     forget_why(self.tree, path)
 
-    def _files_in(self, own: str) -> tuple[dict[str, Sight], dict[str, int], bool]:
-        """The files in one of dropcap's own directories, the devices they lie on, and whether those are all."""
+    def _names_in(self, own: str) -> tuple[set[str], bool]:
+        """The names of the files in one of dropcap's own directories, without it, and whether those are all."""
+        found: set[str] = set()
+        whole = True
+        for entry in walk.kept(self.tree, own, self._on_directory if own == walk.FAILED else None):
+            if entry.error is not None:
+                self._trouble(entry.name, entry.error)
+                whole = False
+            elif entry.kind == "file":
+                found.add(entry.name.partition("/")[2])
+        return found, whole
+
+    def _sights(self, own: str, names: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
+        """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
         present: dict[str, Sight] = {}
         devices: dict[str, int] = {}
         whole = True
-        for entry in walk.kept(self.tree, own, self._on_directory if own == walk.FAILED else None):
+        for name in names:
             try:
-                if entry.error is not None:
-                    raise entry.error
-                status = entry.stat
+                status = self.tree.lstat(f"{own}/{name}")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             except OSError as error:
-                self._trouble(entry.name, error)
+                self._trouble(f"{own}/{name}", error)
                 whole = False
                 continue
-            if entry.kind == "file" and status is not None:
-                name = entry.name.partition("/")[2]
+            if modes.S_ISREG(status.st_mode):
                 present[name], devices[name] = self._sight(status), status.st_dev
         return present, devices, whole
 
@@ -299,11 +355,14 @@ class OpenedFolder:
             self._look_at_failed()
         if any(now - since >= MISSING_FOR for since in self._missing.values()):
             self._look_at_in_progress()
+        self._refill()
         self._claims.work(beat)
         return was_due
 
     def next(self) -> float:
         """When there is something to do again (monotonic)."""
+        if self._backlog and not self.full:
+            return 0.0
         missing = min(self._missing.values(), default=math.inf) + MISSING_FOR
         return min(self._pending.next(), self._failed_due, missing)
 
@@ -312,7 +371,7 @@ class OpenedFolder:
     @property
     def waits(self) -> bool:
         """Whether anything is there that may still be claimed or has to be looked at again."""
-        return bool(self._missing) or self._failed_due < math.inf or (len(self._pending) > 0 and not self.full)
+        return bool(self._missing) or self._failed_due < math.inf or (self.behind + len(self._pending) > 0 and not self.full)
 
     @property
     def full(self) -> bool:
@@ -323,6 +382,11 @@ class OpenedFolder:
     def not_taken(self) -> dict[str, str]:
         """What cannot be taken, and why."""
         return self._not_taken.all
+
+    @property
+    def behind(self) -> int:
+        """How many files wait behind those that `unsettled` knows."""
+        return len(self._backlog)
 
     def unsettled(self) -> dict[str, tuple[float, str]]:
         """What waits, since when (seconds since the epoch), and for what. For its own thread."""

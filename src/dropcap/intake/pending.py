@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
+from itertools import islice
 
 from dropcap.intake.lease import Lease
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
@@ -70,6 +71,11 @@ class Pending:
             gone = self._files.keys() - but
         for name in gone:
             del self._files[name]
+
+    def ready(self, most: int) -> int:
+        """How many files' time has come, counted up to `most`."""
+        now = time.monotonic()
+        return sum(1 for _ in islice((one for one in self._files.values() if one.at <= now), most))
 
     def due(self) -> list[tuple[str, Waiting]]:
         """The files whose time has come, in the order in which they were dropped."""

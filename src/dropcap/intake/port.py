@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
@@ -32,8 +32,14 @@ class IntakeLedger(KnownFolders, Protocol):
             Exception: an open job is in the way of one of them.
         """
 
-    def failed_files(self, folder: str) -> Mapping[str, FailedFile]:
-        """The failed files of a folder by where they should lie, as `failed/a/x.pdf`."""
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        """What `open_files` has, one after the other."""
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of `names` that open jobs of the folder have."""
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
+        """The failed files of a folder by where they should lie, as `failed/a/x.pdf`; those of `sizes` only, if any are given."""
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken out of failed/."""

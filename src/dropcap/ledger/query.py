@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,15 @@ class Query:
                 self._met(error)
             raise
 
+    def _each(self, sql: str, *values: Any) -> Iterator[Any]:
+        """Like `_rows`, but not all in memory at once."""
+        try:
+            yield from self._connection().execute(sql, values)
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._met(error)
+            raise
+
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
 
@@ -81,16 +90,28 @@ class Query:
 
     def open_files(self, folder: str) -> dict[str, OpenFile]:
         """The files that should lie in in_progress/, by name."""
-        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
-        return {os.fsdecode(n): OpenFile(i, State(s), z, m, d) for n, i, s, z, m, d in self._rows(sql, folder)}
+        return dict(self.each_open(folder))
 
-    def failed_files(self, folder: str) -> dict[str, FailedFile]:
-        """The files that should lie in failed/ and were not tried again, by their place in the folder."""
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        """The files that should lie in in_progress/, one after the other: there can be very many."""
+        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
+        for n, i, s, z, m, d in self._each(sql, folder):
+            yield os.fsdecode(n), OpenFile(i, State(s), z, m, d)
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of `names` that open jobs have."""
+        marks = ",".join("?" * len(names))
+        sql = f"select name from job where folder = ? and name in ({marks}) and state in {OPEN_STATES}"
+        return {os.fsdecode(name) for (name,) in self._rows(sql, folder, *map(os.fsencode, names))}
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
+        """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only."""
         sql = (
             "select filed_as, id, name, size, mtime_ns, inode from job"
             " where folder = ? and state = 'failed' and tried_again is null and filed_as is not null"
-        )
-        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, m, d) for f, i, n, z, m, d in self._rows(sql, folder)}
+        ) + (f" and size in ({','.join('?' * len(sizes))})" if sizes else "")
+        rows = self._rows(sql, folder, *sizes)
+        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, m, d) for f, i, n, z, m, d in rows}
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""

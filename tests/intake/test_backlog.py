@@ -1,0 +1,95 @@
+"""Very many files: they come in the order in which they were dropped, and those in line cost little."""
+
+from __future__ import annotations
+
+import os
+import time
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dropcap.intake import opened
+from dropcap.intake.backlog import Backlog
+
+from .conftest import Desk, until
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(-(2**62), 2**62))), st.lists(st.tuples(NAMES, st.integers())), st.integers(1, 7))
+def test_the_oldest_first_and_whoever_comes_later_at_the_end(
+    first: list[tuple[str, int]], later: list[tuple[str, int]], at_once: int
+) -> None:
+    backlog = Backlog()
+    for name, changed in first:
+        backlog.add(name, changed)
+    backlog.sort()
+    for name, _ in later:
+        backlog.add(name, 0)
+    expected = [name for name, _ in sorted(first, key=lambda one: one[1])] + [name for name, _ in later]
+    taken = []
+    while backlog:
+        assert len(backlog) == len(expected) - len(taken)
+        taken += backlog.take(at_once)
+    assert taken == expected
+    assert backlog.take(1) == []
+
+
+def test_names_that_are_no_text() -> None:
+    backlog = Backlog()
+    backlog.add(os.fsdecode(b"\xff.pdf"), 1)
+    assert os.fsencode(backlog.take(1)[0]) == b"\xff.pdf"
+
+
+def test_a_hundred_thousand_names_are_few_bytes() -> None:
+    tracemalloc.start()
+    backlog = Backlog()
+    for number in range(100_000):
+        backlog.add(f"{number:06d}_V1_consent.pdf", -number)
+    backlog.sort()
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 6 * 1024**2
+    assert peak < 14 * 1024**2
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "WINDOW", 4)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_all_are_claimed_in_the_order_of_their_dropping(desk: Desk) -> None:
+    order = [f"{(number * 37) % 101:03d}.pdf" for number in range(60)]
+    for name in order:
+        (desk.path / name).write_bytes(name.encode())
+        time.sleep(0.001)  # the clock of the file system moves on in steps
+    desk.start()
+    opened_jobs = desk.until_open(*order)
+    assert [name for name, _ in sorted(opened_jobs.items(), key=lambda one: one[1].job)] == sorted(
+        order, key=lambda name: (desk.path / "in_progress" / name).stat().st_ctime_ns
+    )
+    until(lambda: desk.intake is not None and desk.intake.behind == 0)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_some_vanish_and_some_come_while_others_are_in_line(desk: Desk) -> None:
+    for number in range(40):
+        (desk.path / f"old{number:02d}.pdf").write_bytes(b"x")
+    (desk.path / "sub").mkdir()
+    for number in range(20):
+        (desk.path / "sub" / f"{number:02d}.pdf").write_bytes(b"x")
+    (desk.path / "open.pdf").write_bytes(b"half")
+    writer = (desk.path / "open.pdf").open("ab")
+    desk.start(rescan=0.2)
+    for number in range(20):
+        (desk.path / f"new{number:02d}.pdf").write_bytes(b"x")
+    expected = (
+        {f"old{n:02d}.pdf" for n in range(40)} | {f"new{n:02d}.pdf" for n in range(20)} | {f"sub/{n:02d}.pdf" for n in range(20)}
+    )
+    desk.until_open(*expected)
+    assert "open.pdf" not in desk.open()  # one that is still written to holds up nobody
+    writer.close()
+    desk.until_open("open.pdf")
