@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from dropcap.sandbox.fault import Fault
@@ -174,3 +176,53 @@ def test_a_record_that_was_deleted_while_the_outcome_was_unknown_ends_in_failed(
     daemon.wait_for("failed", reason="no_record", patience=30)
     assert place.failed() == ["101_V1_consent.pdf"]
     assert imports(place) <= 2
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize(
+    "then",
+    [
+        [Fault("truncated_body", times=2, match=EXPORT)],
+        [Fault("html_200", times=2, match=EXPORT)],
+        [Fault("reset_after_body", times=1, match=EXPORT, stored=False), Fault("html_200", times=1, match=EXPORT)],
+        [Fault("status", times=1, match=EXPORT, code=500), Fault("reset_after_body", times=1, match=IMPORT, stored=True)],
+        [Fault("html_200", times=1, match={"content": "record"}), Fault("truncated_head", times=1, match=EXPORT)],
+    ],
+    ids=lambda value: "+".join(fault.kind for fault in value),
+)
+def test_one_lie_after_another_makes_no_second_instance(place: Site, stored: bool, then: list[Fault]) -> None:
+    """The import's outcome is unknown, and so are the answers to the questions about it."""
+    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT, stored=stored))
+    for fault in then:
+        place.box.ill(fault)
+    daemon = place.start()
+    place.put("101_V1_lab_1.pdf", b"the sample")
+    daemon.wait_for("done", 1, patience=60)
+    held = [(h.instance, place.box.content("101", "lab_report", "baseline_arm_1", h.instance)) for h in place.box.holdings()]
+    assert held == [(1, b"the sample")]
+    assert not daemon.events("internal_error")
+
+
+def test_a_rule_that_goes_away_while_its_files_outcome_is_unknown(place: Site) -> None:
+    """REDCap may have the file: it must not pass for failed, and once the rule is back it is read back, not sent again."""
+    place.box.ill(Fault("delay", times=1, match=IMPORT, seconds=1.0))
+    daemon = place.start()
+    place.put("101_V1_lab_1.pdf", b"the sample")
+    daemon.wait_for("sending")
+    assert place.box.illness.wait()
+    daemon.kill()
+    assert place.box.wait_for(lambda box: box.holdings())
+    rules = place.folder["rules"]
+    place.folder["rules"] = [rule for rule in rules if rule["name"] != "lab"]
+    place.write_config()
+    daemon = place.start()
+    (held,) = daemon.wait_for("held")
+    assert held["reason"] == "no_rule"
+    assert place.names("in_progress") == ["101_V1_lab_1.pdf"]
+    place.folder["rules"] = rules
+    place.write_config()
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("reloaded")
+    (done,) = daemon.wait_for("done")
+    assert (done["result"], done["instance"]) == ("stored", 1)
+    assert imports(place) == 1

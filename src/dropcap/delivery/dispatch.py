@@ -16,7 +16,7 @@ from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
-from dropcap.delivery.outcome import Refused
+from dropcap.delivery.outcome import Held, Refused
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.slots import Slots
@@ -208,6 +208,11 @@ class Delivery:
                 folder.look_again()
         for folder in self._folders.values():
             for job, nowhere in folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight):
+                if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
+                    message = f"{nowhere.message}; whether it has reached REDCap is not known"
+                    remedy = "put the rule back and reload: dropcap then reads it back first. Else look for it in REDCap"
+                    self._consequence.hold(job, Held(nowhere.reason, message, remedy))
+                    continue
                 self._in_flight.add(job.id)
                 self.filers[folder.name].put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
         dues = [self._ledger.query.next_due(name, now) for name in self._folders]

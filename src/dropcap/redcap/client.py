@@ -305,8 +305,7 @@ class Redcap:
         An import is made again only if none of its bytes had left.
         """
         for attempt in (1, 2):
-            with BATON.down:
-                self._window.acquire(stop)
+            self._take_turn(stop, for_)
             answered = False
             try:
                 with self._transport.post(*body(), stop=stop) as reply:
@@ -324,6 +323,17 @@ class Redcap:
                 raise RedcapError(
                     no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
                 ) from failed
+
+    def _take_turn(self, stop: threading.Event | None, for_: Asked) -> None:
+        try:
+            with BATON.down:
+                self._window.acquire(stop)
+        except OSError as error:
+            message = f"the request limit cannot be kept: its file in state_dir cannot be written ({error.strerror or error})"
+            remedy = "make room on the disk of state_dir, or let dropcap's user write there; dropcap goes on by itself"
+            raise RedcapError(
+                no_reply(for_=for_, request_began=False, reason="no_space", message=message, remedy=remedy)
+            ) from error
 
     def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool) -> None:
         meaning = read_reply(
