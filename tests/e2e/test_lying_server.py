@@ -225,4 +225,4 @@ def test_a_rule_that_goes_away_while_its_files_outcome_is_unknown(place: Site) -
     daemon.wait_for("reloaded")
     (done,) = daemon.wait_for("done")
     assert (done["result"], done["instance"]) == ("stored", 1)
-    assert imports(place) == 1
+    assert place.box.wait_for(lambda _: imports(place) == 1)  # counted when its answer has gone out
