@@ -141,7 +141,7 @@ def _folder(
         held=counts.get("held", 0),
         failed=counts.get("failed", 0),
         done_today=ledger.ended_since(name, midnight, State.DONE),
-        arriving=len(live["unsettled"]) + live["behind"] if live else None,
+        arriving=len(live["unsettled"]) + live.get("behind", 0) if live else None,
         away=live.get("away"),
         full=live.get("full"),
         cannot_file=live.get("cannot_file") or None,
