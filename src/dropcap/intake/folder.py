@@ -158,8 +158,7 @@ class FolderIntake:
         while not self._stopping:
             self._working_since = self._tick()
             try:
-                with BATON:
-                    self._turn()
+                self._turn()
             except Exception as error:
                 if not isinstance(error, sqlite3.Error):  # of which the ledger itself tells
                     self._log.exception("internal_error", where="intake")
@@ -178,7 +177,8 @@ class FolderIntake:
             if self._opened is None:
                 self._opened = self._open()
             looked = self._look(self._opened)
-            worked = self._opened.work(self._tick)
+            with BATON:
+                worked = self._opened.work(self._tick)
         except (Away, OSError) as error:
             self._leave(error)
             return
@@ -212,8 +212,9 @@ class FolderIntake:
             self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
             self._here(opened)
             walk = True
-        for name in hints:
-            opened.look(name)
+        with BATON:  # a walk takes too long to carry it
+            for name in hints:
+                opened.look(name)
         return walk or bool(hints)
 
     def _rescan(self, opened: OpenedFolder, took: float) -> float:
