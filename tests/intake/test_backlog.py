@@ -93,3 +93,40 @@ def test_some_vanish_and_some_come_while_others_are_in_line(desk: Desk) -> None:
     assert "open.pdf" not in desk.open()  # one that is still written to holds up nobody
     writer.close()
     desk.until_open("open.pdf")
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("content", [b"x", b""], ids=["closed", "quiet"])
+def test_young_ones_are_claimed_when_they_have_rested(desk: Desk, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(opened, "RESTING", 6)
+    monkeypatch.setattr(opened, "RESTED_A_SECOND", 0)
+    intake = desk.start(settle_closed=0.6, settle_quiet=0.6)
+    until(lambda: intake.last_walk is not None)
+    names = [f"{number:02d}.pdf" for number in range(40)]
+    for name in names:
+        (desk.path / name).write_bytes(content)
+    until(lambda: intake.behind > 0)
+    assert len(intake.unsettled) <= 10
+    desk.until_open(*names)
+    for name in names:
+        job = desk.open()[name].job
+        entered = desk.ledger.query.job(job)
+        assert entered is not None
+        assert entered.claimed_at >= (desk.path / "in_progress" / name).stat().st_mtime + 0.6
+
+
+@pytest.mark.usefixtures("narrow")
+def test_one_that_is_written_to_in_line_rests_anew(desk: Desk) -> None:
+    for number in range(20):
+        (desk.path / f"{number:02d}.pdf").write_bytes(b"x")
+    late = desk.path / "zz.pdf"
+    late.write_bytes(b"x")
+    intake = desk.start(settle_closed=2.0, settle_quiet=2.0)
+    until(lambda: intake.behind > 0)
+    with late.open("ab") as file:
+        file.write(b"more")
+    desk.until_open(*[f"{number:02d}.pdf" for number in range(20)], "zz.pdf")
+    job = desk.ledger.query.job(desk.open()["zz.pdf"].job)
+    assert job is not None
+    assert job.size == 5
+    assert job.claimed_at >= (desk.path / "in_progress" / "zz.pdf").stat().st_mtime + 2.0

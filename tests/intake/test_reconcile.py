@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
-from dropcap.intake import opened
+from dropcap.intake import own
 from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
 from dropcap.ledger.model import FailedFile, OpenFile, State
@@ -113,7 +113,7 @@ def test_every_file_and_job_is_accounted_for_once(files: dict[str, int], known: 
 
 
 def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "FORGET_AFTER", 0.3)
+    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
     for name in ("taken.pdf", "kept.pdf"):
         (desk.path / name).write_bytes(name.encode())
     intake = desk.start(rescan=0.2)
@@ -127,7 +127,7 @@ def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeyp
 
 
 def test_a_failed_file_that_is_moved_back_is_tried_again_and_not_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "FORGET_AFTER", 1.0)
+    monkeypatch.setattr(own, "FORGET_AFTER", 1.0)
     (desk.path / "x.pdf").write_bytes(b"x")
     intake = desk.start(rescan=0.2, settle_closed=0.5)
     job = desk.until_open("x.pdf")["x.pdf"].job

@@ -37,6 +37,10 @@ class Backlog:
         self._order = array("L", (one & 0xFFFFFFFF for one in both))
         self._next = 0
 
+    def first_changed_ns(self) -> int:
+        """The time of the first one; there must be one."""
+        return self._times[self._order[self._next]]
+
     def take(self, number: int) -> list[str]:
         """Take the first ones, at most so many."""
         chosen = self._order[self._next : self._next + number]

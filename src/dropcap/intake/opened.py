@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
 import stat as modes
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.again import forget_why
 from dropcap.intake import marker, walk
 from dropcap.intake.backlog import Backlog
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
 from dropcap.intake.mounts import Mounts, open_tree
+from dropcap.intake.own import OwnDirectories
 from dropcap.intake.pending import Pending
 from dropcap.intake.port import IntakeLedger
-from dropcap.intake.reconcile import FailedFiles, compare, lies_there
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
-from dropcap.ledger.model import FailedFile, OpenFile
 from dropcap.routing.ignored import ignored
 
 _log = structlog.get_logger()
 
 #: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
 WINDOW = 1000
-#: A job whose file is missing is withdrawn when it is missing for so long (seconds): delivery may just be filing it.
-MISSING_FOR = 2.0
-#: A failed file that is nowhere in the folder for so long was taken away by somebody (seconds).
-FORGET_AFTER = 30.0
-#: Filing itself works in failed/, two files a job: what happens there is looked at together after so long (seconds).
-FAILED_LOOK = 1.0
+#: The same of those that rest, whose rest may begin with our look: so many at least, or for each second of `settle_quiet`.
+RESTING, RESTED_A_SECOND = 4000, 200
 
 
 class OpenedFolder:
@@ -59,9 +52,6 @@ class OpenedFolder:
         self._log = _log.bind(folder=folder.name)
         self._pending = Pending()
         self._backlog = Backlog()
-        self._missing: dict[int, float] = {}
-        self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
-        self._failed_due = math.inf
         self._paces: dict[int, Pace] = {}  # by device; one object for all files, of which there may be many
         self._directories: set[str] = set()
         self._not_taken = Notes(self._log)
@@ -78,6 +68,17 @@ class OpenedFolder:
             self.close()
             raise
         self._claims = Claims(self.tree, folder, ledger, self._pending, self._not_taken, self._pace, on_claimed)
+        self._own_directories = OwnDirectories(
+            self.tree,
+            folder.name,
+            ledger,
+            self._pending,
+            pace=self._pace,
+            trouble=self._trouble,
+            stay=self._stay,
+            on_directory=self._on_directory,
+            on_claimed=on_claimed,
+        )
 
     def _own(self) -> None:
         path = os.path.realpath(self._folder.path)
@@ -128,15 +129,14 @@ class OpenedFolder:
             if walk.top(name) not in walk.OWN:
                 self._pending.drop(name)
         self._not_taken.keep(self._not_taken.all.keys() - gone)  # what is wrong in dropcap's own directories is found anew below
-        self._look_at_in_progress()
-        self._look_at_failed()
+        self._own_directories.look(not self._backlog)
         if self.watch is not None:
             self.watch.keep(self._directories)
 
     def look(self, name: str) -> None:
         """Something happened to `name`: a file or a directory, there or not."""
         if walk.top(name) == walk.FAILED:
-            self._failed_due = min(self._failed_due, time.monotonic() + FAILED_LOOK)
+            self._own_directories.hint()
             return
         if walk.top(name) in walk.OWN or ignored(name, self._folder.ignore) is not None:
             return
@@ -160,7 +160,8 @@ class OpenedFolder:
                 self._pending.drop(other)
             return
         kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
-        if kind == "file" and self._backlog and name not in self._pending.names:
+        in_line = bool(self._backlog) or len(self._pending) >= RESTING
+        if kind == "file" and in_line and name not in self._pending.names:
             self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
         else:
             self._see(name, kind, status, hinted=True)
@@ -191,7 +192,7 @@ class OpenedFolder:
 
     def _refill(self) -> None:
         """Look closely at the next in line, unless there is enough to do."""
-        if self._backlog and self._pending.ready(WINDOW) < WINDOW:
+        if time.monotonic() >= self._next_in_line():
             for name in self._backlog.take(WINDOW):
                 try:
                     status = self.tree.lstat(name)
@@ -202,6 +203,20 @@ class OpenedFolder:
                     continue
                 if modes.S_ISREG(status.st_mode):
                     self._see(name, "file", status, hinted=False)
+
+    def _next_in_line(self) -> float:
+        """When to look at the next in line (monotonic): when it can have settled, and there is not enough to do before."""
+        if not self._backlog:
+            return math.inf
+        if len(self._pending) < WINDOW:
+            return 0.0
+        now = time.monotonic()
+        ready, resting = self._pending.moving(now)
+        if ready >= WINDOW or resting >= max(RESTING, RESTED_A_SECOND * self._folder.settle_quiet):
+            return math.inf
+        age = (time.time_ns() - self._backlog.first_changed_ns()) / 1e9
+        young = self.mount.local and 0 <= age < self._folder.settle_closed
+        return now + self._folder.settle_closed - age if young else 0.0
 
     def _trouble(self, name: str, error: OSError) -> None:
         """One file or subfolder that cannot be looked at must not stop the others; a share that is gone is another matter."""
@@ -235,110 +250,6 @@ class OpenedFolder:
             pace = self._paces[device] = Pace(self._folder.settle_closed, self._folder.settle_quiet, local)
         return pace
 
-    # People in dropcap's own directories ------------------------------------------------------------------------------
-
-    def _look_at_in_progress(self) -> None:
-        # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
-        # long, and nearly all of it is as it should be: nothing but names is kept of that.
-        names, whole = self._names_in(walk.IN_PROGRESS)
-        lost: dict[str, OpenFile] = {}
-        for name, file in self._ledger.each_open(self._folder.name):
-            if name in names:
-                names.remove(name)
-            else:
-                lost[name] = file
-        present, devices, all_seen = self._sights(walk.IN_PROGRESS, names)
-        compared = compare(present, lost)
-        for name, (old, job) in compared.renamed.items():
-            if self._ledger.rename_open(job, name):
-                self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
-                self._on_claimed([job])
-        for name, sight in compared.strangers.items():
-            path = f"{walk.IN_PROGRESS}/{name}"
-            self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
-        self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
-        if whole and all_seen:  # half a listing must not pass for missing files
-            self._withdraw(compared.missing)
-
-    def _withdraw(self, missing: dict[str, int]) -> None:
-        now = time.monotonic()
-        self._missing = {job: self._missing.get(job, now) for job in missing.values()}
-        late = {name: job for name, job in missing.items() if now - self._missing[job] >= MISSING_FOR}
-        back = lies_there(self.tree, [f"{walk.IN_PROGRESS}/{name}" for name in late])
-        if late:
-            self._stay()
-        for name, job in late.items():
-            if f"{walk.IN_PROGRESS}/{name}" not in back:
-                del self._missing[job]
-                if self._ledger.withdraw(job):
-                    self._log.info("withdrawn", job=job, file=shown(name))
-
-    def _look_at_failed(self) -> None:
-        self._failed_due = math.inf
-        names, whole = self._names_in(walk.FAILED)
-        known = self._ledger.failed_files(self._folder.name)
-        failed = FailedFiles(known)
-        others = [name for name in names if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
-        present, devices, all_seen = self._sights(walk.FAILED, others)
-        found = set()
-        for name, sight in present.items():
-            path = f"{walk.FAILED}/{name}"
-            if failed.moved_to(self.tree, sight) is not None:
-                found.add(path)
-                self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
-        self._pending.drop_beneath(walk.FAILED, found)
-        if whole and all_seen and not self._backlog:  # one that was moved may be in line
-            self._forget(known, {f"{walk.FAILED}/{name}" for name in names})
-
-    def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
-        """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
-        if not known and not self._gone:
-            return
-        now = time.monotonic()
-        moved = {sight.inode or (sight.size, sight.mtime_ns) for sight in self._pending.sights()}
-        missing = {
-            path: file.job
-            for path, file in known.items()
-            if path not in present and not moved & {file.inode, (file.size, file.mtime_ns)}
-        }
-        self._gone = {job: self._gone.get(job, now) for job in missing.values()}
-        dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
-        if dealt_with:
-            self._ledger.forget_failed(list(dealt_with.values()))
-            for path in dealt_with:
-                with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
-                    forget_why(self.tree, path)
-
-    def _names_in(self, own: str) -> tuple[set[str], bool]:
-        """The names of the files in one of dropcap's own directories, without it, and whether those are all."""
-        found: set[str] = set()
-        whole = True
-        for entry in walk.kept(self.tree, own, self._on_directory if own == walk.FAILED else None):
-            if entry.error is not None:
-                self._trouble(entry.name, entry.error)
-                whole = False
-            elif entry.kind == "file":
-                found.add(entry.name.partition("/")[2])
-        return found, whole
-
-    def _sights(self, own: str, names: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
-        """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
-        present: dict[str, Sight] = {}
-        devices: dict[str, int] = {}
-        whole = True
-        for name in names:
-            try:
-                status = self.tree.lstat(f"{own}/{name}")
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                self._trouble(f"{own}/{name}", error)
-                whole = False
-                continue
-            if modes.S_ISREG(status.st_mode):
-                present[name], devices[name] = self._sight(status), status.st_dev
-        return present, devices, whole
-
     # For its thread ---------------------------------------------------------------------------------------------------
 
     def work(self, beat: Callable[[], object]) -> bool:
@@ -351,27 +262,22 @@ class OpenedFolder:
         was_due = now >= self.next()
         if not was_due and not self.full:
             return False
-        if now >= self._failed_due:
-            self._look_at_failed()
-        if any(now - since >= MISSING_FOR for since in self._missing.values()):
-            self._look_at_in_progress()
+        self._own_directories.look_if_due(not self._backlog)
         self._refill()
         self._claims.work(beat)
         return was_due
 
     def next(self) -> float:
         """When there is something to do again (monotonic)."""
-        if self._backlog and not self.full:
-            return 0.0
-        missing = min(self._missing.values(), default=math.inf) + MISSING_FOR
-        return min(self._pending.next(), self._failed_due, missing)
+        in_line = math.inf if self.full else self._next_in_line()
+        return min(in_line, self._pending.next(), self._own_directories.next())
 
     # For everybody ----------------------------------------------------------------------------------------------------
 
     @property
     def waits(self) -> bool:
         """Whether anything is there that may still be claimed or has to be looked at again."""
-        return bool(self._missing) or self._failed_due < math.inf or (self.behind + len(self._pending) > 0 and not self.full)
+        return self._own_directories.next() < math.inf or (self.behind + len(self._pending) > 0 and not self.full)
 
     @property
     def full(self) -> bool:

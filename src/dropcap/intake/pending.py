@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
-from itertools import islice
 
 from dropcap.intake.lease import Lease
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
@@ -72,10 +71,10 @@ class Pending:
         for name in gone:
             del self._files[name]
 
-    def ready(self, most: int) -> int:
-        """How many files' time has come, counted up to `most`."""
-        now = time.monotonic()
-        return sum(1 for _ in islice((one for one in self._files.values() if one.at <= now), most))
+    def moving(self, now: float) -> tuple[int, int]:
+        """How many files' time has come, and how many others wait for nothing but their rest."""
+        ready = sum(1 for one in self._files.values() if one.at <= now)
+        return ready, sum(1 for one in self._files.values() if one.at > now and not one.note)
 
     def due(self) -> list[tuple[str, Waiting]]:
         """The files whose time has come, in the order in which they were dropped."""

@@ -136,7 +136,7 @@ def _unsettled(fd: int, seen: Seen, pace: Pace) -> Outcome | None:
         return None
     if math.isinf(at):
         return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
-    return Later(seen, at, "must rest unchanged for a while")
+    return Later(seen, at, "")
 
 
 def _move(tree: Tree, held: _Held) -> _Held | Outcome:

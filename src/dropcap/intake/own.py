@@ -1,0 +1,189 @@
+"""dropcap's own directories, and what people did to the files in them: renamed, moved back, took away."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import stat as modes
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.filing.again import forget_why
+from dropcap.intake import walk
+from dropcap.intake.pending import Pending
+from dropcap.intake.port import IntakeLedger
+from dropcap.intake.reconcile import FailedFiles, compare, lies_there
+from dropcap.intake.roll import Roll
+from dropcap.intake.settle import Pace, Sight
+from dropcap.ledger.model import FailedFile
+
+#: A job whose file is missing is withdrawn when it is missing for so long (seconds): delivery may just be filing it.
+MISSING_FOR = 2.0
+#: A failed file that is nowhere in the folder for so long was taken away by somebody (seconds).
+FORGET_AFTER = 30.0
+#: Filing itself works in failed/, two files a job: what happens there is looked at together after so long (seconds).
+FAILED_LOOK = 1.0
+
+
+class OwnDirectories:
+    """in_progress/ and failed/ of one opened folder, against the ledger. For its thread."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        folder: str,
+        ledger: IntakeLedger,
+        pending: Pending,
+        *,
+        pace: Callable[[str, int], Pace],
+        trouble: Callable[[str, OSError], None],
+        stay: Callable[[], None],
+        on_directory: Callable[[str, int], None],
+        on_claimed: Callable[[list[int]], None],
+    ) -> None:
+        """`pace(name, st_dev)` says how long a file there must rest; `trouble` notes or raises what cannot be looked at;
+        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/.
+        """
+        self._tree = tree
+        self._folder = folder
+        self._ledger = ledger
+        self._pending = pending
+        self._pace = pace
+        self._trouble = trouble
+        self._stay = stay
+        self._on_directory = on_directory
+        self._on_claimed = on_claimed
+        self._log = structlog.get_logger().bind(folder=folder)
+        self._missing: dict[int, float] = {}
+        self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
+        self._failed_due = math.inf
+
+    def hint(self) -> None:
+        """Something happened in failed/."""
+        self._failed_due = min(self._failed_due, time.monotonic() + FAILED_LOOK)
+
+    def look(self, none_in_line: bool) -> None:
+        """Look at both. `none_in_line`: `pending` has everything that lies in the drop folder.
+
+        Raises:
+            marker.Away, OSError: as `OpenedFolder.walk`.
+        """
+        self._look_at_in_progress()
+        self._look_at_failed(none_in_line)
+
+    def look_if_due(self, none_in_line: bool) -> None:
+        """Look at what is due. Raises as `look`."""
+        now = time.monotonic()
+        if now >= self._failed_due:
+            self._look_at_failed(none_in_line)
+        if any(now - since >= MISSING_FOR for since in self._missing.values()):
+            self._look_at_in_progress()
+
+    def next(self) -> float:
+        """When there is something to do again (monotonic), `math.inf` if there is not."""
+        return min(min(self._missing.values(), default=math.inf) + MISSING_FOR, self._failed_due)
+
+    def _look_at_in_progress(self) -> None:
+        # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
+        # long, and nearly all of it is as it should be.
+        roll = Roll()
+        whole = self._each_name_in(walk.IN_PROGRESS, roll.add)
+        lost = {name: file for name, file in self._ledger.each_open(self._folder) if not roll.strike(name)}
+        others: list[str] = []
+        if roll:
+            whole = self._each_name_in(walk.IN_PROGRESS, lambda name: others.append(name) if name in roll else None) and whole
+        present, devices, all_seen = self._sights(walk.IN_PROGRESS, others)
+        compared = compare(present, lost)
+        for name, (old, job) in compared.renamed.items():
+            if self._ledger.rename_open(job, name):
+                self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
+                self._on_claimed([job])
+        for name, sight in compared.strangers.items():
+            path = f"{walk.IN_PROGRESS}/{name}"
+            self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
+        self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
+        if whole and all_seen:  # half a listing must not pass for missing files
+            self._withdraw(compared.missing)
+
+    def _withdraw(self, missing: dict[str, int]) -> None:
+        now = time.monotonic()
+        self._missing = {job: self._missing.get(job, now) for job in missing.values()}
+        late = {name: job for name, job in missing.items() if now - self._missing[job] >= MISSING_FOR}
+        back = lies_there(self._tree, [f"{walk.IN_PROGRESS}/{name}" for name in late])
+        if late:
+            self._stay()
+        for name, job in late.items():
+            if f"{walk.IN_PROGRESS}/{name}" not in back:
+                del self._missing[job]
+                if self._ledger.withdraw(job):
+                    self._log.info("withdrawn", job=job, file=shown(name))
+
+    def _look_at_failed(self, none_in_line: bool) -> None:
+        self._failed_due = math.inf
+        names: set[str] = set()
+        whole = self._each_name_in(walk.FAILED, names.add)
+        known = self._ledger.failed_files(self._folder)
+        failed = FailedFiles(known)
+        others = [name for name in names if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
+        present, devices, all_seen = self._sights(walk.FAILED, others)
+        found = set()
+        for name, sight in present.items():
+            path = f"{walk.FAILED}/{name}"
+            if failed.moved_to(self._tree, sight) is not None:
+                found.add(path)
+                self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
+        self._pending.drop_beneath(walk.FAILED, found)
+        if whole and all_seen and none_in_line:  # one that was moved may be in line
+            self._forget(known, {f"{walk.FAILED}/{name}" for name in names})
+
+    def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
+        """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
+        if not known and not self._gone:
+            return
+        now = time.monotonic()
+        moved = {sight.inode or (sight.size, sight.mtime_ns) for sight in self._pending.sights()}
+        missing = {
+            path: file.job
+            for path, file in known.items()
+            if path not in present and not moved & {file.inode, (file.size, file.mtime_ns)}
+        }
+        self._gone = {job: self._gone.get(job, now) for job in missing.values()}
+        dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
+        if dealt_with:
+            self._ledger.forget_failed(list(dealt_with.values()))
+            for path in dealt_with:
+                with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
+                    forget_why(self._tree, path)
+
+    def _each_name_in(self, own: str, found: Callable[[str], None]) -> bool:
+        """The names of the files in one of the directories, without it; whether those are all."""
+        whole = True
+        for entry in walk.kept(self._tree, own, self._on_directory if own == walk.FAILED else None):
+            if entry.error is not None:
+                self._trouble(entry.name, entry.error)
+                whole = False
+            elif entry.kind == "file":
+                found(entry.name.partition("/")[2])
+        return whole
+
+    def _sights(self, own: str, names: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
+        """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
+        present: dict[str, Sight] = {}
+        devices: dict[str, int] = {}
+        whole = True
+        for name in names:
+            try:
+                status = self._tree.lstat(f"{own}/{name}")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                self._trouble(f"{own}/{name}", error)
+                whole = False
+                continue
+            if modes.S_ISREG(status.st_mode):
+                present[name], devices[name] = Sight.of(status, self._tree.stable_inodes), status.st_dev
+        return present, devices, whole
