@@ -9,7 +9,7 @@ from datetime import date
 from ground import Ground, Options, ground
 
 FEW, MANY = 1000, 100_000
-KEPT = 100_000
+KEPT = 1_000_000
 
 
 def run(options: Options) -> list[str]:

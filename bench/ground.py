@@ -212,15 +212,15 @@ class Ground:
 
 
 @contextmanager
-def ground(options: Options, latency: float = 0.0) -> Iterator[Ground]:
-    """A fresh place and a sink; the place is gone when the benchmarks end.
+def ground(options: Options, latency: float = 0.0, hashes: bool = False) -> Iterator[Ground]:
+    """A fresh place and a sink (see there); the place is gone when the benchmarks end.
 
     It is not removed at once: for half a minute after files are deleted, ext4 takes its time to create others (an inode is not
     given out again so soon), which slows down whoever drops the files of the next run.
     """
     root = Path(tempfile.mkdtemp(prefix="dropcap-bench-", dir=options.directory))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    sink = Process([sys.executable, str(HERE / "sink.py"), "--latency", str(latency)])
+    sink = Process([sys.executable, str(HERE / "sink.py"), "--latency", str(latency), *(["--hash"] if hashes else [])])
     try:
         made = Ground(root, sink, int(sink.wait_for("\n")))
         made.drop.mkdir()

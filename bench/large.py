@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import statistics
 import subprocess
 import time
@@ -14,25 +16,31 @@ FOLDERS = 10
 
 
 def run(options: Options) -> list[str]:
-    """Throughput against `curl -F`, memory, CPU of an idle daemon, time to start."""
+    """Throughput against `curl -F` and against SHA-256 alone, memory, CPU of an idle daemon, time to start."""
     size = options.scaled(SIZE)
-    ours, curls, idle, more, starts = [], [], [], [], []
-    for _ in range(options.runs):
-        with ground(options) as place, place.dropcap() as process:
-            starts.append(process.ready_after)
-            time.sleep(1.0)
-            idle.append(process.resident())
-            process.forget_peak()
-            _large(place, size)
-            place.wait_done(1)
-            more.append(process.resident(peak=True) - idle[-1])
-            ours.append(_throughput(place))
-            curls.append(_curl(place, size))
-    lines = [
-        f"one file of {size / 1024**2:.0f} MiB, median of {options.runs} alternating runs",
-        f"  dropcap {statistics.median(ours):.0f} MiB/s, curl -F {statistics.median(curls):.0f} MiB/s: "
-        f"{statistics.median(ours) / statistics.median(curls):.2f} x",
-        f"  resident {statistics.median(idle):.0f} MiB when idle, at most {statistics.median(more):.1f} MiB more meanwhile",
+    idle: list[float] = []
+    more: list[float] = []
+    starts: list[float] = []
+    lines = [f"one file of {size / 1024**2:.0f} MiB, median of {options.runs} alternating runs"]
+    for what, hashes in (("throws the bytes away", False), ("hashes the bytes", True)):
+        ours, curls = [], []
+        for _ in range(options.runs):
+            with ground(options, hashes=hashes) as place, place.dropcap() as process:
+                starts.append(process.ready_after)
+                time.sleep(1.0)
+                idle.append(process.resident())
+                process.forget_peak()
+                _large(place, size)
+                place.wait_done(1)
+                more.append(process.resident(peak=True) - idle[-1])
+                ours.append(_throughput(place))
+                curls.append(_curl(place, size))
+        our, curl = statistics.median(ours), statistics.median(curls)
+        lines.append(f"  a receiver that {what}: dropcap {our:.0f} MiB/s, curl -F {curl:.0f} MiB/s: {our / curl:.2f} x")
+    hashing = statistics.median(_hashing() for _ in range(options.runs))
+    lines += [
+        f"  SHA-256 alone, with nothing sent: {hashing:.0f} MiB/s",
+        f"  resident {statistics.median(idle):.0f} MiB when idle, at most {max(more):.1f} MiB more meanwhile",
         f"  start to ready {statistics.median(starts):.2f} s",
     ]
     with ground(options) as place, place.dropcap(folders=FOLDERS, settle_closed="1s") as process:
@@ -42,6 +50,15 @@ def run(options: Options) -> list[str]:
         used = 100 * (process.cpu() - before) / WINDOW
         lines.append(f"  idle with {FOLDERS} folders for {WINDOW:.0f} s: {used:.2f} % of a core, {process.resident():.0f} MiB")
     return lines
+
+
+def _hashing() -> float:
+    """MiB a second, from a buffer that stays in the processor's cache."""
+    content, digest = os.urandom(256 * 1024), hashlib.sha256()
+    began = time.monotonic()
+    for _ in range(2048):
+        digest.update(content)
+    return 2048 * len(content) / (time.monotonic() - began) / 1024**2
 
 
 def _large(place: Ground, size: int) -> None:

@@ -1,7 +1,8 @@
 """A server that answers like REDCap and keeps nothing: what the uploaders are measured against.
 
-`sink.py [--latency SECONDS]` prints its port and serves 127.0.0.1 until it is ended. A file import gets an empty 200,
-as late as `latency` says; what a client asks about the project gets the answers of a small classic project.
+`sink.py [--latency SECONDS] [--hash]` prints its port and serves 127.0.0.1 until it is ended. A file import gets an empty
+200, as late as `latency` says; what a client asks about the project gets the answers of a small classic project. With `--hash`
+it hashes what it gets: a receiver that does something with the bytes.
 `GET /received` gives [file name, size, monotonic time of the first byte and of the last] of every import since the last asking.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import re
 import time
@@ -37,6 +39,7 @@ class Sink(asyncio.Protocol):
     """One connection; requests come one after the other."""
 
     latency = 0.0
+    hashes = False
     received: list[tuple[str, int, float, float]] = []  # noqa: RUF012 - shared by all connections
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class Sink(asyncio.Protocol):
         self._left = -1  # bytes of the body still to come; -1: the head is not there yet
         self._size = 0
         self._began = 0.0
+        self._digest = hashlib.sha256()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -74,6 +78,8 @@ class Sink(asyncio.Protocol):
 
     def _body(self, data: bytes) -> None:
         self._left -= len(data)
+        if Sink.hashes:
+            self._digest.update(data)
         if len(self._buffer) < _KEPT:
             self._buffer += data[:_KEPT]
         if self._left > 0:
@@ -98,9 +104,9 @@ class Sink(asyncio.Protocol):
         )
 
 
-async def serve(latency: float) -> None:
+async def serve(latency: float, hashes: bool) -> None:
     """Serve until the process ends."""
-    Sink.latency = latency
+    Sink.latency, Sink.hashes = latency, hashes
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -109,4 +115,6 @@ async def serve(latency: float) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--latency", type=float, default=0.0)
-    asyncio.run(serve(options.parse_args().latency))
+    options.add_argument("--hash", action="store_true")
+    chosen = options.parse_args()
+    asyncio.run(serve(chosen.latency, chosen.hash))
