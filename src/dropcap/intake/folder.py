@@ -160,9 +160,7 @@ class FolderIntake:
             try:
                 self._turn()
             except Exception as error:
-                if not isinstance(error, sqlite3.Error):  # of which the ledger itself tells
-                    self._log.exception("internal_error", where="intake")
-                self._retry_at = time.monotonic() + AWAY_LOOK
+                self._leave(error)
                 self._doubt = True
             self._tick()
             self._working_since = None
@@ -237,11 +235,21 @@ class FolderIntake:
             self._log.info("folder_back", path=shown(str(self.folder.path)), mount=str(opened.mount))
         self._away = None
 
-    def _leave(self, error: Away | OSError) -> None:
+    def _leave(self, error: Exception) -> None:
         """The folder is not to be had now: let go of it and try again later."""
         path = shown(str(self.folder.path))
         if isinstance(error, Away):
             why = f"{path} is away: {error}"
+        elif isinstance(error, sqlite3.Error):
+            why = (
+                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that, dropcap tries again by itself"
+            )
+        elif not isinstance(error, OSError):
+            why = (
+                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
+            )
+            if self._away != why:
+                self._log.error("internal_error", where="intake", exc_info=error)
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
             why = f"{path} is a link or no directory: name the directory itself as its `path`"
         else:
