@@ -29,6 +29,7 @@ from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost
 from dropcap.preflight.remark import Remark, place_of
+from dropcap.routing.touching import touching
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
 
@@ -55,6 +56,7 @@ def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: st
         rules = sum(len(folder.rules) for folder in folders)
         there = f"{_many(len(config.projects), 'project')}, {_many(len(folders), 'folder')}, {_many(rules, 'rule')}"
         found.append(_told(Remark("ok", str(config_path), there)))
+    found += map(_told, _unclear(folders))
     ignore_lease_breaks()
     if adopt:
         found += map(_told, _adopted(config, folders))
@@ -69,6 +71,18 @@ def _told(remark: Remark) -> Remark:
     """Findings are told as they come: a server can take its time."""
     click.echo(click.style(f"{remark.level:<8}", fg=_COLOURS[remark.level]) + f" {remark.text}")
     return remark
+
+
+def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
+    for folder in folders:
+        for rule in folder.rules:
+            for first, second in touching(rule.pattern):
+                yield Remark(
+                    "warning",
+                    place_of(folder, rule),
+                    f"pattern: nothing tells where {{{first}}} ends and {{{second}}} begins, so that a name can be misread",
+                    f"put a character between them, or say how many one has, such as {{{second}:digits(2)}}",
+                )
 
 
 def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

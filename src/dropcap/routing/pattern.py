@@ -89,7 +89,7 @@ def compile_pattern(text: str, tables: Mapping[str, Mapping[str, str]], case_sen
     text = normal(text)
     elements = parse(text, tables)
     captures = tuple(_captures(elements))
-    sources = list(_sources(elements, frozenset()))
+    sources = list(_sources(elements, ()))
     return Pattern(
         text=text,
         captures=tuple(capture.name for capture in captures),
@@ -138,25 +138,37 @@ def compiled(source: str, case_sensitive: bool) -> Any:
         ) from None
 
 
-def _sources(elements: Sequence[Element], after: frozenset[str]) -> Iterator[str]:
-    """The expressions of `elements`, which the characters `after` can follow."""
+def _sources(elements: Sequence[Element], then: Sequence[Element]) -> Iterator[str]:
+    """The expressions of `elements`, which `then` follow."""
     for index, element in enumerate(elements):
+        following = (*elements[index + 1 :], *then)
         match element:
             case Literal(character):
                 yield quoted(character)
             case Wildcard(many):
-                yield "[^/]*" if many else "[^/]"
+                yield ("[^/]*?" if _yields(following) else "[^/]*") if many else "[^/]"
             case Group(parts):
-                yield f"(?:{''.join(_sources(parts, _first_literals(elements[index + 1 :], after)))})?"
+                yield f"(?:{''.join(_sources(parts, following))})?"
             case Capture():
-                yield f"(?P<{element.name}>{_capture_source(element, _first_literals(elements[index + 1 :], after))})"
+                yield f"(?P<{element.name}>{_capture_source(element, following)})"
 
 
-def _capture_source(capture: Capture, following: frozenset[str]) -> str:
-    if capture.kind == "":
-        return f"[^/{''.join(quoted(character) for character in sorted(following))}]+"
-    if capture.kind == "any":
-        return "[^/]+"
+def _yields(following: Sequence[Element]) -> bool:
+    """Whether a run of any characters takes as few as it can: where no literal character ends it, it would else leave
+    only the last character to what follows, and `*{record:digits}` would read record 1 out of `scan101`."""
+    return bool(following) and not isinstance(following[0], Literal)
+
+
+def _typed_next(following: Sequence[Element]) -> bool:
+    first = next((element for element in following if not isinstance(element, Group)), None)
+    return isinstance(first, Capture) and first.kind not in ("", "any")
+
+
+def _capture_source(capture: Capture, following: Sequence[Element]) -> str:
+    if capture.kind in ("", "any"):
+        literals = _first_literals(following) if capture.kind == "" else ()
+        run = f"[^/{''.join(quoted(character) for character in sorted(literals))}]+"
+        return f"{run}?" if _typed_next(following) else run  # as with `*`: `{site}{record:digits}`
     if capture.kind == "words":
         return "|".join("".join(quoted(character) for character in word) for word in capture.words)
     # ASCII by its own means: under the flag for case, RE2 would count the long s (U+017F) among the letters.
@@ -166,7 +178,7 @@ def _capture_source(capture: Capture, following: frozenset[str]) -> str:
     return f"(?-i:[{CLASS_SOURCES[capture.kind]}]{count})"
 
 
-def _first_literals(elements: Sequence[Element], after: frozenset[str]) -> frozenset[str]:
+def _first_literals(elements: Sequence[Element]) -> frozenset[str]:
     """The literal characters that can come first: of an optional part and of what follows it, if it is missing."""
     found: set[str] = set()
     for element in elements:
@@ -174,10 +186,10 @@ def _first_literals(elements: Sequence[Element], after: frozenset[str]) -> froze
             case Literal(character):
                 return frozenset(found | {character})
             case Group(parts):
-                found |= _first_literals(parts, frozenset())
+                found |= _first_literals(parts)
             case _:
-                return frozenset(found)
-    return frozenset(found) | after
+                break
+    return frozenset(found)
 
 
 def _captures(elements: Sequence[Element]) -> Iterator[Capture]:
