@@ -199,9 +199,12 @@ def test_table_words_keep_their_spelling(tmp_path: Path) -> None:
         ("defaults: {subfolders: 1}", 1, "defaults.subfolders", "neither true nor false", "write true"),
         ("tables: {digits: {a: b}}", 1, "tables.digits", "already has a meaning", "another name"),
         ("tables: {t: {a: b, a: c}}", 1, "tables.t.a", "twice", "keep one"),
+        ("tables: {t: {\u00e9: b, e\u0301: c}}", 1, "tables.t.e\u0301", "twice", "keep one"),
+        ("defaults: {<<: {confirm: listed}}", 1, "defaults.<<", "merge keys", "write the settings out"),
         ("tables: {t: {a: }}", 1, "tables.t.a", "no value", "take the key out"),
         ("tables: {t: {a: [b]}}", 1, "tables.t.a", "list or a mapping", "one value"),
         ("tables: {t: [a]}", 1, "tables.t", "not a mapping", "indented"),
+        ("include: [/dev]", 1, "include[1]", "/dev cannot be read: Is a directory", "correct the path"),
         ("include: none.yaml", 1, "include", "there is no file", "correct the path"),
         ("? [a]\n: b", 1, "", "key that is a list", "quotes"),
         ("state_dir: ''", 1, "state_dir", "empty", "write a value"),
@@ -227,6 +230,7 @@ def test_what_keeps_everything_from_starting(tmp_path: Path, text: str, line: in
         ('{url: "https://h/api/", token_env: A, token_file: b}', "", "more than one place"),
         ("{token_env: A}", "", "no url"),
         ('{url: "http://h/api/", token_env: A}', ".url", "clear text"),
+        ('{url: "https://red..cap/api/", token_env: A}', ".url", "not a web address"),
         ('{url: "https://h/api/", token_env: A, timeout: 0}', ".timeout", "range"),
         ('{url: "https://h/api/", token_env: A, mask: 1}', ".mask", "not in this version"),
         ('{url: "https://h/api/", token_env: A, tiemout: 1}', ".tiemout", "unknown key"),
@@ -418,10 +422,15 @@ def test_included_files_with_problems(tmp_path: Path) -> None:
         (b"", 0, "empty"),
         (b"# nothing\n", 0, "empty"),
         (b"a: b\nc: [\n", 3, "not YAML"),
-        (b"a: b\n\tc: d\n", 2, "not YAML"),
+        (b"a: b\n\tc: d\n", 2, "no tabs"),
+        (b"a: b\nc\nd: e\n", 2, "not YAML"),
+        (b"a: {record}_x\n", 1, "in quotes"),
+        (b"a: *.pdf\n", 1, "in quotes"),
+        (b'a: "x\\.pdf"\n', 1, "single quotes"),
+        ("a:\u00a0b\nc: d\n".encode(), 1, "no-break space"),
         (b"a: b\n---\nc: d\n", 2, "not YAML"),
         (b"a: *x\n", 1, "not YAML"),
-        (b"contact: caf\xe9\n", 0, "not YAML"),
+        (b"state_dir: /x\ncontact: caf\xe9\n", 2, "not YAML; save it as plain text in UTF-8"),
         (b"contact: a\x00b\n", 0, "not YAML"),
         (b"[" * 100_000, 1, "not YAML"),
         (b"- a\n", 1, "not a mapping"),
@@ -435,7 +444,7 @@ def test_what_is_no_configuration(tmp_path: Path, content: bytes | None, line: i
     config = load(path)
     problem = config.fatal[0]
     assert (problem.file, problem.line) == (str(path), line)
-    assert message in problem.message
+    assert message in f"{problem.message}; {problem.remedy}"
     assert config.folders == {}
 
 

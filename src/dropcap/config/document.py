@@ -6,6 +6,7 @@ Only PyYAML's composer is used: nothing is constructed, so that every value keep
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -18,6 +19,9 @@ from dropcap.display import shown
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
+# A value that begins with a character that means something to YAML; a backslash within double quotes.
+_BARE = re.compile(r"(?::|-)\s+[{\[*&!%@`|>]")
+_BACKSLASH = re.compile(r'"[^"]*\\')
 _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
@@ -142,6 +146,8 @@ class Section:
                 continue
             if key in LATER:
                 node.problem("is not in this version", "take it out")
+            elif key == "<<":
+                node.problem("merge keys are not followed here", "write the settings out, or put common ones into `defaults`")
             elif key == "token":
                 node.problem(
                     "a token does not belong in this file",
@@ -151,37 +157,67 @@ class Section:
                 node.problem("unknown key", did_you_mean(key, known, elsewhere or "the keys here are " + ", ".join(known)))
 
 
-def read_document(path: str, problems: list[Problem]) -> Node | None:
-    """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file."""
+def read_document(path: str, problems: list[Problem], named: Node | None = None) -> Node | None:
+    """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file. What cannot
+    be read at all is a problem of the entry that `named` the file, if one did."""
+
+    def bad(message: str, remedy: str, line: int = 0) -> None:
+        problems.append(Problem(shown(path), line, "", masked(message), remedy))
+
     try:
         with open(path, "rb") as file:
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such path is possible"
-        problems.append(
-            Problem(shown(path), 0, "", f"the file cannot be read: {reason}", "name the file with -c, and let dropcap read it")
-        )
+        if named is None:
+            bad(f"the file cannot be read: {reason}", "name the file with -c, and let dropcap read it")
+        else:
+            named.problem(f"{path} cannot be read: {reason}", "correct the path, and let dropcap read it")
         return None
     if len(content) > _LARGEST:
-        problems.append(Problem(shown(path), 0, "", "the file has more than 16 MiB", "is it the right one?"))
+        bad("the file has more than 16 MiB", "is it the right one?")
         return None
     try:
         root = _LOADER(content).get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        # A key without its `:` is only missed in the line after it.
+        mark = error.context_mark if error.context == "while scanning a simple key" else error.problem_mark
+        line = mark.line + 1 if mark else 0
         told = ": ".join(part for part in (error.context, error.problem) if part)
         # What YAML complains of may be the value itself, and that may be a token.
-        problems.append(
-            Problem(shown(path), line, "", f"not YAML: {masked(told)}", "see the indentation, quotes and brackets there")
-        )
+        bad(f"not YAML: {told}", _remedy(content, line), line)
         return None
     except (yaml.YAMLError, RecursionError):
-        problems.append(Problem(shown(path), 0, "", "not YAML", "save it as plain text in UTF-8"))
+        bad("not YAML", "save it as plain text in UTF-8", _undecodable(content))
         return None
     if root is None:
-        problems.append(Problem(shown(path), 0, "", "the file is empty", "see config.example.yaml, or use dropcap init"))
+        bad("the file is empty", "see config.example.yaml, or use dropcap init")
         return None
     return Node(root, shown(path), root.start_mark.line + 1, "", problems)
+
+
+def _remedy(content: bytes, line: int) -> str:
+    """What to do about a line that YAML does not take. Its own words are for programmers: the usual slips are named."""
+    lines = content.decode("utf-8", "replace").splitlines()
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "\t" in text[: len(text) - len(text.lstrip())]:
+        return "indent with spaces: YAML allows no tabs there"
+    if "\u00a0" in "".join(lines[max(line - 2, 0) : line]):
+        return "there is a no-break space in that line or the one before: replace it by a space"
+    if _BARE.search(text):
+        return "put the value in quotes, because of the character that it begins with"
+    if _BACKSLASH.search(text):
+        return "write two backslashes for one within double quotes, or use single quotes"
+    return "see the indentation, quotes and brackets there"
+
+
+def _undecodable(content: bytes) -> int:
+    """The line with the first byte that is not UTF-8; 0 if that is not the trouble."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return content.count(b"\n", 0, error.start) + 1
+    return 0
 
 
 def absolute(path: str, node: Node) -> str:

@@ -81,7 +81,7 @@ def _included(main: Section, path: Path) -> list[Section]:
             if file in found:
                 continue
             found[file] = None
-            root = read_document(file, node.problems)
+            root = read_document(file, node.problems, entry)
             if root is not None:
                 section = root.section()
                 section.only(_SHARED, "an included file holds only projects, folders and tables")

@@ -33,7 +33,7 @@ from dropcap.config.values import (
 )
 from dropcap.config.values import name as name_of
 from dropcap.routing.syntax import TYPES
-from dropcap.routing.table import Table
+from dropcap.routing.table import Table, normal
 from dropcap.routing.template import FILTERS
 
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
@@ -78,9 +78,11 @@ def read_table(name: str, node: Node) -> Table:
     for word, entry in node.section():
         if "/" in word:
             entry.problem("a word with `/` can be in no file name", "take it out")
+        if normal(word) in words and word not in words:
+            entry.problem("stands here twice (composed and decomposed, which look the same)", "keep one of them")
         value = entry.value(plain)
         if value is not None:
-            words[word] = value
+            words[normal(word)] = value
     return Table(name, words)
 
 

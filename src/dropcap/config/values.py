@@ -200,6 +200,7 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
+            (host or "").encode("idna")  # a part that is empty or too long is no name of a server
         except ValueError:
             parts, host = None, None
         if parts is None or not host or parts.scheme not in ("http", "https") or re.search(r"[\s\\]", url):
