@@ -107,6 +107,18 @@ def test_whole_trees(place: Site) -> None:
     assert daemon.stop() == 0
 
 
+def test_times_far_in_the_past_and_future(place: Site) -> None:
+    for record, seconds in (("101", 16_000_000_000), ("102", -16_000_000_000), ("103", 8_000_000_000)):
+        beside = place.root / record
+        beside.write_bytes(record.encode())
+        os.utime(beside, (seconds, seconds))
+        beside.rename(place.drop / f"{record}_V1_consent.pdf")
+    daemon = place.start()
+    daemon.wait_for("done", 3)
+    assert daemon.stop() == 0
+    assert not daemon.events("folder_away")
+
+
 @pytest.mark.slow
 def test_a_burst_with_events_lost(place: Site) -> None:
     """More events than the kernel keeps: the walk finds every file. 5,000 files, 100,000 with DROPCAP_HEAVY=1."""

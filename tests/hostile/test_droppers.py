@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,32 @@ def test_a_file_is_swapped_for_a_link_in_in_progress(place: Site, outside: Path)
     assert nothing_leaked(place)
     assert untouched(outside)
     assert calm(daemon)
+
+
+@pytest.mark.parametrize("what", [os.mkdir, os.mkfifo])
+def test_a_waiting_file_is_swapped_for_what_is_no_file(place: Site, what: Callable[[Path], None]) -> None:
+    place.box.ill(Fault("status", code=503))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"taken away")
+    daemon.wait_for("paused")
+    taken = place.drop / "in_progress" / "101_V1_consent.pdf"
+    taken.rename(place.root / "stolen")
+    what(taken)
+    daemon.wait_for("withdrawn")
+    assert daemon.stop() == 0
+    assert calm(daemon)
+
+
+@pytest.mark.parametrize("own", ["in_progress", "failed"])
+def test_the_name_of_an_own_directory_is_taken(place: Site, own: str) -> None:
+    os.mkfifo(place.drop / own)
+    daemon = place.start()
+    (away,) = daemon.wait_for("folder_away")
+    assert f"{own} in {place.drop} is no directory" in away["message"]
+    (place.drop / own).unlink()
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    assert daemon.stop() == 0
 
 
 def test_a_hard_link_to_a_file_elsewhere(place: Site, outside: Path) -> None:

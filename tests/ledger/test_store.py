@@ -233,3 +233,17 @@ def test_new_rules_forget_what_was_fixed_for_another_target(ledger: Ledger) -> N
     assert new is not None
     assert (kept.instance, kept.preserved_sha256, kept.sha256) == (4, "x", "y")
     assert (new.instance, new.preserved_sha256, new.sha256) == (None, None, None)
+
+
+def test_numbers_too_large_for_sqlite(ledger: Ledger) -> None:
+    # XFS and ext4 keep times beyond 2262, Windows servers number files with all 64 bits.
+    mtime_ns, inode = 16_000_000_000 * 10**9, 2**64 - 7
+    (job,) = ledger.claim("f", [NewFile("a", 1, mtime_ns, inode)], lambda _: to())
+    ledger.change(
+        [Change(job, State.REFUSED), Change(job, State.FAILED, columns={"filed_as": "failed/a", "mtime_ns": mtime_ns + 1})]
+    )
+    found, failed = ledger.query.job(job), ledger.query.failed_files("f")["failed/a"]
+    assert found is not None
+    assert (found.mtime_ns, found.inode) == (failed.mtime_ns, failed.inode) == (mtime_ns + 1, inode)
+    ledger.claim("f", [NewFile("b", 1, -mtime_ns, inode)], lambda _: to())
+    assert [(file.mtime_ns, file.inode) for _, file in ledger.query.each_open("f")] == [(-mtime_ns, inode)]

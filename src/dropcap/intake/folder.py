@@ -18,6 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake.marker import Away
 from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
+from dropcap.intake.walk import OWN
 from dropcap.intake.watch import Watch
 
 _log = structlog.get_logger()
@@ -250,6 +251,8 @@ class FolderIntake:
             )
             if self._away != why:
                 self._log.error("internal_error", where="intake", exc_info=error)
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and error.filename in OWN:
+            why = f"{error.filename} in {path} is no directory; rename it: dropcap needs that name"
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
             why = f"{path} is a link or no directory: name the directory itself as its `path`"
         else:

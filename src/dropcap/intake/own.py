@@ -106,8 +106,8 @@ class OwnDirectories:
             path = f"{walk.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
-        if whole and all_seen:  # half a listing must not pass for missing files
-            self._withdraw(compared.missing)
+        # Half a listing must not pass for missing files.
+        self._withdraw(compared.missing if whole and all_seen else {})
 
     def _withdraw(self, missing: dict[str, int]) -> None:
         now = time.monotonic()
@@ -117,10 +117,12 @@ class OwnDirectories:
         if late:
             self._stay()
         for name, job in late.items():
-            if f"{walk.IN_PROGRESS}/{name}" not in back:
-                del self._missing[job]
-                if self._ledger.withdraw(job):
-                    self._log.info("withdrawn", job=job, file=shown(name))
+            if f"{walk.IN_PROGRESS}/{name}" in back:
+                self._missing[job] = now
+                continue
+            del self._missing[job]
+            if self._ledger.withdraw(job):
+                self._log.info("withdrawn", job=job, file=shown(name))
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf

@@ -6,6 +6,7 @@ those of two files.
 
 from __future__ import annotations
 
+import stat as modes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -106,11 +107,12 @@ def _lies(tree: Tree, path: str, sight: Sight) -> bool:
 
 
 def lies_there(tree: Tree, names: Iterable[str]) -> set[str]:
-    """Those of `names` under which there is, or may be, anything now."""
+    """Those of `names` under which there is, or may be, a file now."""
     found = set()
     for name in names:
         try:
-            tree.lstat(name)
+            if not modes.S_ISREG(tree.lstat(name).st_mode):
+                continue  # somebody has put a link or a directory in its place
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:

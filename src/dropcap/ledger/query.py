@@ -96,7 +96,7 @@ class Query:
         """The files that should lie in in_progress/, one after the other: there can be very many."""
         sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
         for n, i, s, z, m, d in self._each(sql, folder):
-            yield os.fsdecode(n), OpenFile(i, State(s), z, m, d)
+            yield os.fsdecode(n), OpenFile(i, State(s), z, int(m), int(d))
 
     def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
         """Those of `names` that open jobs have."""
@@ -111,7 +111,7 @@ class Query:
             " where folder = ? and state = 'failed' and tried_again is null and filed_as is not null"
         ) + (f" and size in ({','.join('?' * len(sizes))})" if sizes else "")
         rows = self._rows(sql, folder, *sizes)
-        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, m, d) for f, i, n, z, m, d in rows}
+        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, int(m), int(d)) for f, i, n, z, m, d in rows}
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
@@ -282,6 +282,8 @@ def _job(row: Any) -> Job:
     values = list(row)
     values[2] = os.fsdecode(values[2])
     values[3] = State(values[3])
+    for place in (_MTIME, _INODE):  # the digits, where they are too many for SQLite
+        values[place] = int(values[place])
     for place in (_FILED, _PRESERVED):
         if values[place] is not None:
             values[place] = os.fsdecode(values[place])
@@ -289,5 +291,6 @@ def _job(row: Any) -> Job:
 
 
 _NAMES = list(Job.__dataclass_fields__)
+_MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
 _FILED = _NAMES.index("filed_as")
 _PRESERVED = _NAMES.index("preserved_as")

@@ -105,7 +105,7 @@ class Ledger:
                     (
                         *(folder, os.fsencode(file.name), state.value),
                         *(a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, a.instance, _utf8(a.key)),
-                        *(file.size, file.mtime_ns, file.inode, file.again_of, now, now),
+                        *(file.size, _number(file.mtime_ns), _number(file.inode), file.again_of, now, now),
                     ),
                 )
                 job = int(cursor.lastrowid or 0)
@@ -369,9 +369,16 @@ def _values(one: Change, now: float) -> tuple[Any, ...]:
 
 
 def _bound(column: str, value: Any) -> Any:
+    if isinstance(value, int):
+        return _number(value)
     if not isinstance(value, str):
         return value
     return os.fsencode(value) if column in _BLOBS else _utf8(value)
+
+
+def _number(value: int) -> int | bytes:
+    """An inode may have all of 64 bits, and a time may lie beyond 2262 in nanoseconds; SQLite keeps such digits as they are."""
+    return value if -(2**63) <= value < 2**63 else b"%d" % value
 
 
 def _utf8(text: str | None) -> str | None:
