@@ -35,8 +35,9 @@ class Baton:
         """Wait for the baton, but not for ever."""
         lock = self._lock
         if not lock.acquire(timeout=PATIENCE):
-            self._lock = lock = threading.Lock()
-            lock.acquire()
+            lock = threading.Lock()
+            lock.acquire()  # before anybody else can, who might be the next not to come back
+            self._lock = lock
         self._carried.lock = lock
 
     def put_down(self) -> bool:

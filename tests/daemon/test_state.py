@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.daemon.state import AlreadyRunning, only_one, open_ledger, prepare, running
+from dropcap.daemon.state import AlreadyRunning, StateError, only_one, open_ledger, prepare, running
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -29,3 +29,10 @@ def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -
     owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in state.rglob("*")}
     assert {"windows", "lock", "ledger.db", "installation"} <= set(owners)
     assert set(owners.values()) == {(12345, 23456)}
+
+
+def test_a_lock_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StateError, match="cannot be written"), only_one(tmp_path):
+        pass
+    assert not running(tmp_path)

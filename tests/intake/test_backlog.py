@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import tracemalloc
 
@@ -130,3 +131,29 @@ def test_one_that_is_written_to_in_line_rests_anew(desk: Desk) -> None:
     assert job is not None
     assert job.size == 5
     assert job.claimed_at >= (desk.path / "in_progress" / "zz.pdf").stat().st_mtime + 2.0
+
+
+@pytest.mark.usefixtures("narrow")
+def test_those_that_are_changed_without_end_hold_up_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "RESTING", 6)
+    monkeypatch.setattr(opened, "RESTED_A_SECOND", 0)
+    restless = [desk.path / f"{number}.log" for number in range(8)]
+    for path in restless:
+        path.write_bytes(b"x")
+    ended = threading.Event()
+
+    def change() -> None:
+        while not ended.wait(0.05):
+            for path in restless:
+                os.utime(path)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        desk.start(settle_closed=0.4, rescan=0.5)
+        (desk.path / "new.pdf").write_bytes(b"x")
+        desk.until_open("new.pdf")
+        assert set(desk.open()) == {"new.pdf"}
+    finally:
+        ended.set()
+        changing.join()

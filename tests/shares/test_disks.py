@@ -41,6 +41,19 @@ def test_a_full_state_disk(place: Site) -> None:
         assert imports(place.box) == 2
 
 
+def test_a_state_disk_that_is_read_only(place: Site) -> None:
+    place.state.mkdir()
+    with tmpfs(place.state, "8m"):
+        place.put("101_V1_consent.pdf")
+        assert place.once().returncode == 0
+        remount(place.state, "ro")
+        for words in (["run"], ["run", "--once"], ["pause", "--folder", "consents"], ["retry", "--failed"]):
+            told = place.dropcap(*words)
+            assert told.returncode == 2
+            assert f"state_dir {place.state} cannot be written" in told.stderr
+            assert "Traceback" not in told.stderr
+
+
 def test_a_share_with_less_than_min_free(place: Site) -> None:
     with tmpfs(place.drop, "8m"):
         place.folder["min_free"] = "2MiB"

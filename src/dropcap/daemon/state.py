@@ -25,8 +25,8 @@ INSTALLATION = "installation"
 SUSPECT = "ledger.suspect"
 
 
-class StateError(Exception):
-    """The state directory cannot be used; the message says what to do."""
+class StateError(LedgerError):
+    """The state directory, and so the ledger in it, cannot be used; the message says what to do."""
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - a state, not a fault
@@ -57,9 +57,17 @@ def only_one(state_dir: Path) -> Iterator[None]:
 
     Raises:
         AlreadyRunning: another process holds it.
-        OSError: the lock file cannot be opened.
+        PermissionError: the lock file is not ours.
+        StateError: it cannot be opened for another reason.
     """
-    fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise StateError(
+            f"state_dir {state_dir} cannot be written ({error.strerror}): mount it writable, make room there, or name another"
+        ) from None
     try:
         give_to_owner(state_dir, state_dir / "lock")
         try:
@@ -89,7 +97,7 @@ def running(state_dir: Path) -> bool:
             return False
     except AlreadyRunning:
         return True
-    except OSError:
+    except (OSError, StateError):
         return False
 
 

@@ -72,9 +72,17 @@ class Pending:
             del self._files[name]
 
     def moving(self, now: float) -> tuple[int, int]:
-        """How many files' time has come, and how many others wait for nothing but their rest."""
-        ready = sum(1 for one in self._files.values() if one.at <= now)
-        return ready, sum(1 for one in self._files.values() if one.at > now and not one.note)
+        """How many files' time has come, and how many others wait for nothing but their first rest.
+
+        Those that somebody changes again and again may never have rested.
+        """
+        ready = resting = 0
+        for one in self._files.values():
+            if one.at <= now:
+                ready += 1
+            elif not one.note and one.seen.since == one.seen.first:
+                resting += 1
+        return ready, resting
 
     def due(self) -> list[tuple[str, Waiting]]:
         """The files whose time has come, in the order in which they were dropped."""
