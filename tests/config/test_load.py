@@ -427,7 +427,7 @@ def test_included_files_with_problems(tmp_path: Path) -> None:
         (b"a: {record}_x\n", 1, "in quotes"),
         (b"a: *.pdf\n", 1, "in quotes"),
         (b'a: "x\\.pdf"\n', 1, "single quotes"),
-        ("a:\u00a0b\nc: d\n".encode(), 1, "no-break space"),
+        ("a:\u00a0b\nc: d\n".encode(), 2, "no-break space"),
         (b"a: b\n---\nc: d\n", 2, "not YAML"),
         (b"a: *x\n", 1, "not YAML"),
         (b"state_dir: /x\ncontact: caf\xe9\n", 2, "not YAML; save it as plain text in UTF-8"),

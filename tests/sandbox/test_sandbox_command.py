@@ -67,11 +67,22 @@ def test_options(tmp_path: Path) -> None:
         (["--ill", "flu"], "is no kind of fault"),
         (["--dictionary", "d.csv"], "no fields"),
         (["--event", "a_arm_1"], "goes with --dictionary"),
+        (["--dictionary", "latin.csv"], "latin.csv is not in UTF-8"),
+        (["--dictionary", "semicolons.csv"], "with commas between its columns"),
+        (["--dictionary", "good.csv", "--event", "a_arm_1", "--event", "a_arm_1"], "stands twice"),
+        (["--dictionary", "good.csv", "--event", ""], "no unique event name"),
+        (["--dictionary", "good.csv", "--records", "records.csv"], "records.csv:2: redcap_repeat_instance is 'x'"),
+        (["--token-file", "latin.csv"], "32 letters and digits"),
+        (["--store", "d.csv/store"], "Not a directory"),
     ],
 )
 def test_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("d.csv").write_text("")
+    Path("good.csv").write_text("field_name,form_name\nrecord_id,labs\n")
+    Path("semicolons.csv").write_text("field_name;form_name\nrecord_id;labs\n")
+    Path("latin.csv").write_bytes(b"field_name,form_name\nrecord_id,caf\xe9\n")
+    Path("records.csv").write_text("record_id,redcap_repeat_instrument,redcap_repeat_instance\n1,labs,x\n")
     result = CliRunner().invoke(sandbox_command, arguments)
     assert result.exit_code == 2
     assert message in result.output

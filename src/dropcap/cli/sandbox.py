@@ -59,10 +59,12 @@ def sandbox_command(
         if records is not None:
             load_records(project, records)
         faults = [Fault(kind) for kind in kinds]
+        if token_file is not None:
+            token = token_file.read_text(encoding="utf-8-sig", errors="replace").strip()
+        if store is not None:
+            store.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from error
-    if token_file is not None:
-        token = token_file.read_text(encoding="utf-8").strip()
     if token is not None and not re.fullmatch(r"[0-9A-Za-z]{32}", token):
         raise click.UsageError("the token is not 32 letters and digits; leave it out to have one made up")
     box = Sandbox(project, token, port, rate_limit, store)
@@ -87,6 +89,9 @@ def _project(dictionary: Path | None, events: tuple[str, ...], project_xml: Path
 
     if events and dictionary is None:
         raise ValueError("--event goes with --dictionary; leave it out, or name a dictionary")
+    for event in events:
+        if not re.fullmatch(r"\w+", event) or events.count(event) > 1:
+            raise ValueError(f"--event {event!r} is no unique event name, or stands twice; write it as baseline_arm_1")
     if dictionary is not None:
         return from_dictionary(dictionary, events=events)
     if project_xml is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def _rows(lines: Iterable[str], where: str) -> Iterator[dict[str | None, str | N
         yield from csv.DictReader(lines)
     except csv.Error as error:
         raise ValueError(f"{where} is not a CSV file that can be read ({error}); export it from REDCap again") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} is not in UTF-8; export it from REDCap again, or save it as CSV UTF-8") from None
 
 
 def _by_column(row: Mapping[str | None, str | None]) -> dict[str, str]:
@@ -85,7 +88,10 @@ def _by_column(row: Mapping[str | None, str | None]) -> dict[str, str]:
 def _field(row: Mapping[str, str], where: str) -> Field:
     name, form = row.get("field_name", "").strip(), row.get("form_name", "").strip()
     if not name or not form:
-        raise ValueError(f"{where}: the field's name or form is missing; export the data dictionary from REDCap again")
+        raise ValueError(
+            f"{where}: the field's name or form is missing; "
+            "export the data dictionary from REDCap again, with commas between its columns"
+        )
     return Field(
         name=name,
         form=form,
@@ -102,7 +108,8 @@ def _field(row: Mapping[str, str], where: str) -> Field:
 def load_records(project: SandboxProject, path: str | Path) -> int:
     """Put the rows of a flat CSV (as a record export gives it) into the project; returns how many records there were.
 
-    File fields are left out. Raises ValueError for a column, an event or a record name that the project cannot have.
+    File fields, and columns that the project does not have, are left out. Raises ValueError for an event, an instance
+    or a record name that the project cannot have.
     """
     path = Path(path)
     columns = {column for field in project.fields.values() if not field.is_file for column in field.columns}
@@ -114,9 +121,10 @@ def load_records(project: SandboxProject, path: str | Path) -> int:
             event = row.get("redcap_event_name") or project.events[0].unique_name
             if not record or event not in project.event_names:
                 raise ValueError(
-                    f"{where}: no {project.record_id}, or no event named {event!r}; use a raw export of this project"
+                    f"{where}: no {project.record_id}, or no event named {event!r}; "
+                    "use a raw export of this project, with commas between its columns"
                 )
-            instance = int(row.get("redcap_repeat_instance") or 0)
+            instance = _instance(row.get("redcap_repeat_instance") or "0", where)
             key = RowKey(event, row.get("redcap_repeat_instrument") or "", instance)
             project.store.make_row(record, key)
             for name, value in row.items():
@@ -127,3 +135,9 @@ def load_records(project: SandboxProject, path: str | Path) -> int:
                 project.dags = tuple(dict.fromkeys((*project.dags, group)))
             seen.add(record)
     return len(seen)
+
+
+def _instance(text: str, where: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text.strip(), re.ASCII):
+        raise ValueError(f"{where}: redcap_repeat_instance is {text!r}; use a raw export of this project")
+    return int(text)
