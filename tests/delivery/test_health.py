@@ -61,6 +61,44 @@ def test_a_success_of_another_file_blames_the_one_that_failed() -> None:
     assert told.health.well("server", "s", 2) == [1]
 
 
+def test_the_first_probe_that_finds_the_server_well_blames_the_file_for_the_pause() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, DOWN, 0.0)
+    assert told.health.well("server", "s", None) == [1]
+    told.health.ill("server", "s", 1, DOWN, 0.0)
+    told.health.ill("server", "s", None, DOWN, 0.0)
+    assert told.health.well("server", "s", None) == [], "it was down when it was asked"
+    limited = Later("rate_limited", "", scope="server", seconds=1.0, certain=True)
+    told.health.ill("server", "s", 1, limited, 0.0)
+    assert told.health.well("server", "s", None) == [], "it asked for a rest"
+
+
+def test_a_server_whose_probes_alone_succeed_is_tried_with_one_file_at_a_time() -> None:
+    told, now = Told(), 0.0
+    for job in (1, 2):
+        told.health.ill("server", "s", job, DOWN, now)
+        assert told.health.well("server", "s", None) == [job]
+    told.health.ill("server", "s", 3, DOWN, now)
+    now += MOST
+    assert told.health.probes_due(now) == []
+    assert told.health.may_send("server", "s", 4, now)
+    assert not told.health.may_send("server", "s", 5, now)
+    assert told.health.well("server", "s", 4) == []
+    assert told.health.may_send("server", "s", 5, now)
+    told.health.ill("server", "s", 5, DOWN, now)
+    now += MOST
+    assert len(told.health.probes_due(now)) == 1, "a file has arrived since: it is asked first again"
+
+
+def test_a_project_that_takes_another_file_blames_the_one_that_it_refused() -> None:
+    told = Told()
+    told.health.ill("project", "p", 1, TOKEN, 0.0)
+    assert told.health.well("project", "p", 2) == [1]
+    told.health.ill("project", "p", 1, TOKEN, 0.0)
+    told.health.try_now("project", "p")
+    assert told.health.well("project", "p", 2) == [], "it was the token"
+
+
 def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_time_finds_out() -> None:
     told, now = Told(), 0.0
     for job in (1, 2, 3):

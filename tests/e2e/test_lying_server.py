@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from dropcap.sandbox.fault import Fault
-from tests.site import Site
+from tests.site import Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
 EXPORT = {"content": "file", "action": "export"}
@@ -126,6 +126,30 @@ def test_a_poison_file_stops_only_itself(place: Site) -> None:
     assert place.failed() == []
     place.box.well()
     daemon.wait_for("done", 11, patience=60)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", code=403, body="<html><body>Request blocked</body></html>", match={**IMPORT, "record": "101"}),
+        Fault("redirect", match={**IMPORT, "record": "101"}),
+        Fault("maintenance", match={**EXPORT, "record": "101"}),
+        Fault("reset_before_body", match={**EXPORT, "record": "101"}),
+    ],
+    ids=["a firewall's page", "a redirect", "a maintenance page", "a lost connection"],
+)
+def test_what_only_one_file_meets_is_no_trouble_of_the_server(place: Site, fault: Fault) -> None:
+    place.put("101_V1_consent.pdf", b"the old one")
+    assert place.once().returncode == 0
+    place.box.ill(fault)
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"poison")
+    (later, *_) = eventually(lambda: [line for line in daemon.events("retrying") if line["in_seconds"] > 1])
+    assert later["file"] == "101_V1_consent.pdf", "it waits, longer each time"
+    assert len(daemon.events("resumed", scope="server")) <= 4
+    place.put("102_V1_consent.pdf", b"fine")
+    daemon.wait_for("done", file="102_V1_consent.pdf")
+    assert not daemon.events("failed")
 
 
 def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site) -> None:

@@ -108,6 +108,34 @@ def test_missing_records_are_created_up_to_the_days_limit(place: Site) -> None:
     assert len(imports) == 2
 
 
+CREATE = {"content": "record", "action": "import"}
+
+
+def test_a_record_whose_creation_fails_counts_once(place: Site) -> None:
+    rule(place, pattern="{record:digits}.pdf", missing_record="create", create_limit=1)
+    place.box.ill(Fault("status", times=2, code=500, match=CREATE))
+    place.put("501.pdf", b"new")
+    daemon = place.start()
+    daemon.wait_for("retrying", 2, reason="server_error")
+    assert place.dropcap("retry", "1").returncode == 0
+    daemon.wait_for("done")
+    assert not daemon.events("retrying", reason="create_limit")
+
+
+def test_a_record_that_is_said_to_be_created_and_does_not_appear_is_not_created_again_at_once(place: Site) -> None:
+    rule(place, pattern="{record:digits}.pdf", missing_record="create", create_limit=5)
+    place.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
+    place.put("501.pdf", b"new")
+    daemon = place.start()
+    (waiting,) = daemon.wait_for("retrying", reason="no_record")
+    assert waiting["in_seconds"] == 60
+    assert "does not show it" in waiting["message"]
+    assert len(daemon.events("record_created")) == 1
+    place.box.well()
+    assert place.dropcap("retry", "1").returncode == 0
+    daemon.wait_for("done")
+
+
 def test_look_ups_are_shared(place: Site) -> None:
     for record in range(101, 121):
         place.put(f"{record}_V1_consent.pdf", str(record).encode())

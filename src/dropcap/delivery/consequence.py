@@ -73,7 +73,7 @@ class Consequence:
         now = time.monotonic()
         match outcome:
             case Stored() | Refused() | WaitForRecord():
-                self._health.well("project", line.project.name, job.id)
+                self._ledger.blame(self._health.well("project", line.project.name, job.id))
                 self._ledger.blame(self._health.well("server", line.host, job.id))
             case Later(scope="server"):
                 self._health.give_back(job.id)
@@ -90,7 +90,7 @@ class Consequence:
     def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING
         own_faults = job.faults + 1
-        if later.scope == "stop" or (later.scope != "file" and later.certain):
+        if later.scope == "stop" or (later.scope != "file" and later.certain and not job.faults):
             wait = 0.0  # its server's or project's pause decides when
         elif later.scope == "folder" or later.reason in ("no_space", "unreadable"):
             wait = backoff(own_faults, 5.0, 60.0)
@@ -136,7 +136,7 @@ class Consequence:
     def wait_for_tomorrow(self, job: Job, limit: int) -> None:
         """The day's records are created; the file's turn comes after midnight."""
         tomorrow = (datetime.now().astimezone() + timedelta(days=1)).replace(hour=0, minute=0, second=5)
-        message = f"{limit} records were created for this folder today, and create_limit allows no more"
+        message = f"{limit} new records were asked for today for this folder, and create_limit allows no more"
         remedy = "look whether so many new records are right; create the record in REDCap, or wait for tomorrow"
         why = {"reason": "create_limit", "message": message, "remedy": remedy}
         self._change(job, job.state, "create_limit", why | {"due": tomorrow.timestamp()})

@@ -1,8 +1,9 @@
 """Who is well: servers and projects, their pauses, and when to try them again.
 
 A trouble that the server itself owns up to (no connection, a maintenance page, a ban) stops it at once; a probe asks now and then
-whether it is well. A trouble that only one file has met blames the file, as long as a probe finds the server well; the third
-different file in a row makes it the server's trouble all the same, and then one file at a time is let through to find out.
+whether it is well. A trouble that only one file has met blames the file, as long as a probe finds the server well, the first
+one after a pause included; the third different file in a row makes it the server's trouble all the same, and then one file at
+a time is let through to find out. A project that takes another file blames those that it refused.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Patient:
     on_trial: int | None = None  # the one job that is let through
     probe: bool = False  # ask the server itself before a file is let through
     probing: bool = False
+    owned_up: bool = False  # it was ill when asked, or asked for a rest: the pause was no file's fault
+    denied: bool = False  # files failed, and the first probe afterwards found it well
     suspects: dict[int, bool] = field(default_factory=dict)  # jobs that failed in a row, and whether they were blamed for it
 
 
@@ -147,7 +150,8 @@ class Health:
                     patient.probe, patient.next_try = True, now
                 return
             else:
-                patient.probe = scope == "server"
+                patient.probe = scope == "server" and not (patient.denied and len(patient.suspects) >= SUSPICIOUS)
+            patient.owned_up = patient.owned_up or job is None or trouble.reason == "rate_limited"
             patient.probing = patient.probing and job is not None
             patient.tries += 1
             first, most = (FIRST, MOST) if scope == "server" else (PROJECT_FIRST, PROJECT_MOST)
@@ -171,10 +175,14 @@ class Health:
             if patient is None or (patient.pause is not None and patient.pause.until_resume):
                 return []
             was_ill = patient.pause is not None
-            blamed = [] if was_ill else [one for one, done in patient.suspects.items() if not done and one != job]
-            patient.suspects = {} if job is not None or was_ill else dict.fromkeys(patient.suspects, True)
+            denied = job is None and not patient.owned_up
+            other = scope == "project" and job is not None
+            theirs = denied or other or not was_ill
+            blamed = [one for one, done in patient.suspects.items() if not done and one != job] if theirs else []
+            patient.suspects = dict.fromkeys(patient.suspects, True) if job is None and theirs else {}
+            patient.denied = denied and (was_ill or patient.denied)
             patient.pause, patient.tries, patient.on_trial = None, 0, None
-            patient.probe = patient.probing = False
+            patient.probe = patient.probing = patient.owned_up = False
         if was_ill:
             self._closed(scope, name)
         return blamed
@@ -185,7 +193,7 @@ class Health:
             patient = self._patients.get((scope, name))
             if patient is None or patient.pause is None:
                 return False
-            patient.next_try, patient.tries = 0.0, 0
+            patient.next_try, patient.tries, patient.suspects = 0.0, 0, {}
             return True
 
     def by_hand(self, pause: Pause) -> None:

@@ -17,7 +17,7 @@ from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.folder import Candidate, order_key
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, absent_field, look_up
-from dropcap.delivery.outcome import Later, Outcome, Refused
+from dropcap.delivery.outcome import Later, Outcome, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.runs import OVERDUE, Pace
@@ -37,6 +37,7 @@ from dropcap.routing.target import NEXT
 log = structlog.get_logger()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
+_CREATED = "its record was created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +184,21 @@ class Turns:
         """Create a missing record, within the day's limit; the file is looked up again afterwards."""
         job, settings = candidate.job, candidate.route.settings
         unknown = job.state is State.UNKNOWN
+        record = shown(step.record)
 
         def run() -> Outcome:
-            if not self._ledger.count_created(job.folder, datetime.now().astimezone().date().isoformat(), settings.create_limit):
+            if job.message == _CREATED:
+                # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
+                return WaitForRecord(f"REDCap says that it has created record `{record}`, but does not show it to dropcap")
+            asks = f"asks REDCap to create record {record}"
+            counted = any(event.note == asks for event in self._ledger.query.history(job.id))  # an earlier try, that failed
+            today = datetime.now().astimezone().date().isoformat()
+            if not counted and not self._ledger.count_created(job.folder, today, settings.create_limit):
                 self._health.give_back(job.id)
                 self._consequence.wait_for_tomorrow(job, settings.create_limit)
                 return Later("create_limit", "", scope="stop", sent=unknown)
+            if not counted:
+                self._ledger.note(job.id, asks, {"record": step.record})
             try:
                 structure = line.structure()
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
@@ -196,7 +206,7 @@ class Turns:
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
             log.info("record_created", **about(job))
-            return Later("no_record", "its record was created", scope="stop", sent=unknown)
+            return Later("no_record", _CREATED, scope="stop", sent=unknown)
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
