@@ -139,6 +139,18 @@ def test_xml_that_is_no_project(tmp_path: Path, text: str) -> None:
         from_xml(written(tmp_path / "p.xml", text))
 
 
+def test_a_designated_form_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+    damaged = XML.replace('<FormRef FormOID="Form.base" redcap:FormName="base"/>', '<FormRef FormOID="Form.gone"/>')
+    project = from_xml(written(tmp_path / "p.xml", damaged))
+    assert project.designations["start_arm_1"] == ("lab",)
+
+
+def test_a_number_in_project_xml_that_is_none(tmp_path: Path) -> None:
+    damaged = XML.replace('redcap:ArmNum="2"', 'redcap:ArmNum="two"')
+    with pytest.raises(ValueError, match="'two' as ArmNum; export it from REDCap again"):
+        from_xml(written(tmp_path / "p.xml", damaged))
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_dictionary(tmp_path: Path, encoding: str) -> None:
     project = from_dictionary(dictionary(tmp_path / "d.csv", *FIELDS, encoding=encoding))

@@ -72,15 +72,26 @@ def _event(element: Element) -> Event:
     return Event(
         unique_name=element.get(f"{_REDCAP}UniqueEventName") or element.get("OID", "").removeprefix("Event."),
         name=element.get(f"{_REDCAP}EventName", ""),
-        arm=int(element.get(f"{_REDCAP}ArmNum") or 1),
+        arm=_number(element, f"{_REDCAP}ArmNum"),
         arm_name=element.get(f"{_REDCAP}ArmName", ""),
     )
+
+
+def _number(element: Element, attribute: str) -> int:
+    text = element.get(attribute) or "1"
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII):
+        raise ValueError(
+            f"the project XML has {text!r} as {attribute.partition('}')[2] or attribute}; export it from REDCap again"
+        )
+    return int(text)
 
 
 def _designations(version: Element, forms: dict[str, str]) -> dict[str, tuple[str, ...]]:
     return {
         _event(element).unique_name: tuple(
-            ref.get(f"{_REDCAP}FormName") or forms[ref.get("FormOID", "")] for ref in element.iter(f"{_ODM}FormRef")
+            name
+            for ref in element.iter(f"{_ODM}FormRef")
+            if (name := ref.get(f"{_REDCAP}FormName") or forms.get(ref.get("FormOID", "")))
         )
         for element in version.iter(f"{_ODM}StudyEventDef")
     }
@@ -169,11 +180,11 @@ def _subject(project: SandboxProject, subject: Element, forms: dict[str, str]) -
         event = event or project.events[0].unique_name
         if event not in project.event_names:
             continue
-        visit_number = int(visit.get("StudyEventRepeatKey") or 1)
+        visit_number = _number(visit, "StudyEventRepeatKey")
         for data in visit.iter(f"{_ODM}FormData"):
             form = forms.get(data.get("FormOID", ""), "")
             repeats = project.repeats(event, form)
-            number = int(data.get("FormRepeatKey") or 1) if repeats else visit_number
+            number = _number(data, "FormRepeatKey") if repeats else visit_number
             _form(project, record, RowKey(event) if repeats is None else RowKey(event, repeats, number), data)
 
 
