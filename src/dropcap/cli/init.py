@@ -64,6 +64,9 @@ def init_command(
     click.echo(f"read: REDCap {answer.version}, project {_title(answer)}", err=True)
     name = _asked("name for the project", project_name, "--project-name", name_of, yes, _short(answer))
     place = _folder(folder, yes)
+    state = Path(os.path.normpath(state_dir.absolute() if state_dir else _state_dir(target)))
+    if place.is_relative_to(state) or state.is_relative_to(place):
+        stop(f"the drop folder {shown(str(place))} and state_dir {shown(str(state))} lie in each other: keep them apart", 2)
     token_path = kept or _keep(token, target, name)
     proposal = Proposal(
         project_name=name,
@@ -71,7 +74,7 @@ def init_command(
         token_file=str(token_path),
         folder_name=re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop",
         folder=str(place),
-        state_dir=str(state_dir.absolute() if state_dir else _state_dir(target)),
+        state_dir=str(state),
         ca_file=str(ca_file.absolute()) if ca_file else None,
     )
     _write(target, config_text(proposal, answer.structure, records, answer.version))
@@ -143,7 +146,7 @@ def _read(url: str, token: Token, ca_file: Path | None) -> tuple[Answer, list[st
 def _folder(given: Path | None, yes: bool) -> Path:
     if given is None and yes:
         raise click.UsageError("--folder is needed with --yes")
-    path = (given or Path(click.prompt("the drop folder", err=True))).absolute()
+    path = Path(os.path.normpath((given or Path(click.prompt("the drop folder", err=True))).absolute()))
     if not path.is_dir():
         try:
             path.mkdir(mode=0o770)
