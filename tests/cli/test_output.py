@@ -33,3 +33,14 @@ def test_output_to_a_full_disk_is_told_in_a_sentence(place: Site) -> None:
 def test_a_reader_that_goes_away_is_no_error(place: Site) -> None:
     assert place.once().returncode == 0
     assert in_a_shell(place, "--help | head -1").stderr == ""
+
+
+def test_a_terminal_that_is_not_utf8_shows_escapes(place: Site) -> None:
+    place.put("é.pdf")
+    assert place.once().returncode == 1
+    for words in ("status", "history", "explain é.pdf"):
+        command = f"PYTHONIOENCODING=ascii {shlex.join(DROPCAP)} {words}"
+        result = subprocess.run(["bash", "-c", command], env=place.env(), capture_output=True, text=True, timeout=60)
+        assert result.returncode in (0, 1)
+        assert result.stderr == ""
+        assert "xe9.pdf" in result.stdout or "é.pdf" in result.stdout

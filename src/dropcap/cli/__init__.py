@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 
@@ -60,6 +61,9 @@ def main() -> None:
     for name in ("stdout", "stderr"):  # closed by the caller; what is opened next must not take their numbers either
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
     try:
         code = commands.main(prog_name="dropcap", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
