@@ -130,3 +130,25 @@ def test_a_ledger_that_is_gone(place: Site, name: str) -> None:
     daemon.wait_for("done")
     assert imports(place.box) == before, "nothing was sent twice"
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["ledger.db*", "ledger.db-wal"])
+def test_a_ledger_that_is_removed_while_it_runs(place: Site, name: str) -> None:
+    """What would be written into a removed file would be lost, so the daemon ends; the next one begins from the folders."""
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"before")
+    daemon.wait_for("done")
+    place.box.ill(Fault("status", code=503))
+    place.put("102_V1_consent.pdf", b"on its way")
+    daemon.wait_for("claimed", file="102_V1_consent.pdf")
+    for path in place.state.glob(name):
+        path.unlink()
+    assert daemon.process.wait(30) == 1
+    (told,) = daemon.wait_for("ledger_damaged")
+    assert "removed or replaced" in told["message"]
+    assert not tracebacks(daemon)
+    place.box.well()
+    daemon = place.start()
+    daemon.wait_for("done", file="102_V1_consent.pdf")
+    assert imports(place.box) == 2
+    assert daemon.stop() == 0

@@ -102,6 +102,13 @@ class Service:
                     remedy="nothing if systemd starts dropcap again; else start it. No file is lost",
                 )
                 return 1
+            if engine.ledger.gone():
+                log.error(
+                    "ledger_damaged",
+                    message="the ledger's files were removed or replaced while dropcap ran: it ends, a start begins a new one",
+                    remedy="nothing if systemd starts dropcap again; else start it. Change nothing in state_dir while it runs",
+                )
+                return 1
             if status != told:
                 systemd.notify(f"STATUS={status}")
                 told = status

@@ -16,7 +16,7 @@ from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.model import TRANSITIONS, Address, KnownFolder, NewFile, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES, LedgerError, migrate
-from dropcap.ledger.trouble import Trouble
+from dropcap.ledger.trouble import Trouble, identities
 
 #: Pages of the write-ahead log after which it is written back into the ledger and begun anew.
 _WAL_PAGES = 2000
@@ -57,6 +57,7 @@ class Ledger:
         self._commit = GroupCommit(self._open, self.trouble)
         self.query = Query(path, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
+        self._files = identities(path)
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -79,6 +80,13 @@ class Ledger:
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
         self._commit.give_up()
+
+    def gone(self) -> bool:
+        """Whether its files were removed or replaced under it: what is written now would be lost."""
+        try:
+            return not self._files.items() <= identities(self.path).items()
+        except OSError:
+            return False  # it cannot be told
 
     def alive(self) -> bool:
         """Whether the writing thread still runs (for the watchdog)."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
+from pathlib import Path
 
 import structlog
 
@@ -61,6 +64,16 @@ class Trouble:
                 told, self._unwritable = self._unwritable, ""
             if told:
                 log.info("ledger_writable")
+
+
+def identities(path: Path) -> dict[str, tuple[int, int]]:
+    """What tells the ledger's files from others in their place; SQLite itself removes neither while it is open. Raises OSError."""
+    found = {}
+    for file in (str(path), f"{path}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(file)
+            found[file] = (status.st_dev, status.st_ino)
+    return found
 
 
 def is_damage(error: sqlite3.Error) -> bool:
