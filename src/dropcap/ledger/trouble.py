@@ -67,7 +67,7 @@ class Trouble:
 
 
 def identities(path: Path) -> dict[str, tuple[int, int]]:
-    """What tells the ledger's files from others in their place; SQLite itself removes neither while it is open. Raises OSError."""
+    """What tells the ledger's files from others in their place; SQLite removes neither while it is open. Raises OSError."""
     found = {}
     for file in (str(path), f"{path}-wal"):
         with contextlib.suppress(FileNotFoundError):
