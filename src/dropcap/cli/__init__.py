@@ -11,6 +11,7 @@ import sys
 import click
 
 from dropcap import __version__
+from dropcap.display import shown
 
 #: Module, function, and a line of help that is told without importing them.
 _COMMANDS = {
@@ -80,7 +81,14 @@ def main() -> None:
     except BrokenPipeError:  # `dropcap history | head`
         sys.stderr.close()
         sys.exit(0)
+    except PermissionError as error:
+        place = f" {shown(str(error.filename))}" if error.filename is not None else ""
+        click.echo(f"dropcap:{place} cannot be used ({error.strerror}): run this as dropcap's user, or as root", err=True)
+        sys.exit(2)
     except OSError as error:  # `dropcap history >FILE` on a full disk
+        if error.filename is None and error.errno == errno.ENOENT:  # what the kernel says of a working directory
+            click.echo("dropcap: the directory that you are in does not exist any more: change to another", err=True)
+            sys.exit(2)
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
         click.echo(f"dropcap: the output cannot be written: {error.strerror}; make room, or send it elsewhere", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +27,7 @@ def lines(config: Config) -> Iterator[dict[str, ProjectLine]]:
     process can be counting requests in it.
     """
     with contextlib.ExitStack() as stack:
-        if not config.state_dir.is_dir():
+        if not os.path.isdir(config.state_dir):
             config = replace(config, state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropcap-"))))
         found = {project.name: line_to(config, project) for project in config.projects.values()}
         for line in found.values():
@@ -41,7 +43,11 @@ def remembered(config: Config) -> Iterator[Query | None]:
         sqlite3.Error: it cannot be read.
     """
     path = config.state_dir / LEDGER
-    if not path.exists():
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise sqlite3.OperationalError(error.strerror) from None
+    except OSError:
         yield None
         return
     query = Query(path)

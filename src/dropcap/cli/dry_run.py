@@ -82,7 +82,7 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
         try:
             known = drop_folder.Remembered(stack.enter_context(remembered(config)))
         except sqlite3.Error as error:
-            stop(f"the ledger in {config.state_dir} cannot be read ({error}): run this as dropcap's user", 1)
+            stop(f"the ledger in {config.state_dir} cannot be read ({error}): run this as dropcap's user", 2)
         for folder in folders:
             tree = drop_folder.open_folder(folder)
             if isinstance(tree, Remark):
