@@ -32,3 +32,17 @@ def test_a_token_that_is_refused(place: Site) -> None:
     result = place.once("--wait", "0")
     assert result.returncode == 1, result.stdout
     assert "paused: project trial" in result.stdout
+
+
+def test_the_daemon_has_no_wait(place: Site) -> None:
+    result = place.dropcap("run", "--wait", "5s")
+    assert result.returncode == 2
+    assert "--wait goes with --once" in result.stderr
+
+
+@pytest.mark.parametrize("words", ["retry 99999999999999999999", "history --limit 99999999999999999999"])
+def test_numbers_beyond_all_measure(place: Site, words: str) -> None:
+    assert place.once().returncode == 0
+    result = place.dropcap(*words.split())
+    assert result.returncode == 2
+    assert "not in the range" in result.stderr

@@ -31,7 +31,7 @@ _ALL = 1_000_000
 @click.option("--failed", is_flag=True, help="Only files that were refused.")
 @click.option("--since", metavar="T", help="Dropped since then: an age like 2h or 7d, or a day like 2026-11-24.")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), help=f"So many at most, the newest; else {_LAST}, or all of NAME."
+    "--limit", metavar="N", type=click.IntRange(1, 10**9), help=f"So many at most, the newest; else {_LAST}, or all of NAME."
 )
 @click.option("--json", "as_data", is_flag=True, help="One JSON object a line, for programs.")
 def history_command(

@@ -15,7 +15,7 @@ from dropcap.display import shown
 
 
 @click.command("retry")
-@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(min=1))
+@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
 @config_option
 @folder_option
 @click.option("--failed", is_flag=True, help="All files that lie in failed/.")
