@@ -152,6 +152,28 @@ def test_what_only_one_file_meets_is_no_trouble_of_the_server(place: Site, fault
     assert not daemon.events("failed")
 
 
+@pytest.mark.parametrize("content", ["record", "metadata", "event"])
+def test_one_answer_of_nothing_at_all_fails_no_file(place: Site, content: str) -> None:
+    place.box.ill(Fault("status", times=1, code=200, body="[]", content_type="application/json", match={"content": content}))
+    place.put("101_V1_consent.pdf", b"the consent")
+    place.put("102_V1_consent.pdf", b"the other consent")
+    assert place.once().returncode == 0
+    assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf"]
+
+
+@pytest.mark.parametrize("refused", [1, 2], ids=["all together", "one rule"])
+def test_a_question_that_is_refused_for_one_rule_stops_no_other(place: Site, refused: int) -> None:
+    odd = Fault("status", times=refused, code=400, body='{"error": "something odd"}', match={"content": "record"})
+    place.box.ill(odd)
+    place.put("101_V1_consent.pdf", b"the consent")
+    place.put("102_V1_lab_1.pdf", b"the sample")
+    place.put("103_V1_scan.tif", b"the scan")
+    daemon = place.start()
+    daemon.wait_for("done", 3)
+    assert not daemon.events("paused")
+    assert {line["scope"] for line in daemon.events("retrying")} <= {"file"}
+
+
 def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site) -> None:
     from dropcap.sandbox.server import Rights
 

@@ -123,6 +123,23 @@ def test_a_record_that_does_not_agree(rested: Site) -> None:
     assert (found["101_AB_scan.tif"]["outcome"], found["101_XY_scan.tif"]["outcome"]) == ("stored", "mismatch")
 
 
+def test_whether_a_form_is_complete_can_be_compared(rested: Site) -> None:
+    rested.folder["rules"] = [
+        {
+            "pattern": "{record:digits}.pdf",
+            "event": "baseline_arm_1",
+            "field": "consent_pdf",
+            "must_match": {"demographics_complete": "2"},
+        }
+    ]
+    rested.write_config()
+    rested.box.project.store.set_value("101", BASELINE, "demographics_complete", "2")
+    rested.put("101.pdf")
+    assert dropcap(rested, "check").exit_code == 0
+    assert dry(rested, code=0)["101.pdf"]["outcome"] == "stored"
+    assert rested.once().returncode == 0
+
+
 def test_a_rule_that_the_project_contradicts(rested: Site) -> None:
     rested.folder["rules"][0]["field"] = "consent_pfd"
     rested.folder["rules"][1]["instance"] = "1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -37,6 +37,26 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     found, several = _by_values(client, structure, [q for q in questions if q.target.record_where and not q.target.record])
     names = {q.job: q.target.record or found.get(q.job) for q in questions}
     rows = _rows(client, structure, questions, sorted({name for name in names.values() if name}))
+    facts, missing = _told(structure, questions, names, several, rows)
+    if missing:
+        there = _almost(client, structure, missing)
+        if again := sorted(there & {q.target.record for q in missing}):
+            # REDCap has told of none and of some of them: an answer was wrong, or they were created in between.
+            rows = _rows(client, structure, missing, again)
+            late, missing = _told(structure, missing, names, several, rows)
+            facts |= late
+        facts |= _similar(client, structure, missing, there)
+    return facts
+
+
+def _told(
+    structure: ProjectStructure,
+    questions: Sequence[Question],
+    names: Mapping[int, str | None],
+    several: Mapping[int, int],
+    rows: Mapping[str, Sequence[Row]],
+) -> tuple[dict[int, Facts], list[Question]]:
+    """The facts that the records' rows tell, and the questions whose record is not among them."""
     facts: dict[int, Facts] = {}
     missing: list[Question] = []
     for question in questions:
@@ -53,14 +73,12 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
                 facts[question.job] = Facts(other)
             else:
                 missing.append(question)
-    if missing:
-        facts.update(_similar(client, structure, missing))
-    return facts
+    return facts, missing
 
 
 def absent_field(structure: ProjectStructure, target: Target) -> str | None:
     """A field that the target names and the project does not have: REDCap would refuse the whole question for it."""
-    states = {f"{field.form}_complete" for field in structure.fields.values()}
+    states = structure.states()
     named = (target.field, *target.must_match, *target.record_where)
     return next((name for name in named if name not in structure.fields and name not in states), None)
 
@@ -171,14 +189,21 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', "") + '"'
 
 
-def _similar(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, Facts]:
-    """Records that are written almost like the missing ones: other case, other leading zeros, and on request near misses."""
+def _almost(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> set[str]:
+    """Which records there are that are written like the missing ones, or almost: other case, other leading zeros."""
     key = structure.record_id_field
-    variants = {q.job: _variants(q.target.record) for q in questions if q.target.record}
-    asked = sorted({name for names in variants.values() for name in names})
+    asked = sorted({name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))})
     there: set[str] = set()
     for start in range(0, len(asked), GROUP):
         there.update(row.get(key, "") for row in client.records(records=asked[start : start + GROUP], fields=[key]))
+    return there
+
+
+def _similar(
+    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], there: Collection[str]
+) -> dict[int, Facts]:
+    """Missing records, with those that are written almost alike: of those that are `there`, or on request of all."""
+    key = structure.record_id_field
     facts: dict[int, Facts] = {}
     every: list[str] | None = None
     for question in questions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -124,13 +125,12 @@ class Turns:
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
         """The jobs that are refused, and whose end the filer will tell."""
-        now = time.monotonic()
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in group]
         try:
-            structure = line.structure()
-            absent = {q.job: field for q in questions if (field := absent_field(structure, q.target)) is not None}
-            facts = look_up(line.client, structure, [q for q in questions if q.job not in absent])
+            return self._answers(line, group)
         except (RedcapError, Stopped) as error:
+            parts = _by_fields(group)
+            if _is_about_fields(error) and line.known() and len(parts) > 1:
+                return self._ask_apart(line, parts)
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -139,6 +139,35 @@ class Turns:
                 unknown = candidate.job.state is State.UNKNOWN
                 self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file", sent=unknown), None)
             return set()
+
+    def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]]) -> set[int]:
+        """One question about all fields was refused: ask about the files of each rule by themselves."""
+        over: set[int] = set()
+        refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
+        for part in parts:
+            try:
+                over |= self._answers(line, part)
+            except (RedcapError, Stopped) as error:
+                refused.append((part, error))
+        for part, why in refused:
+            if len(refused) == len(parts) or not isinstance(why, RedcapError) or not _is_about_fields(why):
+                self._cannot_ask(line, part, why)
+                continue
+            self._ledger.blame([candidate.job.id for candidate in part])  # REDCap tells about the others
+            for candidate in part:
+                message = f"REDCap refuses to tell about the record and its fields: {why.meaning.message}"
+                unknown = candidate.job.state is State.UNKNOWN
+                later = Later(why.meaning.reason, message, why.meaning.remedy, scope="file", sent=unknown)
+                self._consequence.apply(candidate.job, later, None)
+        return over
+
+    def _answers(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
+        """What REDCap tells about a group; raises RedcapError and Stopped."""
+        now = time.monotonic()
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in group]
+        structure = line.structure()
+        absent = {q.job: field for q in questions if (field := absent_field(structure, q.target)) is not None}
+        facts = look_up(line.client, structure, [q for q in questions if q.job not in absent])
         for candidate in group:
             job = candidate.job.id
             if job in absent:
@@ -251,6 +280,20 @@ class Turns:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
         return outcome
+
+
+def _is_about_fields(error: RedcapError | Stopped) -> bool:
+    """Whether REDCap may answer the same question about other fields."""
+    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == "rights")
+
+
+def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:
+    """The group in parts, each of files for which the same fields are asked about."""
+    parts: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
+    for candidate in group:
+        target = candidate.route.target
+        parts[(target.field, *sorted({*target.must_match, *target.record_where}))].append(candidate)
+    return list(parts.values())
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

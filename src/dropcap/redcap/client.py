@@ -107,12 +107,12 @@ class Redcap:
         return info
 
     def metadata(self) -> list[FieldInfo]:
-        """The data dictionary; the first field is the record id."""
-        return [answers.field(row) for row in self._rows({"content": "metadata"})]
+        """The data dictionary; the first field is the record id, which every project has."""
+        return [answers.field(row) for row in self._some_rows({"content": "metadata"})]
 
     def events(self) -> list[EventInfo]:
         """The events of a longitudinal project; a classic project answers with an error."""
-        return [answers.event(row) for row in self._rows({"content": "event"})]
+        return [answers.event(row) for row in self._some_rows({"content": "event"})]
 
     def mappings(self) -> list[Mapping]:
         """Which form is designated for which event; a classic project answers with an error."""
@@ -269,6 +269,14 @@ class Redcap:
             raise RedcapError(_not_the_api(f"asked for {asked['content']}, the server answers with something else"))
         return rows
 
+    def _some_rows(self, asked: dict[str, str]) -> list[dict[str, Any]]:
+        rows = self._rows(asked)
+        if not rows:  # believed, it would refuse every file for want of its field or event
+            raise RedcapError(
+                no_reply(for_="json", request_began=True, reason="server_error", message=_nothing(asked["content"]))
+            )
+        return rows
+
     def _json(self, asked: dict[str, str], stop: threading.Event | None = None) -> Any:
         words = self._ask(asked | {"format": "json"}, stop)
         try:
@@ -376,6 +384,10 @@ def _token_lost(size: int) -> Meaning:
         "(PHP's post_max_size)",
         "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
     )
+
+
+def _nothing(content: str) -> str:
+    return f"asked for {content}, of which every such project has some, REDCap names none"
 
 
 def _not_the_api(message: str) -> Meaning:

@@ -182,6 +182,8 @@ class _Inspection:
         for key in ("record_where", "must_match"):
             templates: dict[str, Template] = getattr(self.rule, key)
             for name in templates:
+                if name in self.structure.states():
+                    continue
                 if name not in self.structure.fields:
                     yield self._finding(key, f"the project has no field {name}", _did_you_mean(name, self.structure.fields, ()))
                 elif self.structure.fields[name].type in ("file", "descriptive", "checkbox"):

@@ -59,6 +59,10 @@ class ProjectStructure:
         """The fields that files can be imported into."""
         return [one.name for one in self.fields.values() if one.type == "file" and one.validation != "signature"]
 
+    def states(self) -> set[str]:
+        """The fields that REDCap adds to each form: is it complete?"""
+        return {f"{one.form}_complete" for one in self.fields.values()}
+
     def is_designated(self, event: str, form: str) -> bool:
         """Whether `form` is collected at `event`."""
         return (event, form) in self.designated
