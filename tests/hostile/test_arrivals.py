@@ -119,6 +119,19 @@ def test_times_far_in_the_past_and_future(place: Site) -> None:
     assert not daemon.events("folder_away")
 
 
+def test_subfolders_that_come_and_go_at_once(place: Site) -> None:
+    daemon = place.start()
+    daemon.wait_for("folder_watched")
+    for number in range(300):
+        (place.drop / f"new {number}" / "beneath").mkdir(parents=True)
+        (place.drop / f"new {number}" / "beneath").rmdir()
+        (place.drop / f"new {number}").rmdir()
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    assert not daemon.events("folder_away")
+    assert daemon.stop() == 0
+
+
 @pytest.mark.slow
 def test_a_burst_with_events_lost(place: Site) -> None:
     """More events than the kernel keeps: the walk finds every file. 5,000 files, 100,000 with DROPCAP_HEAVY=1."""

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,34 @@ def test_foreign_files_under_dropcaps_names(place: Site) -> None:
     assert place.once().returncode in (0, 1)
     assert place.box.content("101", "scan", "baseline_arm_1") == b"nowhere"
     assert (place.drop / "failed" / "holiday.jpg.why.txt").read_text() == "somebody's own reason"
+
+
+def test_the_page_that_dropcap_writes_beside_a_foreign_one_is_no_dropped_file(place: Site) -> None:
+    (place.drop / "_STATUS.html").write_text("somebody's own")
+    daemon = place.start()
+    page = place.drop / "_STATUS (dropcap).html"
+    eventually(page.exists)
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    assert place.failed() == []
+    assert page.exists()
+    assert daemon.stop() == 0
+
+
+def test_a_file_in_the_place_of_the_day_in_done(place: Site) -> None:
+    (place.drop / "done").mkdir()
+    today = datetime.now().astimezone().date()
+    in_the_way = [place.drop / "done" / day.isoformat() for day in (today, today + timedelta(days=1))]
+    for path in in_the_way:
+        path.touch()
+    daemon = place.start()
+    place.put("101_V1_consent.pdf")
+    (told,) = daemon.wait_for("paused")
+    assert "rename what has its name" in told["message"]
+    for path in in_the_way:
+        path.unlink()
+    daemon.wait_for("done")
+    assert daemon.stop() == 0
 
 
 def test_a_foreign_marker(place: Site) -> None:

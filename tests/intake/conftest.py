@@ -87,14 +87,14 @@ class Desk:
         until(lambda: set(names) <= set(self.open()), within, lambda: (self.open(), self.intake and self.intake.notes))
         return self.open()
 
-    def fail(self, job: int, filed_as: str) -> None:
-        """As delivery and filing do: refuse, move to failed/ with a text beside it, end the job."""
+    def fail(self, job: int, filed_as: str, *, entered: bool = True) -> None:
+        """As delivery and filing do: refuse, move to failed/, end the job. `entered`: the ledger knows where it lies."""
         name = self.ledger.query.job(job).name  # type: ignore[union-attr]
         assert self.ledger.change([Change(job, State.REFUSED)])
         target = self.path / filed_as
         target.parent.mkdir(exist_ok=True, parents=True)
         (self.path / "in_progress" / name).rename(target)
-        assert self.ledger.change([Change(job, State.FAILED, "", {"filed_as": filed_as})])
+        assert self.ledger.change([Change(job, State.FAILED, "", {"filed_as": filed_as if entered else None})])
 
 
 def until(condition: Callable[[], Any], within: float = 8.0, about: Callable[[], Any] = lambda: "") -> None:

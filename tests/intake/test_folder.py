@@ -373,6 +373,21 @@ def test_renamed_within_failed(desk: Desk) -> None:
     assert [path.name for path in (desk.path / "failed").iterdir()] == ["other.pdf"]
 
 
+def test_renamed_within_failed_before_the_ledger_knew_its_place(desk: Desk) -> None:
+    """A crash came between the move and the entry, and a person was quicker than the next start."""
+    desk.start()
+    (desk.path / "wrong.pdf").write_bytes(b"content")
+    job = desk.until_open("wrong.pdf")["wrong.pdf"].job
+    desk.stop()
+    (desk.path / "failed").mkdir()
+    (desk.path / "failed" / "right.pdf").write_bytes(b"somebody's own, in the way of nothing")
+    desk.fail(job, "failed/renamed.pdf", entered=False)
+    desk.start()
+    row = desk.ledger.query.job(desk.until_open("renamed.pdf")["renamed.pdf"].job)
+    assert row is not None
+    assert row.again_of == job
+
+
 def test_moved_back_into_the_drop_folder(desk: Desk) -> None:
     desk.start()
     job = failed_file(desk)

@@ -146,6 +146,23 @@ def test_permission_taken_away(place: Site) -> None:
     assert daemon.stop() == 0
 
 
+def test_a_subfolder_that_may_not_be_read(place: Site) -> None:
+    """It is told of alone, also when it comes while dropcap looks; the folder does not go away for it."""
+    daemon = place.start(prefix=UNPRIVILEGED)
+    daemon.wait_for("folder_watched")
+    private = place.root / "private"
+    private.mkdir(0o000)
+    private.rename(place.drop / "private")
+    daemon.wait_for("entry_ignored", file="private")
+    place.put("101_V1_consent.pdf", b"one")
+    daemon.wait_for("done")
+    assert not daemon.events("folder_away")
+    (place.drop / "private" / "102_V1_consent.pdf").write_bytes(b"two")
+    os.chmod(place.drop / "private", 0o777)
+    daemon.wait_for("done", 2)
+    assert daemon.stop() == 0
+
+
 def test_a_file_that_may_not_be_read(place: Site) -> None:
     """One unreadable file is told of once and left; the others go on, and it too once it may be read."""
     daemon = place.start(prefix=UNPRIVILEGED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import hashlib
 import os
@@ -132,7 +133,7 @@ class Filing:
             try:
                 source, filed = file(item)
             except OSError as error:
-                results.append(error)
+                results.append(_in_words(error))
             else:
                 sources.add(source)
                 arrived.setdefault(names.split(filed.name)[0], []).append(len(results))
@@ -271,3 +272,11 @@ class Filing:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return None
+
+
+def _in_words(error: OSError) -> OSError:
+    """The error that says what to do, where a person has put something else in the place of a directory."""
+    if error.errno not in (errno.ENOTDIR, errno.ELOOP) or not isinstance(error.filename, str):
+        return error
+    said = f"{shown(error.filename)} or what it should lie in is no directory; rename what has its name: dropcap needs it"
+    return OSError(error.errno, said, error.filename)

@@ -24,7 +24,6 @@ from dropcap.intake.port import IntakeLedger
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
-from dropcap.routing.ignored import ignored
 
 _log = structlog.get_logger()
 
@@ -138,7 +137,7 @@ class OpenedFolder:
         if walk.top(name) == walk.FAILED:
             self._own_directories.hint()
             return
-        if walk.top(name) in walk.OWN or ignored(name, self._folder.ignore) is not None:
+        if not walk.is_dropped(name, self._folder):
             return
         if "/" in name and not self._folder.subfolders:
             return
@@ -154,10 +153,7 @@ class OpenedFolder:
             self._trouble(name, error)
             return
         if modes.S_ISDIR(status.st_mode):
-            gone = {other for other in self._pending if other.startswith(f"{name}/")}
-            self._look_beneath(name, gone)
-            for other in gone:
-                self._pending.drop(other)
+            self._look_into(name)
             return
         kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
         in_line = bool(self._backlog) or len(self._pending) >= RESTING
@@ -165,6 +161,19 @@ class OpenedFolder:
             self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
         else:
             self._see(name, kind, status, hinted=True)
+
+    def _look_into(self, name: str) -> None:
+        """Something happened to the subfolder `name`."""
+        gone = {other for other in self._pending if other.startswith(f"{name}/")}
+        try:
+            self._look_beneath(name, gone)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it is gone again, and all that lay in it
+        except OSError as error:
+            self._trouble(name, error)
+            return
+        for other in gone:
+            self._pending.drop(other)
 
     def _look_beneath(self, start: str, gone: set[str]) -> None:
         """Look at all files beneath `start`. Those that are there are taken out of `gone`, those that are new wait in line."""

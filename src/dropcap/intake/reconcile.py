@@ -79,7 +79,7 @@ class FailedFiles:
     """The failed files of a folder, to be known again wherever a person has moved them."""
 
     def __init__(self, files: Mapping[str, FailedFile]) -> None:
-        self._paths = frozenset(files)
+        self._paths = frozenset(path for path, file in files.items() if file.placed)
         self._by_time: dict[tuple[int, int], list[tuple[str, FailedFile]]] = {}
         for path, file in files.items():
             self._by_time.setdefault((file.size, file.mtime_ns), []).append((path, file))

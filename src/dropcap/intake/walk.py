@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterator
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Entry, Tree
+from dropcap.filing.status_page import OTHER_NAME
 from dropcap.routing.ignored import ignored
 
 IN_PROGRESS = "in_progress"
@@ -24,6 +25,11 @@ def top(name: str) -> str:
     return name.partition("/")[0]
 
 
+def is_dropped(name: str, folder: Folder) -> bool:
+    """Whether a file or directory of this name is neither dropcap's own nor ignored."""
+    return top(name) not in OWN and name != OTHER_NAME and ignored(name, folder.ignore) is None
+
+
 def dropped(
     tree: Tree, folder: Folder, on_directory: OnDirectory, start: str = "", known: Container[str] = ()
 ) -> Iterator[Entry]:
@@ -35,17 +41,14 @@ def dropped(
         OSError: the folder (or `start`) cannot be listed; of a subfolder beneath, its entry says so.
     """
 
-    def wanted(name: str) -> bool:
-        return top(name) not in OWN and ignored(name, folder.ignore) is None
-
     def enter(name: str) -> bool:
-        return folder.subfolders and wanted(name) and _announce(tree, name, on_directory)
+        return folder.subfolders and is_dropped(name, folder) and _announce(tree, name, on_directory)
 
     if not start or enter(start):
         if not start:
             _announce(tree, start, on_directory)
         for entry in tree.scan(start, enter=enter):
-            if entry.name in known or wanted(entry.name):
+            if entry.name in known or is_dropped(entry.name, folder):
                 yield entry
 
 

@@ -77,6 +77,7 @@ class FailedFile:
     size: int
     mtime_ns: int
     inode: int
+    placed: bool = True  # whether it was seen to arrive there
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,13 +105,16 @@ class Query:
         return {os.fsdecode(name) for (name,) in self._rows(sql, folder, *map(os.fsencode, names))}
 
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
-        """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only."""
+        """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
+
+        One that was renamed there before its place was entered (a crash came between) has the place that it had at first.
+        """
         sql = (
-            "select filed_as, id, name, size, mtime_ns, inode from job"
-            " where folder = ? and state = 'failed' and tried_again is null and filed_as is not null"
+            "select coalesce(filed_as, cast('failed/' as blob) || name), id, name, size, mtime_ns, inode, filed_as is not null"
+            " from job where folder = ? and state = 'failed' and tried_again is null"
         ) + (f" and size in ({','.join('?' * len(sizes))})" if sizes else "")
-        rows = self._rows(sql, folder, *sizes)
-        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, int(m), int(d)) for f, i, n, z, m, d in rows}
+        rows = self._rows(f"{sql} order by filed_as is not null", folder, *sizes)  # a place that is known for sure wins
+        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(p)) for f, i, n, z, m, d, p in rows}
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
