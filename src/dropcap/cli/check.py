@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for name in dict.fromkeys(folder.project for folder in folders):
         yield from machine.project_remarks(config.projects[name])
     directories = 0
+    state_dir = Path(os.path.realpath(config.state_dir))
+    seen: dict[str, Path] = {}
     with ExitStack() as stack:
         known: drop_folder.Remembered | None = None
         try:
@@ -103,6 +106,9 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
             if isinstance(tree, Remark):
                 yield tree
                 continue
+            real = Path(os.path.realpath(folder.path))
+            yield from _by_way_of_links(folder, real, state_dir, seen)
+            seen[folder.name] = real
             try:
                 yield from drop_folder.folder_remarks(folder, tree, drop_folder.mount_of(tree, folder, mounts), known)
                 directories += drop_folder.directories_in(folder, tree)
@@ -113,6 +119,21 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
             finally:
                 tree.close()
     yield from machine.inotify_remarks(config, directories)
+
+
+def _by_way_of_links(folder: Folder, real: Path, state_dir: Path, others: Mapping[str, Path]) -> Iterator[Remark]:
+    """What lies in each other only once links are followed, which the configuration cannot tell by itself."""
+    if _in_each_other(real, state_dir):
+        message = f"by way of a link the folder ({real}) and state_dir ({state_dir}) lie in each other"
+        yield Remark("error", place_of(folder), message, "keep them apart")
+    for name, other in others.items():
+        if _in_each_other(real, other):
+            message = f"by way of a link it is, holds or lies in the folder {name} ({other})"
+            yield Remark("error", place_of(folder), message, "keep them apart")
+
+
+def _in_each_other(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

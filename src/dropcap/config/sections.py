@@ -196,12 +196,13 @@ def check_nesting(paths: Sequence[tuple[str, Node]], state_dir: str) -> None:
 
     Both are reported: which of them is meant cannot be known, and each would take the other's files.
     """
-    state = _parts(state_dir)
+    # Links in state_dir are followed, it is local; not those of folders, whose share may be dead.
+    states = {_parts(state_dir), _parts(os.path.realpath(state_dir))}
     outer: list[tuple[tuple[str, ...], Node]] = []
     for parts, path, node in sorted(((_parts(path), path, node) for path, node in paths), key=lambda entry: entry[0]):
         if len(parts) == 1:
             node.problem("the path is `/`", "use a folder of its own")
-        if parts[: len(state)] == state or state[: len(parts)] == parts:
+        if any(parts[: len(state)] == state or state[: len(parts)] == parts for state in states):
             node.problem(f"the folder and state_dir ({state_dir}) lie in each other", "keep them apart")
         while outer and parts[: len(outer[-1][0])] != outer[-1][0]:
             outer.pop()
