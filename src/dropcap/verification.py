@@ -11,12 +11,16 @@ from dropcap.ledger.model import OPEN, Job
 from dropcap.ledger.query import Query
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
-from dropcap.redcap.reply import Verdict
+from dropcap.redcap.reply import Verdict, remedy_now
 
 #: Jobs read from the ledger at a time.
 PAGE = 1000
 #: Tries for one file, with seconds between them, before the server counts as not to be had.
 WAITS = (2.0, 10.0)
+#: Files in a row that REDCap does not give out before it is taken to give out none.
+IN_A_ROW = 3
+#: The longest wait that the server may ask for. Seconds.
+LONGEST = 600.0
 
 _Place = tuple[str, str, str, str, int]
 
@@ -24,7 +28,7 @@ _Place = tuple[str, str, str, str, int]
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What came of one file. `outcome`: `same`, `missing`, `differs`, `replaced` (by a newer job meanwhile) or
-    `not_asked` (its project is not in the configuration, or refuses to tell)."""
+    `not_asked` (its project is not in the configuration, or refuses to tell, or its file is not given out)."""
 
     job: Job
     outcome: str
@@ -37,7 +41,12 @@ class NotReached(Exception):  # noqa: N818 - a state of the server
     def __init__(self, job: Job, error: RedcapError) -> None:
         super().__init__(error.meaning.message)
         self.job = job
-        self.remedy = error.meaning.remedy
+        self.remedy = remedy_now(error.meaning)
+        self.banned = error.meaning.verdict is Verdict.BANNED
+
+
+class _ProjectError(RedcapError):
+    """The project refuses to give out a file."""
 
 
 def latest(query: Query, since: float, folder: str | None) -> list[Job]:
@@ -71,6 +80,7 @@ def verify(
         Stopped: `stop` was set.
     """
     refusing: dict[str, str] = {}
+    in_a_row = 0
     for job in jobs:
         line = lines.get(job.project)
         if line is None:
@@ -78,9 +88,18 @@ def verify(
         elif job.project in refusing:
             yield Finding(job, "not_asked", refusing[job.project])
         else:
-            found = _compared(job, line, stop)
-            if found.outcome == "not_asked":
-                refusing[job.project] = found.message
+            try:
+                found = _compared(job, line, stop)
+            except NotReached as error:
+                if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(line, stop):
+                    raise
+                found = Finding(job, "not_asked", f"{error}; the server answers otherwise; {error.remedy}")
+            except _ProjectError as error:
+                meaning = error.meaning
+                found = Finding(job, "not_asked", f"{meaning.message}; {meaning.remedy}")
+                if meaning.reason != "rights" or in_a_row + 1 >= IN_A_ROW:  # which may be rights to one form, or record
+                    refusing[job.project] = found.message
+            in_a_row = in_a_row + 1 if found.outcome == "not_asked" else 0
             if found.outcome in ("missing", "differs") and _overtaken(query, job, began):
                 found = Finding(job, "replaced", "a newer file went there meanwhile")
             yield found
@@ -98,8 +117,9 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
             if error.meaning.verdict is Verdict.REFUSED:
                 return Finding(job, "missing", error.meaning.message)
             if error.meaning.verdict is Verdict.PROJECT:
-                return Finding(job, "not_asked", f"{error.meaning.message}; {error.meaning.remedy}")
-            if wait is None or error.meaning.verdict is not Verdict.SERVER or stop.wait(wait):
+                raise _ProjectError(error.meaning) from None
+            later = error.meaning.verdict in (Verdict.SERVER, Verdict.RATE_LIMITED)
+            if wait is None or not later or stop.wait(max(wait, min(error.meaning.retry_after or 0.0, LONGEST))):
                 raise NotReached(job, error) from None
             continue
         if there.sha256 == job.sha256:
@@ -108,6 +128,14 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
         if there.proven_whole or wait is None:
             return Finding(job, "differs", f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
     raise AssertionError("the last try ends in an answer")
+
+
+def _answers(line: ProjectLine, stop: threading.Event) -> bool:
+    try:
+        line.client.version(stop)
+    except RedcapError:
+        return False
+    return True
 
 
 def _overtaken(query: Query, job: Job, began: float) -> bool:

@@ -174,6 +174,19 @@ def test_a_question_that_is_refused_for_one_rule_stops_no_other(place: Site, ref
     assert {line["scope"] for line in daemon.events("retrying")} <= {"file"}
 
 
+def test_a_field_that_is_taken_away_fails_its_own_files_at_once(place: Site) -> None:
+    daemon = place.start()
+    place.put("101_V1_scan.tif", b"the scan")
+    place.put("101_V1_consent.pdf", b"the consent")
+    daemon.wait_for("done", 2)
+    del place.box.project.fields["scan"]
+    place.put("102_V1_scan.tif", b"another scan")
+    daemon.wait_for("failed", file="102_V1_scan.tif", reason="no_field")
+    place.put("102_V1_consent.pdf", b"another consent")
+    daemon.wait_for("done", file="102_V1_consent.pdf")
+    assert not daemon.events("paused")
+
+
 def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site) -> None:
     from dropcap.sandbox.server import Rights
 

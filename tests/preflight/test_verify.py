@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from dropcap.sandbox.fault import Fault
 from dropcap.sandbox.store import RowKey
 from tests.site import Site
@@ -91,6 +93,7 @@ def test_a_server_that_goes_away_ends_it_and_how_far_it_came_is_told(place: Site
     stored(place, "102")
     stored(place, "103")
     place.box.ill(Fault("html_200", match={"record": "102"}))
+    place.box.ill(Fault("html_200", match={"content": "version"}))
     found = verified(place, code=3)
     assert (found["files"], found["verified"]) == (3, 1)
     assert "go on with: dropcap verify --since 20" in found["ended"]
@@ -102,6 +105,35 @@ def test_a_server_that_goes_away_ends_it_and_how_far_it_came_is_told(place: Site
 def test_one_bad_answer_is_not_believed(place: Site) -> None:
     stored(place, "101")
     place.box.ill(Fault("status", times=1, code=500, match={"action": "export"}))
+    assert verified(place, code=0)["outcomes"] == {"same": 1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("html_200", match={"record": "102"}),
+        Fault("status", code=403, body='{"error": "You have no right to this record"}', match={"record": "102"}),
+    ],
+    ids=["a page", "a right"],
+)
+def test_one_file_that_is_not_given_out_keeps_no_other_from_being_compared(place: Site, fault: Fault) -> None:
+    stored(place, "101", "102", "103")
+    place.box.ill(fault)
+    found = verified(place, code=1)
+    assert found["outcomes"] == {"same": 2, "not_asked": 1}
+    assert [problem["record"] for problem in found["problems"]] == ["102"]
+
+
+def test_a_server_that_gives_out_nothing_ends_it_although_it_answers(place: Site) -> None:
+    stored(place, "101", "102", "103", "104")
+    place.box.ill(Fault("html_200", match={"action": "export"}))
+    found = verified(place, code=3)
+    assert found["outcomes"] == {"not_asked": 2}
+
+
+def test_a_server_that_asks_for_a_rest_gets_it(place: Site) -> None:
+    stored(place, "101")
+    place.box.ill(Fault("rate_429", times=1, retry_after=1, match={"action": "export"}))
     assert verified(place, code=0)["outcomes"] == {"same": 1}
 
 

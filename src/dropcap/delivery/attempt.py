@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 _CHUNK = 256 * 1024
 IN_PROGRESS = "in_progress"
+_NO_END = "REDCap gave out the present file without saying how long it is, so that it may not be whole"
+_HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
 RATE_LIMIT = 60.0
@@ -198,7 +200,7 @@ class Attempt:
                 )
             if sink is not None and there.sha256 != turn.job.preserved_sha256:
                 if not there.proven_whole:
-                    return Later("server_error", "REDCap gave out the present file without saying how long it is", "", "server")
+                    return Later("server_error", _NO_END, _HTTP_1_1, "server")
                 kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)

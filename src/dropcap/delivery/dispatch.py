@@ -220,7 +220,9 @@ class Delivery:
         self._give_turns(monotonic)
 
     def _give_turns(self, now: float) -> None:
-        free = self._slots.free()
+        # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
+        waiting = frozenset[int]().union(*(line.client.waiting for line in self._lines.values()))
+        free = self._slots.free(waiting)
         if free <= 0:
             return
         picked = self._schedule.pick(now, free, self._slots.size, self._slots.large())
@@ -235,7 +237,7 @@ class Delivery:
             line = self._lines[folder.folder.project]
             self._slots.run(partial(self._turns.create, line=line, candidate=candidate, step=create), folder.name)
         for (project, _), group in picked.asks.items():
-            if self._slots.free() > 0:
+            if self._slots.free(waiting) > 0:
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
 

@@ -61,12 +61,14 @@ class Schedule:
         self.paces: dict[str, Pace] = defaultdict(Pace)  # by folder
         self._health = health
         self._first = 0  # which folder is asked first
+        self._limited: set[str] = set()  # servers whose request limit is being waited for
 
     def pick(self, now: float, free: int, size: int, large: int) -> Picked:
         """What `free` threads of `size` are to do; `large` files are under way already. `now` is monotonic."""
         for folder in self.folders.values():
             if not folder.open():
                 self.give_back(folder)
+        self._limited = {line.host for line in self.lines.values() if line.client.waiting}
         picked = Picked()
         runs: Runs[Chosen] = Runs(free)
         for folder, candidate in self._in_turn():
@@ -123,7 +125,7 @@ class Schedule:
             hopeless = line.refuses(job.size, target.upload_as)
         if hopeless is not None:
             return hopeless
-        if not self._may_send(line, job.id, now):
+        if line.host in self._limited or not self._may_send(line, job.id, now):
             return NotYet.PAUSED
         if not needs_lookup(target, settings, job.instance) and (line.known() or not line.must_be_known):
             facts = unasked(target)

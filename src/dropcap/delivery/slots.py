@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
 
@@ -29,6 +29,7 @@ class Slot:
     large: bool = False
     in_file_since: float | None = None
     hung: bool = False
+    thread: int = 0
 
 
 class WatchedFile(FileIO):
@@ -90,6 +91,7 @@ class Slots:
             if next_turn is None:
                 return
             turn, slot = next_turn
+            slot.thread = threading.get_ident()
             try:
                 turn(slot)
             except Exception as error:  # it must not, but a thread that ends would be missed for good
@@ -101,10 +103,10 @@ class Slots:
                     if not self._slots:
                         self._none.notify_all()
 
-    def free(self) -> int:
-        """How many turns may be started."""
+    def free(self, waiting: Collection[int] = ()) -> int:
+        """How many turns may be started, beside those whose threads are `waiting` for a request limit."""
         with self._lock:
-            return self.size - sum(not slot.hung for slot in self._slots.values())
+            return self.size - sum(not slot.hung and slot.thread not in waiting for slot in self._slots.values())
 
     def running(self) -> int:
         """How many turns are under way, hung ones included."""

@@ -128,9 +128,9 @@ class Turns:
         try:
             return self._answers(line, group)
         except (RedcapError, Stopped) as error:
-            parts = _by_fields(group)
-            if _is_about_fields(error) and line.known() and len(parts) > 1:
-                return self._ask_apart(line, parts)
+            if _is_about_fields(error) and line.known():
+                line.forget()  # a field or a right may not be what it was
+                return self._ask_apart(line, _by_fields(group))
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -141,7 +141,7 @@ class Turns:
             return set()
 
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]]) -> set[int]:
-        """One question about all fields was refused: ask about the files of each rule by themselves."""
+        """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
         refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
         for part in parts:

@@ -12,6 +12,7 @@ from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.inspection import Finding, inspect
 from dropcap.redcap.model import Rights
 from dropcap.redcap.reply import Meaning
+from dropcap.redcap.reply import remedy_now as remedy_now
 from dropcap.redcap.structure import ProjectStructure
 
 #: Reasons of troubles that time may mend; all others want a person.
@@ -37,13 +38,6 @@ def ask(client: Redcap) -> Answer:
     """
     version = client.version()
     return Answer(version, ProjectStructure.from_api(client), client.rights())
-
-
-def remedy_now(meaning: Meaning) -> str:
-    """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
-    if meaning.reason == "unreachable":
-        return "see that `url` is right and that this machine may reach it; if so, try again later"
-    return "try again later" if meaning.reason in ("server_error", "maintenance", "came_back_short") else meaning.remedy
 
 
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:

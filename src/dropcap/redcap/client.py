@@ -87,6 +87,11 @@ class Redcap:
             user_agent=user_agent,
         )
 
+    @property
+    def waiting(self) -> frozenset[int]:
+        """The threads that wait for the request limit."""
+        return frozenset(self._window.waiting.copy())
+
     def close(self) -> None:
         """Close all idle connections."""
         self._transport.close()

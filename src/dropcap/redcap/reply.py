@@ -269,3 +269,11 @@ def no_reply(*, for_: Asked, request_began: bool, reason: str, message: str, rem
         _READ_BACK if unknown else remedy or _WAIT,
         unknown=unknown,
     )
+
+
+def remedy_now(meaning: Meaning) -> str:
+    """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
+    if meaning.reason == "unreachable":
+        return "see that `url` is right and that this machine may reach it; if so, try again later"
+    later = ("server_error", "maintenance", "came_back_short", "rate_limited")
+    return "try again later" if meaning.reason in later else meaning.remedy

@@ -40,6 +40,7 @@ class RequestWindow:
     def __init__(self, path: Path, per_minute: int) -> None:
         self._fd = -1
         self.per_minute = per_minute
+        self.waiting: set[int] = set()  # the threads of this process that wait for room
         self._path = path
         self._threads = threading.Lock()  # flock knows file descriptors, not threads
 
@@ -49,12 +50,16 @@ class RequestWindow:
         Returns the seconds waited. Raises `Stopped` if `stop` is set first, OSError if the file cannot be used.
         """
         waited = 0.0
-        while (wait := self.try_acquire()) > 0:
-            if stop is None:
-                time.sleep(wait)
-            elif stop.wait(wait):
-                raise Stopped("stopped while waiting for the request limit")
-            waited += wait
+        try:
+            while (wait := self.try_acquire()) > 0:
+                self.waiting.add(threading.get_ident())
+                if stop is None:
+                    time.sleep(wait)
+                elif stop.wait(wait):
+                    raise Stopped("stopped while waiting for the request limit")
+                waited += wait
+        finally:
+            self.waiting.discard(threading.get_ident())
         return waited
 
     def try_acquire(self) -> float:
