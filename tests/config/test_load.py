@@ -207,6 +207,7 @@ def test_table_words_keep_their_spelling(tmp_path: Path) -> None:
         ("include: [/dev]", 1, "include[1]", "/dev cannot be read: Is a directory", "correct the path"),
         ("include: none.yaml", 1, "include", "there is no file", "correct the path"),
         ("? [a]\n: b", 1, "", "key that is a list", "quotes"),
+        ("state_dir: ~/state", 1, "state_dir", "`~/state` begins with `~`", "the whole path"),
         ("state_dir: ''", 1, "state_dir", "empty", "write a value"),
     ],
 )

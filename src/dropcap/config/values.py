@@ -161,6 +161,8 @@ def place(text: str) -> str:
     """A path, an environment variable or a credential: anything but a token itself."""
     if _SECRET.fullmatch(text.strip()):
         raise BadValueError("this looks like a token itself", "write it into a file with mode 0600 and name the file here")
+    if text.startswith("~"):
+        raise BadValueError(f"{quote(text)} begins with `~`, which only shells follow", "write the whole path")
     if "\0" in text or not text.isprintable():
         raise BadValueError(f"{quote(text)} has a control character", "take it out")
     return plain(text)
