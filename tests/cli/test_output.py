@@ -44,3 +44,16 @@ def test_a_terminal_that_is_not_utf8_shows_escapes(place: Site) -> None:
         assert result.returncode in (0, 1)
         assert result.stderr == ""
         assert "xe9.pdf" in result.stdout or "é.pdf" in result.stdout
+
+
+def test_no_colour_where_none_is_wanted(place: Site) -> None:
+    on_a_terminal = f"script -qec {shlex.quote(shlex.join([*DROPCAP, 'check', '--offline']))} /dev/null"
+    assert "\x1b[32m" in in_a_terminal(place, on_a_terminal)
+    assert "\x1b" not in in_a_terminal(place, on_a_terminal, NO_COLOR="1")
+
+
+def in_a_terminal(place: Site, command: str, **env: str) -> str:
+    clean = {key: value for key, value in place.env(TERM="xterm").items() if key != "NO_COLOR"}
+    result = subprocess.run(["bash", "-c", command], env={**clean, **env}, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout
+    return result.stdout

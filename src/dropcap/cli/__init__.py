@@ -66,7 +66,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
     try:
-        code = commands.main(prog_name="dropcap", standalone_mode=False)
+        colour = False if os.environ.get("NO_COLOR") else None  # None: on terminals
+        code = commands.main(prog_name="dropcap", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
