@@ -35,7 +35,7 @@ SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno
 
 
 class Notes:
-    """What cannot be taken, and why; each reason is logged once. `all` may be read by other threads."""
+    """What cannot be taken, and why; each reason is logged once. Other threads may copy `all`, but not go through it."""
 
     def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
         self._log = log
@@ -44,20 +44,19 @@ class Notes:
     def put(self, name: str, why: str) -> None:
         """`name` cannot be taken."""
         if self.all.get(name) != why:
-            self.all = {**self.all, name: why}
+            self.all[name] = why
             self._log.warning("entry_ignored", file=shown(name), message=why)
 
     def drop(self, name: str) -> None:
         """`name` is gone or taken after all."""
-        if name in self.all:
-            self.all = {other: why for other, why in self.all.items() if other != name}
+        self.all.pop(name, None)
 
     def keep(self, names: Iterable[str]) -> None:
         """Nothing but these is there."""
         if not self.all:
             return
-        there = set(names)
-        self.all = {name: why for name, why in self.all.items() if name in there}
+        for name in self.all.keys() - set(names):
+            del self.all[name]
 
 
 class Claims:

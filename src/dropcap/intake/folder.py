@@ -135,7 +135,7 @@ class FolderIntake:
     def not_taken(self) -> dict[str, str]:
         """What lies in the folder and cannot be taken, and why."""
         opened = self._opened
-        return dict(opened.not_taken) if opened is not None else {}
+        return opened.not_taken if opened is not None else {}
 
     @property
     def unsettled(self) -> dict[str, float]:

@@ -296,7 +296,7 @@ class OpenedFolder:
     @property
     def not_taken(self) -> dict[str, str]:
         """What cannot be taken, and why."""
-        return self._not_taken.all
+        return self._not_taken.all.copy()
 
     @property
     def behind(self) -> int:
