@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from dropcap.sandbox.fault import Fault
+from dropcap.sandbox.store import RowKey
 from tests.site import Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
@@ -260,6 +261,20 @@ def test_one_lie_after_another_makes_no_second_instance(place: Site, stored: boo
     held = [(h.instance, place.box.content("101", "lab_report", "baseline_arm_1", h.instance)) for h in place.box.holdings()]
     assert held == [(1, b"the sample")]
     assert not daemon.events("internal_error")
+
+
+def test_what_somebody_else_put_into_the_chosen_instance_is_kept_even_by_replace(place: Site) -> None:
+    place.folder["existing_file"] = "replace"
+    place.write_config()
+    place.box.ill(Fault("empty_200_without_storing", times=1, match=IMPORT))
+    place.box.ill(Fault("status", times=1, code=500, match=EXPORT))
+    daemon = place.start()
+    place.put("101_V1_lab_1.pdf", b"the sample")
+    daemon.wait_for("retrying", outcome="unknown")
+    place.box.project.store.put_bytes("101", RowKey("baseline_arm_1", "laboratory", 1), "lab_report", "other.pdf", b"theirs")
+    daemon.wait_for("done")
+    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
+    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"theirs"]
 
 
 def test_a_rule_that_goes_away_while_its_files_outcome_is_unknown(place: Site) -> None:

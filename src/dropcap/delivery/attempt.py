@@ -163,7 +163,8 @@ class Attempt:
         The outcome if the job ends here, else what the result of sending will be called.
         """
         turn = self.turn
-        keep = turn.settings.existing_file is ExistingFile.PRESERVE
+        # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
+        keep = turn.settings.existing_file is ExistingFile.PRESERVE or turn.target.instance == NEXT
         with contextlib.ExitStack() as stack:
             sink = stack.enter_context(turn.filing.preserve_sink()) if keep else None
             try:
