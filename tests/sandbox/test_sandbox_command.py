@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import requests
 from click.testing import CliRunner
 
 from dropcap.cli.sandbox import sandbox_command
+from dropcap.sandbox.project import demo_project
+from dropcap.sandbox.server import Sandbox
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 START = "import dropcap.cli.sandbox as m; m.sandbox_command(prog_name='dropcap sandbox')"
@@ -93,3 +96,10 @@ def test_port_that_is_taken() -> None:
         result = CliRunner().invoke(sandbox_command, ["--port", url.split(":")[2].split("/")[0]])
     assert result.exit_code == 2
     assert "choose another --port" in result.output
+
+
+def test_a_store_that_cannot_be_made_leaves_no_thread_behind() -> None:
+    before = threading.active_count()
+    with pytest.raises(NotADirectoryError):
+        Sandbox(demo_project(), storage=Path("/dev/null/store")).start()
+    assert threading.active_count() == before

@@ -74,9 +74,13 @@ class Sandbox:
 
     def start(self) -> Self:
         self._server.prepare()  # first: if the port is taken, no directory is left behind
-        if self._storage is None:
-            self._storage = Path(tempfile.mkdtemp(prefix="dropcap-sandbox-"))
-        self._storage.mkdir(parents=True, exist_ok=True)
+        try:
+            if self._storage is None:
+                self._storage = Path(tempfile.mkdtemp(prefix="dropcap-sandbox-"))
+            self._storage.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            self._server.stop()  # else its threads would keep the process alive
+            raise
         self._port = self._server.bind_addr[1]
         self._thread = threading.Thread(target=self._server.serve, name="sandbox", daemon=True)
         self._thread.start()
