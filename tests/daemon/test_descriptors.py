@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from dropcap.daemon.control import ask
 from tests.site import Daemon, Site, eventually
@@ -49,3 +50,18 @@ def test_a_control_socket_that_cannot_be_made_is_told_in_words(place: Site) -> N
     assert result.returncode == 2
     assert "control.sock cannot be made" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_it_takes_as_many_descriptors_as_it_may_have(place: Site) -> None:
+    daemon = place.start(prefix=["prlimit", "--nofile=256:2048"])
+    limits = Path(f"/proc/{daemon.process.pid}/limits").read_text().splitlines()
+    (files,) = [line.split() for line in limits if line.startswith("Max open files")]
+    assert files[3:5] == ["2048", "2048"]
+    assert daemon.stop() == 0
+
+
+def test_too_few_descriptors_are_told_as_such(place: Site) -> None:
+    daemon = place.start(prefix=["prlimit", "--nofile=20"], ready=False)
+    (told,) = daemon.wait_for("folder_away")
+    assert "LimitNOFILE" in told["message"]
+    assert daemon.stop() == 0

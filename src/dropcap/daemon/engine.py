@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,9 @@ from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
 
 log = structlog.get_logger()
+
+#: As many as the unit grants.
+DESCRIPTORS = 65536
 
 
 def token_of(project: Project) -> Callable[[], Token]:
@@ -81,6 +86,7 @@ class Engine:
     """Intake, ledger and delivery at work."""
 
     def __init__(self, config: Config, ledger: Ledger) -> None:
+        _allow_descriptors()
         self.config = config
         self.ledger = ledger
         self.started = time.time()
@@ -210,6 +216,15 @@ class Engine:
         for one in fresh.values():
             one.intake.start()
         self.inspector.again()
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as we may have: each folder needs about ten, and a shell or cron gives 1024 at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _rules_digest(config: Config, folder: Folder) -> str:

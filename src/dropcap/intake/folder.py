@@ -18,7 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake.marker import Away
 from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
-from dropcap.intake.walk import OWN
+from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 
 _log = structlog.get_logger()
@@ -251,10 +251,12 @@ class FolderIntake:
             )
             if self._away != why:
                 self._log.error("internal_error", where="intake", exc_info=error)
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and error.filename in OWN:
-            why = f"{error.filename} in {path} is no directory; rename it: dropcap needs that name"
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
+            why = f"{shown(error.filename)} in {path} is no directory; rename it: dropcap needs that name"
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
             why = f"{path} is a link or no directory: name the directory itself as its `path`"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
         else:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted and that dropcap may write in it"
         if self._away != why:
