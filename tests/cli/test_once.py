@@ -34,6 +34,18 @@ def test_a_token_that_is_refused(place: Site) -> None:
     assert "paused: project trial" in result.stdout
 
 
+def test_a_full_folder(place: Site) -> None:
+    place.folder["min_free"] = "100TiB"
+    place.write_config()
+    place.put("101_V1_consent.pdf", b"the consent")
+    (place.drop / "link.pdf").symlink_to(place.drop / "101_V1_consent.pdf")
+    result = place.once("--wait", "0")
+    assert result.returncode == 1, result.stdout
+    assert "full: consents: 1 file was not taken" in result.stdout
+    assert "not taken: consents: link.pdf" in result.stdout
+    assert (place.drop / "101_V1_consent.pdf").read_bytes() == b"the consent"
+
+
 def test_the_daemon_has_no_wait(place: Site) -> None:
     result = place.dropcap("run", "--wait", "5s")
     assert result.returncode == 2

@@ -82,6 +82,22 @@ def test_a_pause_by_hand_is_left_alone(place: Site) -> None:
     assert daemon.events("resumed") == []
 
 
+def test_nothing_is_asked_of_a_server_that_waits_for_resume(place: Site) -> None:
+    daemon = place.start()
+    assert place.box.wait_for(lambda box: any(request.content == "user" for request in box.requests))
+    assert place.dropcap("pause", "--server", "trial").returncode == 0
+    assert daemon.stop() == 0
+    asked = len(place.box.requests)
+    place.put("101_V1_consent.pdf")
+    daemon = place.start()
+    daemon.wait_for("claimed")
+    reload(place, daemon)
+    daemon.wait_for("reloaded")
+    assert len(place.box.requests) == asked
+    assert place.dropcap("resume", "--server", "trial").returncode == 0
+    daemon.wait_for("done")
+
+
 def test_the_token_of_another_project_pauses_the_project_until_it_is_right(place: Site) -> None:
     place.project["project_id"] = 7
     place.write_config()

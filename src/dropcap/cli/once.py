@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 import click
 from rich.console import Console
@@ -47,11 +48,14 @@ def run_once(config: Config, wait: str) -> int:
         began = time.time()
         # Whatever lay in in_progress/ or was held before is part of this run.
         engine.start()
+        obstacles: list[str] = []
+        strange: list[str] = []
         try:
             _follow(engine, stopped, patience, console if progress else None)
+            obstacles, strange = _obstacles(engine), _strange(engine)  # folders tell nothing once they are closed
         finally:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
-        code = _summary(engine, began, stopped.is_set())
+        code = _summary(engine, began, obstacles, strange, stopped.is_set())
         ledger.close()
     return code
 
@@ -110,14 +114,40 @@ def _numbers(engine: Engine) -> tuple[int, int]:
     return left, ended
 
 
-def _summary(engine: Engine, began: float, stopped: bool) -> int:
+def _obstacles(engine: Engine) -> list[str]:
+    """Why files were not taken out of the drop folders, a line each."""
+    lines = []
+    for name, one in engine.folders.items():
+        waiting = len(one.intake.unsettled) + one.intake.behind
+        if one.intake.away:
+            lines.append(f"  away: {name}: {one.intake.away}")
+        elif one.intake.full:
+            said = f"{_files(waiting)} not taken, since less than min_free is left there"
+            lines.append(f"  full: {name}: {said}; make room, or lower min_free")
+        elif waiting:
+            lines.append(f"  not taken: {name}: {_files(waiting)} not settled yet; the next run takes them")
+    return lines
+
+
+def _strange(engine: Engine) -> list[str]:
+    """What lies in the drop folders and is no file to take, a line each."""
+    return [
+        f"  not taken: {name}: {shown(entry)}: {why}"
+        for name, one in engine.folders.items()
+        for entry, why in list(one.intake.not_taken.items())[:20]
+    ]
+
+
+def _files(number: int) -> str:
+    return "1 file was" if number == 1 else f"{number} files were"
+
+
+def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Sequence[str], stopped: bool) -> int:
     query = engine.ledger.query
     done = sum(query.ended_since(name, began, State.DONE) for name in engine.folders)
     failed = [job for job in query.failed(limit=1000) if (job.ended_at or 0) >= began]
     held = query.in_state((State.HELD,), limit=1000)
     left = query.in_state(_OPEN, limit=1000)
-    away = {name: one.intake.away for name, one in engine.folders.items() if one.intake.away}
-    not_taken = {name: one.intake.not_taken for name, one in engine.folders.items() if one.intake.not_taken}
     click.echo(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
         for job in jobs[:20]:
@@ -126,16 +156,13 @@ def _summary(engine: Engine, began: float, stopped: bool) -> int:
             click.echo(f"  … and {len(jobs) - 20} more; see `dropcap status`")
     for pause in engine.pauses():
         click.echo(f"  paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}")
-    for name, why in away.items():
-        click.echo(f"  away: {name}: {why}")
-    for name, entries in not_taken.items():
-        for entry, why in list(entries.items())[:20]:
-            click.echo(f"  not taken: {name}: {shown(entry)}: {why}")
+    for line in (*obstacles, *strange):
+        click.echo(line)
     if stopped:
         return 130
     if left and any(pause.scope == "server" and pause.reason != "by_hand" for pause in engine.pauses()):
         return 3
-    return 1 if failed or held or away or left or engine.config.problems else 0
+    return 1 if failed or held or obstacles or left or engine.config.problems else 0
 
 
 def _line(job: Job) -> str:

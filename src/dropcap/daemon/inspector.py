@@ -30,6 +30,8 @@ log = structlog.get_logger()
 HOURLY = 3600.0
 #: Seconds between two looks at a project in which a folder's rules cannot store anything.
 WHILE_PAUSED = 300.0
+#: Seconds after which it is seen whether a server or project that waits for `resume` was resumed.
+WHILE_STOPPED = 10.0
 #: Refusals within so many seconds of a look are not worth another.
 BETWEEN_DOUBTS = 60.0
 
@@ -119,7 +121,11 @@ class Inspector:
         while not self._stop.is_set():
             for name, line in list(self._daemon.lines.items()):
                 known = self._known_of(name)
-                if not self._stop.is_set() and known.due <= time.monotonic():
+                if self._stop.is_set() or known.due > time.monotonic():
+                    continue
+                if self._until_resume(line):
+                    known.due = time.monotonic() + WHILE_STOPPED
+                else:
                     self._look(line, known)
             self._end_pauses_of_no_folder()
             with self._wake:
@@ -127,6 +133,11 @@ class Inspector:
                 wait = min(dues, default=time.monotonic() + HOURLY) - time.monotonic()
                 if wait > 0 and not self._stop.is_set():
                     self._wake.wait(wait)
+
+    def _until_resume(self, line: InspectedLine) -> bool:
+        """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
+        names = {("server", line.host), ("project", line.project.name)}
+        return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
     def _known_of(self, name: str) -> _Known:
         with self._wake:
