@@ -46,6 +46,28 @@ def test_a_full_folder(place: Site) -> None:
     assert (place.drop / "101_V1_consent.pdf").read_bytes() == b"the consent"
 
 
+def test_a_file_that_somebody_keeps_open(place: Site) -> None:
+    place.put("101_V1_consent.pdf", b"the consent")
+    with (place.drop / "102_V1_consent.pdf").open("wb") as file:
+        file.write(b"half of it")
+        file.flush()
+        result = place.once("--wait", "1s")
+    assert result.returncode == 1, result.stdout
+    assert "1 done" in result.stdout
+    assert "not taken: consents: 102_V1_consent.pdf: somebody has it open for writing" in result.stdout
+
+
+def test_a_second_file_of_the_name_of_one_that_waits(place: Site) -> None:
+    place.box.maintenance = 503
+    place.put("101_V1_consent.pdf", b"the consent")
+    assert place.once("--wait", "0").returncode == 3
+    place.put("101_V1_consent.pdf", b"a second one")
+    result = place.once("--wait", "1s")
+    assert result.returncode == 3, result.stdout
+    assert "a file of this name is on its way" in result.stdout
+    assert (place.drop / "101_V1_consent.pdf").read_bytes() == b"a second one"
+
+
 def test_the_daemon_has_no_wait(place: Site) -> None:
     result = place.dropcap("run", "--wait", "5s")
     assert result.returncode == 2

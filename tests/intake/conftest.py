@@ -24,6 +24,10 @@ class Port:
     def installation(self) -> str:
         return self.ledger.installation
 
+    @property
+    def unwritable(self) -> str:
+        return self.ledger.trouble.unwritable
+
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         return self.ledger.claim(folder, files, self.address)
 

@@ -24,6 +24,8 @@ from dropcap.ledger.model import Job, State
 _QUIET = 0.3
 #: Seconds between two counts of what is left, which take a while where that is much.
 _COUNT = 0.5
+#: Lines of one kind in the summary.
+_TOLD = 20
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 
 
@@ -67,7 +69,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
         bar.start()
     task = bar.add_task("delivering", total=None) if bar else None
     quiet_since: float | None = None
-    moved_at, last, counted_at = time.monotonic(), (-1, -1), 0.0
+    moved_at, last, counted_at = time.monotonic(), (-1, -1, -1), 0.0
     try:
         while not stopped.wait(0.05):
             now = time.monotonic()
@@ -84,14 +86,13 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
                 if numbers != last:
                     moved_at, last = now, numbers
                 if bar and task is not None:
-                    bar.update(task, completed=last[1], total=sum(last))
-            unsettled = any(one.intake.unsettled or one.intake.behind for one in engine.folders.values())
-            if engine.pauses() and not unsettled and now - moved_at > patience:
+                    bar.update(task, completed=last[2], total=sum(last))
+            if now - moved_at > patience and _stuck(engine):
                 return
     finally:
         if bar and task is not None:
             numbers = _numbers(engine)
-            bar.update(task, completed=numbers[1], total=sum(numbers))
+            bar.update(task, completed=numbers[2], total=sum(numbers))
             bar.stop()
 
 
@@ -101,22 +102,37 @@ def _due_within(engine: Engine, seconds: float) -> bool:
     return any((due := engine.ledger.query.next_due(name, now)) is not None and due <= now + seconds for name in engine.folders)
 
 
-def _numbers(engine: Engine) -> tuple[int, int]:
+def _stuck(engine: Engine) -> bool:
+    """Whether all that is left waits for what may never come, and nothing for its rest, which comes to its end."""
+    intakes = [one.intake for one in engine.folders.values()]
+    if engine.ledger.trouble.unwritable:
+        return True
+    if any(intake.behind or len(intake.unsettled) > len(intake.notes) for intake in intakes):
+        return False
+    return bool(engine.pauses()) or any(intake.notes for intake in intakes)
+
+
+def _numbers(engine: Engine) -> tuple[int, int, int]:
+    """Files that lie in the drop folders, that are on their way, that have ended."""
     query = engine.ledger.query
     counts = query.counts()
-    left = sum(of.get(state.value, 0) for of in counts.values() for state in _OPEN)
-    left += sum(len(one.intake.unsettled) + one.intake.behind for one in engine.folders.values())
+    arriving = sum(len(one.intake.unsettled) + one.intake.behind for one in engine.folders.values())
+    under_way = sum(of.get(state.value, 0) for of in counts.values() for state in _OPEN)
     ended = sum(
         query.ended_since(name, engine.started, state)
         for name in engine.folders
         for state in (State.DONE, State.FAILED, State.WITHDRAWN)
     )
-    return left, ended
+    return arriving, under_way, ended
 
 
 def _obstacles(engine: Engine) -> list[str]:
     """Why files were not taken out of the drop folders, a line each."""
     lines = []
+    if why := engine.ledger.trouble.unwritable:
+        lines.append(
+            f"  the ledger in {engine.config.state_dir} cannot be written ({why}): make room there, or let dropcap's user write"
+        )
     for name, one in engine.folders.items():
         waiting = len(one.intake.unsettled) + one.intake.behind
         if one.intake.away:
@@ -124,8 +140,11 @@ def _obstacles(engine: Engine) -> list[str]:
         elif one.intake.full:
             said = f"{_files(waiting)} not taken, since less than min_free is left there"
             lines.append(f"  full: {name}: {said}; make room, or lower min_free")
-        elif waiting:
-            lines.append(f"  not taken: {name}: {_files(waiting)} not settled yet; the next run takes them")
+        else:
+            notes = one.intake.notes
+            lines += [f"  not taken: {name}: {shown(file)}: {why}" for file, why in list(notes.items())[:_TOLD]]
+            if waiting > (told := min(len(notes), _TOLD)):
+                lines.append(f"  not taken: {name}: {_files(waiting - told)} not settled yet; the next run takes what is")
     return lines
 
 
@@ -134,7 +153,7 @@ def _strange(engine: Engine) -> list[str]:
     return [
         f"  not taken: {name}: {shown(entry)}: {why}"
         for name, one in engine.folders.items()
-        for entry, why in list(one.intake.not_taken.items())[:20]
+        for entry, why in list(one.intake.not_taken.items())[:_TOLD]
     ]
 
 
@@ -150,10 +169,10 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     left = query.in_state(_OPEN, limit=1000)
     click.echo(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
-        for job in jobs[:20]:
+        for job in jobs[:_TOLD]:
             click.echo(f"  {title}: {_line(job)}")
-        if len(jobs) > 20:
-            click.echo(f"  … and {len(jobs) - 20} more; see `dropcap status`")
+        if len(jobs) > _TOLD:
+            click.echo(f"  … and {len(jobs) - _TOLD} more; see `dropcap status`")
     for pause in engine.pauses():
         click.echo(f"  paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}")
     for line in (*obstacles, *strange):

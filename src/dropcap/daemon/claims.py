@@ -25,6 +25,11 @@ class Claims:
         """The id of this installation."""
         return self._ledger.installation
 
+    @property
+    def unwritable(self) -> str:
+        """Why it cannot be written for now, empty if it can."""
+        return self._ledger.trouble.unwritable
+
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         """Enter files with the address that their names give them."""
         if not self._rebuilt:

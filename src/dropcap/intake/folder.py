@@ -114,6 +114,8 @@ class FolderIntake:
         working, beat = self._working_since, self._beat
         silent = time.monotonic() - max(beat, working or 0.0)
         if working is not None and silent > _STUCK:
+            if why := self._ledger.unwritable:
+                return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
             return f"it has not answered for {silent:.0f} s: the server or disk that it lies on hangs; mend it or unmount it"
         return self._away
 

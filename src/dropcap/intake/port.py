@@ -25,6 +25,10 @@ class KnownFolders(Protocol):
 class IntakeLedger(KnownFolders, Protocol):
     """The ledger as intake sees it. Every method may be called from any folder's thread."""
 
+    @property
+    def unwritable(self) -> str:
+        """Why it cannot be written for now, empty if it can: whoever writes waits."""
+
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         """Enter files that now lie in in_progress/; their job numbers, in order. All or none, durable on return.
 
