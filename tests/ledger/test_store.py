@@ -156,6 +156,20 @@ def test_a_failed_file_is_known_until_it_is_tried_again(ledger: Ledger) -> None:
     assert first.tried_again == again
 
 
+def test_two_failed_files_with_one_place_are_both_known(ledger: Ledger) -> None:
+    """The place was free again for the second: somebody has moved the first."""
+    jobs = []
+    for size in (1, 2):
+        jobs += ledger.claim("f", [NewFile("a", size, 5, 7 + size)], lambda _: to())
+        ledger.change([Change(jobs[-1], State.REFUSED, "no_rule")])
+        ledger.change([Change(jobs[-1], State.FAILED, "filed", {"filed_as": "failed/a"})])
+    first, second = jobs
+    known = ledger.query.failed_files("f")
+    assert (known["failed/a"].job, known["failed/a"].placed) == (second, True)
+    assert {file.job: file.placed for file in known.values()} == {first: False, second: True}
+    assert list(ledger.query.failed_files("f", [1])) != ["failed/a"]  # there lies the text about the second
+
+
 def test_the_days_records_are_counted(ledger: Ledger) -> None:
     assert [ledger.count_created("f", "2026-11-24", 2) for _ in range(3)] == [True, True, False]
     assert ledger.count_created("f", "2026-11-25", 2)

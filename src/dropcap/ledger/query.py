@@ -107,14 +107,22 @@ class Query:
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
         """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
 
-        One that was renamed there before its place was entered (a crash came between) has the place that it had at first.
+        One that was renamed there before its place was entered (a crash came between) has the place that it had at first. One
+        whose place another has by now was moved, nobody knows whither: it has a place where nothing can lie.
         """
         sql = (
-            "select coalesce(filed_as, cast('failed/' as blob) || name), id, name, size, mtime_ns, inode, filed_as is not null"
-            " from job where folder = ? and state = 'failed' and tried_again is null"
-        ) + (f" and size in ({','.join('?' * len(sizes))})" if sizes else "")
-        rows = self._rows(f"{sql} order by filed_as is not null", folder, *sizes)  # a place that is known for sure wins
-        return {os.fsdecode(f): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(p)) for f, i, n, z, m, d, p in rows}
+            "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
+            " coalesce(filed_as, cast('failed/' as blob) || name) as place"
+            " from job where folder = ? and state = 'failed' and tried_again is null)"
+            " select place, id, name, size, mtime_ns, inode, placed, turn from"
+            " (select *, row_number() over (partition by place order by placed desc, id desc) as turn from failed)"
+        ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
+        return {
+            os.fsdecode(p) + ("" if turn == 1 else f"/{i}"): FailedFile(
+                i, os.fsdecode(n), z, int(m), int(d), bool(f) and turn == 1
+            )
+            for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
+        }
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
