@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -148,6 +149,27 @@ def test_a_paused_folder_waits_also_over_a_restart(place: Site) -> None:
     daemon.wait_for("done")
 
 
+def test_a_pause_outlives_a_slip_in_the_configuration(place: Site) -> None:
+    daemon = place.start()
+    assert place.dropcap("pause", "--folder", "consents").returncode == 0
+    assert place.dropcap("pause", "--server", "trial").returncode == 0
+    sound = place.config_file.read_text()
+    for slip in (sound.replace("{record:alnum}", "{record"), sound.replace("token_file:", "token_fil:")):
+        place.config_file.write_text(slip)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("reloaded", len(daemon.events("reloaded")) + 1)
+    place.config_file.write_text(sound)
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("reloaded", 3)
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("claimed")
+    pauses = json.loads(place.dropcap("status", "--json").stdout)["pauses"]
+    assert [(pause["scope"], pause["reason"]) for pause in pauses] == [("folder", "by_hand"), ("server", "by_hand")]
+    assert place.dropcap("resume", "--folder", "consents").returncode == 0
+    assert place.dropcap("resume", "--server", "trial").returncode == 0
+    daemon.wait_for("done")
+
+
 def test_a_second_file_of_a_name_waits_for_the_first(place: Site) -> None:
     place.box.ill(Fault("delay", seconds=0.7, times=1, match=IMPORT))
     daemon = place.start()
@@ -159,6 +181,22 @@ def test_a_second_file_of_a_name_waits_for_the_first(place: Site) -> None:
     assert place.done() == ["101_V1_consent (2).pdf", "101_V1_consent.pdf"]
     kept = [name for name in place.names("preserved") if not name.endswith(".json")]
     assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"first"]
+
+
+def test_renamed_in_failed_just_before_another_of_its_old_name_fails(place: Site) -> None:
+    daemon = place.start()
+    place.put("999_V1_consent.pdf", b"of 101")
+    daemon.wait_for("failed")
+    (place.drop / "failed" / "999_V1_consent.pdf").rename(place.drop / "failed" / "101_V1_consent.pdf")
+    place.put("999_V1_consent.pdf", b"of nobody")
+    daemon.wait_for("failed", 2)
+    daemon.wait_for("again", again_of=1)
+    daemon.wait_for("done")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"of 101"
+    assert place.failed() == ["999_V1_consent.pdf"]
+    assert "999" in place.why("999_V1_consent.pdf")
+    folder = json.loads(place.dropcap("status", "--json").stdout)["folders"]["consents"]
+    assert (folder["failed"], folder["done_today"]) == (1, 1)
 
 
 def test_a_file_taken_out_of_in_progress_ends_its_job(place: Site) -> None:

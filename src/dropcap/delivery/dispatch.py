@@ -141,8 +141,9 @@ class Delivery:
             self._apply_folder_pauses()
         known = {"server": {line.host for line in lines.values()}, "project": set(lines), "folder": set(folders)}
         for pause in self.health.pauses():
-            gone = pause.name not in known[pause.scope]
-            if gone or (pause.scope == "project" and not pause.until_resume):
+            if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
+                continue
+            if pause.scope == "project" or pause.name not in known[pause.scope]:
                 self.health.resume(pause.scope, pause.name)
         self.wake()
 
