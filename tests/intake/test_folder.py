@@ -493,3 +493,37 @@ def test_a_marker_of_another_installation(desk: Desk) -> None:
     adopt(tree, "consents", str(desk.path), UNKNOWN, desk.port)
     tree.close()
     desk.until_open("x.pdf")
+
+
+def test_a_drop_folder_within_another_is_left_to_itself(desk: Desk) -> None:
+    inner = desk.path / "wards" / "north"
+    inner.mkdir(parents=True)
+    (inner / ".dropcap").write_text("the marker of another folder")
+    (inner / "a.pdf").write_bytes(b"not ours")
+    (desk.path / "wards" / "b.pdf").write_bytes(b"ours")
+    intake = desk.start(rescan=0.2)
+    desk.until_open("wards/b.pdf")
+    until(lambda: "wards/north" in intake.not_taken)
+    (inner / "done").mkdir()
+    (inner / "done" / "c.pdf").write_bytes(b"not ours")
+    (desk.path / "wards" / "d.pdf").write_bytes(b"ours")
+    desk.until_open("wards/d.pdf")
+    walked = intake.last_walk
+    until(lambda: intake.last_walk != walked)
+    assert set(desk.open()) == {"wards/b.pdf", "wards/d.pdf"}
+    assert "wards/north" in intake.not_taken
+    (inner / ".dropcap").unlink()
+    desk.until_open("wards/north/a.pdf")
+    assert "wards/north" not in intake.not_taken
+
+
+def test_a_marker_that_comes_later_counts_at_once(desk: Desk) -> None:
+    inner = desk.path / "north"
+    inner.mkdir()
+    intake = desk.start()
+    until(lambda: intake.last_walk is not None)
+    (inner / ".dropcap").write_text("the marker of another folder")
+    (inner / "a.pdf").write_bytes(b"not ours")
+    (desk.path / "b.pdf").write_bytes(b"ours")
+    desk.until_open("b.pdf")
+    assert set(desk.open()) == {"b.pdf"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -18,6 +19,10 @@ _VERSION = 1
 _LARGEST = 4096
 _NO_MARKER = (ValueError, KeyError, TypeError, RecursionError)
 _ADOPT = "if this installation is to work here, run `dropcap check --adopt`"
+
+
+#: What a state_dir has as its marker.
+STATE = b'{"about": "dropcap keeps its ledger here: this is no folder to drop files into.", "state_dir": true}\n'
 
 
 class Away(Exception):  # noqa: N818  a state of the folder more than an error
@@ -126,6 +131,8 @@ def read(tree: Tree) -> Marker | None:
         data = os.read(fd, _LARGEST + 1)
     finally:
         os.close(fd)
+    if data == STATE:
+        raise Away("it is where a dropcap keeps its ledger: name another folder as its `path`")
     try:
         return _parse(data)
     except _NO_MARKER:
@@ -133,6 +140,23 @@ def read(tree: Tree) -> Marker | None:
             f"{NAME} in it is not a marker that dropcap can read: remove it if it is not needed, "
             "or install the newer dropcap that wrote it"
         ) from None
+
+
+def lies_in(directory: int) -> bool:
+    """Whether the directory open as `directory` has a marker, whosever: it is a drop folder itself, or a state_dir."""
+    try:
+        os.stat(NAME, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def lies_above(tree: Tree, name: str) -> bool:
+    """The same of any of the directories between the drop folder and `name`."""
+    above = [name[:end] for end, letter in enumerate(name) if letter == "/"]
+    with contextlib.suppress(OSError):
+        return any(tree.exists(f"{directory}/{NAME}") for directory in above)
+    return False
 
 
 def _parse(data: bytes) -> Marker:

@@ -53,6 +53,7 @@ class OpenedFolder:
         self._backlog = Backlog()
         self._paces: dict[int, Pace] = {}  # by device; one object for all files, of which there may be many
         self._directories: set[str] = set()
+        self._others: set[str] = set()  # drop folders within this one
         self._not_taken = Notes(self._log)
         self.tree = open_tree(folder.path)
         try:
@@ -118,7 +119,7 @@ class OpenedFolder:
         """
         self._stay()
         self._own()
-        self._directories = set()
+        self._directories, self._others = set(), set()
         if self.watch is not None:
             self.watch.begin()
         gone = set(self._pending) | self._not_taken.all.keys()
@@ -127,7 +128,8 @@ class OpenedFolder:
         for name in gone:
             if walk.top(name) not in walk.OWN:
                 self._pending.drop(name)
-        self._not_taken.keep(self._not_taken.all.keys() - gone)  # what is wrong in dropcap's own directories is found anew below
+        # What is wrong in dropcap's own directories is found anew below.
+        self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
         if self.watch is not None:
             self.watch.keep(self._directories)
@@ -139,7 +141,7 @@ class OpenedFolder:
             return
         if not walk.is_dropped(name, self._folder):
             return
-        if "/" in name and not self._folder.subfolders:
+        if "/" in name and (not self._folder.subfolders or marker.lies_above(self.tree, name)):
             return
         try:
             status = self.tree.lstat(name)
@@ -247,10 +249,15 @@ class OpenedFolder:
     def _sight(self, status: os.stat_result) -> Sight:
         return Sight.of(status, self.tree.stable_inodes)
 
-    def _on_directory(self, name: str, fd: int) -> None:
+    def _on_directory(self, name: str, fd: int) -> bool:
+        if name and walk.top(name) not in walk.OWN and marker.lies_in(fd):
+            self._others.add(name)
+            self._not_taken.put(name, f"it has a {marker.NAME} and so is another drop folder, or a copy of one; it is left alone")
+            return False
         self._directories.add(name)
         if self.watch is not None:
             self.watch.add(name, fd, self.tree.stable_inodes)
+        return True
 
     def _pace(self, name: str, device: int) -> Pace:
         pace = self._paces.get(device)

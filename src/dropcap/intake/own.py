@@ -42,7 +42,7 @@ class OwnDirectories:
         pace: Callable[[str, int], Pace],
         trouble: Callable[[str, OSError], None],
         stay: Callable[[], None],
-        on_directory: Callable[[str, int], None],
+        on_directory: walk.OnDirectory,
         on_claimed: Callable[[list[int]], None],
     ) -> None:
         """`pace(name, st_dev)` says how long a file there must rest; `trouble` notes or raises what cannot be looked at;

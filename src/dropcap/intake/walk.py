@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Iterator
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Entry, Tree
-from dropcap.filing.status_page import OTHER_NAME
 from dropcap.routing.ignored import ignored
 
 IN_PROGRESS = "in_progress"
@@ -16,8 +15,9 @@ FAILED = "failed"
 OWN = frozenset({IN_PROGRESS, "done", FAILED, "preserved"})
 WHY = ".why.txt"
 
-#: Called with each directory and its descriptor before it is listed, so that nothing slips in between unseen.
-OnDirectory = Callable[[str, int], None]
+#: Called with each directory and its descriptor before it is listed, so that nothing slips in between unseen;
+#: says whether to list it at all.
+OnDirectory = Callable[[str, int], bool]
 
 
 def top(name: str) -> str:
@@ -27,7 +27,7 @@ def top(name: str) -> str:
 
 def is_dropped(name: str, folder: Folder) -> bool:
     """Whether a file or directory of this name is neither dropcap's own nor ignored."""
-    return top(name) not in OWN and name != OTHER_NAME and ignored(name, folder.ignore) is None
+    return top(name) not in OWN and ignored(name, folder.ignore) is None
 
 
 def dropped(
@@ -68,7 +68,6 @@ def kept(tree: Tree, own: str, on_directory: OnDirectory | None = None) -> Itera
 def _announce(tree: Tree, name: str, on_directory: OnDirectory) -> bool:
     try:
         with tree.directory(name) as fd:
-            on_directory(name, fd)
+            return on_directory(name, fd)
     except OSError:
-        pass  # listing it meets the same and says so
-    return True
+        return True  # listing it meets the same and says so

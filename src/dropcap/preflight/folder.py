@@ -167,5 +167,5 @@ def directories_in(folder: Folder, tree: Tree) -> int:
     """How many directories are watched for the folder: itself, its subfolders, in_progress/ and failed/ at least."""
     found = 3
     with contextlib.suppress(OSError):
-        found += sum(1 for entry in dropped(tree, folder, lambda _name, _fd: None) if entry.kind == "dir")
+        found += sum(1 for entry in dropped(tree, folder, lambda _name, _fd: True) if entry.kind == "dir")
     return found

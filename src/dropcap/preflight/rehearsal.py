@@ -17,6 +17,7 @@ from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import marker
 from dropcap.intake.lease import Lease, writer_free
+from dropcap.intake.marker import lies_above
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
 from dropcap.preflight.target import impossible
@@ -91,7 +92,8 @@ def survey(folder: Folder, tree: Tree, local: bool, since_ns: int | None, open_n
 
 def _entries(folder: Folder, tree: Tree) -> Iterator[Entry]:
     def enter(name: str) -> bool:
-        return folder.subfolders and top(name) not in OWN and ignored(name, folder.ignore) is None
+        ours = folder.subfolders and top(name) not in OWN and ignored(name, folder.ignore) is None
+        return ours and not lies_above(tree, f"{name}/")
 
     for entry in tree.scan("", enter=enter):
         if top(entry.name) not in OWN | _OURS and (entry.kind != "dir" or entry.error is not None):

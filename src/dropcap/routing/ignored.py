@@ -14,6 +14,7 @@ _NAMES = frozenset(
         "Thumbs.db",
         "desktop.ini",
         "_STATUS.html",
+        "_STATUS (dropcap).html",
         "System Volume Information",
         "$RECYCLE.BIN",
         "lost+found",
