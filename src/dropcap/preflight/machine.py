@@ -21,10 +21,14 @@ _INOTIFY = Path("/proc/sys/fs/inotify")
 def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
     """Whether the ledger can live there."""
     where = f"state_dir {state_dir}"
-    there = state_dir.exists()
-    base = state_dir
-    while not base.exists() and base != base.parent:
-        base = base.parent
+    try:
+        there = state_dir.exists()
+        base = state_dir
+        while not base.exists() and base != base.parent:
+            base = base.parent
+    except PermissionError as error:
+        yield Remark("error", where, f"this user may not look at it ({error.strerror})", "run this check as dropcap's user")
+        return
     if not base.is_dir():
         yield Remark("error", where, f"{base} is no directory", "name another state_dir")
         return
