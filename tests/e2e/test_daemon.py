@@ -7,9 +7,10 @@ import signal
 import time
 
 from dropcap.sandbox.fault import Fault
-from tests.site import Site, eventually
+from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
+EXPORT = {"content": "file", "action": "export"}
 
 
 def test_a_reload_takes_up_a_new_rule_and_a_new_folder(place: Site) -> None:
@@ -31,6 +32,66 @@ def test_a_reload_takes_up_a_new_rule_and_a_new_folder(place: Site) -> None:
     daemon.wait_for("done", 2)
     assert place.box.content("101", "referral_letter", "baseline_arm_1") == b"of 101"
     assert place.box.content("102", "referral_letter", "baseline_arm_1") == b"of 102"
+
+
+def reload(place: Site, daemon: Daemon) -> None:
+    before = len(daemon.events("reloaded"))
+    place.write_config()
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("reloaded", before + 1)
+
+
+def test_what_may_have_arrived_is_looked_for_where_it_was_sent_whatever_the_rules_say_now(place: Site) -> None:
+    daemon = place.start()
+    place.box.ill(Fault("reset_after_body", times=2, match=IMPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.put("101_V1_lab_1.pdf", b"of the laboratory")
+    place.put("102_V1_consent.pdf", b"consent")
+    daemon.wait_for("retrying", 2, outcome="unknown")
+    consent, lab, _ = place.folder["rules"]
+    consent["field"], lab["event"] = "scan", "month_6_arm_1"
+    reload(place, daemon)
+    place.box.well()
+    daemon.wait_for("done", 2)
+    held = {(h.record, h.field, h.event, h.instance) for h in place.box.holdings()}
+    assert held == {("101", "lab_report", "baseline_arm_1", 1), ("102", "consent_pdf", "baseline_arm_1", None)}
+    assert {(job.record, job.field, job.event, job.instance) for job in place.jobs()} == held
+
+
+def test_what_may_have_arrived_in_another_project_waits_for_a_person(place: Site) -> None:
+    daemon = place.start()
+    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.put("101_V1_lab_1.pdf")
+    daemon.wait_for("retrying", outcome="unknown")
+    place.config["projects"]["other"] = place.project
+    place.folder["project"] = "other"
+    reload(place, daemon)
+    daemon.wait_for("held")
+    place.box.well()
+    reload(place, daemon)  # held files are looked at again, and nothing has changed
+    daemon.wait_for("held", 2)
+    place.folder["project"] = "trial"
+    reload(place, daemon)
+    daemon.wait_for("done")
+    assert [(h.record, h.instance) for h in place.box.holdings()] == [("101", 1)]
+
+
+def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history_says_so(place: Site) -> None:
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"old")
+    daemon.wait_for("done")
+    place.box.ill(Fault("delay", seconds=0.7, times=1, match=EXPORT))
+    place.box.ill(Fault("rate_429", times=1, match=IMPORT))
+    place.put("101_V1_consent.pdf", b"new")
+    daemon.wait_for("sending", 2)
+    place.folder["rules"][0]["field"] = "scan"
+    reload(place, daemon)
+    daemon.wait_for("done", 2)
+    assert {(h.field, h.size) for h in place.box.holdings()} == {("consent_pdf", 3), ("scan", 3)}
+    assert place.box.content("101", "scan", "baseline_arm_1") == b"new"
+    assert [job.field for job in place.jobs()] == ["consent_pdf", "scan"]
+    assert place.dropcap("verify").returncode == 0
 
 
 def test_a_broken_configuration_at_reload_changes_nothing(place: Site) -> None:

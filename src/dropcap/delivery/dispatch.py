@@ -208,10 +208,17 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            for job, nowhere in folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight):
+            strays = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight)
+            if strays.moved:
+                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in strays.moved])
+                self.wake(folder.name)
+            for job, nowhere in strays.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; whether it has reached REDCap is not known"
-                    remedy = "put the rule back and reload: dropcap then reads it back first. Else look for it in REDCap"
+                    remedy = (
+                        "put the rule back and reload: dropcap then reads it back first. Else look for it in REDCap, "
+                        "take it out of in_progress/, and drop it again if it is not there"
+                    )
                     self._consequence.hold(job, Held(nowhere.reason, message, remedy))
                     continue
                 self._in_flight.add(job.id)

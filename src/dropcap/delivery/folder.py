@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
 from dropcap.delivery.plan import Facts
+from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.model import Address, Job
+from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.query import Query
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT, Target
@@ -41,6 +42,14 @@ class Lane:
     more: bool = True  # the ledger may hold more that are due
 
 
+@dataclass(slots=True)
+class Strays:
+    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
+
+    lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
+    moved: list[Job] = field(default_factory=list)
+
+
 class DropFolder:
     """One folder's next jobs; only the dispatching thread touches the lanes."""
 
@@ -52,6 +61,7 @@ class DropFolder:
         self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
+        self._readdressed: set[int] = set()
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self.paused = False
         self.stuck = 0  # turns that hang in this folder's file system
@@ -75,9 +85,9 @@ class DropFolder:
                 self._filing = (tree, Filing(self.folder, tree, self._contact))
             return self._filing
 
-    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> list[tuple[Job, NoRoute]]:
-        """Take more due jobs from the ledger; those that have no way are returned."""
-        lost: list[tuple[Job, NoRoute]] = []
+    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> Strays:
+        """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
+        strays = Strays()
         with self._lock:
             renamed, self.renamed = self.renamed, set()
         for lane in self.lanes:
@@ -93,14 +103,41 @@ class DropFolder:
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
                     continue
-                found = route(self.folder.rules, self.name, job.name)
+                found = self._way_of(job)
                 if isinstance(found, Route):
-                    if found.target.record_where and job.record:  # looked up before
-                        found = replace(found, target=replace(found.target, record=job.record))
                     lane.jobs[job.id] = Candidate(job, found)
+                elif found is not None:
+                    strays.lost.append((job, found))
                 else:
-                    lost.append((job, found))
-        return lost
+                    strays.moved.append(job)
+        self._readdressed.update(job.id for job in strays.moved)
+        return strays
+
+    def _way_of(self, job: Job) -> Route | NoRoute | None:
+        """Where a job goes; None if the rules have changed since it was entered, while it was being sent."""
+        found = route(self.folder.rules, self.name, job.name)
+        if isinstance(found, NoRoute):
+            return found
+        target, now = found.target, _address_of(self.folder, found)
+        where = (now.project, now.event, now.field) == (job.project, job.event, job.field)
+        same = where and (bool(target.record_where) or now.key == job.key)
+        if job.state is State.UNKNOWN and not same and job.record and job.key:
+            return self._where_it_was_sent(job, found)
+        if job.state is State.WAITING and not (same and now.rule == job.rule) and job.id not in self._readdressed:
+            return None
+        if target.record_where and job.record:  # looked up before
+            return replace(found, target=replace(target, record=job.record))
+        return found
+
+    def _where_it_was_sent(self, job: Job, found: Route) -> Route | NoRoute:
+        """The rules have changed since: it is read back where it may have arrived, and ends there."""
+        if job.project != self.folder.project:
+            message = f"it was sent to project `{shown(job.project)}`, and its folder goes to `{shown(self.folder.project)}` now"
+            return NoRoute("no_rule", message, "", found.rule)
+        last = (job.key or "").rpartition("\0")[2]
+        instance = NEXT if last == NEXT else job.instance
+        target = replace(found.target, record=job.record, event=job.event, field=job.field, instance=instance, record_where={})
+        return replace(found, target=target)
 
     def look_again(self, jobs: Iterable[int] = ()) -> None:
         """There may be more due jobs in the ledger, and `jobs` may have other names than before."""
@@ -111,6 +148,7 @@ class DropFolder:
 
     def forget(self) -> None:
         """Drop what is in memory and start again from the ledger."""
+        self._readdressed.clear()
         for lane in self.lanes:
             lane.jobs.clear()
             lane.more = True
@@ -132,6 +170,10 @@ def address(folder: Folder, name: str) -> Address:
     found = route(folder.rules, folder.name, name)
     if isinstance(found, NoRoute):
         return Address(folder.project, found.rule.name if found.rule else "")
+    return _address_of(folder, found)
+
+
+def _address_of(folder: Folder, found: Route) -> Address:
     target = found.target
     record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
     instance = target.instance if isinstance(target.instance, int) else None

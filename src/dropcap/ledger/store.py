@@ -277,9 +277,13 @@ class Ledger:
 
         return self._commit.write(apply)
 
-    def reroute(self, folder: str, address: Callable[[str], Address]) -> int:
-        """The rules of a folder may have changed: give its waiting and held jobs their address anew."""
-        jobs = self.query.names(folder, (State.WAITING, State.HELD))
+    def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
+        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew.
+
+        One that is held because no rule led any more to where it may have arrived keeps its address: there it is looked for.
+        """
+        if jobs is None:
+            jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
             (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), a.instance, job)
             for job, a in ((job, address(name)) for job, name in jobs)
@@ -287,7 +291,8 @@ class Ledger:
         self._commit.write(
             lambda connection: connection.executemany(
                 "update job set project=?1, rule=?2, record=?3, event=?4, field=?5,"
-                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8 and state in ('waiting', 'held')",
+                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8 and (state = 'waiting'"
+                " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
                 rows,
             )
         )
