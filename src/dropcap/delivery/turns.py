@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 
 from dropcap.baton import BATON
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
+from dropcap.delivery.creation import Creation
 from dropcap.delivery.folder import Candidate, order_key
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, absent_field, look_up
@@ -66,6 +66,7 @@ class Turns:
         self._consequence = consequence
         self._break_off = break_off
         self._ended = ended
+        self._creation = Creation(ledger)
 
     def send(
         self,
@@ -121,6 +122,8 @@ class Turns:
             for candidate in group:
                 candidate.stale = candidate.facts is None
                 candidate.asking = False
+                if candidate.stale:  # whatever it waits for now, it does not keep a trial from the others
+                    self._health.give_back(candidate.job.id)
             self._ended([c.job for c in group if c.job.id not in over])
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
@@ -219,15 +222,16 @@ class Turns:
             if job.message == _CREATED:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
                 return WaitForRecord(f"REDCap says that it has created record `{record}`, but does not show it to dropcap")
-            asks = f"asks REDCap to create record {record}"
-            counted = any(event.note == asks for event in self._ledger.query.history(job.id))  # an earlier try, that failed
-            today = datetime.now().astimezone().date().isoformat()
-            if not counted and not self._ledger.count_created(job.folder, today, settings.create_limit):
+            with self._creation.one_at_a_time(job.project, step.record) as first:
+                if not first:  # another file of the same record has just asked
+                    return Later("no_record", "its record was being created", scope="stop", sent=unknown)
+                return create()
+
+        def create() -> Outcome:
+            if not self._creation.within_limit(job, step.record, settings.create_limit):
                 self._health.give_back(job.id)
                 self._consequence.wait_for_tomorrow(job, settings.create_limit)
                 return Later("create_limit", "", scope="stop", sent=unknown)
-            if not counted:
-                self._ledger.note(job.id, asks, {"record": step.record})
             try:
                 structure = line.structure()
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None

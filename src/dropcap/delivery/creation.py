@@ -1,0 +1,50 @@
+"""Records to create: one file asks for each, and each counts once towards its folder's limit of the day."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from dropcap.display import shown
+from dropcap.ledger.model import Job
+from dropcap.ledger.store import Ledger
+
+
+class Creation:
+    """What the threads that create records agree upon."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._changed = threading.Condition()
+        self._under_way: set[tuple[str, str]] = set()  # project and record
+        self._counted: set[tuple[str, str]] = set()  # folder and record
+
+    @contextmanager
+    def one_at_a_time(self, project: str, record: str) -> Iterator[bool]:
+        """Keep others from creating the same record; False if somebody did so while this one waited."""
+        key = (project, record)
+        with self._changed:
+            first = key not in self._under_way
+            self._changed.wait_for(lambda: key not in self._under_way)
+            self._under_way.add(key)
+        try:
+            yield first
+        finally:
+            with self._changed:
+                self._under_way.discard(key)
+                self._changed.notify_all()
+
+    def within_limit(self, job: Job, record: str, limit: int) -> bool:
+        """Whether the folder may create this record today; neither a try that failed nor another file of the record takes
+        from the limit again."""
+        key = (job.folder, record)
+        asks = f"asks REDCap to create record {shown(record)}"
+        if key in self._counted or any(event.note == asks for event in self._ledger.query.history(job.id)):
+            return True
+        if not self._ledger.count_created(job.folder, datetime.now().astimezone().date().isoformat(), limit):
+            return False
+        self._ledger.note(job.id, asks, {"record": record})
+        self._counted.add(key)
+        return True
