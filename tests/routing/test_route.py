@@ -134,6 +134,8 @@ def test_a_name_that_is_not_utf8() -> None:
         ("{v:x|y}_c", "z_c", 0, "one of x, y for {v}", "z"),
         ("a?", "a", 1, "a character", ""),
         ("{r}_c", "_c", 0, "one or more characters for {r}", "_"),
+        ("*{r:digits}.pdf", "scan.pdf", 8, "digits for {r}", ""),
+        ("scan*{r:digits(4)}.pdf", "scan12.pdf", 6, "2 more digits", "."),
         ("e\u0301{r:digits}", "e\u0301x", 1, "digits for {r}", "x"),
     ],
 )

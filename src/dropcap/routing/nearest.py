@@ -49,8 +49,9 @@ def _approach(rule: Rule, name: str) -> Nearest:
     if not pattern.whole:
         offset = len(normal(name)) - len(subject)
 
-    def end_of(count: int) -> int | None:
-        found = compiled("".join(unit.source for unit in units[:count]), pattern.case_sensitive).match(subject)
+    def end_of(count: int, longest: bool = False) -> int | None:
+        source = "".join(unit.source for unit in units[:count])
+        found = compiled(source, pattern.case_sensitive, longest).match(subject)
         return found.end() if found else None
 
     # What the first n units match, the first n-1 match as well: so bisect.
@@ -65,6 +66,8 @@ def _approach(rule: Rule, name: str) -> Nearest:
     expected = "the end of the name"
     if reached < len(units):
         begun = _begun(units[reached], subject[end:])
+        if not begun:  # what takes as few characters as it can has not stopped there
+            end = end_of(reached, longest=True) or 0
         end += begun
         expected = _expected(units[reached:], begun)
     return Nearest(rule, offset + end, subject[:end], expected, _word(subject[end:]), (reached, end))

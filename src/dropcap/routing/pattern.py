@@ -121,9 +121,10 @@ def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
 
 
 @lru_cache(maxsize=4096)
-def compiled(source: str, case_sensitive: bool) -> Any:
-    """An RE2 expression; PatternError if RE2 does not take it."""
+def compiled(source: str, case_sensitive: bool, longest: bool = False) -> Any:
+    """An RE2 expression, which takes the `longest` match or the one that it prefers; PatternError if RE2 does not take it."""
     options = re2.Options()
+    options.longest_match = longest
     options.case_sensitive = case_sensitive
     options.max_mem = _MEMORY
     options.log_errors = False
