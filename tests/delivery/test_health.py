@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.health import FIRST, MOST, PROJECT_FIRST, Health, backoff
+from dropcap.delivery.health import FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
 from dropcap.delivery.outcome import Later
 from dropcap.ledger.model import Pause
 
@@ -88,6 +88,15 @@ def test_a_server_whose_probes_alone_succeed_is_tried_with_one_file_at_a_time() 
     told.health.ill("server", "s", 5, DOWN, now)
     now += MOST
     assert len(told.health.probes_due(now)) == 1, "a file has arrived since: it is asked first again"
+
+
+def test_a_file_on_trial_that_never_comes_back_is_not_waited_for_for_ever() -> None:
+    told = Told()
+    told.health.ill("project", "p", 1, TOKEN, 0.0)
+    assert told.health.may_send("project", "p", 2, PROJECT_FIRST)
+    assert not told.health.may_send("project", "p", 3, PROJECT_FIRST + TRIAL_LASTS)
+    assert told.health.may_send("project", "p", 3, PROJECT_FIRST + TRIAL_LASTS + 1)
+    assert not told.health.may_send("project", "p", 2, PROJECT_FIRST + TRIAL_LASTS + 1), "one at a time"
 
 
 def test_a_project_that_takes_another_file_blames_the_one_that_it_refused() -> None:

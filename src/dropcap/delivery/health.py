@@ -22,6 +22,8 @@ FIRST, MOST = 1.0, 60.0
 PROJECT_FIRST, PROJECT_MOST = 60.0, 900.0
 #: Different files in a row that must fail before the server itself is suspected.
 SUSPICIOUS = 3
+#: A file on trial that has told nothing for so long (seconds) was renamed or taken away, or is very large: another one may try.
+TRIAL_LASTS = 600.0
 
 
 def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
@@ -40,6 +42,7 @@ class Patient:
     tries: int = 0
     next_try: float = 0.0  # monotonic seconds
     on_trial: int | None = None  # the one job that is let through
+    trial_began: float = 0.0
     probe: bool = False  # ask the server itself before a file is let through
     probing: bool = False
     owned_up: bool = False  # it was ill when asked, or asked for a rest: the pause was no file's fault
@@ -92,8 +95,8 @@ class Health:
                 return True
             if patient.pause.until_resume or patient.probe or patient.probing or now < patient.next_try:
                 return False
-            if patient.on_trial is None:
-                patient.on_trial = job
+            if patient.on_trial is None or now - patient.trial_began > TRIAL_LASTS:
+                patient.on_trial, patient.trial_began = job, now
             return patient.on_trial == job
 
     def give_back(self, job: int) -> None:
