@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
+from pathlib import Path
 
+from dropcap.config.model import Folder
+from dropcap.delivery.dispatch import Delivery
+from dropcap.delivery.folder import DropFolder
+from dropcap.ledger.store import Ledger
 from dropcap.sandbox.fault import Fault
 from tests.site import Daemon, Site, eventually
 
@@ -92,6 +97,23 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
     assert place.box.content("101", "scan", "baseline_arm_1") == b"new"
     assert [job.field for job in place.jobs()] == ["consent_pdf", "scan"]
     assert place.dropcap("verify").returncode == 0
+
+
+def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "")
+    delivery = Delivery(ledger, {"consents": drop}, {}, uploads_at_once=1, small_file=1)
+    kept: list[str] = []
+
+    def page() -> float:
+        kept.append("says that dropcap is alive")
+        return 60.0
+
+    delivery.filers["consents"].page = page
+    delivery.replace({}, {}, uploads_at_once=1, small_file=1)
+    delivery.filers["consents"].page()
+    assert kept == []
+    ledger.close()
 
 
 def test_a_broken_configuration_at_reload_changes_nothing(place: Site) -> None:

@@ -132,6 +132,8 @@ class Delivery:
                     self._quiet[name] = folder.folder.settle_quiet
                     if self._thread.is_alive():
                         self.filers[name].start()
+            for name in self.filers.keys() - folders.keys():  # it still files what is under way, but nobody works there any more
+                self.filers[name].page = lambda: 60.0
             for folder in self._folders.values():
                 self._schedule.give_back(folder)
                 folder.forget()
