@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import time
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dropcap.daemon.state import only_one
@@ -199,3 +200,22 @@ def test_files_that_wait_behind_a_held_one_say_so(place: Site) -> None:
     page = place.drop / "_STATUS.html"
     eventually(lambda: page.exists() and "goes to the same place as 101_V1_consent.pdf, which is held" in page.read_text())
     assert [h.record for h in place.box.holdings()] == ["102"]
+
+
+def test_today_begins_at_midnight_also_on_the_day_that_the_clocks_change(place: Site) -> None:
+    place.put("101_V1_consent.pdf")
+    place.put("102_V1_consent.pdf")
+    place.once()
+    now = datetime.now(UTC)
+    ahead = 12 - now.hour  # it is about noon there, and at one o'clock the clocks were put forward by an hour
+    there = now + timedelta(hours=ahead)
+    day = there.timetuple().tm_yday
+    zone = f"AAA{-ahead:+d}BBB{-ahead - 1:+d},{day - 1}/1,{(day + 100) % 365}/1"
+    midnight = there.replace(hour=0, minute=0, second=0).timestamp() - ahead * 3600
+    ledger = sqlite3.connect(place.state / "ledger.db")
+    with ledger:
+        ledger.execute("update job set ended_at = ? where id = 1", (midnight - 600,))
+        ledger.execute("update job set ended_at = ? where id = 2", (midnight + 600,))
+    ledger.close()
+    status = json.loads(place.dropcap("status", "--json", TZ=zone).stdout)
+    assert status["folders"]["consents"]["done_today"] == 1

@@ -108,7 +108,8 @@ def _gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: 
     names = sorted({*config.folders, *live, *counts})
     if only is not None:
         names = [known("folder", only, names)]
-    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    # By way of the date alone: on the day that the clocks change, midnight has another offset than now.
+    midnight = datetime.combine(datetime.now().astimezone().date(), datetime.min.time()).timestamp()
     return Status(
         running=view is not None or running(config.state_dir),
         answers=view is not None,
