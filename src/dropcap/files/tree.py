@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from dropcap.files import names
-from dropcap.files.copy import copy_verified, unchanged
+from dropcap.files.copy import unchanged
 from dropcap.files.durable import fsync
+from dropcap.files.move import move
 from dropcap.files.regular import NotRegular, open_regular
-from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way, rename_new
+from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way
 from dropcap.files.scan import Entry, scan
 from dropcap.files.staged import Ours, Staged, read_ours
 
 __all__ = ["Entry", "NotRegular", "Staged", "Tree"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
-_ATTEMPTS = 10
 
 
 class Tree:
@@ -124,7 +122,7 @@ class Tree:
         """What `name` is, without following a link. The empty name is the folder itself."""
         if not name:
             return os.fstat(self.fd)
-        with self._parent(name) as (fd, leaf):
+        with self.parent(name) as (fd, leaf):
             return os.stat(leaf, dir_fd=fd, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
@@ -137,7 +135,7 @@ class Tree:
 
     def open(self, name: str) -> int:
         """A descriptor for reading the regular file `name`; never blocks. Raises NotRegular for anything else."""
-        with self._parent(name) as (fd, leaf):
+        with self.parent(name) as (fd, leaf):
             return open_regular(fd, leaf, name)
 
     def scan(self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> Iterator[Entry]:
@@ -155,58 +153,11 @@ class Tree:
 
         Not durable before `sync` on both directories; across file systems it is at once.
         """
-        self._move(source, destination, lambda leaf: (leaf,))
+        move(self, source, destination, lambda leaf: (leaf,))
 
     def move_free(self, source: str, destination: str) -> str:
         """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
-        return self._move(source, destination, names.candidates)
-
-    def _move(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
-        for attempt in range(_ATTEMPTS):
-            try:
-                # The first time without making directories: most often they are there, and for nothing they are not made.
-                return self._move_once(source, destination, candidates, create=attempt > 0)
-            except FileNotFoundError:
-                # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
-                self.lstat(source)
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
-
-    def _move_once(self, source: str, destination: str, candidates: Callable[[str], Iterable[str]], create: bool) -> str:
-        directory, wanted = names.split(destination)
-        with self._parent(source) as (source_dir, leaf), self.directory(directory, create) as target_dir:
-            try:
-                taken = self._rename(source_dir, leaf, target_dir, candidates(wanted))
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                taken = self._move_across(source_dir, leaf, target_dir, candidates(wanted))
-        return names.join(directory, taken)
-
-    def _rename(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
-        for candidate in candidates:
-            try:
-                rename_new(source_dir, source, target_dir, candidate, self.ways)
-            except FileExistsError as error:
-                taken = error
-            else:
-                return candidate
-        raise taken
-
-    def _move_across(self, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
-        temporary, before = copy_verified(source_dir, source, target_dir)
-        try:
-            if not unchanged(source_dir, source, before, self.stable_inodes):
-                raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
-            taken = self._rename(target_dir, temporary, target_dir, candidates)
-        except BaseException:
-            _unlink_quietly(target_dir, temporary)
-            raise
-        fsync(target_dir, taken)
-        os.unlink(source, dir_fd=source_dir)
-        fsync(source_dir, source)
-        return taken
+        return move(self, source, destination, names.candidates)
 
     def remove_empty(self, relative: str) -> None:
         """Remove the directory `relative` and those above it as far as they are empty, but never the topmost one."""
@@ -243,7 +194,7 @@ class Tree:
     def remove_if(self, name: str, ours: Ours) -> bool:
         """Remove the file `name` if `ours` says of its content that it is dropcap's; returns whether it did."""
         try:
-            with self._parent(name) as (fd, leaf):
+            with self.parent(name) as (fd, leaf):
                 present = read_ours(fd, leaf, ours)
                 if present is None or not unchanged(fd, leaf, present, self.stable_inodes):
                     return False
@@ -260,8 +211,8 @@ class Tree:
         """
         leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_leftover(e.leaf)]
         for name in leftovers:
-            with self._parent(name) as (fd, leaf):
-                _unlink_quietly(fd, leaf)
+            with self.parent(name) as (fd, leaf), contextlib.suppress(OSError):
+                os.unlink(leaf, dir_fd=fd)
         return len(leftovers)
 
     def file_mode(self) -> int:
@@ -287,7 +238,7 @@ class Tree:
 
     # -- beneath
 
-    def _parent(self, name: str) -> _Parent:
+    def parent(self, name: str) -> _Parent:
         """The directory of `name` for a `with`, and the last part of the name."""
         return _Parent(self, name)
 
@@ -342,8 +293,3 @@ class _Parent(_Opened):
         super().__exit__(kind, error, trace)
         if isinstance(error, OSError) and not isinstance(error, NotRegular) and error.filename == self._leaf:
             error.filename = self._name
-
-
-def _unlink_quietly(directory: int, leaf: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(leaf, dir_fd=directory)

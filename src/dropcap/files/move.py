@@ -1,0 +1,77 @@
+"""Moving a file within a folder: renamed, or copied and compared where it goes to another file system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from dropcap.files import names
+from dropcap.files.copy import copy_verified, unchanged
+from dropcap.files.durable import fsync
+from dropcap.files.rename import rename_new
+
+if TYPE_CHECKING:
+    from dropcap.files.tree import Tree
+
+#: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
+_ATTEMPTS = 10
+
+
+def move(tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
+    """Move a file to the first of the names that `candidates` gives for its destination's, which is returned.
+
+    Directories are made as needed. Never replaces: raises FileExistsError if all are taken, else OSError. Not durable before
+    both directories are synced; across file systems it is at once.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            # The first time without making directories: most often they are there, and for nothing they are not made.
+            return _once(tree, source, destination, candidates, create=attempt > 0)
+        except FileNotFoundError:
+            # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
+            tree.lstat(source)
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _once(tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]], create: bool) -> str:
+    directory, wanted = names.split(destination)
+    with tree.parent(source) as (source_dir, leaf), tree.directory(directory, create) as target_dir:
+        try:
+            taken = _rename(tree, source_dir, leaf, target_dir, candidates(wanted))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            taken = _across(tree, source_dir, leaf, target_dir, candidates(wanted))
+    return names.join(directory, taken)
+
+
+def _rename(tree: Tree, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+    for candidate in candidates:
+        try:
+            rename_new(source_dir, source, target_dir, candidate, tree.ways)
+        except FileExistsError as error:
+            taken = error
+        else:
+            return candidate
+    raise taken
+
+
+def _across(tree: Tree, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+    temporary, before = copy_verified(source_dir, source, target_dir)
+    try:
+        if not unchanged(source_dir, source, before, tree.stable_inodes):
+            raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
+        taken = _rename(tree, target_dir, temporary, target_dir, candidates)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=target_dir)
+        raise
+    fsync(target_dir, taken)
+    os.unlink(source, dir_fd=source_dir)
+    fsync(source_dir, source)
+    return taken
