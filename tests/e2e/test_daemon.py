@@ -116,6 +116,47 @@ def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tm
     ledger.close()
 
 
+def test_nobody_waits_for_the_files_of_a_folder_that_left_the_configuration(place: Site) -> None:
+    other = place.root / "other"
+    other.mkdir()
+    place.config["folders"]["others"] = {**place.folder, "path": str(other)}
+    place.write_config()
+    daemon = place.start()
+    assert place.dropcap("pause", "--folder", "consents").returncode == 0
+    place.put("101_V1_consent.pdf", b"left behind")
+    daemon.wait_for("claimed")
+    del place.config["folders"]["consents"]
+    reload(place, daemon)
+    (other / "101_V1_consent.pdf").write_bytes(b"goes on")
+    daemon.wait_for("done", folder="others")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"goes on"
+
+
+def test_the_files_of_a_renamed_folder_go_on_once_it_is_adopted(place: Site) -> None:
+    place.folder["rescan"] = "1s"
+    place.write_config()
+    daemon = place.start()
+    place.put("999_V1_consent.pdf")
+    daemon.wait_for("failed")
+    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.put("101_V1_lab_1.pdf", b"sent, nobody knows whether it arrived")
+    daemon.wait_for("retrying", outcome="unknown")
+    assert place.dropcap("pause", "--folder", "consents").returncode == 0
+    place.box.well()
+    place.put("102_V1_consent.pdf")
+    daemon.wait_for("claimed", 3)
+    place.config["folders"] = {"forms": place.folder}
+    reload(place, daemon)
+    daemon.wait_for("folder_away", folder="forms")
+    assert place.dropcap("check", "--adopt", "--offline").returncode == 0
+    eventually(lambda: "forms" in place.dropcap("resume", "--folder", "forms").stdout)
+    daemon.wait_for("done", 2)
+    assert sorted((h.record, h.instance) for h in place.box.holdings()) == [("101", 1), ("102", None)]
+    folders = json.loads(place.dropcap("status", "--json").stdout)["folders"]
+    assert {name: (one["waiting"], one["failed"], one["done_today"]) for name, one in folders.items()} == {"forms": (0, 1, 2)}
+
+
 def test_a_broken_configuration_at_reload_changes_nothing(place: Site) -> None:
     daemon = place.start()
     sound = place.config_file.read_text()

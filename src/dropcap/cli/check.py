@@ -14,6 +14,7 @@ import click
 
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, prepared, stop
+from dropcap.cli.reach import asked
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.claims import Claims
@@ -150,14 +151,14 @@ def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
             if isinstance(tree, Remark):
                 continue  # told with the rest
             try:
-                yield from _adopted_one(folder, tree, mounts, ledger)
+                yield from _adopted_one(config, folder, tree, mounts, ledger)
             finally:
                 tree.close()
     finally:
         ledger.close()
 
 
-def _adopted_one(folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
+def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
     path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
     claims = Claims(ledger, lambda: folder)
     try:
@@ -168,11 +169,27 @@ def _adopted_one(folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> 
     except OSError:
         return  # told with the rest
     try:
+        _renamed(config, folder, tree, ledger)
         marker.adopt(tree, folder.name, path, mount, claims)
     except (marker.Away, OSError) as error:
         yield Remark("error", where, f"the folder cannot be adopted: {error}")
     else:
+        # A running dropcap is to notice which files are its now: those that were held are tried again on the way.
+        asked(config, {"do": "retry", "jobs": [], "failed": False, "held": True, "folder": folder.name})
         yield Remark("ok", where, f"adopted: this installation works there now (it was away: {away})")
+
+
+def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:
+    """The marker names a folder of ours that is no longer in the configuration: it goes by another name now."""
+    found = marker.read(tree)
+    if found is None or found.installation != ledger.installation or found.folder in config.folders:
+        return
+    paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == ("folder", found.folder)]
+    ledger.rename_folder(found.folder, folder.name)
+    for pause in paused:  # before the first file can go on its way
+        if pause.reason == "by_hand":
+            asked(config, {"do": "pause", "scope": "folder", "name": folder.name})
+        asked(config, {"do": "resume", "scope": "folder", "name": found.folder})
 
 
 def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:

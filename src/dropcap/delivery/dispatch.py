@@ -55,6 +55,7 @@ class Delivery:
         self._stopping = False
         self._in_flight: set[int] = set()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
+        self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
         self._next_due = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_turn = time.monotonic()
@@ -69,6 +70,7 @@ class Delivery:
             log.info("recovered", jobs=unknown, message=message)
         self.health.load(self._ledger.query.pauses(), time.monotonic())
         self._apply_folder_pauses()
+        self._look_for_absent()
         for filer in self.filers.values():
             filer.start()
         self._thread.start()
@@ -104,7 +106,7 @@ class Delivery:
         now = time.time()
         query = self._ledger.query
         return not any(
-            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small)
+            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absent)
             for folder in self._folders.values()
             for small in (True, False)
         )
@@ -140,6 +142,7 @@ class Delivery:
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
             self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
+            self._look_for_absent()
             self._apply_folder_pauses()
         known = {"server": {line.host for line in lines.values()}, "project": set(lines), "folder": set(folders)}
         for pause in self.health.pauses():
@@ -210,7 +213,7 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            strays = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight)
+            strays = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
             if strays.moved:
                 self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in strays.moved])
                 self.wake(folder.name)
@@ -349,6 +352,9 @@ class Delivery:
                 del self._refused[name]
             else:
                 self._refused[name] = now
+
+    def _look_for_absent(self) -> None:
+        self._absent = tuple(name for name in self._ledger.query.counts() if name not in self._folders)
 
     def _apply_folder_pauses(self) -> None:
         paused = {pause.name for pause in self.health.pauses() if pause.scope == "folder"}

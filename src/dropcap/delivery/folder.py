@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
@@ -85,7 +85,7 @@ class DropFolder:
                 self._filing = (tree, Filing(self.folder, tree, self._contact))
             return self._filing
 
-    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int]) -> Strays:
+    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int], absent: Collection[str] = ()) -> Strays:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
         strays = Strays()
         with self._lock:
@@ -97,7 +97,7 @@ class DropFolder:
                 continue
             limit = WINDOW + len(lane.jobs)
             lane.more = False  # before the question: what comes in after it sets this again, and must not be forgotten
-            due = query.due(self.name, now, limit, small_file, small=lane.small)
+            due = query.due(self.name, now, limit, small_file, small=lane.small, absent=absent)
             if len(due) == limit:
                 lane.more = True
             for job in due:

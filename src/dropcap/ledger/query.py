@@ -131,23 +131,28 @@ class Query:
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool) -> list[Job]:
+    def due(
+        self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Collection[str] = ()
+    ) -> list[Job]:
         """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
 
         A job is left out while an older one to the same target is open, or another one is being sent there. One that may have
-        been sent already goes first: until it was read back, nobody knows what the place holds.
+        been sent already goes first: until it was read back, nobody knows what the place holds. Nobody waits for the older
+        files of the folders that are `absent` from the configuration.
         """
         # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
         # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
         which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
+        there = f" and older.folder not in ({','.join('?' * len(absent))})" if absent else ""
         return self._jobs(
             f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
-            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES})"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}{there})"
             " and not exists (select 1 from job other where other.key = job.key and other.state in ('sending', 'unknown')))"
             " order by due, id limit ?",
             folder,
             now,
             small_file,
+            *absent,
             limit,
         )
 

@@ -195,6 +195,19 @@ class Ledger:
             )
         )
 
+    def rename_folder(self, old: str, new: str) -> None:
+        """What was dropped into a folder belongs to it under its new name too, as does a pause by hand."""
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
+            connection.execute("delete from folder where folder = ?", (old,))
+            connection.execute(
+                "update or replace pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
+                (new, old),
+            )
+
+        self._commit.write(apply)
+
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
         now = self._clock()
