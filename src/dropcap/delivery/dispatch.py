@@ -128,12 +128,14 @@ class Delivery:
             for name, folder in folders.items():
                 if name not in self.filers or self.filers[name].folder is not folder:
                     old = self.filers.get(name)
+                    fresh = self.filers[name] = Filer(folder, self._ledger, self._ended)  # gets what ends from now on
+                    self._quiet[name] = folder.folder.settle_quiet
                     if old is not None:
                         old.stop(10.0)
-                    self.filers[name] = Filer(folder, self._ledger, self._ended)
-                    self._quiet[name] = folder.folder.settle_quiet
+                        for ending in old.not_entered():
+                            fresh.put(ending)
                     if self._thread.is_alive():
-                        self.filers[name].start()
+                        fresh.start()
             for name in self.filers.keys() - folders.keys():  # it still files what is under way, but nobody works there any more
                 self.filers[name].page = lambda: 60.0
             for folder in self._folders.values():

@@ -86,6 +86,11 @@ class Filer:
             self._changed.notify()
         self._thread.join(within)
 
+    def not_entered(self) -> list[Ending]:
+        """What it could not do until it was stopped, and what the ledger does not know of."""
+        with self._changed:
+            return [ending for ending in self._pending + self._again if not ending.entered]
+
     def _run(self) -> None:
         next_page = time.monotonic()
         next_again = 0.0
