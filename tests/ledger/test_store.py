@@ -170,6 +170,18 @@ def test_two_failed_files_with_one_place_are_both_known(ledger: Ledger) -> None:
     assert list(ledger.query.failed_files("f", [1])) != ["failed/a"]  # there lies the text about the second
 
 
+def test_history_tells_the_old_name_and_where_the_file_may_have_arrived_under_it(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a.pdf", key="old")
+    ledger.change([Change(job, State.SENDING, columns={"instance": 3}), Change(job, State.UNKNOWN)])
+    assert ledger.rename_open(job, "b.pdf", to("new"))
+    assert ledger.rename_open(job, "c.pdf", to("new"))
+    notes = [event.note for event in ledger.query.history(job)]
+    assert notes[-2:] == [
+        "renamed by a person, before: a.pdf; it may have arrived at 101 e f (3)",
+        "renamed by a person, before: b.pdf",
+    ]
+
+
 def test_the_days_records_are_counted(ledger: Ledger) -> None:
     assert [ledger.count_created("f", "2026-11-24", 2) for _ in range(3)] == [True, True, False]
     assert ledger.count_created("f", "2026-11-25", 2)

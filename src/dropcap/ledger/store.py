@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dropcap.display import shown
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.model import TRANSITIONS, Address, KnownFolder, NewFile, Pause, State
 from dropcap.ledger.query import Query
@@ -155,6 +156,9 @@ class Ledger:
 
         def change(connection: sqlite3.Connection) -> bool:
             a = address
+            before = connection.execute(
+                "select name, state, key, record, event, field, instance from job where id = ?", (job,)
+            ).fetchone()
             cursor = connection.execute(
                 "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
                 f" {_FIXED.format(key='?7', instance='?10')}, key=?7,"
@@ -175,8 +179,8 @@ class Ledger:
                 ),
             )
             if cursor.rowcount:
-                history = "insert into history select id, ?, state, 'renamed by a person' from job where id = ?"
-                connection.execute(history, (self._clock(), job))
+                history = "insert into history select id, ?, state, ? from job where id = ?"
+                connection.execute(history, (self._clock(), _renamed(*before, now=a.key), job))
             return cursor.rowcount > 0
 
         try:
@@ -378,6 +382,17 @@ def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
                 os.fsync(wal.fileno())
     finally:
         connection.execute("rollback")
+
+
+def _renamed(
+    name: bytes, state: str, key: str | None, record: str, event: str | None, field: str, instance: int | None, *, now: str | None
+) -> str:
+    """The step in a job's history; with the place where the file may have arrived under its old name."""
+    note = f"renamed by a person, before: {shown(os.fsdecode(name))}"
+    if state != State.UNKNOWN or key == now:
+        return note
+    place = (record, event, field, None if instance is None else f"({instance})")
+    return f"{note}; it may have arrived at {' '.join(shown(part) for part in place if part)}"
 
 
 @lru_cache(maxsize=256)
