@@ -8,6 +8,8 @@
  * two can disagree. DIRECTORY/project.json describes the project, DIRECTORY/records.json holds the rows; files lie in
  * DIRECTORY/files. If DIRECTORY/noisy exists, the code meets a bug that PHP warns of before anything is answered; if it
  * holds "at once", the head of the reply is out by then, as it is where output_buffering is off.
+ * If DIRECTORY/no_length exists, replies do not tell their length, as PHP's own server leaves it; if it holds "cut", files are
+ * given out less than whole, another part each time.
  * /echo tells what PHP made of a request. Start PHP with -d output_buffering=SIZE: each reply tells its length.
  */
 
@@ -29,7 +31,9 @@ if ($path === '/echo') {
     http_response_code(404);
     echo '<!DOCTYPE html><html><head><title>Not found</title></head><body>No such page</body></html>';
 }
-header('Content-Length: ' . ob_get_length());
+if (!file_exists("$state/no_length")) {
+    header('Content-Length: ' . ob_get_length());
+}
 
 /** For comparing parsers: every variable and file, in base64 where they may be any bytes. */
 function tell_what_came(): void
@@ -228,7 +232,8 @@ function export_file(string $name, string $stored): void
     }
     $name = preg_replace('/[\x00-\x1f"]/', '_', base64_decode($name));
     header("Content-Type: application/octet-stream; name=\"$name\"");
-    readfile($stored);
+    $cut = @file_get_contents(project_directory() . '/no_length') === 'cut';
+    echo $cut ? substr(file_get_contents($stored), 0, hrtime(true) % filesize($stored)) : file_get_contents($stored);
 }
 
 function delete_file(array $rows, int $at, string $field, string $stored): void

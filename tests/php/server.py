@@ -70,6 +70,10 @@ class RealPhp:
         """From now on PHP warns of something in each reply."""
         (self.state / "noisy").write_text(how)
 
+    def tells_no_length(self, how: str = "") -> None:
+        """From now on no reply says where it ends, but by the end of the connection."""
+        (self.state / "no_length").write_text(how)
+
     def post(self, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
         """A request's status and reply."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)

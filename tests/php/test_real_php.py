@@ -233,3 +233,37 @@ def test_warnings_before_the_answer_make_no_false_done(tmp_path: Path, html: str
         assert php.content("101", FIELD) == b"there is such a record"
         assert {record for record, _, _, _ in php.held()} == {"101"}
         assert len(place.everywhere()) == 2
+
+
+@pytest.mark.parametrize("confirm", ["readback", "listed", "none"])
+def test_replies_that_do_not_tell_their_length_are_no_trouble(tmp_path: Path, confirm: str) -> None:
+    with php_site(tmp_path) as (place, php):
+        php.tells_no_length()
+        place.folder["confirm"] = confirm
+        place.write_config()
+        for version in ("old", "new"):
+            for record in range(101, 106):
+                place.put(f"{record}_a.pdf", f"the {version} one of {record}".encode())
+                place.put(f"{record}_lab_{version}.pdf", f"{version} {record}".encode())
+            result = place.once()
+            assert result.returncode == 0, result.stderr
+            assert "retrying" not in result.stderr
+        assert {(job.attempts, job.confirmed) for job in place.jobs()} == {(1, "listed" if confirm == "listed" else "readback")}
+        kept = sorted(name for name in place.names("preserved") if not name.endswith(".json"))
+        assert [(place.drop / "preserved" / name).read_text() for name in kept] == [
+            f"the old one of {n}" for n in range(101, 106)
+        ]
+        assert len(php.held()) == 15
+
+
+def test_a_present_file_that_comes_cut_off_without_a_length_is_not_replaced(tmp_path: Path) -> None:
+    with php_site(tmp_path) as (place, php):
+        old = os.urandom(100_000)
+        place.put("101_a.pdf", old)
+        assert place.once().returncode == 0
+        php.tells_no_length("cut")
+        place.put("101_a.pdf", b"the new one")
+        place.once("--wait", "0")
+        assert place.names("in_progress") == ["101_a.pdf"]
+        assert place.names("preserved") == []
+        assert php.content("101", FIELD) == old

@@ -169,7 +169,7 @@ def test_a_read_error_never_ends_the_request(after: int) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",  # nothing says that this is all of it
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<b>Warning</b>",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\n\r\nx",
         b"garbage\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n",
@@ -200,6 +200,12 @@ def test_a_doubtful_reply_leaves_the_outcome_unknown(answer: bytes) -> None:
 def test_success_is_a_whole_and_empty_reply(answer: bytes) -> None:
     with serving(once(answer)) as server:
         assert send(client(server.url)).size == 4
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n"])
+def test_an_empty_reply_without_a_length_is_a_success_that_proves_nothing(head: bytes) -> None:
+    with serving(once(head)) as server:
+        assert not send(client(server.url)).proven
 
 
 def test_a_page_for_a_success_stops_the_server_and_leaves_the_outcome_unknown() -> None:

@@ -28,7 +28,7 @@ from dropcap.filing.preserve import Origin
 from dropcap.ledger.model import Job, State
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
-from dropcap.redcap.model import FileTarget
+from dropcap.redcap.model import FileTarget, Sent
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Stopped
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 _CHUNK = 256 * 1024
 IN_PROGRESS = "in_progress"
-_NO_END = "REDCap gave out the present file without saying how long it is, so that it may not be whole"
+_NO_END = "REDCap gave out the present file without saying how long it is, and not the same twice, so that it may not be whole"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
@@ -148,14 +148,17 @@ class Attempt:
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status)
-        if after is None and turn.settings.confirm is not Confirm.NONE:
-            unconfirmed = self._confirm(place, sent.sha256)
-            if unconfirmed is not None:
-                return unconfirmed
-            after = self._changed(fd, status)
+        reached = turn.settings.confirm
+        if after is None:
+            confirmed = self._confirm(place, sent)
+            if not isinstance(confirmed, Confirm):
+                return confirmed
+            reached = confirmed
+            if reached is not Confirm.NONE:
+                after = self._changed(fd, status)
         if after is not None:
             return Rewritten(after.st_size, after.st_mtime_ns, True, sent.sha256)
-        return Stored(result, turn.settings.confirm.value, sent.sha256, sent.size, time.monotonic() - started)
+        return Stored(result, reached.value, sent.sha256, sent.size, time.monotonic() - started)
 
     def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | str:
         """Compare with the file that the field holds, and keep a copy of it if asked to.
@@ -174,8 +177,7 @@ class Attempt:
             except RedcapError as error:
                 if error.meaning.reason == "no_record":
                     return "stored"  # there is nothing in a record that does not exist; the import will be refused
-                may_not_read = error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == "rights"
-                if may_not_read and not keep and turn.settings.confirm is Confirm.NONE and turn.target.instance != NEXT:
+                if _may_not_read(error) and not keep and turn.settings.confirm is Confirm.NONE and turn.target.instance != NEXT:
                     return "stored"  # it cannot be read back, and sending it again to the same place does no harm
                 raise
             own = _sha256(fd)
@@ -200,12 +202,20 @@ class Attempt:
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
             if sink is not None and there.sha256 != turn.job.preserved_sha256:
-                if not there.proven_whole:
+                if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later("server_error", _NO_END, _HTTP_1_1, "server")
                 kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
         return "replaced"
+
+    def _comes_again(self, place: FileTarget, sha256: str) -> bool:
+        """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
+        hardly twice at the same byte."""
+        try:
+            return self.turn.line.client.export_file(place, None).sha256 == sha256
+        except NoFile:
+            return False
 
     def _is_at(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | None:
         """Whether REDCap has these very bytes at `place`."""
@@ -237,22 +247,29 @@ class Attempt:
         now = datetime.now().astimezone()
         return Origin(job.project, job.id, place.record, place.field, original_name, now, place.event, place.instance)
 
-    def _confirm(self, place: FileTarget, sha256: str) -> Outcome | None:
-        turn = self.turn
-        if turn.settings.confirm is Confirm.READBACK:
-            try:
-                there = turn.line.client.export_file(place, None)
-            except NoFile:
-                return _not_confirmed("REDCap accepted the file, but has none in that field")
-            if there.sha256 != sha256:
-                return _not_confirmed("what REDCap gives out is not what was sent")
-        elif turn.settings.confirm is Confirm.LISTED:
+    def _confirm(self, place: FileTarget, sent: Sent) -> Confirm | Outcome:
+        """The level that was reached: what `confirm` asks for, or more where REDCap's answer may not have been all of it."""
+        turn, confirm = self.turn, self.turn.settings.confirm
+        if confirm is Confirm.NONE and sent.proven:
+            return confirm
+        if confirm is Confirm.LISTED:
             structure = turn.line.structure()
             rows = turn.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
             after = shown_in_field(rows, structure, turn.target, place.instance)
             if not newly_listed(turn.step.shows, after, safe_name(turn.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but does not list one in that field")
-        return None
+            return confirm
+        try:
+            there = turn.line.client.export_file(place, None)
+        except NoFile:
+            return _not_confirmed("REDCap accepted the file, but has none in that field")
+        except RedcapError as error:
+            if confirm is Confirm.NONE and _may_not_read(error):
+                return confirm
+            raise
+        if there.sha256 != sent.sha256:
+            return _not_confirmed("what REDCap gives out is not what was sent")
+        return Confirm.READBACK
 
     def _changed(self, fd: int, before: os.stat_result) -> os.stat_result | None:
         """What the file is now, if it was written to or another was put under its name; None if it is what was sent."""
@@ -316,6 +333,10 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
         case _:
             scope, certain = "server", False
     return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
+
+
+def _may_not_read(error: RedcapError) -> bool:
+    return error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == "rights"
 
 
 def _not_confirmed(message: str) -> Later:

@@ -208,14 +208,15 @@ class Redcap:
 
         try:
             with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
-                words, complete = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "import", complete)
+                words, ended = reply.read(_MAX_WORDS)
+                self._judge(reply, words, "import", ended)
+                proven = reply.framed
         except RedcapError as error:
             if error.meaning.reason == "token" and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
                 raise RedcapError(_token_lost(size)) from None
             raise
         assert sent is not None
-        return Sent(sent.sha256, size, time.monotonic() - began)
+        return Sent(sent.sha256, size, time.monotonic() - began, proven)
 
     def export_file(
         self, target: FileTarget, sink: Callable[[bytes], None] | None = None, stop: threading.Event | None = None
@@ -228,8 +229,8 @@ class Redcap:
         with self._exchange(lambda: self._form(fields), "export", stop) as reply:
             name = file_name(reply.headers)
             if reply.status != 200 or name is None:
-                words, complete = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "export", complete)
+                words, ended = reply.read(_MAX_WORDS)
+                self._judge(reply, words, "export", ended and reply.framed)
             digest, size = hashlib.sha256(), 0
             for chunk in reply.chunks():
                 digest.update(chunk)
@@ -298,10 +299,10 @@ class Redcap:
             return self._form(fields)
 
         with self._exchange(body, "json", stop) as reply:
-            words, complete = reply.read(_MAX_JSON)
+            words, ended = reply.read(_MAX_JSON)
             # Without a length or chunks (an old proxy) the end of the connection is the end of the reply: data that is
             # whole by its own grammar is whole.
-            self._judge(reply, words, "json", complete or (not reply.framed and _is_whole(words)))
+            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words))
             return words
 
     @contextmanager

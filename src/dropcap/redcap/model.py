@@ -17,11 +17,16 @@ class FileTarget:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An accepted import: the SHA-256 (hex) and size in bytes of what went out, and how many seconds it took."""
+    """An accepted import: the SHA-256 (hex) and size in bytes of what went out, and how many seconds it took.
+
+    `proven` is False if the reply named neither a length nor chunks (PHP's own server, HTTP/1.0): it may have been cut off
+    before an error that it was to tell.
+    """
 
     sha256: str
     size: int
     seconds: float
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Reply:
             raise zlib.error("the compressed reply has no end")
 
     def read(self, limit: int) -> tuple[bytes, bool]:
-        """The body up to `limit` bytes, and whether that is known to be all of it."""
+        """The body up to `limit` bytes, and whether it has ended there; that is all of it for sure if it is `framed`."""
         body = b""
         try:
             for chunk in self.chunks():
@@ -138,7 +138,7 @@ class Reply:
             if failed.stopped:
                 raise
             return body, False
-        return body, self.framed
+        return body, self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
 
     def close(self) -> None:
         # Closes the connection too if the body was not read to its end.
