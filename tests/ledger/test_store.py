@@ -105,6 +105,14 @@ def test_a_job_that_is_being_sent_is_not_withdrawn_from_outside(ledger: Ledger) 
     assert state(ledger, job) is State.WITHDRAWN
 
 
+def test_a_job_that_got_another_target_meanwhile_is_not_sent_to_the_old_one(ledger: Ledger) -> None:
+    (job,) = claim(ledger, "a", key="old")
+    ledger.reroute("f", lambda _: to("new"))
+    assert ledger.change([Change(job, State.SENDING, target=("old", "f"))]) == set()
+    assert ledger.change([Change(job, State.SENDING, target=("new", "another field"))]) == set()
+    assert ledger.change([Change(job, State.SENDING, target=("new", "f"))]) == {job}
+
+
 def test_after_a_crash_what_was_being_sent_is_unknown(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "l.db")
     job, other = claim(ledger, "a", "b")

@@ -278,7 +278,8 @@ class Delivery:
             columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
             if step.instance is not None:
                 columns["instance"] = step.instance
-            changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns))
+            target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
+            changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
         went = self._ledger.change(changes)
         for run, place in ready:
             folder = run[0][0]

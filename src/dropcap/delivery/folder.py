@@ -123,7 +123,11 @@ class DropFolder:
         same = where and (bool(target.record_where) or now.key == job.key)
         if job.state is State.UNKNOWN and not same and job.record and job.key:
             return self._where_it_was_sent(job, found)
-        if job.state is State.WAITING and not (same and now.rule == job.rule) and job.id not in self._readdressed:
+        if (
+            (job.state is State.WAITING or not job.key)
+            and not (same and now.rule == job.rule)
+            and job.id not in self._readdressed
+        ):
             return None
         if target.record_where and job.record:  # looked up before
             return replace(found, target=replace(target, record=job.record))

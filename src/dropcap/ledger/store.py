@@ -34,12 +34,16 @@ _BEFORE: dict[State, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A job goes to `state`; `columns` are set with it, `note` goes into its history."""
+    """A job goes to `state`; `columns` are set with it, `note` goes into its history.
+
+    `target`, if it is given, is the key and the field that the job must have still.
+    """
 
     job: int
     state: State
     note: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
+    target: tuple[str | None, str] | None = None
 
 
 class Ledger:
@@ -228,7 +232,8 @@ class Ledger:
     def change(self, changes: Sequence[Change]) -> set[int]:
         """Take jobs to their next state, each with a history row; the jobs that could go.
 
-        A job stays where it is if its state does not allow the step, or if it would be the second one sending to its target.
+        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, or if
+        it has another target by now.
         """
         if not changes:
             return set()
@@ -238,7 +243,7 @@ class Ledger:
             gone = {}
             for one in changes:
                 try:
-                    cursor = connection.execute(_update(one.state, tuple(one.columns)), _values(one, now))
+                    cursor = connection.execute(_update(one.state, tuple(one.columns), one.target is not None), _values(one, now))
                 except sqlite3.IntegrityError:
                     continue
                 if cursor.rowcount:
@@ -308,7 +313,8 @@ class Ledger:
         self._commit.write(
             lambda connection: connection.executemany(
                 "update job set project=?1, rule=?2, record=?3, event=?4, field=?5,"
-                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8 and (state = 'waiting'"
+                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8"
+                " and (state = 'waiting' or (state = 'unknown' and key is null)"
                 " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
                 rows,
             )
@@ -396,17 +402,18 @@ def _renamed(
 
 
 @lru_cache(maxsize=256)
-def _update(state: State, columns: tuple[str, ...]) -> str:
+def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
     sets = "".join(f", {column} = ?" for column in columns)
     ended = ", ended_at = ?" if state in (State.DONE, State.FAILED, State.WITHDRAWN) else ""
     before = ", ".join(f"'{name}'" for name in _BEFORE[state])
-    return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before})"
+    same = " and key is ? and field = ?" if same_target else ""
+    return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before}){same}"
 
 
 def _values(one: Change, now: float) -> tuple[Any, ...]:
     ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
     columns = tuple(_bound(column, value) for column, value in one.columns.items())
-    return (one.state.value, now, *ended, *columns, one.job)
+    return (one.state.value, now, *ended, *columns, one.job, *(one.target or ()))
 
 
 def _bound(column: str, value: Any) -> Any:
