@@ -222,9 +222,10 @@ class Delivery:
             for job, nowhere in strays.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; whether it has reached REDCap is not known"
+                    moved = bool(job.project) and job.project != folder.folder.project
                     remedy = (
-                        "put the rule back and reload: dropcap then reads it back first. Else look for it in REDCap, "
-                        "take it out of in_progress/, and drop it again if it is not there"
+                        f"put the {'project' if moved else 'rule'} back and reload: dropcap then reads it back first. "
+                        "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
                     )
                     self._consequence.hold(job, Held(nowhere.reason, message, remedy))
                     continue
