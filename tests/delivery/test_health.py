@@ -108,6 +108,31 @@ def test_a_project_that_takes_another_file_blames_the_one_that_it_refused() -> N
     assert told.health.well("project", "p", 2) == [], "it was the token"
 
 
+def test_a_trouble_of_one_project_among_others_is_no_files_fault() -> None:
+    told, now, blamed = Told(), 0.0, []
+    for number in range(40):
+        for job in (100 + number, *range(5)) if number % 2 else (*range(5), 100 + number):  # no folder is always first
+            project = "p" if job < 100 else "q"
+            if not (told.health.may_send("server", "s", job, now) and told.health.may_send("project", project, job, now)):
+                told.health.give_back(job)
+            elif project == "p":
+                told.health.ill("server", "s", job, ODD, now)
+                told.health.doubt("p", "s", job, ODD, now)
+            else:
+                blamed += told.health.well("project", "q", job)
+                blamed += told.health.well("server", "s", job)
+        for patient in told.health.probes_due(now):
+            blamed += told.health.well("server", patient.name, None)
+        now += MOST
+    assert len(blamed) <= 3
+    assert [(pause.scope, pause.name) for pause in told.health.pauses()] == [("project", "p")]
+    assert told.health.may_send("project", "p", 1, now)
+    assert not told.health.may_send("project", "p", 2, now), "one at a time"
+    assert told.health.well("project", "p", 1) == []
+    assert told.health.well("server", "s", 1) == []
+    assert told.health.pauses() == []
+
+
 def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_time_finds_out() -> None:
     told, now = Told(), 0.0
     for job in (1, 2, 3):

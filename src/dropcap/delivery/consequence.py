@@ -78,6 +78,8 @@ class Consequence:
             case Later(scope="server"):
                 self._health.give_back(job.id)
                 self._health.ill("server", line.host, job.id, outcome, now)
+                if not outcome.certain:
+                    self._health.doubt(line.project.name, line.host, job.id, outcome, now)
             case Later(scope="project"):
                 # A project that refuses us is a server that answers.
                 self._health.well("server", line.host, job.id)

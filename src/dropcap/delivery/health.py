@@ -3,7 +3,8 @@
 A trouble that the server itself owns up to (no connection, a maintenance page, a ban) stops it at once; a probe asks now and then
 whether it is well. A trouble that only one file has met blames the file, as long as a probe finds the server well, the first
 one after a pause included; the third different file in a row makes it the server's trouble all the same, and then one file at
-a time is let through to find out. A project that takes another file blames those that it refused.
+a time is let through to find out. If the server takes files of other projects meanwhile, it is the trouble of their project.
+A project that takes another file blames those that it refused.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Patient:
     probing: bool = False
     owned_up: bool = False  # it was ill when asked, or asked for a rest: the pause was no file's fault
     denied: bool = False  # files failed, and the first probe afterwards found it well
+    doubted: tuple[str, Later] | None = None  # of a project: the server, and the last trouble that may be only this project's
     suspects: dict[int, bool] = field(default_factory=dict)  # jobs that failed in a row, and whether they were blamed for it
 
 
@@ -168,6 +170,45 @@ class Health:
         if opened is not None:
             self._opened(opened)
 
+    def doubt(self, project: str, host: str, job: int, trouble: Later, now: float) -> None:
+        """A job has met a trouble that only this project may have on its server."""
+        opened = None
+        with self._lock:
+            patient, server = self.patient("project", project), self.patient("server", host)
+            if patient.on_trial == job:
+                patient.on_trial = None
+            patient.suspects.setdefault(job, True)  # the server blames it, if anybody does
+            patient.doubted = (host, trouble)
+            if len(patient.suspects) >= SUSPICIOUS and server.pause is None:
+                patient.tries += 1
+                patient.next_try = now + backoff(patient.tries, FIRST, MOST)
+                opened = self._pause_doubted(patient)
+        if opened is not None:
+            self._opened(opened)
+
+    def _pause_doubted(self, patient: Patient) -> Pause | None:
+        if patient.pause is not None or patient.doubted is None:
+            return None
+        _, why = patient.doubted
+        patient.pause = Pause("project", patient.name, why.reason, why.message, why.remedy, self._wall(), until_resume=False)
+        return patient.pause
+
+    def _others_in_doubt(self, host: str) -> list[Pause]:
+        """A server that was paused takes a file: projects that made it look ill do not all go on at once."""
+        doubted = (
+            patient
+            for patient in self._patients.values()
+            if patient.doubted is not None and patient.doubted[0] == host and len(patient.suspects) >= SUSPICIOUS
+        )
+        return [pause for patient in doubted if (pause := self._pause_doubted(patient)) is not None]
+
+    def _excused(self, job: int) -> bool:
+        """Whether it is the trouble of its project."""
+        return any(
+            patient.scope == "project" and len(patient.suspects) >= SUSPICIOUS and job in patient.suspects
+            for patient in self._patients.values()
+        )
+
     def well(self, scope: str, name: str, job: int | None) -> list[int]:
         """A job's success, or a probe (job None), showed that the server or project is well.
 
@@ -182,12 +223,17 @@ class Health:
             other = scope == "project" and job is not None
             theirs = denied or other or not was_ill
             blamed = [one for one, done in patient.suspects.items() if not done and one != job] if theirs else []
+            if scope == "server":
+                blamed = [one for one in blamed if not self._excused(one)]
             patient.suspects = dict.fromkeys(patient.suspects, True) if job is None and theirs else {}
             patient.denied = denied and (was_ill or patient.denied)
             patient.pause, patient.tries, patient.on_trial = None, 0, None
             patient.probe = patient.probing = patient.owned_up = False
+            opened = self._others_in_doubt(name) if scope == "server" and job is not None and was_ill else []
         if was_ill:
             self._closed(scope, name)
+        for pause in opened:
+            self._opened(pause)
         return blamed
 
     def try_now(self, scope: str, name: str) -> bool:
