@@ -196,6 +196,22 @@ def test_a_turn_that_ends_in_the_middle_of_a_reload_is_not_forgotten(tmp_path: P
     ledger.close()
 
 
+def test_files_that_wait_for_a_record_are_looked_at_when_the_configuration_changes(place: Site) -> None:
+    place.folder["missing_record"] = "wait"
+    place.config["tables"]["renumbered"] = {"*": "999"}
+    place.folder["rules"][0]["record"] = "{record|renumbered}"
+    place.write_config()
+    daemon = place.start()
+    place.put("1_V1_consent.pdf", b"of 101")
+    place.put("555_V1_lab.pdf", b"of nobody")
+    daemon.wait_for("retrying", 2, reason="no_record")
+    place.config["tables"]["renumbered"] = {"1": "101", "*": "999"}
+    place.folder["missing_record"] = "refuse"
+    reload(place, daemon)
+    daemon.wait_for("done", file="1_V1_consent.pdf")
+    daemon.wait_for("failed", file="555_V1_lab.pdf")
+
+
 def test_a_broken_configuration_at_reload_changes_nothing(place: Site) -> None:
     daemon = place.start()
     sound = place.config_file.read_text()

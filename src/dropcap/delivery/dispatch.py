@@ -71,6 +71,7 @@ class Delivery:
         self.health.load(self._ledger.query.pauses(), time.monotonic())
         self._apply_folder_pauses()
         self._look_for_absent()
+        self._ledger.look_for_records()
         for filer in self.filers.values():
             filer.start()
         self._thread.start()
@@ -145,6 +146,7 @@ class Delivery:
             self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
             self._look_for_absent()
+            self._ledger.look_for_records()
             self._apply_folder_pauses()
         known = {"server": {line.host for line in lines.values()}, "project": set(lines), "folder": set(folders)}
         for pause in self.health.pauses():

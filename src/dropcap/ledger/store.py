@@ -27,6 +27,11 @@ _FIXED = (
     "instance = case when key is {key} then instance else {instance} end,"
     " preserved_sha256 = case when key is {key} then preserved_sha256 end, sha256 = case when key is {key} then sha256 end"
 )
+#: What a job was put off for, and until when, as SQL: of another target that says nothing. What is held waits for its release.
+_PUT_OFF = ", ".join(
+    f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
+    for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
+)
 _BEFORE: dict[State, tuple[str, ...]] = {
     state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
 }
@@ -313,13 +318,22 @@ class Ledger:
         self._commit.write(
             lambda connection: connection.executemany(
                 "update job set project=?1, rule=?2, record=?3, event=?4, field=?5,"
-                f" {_FIXED.format(key='?6', instance='?7')}, key=?6 where id = ?8"
+                f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
                 " and (state = 'waiting' or (state = 'unknown' and key is null)"
                 " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
                 rows,
             )
         )
         return len(rows)
+
+    def look_for_records(self) -> None:
+        """What waits for a record, or for leave to create one, is looked at now: the settings may be others."""
+        self._commit.write(
+            lambda connection: connection.execute(
+                "update job set due = 0 where state in ('waiting', 'unknown') and due > 0"
+                " and reason in ('no_record', 'create_limit')"
+            )
+        )
 
     # Pauses and counts ---------------------------------------------------------------------------------------------
 
