@@ -98,8 +98,8 @@ class TestFailed:
         note = root / "failed/a.pdf.why.txt"
         note.write_text("asked Dr. Rossi")
         assert filing.to_failed([failure(claim("a.pdf"))]) == [Filed("failed/a.pdf", "failed/a.pdf.why (2).txt")]
-        assert forget_why(tree, "failed/a.pdf")
-        assert not forget_why(tree, "failed/a.pdf")
+        assert forget_why(tree, "failed/a.pdf", 17)
+        assert not forget_why(tree, "failed/a.pdf", 17)
         assert note.read_text() == "asked Dr. Rossi"
         assert listing(root) == {"failed/a.pdf", "failed/a.pdf.why.txt"}
 
@@ -109,7 +109,7 @@ class TestFailed:
         filing.to_failed([failure(claim("a.pdf"))])
         why = root / "failed/a.pdf.why.txt"
         why.write_bytes(b"Maria: I have asked for it\r\n" + why.read_bytes())
-        assert not forget_why(tree, "failed/a.pdf")
+        assert not forget_why(tree, "failed/a.pdf", 17)
         assert why.exists()
 
     def test_the_same_name_fails_twice(self, root: Path, filing: Filing, claim: Claim, failure: MakeFailure) -> None:
@@ -147,7 +147,7 @@ class TestFailed:
             assert filed.why is not None
             assert job_of((root / filed.why).read_bytes()) == number
         assert len(listing(root)) == 6
-        assert forget_why(tree, f"failed/{stem}x1.pdf")
+        assert forget_why(tree, f"failed/{stem}x1.pdf", 0)
         assert len(listing(root)) == 5
 
     def test_a_full_disk_leaves_the_file_in_progress(

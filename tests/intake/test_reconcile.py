@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
+from dropcap.filing.why import Failure, why_text
 from dropcap.intake import own
 from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
@@ -138,3 +140,20 @@ def test_a_failed_file_that_is_moved_back_is_tried_again_and_not_forgotten(desk:
     found = desk.ledger.query.job(again)
     assert found is not None
     assert found.again_of == job
+
+
+def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) -> None:
+    (desk.path / "x.pdf").write_bytes(b"x")
+    intake = desk.start(rescan=0.2)
+    job = desk.until_open("x.pdf")["x.pdf"].job
+    desk.fail(job, "failed/x.pdf")
+    text = why_text(Failure("x.pdf", job, "no_rule", "no rule matches", "rename it", datetime.now().astimezone()), "consents", "")
+    (desk.path / "failed" / "x.pdf.why.txt").write_bytes(text)
+    (desk.path / "by hand.why.txt").write_bytes(b"somebody's own: " + text)
+    for name in ("x.pdf", "x.pdf.why.txt"):
+        (desk.path / "failed" / name).rename(desk.path / name)
+    intake.wake()
+    opened = desk.until_open("x.pdf", "by hand.why.txt")
+    assert opened["x.pdf"].job != job
+    until(lambda: not (desk.path / "x.pdf.why.txt").exists())
+    assert set(desk.open()) == {"x.pdf", "by hand.why.txt"}

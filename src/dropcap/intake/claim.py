@@ -15,6 +15,7 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
+from dropcap.filing.why import is_ours
 from dropcap.intake import walk
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.port import IntakeLedger
@@ -122,7 +123,9 @@ class Claims:
         tries: list[tuple[str, Waiting, Wanted]] = []
         for name, waiting in batch:
             plain = _plain(name)
-            if plain in open_names:
+            if self._is_own_text(name):
+                self._done_with(name)
+            elif plain in open_names:
                 _later(waiting, NAME_LOOK, "a file of this name is on its way")
             else:
                 open_names.add(plain)  # x and failed/x may both be due
@@ -142,6 +145,12 @@ class Claims:
                 directories |= {_parent(name), _parent(wanted.target)}
         self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))
         self._enter(entered)
+
+    def _is_own_text(self, name: str) -> bool:
+        """Whether it was dropcap's text beside a failed file, moved back together with that: it is removed."""
+        with contextlib.suppress(OSError):
+            return ".why" in name and name.endswith(".txt") and self._tree.remove_if(name, is_ours)
+        return False
 
     def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles) -> NewFile | None:
         match outcome:
@@ -184,7 +193,7 @@ class Claims:
             path, file = match
             again_of = file.job
             with contextlib.suppress(OSError):  # a text that stays is no reason to lose sight of the file
-                forget_why(self._tree, path)
+                forget_why(self._tree, path, file.job)
         # What this process did not move there itself may have been sent by a dropcap whose ledger is lost.
         found = walk.top(name) == walk.IN_PROGRESS and name not in self._moved
         self._moved.discard(name)

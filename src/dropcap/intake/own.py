@@ -157,9 +157,9 @@ class OwnDirectories:
         dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
         if dealt_with:
             self._ledger.forget_failed(list(dealt_with.values()))
-            for path in dealt_with:
+            for path, job in dealt_with.items():
                 with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
-                    forget_why(self._tree, path)
+                    forget_why(self._tree, path, job)
 
     def _each_name_in(self, own: str, found: Callable[[str], None]) -> bool:
         """The names of the files in one of the directories, without it; whether those are all."""
