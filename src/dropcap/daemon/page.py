@@ -65,7 +65,7 @@ class Page:
     def _view(self) -> StatusView:
         name = self._drop.name
         now = datetime.now().astimezone()
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
         counts = self._query.counts().get(name, {})
         unsettled = self._intake.unsettled
         notes = self._intake.notes
@@ -93,10 +93,11 @@ class Page:
         )
 
     def _told(self) -> list[str]:
+        its = (("project", self._drop.folder.project), ("folder", self._drop.name))
         told = [
             f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
             for pause in self._pauses()
-            if pause.scope == "server" or pause.name in (self._drop.folder.project, self._drop.name)
+            if pause.scope == "server" or (pause.scope, pause.name) in its
         ]
         if self._intake.full:
             told.append("There is less room left on this share than min_free asks for: nothing is taken until there is more.")
