@@ -106,6 +106,23 @@ def test_what_agrees(values: dict[str, set[str]], differing: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
+    ("wanted", "there", "same"),
+    [
+        ("20261124", {"2026-11-24"}, True),
+        ("2026-11-24", {"2026-11-24", ""}, True),
+        ("20261124", {"20261124"}, True),
+        ("20261124", {"20261124", "2026-11-24"}, False),
+        ("20261124", {"2026-11-25"}, False),
+        ("20261324", {"2026-13-24"}, False),
+        ("20261124", set(), False),
+        ("", {""}, False),
+    ],
+)
+def test_a_day_agrees_however_the_name_writes_it(wanted: str, there: set[str], same: bool) -> None:
+    assert agree({"a": wanted}, {"a": there}) == (() if same else ("a",))
+
+
+@pytest.mark.parametrize(
     ("before", "after", "listed"),
     [
         ("", "", False),

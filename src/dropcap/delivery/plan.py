@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
@@ -17,6 +20,8 @@ MOST_FAULTS = 8
 #: `missing_record: wait`: seconds until the record is looked up again, the last one repeating, and for how long in all.
 RECORD_WAITS = (60.0, 300.0, 900.0, 3600.0)
 RECORD_WAIT_ENDS = 7 * 86400.0
+
+_EIGHT_DIGITS = re.compile("[0-9]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +163,19 @@ def newly_listed(before: str, after: str, upload_as: str) -> bool:
 
 def agree(wanted: Mapping[str, str], values: Mapping[str, set[str]]) -> tuple[str, ...]:
     """The fields in which a record does not agree: nothing entered, or anything but the wanted value."""
-    return tuple(
-        name for name, value in wanted.items() if {v.strip() for v in values.get(name, set()) if v.strip()} != {value.strip()}
-    )
+    return tuple(name for name, value in wanted.items() if not _all_equal(value.strip(), values.get(name, set())))
+
+
+def _all_equal(wanted: str, found: Set[str]) -> bool:
+    there = {value.strip() for value in found} - {""}
+    return there == {wanted} or (there == {_day(wanted)} and wanted != "")
+
+
+def _day(value: str) -> str:
+    """A day of the calendar written together, as REDCap writes it: `20261124` is 2026-11-24."""
+    with suppress(ValueError):
+        return datetime.strptime(value, "%Y%m%d").date().isoformat() if _EIGHT_DIGITS.fullmatch(value) else value  # noqa: DTZ007
+    return value
 
 
 def too_many_faults(job: Job) -> Held | None:
