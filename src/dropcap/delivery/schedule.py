@@ -21,8 +21,9 @@ from dropcap.ledger.model import Job, State
 FACTS_LAST = 60.0
 #: Files whose records are looked up in one go.
 ASK_AT_ONCE = 100
-#: A file that was put off for this is asked about alone: it may be what makes the server ill, and others must not wait for it.
-_SUSPECT = frozenset({"server_error", "came_back_short"})
+#: A file that was put off for this is asked about alone: it may be what makes the server ill, or a proxy or REDCap refuse the
+#: whole question, and others must not wait for it.
+_SUSPECT = frozenset({"server_error", "came_back_short", "unreachable", "not_the_api", "maintenance", "token", "rights"})
 
 
 class NotYet(Enum):
