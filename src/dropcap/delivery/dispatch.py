@@ -211,7 +211,11 @@ class Delivery:
             if line is None:
                 self.health.resume("server", patient.name)
                 continue
-            threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
+            try:
+                threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
+            except RuntimeError:  # no more threads are to be had: at the next turn
+                patient.probing = False
+                raise
         self._notice_new_tokens()
         if self._next_due and now >= self._next_due:
             for folder in self._folders.values():
