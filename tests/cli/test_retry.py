@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dropcap.daemon.state import only_one
 from dropcap.ledger.model import State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from tests.site import Site
 
 

@@ -14,7 +14,8 @@ from dropcap.delivery.filer import Ending
 from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused
 from dropcap.ledger.model import Address, NewFile, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from dropcap.sandbox.fault import Fault
 from tests.site import Daemon, Site, eventually
 

@@ -10,7 +10,8 @@ import pytest
 from dropcap.config.model import Folder
 from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 
 class Port:

@@ -18,7 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake.marker import Marker, adopt
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.ledger.model import Address, KnownFolder, State
-from dropcap.ledger.store import Change
+from dropcap.ledger.transition import Change
 
 from .conftest import Desk, Port, until
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from dropcap.ledger.model import OPEN, TRANSITIONS, Address, NewFile, Pause, State
 from dropcap.ledger.schema import MIGRATIONS, LedgerError
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 
 @pytest.fixture

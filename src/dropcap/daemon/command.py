@@ -10,7 +10,8 @@ from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
 from dropcap.ledger.model import Job, Pause, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 #: A job that is tried again begins with a clean slate.
 CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}

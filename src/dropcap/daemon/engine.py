@@ -23,7 +23,8 @@ from dropcap.delivery.folder import DropFolder, address
 from dropcap.delivery.project import ProjectLine
 from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Pause, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import RequestWindow

@@ -16,7 +16,8 @@ from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
 from dropcap.ledger.model import Job, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 log = structlog.get_logger()
 

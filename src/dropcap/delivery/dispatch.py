@@ -22,7 +22,8 @@ from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.slots import Slots
 from dropcap.delivery.turns import Sending, Turns
 from dropcap.ledger.model import Job, Pause, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 log = structlog.get_logger()
 

@@ -21,7 +21,8 @@ from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import IN_PROGRESS, Failure, Filed, Filing
 from dropcap.ledger.model import Job, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 
 log = structlog.get_logger()
 

@@ -28,7 +28,8 @@ from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.model import Job, State
-from dropcap.ledger.store import Change, Ledger
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped

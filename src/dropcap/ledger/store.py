@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dropcap.display import shown
 from dropcap.ledger.commit import GroupCommit
-from dropcap.ledger.model import TRANSITIONS, Address, KnownFolder, NewFile, Pause, State
+from dropcap.ledger.connection import open_for_writing
+from dropcap.ledger.model import Address, KnownFolder, NewFile, Pause, State
 from dropcap.ledger.query import Query
-from dropcap.ledger.schema import OPEN_STATES, LedgerError, migrate
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.transition import Change, bound, digits, renamed, update_of, utf8, values_of
 from dropcap.ledger.trouble import Trouble, identities
 
-#: Pages of the write-ahead log after which it is written back into the ledger and begun anew.
-_WAL_PAGES = 2000
-_BLOBS = frozenset({"name", "filed_as", "preserved_as"})
 #: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
 _FIXED = (
     "instance = case when key is {key} then instance else {instance} end,"
@@ -32,23 +28,6 @@ _PUT_OFF = ", ".join(
     f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
-_BEFORE: dict[State, tuple[str, ...]] = {
-    state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A job goes to `state`; `columns` are set with it, `note` goes into its history.
-
-    `target`, if it is given, is the key and the field that the job must have still.
-    """
-
-    job: int
-    state: State
-    note: str = ""
-    columns: Mapping[str, Any] = field(default_factory=dict)
-    target: tuple[str | None, str] | None = None
 
 
 class Ledger:
@@ -64,23 +43,10 @@ class Ledger:
         self.path = path
         self._clock = clock
         self.trouble = Trouble()
-        self._commit = GroupCommit(self._open, self.trouble)
+        self._commit = GroupCommit(partial(open_for_writing, path), self.trouble)
         self.query = Query(path, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
         self._files = identities(path)
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=256)
-        except sqlite3.OperationalError as error:
-            raise LedgerError(f"{self.path} cannot be opened ({error}): state_dir must be writable for dropcap") from None
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
-        connection.execute("pragma busy_timeout = 30000")
-        connection.execute(f"pragma wal_autocheckpoint = {_WAL_PAGES}")
-        migrate(connection)
-        _grow_wal(connection, self.path)
-        return connection
 
     def close(self) -> None:
         """Write out what is pending and close."""
@@ -122,8 +88,8 @@ class Ledger:
                     " inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         *(folder, os.fsencode(file.name), state.value),
-                        *(a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, a.instance, _utf8(a.key)),
-                        *(file.size, _number(file.mtime_ns), _number(file.inode), file.again_of, now, now),
+                        *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, utf8(a.key)),
+                        *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
                     ),
                 )
                 job = int(cursor.lastrowid or 0)
@@ -178,10 +144,10 @@ class Ledger:
                     os.fsencode(name),
                     a.project,
                     a.rule,
-                    _utf8(a.record),
-                    _utf8(a.event),
+                    utf8(a.record),
+                    utf8(a.event),
                     a.field,
-                    _utf8(a.key),
+                    utf8(a.key),
                     self._clock(),
                     job,
                     a.instance,
@@ -189,7 +155,7 @@ class Ledger:
             )
             if cursor.rowcount:
                 history = "insert into history select id, ?, state, ? from job where id = ?"
-                connection.execute(history, (self._clock(), _renamed(*before, now=a.key), job))
+                connection.execute(history, (self._clock(), renamed(*before, now=a.key), job))
             return cursor.rowcount > 0
 
         try:
@@ -248,11 +214,11 @@ class Ledger:
             gone = {}
             for one in changes:
                 try:
-                    cursor = connection.execute(_update(one.state, tuple(one.columns), one.target is not None), _values(one, now))
+                    cursor = connection.execute(update_of(one), values_of(one, now))
                 except sqlite3.IntegrityError:
                     continue
                 if cursor.rowcount:
-                    gone[one.job] = (one.job, now, one.state.value, _utf8(one.note))
+                    gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
             connection.executemany("insert into history values (?,?,?,?)", gone.values())
             return set(gone)
 
@@ -264,9 +230,9 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> None:
             names = ", ".join(f"{name} = ?" for name in columns)
-            values = [_bound(column, value) for column, value in columns.items()]
+            values = [bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
-            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, _utf8(note), job))
+            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, utf8(note), job))
 
         self._commit.write(apply)
 
@@ -312,7 +278,7 @@ class Ledger:
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
-            (a.project, a.rule, _utf8(a.record), _utf8(a.event), a.field, _utf8(a.key), a.instance, job)
+            (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance, job)
             for job, a in ((job, address(name)) for job, name in jobs)
         ]
         self._commit.write(
@@ -383,66 +349,3 @@ class Ledger:
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
         self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
-
-
-def _grow_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """Give the write-ahead log its full length at once.
-
-    A commit that makes the file longer also has to write the file system's journal, which takes twice as long and holds up
-    whoever creates or renames a file on that disk meanwhile. SQLite takes zeros for the end of the log. Not on a small disk,
-    of which this would be a good part.
-    """
-    connection.execute("begin immediate")  # nobody else may be writing at its end
-    try:
-        with contextlib.suppress(OSError), open(f"{path}-wal", "r+b", buffering=0) as wal:
-            more = _WAL_PAGES * 4200 - wal.seek(0, os.SEEK_END)
-            disk = os.fstatvfs(wal.fileno())
-            if 0 < more < disk.f_bavail * disk.f_frsize / 16:
-                wal.write(bytes(more))
-                os.fsync(wal.fileno())
-    finally:
-        connection.execute("rollback")
-
-
-def _renamed(
-    name: bytes, state: str, key: str | None, record: str, event: str | None, field: str, instance: int | None, *, now: str | None
-) -> str:
-    """The step in a job's history; with the place where the file may have arrived under its old name."""
-    note = f"renamed by a person, before: {shown(os.fsdecode(name))}"
-    if state != State.UNKNOWN or key == now:
-        return note
-    place = (record, event, field, None if instance is None else f"({instance})")
-    return f"{note}; it may have arrived at {' '.join(shown(part) for part in place if part)}"
-
-
-@lru_cache(maxsize=256)
-def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
-    sets = "".join(f", {column} = ?" for column in columns)
-    ended = ", ended_at = ?" if state in (State.DONE, State.FAILED, State.WITHDRAWN) else ""
-    before = ", ".join(f"'{name}'" for name in _BEFORE[state])
-    same = " and key is ? and field = ?" if same_target else ""
-    return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before}){same}"
-
-
-def _values(one: Change, now: float) -> tuple[Any, ...]:
-    ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
-    columns = tuple(_bound(column, value) for column, value in one.columns.items())
-    return (one.state.value, now, *ended, *columns, one.job, *(one.target or ()))
-
-
-def _bound(column: str, value: Any) -> Any:
-    if isinstance(value, int):
-        return _number(value)
-    if not isinstance(value, str):
-        return value
-    return os.fsencode(value) if column in _BLOBS else _utf8(value)
-
-
-def _number(value: int) -> int | bytes:
-    """An inode may have all of 64 bits, and a time may lie beyond 2262 in nanoseconds; SQLite keeps such digits as they are."""
-    return value if -(2**63) <= value < 2**63 else b"%d" % value
-
-
-def _utf8(text: str | None) -> str | None:
-    # SQLite's text is UTF-8; a name that is not may have left its bytes in a value.
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
