@@ -9,6 +9,7 @@ from pathlib import Path
 from dropcap.config.model import Folder
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Refused
 from dropcap.ledger.model import Address, Job, NewFile, State
 from dropcap.ledger.store import Ledger
@@ -27,7 +28,7 @@ def test_a_job_that_a_person_has_ended_is_not_waited_for(tmp_path: Path) -> None
         over.extend(one.id for one in jobs)
         told.set()
 
-    filer = Filer(DropFolder(folder, lambda: None, ""), ledger, ended)
+    filer = Filer(DropFolder(folder, lambda: None, "", Order((), (), {})), ledger, ended)
     filer.start()
     assert ledger.withdraw(number)
     filer.put(Ending(job, Refused("no_rule", "no rule matches", "rename it")))

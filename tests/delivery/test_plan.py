@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.outcome import Refused, WaitForRecord
+from dropcap.delivery.outcome import Held, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, Step, agree, needs_lookup, newly_listed, plan, record_wait
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
@@ -14,6 +14,8 @@ WHERE = Target(field="f", event="e", record_where={"mrn": "7"})
 NUMBERED = Target(field="f", record="101", event="e", instance=3)
 NEXT_ONE = Target(field="f", record="101", event="e", instance=NEXT)
 DEFAULT = RuleSettings()
+REPLACE = RuleSettings(existing_file=ExistingFile.REPLACE)
+LISTED = RuleSettings(existing_file=ExistingFile.REPLACE, confirm=Confirm.LISTED)
 WAIT = RuleSettings(missing_record=MissingRecord.WAIT)
 CREATE = RuleSettings(missing_record=MissingRecord.CREATE)
 
@@ -21,11 +23,15 @@ CREATE = RuleSettings(missing_record=MissingRecord.CREATE)
 @pytest.mark.parametrize(
     ("target", "settings", "facts", "step"),
     [
-        (PLAIN, DEFAULT, Facts("101"), Send("101", "e", "f", None, holds=False)),
-        (PLAIN, DEFAULT, Facts("101", shows="x"), Send("101", "e", "f", None, holds=True, shows="x")),
-        (WHERE, DEFAULT, Facts("55"), Send("55", "e", "f", None, holds=False)),
-        (NUMBERED, DEFAULT, Facts("101", shows="7"), Send("101", "e", "f", 3, holds=True, shows="7")),
-        (NEXT_ONE, DEFAULT, Facts("101", next_instance=4), Send("101", "e", "f", 4, holds=False)),
+        (PLAIN, DEFAULT, Facts("101"), Send("101", "e", "f", None, look=True)),
+        (PLAIN, DEFAULT, Facts("101", shows="x"), Send("101", "e", "f", None, look=True, shows="x")),
+        (WHERE, DEFAULT, Facts("55"), Send("55", "e", "f", None, look=True)),
+        (NUMBERED, DEFAULT, Facts("101", shows="7"), Send("101", "e", "f", 3, look=True, shows="7")),
+        (NEXT_ONE, DEFAULT, Facts("101", next_instance=4), Send("101", "e", "f", 4, look=True, chosen=True)),
+        (PLAIN, REPLACE, Facts("101"), Send("101", "e", "f", None, look=False)),
+        (PLAIN, REPLACE, Facts("101", shows="x"), Send("101", "e", "f", None, look=True, shows="x")),
+        (PLAIN, REPLACE, Facts("101", untold=("f",)), Send("101", "e", "f", None, look=False)),
+        (NEXT_ONE, REPLACE, Facts("101", next_instance=4), Send("101", "e", "f", 4, look=True, chosen=True)),
         (TYPED, CREATE, Facts(None), Create("101", "e")),
     ],
 )
@@ -54,6 +60,27 @@ def test_refusals(target: Target, settings: RuleSettings, facts: Facts, reason: 
     assert step.remedy
 
 
+@pytest.mark.parametrize(
+    ("target", "settings", "untold"),
+    [
+        (PLAIN, DEFAULT, "f"),
+        (NEXT_ONE, REPLACE, "f"),
+        (PLAIN, LISTED, "f"),
+        (Target(field="f", record="101", event="e", must_match={"dob": "1"}), REPLACE, "dob"),
+        (Target(field="f", event="e", record_where={"mrn": "1"}), REPLACE, "mrn"),
+    ],
+)
+def test_a_field_that_the_token_may_not_see_holds_the_file(target: Target, settings: RuleSettings, untold: str) -> None:
+    step = plan(target, settings, Facts("101", next_instance=2, untold=(untold,), differing=(untold,)))
+    assert isinstance(step, Held)
+    assert step.reason == "rights"
+    assert f"`{untold}`" in step.message
+
+
+def test_what_may_have_arrived_is_read_back_though_the_field_is_not_told() -> None:
+    assert isinstance(plan(PLAIN, DEFAULT, Facts("101", untold=("f",)), sent_before=True), Send)
+
+
 def test_a_missing_record_is_waited_for_if_asked() -> None:
     assert isinstance(plan(PLAIN, WAIT, Facts(None)), WaitForRecord)
     assert isinstance(plan(WHERE, WAIT, Facts(None)), WaitForRecord)
@@ -62,12 +89,12 @@ def test_a_missing_record_is_waited_for_if_asked() -> None:
 
 def test_an_instance_that_may_have_been_sent_to_is_kept() -> None:
     step = plan(NEXT_ONE, DEFAULT, Facts("101", next_instance=9), fixed_instance=4, sent_before=True)
-    assert step == Send("101", "e", "f", 4, holds=True)
+    assert step == Send("101", "e", "f", 4, look=True)
 
 
 def test_after_a_lost_ledger_the_last_instance_is_looked_at_first() -> None:
     step = plan(NEXT_ONE, DEFAULT, Facts("101", next_instance=5), sent_before=True)
-    assert step == Send("101", "e", "f", 5, holds=False, perhaps=4)
+    assert step == Send("101", "e", "f", 5, look=True, chosen=True, perhaps=4)
 
 
 @pytest.mark.parametrize(

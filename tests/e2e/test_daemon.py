@@ -12,6 +12,7 @@ from dropcap.config.model import Folder
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.filer import Ending
 from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Refused
 from dropcap.ledger.model import Address, NewFile, State
 from dropcap.ledger.store import Ledger
@@ -21,6 +22,7 @@ from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
 EXPORT = {"content": "file", "action": "export"}
+NO_ORDER = Order((), (), {})
 
 
 def test_a_reload_takes_up_a_new_rule_and_a_new_folder(place: Site) -> None:
@@ -54,7 +56,7 @@ def reload(place: Site, daemon: Daemon) -> None:
 def test_what_may_have_arrived_is_looked_for_where_it_was_sent_whatever_the_rules_say_now(place: Site) -> None:
     daemon = place.start()
     place.box.ill(Fault("reset_after_body", times=2, match=IMPORT))
-    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT, skip=2))
     place.put("101_V1_lab_1.pdf", b"of the laboratory")
     place.put("102_V1_consent.pdf", b"consent")
     daemon.wait_for("retrying", 2, outcome="unknown")
@@ -71,7 +73,7 @@ def test_what_may_have_arrived_is_looked_for_where_it_was_sent_whatever_the_rule
 def test_what_may_have_arrived_in_another_project_waits_for_a_person(place: Site) -> None:
     daemon = place.start()
     place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
-    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT, skip=1))
     place.put("101_V1_lab_1.pdf")
     daemon.wait_for("retrying", outcome="unknown")
     place.config["projects"]["other"] = place.project
@@ -106,8 +108,8 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
 
 def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
-    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "")
-    delivery = Delivery(ledger, {"consents": drop}, {}, uploads_at_once=1, small_file=1)
+    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "", NO_ORDER)
+    delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
     kept: list[str] = []
 
     def page() -> float:
@@ -115,7 +117,7 @@ def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tm
         return 60.0
 
     delivery.filers["consents"].page = page
-    delivery.replace({}, {}, uploads_at_once=1, small_file=1)
+    delivery.replace({}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
     delivery.filers["consents"].page()
     assert kept == []
     ledger.close()
@@ -144,7 +146,7 @@ def test_the_files_of_a_renamed_folder_go_on_once_it_is_adopted(place: Site) -> 
     place.put("999_V1_consent.pdf")
     daemon.wait_for("failed")
     place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
-    place.box.ill(Fault("maintenance", match=EXPORT))
+    place.box.ill(Fault("maintenance", match=EXPORT, skip=1))
     place.put("101_V1_lab_1.pdf", b"sent, nobody knows whether it arrived")
     daemon.wait_for("retrying", outcome="unknown")
     assert place.dropcap("pause", "--folder", "consents").returncode == 0
@@ -180,13 +182,15 @@ def test_a_turn_that_ends_in_the_middle_of_a_reload_is_not_forgotten(tmp_path: P
         rests.set()
         return 60.0
 
-    delivery = Delivery(ledger, {"consents": DropFolder(folder, no_tree, "")}, {}, uploads_at_once=1, small_file=1)
+    delivery = Delivery(
+        ledger, {"consents": DropFolder(folder, no_tree, "", NO_ORDER)}, {}, NO_ORDER, uploads_at_once=1, small_file=1
+    )
     delivery.filers["consents"].page = page
     delivery.start()
     assert rests.wait(10)
     reloading.set()
-    others = {"consents": DropFolder(folder, lambda: None, "")}
-    reload = threading.Thread(target=lambda: delivery.replace(others, {}, uploads_at_once=1, small_file=1))
+    others = {"consents": DropFolder(folder, lambda: None, "", NO_ORDER)}
+    reload = threading.Thread(target=lambda: delivery.replace(others, {}, NO_ORDER, uploads_at_once=1, small_file=1))
     reload.start()
     assert ending.wait(10)
     delivery.filers["consents"].put(Ending(job, Refused("no_rule", "no rule matches", "rename it")))

@@ -142,7 +142,7 @@ def test_look_ups_are_shared(place: Site) -> None:
     assert place.once().returncode == 0
     kinds = [(r.content, r.action) for r in place.box.requests]
     assert kinds.count(("file", "import")) == 20
-    assert kinds.count(("file", "export")) == 20, "one to read back each, none to preserve"
+    assert kinds.count(("file", "export")) == 40, "one before each is sent, one to read it back"
     assert kinds.count(("record", "export")) <= 3
 
 

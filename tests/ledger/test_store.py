@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.model import OPEN, TRANSITIONS, Address, NewFile, Pause, State
+from dropcap.ledger.model import OPEN, TRANSITIONS, Address, Found, Job, NewFile, Pause, State
 from dropcap.ledger.schema import MIGRATIONS, LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -31,6 +32,12 @@ def to(key: str | None = None) -> Address:
 
 def claim(ledger: Ledger, *names: str, key: str | None = None, folder: str = "f") -> list[int]:
     return ledger.claim(folder, [NewFile(name, 1, 2, 3) for name in names], lambda _: to(key))
+
+
+def job_of(ledger: Ledger, number: int) -> Job:
+    found = ledger.query.job(number)
+    assert found is not None
+    return found
 
 
 def state(ledger: Ledger, job: int) -> State:
@@ -221,8 +228,8 @@ def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(le
         return [job.id for job in ledger.query.due("f", 1e12, 10, 100, small=True)]
 
     ledger.change([Change(second, State.SENDING)])
-    assert ledger.found_record(second, "101", "k")
-    assert ledger.found_record(first, "101", "k"), "learned while a newer one is on its way"
+    assert ledger.found(job_of(ledger, second), "101", "k") is Found.ENTERED
+    assert ledger.found(job_of(ledger, first), "101", "k") is Found.ENTERED, "learned while a newer one is on its way"
     assert due() == [], "the older one waits for it"
     ledger.change([Change(second, State.UNKNOWN)])
     assert due() == [second]
@@ -234,8 +241,8 @@ def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(le
 def test_two_files_that_may_have_been_sent_do_not_share_a_target(ledger: Ledger) -> None:
     lost = [NewFile(name, 1, 2, 3, found_after_loss=True) for name in ("a", "b")]
     first, second = ledger.claim("f", lost, lambda name: to(f"where {name}"))
-    assert ledger.found_record(first, "101", "k")
-    assert not ledger.found_record(second, "101", "k")
+    assert ledger.found(job_of(ledger, first), "101", "k") is Found.ENTERED
+    assert ledger.found(job_of(ledger, second), "101", "k") is Found.ANOTHER_GOES
     job = ledger.query.job(second)
     assert job is not None
     assert (job.state, job.key) == (State.UNKNOWN, "where b"), "it stays as it was"
@@ -282,3 +289,29 @@ def test_numbers_too_large_for_sqlite(ledger: Ledger) -> None:
     assert (found.mtime_ns, found.inode) == (failed.mtime_ns, failed.inode) == (mtime_ns + 1, inode)
     ledger.claim("f", [NewFile("b", 1, -mtime_ns, inode)], lambda _: to())
     assert [(file.mtime_ns, file.inode) for _, file in ledger.query.each_open("f")] == [(-mtime_ns, inode)]
+
+
+def test_an_older_file_finds_that_a_newer_one_has_gone_to_its_place(ledger: Ledger) -> None:
+    older, newer, elsewhere = claim(ledger, "a", "b", "c")
+    ledger.found(job_of(ledger, newer), "101", "k")
+    ledger.change([Change(newer, State.SENDING, columns={"attempts": 1}), Change(newer, State.STORED), Change(newer, State.DONE)])
+    assert ledger.found(job_of(ledger, older), "101", "k") is Found.NEWER_WENT
+    assert ledger.found(job_of(ledger, elsewhere), "102", "other") is Found.ENTERED
+
+
+def test_files_that_take_the_next_instance_do_not_mind_who_went_before(ledger: Ledger) -> None:
+    address = Address("p", "r", "101", "e", "f", None, "provisional", takes_next=True)
+    older, newer = ledger.claim("f", [NewFile(name, 1, 2, 3) for name in ("a", "b")], lambda _: address)
+    ledger.found(job_of(ledger, newer), "101", "k")
+    ledger.change([Change(newer, State.SENDING, columns={"attempts": 1, "instance": 2}), Change(newer, State.STORED)])
+    assert ledger.found(job_of(ledger, older), "101", "k") is Found.ENTERED
+
+
+def test_what_redcap_told_is_kept_as_long_as_it_was_meant_to_be(ledger: Ledger) -> None:
+    now = time.time()
+    ledger.learn("p", "no_file", "nothing here", now + 50)
+    ledger.learn("p", "project_id", "7", 1e12)
+    ledger.learn("p", "project_id", "8", 1e12)
+    assert set(ledger.query.learned(now + 49)) == {("p", "no_file", "nothing here"), ("p", "project_id", "8")}
+    assert set(ledger.query.learned(now + 51)) == {("p", "project_id", "8")}
+    assert ledger.query.told_projects() == {"p": 8}

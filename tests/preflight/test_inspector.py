@@ -69,7 +69,7 @@ def test_one_bad_rule_does_not_stop_the_others(place: Site) -> None:
     place.put("101_V1_consent.pdf")
     place.put("101_V1_scan.tif")
     assert daemon.wait_for("done")[0]["file"] == "101_V1_scan.tif"
-    assert daemon.wait_for("failed")[0]["reason"] == "no_field"
+    assert daemon.wait_for("held")[0]["reason"] == "no_field"
     assert daemon.events("paused") == []
 
 

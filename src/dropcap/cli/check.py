@@ -19,6 +19,7 @@ from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.claims import Claims
 from dropcap.daemon.state import open_ledger
+from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Tree
 from dropcap.intake import marker
@@ -160,7 +161,8 @@ def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
 
 def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
     path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
-    claims = Claims(ledger, lambda: folder)
+    order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+    claims = Claims(ledger, lambda name: order.address(folder, name))
     try:
         marker.examine(tree, folder.name, path, mount, claims)
         return
@@ -193,9 +195,10 @@ def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None
 
 
 def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:
+    order = Order(config.projects.values(), config.folders.values(), {})
     for name in dict.fromkeys(folder.project for folder in folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
-        yield from redcap_project.project_remarks(project, its, config.tables, asked[name].client)
+        yield from redcap_project.project_remarks(project, its, config.tables, asked[name].client, order)
         limit = config.limit_of(project.host)
         for folder in its:
             for rule in folder.rules:
@@ -207,6 +210,11 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
                 )
                 message = f"costs {price}, each an entry in REDCap's log; {most}"
                 yield Remark("ok", place_of(folder, rule), message)
+    for folder in folders:
+        for rule in folder.rules:
+            held = order.unordered(folder.project) if takes_next(rule.instance) else None
+            if held is not None:
+                yield Remark("error", place_of(folder, rule), held.message, held.remedy)
 
 
 def _many(count: int, word: str) -> str:

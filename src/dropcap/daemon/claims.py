@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dropcap.config.model import Folder
-from dropcap.delivery.folder import address
-from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
 
 
 class Claims:
     """One folder's way into the ledger (see `intake.port.IntakeLedger`)."""
 
-    def __init__(self, ledger: Ledger, folder: Callable[[], Folder]) -> None:
+    def __init__(self, ledger: Ledger, address: Callable[[str], Address]) -> None:
+        """`address` tells where a file of a name goes."""
         self._ledger = ledger
-        self._folder = folder
+        self._address = address
         # After a lost ledger, a file in in_progress/ may have been sent already.
         self._rebuilt = ledger.query.meta("rebuilt") is not None
 
@@ -34,8 +33,7 @@ class Claims:
         """Enter files with the address that their names give them."""
         if not self._rebuilt:
             files = [replace(file, found_after_loss=False) if file.found_after_loss else file for file in files]
-        config = self._folder()
-        return self._ledger.claim(folder, files, lambda name: address(config, name))
+        return self._ledger.claim(folder, files, self._address)
 
     def open_files(self, folder: str) -> Mapping[str, OpenFile]:
         """The files that should lie in in_progress/."""
@@ -63,7 +61,7 @@ class Claims:
 
     def rename_open(self, job: int, name: str) -> bool:
         """The file of an open job has another name now."""
-        return self._ledger.rename_open(job, name, address(self._folder(), name))
+        return self._ledger.rename_open(job, name, self._address(name))
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How the folder was seen before."""

@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -19,10 +20,12 @@ from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.page import Page
 from dropcap.delivery.dispatch import Delivery
-from dropcap.delivery.folder import DropFolder, address
+from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.order import Order
 from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Pause, State
+from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.redcap.client import Redcap, RedcapError
@@ -93,6 +96,7 @@ class Engine:
         self.started = time.time()
         self.folders: dict[str, Watched] = {}
         self.inspector = Inspector(self)
+        self.order = self._order_of(config)
         self.lines = self._lines(config)
         for folder in config.folders.values():
             self.folders[folder.name] = self._watched(folder)
@@ -100,6 +104,7 @@ class Engine:
             ledger,
             {name: one.drop for name, one in self.folders.items()},
             self.lines,
+            self.order,
             uploads_at_once=config.uploads_at_once,
             small_file=config.small_file,
         )
@@ -109,9 +114,21 @@ class Engine:
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
         return {
-            project.name: InspectedLine(project, client_to(config, project), self.inspector.doubt)
+            project.name: InspectedLine(
+                project, client_to(config, project), self.inspector.doubt, partial(self._identified, project.name)
+            )
             for project in config.projects.values()
         }
+
+    def _order_of(self, config: Config) -> Order:
+        return Order(config.projects.values(), config.folders.values(), self.ledger.query.told_projects())
+
+    def _identified(self, entry: str, project_id: int | None) -> None:
+        """REDCap has told which project an entry leads to, or (None) does not tell its token."""
+        if project_id is None:
+            self.order.hides(entry)
+        elif self.order.told(entry, project_id):
+            self.ledger.learn(entry, "project_id", str(project_id), FOR_GOOD)
 
     def _joined(self, name: str, one: Watched) -> None:
         filer = self.delivery.filers[name]
@@ -125,12 +142,15 @@ class Engine:
         filer.missing = one.intake.wake
 
     def _watched(self, folder: Folder) -> Watched:
-        name = folder.name
-        claims = Claims(self.ledger, lambda: self.folders[name].folder if name in self.folders else folder)
+        claims = Claims(self.ledger, lambda file: self.order.address(self._present(folder), file))
         intake = FolderIntake(folder, claims, self._claimed)
-        drop = DropFolder(folder, lambda: intake.lent, self.config.contact)
+        drop = DropFolder(folder, lambda: intake.lent, self.config.contact, self.order)
         page = Page(self.ledger.query, intake, drop, self.config.contact, lambda: self.delivery.health.pauses())
         return Watched(folder, intake, drop, page)
+
+    def _present(self, folder: Folder) -> Folder:
+        """The folder by the rules of now."""
+        return self.folders[folder.name].folder if folder.name in self.folders else folder
 
     def start(self) -> None:
         """Begin to take and deliver."""
@@ -162,7 +182,7 @@ class Engine:
         """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""
         key, digest = f"rules {folder.name}", _rules_digest(self.config, folder)
         if self.ledger.query.meta(key) != digest:
-            self.ledger.reroute(folder.name, lambda name: address(folder, name))
+            self.ledger.reroute(folder.name, lambda name: self.order.address(folder, name))
             self.ledger.set_meta(key, digest)
 
     def pauses(self) -> list[Pause]:
@@ -179,9 +199,9 @@ class Engine:
         """Whether there is nothing that could be done now."""
         return all(one.intake.idle.is_set() or one.intake.away for one in self.folders.values()) and self.delivery.idle()
 
-    def release_held(self, folder: str | None = None) -> int:
-        """Held jobs are tried again, with a clean slate."""
-        held = self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000)
+    def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = lambda job: True) -> int:
+        """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
+        held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
         done = self.ledger.change([Change(job.id, job.tried_again_as, "tried again", CLEAN) for job in held])
         self.delivery.wake()
         return len(done)
@@ -197,8 +217,11 @@ class Engine:
         for one in gone:
             one.intake.stop(5.0)
         self.config = config
+        self.order = self._order_of(config)
         self.lines = self._lines(config)
         self.folders = kept
+        for one in kept.values():
+            one.drop.order = self.order
         fresh = {}
         for folder in config.folders.values():
             if folder.name not in kept:
@@ -208,6 +231,7 @@ class Engine:
         self.delivery.replace(
             {name: one.drop for name, one in self.folders.items()},
             self.lines,
+            self.order,
             uploads_at_once=config.uploads_at_once,
             small_file=config.small_file,
         )

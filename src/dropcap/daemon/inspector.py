@@ -14,10 +14,10 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.health import backoff
 from dropcap.delivery.outcome import Later, Refused
+from dropcap.delivery.possible import contradiction
 from dropcap.delivery.project import ProjectLine
-from dropcap.ledger.model import Pause
+from dropcap.ledger.model import Job, Pause
 from dropcap.preflight.project import LATER
-from dropcap.preflight.target import contradiction
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.inspection import Finding, inspect
 from dropcap.redcap.reply import Meaning
@@ -35,8 +35,10 @@ WHILE_STOPPED = 10.0
 #: Refusals within so many seconds of a look are not worth another.
 BETWEEN_DOUBTS = 60.0
 
-#: Reasons of the folder pauses that are made here, and end here.
-_OURS = frozenset({"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated"})
+#: Reasons of the folder pauses that are made here, and end here; and for which delivery holds the files of a rule meanwhile.
+_OURS = frozenset(
+    {"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated", "not_repeating", "needs_instance"}
+)
 
 _Told = tuple[str, str, str, str]
 
@@ -44,13 +46,19 @@ _Told = tuple[str, str, str, str]
 class InspectedLine(ProjectLine):
     """A line that tells when delivery doubts what is known of the project."""
 
-    def __init__(self, project: Project, client: Redcap, doubted: Callable[[str], None]) -> None:
-        super().__init__(project, client)
+    def __init__(
+        self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Callable[[int | None], None]
+    ) -> None:
+        super().__init__(project, client, identified)
         self._doubted = doubted
 
     def forget(self) -> None:
         """A field, event or right was not as expected: it is fetched anew, and the rules are compared again."""
         super().forget()
+        self._doubted(self.project.name)
+
+    def doubt(self) -> None:
+        """A rule does not agree with what is known of the project: all of them are compared with it."""
         self._doubted(self.project.name)
 
     def fetch_anew(self) -> None:
@@ -64,6 +72,9 @@ class Inspected(Protocol):
     config: Config
     delivery: Delivery
     lines: dict[str, InspectedLine]
+
+    def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = ...) -> int:
+        """Held jobs are tried again."""
 
 
 @dataclass(slots=True)
@@ -173,6 +184,7 @@ class Inspector:
         if known.seen is not None:
             line.fetch_anew()
         structure, rights = line.structure(), client.rights()
+        line.rights = rights
         known.seen = (version, structure.project.in_production)
         folders = [folder for folder in config.folders.values() if folder.project == project.name]
         found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
@@ -211,9 +223,9 @@ class Inspector:
     # Pauses -------------------------------------------------------------------------------------------------------
 
     def _settle(self, folder: Folder, structure: ProjectStructure) -> bool:
-        """Pause a folder none of whose rules can store a file, and let it go on once one can; whether it is paused.
+        """Pause a folder none of whose rules can store a file, and let it go on once one can; whether a rule cannot.
 
-        With one rule that can, the folder goes on: the others' files are refused, each with its reason.
+        With one rule that can, the folder goes on, and the others' files are held; those of rules that can by now are released.
         """
         found = [(rule, contradiction(structure, rule)) for rule in folder.rules]
         pause = self._pause_of("folder", folder.name)
@@ -224,7 +236,9 @@ class Inspector:
             return pause is None or pause.reason in _OURS
         if pause is not None and pause.reason in _OURS:
             self._daemon.delivery.resume("folder", folder.name)
-        return False
+        sound = {rule.name for rule, refused in found if refused is None}
+        self._daemon.release_held(folder.name, lambda job: job.reason in _OURS and job.rule in sound)
+        return bool(wrong)
 
     def _end_mismatch(self, project: Project) -> None:
         pause = self._pause_of("project", project.name)

@@ -16,15 +16,16 @@ from io import FileIO
 import structlog
 
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
-from dropcap.delivery.plan import Send, newly_listed
+from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.plan import Facts, Send, newly_listed
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.slots import Slot, WatchedFile
+from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.place import Filing
-from dropcap.filing.preserve import Origin
+from dropcap.filing.preserve import Origin, PreserveSink
 from dropcap.ledger.model import Job, State
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
@@ -42,6 +43,8 @@ _NO_END = "REDCap gave out the present file without saying how long it is, and n
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
+#: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
+_CHOICES_AT_ONCE = 3
 RATE_LIMIT = 60.0
 
 
@@ -57,19 +60,23 @@ class Turn:
     tree: Tree
     filing: Filing
     upload_as: str
+    facts: Facts
+    looked: float  # when the look-up that told the facts began (monotonic)
 
 
 @dataclass(slots=True)
 class Attempt:
     """One try to bring a file into its field.
 
-    `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way.
+    `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way;
+    `vacancies` knows what refused exports mean.
     """
 
     turn: Turn
     note: Callable[[int, str, dict[str, object]], None]
     stop: threading.Event
     slot: Slot
+    vacancies: Vacancies
     _sent: bool = False
     _importing: bool = False
     _acknowledged: str | None = None
@@ -82,9 +89,9 @@ class Attempt:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
-        # An instance that an earlier attempt chose (`holds`) may have been sent to: it stays this file's.
-        fresh = self.turn.job.state is State.WAITING and not self.turn.step.holds
-        if isinstance(outcome, Later) and not outcome.sent and fresh and self.turn.target.instance == NEXT:
+        # An instance that an earlier attempt chose may have been sent to: it stays this file's.
+        fresh = self.turn.job.state is State.WAITING and self.turn.step.chosen
+        if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh:
             return replace(outcome, release_instance=True)
         return outcome
 
@@ -139,7 +146,7 @@ class Attempt:
             if found is not None:
                 return found
         result = "stored"
-        if turn.step.holds or self._sent:
+        if turn.step.look or self._sent:
             answer = self._what_is_there(place, fd, status.st_size, started)
             if not isinstance(answer, str):
                 return answer
@@ -161,7 +168,7 @@ class Attempt:
         return Stored(result, reached.value, sent.sha256, sent.size, time.monotonic() - started)
 
     def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | str:
-        """Compare with the file that the field holds, and keep a copy of it if asked to.
+        """Compare with the file that the field holds at this moment, and keep a copy of it if asked to.
 
         The outcome if the job ends here, else what the result of sending will be called.
         """
@@ -169,17 +176,16 @@ class Attempt:
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
         keep = turn.settings.existing_file is ExistingFile.PRESERVE or turn.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(turn.filing.preserve_sink()) if keep else None
+            copy = _Copy(turn.filing, stack) if keep and not self._fresh else None
             try:
-                there = turn.line.client.export_file(place, self._seen(sink.write) if sink else None)
+                there = turn.line.client.export_file(place, self._seen(copy.write) if copy else None)
             except NoFile:
                 return "stored"
             except RedcapError as error:
-                if error.meaning.reason == "no_record":
-                    return "stored"  # there is nothing in a record that does not exist; the import will be refused
-                if _may_not_read(error) and not keep and turn.settings.confirm is Confirm.NONE and turn.target.instance != NEXT:
-                    return "stored"  # it cannot be read back, and sending it again to the same place does no harm
-                raise
+                return self._refused_export(place, error)
+            turn.line.exported(place.field, self.vacancies)
+            if self._fresh:
+                return self._occupied(place)
             own = _sha256(fd)
             os.lseek(fd, 0, os.SEEK_SET)
             if there.sha256 == own and there.size == size:
@@ -201,13 +207,52 @@ class Attempt:
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
-            if sink is not None and there.sha256 != turn.job.preserved_sha256:
-                if not there.proven_whole and not self._comes_again(place, there.sha256):
+            if copy is not None and there.sha256 != turn.job.preserved_sha256:
+                # An empty file is what a broken answer looks like, and one of no known length may have been cut off.
+                if not (there.proven_whole and there.size) and not self._comes_again(place, there.sha256):
                     return Later("server_error", _NO_END, _HTTP_1_1, "server")
-                kept = sink.commit(self._origin(place, there.name))
+                kept = copy.sink().commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
         return "replaced"
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether its instance was chosen for being new, and nothing of this file was ever sent there."""
+        return self.turn.step.chosen and not self._sent
+
+    def _occupied(self, place: FileTarget) -> Outcome:
+        """Somebody has put a file into the instance since it was chosen."""
+        message = f"instance {place.instance} of record `{shown(place.record)}` was taken meanwhile: another one is chosen"
+        at_once = 0.0 if self.turn.job.faults < _CHOICES_AT_ONCE else None
+        return Later("file_exists", message, "nothing needs to be done", "file", seconds=at_once, own_fault=True)
+
+    def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | str:
+        """REDCap gives out no file, for a reason that may be that there is none."""
+        turn, meaning = self.turn, error.meaning
+        replaces = turn.settings.existing_file is ExistingFile.REPLACE and turn.target.instance != NEXT
+        if replaces and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
+            return "stored"  # whatever is there is replaced, and sending it again to the same place does no harm
+        if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
+            raise error
+        refused = RefusedExport(turn.job.project, turn.job.id, place, meaning.said, meaning.reason == "rights")
+        hideable = turn.line.may_hide(place.field, self.vacancies)
+        match self.vacancies.judge(refused, turn.facts, turn.looked, hideable=hideable):
+            case Vacancy.EMPTY:
+                return "stored"
+            case Vacancy.LOOK:
+                return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
+            case Vacancy.TAKEN:
+                message = f"REDCap shows a file in the field `{place.field}`, but does not give it out: {meaning.message}"
+                remedy = "look in REDCap at what the field holds; then `dropcap retry`, or take the file out of in_progress/"
+                return Held("not_confirmed" if self._sent else "file_exists", message, remedy)
+            case Vacancy.HIDDEN:
+                message = (
+                    f"whether the field `{place.field}` holds a file cannot be told: REDCap refuses to export it"
+                    f" ({meaning.message}), and the token's user may not see all of it"
+                )
+                remedy = "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`"
+                return Held("rights", message, remedy)
 
     def _comes_again(self, place: FileTarget, sha256: str) -> bool:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
@@ -267,6 +312,7 @@ class Attempt:
             if confirm is Confirm.NONE and _may_not_read(error):
                 return confirm
             raise
+        turn.line.exported(place.field, self.vacancies)
         if there.sha256 != sent.sha256:
             return _not_confirmed("what REDCap gives out is not what was sent")
         return Confirm.READBACK
@@ -310,6 +356,25 @@ class Attempt:
         )
 
 
+class _Copy:
+    """What the field holds, kept from its first byte on: most fields hold nothing, and then nothing is made."""
+
+    def __init__(self, filing: Filing, stack: contextlib.ExitStack) -> None:
+        self._filing = filing
+        self._stack = stack
+        self._sink: PreserveSink | None = None
+
+    def sink(self) -> PreserveSink:
+        """The sink, made when it is first needed. Raises OSError."""
+        if self._sink is None:
+            self._sink = self._stack.enter_context(self._filing.preserve_sink())
+        return self._sink
+
+    def write(self, data: bytes) -> None:
+        """Add bytes. Raises OSError."""
+        self.sink().write(data)
+
+
 def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
     """The outcome of a request that did not do what it should.
 
@@ -328,6 +393,9 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
             scope, certain, seconds = "server", True, seconds or RATE_LIMIT
         case Verdict.NOT_THE_API:
             scope, certain = "server", True
+        case Verdict.UNCLEAR | Verdict.REFUSED:  # the refusal of a question: of this file's, and nobody else's trouble
+            later = Later(meaning.reason, meaning.message, meaning.remedy, "file", unknown, seconds)
+            return replace(later, own_fault=True)
         case Verdict.SERVER:
             scope, certain = "server", meaning.reason in ("unreachable", "maintenance", "certificate")
         case _:

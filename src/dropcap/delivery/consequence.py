@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.health import Health, backoff
-from dropcap.delivery.outcome import Gone, Held, Later, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
@@ -52,6 +52,8 @@ class Consequence:
                 self.hold(job, outcome)
             case Later():
                 self._later(job, outcome, line)
+            case LookAgain():
+                self._look_again(job, outcome, line)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
             case Gone():
@@ -100,6 +102,8 @@ class Consequence:
         else:
             wait = later.seconds if later.seconds is not None else backoff(own_faults)
         columns = _why(later) | {"due": time.time() + wait if wait else 0.0}
+        if later.own_fault:
+            columns["faults"] = own_faults
         if later.sha256:
             columns["sha256"] = later.sha256
         if later.release_instance:
@@ -118,6 +122,13 @@ class Consequence:
                 attempt=job.attempts,
                 outcome="unknown" if later.sent else "not stored",
             )
+
+    def _look_again(self, job: Job, again: LookAgain, line: ProjectLine | None) -> None:
+        if line is not None and again.reason in _LOOK_AT_PROJECT:
+            line.forget()
+        columns: dict[str, Any] = {"due": 0.0} | ({"instance": None} if again.release_instance else {})
+        self._change(job, State.UNKNOWN if again.sent else State.WAITING, "its record is looked up anew", columns)
+        log.debug("retrying", **about(job), reason=again.reason, message=again.message, in_seconds=0.0, attempt=job.attempts)
 
     def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
         if time.time() - job.claimed_at > RECORD_WAIT_ENDS:

@@ -16,7 +16,9 @@ from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.filer import Ending, Filer
 from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
+from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Refused
+from dropcap.delivery.plan import unasked
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.slots import Slots
@@ -36,6 +38,7 @@ class Delivery:
         ledger: Ledger,
         folders: Mapping[str, DropFolder],
         lines: Mapping[str, ProjectLine],
+        order: Order,
         *,
         uploads_at_once: int,
         small_file: int,
@@ -44,11 +47,11 @@ class Delivery:
         self._slots = Slots(uploads_at_once)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
-        self._schedule = Schedule(folders, lines, small_file, self.health)
+        self._schedule = Schedule(folders, lines, order, small_file, self.health)
         self.filers = {name: Filer(folder, ledger, self._ended) for name, folder in folders.items()}
         self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
         self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
-        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended)
+        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended, order)
         self.changed: Callable[[str], None] = lambda folder: None  # told of folders whose page may say something else now
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -121,6 +124,7 @@ class Delivery:
         self,
         folders: Mapping[str, DropFolder],
         lines: Mapping[str, ProjectLine],
+        order: Order,
         *,
         uploads_at_once: int,
         small_file: int,
@@ -144,6 +148,7 @@ class Delivery:
                 self._schedule.give_back(folder)
                 folder.forget()
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
+            self._schedule.order = self._turns.order = order
             self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
             self._look_for_absent()
@@ -298,7 +303,8 @@ class Delivery:
                 job = candidate.job
                 if job.id in went:
                     sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
-                    sendings.append(Sending(sent, candidate.route, step))
+                    facts = candidate.facts or unasked(candidate.route.target)
+                    sendings.append(Sending(sent, candidate.route, step, facts, candidate.facts_at))
                 else:
                     self.health.give_back(job.id)
                     self._ended([job])

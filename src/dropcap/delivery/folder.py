@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
+from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -14,7 +15,7 @@ from dropcap.filing.place import Filing
 from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.query import Query
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.target import NEXT, Target
+from dropcap.routing.target import NEXT
 
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
 WINDOW = 200
@@ -53,9 +54,10 @@ class Strays:
 class DropFolder:
     """One folder's next jobs; only the dispatching thread touches the lanes."""
 
-    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str) -> None:
+    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str, order: Order) -> None:
         """`tree` gives the directory that intake works in now, None while the folder is away."""
         self.folder = folder
+        self.order = order
         self._tree = tree
         self._contact = contact
         self._filing: tuple[Tree, Filing] | None = None
@@ -118,9 +120,10 @@ class DropFolder:
         found = route(self.folder.rules, self.name, job.name)
         if isinstance(found, NoRoute):
             return found
-        target, now = found.target, _address_of(self.folder, found)
-        where = (now.project, now.event, now.field) == (job.project, job.event, job.field)
-        same = where and (bool(target.record_where) or now.key == job.key)
+        target, now = found.target, self.order.address_of(self.folder, found)
+        where = (now.project, now.event, now.field, now.takes_next) == (job.project, job.event, job.field, job.takes_next)
+        there = (bool(target.record_where) or now.record == job.record) and (now.takes_next or now.instance == job.instance)
+        same = where and there
         if job.state is State.UNKNOWN and not same and job.record and job.key:
             return self._where_it_was_sent(job, found)
         if (
@@ -138,8 +141,7 @@ class DropFolder:
         if job.project != self.folder.project:
             message = f"it was sent to project `{shown(job.project)}`, and its folder goes to `{shown(self.folder.project)}` now"
             return NoRoute("no_rule", message, "", found.rule)
-        last = (job.key or "").rpartition("\0")[2]
-        instance = NEXT if last == NEXT else job.instance
+        instance = NEXT if job.takes_next else job.instance
         target = replace(found.target, record=job.record, event=job.event, field=job.field, instance=instance, record_where={})
         return replace(found, target=target)
 
@@ -159,27 +161,4 @@ class DropFolder:
 
     def address(self, name: str) -> Address:
         """The address under which a file of that name is claimed."""
-        return address(self.folder, name)
-
-
-def order_key(project: str, target: Target, record: str) -> str:
-    """What orders files to the same place: they arrive one after the other, in the order of their claims."""
-    # Files that each take the next instance of a record must not choose at the same time, whatever their fields.
-    last = NEXT if target.instance == NEXT else f"{target.field}\0{target.instance or ''}"
-    return "\0".join((project, record, target.event or "", last))
-
-
-def address(folder: Folder, name: str) -> Address:
-    """Where a file goes as far as its name tells, and the key that keeps files to the same place in order."""
-    found = route(folder.rules, folder.name, name)
-    if isinstance(found, NoRoute):
-        return Address(folder.project, found.rule.name if found.rule else "")
-    return _address_of(folder, found)
-
-
-def _address_of(folder: Folder, found: Route) -> Address:
-    target = found.target
-    record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
-    instance = target.instance if isinstance(target.instance, int) else None
-    key = order_key(folder.project, target, record)
-    return Address(folder.project, found.rule.name, target.record, target.event, target.field, instance, key)
+        return self.order.address(self.folder, name)

@@ -78,9 +78,7 @@ def _told(
 
 def absent_field(structure: ProjectStructure, target: Target) -> str | None:
     """A field that the target names and the project does not have: REDCap would refuse the whole question for it."""
-    states = structure.states()
-    named = (target.field, *target.must_match, *target.record_where)
-    return next((name for name in named if name not in structure.fields and name not in states), None)
+    return next((name for name in (target.field, *target.must_match, *target.record_where) if not structure.knows(name)), None)
 
 
 def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
@@ -115,18 +113,23 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
     for row in rows:
         for field in (*target.must_match, *target.record_where):
             values[field].add(row.get(field, ""))
-    if agree(target.record_where, values):
+    # An event or instance that was never touched has no row; a field that no row of the record has is one that we may not see.
+    named = (target.field, *target.must_match, *target.record_where)
+    untold = tuple(field for field in named if not any(field in row for row in rows))
+    if not set(target.record_where) & set(untold) and agree(target.record_where, values):
         return Facts(None)  # the record that was found earlier has other values by now
     following = None
     instance = target.instance if isinstance(target.instance, int) else question.fixed_instance
     if target.instance == NEXT:
         numbers = [_instance(row) for row in rows if _repeats_here(row, structure, target)]
         following = max(numbers, default=0) + 1
+        instance = instance or following
     return Facts(
         record=name,
         shows=shown_in_field(rows, structure, target, instance),
         next_instance=following,
         differing=agree(target.must_match, values),
+        untold=untold,
     )
 
 

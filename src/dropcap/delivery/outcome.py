@@ -54,6 +54,21 @@ class Later:
     certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
     release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
     sha256: str | None = None
+    own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """What is known of the record may no longer be so: it is looked up anew, and the file goes on at once.
+
+    `sent` and `release_instance` as in `Later`.
+    """
+
+    reason: str
+    message: str
+    remedy: str
+    sent: bool
+    release_instance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +96,4 @@ class Rewritten:
     sha256: str | None = None
 
 
-Outcome: TypeAlias = Stored | Refused | Held | Later | WaitForRecord | Gone | Rewritten
+Outcome: TypeAlias = Stored | Refused | Held | Later | LookAgain | WaitForRecord | Gone | Rewritten

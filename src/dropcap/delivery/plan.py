@@ -30,7 +30,8 @@ class Facts:
 
     `record` is REDCap's own spelling, or None if there is no such record. `shows` is what its export shows in the field, empty
     if there is no file: `[document]`, the file's name or the number of its document, as REDCap's version has it;
-    `next_instance` is the number after the highest. `differing` names the must_match fields that do not agree.
+    `next_instance` is the number after the highest. `differing` names the must_match fields that do not agree, `untold` the
+    fields that REDCap left out of every row, as it does where a right is missing.
     """
 
     record: str | None
@@ -39,6 +40,7 @@ class Facts:
     shows: str = ""
     next_instance: int | None = None
     differing: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
     known: bool = True  # False if nothing needed to be looked up
 
 
@@ -50,17 +52,18 @@ def unasked(target: Target) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Import the file there; `holds`: deal with the file that is there first.
+    """Import the file there; `look`: export what is there first, and deal with it.
 
-    `shows` is what the record's export showed in the field before. `perhaps` is an instance that may hold this very file
-    already, from before the ledger was lost.
+    `chosen`: the instance was chosen now, and nothing was ever sent there. `shows` is what the record's export showed in the
+    field before. `perhaps` is an instance that may hold this very file already, from before the ledger was lost.
     """
 
     record: str
     event: str | None
     field: str
     instance: int | None
-    holds: bool
+    look: bool
+    chosen: bool = False
     perhaps: int | None = None
     shows: str = ""
 
@@ -112,6 +115,14 @@ def plan(
             f"the file's name says record `{shown(target.record)}`, REDCap has `{shown(facts.record)}`",
             "rename the file so that the record is written as in REDCap",
         )
+    needed = _needed(target, settings) - ({target.field} if sent_before else set())  # what arrived is read back by itself
+    if untold := sorted(set(facts.untold) & needed):
+        return Held(
+            "rights",
+            f"REDCap leaves {', '.join(f'`{name}`' for name in untold)} out of what it tells of record `{shown(facts.record)}`: "
+            "the token's user may not see it",
+            "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
+        )
     if facts.differing:
         return Refused(
             "mismatch",
@@ -120,11 +131,19 @@ def plan(
         )
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None
-        return Send(facts.record, target.event, target.field, instance, bool(facts.shows), shows=facts.shows)
+        look = settings.existing_file is not ExistingFile.REPLACE or bool(facts.shows)
+        return Send(facts.record, target.event, target.field, instance, look, shows=facts.shows)
     if fixed_instance is not None:  # kept only if an earlier send may have arrived there
-        return Send(facts.record, target.event, target.field, fixed_instance, holds=True)
+        return Send(facts.record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
     perhaps = facts.next_instance - 1 if sent_before and facts.next_instance and facts.next_instance > 1 else None
-    return Send(facts.record, target.event, target.field, facts.next_instance, holds=False, perhaps=perhaps)
+    return Send(facts.record, target.event, target.field, facts.next_instance, look=True, chosen=True, perhaps=perhaps)
+
+
+def _needed(target: Target, settings: RuleSettings) -> set[str]:
+    """The fields whose values must be known before anything is sent."""
+    replaced = settings.existing_file is ExistingFile.REPLACE and target.instance != NEXT
+    own = set() if replaced and settings.confirm is not Confirm.LISTED else {target.field}
+    return {*own, *target.must_match, *target.record_where}
 
 
 def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -> Step:

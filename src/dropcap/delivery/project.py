@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
 from dropcap.delivery.outcome import Refused
+from dropcap.delivery.vacancy import Vacancies
 from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.model import FieldInfo, Rights
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 
-#: Seconds for which a project's structure is taken as known.
-KNOWN_FOR = 3600.0
+#: Seconds for which a project's structure is taken as known, and before a file is refused or held because of it.
+KNOWN_FOR, SURE_FOR = 3600.0, 60.0
 
 
 class ProjectLine:
     """One project's client, with its structure fetched when it is first needed."""
 
-    def __init__(self, project: Project, client: Redcap) -> None:
+    def __init__(self, project: Project, client: Redcap, identified: Callable[[int | None], None] = lambda _: None) -> None:
+        """`identified` is told the project's id whenever REDCap tells it, or None if this token is not told."""
         self.project = project
         self.client = client
+        self._identified = identified
         self._lock = threading.Lock()
         self._structure: ProjectStructure | None = None
         self._since = 0.0
+        self.rights: Rights | None = None  # of the token's user, if REDCap has told them
 
     @property
     def host(self) -> str:
@@ -36,15 +42,16 @@ class ProjectLine:
         """Whether the project must be identified before anything is sent."""
         return self.project.project_id is not None
 
-    def structure(self) -> ProjectStructure:
-        """The project's fields, events and forms; from memory for an hour.
+    def structure(self, known_for: float = KNOWN_FOR) -> ProjectStructure:
+        """The project's fields, events and forms; from memory for so many seconds.
 
         Raises:
             RedcapError: REDCap did not answer, or the token belongs to another project than `project_id`.
         """
         with self._lock:
-            if self._structure is None or time.monotonic() - self._since > KNOWN_FOR:
-                structure = ProjectStructure.from_api(self.client)
+            if self._structure is None or time.monotonic() - self._since > known_for:
+                structure = self._fetch()
+                self._identified(structure.project.project_id)
                 wanted = self.project.project_id
                 if wanted is not None and structure.project.project_id != wanted:
                     raise RedcapError(
@@ -58,6 +65,41 @@ class ProjectLine:
                     )
                 self._structure, self._since = structure, time.monotonic()
             return self._structure
+
+    def _fetch(self) -> ProjectStructure:
+        try:
+            return ProjectStructure.from_api(self.client)
+        except RedcapError as error:
+            if error.meaning.reason == "rights":
+                self._identified(None)
+            raise
+
+    def exported(self, field: str, vacancies: Vacancies) -> None:
+        """REDCap has given out a file of this field."""
+        info = self._info(field)
+        if info is not None and info.identifier and (token := self._token()):
+            vacancies.exported(self.project.name, field, token)
+
+    def may_hide(self, field: str, vacancies: Vacancies) -> bool:
+        """Whether files of this field may be hidden from the token, and from its look-ups as well: de-identified rights can."""
+        info = self._info(field)
+        if info is None or not info.identifier:
+            return info is None
+        rights = self.rights
+        if rights is not None and rights.has_full_data(info.form):
+            return False
+        token = self._token()
+        return not (token and vacancies.has_exported(self.project.name, field, token))
+
+    def _token(self) -> str:
+        try:
+            return self.project.token_source.read().reveal()
+        except TokenError:
+            return ""
+
+    def _info(self, field: str) -> FieldInfo | None:
+        structure = self._structure
+        return None if structure is None else structure.fields.get(field)
 
     def token_stamp(self) -> int | None:
         """Something that changes when the token does, and tells nothing of it; None while it cannot be read."""
@@ -74,6 +116,9 @@ class ProjectLine:
         """Fetch the structure anew when it is next needed: a field, event or right was not as expected."""
         with self._lock:
             self._structure = None
+
+    def doubt(self) -> None:
+        """A rule does not agree with what is known of the project."""
 
     def refuses(self, size: int, upload_as: str) -> Refused | None:
         """Why a file is not worth sending: it is empty, larger than the server takes, or of a kind that REDCap refuses."""

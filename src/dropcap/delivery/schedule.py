@@ -11,14 +11,16 @@ from typing import TypeAlias
 
 from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
+from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.runs import Pace, Runs
 from dropcap.ledger.model import Job, State
+from dropcap.routing.target import NEXT, RuleSettings, Target
 
-#: Seconds for which the facts of a look-up are acted upon.
-FACTS_LAST = 60.0
+#: Seconds for which the facts of a look-up are acted upon, and what it told of instances: people add some meanwhile.
+FACTS_LAST, INSTANCES_LAST = 60.0, 10.0
 #: Files whose records are looked up in one go.
 ASK_AT_ONCE = 100
 #: A file that was put off for this is asked about alone: it may be what makes the server ill, or a proxy or REDCap refuse the
@@ -54,10 +56,11 @@ class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
     def __init__(
-        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], small_file: int, health: Health
+        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], order: Order, small_file: int, health: Health
     ) -> None:
         self.folders = dict(folders)
         self.lines = dict(lines)
+        self.order = order
         self.small_file = small_file
         self.paces: dict[str, Pace] = defaultdict(Pace)  # by folder
         self._health = health
@@ -128,13 +131,23 @@ class Schedule:
             return hopeless
         if line.host in self._limited or not self._may_send(line, job.id, now):
             return NotYet.PAUSED
-        if not needs_lookup(target, settings, job.instance) and (line.known() or not line.must_be_known):
+        lasts = INSTANCES_LAST if target.instance == NEXT and job.instance is None else FACTS_LAST
+        if self._needs_nothing(job, target, settings, line):
             facts = unasked(target)
-        elif candidate.facts is not None and now - candidate.facts_at < FACTS_LAST:
+        elif candidate.facts is not None and now - candidate.facts_at < lasts:
             facts = candidate.facts
         else:
             return NotYet.ASK
-        return plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+        chooses = target.instance == NEXT and job.instance is None
+        unordered = self.order.unordered(job.project) if chooses else None
+        return unordered or plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+
+    def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, line: ProjectLine) -> bool:
+        """Whether it can go without a question about its record, and its place in the order is known."""
+        if needs_lookup(target, settings, job.instance) or self.order.must_be_told(line.project.name):
+            return False
+        known = line.known() or not line.must_be_known
+        return known and job.key == self.order.key(job.project, target, target.record)
 
     def goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,31 +15,39 @@ from dropcap.baton import BATON
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.creation import Creation
-from dropcap.delivery.folder import Candidate, order_key
+from dropcap.delivery.folder import Candidate
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, absent_field, look_up
-from dropcap.delivery.outcome import Later, Outcome, Refused, WaitForRecord
-from dropcap.delivery.plan import Create, Facts, Send
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.order import Order
+from dropcap.delivery.outcome import Held, Later, Outcome, Refused, WaitForRecord
+from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
+from dropcap.delivery.possible import contradiction, impossible
+from dropcap.delivery.project import SURE_FOR, ProjectLine
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.slots import Slot
+from dropcap.delivery.vacancy import Vacancies
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.model import Job, State
+from dropcap.ledger.model import Found, Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
+from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
-from dropcap.routing.target import NEXT
 
 log = structlog.get_logger()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
 _CREATED = "its record was created"
+_NEWER_WENT = Held(
+    "newer_went",
+    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
+    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class Sending:
     job: Job
     route: Route
     step: Send
+    facts: Facts
+    looked: float  # monotonic
 
 
 class Turns:
@@ -61,13 +71,16 @@ class Turns:
         consequence: Consequence,
         break_off: threading.Event,
         ended: Callable[[Sequence[Job]], None],
+        order: Order,
     ) -> None:
         self._ledger = ledger
         self._health = health
         self._consequence = consequence
         self._break_off = break_off
         self._ended = ended
+        self.order = order
         self._creation = Creation(ledger)
+        self._vacancies = Vacancies(ledger)
 
     def send(
         self,
@@ -86,9 +99,11 @@ class Turns:
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
-            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, found.target.upload_as)
+            upload_as = found.target.upload_as
+            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.facts, one.looked)
+            attempt = Attempt(turn, self._ledger.note, self._break_off, slot, self._vacancies)
             with nullcontext() if slot.large else BATON:
-                self._guarded(one.job, line, Attempt(turn, self._ledger.note, self._break_off, slot).run, sent=True)
+                self._guarded(one.job, line, attempt.run, sent=True)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -102,7 +117,7 @@ class Turns:
         back = []
         for one in rest:
             columns: dict[str, object] = {"attempts": one.job.attempts - 1}
-            if one.route.target.instance == NEXT and not one.step.holds:  # one chosen earlier may have been sent to
+            if one.step.chosen:  # one chosen earlier may have been sent to
                 columns["instance"] = None  # somebody else may take it meanwhile
             back.append(Change(one.job.id, State.WAITING, "not begun", columns))
         try:
@@ -132,6 +147,10 @@ class Turns:
         try:
             return self._answers(line, group)
         except (RedcapError, Stopped) as error:
+            if isinstance(error, RedcapError) and error.meaning.reason == "rights" and not line.must_be_known:
+                group = _go_unasked(group)
+            if not group:
+                return set()
             if _is_about_fields(error) and line.known():
                 line.forget()  # a field or a right may not be what it was
                 return self._ask_apart(line, _by_fields(group))
@@ -157,44 +176,56 @@ class Turns:
             if len(refused) == len(parts) or not isinstance(why, RedcapError) or not _is_about_fields(why):
                 self._cannot_ask(line, part, why)
                 continue
-            self._ledger.blame([candidate.job.id for candidate in part])  # REDCap tells about the others
             for candidate in part:
                 message = f"REDCap refuses to tell about the record and its fields: {why.meaning.message}"
                 unknown = candidate.job.state is State.UNKNOWN
-                later = Later(why.meaning.reason, message, why.meaning.remedy, scope="file", sent=unknown)
+                later = Later(why.meaning.reason, message, why.meaning.remedy, scope="file", sent=unknown, own_fault=True)
                 self._consequence.apply(candidate.job, later, None)
         return over
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in group]
+        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings, c.job.instance)]
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
         structure = line.structure()
-        absent = {q.job: field for q in questions if (field := absent_field(structure, q.target)) is not None}
-        facts = look_up(line.client, structure, [q for q in questions if q.job not in absent])
+        hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c)) is not None}
+        if hopeless:  # sure only of what the project is now
+            structure = line.structure(SURE_FOR)
+            hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c)) is not None}
+        facts = {c.job.id: unasked(c.route.target) for c in group}
+        facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
         for candidate in group:
-            job = candidate.job.id
-            if job in absent:
-                message = f"the project has no field `{shown(absent[job])}`"
-                remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
-                self._consequence.apply(candidate.job, Refused("no_field", message, remedy), line)
+            why = hopeless.get(candidate.job.id)
+            if why is not None:
+                self._consequence.apply(candidate.job, why, None)
             else:
-                self._learn(candidate, facts[job], now)
-        return set(absent)
+                self._learn(candidate, facts[candidate.job.id], now)
+        if hopeless:
+            line.doubt()
+        return {job for job, why in hopeless.items() if isinstance(why, Refused)}
 
     def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
-        target = candidate.route.target
+        target, job = candidate.route.target, candidate.job
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
-            self._ledger.note(candidate.job.id, "its record has other values now", {"record": ""})
+            self._ledger.note(job.id, "its record has other values now", {"record": ""})
             return
-        if not target.record_where or target.record or facts.record is None:
+        key = None if facts.record is None else self.order.key(job.project, target, facts.record)
+        if facts.record is None or key is None or key == job.key:
+            if key is not None and facts.next_instance is not None:
+                # Not one that another file's rule names, which is only not there yet.
+                above = self._ledger.query.highest_instance(key) + 1
+                facts = replace(facts, next_instance=max(facts.next_instance, above))
             candidate.facts, candidate.facts_at = facts, now
             return
-        # Only now is it known which record this file belongs to: it takes its place in the order of that record's files.
-        key = order_key(candidate.job.project, target, facts.record)
-        if not self._ledger.found_record(candidate.job.id, facts.record, key):
-            self._consequence.wait_for_another(candidate.job)
+        # Only now is it known which record of which project this file belongs to: it takes its place in the order of that
+        # record's files. What was told may be outdated when its turn comes.
+        match self._ledger.found(job, facts.record, key):
+            case Found.ANOTHER_GOES:
+                self._consequence.wait_for_another(job)
+            case Found.NEWER_WENT:
+                self._consequence.hold(job, _NEWER_WENT)
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
@@ -285,6 +316,32 @@ class Turns:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
         return outcome
+
+
+def _hopeless(structure: ProjectStructure, candidate: Candidate) -> Refused | Held | None:
+    """Why no file can be stored where this one is to go. If its rule can store none at all, the files wait for a better rule."""
+    route = candidate.route
+    why = impossible(structure, route.target)
+    if why is None and (absent := absent_field(structure, route.target)) is not None:
+        remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
+        why = Refused("no_field", f"the project has no field `{shown(absent)}`", remedy)
+    if why is None or (candidate.job.state is State.UNKNOWN and why.reason != "no_field"):
+        return None  # what may have arrived is looked for there
+    if contradiction(structure, route.rule) is None:
+        return why
+    remedy = "correct the rule, or the project in REDCap; then reload dropcap. The file waits"
+    return Held(why.reason, f"rule `{shown(route.rule.name)}` can store no file: {why.message}", remedy)
+
+
+def _go_unasked(group: Sequence[Candidate]) -> list[Candidate]:
+    """This token is told nothing of its project: files that only needed to know which one it is go without; the others."""
+    others = []
+    for candidate in group:
+        if needs_lookup(candidate.route.target, candidate.route.settings, candidate.job.instance):
+            others.append(candidate)
+        else:
+            candidate.facts, candidate.facts_at = unasked(candidate.route.target), time.monotonic()
+    return others
 
 
 def _is_about_fields(error: RedcapError | Stopped) -> bool:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 
 class State(StrEnum):
@@ -82,7 +82,10 @@ class FailedFile:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The target of a job as far as its name tells at the claim; `key` is what orders jobs to the same place."""
+    """The target of a job as far as its name tells at the claim; `key` is what orders jobs to the same place.
+
+    `takes_next`: the rule says `instance: next`.
+    """
 
     project: str = ""
     rule: str = ""
@@ -91,6 +94,15 @@ class Address:
     field: str = ""
     instance: int | None = None
     key: str | None = None
+    takes_next: bool = False
+
+
+class Found(Enum):
+    """What came of the first look-up of a job, which tells where it really goes."""
+
+    ENTERED = "its place in the order is known"
+    ANOTHER_GOES = "another one is on its way to the same place"
+    NEWER_WENT = "a file that was claimed later has gone there already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,7 @@ class Job:
     event: str | None
     field: str
     instance: int | None
+    takes_next: bool
     key: str | None
     size: int
     mtime_ns: int

@@ -163,6 +163,11 @@ class Query:
         )
         return None if row[0] is None else float(row[0])
 
+    def highest_instance(self, key: str) -> int:
+        """The highest instance that an open job of this key is to go to, 0 if there is none."""
+        sql = f"select max(instance) from job where state in {OPEN_STATES} and key = ?"
+        return int(next(self._rows(sql, key))[0] or 0)
+
     def unfiled(self, folder: str) -> list[Job]:
         """Jobs whose file is still to be moved to done/ or failed/."""
         return self._jobs(f"where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ? order by id", folder)
@@ -186,6 +191,16 @@ class Query:
         """What is paused, oldest first."""
         sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
         return [Pause(s, n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql)]
+
+    def told_projects(self) -> dict[str, int]:
+        """The ids of REDCap's projects by the entries that lead to them, as REDCap has told them last."""
+        sql = "select project, what from learned where kind = 'project_id'"
+        return {project: int(number) for project, number in self._rows(sql) if number.isdecimal()}
+
+    def learned(self, now: float) -> dict[tuple[str, str, str], float]:
+        """What REDCap has told and still is taken to be true: project, kind and what, and until when."""
+        sql = "select project, kind, what, until from learned where until > ?"
+        return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}
 
     # People -------------------------------------------------------------------------------------------------------
 
@@ -298,6 +313,7 @@ def _job(row: Any) -> Job:
     values = list(row)
     values[2] = os.fsdecode(values[2])
     values[3] = State(values[3])
+    values[_TAKES_NEXT] = bool(values[_TAKES_NEXT])
     for place in (_MTIME, _INODE):  # the digits, where they are too many for SQLite
         values[place] = int(values[place])
     for place in (_FILED, _PRESERVED):
@@ -308,5 +324,6 @@ def _job(row: Any) -> Job:
 
 _NAMES = list(Job.__dataclass_fields__)
 _MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
+_TAKES_NEXT = _NAMES.index("takes_next")
 _FILED = _NAMES.index("filed_as")
 _PRESERVED = _NAMES.index("preserved_as")

@@ -48,8 +48,18 @@ create table created (
 ) without rowid;
 """
 
+# What orders files to the same place; what REDCap has told that is true for longer than one file.
+_VERSION_2 = f"""
+alter table job add column takes_next integer not null default 0;
+update job set takes_next = 1 where state in {OPEN_STATES} and substr(cast(key as blob), -5) = x'006e657874';
+create index job_sent on job (key, id) where attempts > 0 and key is not null;
+create table learned (
+    project text not null, kind text not null, what text not null, until real not null, primary key (project, kind, what)
+) without rowid
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1,)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
 
 
 class LedgerError(Exception):

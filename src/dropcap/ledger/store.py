@@ -12,7 +12,7 @@ from typing import Any
 
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
-from dropcap.ledger.model import Address, KnownFolder, NewFile, Pause, State
+from dropcap.ledger.model import Address, Found, Job, KnownFolder, NewFile, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.transition import Change, bound, digits, renamed, update_of, utf8, values_of
@@ -84,11 +84,11 @@ class Ledger:
             for file, a in zip(files, addresses, strict=True):
                 state = State.UNKNOWN if file.found_after_loss else State.WAITING
                 cursor = connection.execute(
-                    "insert into job (folder, name, state, project, rule, record, event, field, instance, key, size, mtime_ns,"
-                    " inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
+                    " mtime_ns, inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     (
                         *(folder, os.fsencode(file.name), state.value),
-                        *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, utf8(a.key)),
+                        *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, int(a.takes_next), utf8(a.key)),
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
                     ),
                 )
@@ -136,7 +136,7 @@ class Ledger:
             ).fetchone()
             cursor = connection.execute(
                 "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
-                f" {_FIXED.format(key='?7', instance='?10')}, key=?7,"
+                f" takes_next=?11, {_FIXED.format(key='?7', instance='?10')}, key=?7,"
                 " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
                 " else 'waiting' end"
                 " where id = ?9 and state in ('waiting', 'held', 'unknown')",
@@ -151,6 +151,7 @@ class Ledger:
                     self._clock(),
                     job,
                     a.instance,
+                    int(a.takes_next),
                 ),
             )
             if cursor.rowcount:
@@ -236,13 +237,41 @@ class Ledger:
 
         self._commit.write(apply)
 
-    def found_record(self, job: int, record: str, key: str) -> bool:
-        """It is known now which record a file belongs to; False if another one is on its way to the same place."""
+    def found(self, job: Job, record: str, key: str) -> Found:
+        """It is known now which record of which of REDCap's projects a file belongs to, and so what it is ordered by."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> Found:
+            connection.execute(
+                "update job set record = ?, key = ?, changed_at = ? where id = ?", (utf8(record), utf8(key), now, job.id)
+            )
+            if record != job.record:
+                connection.execute("insert into history select id, ?, state, 'record found' from job where id = ?", (now, job.id))
+            if job.takes_next:
+                return Found.ENTERED  # whatever went before it has an instance of its own
+            newer = connection.execute(
+                "select 1 from job where key = ? and id > ? and field = ? and instance is ? and attempts > 0"
+                " and state in ('sending', 'unknown', 'held', 'stored', 'done')",
+                (utf8(key), job.id, job.field, job.instance),
+            ).fetchone()
+            return Found.ENTERED if newer is None else Found.NEWER_WENT
+
         try:
-            self.note(job, "record found", {"record": record, "key": key})
+            return self._commit.write(apply)
         except sqlite3.IntegrityError:
-            return False
-        return True
+            return Found.ANOTHER_GOES
+
+    def learn(self, project: str, kind: str, what: str, until: float) -> None:
+        """Keep something that REDCap has told of a project until then (seconds since the epoch)."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from learned where until <= ?", (now,))
+            if kind == "project_id":  # there is one
+                connection.execute("delete from learned where project = ? and kind = ?", (project, kind))
+            connection.execute("insert or replace into learned values (?,?,?,?)", (project, kind, utf8(what), until))
+
+        self._commit.write(apply)
 
     def blame(self, jobs: Sequence[int]) -> None:
         """These jobs' sends went wrong while the server was well."""
@@ -278,12 +307,12 @@ class Ledger:
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
-            (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance, job)
+            (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance, job, int(a.takes_next))
             for job, a in ((job, address(name)) for job, name in jobs)
         ]
         self._commit.write(
             lambda connection: connection.executemany(
-                "update job set project=?1, rule=?2, record=?3, event=?4, field=?5,"
+                "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9,"
                 f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
                 " and (state = 'waiting' or (state = 'unknown' and key is null)"
                 " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",

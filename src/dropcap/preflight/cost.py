@@ -15,7 +15,8 @@ _MINUTES = 24 * 60
 class Cost:
     """`each`: requests that every file makes. `shared`: requests that up to 100 files which come together share.
 
-    `held` is 1 if a file that the field holds already is exported first. REDCap logs each of these requests.
+    `held` is 1 if a file that the field holds already is exported first where an empty field is not. REDCap logs each of these
+    requests.
     """
 
     each: int
@@ -56,8 +57,10 @@ def exports(rule: Rule) -> bool:
 def cost(rule: Rule) -> Cost:
     """The cost of one file of a rule."""
     asks = asks_about_records(rule)
+    # What the field holds is looked at right before each file is sent, and read back afterwards.
+    looks = rule.settings.existing_file is not ExistingFile.REPLACE or (rule.instance is not None and rule.instance.text == NEXT)
     return Cost(
-        each=1 + (rule.settings.confirm is not Confirm.NONE),
+        each=1 + looks + (rule.settings.confirm is not Confirm.NONE),
         shared=int(asks) + bool(rule.record_where),
-        held=int(asks),
+        held=int(asks and not looks),
     )

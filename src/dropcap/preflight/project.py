@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery.order import Order
 from dropcap.preflight.cost import exports
 from dropcap.preflight.remark import Remark, place_of
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.inspection import Finding, inspect
+from dropcap.redcap.inspection import Finding, inspect, needed_fields
 from dropcap.redcap.model import Rights
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.reply import remedy_now as remedy_now
@@ -53,12 +54,17 @@ def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Re
     return Remark("error", place_of(project), meaning.message, remedy_now(meaning), later=meaning.reason in LATER)
 
 
-def project_remarks(project: Project, folders: Sequence[Folder], tables: Tables, client: Redcap) -> Iterator[Remark]:
-    """All that REDCap can tell of a project and of the rules that lead to it."""
+def project_remarks(
+    project: Project, folders: Sequence[Folder], tables: Tables, client: Redcap, order: Order
+) -> Iterator[Remark]:
+    """All that REDCap can tell of a project and of the rules that lead to it; `order` learns which project it is."""
     where = place_of(project)
     try:
         answer = ask(client)
+        order.told(project.name, answer.structure.project.project_id)
     except RedcapError as error:
+        if error.meaning.reason == "rights":
+            order.hides(project.name)
         yield trouble(project, folders, error.meaning)
         return
     except OSError as error:
@@ -75,8 +81,35 @@ def project_remarks(project: Project, folders: Sequence[Folder], tables: Tables,
     general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}
     for level, message, remedy in sorted(general):
         yield Remark(level, where, message, remedy)
+    try:
+        unseen = _unseen(folders, tables, client, answer.structure)
+    except RedcapError as error:
+        yield Remark("unsure", where, f"whether the token sees what the rules need cannot be told: {error.meaning.message}")
+        unseen = {}
     for folder, found in findings:
-        yield from _of_rules(folder, found)
+        yield from _of_rules(folder, [*found, *unseen.get(folder.name, ())])
+
+
+def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> dict[str, list[Finding]]:
+    """Fields that REDCap leaves out of what it tells this token of a record, by folder: files that need them are held.
+
+    One record is looked at, so an empty project tells nothing. Raises RedcapError.
+    """
+    needed = {(folder.name, rule.name): needed_fields(rule, structure, tables) for folder in folders for rule in folder.rules}
+    wanted = sorted(set().union(*needed.values()))
+    key = structure.record_id_field
+    ids = [row[key] for row in client.records(fields=[key]) if row.get(key)] if wanted else []
+    if not ids:
+        return {}
+    rows = client.records(records=ids[:1], fields=[key, *wanted])
+    hidden = {name for name in wanted if not any(name in row for row in rows)} if rows else set()
+    found: dict[str, list[Finding]] = {}
+    for (folder, rule), names in needed.items():
+        for name in sorted(names & hidden):
+            message = f"REDCap leaves the field {name} out of what it tells this token: files of this rule are held"
+            remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
+            found.setdefault(folder, []).append(Finding("error", folder, rule, "rights", message, remedy))
+    return found
 
 
 def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from dropcap.config.model import Folder
 from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.outcome import Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, plan
+from dropcap.delivery.possible import impossible
 from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import marker
@@ -20,7 +21,6 @@ from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.marker import lies_above
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
-from dropcap.preflight.target import impossible
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.ignored import ignored
 from dropcap.routing.route import NoRoute, Route, route
@@ -239,7 +239,7 @@ class _Booked:
         place = (step.record, step.event, step.field, instance)
         prospect = replace(prospect, record=step.record, instance=str(instance or ""))
         before = self._filled.get(place)
-        if before is None and not step.holds:
+        if before is None and not step.shows:
             self._filled[place] = prospect.name
             return replace(prospect, outcome="stored", message="would land in an empty field")
         holds = f"{before} of this list would be there already" if before else "the field holds a file already"

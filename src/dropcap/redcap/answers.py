@@ -8,6 +8,8 @@ from dropcap.redcap.model import FULL_DATA, EventInfo, FieldInfo, Mapping, Proje
 
 Row = dict[str, Any]
 
+_LEVELS = ("0", "1", "2", "3")
+
 
 def project(row: Row) -> ProjectInfo | None:
     """None if the row is none of `content=project`."""
@@ -53,7 +55,8 @@ def rights(row: Row) -> Rights:
         api_import=_flag(row, "api_import"),
         api_export=_flag(row, "api_export"),
         export=_level(_text(row, "data_export")),
-        forms_export={form: _level(str(level)) for form, level in by_form.items()} if isinstance(by_form, dict) else {},
+        forms_export=_levels(by_form) if isinstance(by_form, dict) else {},
+        export_told=_text(row, "data_export") in _LEVELS,
     )
 
 
@@ -67,4 +70,8 @@ def _flag(row: Row, key: str) -> bool:
 
 
 def _level(text: str) -> int:
-    return int(text) if text in ("0", "1", "2", "3") else FULL_DATA
+    return int(text) if text in _LEVELS else FULL_DATA
+
+
+def _levels(by_form: dict[str, Any]) -> dict[str, int]:
+    return {form: int(str(level)) for form, level in by_form.items() if str(level) in _LEVELS}

@@ -74,6 +74,16 @@ def inspect(
     return findings
 
 
+def needed_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """The fields that a record's export must show for files of a rule, as far as the rule tells them."""
+    named = {*rule.must_match, *rule.record_where}
+    settings, instance = rule.settings, rule.instance
+    replaces = settings.existing_file is ExistingFile.REPLACE and not (instance is not None and instance.text == NEXT)
+    if not replaces or settings.confirm is Confirm.LISTED:
+        named |= {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+    return {name for name in named if structure.knows(name)}
+
+
 @dataclass(frozen=True, slots=True)
 class _Inspection:
     folder: Folder
@@ -128,7 +138,7 @@ class _Inspection:
             yield from self._event(event)
             if info is None or event not in self.structure.events:
                 return
-            if not self.structure.is_designated(event, info.form):
+            if self.structure.told_designated and not self.structure.is_designated(event, info.form):
                 yield self._finding(
                     "event",
                     f"the form {info.form} (with the field {name}) is not designated for the event {event}",
@@ -165,8 +175,16 @@ class _Inspection:
             yield self._finding("event", f"the project has no event {event}", _did_you_mean(event, self.structure.events, ()))
 
     def _instance(self, info: FieldInfo, event: str | None) -> Iterator[Finding]:
-        repeats = self.structure.repeats(event, info.form)
         place = f"the form {info.form}" + (f" at the event {event}" if event else "")
+        if not self.structure.told_repeating:
+            yield self._finding(
+                "instance",
+                f"REDCap does not tell this token whether {place} repeats",
+                "look in REDCap (Project Setup); an `instance` is needed where it repeats, and refused where it does not",
+                "unsure",
+            )
+            return
+        repeats = self.structure.repeats(event, info.form)
         if repeats and self.rule.instance is None:
             yield self._finding(
                 "instance",

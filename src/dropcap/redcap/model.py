@@ -95,14 +95,22 @@ NO_ACCESS, FULL_DATA, DE_IDENTIFIED, NO_IDENTIFIERS = 0, 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers."""
+    """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers.
+
+    `export_told`: REDCap has named `export`, which else is only assumed.
+    """
 
     username: str
     api_import: bool
     api_export: bool
     export: int = FULL_DATA
     forms_export: dict[str, int] = field(default_factory=dict)
+    export_told: bool = True
 
     def export_of(self, form: str) -> int:
         """The export level for `form`: its own if REDCap names one, else the project's."""
         return self.forms_export.get(form, self.export)
+
+    def has_full_data(self, form: str) -> bool:
+        """Whether REDCap has said that everything of `form` may be exported."""
+        return self.export_of(form) == FULL_DATA and (self.export_told or form in self.forms_export)

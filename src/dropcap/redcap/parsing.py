@@ -19,7 +19,7 @@ def error_text(text: str) -> str | None:
     text = text.strip()
     if text.startswith("{"):
         try:
-            parsed = json.loads(text)
+            parsed = json.loads(text, strict=False)  # REDCap leaves line breaks in its strings
         except (ValueError, RecursionError):
             return None
         error = parsed.get("error")

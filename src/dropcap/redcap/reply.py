@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     BANNED = "banned"
     NOT_THE_API = "not_the_api"  # a page or a redirect: another URL, a log-in page, maintenance
     RATE_LIMITED = "rate_limited"
+    UNCLEAR = "unclear"  # an answer to an export that does not tell whether there is a file: nobody's fault by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Meaning:
 
     `reason` is one of design part 6 (empty if accepted; `no_file` for an export of an empty field). `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
-    same; read back before anything is sent again.
+    same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
+    the token.
     """
 
     verdict: Verdict
@@ -46,6 +48,7 @@ class Meaning:
     remedy: str = ""
     retry_after: float | None = None
     outcome_unknown: bool = False
+    said: str = ""
 
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
@@ -77,11 +80,19 @@ def read_reply(
     words = readable(scrub(error if error is not None else page_text(text) if page else text))
     location = readable(scrub(headers.get("Location") or ""))
     reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
-    for judge in (_turned_away, _server_error, _redirect, _cut_off, _something_else, _redcap_error):
+    for judge in (_turned_away, _server_error, _redirect, _cut_off, _nothing_exported, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
-            return meaning
+            return _of_an_export(meaning, reply, scrub(error or text)) if for_ == "export" else meaning
     return ACCEPTED
+
+
+def _of_an_export(meaning: Meaning, reply: _Reply, said: str) -> Meaning:
+    """REDCap refuses the export of a field that may be empty: whether it is, only its words could tell, and those differ."""
+    of_redcap = reply.error is not None and reply.status < 500 and meaning.verdict in (Verdict.REFUSED, Verdict.SERVER)
+    if meaning.reason == "no_file" or not (of_redcap or meaning.verdict is Verdict.REFUSED):
+        return meaning
+    return replace(meaning, verdict=Verdict.UNCLEAR, said=said[:MAX_MESSAGE])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,14 @@ def _cut_off(reply: _Reply) -> Meaning | None:
         _READ_BACK if unknown else _WAIT,
         unknown=unknown,
     )
+
+
+def _nothing_exported(reply: _Reply) -> Meaning | None:
+    """Neither a file nor a word: so answers a server whose worker has died."""
+    if reply.for_ != "export" or not reply.ok or reply.text or file_name(reply.headers) is not None:
+        return None
+    message = f"REDCap answers {reply.status} without a word where it gives out a file or says that there is none"
+    return _meaning(Verdict.UNCLEAR, "not_confirmed", message, _WAIT)
 
 
 def _something_else(reply: _Reply) -> Meaning | None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
-from dropcap.redcap.client import Redcap
+from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
+from dropcap.redcap.reply import Verdict
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectStructure:
-    """What the data dictionary and the event set-up say. Events are unique event names."""
+    """What the data dictionary and the event set-up say. Events are unique event names.
+
+    `told_designated` and `told_repeating` are False where REDCap did not tell (a right is missing): nothing is concluded then.
+    """
 
     project: ProjectInfo
     fields: dict[str, FieldInfo]
@@ -20,15 +27,20 @@ class ProjectStructure:
     designated: frozenset[tuple[str, str]] = field(default=frozenset())  # (event, form)
     repeating_forms: frozenset[tuple[str, str]] = field(default=frozenset())  # (event or "", form)
     repeating_events: frozenset[str] = field(default=frozenset())
+    told_designated: bool = True
+    told_repeating: bool = True
 
     @classmethod
     def from_api(cls, client: Redcap) -> Self:
-        """Ask REDCap: two requests, up to three more where there are events or repeats. Raises `RedcapError`."""
+        """Ask REDCap: two requests, up to three more where there are events or repeats. Raises `RedcapError`.
+
+        What repeats is told to those with Design rights only, and may be unknown.
+        """
         project = client.project()
         fields = client.metadata()
         events = client.events() if project.longitudinal else []
-        mappings = client.mappings() if project.longitudinal else []
-        repeating = client.repeating() if project.repeating else []
+        mappings = _unless_refused(client.mappings) if project.longitudinal else []
+        repeating = _unless_refused(client.repeating) if project.repeating else []
         return cls.of(project, fields, events, mappings, repeating)
 
     @classmethod
@@ -37,18 +49,20 @@ class ProjectStructure:
         project: ProjectInfo,
         fields: list[FieldInfo],
         events: list[EventInfo],
-        mappings: list[Mapping],
-        repeating: list[Repeating],
+        mappings: list[Mapping] | None,
+        repeating: list[Repeating] | None,
     ) -> Self:
-        """The structure from the API's lists."""
+        """The structure from the API's lists; None for one that REDCap does not tell."""
         return cls(
             project=project,
             fields={one.name: one for one in fields},
             record_id_field=fields[0].name if fields else "record_id",
             events=tuple(event.name for event in events),
-            designated=frozenset((mapping.event, mapping.form) for mapping in mappings),
-            repeating_forms=frozenset((one.event, one.form) for one in repeating if one.form),
-            repeating_events=frozenset(one.event for one in repeating if not one.form),
+            designated=frozenset((mapping.event, mapping.form) for mapping in mappings or ()),
+            repeating_forms=frozenset((one.event, one.form) for one in repeating or () if one.form),
+            repeating_events=frozenset(one.event for one in repeating or () if not one.form),
+            told_designated=bool(mappings) or not project.longitudinal,
+            told_repeating=bool(repeating) or not project.repeating,
         )
 
     @property
@@ -58,6 +72,10 @@ class ProjectStructure:
     def file_fields(self) -> list[str]:
         """The fields that files can be imported into."""
         return [one.name for one in self.fields.values() if one.type == "file" and one.validation != "signature"]
+
+    def knows(self, name: str) -> bool:
+        """Whether a record's export can be asked for the field of that name."""
+        return name in self.fields or name in self.states()
 
     def states(self) -> set[str]:
         """The fields that REDCap adds to each form: is it complete?"""
@@ -78,3 +96,13 @@ class ProjectStructure:
     def repeats(self, event: str | None, form: str) -> bool:
         """Whether a field of `form` at `event` has repeat instances."""
         return self.form_repeats(event, form) or self.event_repeats(event)
+
+
+def _unless_refused(ask: Callable[[], list[_Row]]) -> list[_Row] | None:
+    """The rows, or None if this token is not told them. Raises `RedcapError` for every other trouble."""
+    try:
+        return ask()
+    except RedcapError as error:
+        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == "rights":
+            return None
+        raise

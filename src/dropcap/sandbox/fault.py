@@ -42,16 +42,19 @@ MATCHED = frozenset({"content", "action", "record", "field", "event"})
 class Fault:
     """`Fault("status", times=2, match={"content": "file"}, code=503)`: one trouble, for `times` requests (None: until `well()`).
 
-    Only requests whose parameters equal those in `match` meet it. Parameters and defaults are in KINDS.
-    Raises ValueError for an unknown kind, parameter or match.
+    Only requests whose parameters equal those in `match` meet it, after the first `skip` of them. Parameters and defaults are
+    in KINDS. Raises ValueError for an unknown kind, parameter or match.
     """
 
     kind: str
     times: int | None
     match: Mapping[str, str]
+    skip: int
     params: Mapping[str, Any]
 
-    def __init__(self, kind: str, times: int | None = None, match: Mapping[str, str] | None = None, **params: Any) -> None:
+    def __init__(
+        self, kind: str, times: int | None = None, match: Mapping[str, str] | None = None, skip: int = 0, **params: Any
+    ) -> None:
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is no kind of fault; use one of {', '.join(sorted(KINDS))}")
         if unknown := set(params) - set(KINDS[kind]):
@@ -61,7 +64,10 @@ class Fault:
             raise ValueError(f"a fault cannot match {sorted(unknown)[0]!r}; use {', '.join(sorted(MATCHED))}")
         if times is not None and (not isinstance(times, int) or times < 1):
             raise ValueError(f"times is {times!r}; use a number from 1, or leave it out")
+        if not isinstance(skip, int) or skip < 0:
+            raise ValueError(f"skip is {skip!r}; use a number from 0, or leave it out")
         object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "skip", skip)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "match", {name: str(value) for name, value in (match or {}).items()})
         object.__setattr__(self, "params", {**KINDS[kind], **params})
@@ -74,17 +80,25 @@ class Fault:
         return all(request.get(name, "") == value for name, value in self.match.items())
 
 
+@dataclass(slots=True)
+class _Count:
+    """How many more requests a fault lets pass, and how many it then strikes (None: all)."""
+
+    skip: int
+    times: int | None
+
+
 class Illness:
     """The faults that are on, in the order in which they came. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._faults: list[tuple[Fault, list[int | None]]] = []
+        self._faults: list[tuple[Fault, _Count]] = []
         self._struck = 0
 
     def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults.append((fault, [fault.times]))
+            self._faults.append((fault, _Count(fault.skip, fault.times)))
 
     def clear(self) -> None:
         with self._lock:
@@ -107,12 +121,15 @@ class Illness:
     def strike(self, request: Mapping[str, str], *, before_body: bool) -> Fault | None:
         """The first fault that concerns this request at this point, counted down."""
         with self._lock:
-            for position, (fault, left) in enumerate(self._faults):
+            for position, (fault, count) in enumerate(self._faults):
                 if fault.before_body != before_body or not fault.concerns(request):
                     continue
-                if left[0] is not None:
-                    left[0] -= 1
-                    if not left[0]:
+                if count.skip:
+                    count.skip -= 1
+                    continue
+                if count.times is not None:
+                    count.times -= 1
+                    if not count.times:
                         del self._faults[position]
                 self._struck += 1
                 self._lock.notify_all()

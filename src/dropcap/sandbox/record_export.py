@@ -36,8 +36,9 @@ def _fields(call: Call) -> list[Field]:
         for field in project.ordered()
         if not (names or forms) or field.name in names or field.form in forms or field.form.replace("_", " ") in forms
     ]
-    hidden = {field.name for field in chosen if not _may_see(call, field)}
-    return [field for field in chosen if field.name not in hidden]
+    if project.hidden_fields == "blank":
+        return chosen
+    return [field for field in chosen if _may_see(call, field)]
 
 
 def _may_see(call: Call, field: Field) -> bool:
@@ -149,7 +150,8 @@ def _shown(
         "redcap_data_access_group": project.store.dags.get(record, ""),
     }
     for field in fields:
-        values.update(_values(project, record, key, row, field, labels))
+        seen = _may_see(call, field)
+        values.update(_values(project, record, key, row, field, labels) if seen else dict.fromkeys(field.columns, ""))
     return {column: values[column] for column in columns}
 
 

@@ -149,6 +149,7 @@ class SandboxProject:
     archived: bool = False
     autonumber: bool = True
     file_values: str = "document"  # what a record export shows for a file: document | name | doc_id
+    hidden_fields: str = "absent"  # what a record export makes of fields that the token may not see: absent | blank
     sanitize_names: bool = False
     blocked_extensions: frozenset[str] = frozenset()
     max_record_name: int = 100

@@ -1,4 +1,4 @@
-"""Whether a project can take a file at a target at all, as far as its structure tells. Pure."""
+"""Whether a project can take a file at a target at all, as far as REDCap has told its structure. Pure."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def _event_impossible(structure: ProjectStructure, target: Target) -> Refused | 
     if target.event not in structure.events:
         return Refused("no_event", f"the project has no event {target.event}", _RULE)
     form = structure.fields[target.field].form
-    if not structure.is_designated(target.event, form):
+    if structure.told_designated and not structure.is_designated(target.event, form):
         return Refused("not_designated", f"the form {form} is not designated for the event {target.event}", _RULE)
     return None
 
 
 def _instance(structure: ProjectStructure, target: Target) -> Refused | None:
+    if not structure.told_repeating:
+        return None
     repeats = structure.repeats(target.event if structure.longitudinal else None, structure.fields[target.field].form)
     if target.instance is not None and not repeats:
         return Refused("not_repeating", f"the form of {target.field} does not repeat, and the rule names an instance", _RULE)
@@ -52,10 +54,16 @@ def _instance(structure: ProjectStructure, target: Target) -> Refused | None:
 
 def contradiction(structure: ProjectStructure, rule: Rule) -> Refused | None:
     """Why no file of a rule can be stored, whatever its name; None if some may be, or if only the name tells."""
+    for absent in (name for name in (*rule.must_match, *rule.record_where) if not structure.knows(name)):
+        return Refused("no_field", f"the project has no field {absent}", _RULE)
     if rule.field.names:
         return None
     name = rule.field.render({})
-    found = field_impossible(structure, name)
-    if found is None and rule.event is not None and not rule.event.names:
-        found = _event_impossible(structure, Target(name, event=rule.event.render({})))
-    return found
+    instance = None if rule.instance is None else NEXT
+    if rule.event is not None and not rule.event.names:
+        return impossible(structure, Target(name, event=rule.event.render({}), instance=instance))
+    if rule.event is None or not structure.longitudinal:
+        return impossible(structure, Target(name, instance=instance))
+    # The file's name says the event: there is none at which the field takes a file.
+    every = [impossible(structure, Target(name, event=event, instance=instance)) for event in structure.events]
+    return every[0] if every and all(every) else None

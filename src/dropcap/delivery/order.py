@@ -1,0 +1,131 @@
+"""What orders files to the same place: they arrive one after the other, in the order of their claims.
+
+Two places are the same if they are so for REDCap: two `projects:` entries may lead to one project, a record may be named or found
+by its values, and a file that takes the next instance of a form must not choose while another one goes to an instance that its
+rule names. Until REDCap has told which project an entry leads to, its entry's name stands for it; the first look-up of each
+file completes what orders it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+from dropcap.config.model import Folder, Project
+from dropcap.delivery.outcome import Held
+from dropcap.ledger.model import Address
+from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.target import NEXT, Target
+from dropcap.routing.template import Template
+
+#: The last part of the keys of all files of a record and event that share its instances.
+_INSTANCES = "instances"
+
+
+class Identity(Enum):
+    """What is known of the REDCap project that an entry leads to."""
+
+    TOLD = "by its configuration or by REDCap"
+    UNTOLD = "not asked yet"
+    HIDDEN = "REDCap does not tell this token"
+
+
+class Order:
+    """The keys by which files are ordered. Safe for threads: what is learned is only ever replaced."""
+
+    def __init__(self, projects: Iterable[Project], folders: Iterable[Folder], told: Mapping[str, int]) -> None:
+        """`told` are the project ids that REDCap has told by entry, of an earlier run too."""
+        self._projects = {project.name: project for project in projects}
+        self._told = {name: number for name, number in told.items() if name in self._projects}
+        self._hidden: set[str] = set()
+        used = {folder.project for folder in folders}
+        self._sharing: dict[str, set[str]] = {}
+        for name in used & self._projects.keys():
+            self._sharing.setdefault(self._projects[name].url, set()).add(name)
+        #: URLs of whose projects some rule takes the next instance.
+        self._takes_next = {
+            self._projects[folder.project].url
+            for folder in folders
+            if folder.project in self._projects and any(takes_next(rule.instance) for rule in folder.rules)
+        }
+
+    # Which project an entry leads to ------------------------------------------------------------------------------
+
+    def told(self, entry: str, project_id: int) -> bool:
+        """REDCap has told the project of an entry; whether that is news."""
+        self._hidden.discard(entry)
+        if self._told.get(entry) == project_id:
+            return False
+        self._told[entry] = project_id
+        return True
+
+    def hides(self, entry: str) -> None:
+        """REDCap does not tell this entry's token which project it belongs to."""
+        if self.identity(entry) is Identity.UNTOLD:
+            self._hidden.add(entry)
+
+    def identity(self, entry: str) -> Identity:
+        """What is known of an entry's project."""
+        if self._number(entry) is not None:
+            return Identity.TOLD
+        return Identity.HIDDEN if entry in self._hidden else Identity.UNTOLD
+
+    def must_be_told(self, entry: str) -> bool:
+        """Whether its project must be known before anything is sent, as far as REDCap tells it."""
+        url = self._projects[entry].url
+        shared = len(self._sharing.get(url, ())) > 1 or url in self._takes_next
+        return shared and self.identity(entry) is Identity.UNTOLD
+
+    def unordered(self, entry: str) -> Held | None:
+        """Why a file of this entry cannot choose an instance: another entry's token may lead to the same project, which REDCap
+        does not tell, so that its files are not in order with this one. (One that was not asked yet sends nothing before.)
+        """
+        others = self._sharing.get(self._projects[entry].url, set()) - {entry}
+        other = next((name for name in sorted(others) if self.identity(name) is Identity.HIDDEN), None)
+        if other is None:
+            return None
+        message = (
+            f"the projects `{entry}` and `{other}` have one url, and REDCap does not tell whether `{other}` is the same"
+            " project: each could overwrite the instances of the other"
+        )
+        return Held("rights", message, f"set project_id for `{other}`, or give its token API export; then reload dropcap")
+
+    def _number(self, entry: str) -> int | None:
+        project = self._projects.get(entry)
+        configured = None if project is None else project.project_id
+        return self._told.get(entry) if configured is None else configured
+
+    # Keys ---------------------------------------------------------------------------------------------------------
+
+    def key(self, entry: str, target: Target, record: str) -> str:
+        """The key of files to this place of `record`, complete if the entry's project is known."""
+        project = self._projects.get(entry)
+        number = self._number(entry)
+        which = entry if project is None or number is None else f"{project.url}#{number}"
+        shares = target.instance == NEXT or (
+            target.instance is not None and project is not None and project.url in self._takes_next
+        )
+        last = _INSTANCES if shares else f"{target.field}\0{target.instance or ''}"
+        return "\0".join((which, record, target.event or "", last))
+
+    def address(self, folder: Folder, name: str) -> Address:
+        """Where a file goes as far as its name tells, and its key."""
+        found = route(folder.rules, folder.name, name)
+        if isinstance(found, NoRoute):
+            return Address(folder.project, found.rule.name if found.rule else "")
+        return self.address_of(folder, found)
+
+    def address_of(self, folder: Folder, found: Route) -> Address:
+        """The same of a file whose way is known."""
+        target = found.target
+        record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
+        instance = target.instance if isinstance(target.instance, int) else None
+        key = self.key(folder.project, target, record)
+        return Address(
+            folder.project, found.rule.name, target.record, target.event, target.field, instance, key, target.instance == NEXT
+        )
+
+
+def takes_next(instance: Template | None) -> bool:
+    """Whether a rule's `instance` is `next`."""
+    return instance is not None and instance.text == NEXT

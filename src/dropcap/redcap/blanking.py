@@ -1,0 +1,32 @@
+"""What a server says, without the values that it was asked with: they are data, and may read like anything."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable
+
+#: Shorter values stand in ordinary words too (record `no`, instance 1): they are blanked only between quotes.
+SHORT = 4
+_BLANK = "…"
+_QUOTES = "\"'`‘’“”„«»"
+
+
+def blanked(said: str, values: Iterable[str]) -> str:
+    """`said` in lower case and on one line, with `…` in the place of each of `values`, plain or escaped, where it stands as a
+    word of its own."""
+    text = " ".join(html.unescape(said).split()).casefold()
+    forms = {form for value in values if value.strip() for form in _forms(value)}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) < SHORT:
+            pattern = rf"(?<=[{_QUOTES}])\s*{re.escape(form)}\s*(?=[{_QUOTES}])"
+        else:
+            pattern = rf"(?<!\w){re.escape(form)}(?!\w)"
+        text = re.sub(pattern, _BLANK, text)
+    return text
+
+
+def _forms(value: str) -> set[str]:
+    plain = " ".join(value.split()).casefold()
+    return {plain, json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1].replace("/", "\\/")}
