@@ -114,11 +114,12 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
         except NoFile:
             return Finding(job, "missing", "the field holds no file")
         except RedcapError as error:
-            if error.meaning.verdict is Verdict.REFUSED:
-                return Finding(job, "missing", error.meaning.message)
+            if error.meaning.verdict is Verdict.UNCLEAR and error.meaning.said:
+                known = error.meaning.reason not in ("refused", "rights")  # that there is no such record, field or event
+                return Finding(job, "missing" if known else "not_asked", error.meaning.message)
             if error.meaning.verdict is Verdict.PROJECT:
                 raise _ProjectError(error.meaning) from None
-            later = error.meaning.verdict in (Verdict.SERVER, Verdict.RATE_LIMITED)
+            later = error.meaning.verdict in (Verdict.SERVER, Verdict.RATE_LIMITED, Verdict.UNCLEAR)
             if wait is None or not later or stop.wait(max(wait, min(error.meaning.retry_after or 0.0, LONGEST))):
                 raise NotReached(job, error) from None
             continue

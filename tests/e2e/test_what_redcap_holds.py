@@ -113,8 +113,9 @@ def test_learned_words_are_not_believed_where_a_file_is_shown(place: Site) -> No
     theirs(place, "102")
     place.box.ill(refuses("nichts da", record="102"))
     place.put("102_V1_consent.pdf", b"two")
-    (held,) = daemon.wait_for("held", file="102_V1_consent.pdf")
-    assert "shows a file" in held["message"]
+    (later, *_) = daemon.wait_for("retrying", file="102_V1_consent.pdf")
+    assert "shows a file" in later["message"]
+    assert later["scope"] == "file"
     assert held_now(place, "102") == b"a colleague's"
     assert count(place, "import") == 1
     assert not daemon.events("paused")
@@ -130,7 +131,7 @@ def test_a_hundred_refused_exports_pause_nobody(place: Site) -> None:
     for record in range(101, 111):
         place.put(f"{record}_V1_consent.pdf", b"ours")
     place.put("111_V1_consent.pdf", b"fine")
-    daemon.wait_for("held", 10)
+    daemon.wait_for("retrying", 10, scope="file")
     daemon.wait_for("done", file="111_V1_consent.pdf")
     assert not daemon.events("paused")
     assert all(held_now(place, str(record)) == b"a colleague's" for record in range(101, 111))

@@ -285,8 +285,8 @@ def test_what_a_file_costs_and_how_many_a_day_the_limit_allows(place: Site) -> N
     lines = check(place, code=0)
     text = line(lines, "rule consent: costs 1 request a file, each an entry")
     assert "at most 144,000 files a day" in text
-    text = line(lines, "rule scan: costs 2 requests a file, 1 for up to 100 files")
-    assert "at most 71,641 files a day" in text  # 100 * 1440 / 2.01
+    text = line(lines, "rule scan: costs 3 requests a file, 1 for up to 100 files")
+    assert "at most 47,840 files a day" in text  # 100 * 1440 / 3.01
 
 
 def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(place: Site) -> None:

@@ -244,8 +244,8 @@ class Attempt:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
             case Vacancy.TAKEN:
                 message = f"REDCap shows a file in the field `{place.field}`, but does not give it out: {meaning.message}"
-                remedy = "look in REDCap at what the field holds; then `dropcap retry`, or take the file out of in_progress/"
-                return Held("not_confirmed" if self._sent else "file_exists", message, remedy)
+                remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
+                return Later(meaning.reason, message, remedy, sent=self._sent, own_fault=True)
             case Vacancy.HIDDEN:
                 message = (
                     f"whether the field `{place.field}` holds a file cannot be told: REDCap refuses to export it"
