@@ -54,6 +54,12 @@ def query(tmp_path: Path) -> Iterator[Explained]:
         lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
         lambda q: q.failed("f"),
         lambda q: q.behind_held("f"),
+        lambda q: q.taken_away("p", [1, 2], 1e12),
+        lambda q: q.to_read_back(1.0),
+        lambda q: q.read_back(1.0),
+        lambda q: q.read_back(1.0, "f"),
+        lambda q: q.heir(1),
+        lambda q: q.copying("f"),
         lambda q: q.ended_since("f", 1.0, State.DONE),
     ],
 )

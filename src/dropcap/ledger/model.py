@@ -6,6 +6,8 @@
        │    \\── unknown
        v
       held            (and waiting, held, unknown ──> withdrawn; held ──> unknown if it was sent before)
+
+A job that is over stays so, but for one whose file a person took away before it was filed and moves back (`RETURNS`).
 """
 
 from __future__ import annotations
@@ -44,6 +46,38 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.WITHDRAWN: frozenset(),
 }
 
+#: How a job that is over goes on when the file that a person took out of in_progress/ is back under its name: it is read back
+#: first. Not in TRANSITIONS, since nothing else may wake such a job; `ledger.returned` alone takes this step, and only for
+#: a withdrawn job whose file may have arrived, or a done one whose file was taken away before it was filed.
+RETURNS: dict[State, State] = {State.WITHDRAWN: State.UNKNOWN, State.DONE: State.UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A new file is that of an older job. `sha256` is that of its bytes, `goes_on`: it has the same name in the same folder.
+
+    `others` are more jobs that ended with these bytes under way.
+    """
+
+    job: int
+    sha256: str
+    goes_on: bool
+    others: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakenAway:
+    """A job whose file is not where it should be, though what was sent of it may have arrived."""
+
+    job: int
+    folder: str
+    name: str
+    state: State
+    size: int
+    mtime_ns: int
+    inode: int
+    sent_sha256: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
@@ -55,6 +89,7 @@ class NewFile:
     inode: int
     again_of: int | None = None  # the failed job that this one tries again
     found_after_loss: bool = False  # found in in_progress/ after the ledger was lost: it may have been sent already
+    back: Back | None = None  # it was taken out of in_progress/ before, and what was sent may have arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +178,10 @@ class Job:
     changed_at: float
     ended_at: float | None
     seconds: float | None
+    sent_sha256: str | None = None  # of the bytes that were sent last, whether or not they arrived (`next` only)
+    sent_ctime_ns: int | None = None  # the file's ctime while the bytes that REDCap has were sent
+    back_of: int | None = None  # the job whose file this was before a person moved it back under another name
+    found: str | None = None  # of a withdrawn job that was read back: yes | no | other | unknown
 
     @property
     def tried_again_as(self) -> State:

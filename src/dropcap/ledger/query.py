@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State
+from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
 
@@ -123,6 +124,44 @@ class Query:
             )
             for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
         }
+
+    def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
+        """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
+        ones, and those that ended so within `KNOWN_FOR`. Of files of `sizes` only, newest first."""
+        columns = "id, folder, name, state, size, mtime_ns, inode, coalesce(sent_sha256, sha256)"
+        marks = ",".join("?" * len(sizes))
+        sql = (
+            f"select {columns} from job where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown')"
+            f" and size in ({marks}) and +project = ? and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
+            f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project = ?"
+            " and ((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null)) order by 1 desc"
+        )
+        rows = self._rows(sql, *sizes, project, *sizes, now - KNOWN_FOR, project)
+        return [TakenAway(i, f, os.fsdecode(n), State(s), z, int(m), int(d), h) for i, f, n, s, z, m, d, h in rows]
+
+    def to_read_back(self, now: float, limit: int = 20) -> list[Job]:
+        """Withdrawn jobs of which it is due to be found out whether REDCap has what was sent."""
+        return self._jobs("where read_back is not null and read_back <= ? order by read_back limit ?", now, limit)
+
+    def read_back(self, since: float, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Withdrawn jobs that ended since then, and of which that was found out, newest first."""
+        tail = "where found is not null and ended_at >= ?"
+        if folder is None:
+            return self._jobs(f"{tail} order by ended_at desc limit ?", since, limit)
+        return self._jobs(f"{tail} and folder = ? order by ended_at desc limit ?", since, folder, limit)
+
+    def heir(self, job: int) -> Job | None:
+        """The newest job under which the file of a withdrawn job came back."""
+        found = self._jobs("where back_of = ? order by id desc limit 1", job)
+        return found[0] if found else None
+
+    def copying(self, folder: str) -> dict[int, tuple[str, str]]:
+        """Of the files that are being filed by copying: the name of the copy while it grows, and its name afterwards."""
+        sql = (
+            f"select id, copy_temporary, copy_final from job where state in {OPEN_STATES} and state in ('stored', 'refused')"
+            " and folder = ? and copy_final is not null"
+        )
+        return {job: (os.fsdecode(temporary), os.fsdecode(final)) for job, temporary, final in self._rows(sql, folder)}
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
@@ -314,8 +353,8 @@ def _job(row: Any) -> Job:
     values[2] = os.fsdecode(values[2])
     values[3] = State(values[3])
     values[_TAKES_NEXT] = bool(values[_TAKES_NEXT])
-    for place in (_MTIME, _INODE):  # the digits, where they are too many for SQLite
-        values[place] = int(values[place])
+    for place in (_MTIME, _INODE, _SENT_CTIME):  # the digits, where they are too many for SQLite
+        values[place] = None if values[place] is None else int(values[place])
     for place in (_FILED, _PRESERVED):
         if values[place] is not None:
             values[place] = os.fsdecode(values[place])
@@ -325,5 +364,6 @@ def _job(row: Any) -> Job:
 _NAMES = list(Job.__dataclass_fields__)
 _MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
 _TAKES_NEXT = _NAMES.index("takes_next")
+_SENT_CTIME = _NAMES.index("sent_ctime_ns")
 _FILED = _NAMES.index("filed_as")
 _PRESERVED = _NAMES.index("preserved_as")

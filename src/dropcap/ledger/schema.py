@@ -52,14 +52,34 @@ create table created (
 _VERSION_2 = f"""
 alter table job add column takes_next integer not null default 0;
 update job set takes_next = 1 where state in {OPEN_STATES} and substr(cast(key as blob), -5) = x'006e657874';
-create index job_sent on job (key, id) where attempts > 0 and key is not null;
+create index job_sent_to on job (key, id) where attempts > 0 and key is not null;
 create table learned (
     project text not null, kind text not null, what text not null, until real not null, primary key (project, kind, what)
 ) without rowid
 """
 
+# What was sent, so that it is known again when a person moves it back; where a copy to another file system stands.
+_VERSION_3 = f"""
+alter table job add column sent_sha256 text;
+alter table job add column sent_ctime_ns integer;
+alter table job add column may_have_arrived integer not null default 0;
+alter table job add column back_of integer references job (id);
+alter table job add column read_back real;
+alter table job add column found text;
+alter table job add column copy_temporary blob;
+alter table job add column copy_final blob;
+create index job_gone on job (size, ended_at)
+    where (state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null);
+create index job_sent on job (size) where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown');
+create index job_back_of on job (back_of) where back_of is not null;
+create index job_read_back on job (read_back) where read_back is not null;
+create index job_found on job (ended_at) where found is not null;
+update job set may_have_arrived = 1 where state = 'withdrawn' and 'unknown' =
+    (select state from history where job = job.id and state <> 'withdrawn' order by rowid desc limit 1);
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 class LedgerError(Exception):

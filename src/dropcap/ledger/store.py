@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dropcap.display import shown
+from dropcap.ledger import returned
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.model import Address, Found, Job, KnownFolder, NewFile, Pause, State
@@ -73,15 +75,22 @@ class Ledger:
     def claim(self, folder: str, files: Sequence[NewFile], address: Callable[[str], Address]) -> list[int]:
         """Enter files that now lie in in_progress/; the numbers of their jobs, in order.
 
+        A file that is back under the name that it had goes on under its old number.
+
         Raises:
-            sqlite3.IntegrityError: a job of that folder and name is open.
+            sqlite3.IntegrityError: a job of that folder and name is open, or the place of one that is back is in use.
         """
         now = self._clock()
         addresses = [address(file.name) for file in files]
 
         def change(connection: sqlite3.Connection) -> list[int]:
             jobs = []
+            fresh = []
             for file, a in zip(files, addresses, strict=True):
+                job = returned.go_on(connection, folder, file, now)
+                if job is not None:
+                    jobs.append(job)
+                    continue
                 state = State.UNKNOWN if file.found_after_loss else State.WAITING
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
@@ -94,15 +103,18 @@ class Ledger:
                 )
                 job = int(cursor.lastrowid or 0)
                 jobs.append(job)
+                fresh.append((job, file))
                 if file.again_of is not None:
                     connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
             connection.executemany(
                 "insert into history values (?,?,?,?)",
                 [
                     (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
-                    for job, file in zip(jobs, files, strict=True)
+                    for job, file in fresh
                 ],
             )
+            for job, file in fresh:
+                returned.stands_apart(connection, job, file, shown(file.name), now)
             return jobs
 
         return self._commit.write(change)
@@ -113,7 +125,8 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> bool:
             cursor = connection.execute(
-                "update job set state = 'withdrawn', reason = 'vanished', changed_at = ?, ended_at = ?"
+                f"update job set may_have_arrived = {returned.MAY_HAVE_ARRIVED},"
+                " state = 'withdrawn', reason = 'vanished', changed_at = ?, ended_at = ?"
                 " where id = ? and state in ('waiting', 'held', 'unknown')",
                 (now, now, job),
             )
@@ -237,6 +250,13 @@ class Ledger:
 
         self._commit.write(apply)
 
+    def copying(self, job: int, temporary: str, final: str) -> None:
+        """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""
+        names = (os.fsencode(temporary), os.fsencode(final), job)
+        self._commit.write(
+            lambda connection: connection.execute("update job set copy_temporary = ?, copy_final = ? where id = ?", names)
+        )
+
     def found(self, job: Job, record: str, key: str) -> Found:
         """It is known now which record of which of REDCap's projects a file belongs to, and so what it is ordered by."""
         now = self._clock()
@@ -257,9 +277,12 @@ class Ledger:
             return Found.ENTERED if newer is None else Found.NEWER_WENT
 
         try:
-            return self._commit.write(apply)
+            came = self._commit.write(apply)
         except sqlite3.IntegrityError:
             return Found.ANOTHER_GOES
+        if came is Found.ENTERED and job.back_of is not None:
+            self._commit.write(returned.take_over(job.id))
+        return came
 
     def learn(self, project: str, kind: str, what: str, until: float) -> None:
         """Keep something that REDCap has told of a project until then (seconds since the epoch)."""
@@ -272,6 +295,14 @@ class Ledger:
             connection.execute("insert or replace into learned values (?,?,?,?)", (project, kind, utf8(what), until))
 
         self._commit.write(apply)
+
+    def tell_read_back(self, job: Job, found: str, message: str, remedy: str | None) -> bool:
+        """It is known whether REDCap has what was sent of a withdrawn job (yes, no, other); False if it is not withdrawn now."""
+        return self._commit.write(returned.tell_read_back(job, found, message, remedy, self._clock()))
+
+    def read_back_later(self, job: int, seconds: float) -> None:
+        """Whether REDCap has what was sent of a withdrawn job is looked at again after `seconds`."""
+        self._commit.write(returned.put_off(job, self._clock() + seconds))
 
     def blame(self, jobs: Sequence[int]) -> None:
         """These jobs' sends went wrong while the server was well."""
