@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
@@ -43,6 +43,9 @@ class Port:
 
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         return self.ledger.query.failed_files(folder, sizes)
+
+    def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
+        return self.ledger.query.taken_away("p", sizes, time.time())
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         self.ledger.forget_failed(jobs)

@@ -126,7 +126,7 @@ def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
         "what to do": job.remedy or "",
         "preserved": shown(job.preserved_as or "") + (f" (sha256 {job.preserved_sha256})" if job.preserved_sha256 else ""),
         "lies in": _place(config, job),
-        "before": f"job {job.again_of}" if job.again_of else "",
+        "before": f"job {job.again_of or job.back_of}" if job.again_of or job.back_of else "",
         "tried again": f"as job {job.tried_again}" if job.tried_again and job.tried_again != job.id else "",
     }
     for word, text in about.items():

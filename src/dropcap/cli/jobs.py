@@ -22,6 +22,9 @@ _WORDS = {
     State.WITHDRAWN: "withdrawn",
 }
 
+#: Of a file that was taken away after it was sent, and moved back under another name: whether REDCap has it under the old one.
+_FOUND = {"yes": "found in REDCap", "no": "not in REDCap", "other": "not in REDCap", "unknown": "perhaps in REDCap"}
+
 
 def clock(seconds: float) -> str:
     """A time for people: local, to the second."""
@@ -54,6 +57,8 @@ def result_of(job: Job) -> str:
     """The state in words, and what came of it."""
     if job.state is State.DONE:
         return f"done: {(job.result or 'stored').replace('_', ' ')}"
+    if job.found is not None:
+        return f"withdrawn: {_FOUND.get(job.found, job.found)}"
     if job.reason and job.state is not State.SENDING:
         return f"{_WORDS[job.state]}: {job.reason}"
     return _WORDS[job.state]
@@ -116,6 +121,8 @@ def as_json(job: Job, steps: Sequence[Event] | None = None) -> dict[str, Any]:
         "preserved_as": None if job.preserved_as is None else shown(job.preserved_as),
         "preserved_sha256": job.preserved_sha256,
         "again_of": job.again_of,
+        "back_of": job.back_of,
+        "found": job.found,
         "tried_again": None if job.tried_again == job.id else job.tried_again,
         "claimed": stamp(job.claimed_at),
         "changed": stamp(job.changed_at),

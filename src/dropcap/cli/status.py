@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from dropcap.daemon.state import running
 from dropcap.display import shown
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.query import Query
+from dropcap.ledger.returned import KNOWN_FOR
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 #: Jobs of a kind, and entries of a folder, that are told one by one.
@@ -63,6 +65,7 @@ class Status:
     held: list[Job]
     failed: list[Job]
     put_off: list[Job]
+    read_back: list[Job]  # taken away after they were sent, moved back under another name, and looked for: of the last week
     behind_held: list[tuple[Job, Job]]  # a file that waits, and the held one before it to the same place
     problems: list[str]  # of the configuration file as it is now
 
@@ -122,6 +125,7 @@ def _gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: 
         held=ledger.in_state((State.HELD,), only, MOST_TOLD),
         failed=ledger.failed(only, MOST_TOLD),
         put_off=ledger.put_off(only, MOST_TOLD),
+        read_back=ledger.read_back(time.time() - KNOWN_FOR, only, MOST_TOLD),
         behind_held=ledger.behind_held(only, MOST_TOLD),
         problems=[str(problem) for problem in config.problems],
     )
@@ -176,6 +180,7 @@ def _json(status: Status) -> dict[str, Any]:
         "held": [as_json(job) for job in status.held],
         "failed": [as_json(job) for job in status.failed],
         "put_off": [as_json(job) for job in status.put_off],
+        "read_back": [as_json(job) for job in status.read_back],
         "behind_held": [{"job": newer.id, "waits_for": held.id} for newer, held in status.behind_held],
         "config_problems": status.problems,
     }

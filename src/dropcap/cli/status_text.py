@@ -31,6 +31,8 @@ def tell(status: Status) -> None:
     _jobs(to, "Waiting for another try", others, len(others), "", _next_try)
     if len(status.put_off) == MOST_TOLD:
         screen.line(to, "… and there may be more")
+    title = "Taken away after they were sent and moved back under another name: what REDCap has under the old one"
+    _jobs(to, title, status.read_back, len(status.read_back), "", _since_ended)
     if status.problems:
         screen.heading(to, "The configuration has problems; what they concern is disabled")
         for problem in status.problems:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, TakenAway
 from dropcap.ledger.store import Ledger
 
 
@@ -50,6 +51,10 @@ class Claims:
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         """The files that should lie in failed/, those of `sizes` only."""
         return self._ledger.query.failed_files(folder, sizes)
+
+    def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
+        """Jobs whose file may have been moved back."""
+        return self._ledger.query.taken_away(self._folder().project, sizes, time.time())
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken away."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import Facts, Send, newly_listed
 from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.same_bytes import as_sent, record_what_is_sent, sha256
 from dropcap.delivery.slots import Slot, WatchedFile
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.words import about
@@ -37,7 +37,6 @@ from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, R
 
 log = structlog.get_logger()
 
-_CHUNK = 256 * 1024
 IN_PROGRESS = "in_progress"
 _NO_END = "REDCap gave out the present file without saying how long it is, and not the same twice, so that it may not be whole"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
@@ -80,10 +79,13 @@ class Attempt:
     _sent: bool = False
     _importing: bool = False
     _acknowledged: str | None = None
+    _ctime_ns: int | None = None  # of the file before its bytes were read for the first time
 
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
         outcome = self._run()
+        if isinstance(outcome, Stored):
+            outcome = replace(outcome, ctime_ns=self._ctime_ns)
         waits = self.turn.settings.missing_record is MissingRecord.WAIT
         if isinstance(outcome, Refused) and outcome.reason == "no_record" and waits:
             return WaitForRecord(outcome.message)
@@ -131,6 +133,7 @@ class Attempt:
         turn = self.turn
         fd = source.fileno()
         status = os.fstat(fd)
+        self._ctime_ns = status.st_ctime_ns
         job = turn.job
         if status.st_size < job.size:
             return Held(
@@ -151,10 +154,12 @@ class Attempt:
             if not isinstance(answer, str):
                 return answer
             result = answer
+        if turn.target.instance == NEXT:
+            record_what_is_sent(job, fd, self.note)
         self._sent, self._importing = False, True
         sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
-        after = self._changed(fd, status)
+        after = self._changed(fd, status, sent.sha256)
         reached = turn.settings.confirm
         if after is None:
             confirmed = self._confirm(place, sent)
@@ -162,7 +167,7 @@ class Attempt:
                 return confirmed
             reached = confirmed
             if reached is not Confirm.NONE:
-                after = self._changed(fd, status)
+                after = self._changed(fd, status, sent.sha256)
         if after is not None:
             return Rewritten(after.st_size, after.st_mtime_ns, True, sent.sha256)
         return Stored(result, reached.value, sent.sha256, sent.size, time.monotonic() - started)
@@ -186,7 +191,7 @@ class Attempt:
             turn.line.exported(place.field, self.vacancies)
             if self._fresh:
                 return self._occupied(place)
-            own = _sha256(fd)
+            own = sha256(fd)
             os.lseek(fd, 0, os.SEEK_SET)
             if there.sha256 == own and there.size == size:
                 result = "stored" if self._sent else "already_there"
@@ -268,7 +273,7 @@ class Attempt:
             there = self.turn.line.client.export_file(place, None)
         except NoFile:
             return None
-        own = _sha256(fd)
+        own = sha256(fd)
         os.lseek(fd, 0, os.SEEK_SET)
         if there.sha256 != own:
             return None
@@ -317,8 +322,11 @@ class Attempt:
             return _not_confirmed("what REDCap gives out is not what was sent")
         return Confirm.READBACK
 
-    def _changed(self, fd: int, before: os.stat_result) -> os.stat_result | None:
-        """What the file is now, if it was written to or another was put under its name; None if it is what was sent."""
+    def _changed(self, fd: int, before: os.stat_result, sent: str) -> os.stat_result | None:
+        """What the file is now, if it was written to or another was put under its name; None if it is what was sent.
+
+        Somebody may have put its size and mtime back: if its ctime has moved, its bytes are looked at.
+        """
         now = os.fstat(fd)
         with contextlib.suppress(FileNotFoundError):  # a person has renamed it; filing looks for it
             there = self.turn.tree.lstat(f"{IN_PROGRESS}/{self.turn.job.name}")
@@ -326,7 +334,9 @@ class Attempt:
                 return there
             if (there.st_size, there.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 return there
-        return now if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns) else None
+        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            return now
+        return None if as_sent(now, before.st_ctime_ns, fd, sent) else now
 
     def _rewritten(self, name: str) -> Outcome:
         try:
@@ -409,11 +419,3 @@ def _may_not_read(error: RedcapError) -> bool:
 
 def _not_confirmed(message: str) -> Later:
     return Later("not_confirmed", message, "nothing needs to be done: dropcap looks again and sends it again", "server", True)
-
-
-def _sha256(fd: int) -> str:
-    digest = hashlib.sha256()
-    os.lseek(fd, 0, os.SEEK_SET)
-    while chunk := os.read(fd, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -20,6 +20,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Refused
 from dropcap.delivery.plan import unasked
 from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.slots import Slots
 from dropcap.delivery.turns import Sending, Turns
@@ -52,6 +53,7 @@ class Delivery:
         self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
         self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
         self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended, order)
+        self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self.changed: Callable[[str], None] = lambda folder: None  # told of folders whose page may say something else now
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -78,6 +80,7 @@ class Delivery:
         self._ledger.look_for_records()
         for filer in self.filers.values():
             filer.start()
+        self._read_back.start()
         self._thread.start()
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
@@ -106,7 +109,7 @@ class Delivery:
         with self._wake:
             if self._woken or self._in_flight:
                 return False
-        if self._slots.running() or not all(filer.idle() for filer in self.filers.values()):
+        if self._slots.running() or not all(filer.idle() for filer in self.filers.values()) or not self._read_back.idle():
             return False
         now = time.time()
         query = self._ledger.query
@@ -176,6 +179,7 @@ class Delivery:
             self._break_off.set()
             self._slots.wait_for_none(10.0)
         self._break_off.set()
+        self._read_back.stop(5.0)
         for filer in self.filers.values():
             filer.stop(10.0)
         self._slots.stop()

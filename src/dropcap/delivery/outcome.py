@@ -8,13 +8,14 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """REDCap has the file, seen to the level `confirmed`."""
+    """REDCap has the file, seen to the level `confirmed`. `ctime_ns` is what the file had when these bytes were read."""
 
     result: str  # stored | replaced | already_there
     confirmed: str  # readback | listed | none
     sha256: str
     size: int
     seconds: float
+    ctime_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
@@ -20,8 +20,10 @@ from dropcap.intake import walk
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles
+from dropcap.intake.returned import TakenAwayFiles, is_away
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
+from dropcap.intake.twin import remove_twin
 from dropcap.ledger.model import NewFile
 
 #: Files in one transaction of the ledger.
@@ -30,6 +32,9 @@ BATCH = 500
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
 LEDGER_LOOK = 10.0
+
+#: How long a file waits for another folder to tell that it was moved from there (seconds).
+OTHER_FOLDER = 180.0
 
 #: The whole share is gone, not one file.
 SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
@@ -72,8 +77,12 @@ class Claims:
         not_taken: Notes,
         pace: Callable[[str, int], Pace],
         on_claimed: Callable[[list[int]], None],
+        on_missing: Callable[[], None],
+        copies: Callable[[], bool],
     ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest."""
+        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
+        `copies` says whether a claim may be a copy to another file system.
+        """
         self._tree = tree
         self._folder = folder
         self._ledger = ledger
@@ -81,6 +90,8 @@ class Claims:
         self._not_taken = not_taken
         self._pace = pace
         self._on_claimed = on_claimed
+        self._on_missing = on_missing
+        self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
         self.full = False
@@ -120,6 +131,7 @@ class Claims:
 
     def _batch(self, batch: Sequence[tuple[str, Waiting]]) -> None:
         open_names = self._ledger.open_names(self._folder.name, [_plain(name) for name, _ in batch])
+        away = self._taken_away({waiting.seen.sight.size for _, waiting in batch})
         tries: list[tuple[str, Waiting, Wanted]] = []
         for name, waiting in batch:
             plain = _plain(name)
@@ -127,6 +139,11 @@ class Claims:
                 self._done_with(name)
             elif plain in open_names:
                 _later(waiting, NAME_LOOK, "a file of this name is on its way")
+                if is_away(self._tree, plain):
+                    self._on_missing()
+            elif self._still_open(name, plain, waiting, away):
+                _later(waiting, NAME_LOOK, "it was in in_progress/ before, and its job there ends first")
+                self._on_missing()
             else:
                 open_names.add(plain)  # x and failed/x may both be due
                 tries.append((name, waiting, Wanted(name, f"{walk.IN_PROGRESS}/{plain}", waiting.seen, waiting.pace)))
@@ -136,10 +153,11 @@ class Claims:
         # A file that a person has moved out of failed/ to be tried again has kept its size.
         sizes = {outcome.sight.size for outcome in outcomes if isinstance(outcome, Taken)}
         failed = FailedFiles(self._ledger.failed_files(self._folder.name, sizes) if sizes else {})
+        away = self._taken_away(sizes)
         entered: list[NewFile] = []
         directories: set[str] = set()
         for (name, waiting, wanted), outcome in zip(tries, outcomes, strict=True):
-            new = self._judge(name, waiting, wanted.target, outcome, failed)
+            new = self._judge(name, waiting, wanted.target, outcome, failed, away)
             if new is not None:
                 entered.append(new)
                 directories |= {_parent(name), _parent(wanted.target)}
@@ -152,7 +170,25 @@ class Claims:
             return ".why" in name and name.endswith(".txt") and self._tree.remove_if(name, is_ours)
         return False
 
-    def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles) -> NewFile | None:
+    def _taken_away(self, sizes: Collection[int]) -> TakenAwayFiles:
+        files = self._ledger.taken_away(self._folder.name, sizes) if sizes else []
+        return TakenAwayFiles(self._tree, self._folder.name, files)
+
+    def _still_open(self, name: str, plain: str, waiting: Waiting, away: TakenAwayFiles) -> bool:
+        """Whether it is the file of a job that is not over. Another folder's is not waited for without end."""
+        try:
+            known = away.known(name, plain, waiting.seen.sight)
+        except OSError:
+            return False  # taking it tells
+        for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
+            if self._ledger.withdraw(job):
+                self._log.info("withdrawn", job=job, file=shown(name))
+        patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
+        return any(file.folder == self._folder.name or patient for file in known.still_open)
+
+    def _judge(
+        self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles, away: TakenAwayFiles
+    ) -> NewFile | None:
         match outcome:
             case Later(seen, at, note):
                 waiting.seen, waiting.at, waiting.note = seen, at, note
@@ -171,7 +207,7 @@ class Claims:
                 self._watch_over(target)
             case Taken(sight):
                 self._done_with(name)
-                return self._new(name, sight, failed)
+                return self._new(name, target, sight, failed, away)
         return None
 
     def _done_with(self, name: str) -> None:
@@ -186,7 +222,7 @@ class Claims:
             return  # gone again; else the next walk comes across it
         self._pending.see(target, Sight.of(status, self._tree.stable_inodes), self._pace(target, status.st_dev), hinted=True)
 
-    def _new(self, name: str, sight: Sight, failed: FailedFiles) -> NewFile:
+    def _new(self, name: str, target: str, sight: Sight, failed: FailedFiles, away: TakenAwayFiles) -> NewFile:
         again_of = None
         match = failed.moved_to(self._tree, sight)
         if match is not None:
@@ -196,8 +232,20 @@ class Claims:
                 forget_why(self._tree, path, file.job)
         # What this process did not move there itself may have been sent by a dropcap whose ledger is lost.
         found = walk.top(name) == walk.IN_PROGRESS and name not in self._moved
+        if name == target and name not in self._moved and self._copies():
+            self._finish_copy(name)
         self._moved.discard(name)
-        return NewFile(_plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found_after_loss=found)
+        back = None
+        with contextlib.suppress(OSError):  # what cannot be read is not sent either
+            back = away.known(target, _plain(name), sight).back
+        return NewFile(_plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back)
+
+    def _finish_copy(self, path: str) -> None:
+        """What lies in in_progress/ without a job may be a copy that a crash kept from being the only one."""
+        with contextlib.suppress(OSError):  # a second file of that name waits in any case
+            source = remove_twin(self._tree, path, _plain(path))
+            if source is not None:
+                self._done_with(source)
 
     def _enter(self, files: Sequence[NewFile]) -> None:
         if not files:
@@ -220,6 +268,8 @@ class Claims:
             self._log.info("claimed", job=job, file=shown(file.name), size=file.size)
             if file.again_of is not None:
                 self._log.info("again", job=job, file=shown(file.name), again_of=file.again_of)
+            if file.back is not None:
+                self._log.info("moved_back", job=job, file=shown(file.name), back_of=file.back.job)
         self._on_claimed(jobs)
 
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:

@@ -90,6 +90,10 @@ class Mounts:
         beneath = [mount for mount in self._mounts if mount.point != path and _beneath(mount.point, path)]
         return all(mount.stable_inodes for mount in [self.of(path), *beneath])
 
+    def divides(self, path: str) -> bool:
+        """Whether something is mounted beneath the absolute `path`, so that a file may have to be copied to be moved."""
+        return any(mount.point != path and _beneath(mount.point, path) for mount in self._mounts)
+
 
 def open_tree(path: Path) -> Tree:
     """The folder at `path`, which knows whether its inode numbers are to be relied on. Raises OSError."""

@@ -67,7 +67,6 @@ class OpenedFolder:
         except BaseException:
             self.close()
             raise
-        self._claims = Claims(self.tree, folder, ledger, self._pending, self._not_taken, self._pace, on_claimed)
         self._own_directories = OwnDirectories(
             self.tree,
             folder.name,
@@ -78,6 +77,17 @@ class OpenedFolder:
             stay=self._stay,
             on_directory=self._on_directory,
             on_claimed=on_claimed,
+        )
+        self._claims = Claims(
+            self.tree,
+            folder,
+            ledger,
+            self._pending,
+            self._not_taken,
+            self._pace,
+            on_claimed,
+            self._own_directories.hint_missing,
+            lambda: self._mounts.divides(self._path),
         )
 
     def _own(self) -> None:

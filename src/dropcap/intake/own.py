@@ -61,6 +61,11 @@ class OwnDirectories:
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._failed_due = math.inf
+        self._missing_due = math.inf
+
+    def hint_missing(self) -> None:
+        """A file may be away from in_progress/: look there soon, and once more when it may be withdrawn."""
+        self._missing_due = min(self._missing_due, time.monotonic())
 
     def hint(self) -> None:
         """Something happened in failed/."""
@@ -80,16 +85,17 @@ class OwnDirectories:
         now = time.monotonic()
         if now >= self._failed_due:
             self._look_at_failed(none_in_line)
-        if any(now - since >= MISSING_FOR for since in self._missing.values()):
+        if now >= self._missing_due or any(now - since >= MISSING_FOR for since in self._missing.values()):
             self._look_at_in_progress()
 
     def next(self) -> float:
         """When there is something to do again (monotonic), `math.inf` if there is not."""
-        return min(min(self._missing.values(), default=math.inf) + MISSING_FOR, self._failed_due)
+        return min(min(self._missing.values(), default=math.inf) + MISSING_FOR, self._failed_due, self._missing_due)
 
     def _look_at_in_progress(self) -> None:
         # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
         # long, and nearly all of it is as it should be.
+        self._missing_due = math.inf
         roll = Roll()
         whole = self._each_name_in(walk.IN_PROGRESS, roll.add)
         lost = {name: file for name, file in self._ledger.each_open(self._folder) if not roll.strike(name)}
@@ -123,6 +129,7 @@ class OwnDirectories:
             del self._missing[job]
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
+                self._on_claimed([job])  # those behind it to the same place can be next
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf

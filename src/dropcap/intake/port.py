@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile
+from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile, TakenAway
 
 
 class KnownFolders(Protocol):
@@ -44,6 +44,10 @@ class IntakeLedger(KnownFolders, Protocol):
 
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         """The failed files of a folder by where they should lie, as `failed/a/x.pdf`; those of `sizes` only, if any are given."""
+
+    def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
+        """The jobs of the folder's project, with a file of one of these sizes, whose file may have arrived and is not, or perhaps
+        not, in in_progress/; newest first."""
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken out of failed/."""

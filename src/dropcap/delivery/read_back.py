@@ -1,0 +1,151 @@
+"""What came of a file that a person took away while its outcome was unknown, and moved back under another name.
+
+REDCap may have it in the place of its old name: perhaps the wrong patient's. It is looked at there, in a thread of its own, so
+that the file under its new name waits for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from dropcap.delivery.health import backoff
+from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.words import about
+from dropcap.display import shown
+from dropcap.ledger.model import OPEN, Job, Pause
+from dropcap.ledger.returned import KNOWN_FOR
+from dropcap.ledger.store import Ledger
+from dropcap.redcap.client import NoFile, RedcapError
+from dropcap.redcap.model import FileTarget
+from dropcap.redcap.window import Stopped
+
+log = structlog.get_logger()
+
+#: How often it is looked whether there is one to read back (seconds).
+LOOK = 1.0
+#: How soon one is looked at again while its project takes nothing, or its file is on its way to the same place again (seconds).
+LATER = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What REDCap has: `found` is yes, no, other or unknown."""
+
+    found: str
+    message: str
+    remedy: str | None = None
+
+
+class ReadBack:
+    """Reads back withdrawn jobs one after the other and enters what was found in the ledger."""
+
+    def __init__(self, ledger: Ledger, lines: Callable[[], Mapping[str, ProjectLine]], pauses: Callable[[], list[Pause]]) -> None:
+        self._ledger = ledger
+        self._lines = lines
+        self._pauses = pauses
+        self._stop = threading.Event()
+        self._tries: dict[int, int] = {}
+        self._thread = threading.Thread(target=self._run, name="read back", daemon=True)
+
+    def start(self) -> None:
+        """Begin. Once only."""
+        self._thread.start()
+
+    def stop(self, within: float) -> None:
+        """Break off what is under way and wait at most so many seconds."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(within)
+
+    def idle(self) -> bool:
+        """Whether none is due."""
+        return not self._ledger.query.to_read_back(time.time(), 1)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK):
+            try:
+                for job in self._ledger.query.to_read_back(time.time()):
+                    if self._stop.is_set():
+                        break
+                    self._one(job)
+            except Exception as error:  # the ledger itself tells of its troubles
+                log.error("internal_error", where="read back", error=f"{type(error).__name__}: {error}")
+                self._stop.wait(LATER)
+
+    def _one(self, job: Job) -> None:
+        line = self._lines().get(job.project)
+        if line is None or self._paused(line) or self._is_under_way_again(job):
+            self._ledger.read_back_later(job.id, LATER)
+            return
+        try:
+            told = self._look(job, line)
+        except Stopped:
+            return
+        except RedcapError as error:
+            if error.meaning.reason == "rights" or time.time() - (job.ended_at or 0.0) > KNOWN_FOR:
+                message = f"whether it has arrived at {_words(job)} cannot be found out: {error.meaning.message}"
+                self._tell(job, Told("unknown", message, "look for it there in REDCap"))
+                return
+            tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
+            self._ledger.read_back_later(job.id, backoff(tries))
+            log.info("retrying", **about(job), reason=error.meaning.reason, message=error.meaning.message, outcome="unknown")
+            return
+        self._tell(job, told)
+
+    def _tell(self, job: Job, told: Told) -> None:
+        self._tries.pop(job.id, None)
+        if self._ledger.tell_read_back(job, told.found, told.message, told.remedy):
+            keys = {"found": told.found, "message": told.message}
+            if told.remedy is None:
+                log.info("read_back", **about(job), **keys)
+            else:
+                log.warning("read_back", **about(job), **keys, remedy=told.remedy)
+
+    def _paused(self, line: ProjectLine) -> bool:
+        """Whether its server is, or its project until somebody resumes it. Any other pause of a project ends when a file is
+        tried, of which there may be none: it does not keep from asking.
+        """
+        return any(
+            (pause.scope, pause.name) == ("server", line.host)
+            or ((pause.scope, pause.name) == ("project", line.project.name) and pause.until_resume)
+            for pause in self._pauses()
+        )
+
+    def _is_under_way_again(self, job: Job) -> bool:
+        """Whether the file's new job goes to the same place: what lies there is not settled before that is over."""
+        heir = self._ledger.query.heir(job.id)
+        return heir is not None and heir.state in OPEN and _place(heir) == _place(job)
+
+    def _look(self, job: Job, line: ProjectLine) -> Told:
+        heir = self._ledger.query.heir(job.id)
+        where = _words(job)
+        same = heir is not None and _place(heir) == _place(job)
+        again = f"; it was moved back as {shown(heir.name)} (job {heir.id})" if heir is not None else ""
+        if not job.record or not job.field:
+            return Told("no", f"it was never sent to a place that is known{again}")
+        try:
+            there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
+        except NoFile:
+            return Told("no", f"REDCap has no file at {where}: it did not arrive there{again}")
+        except RedcapError as error:
+            if error.meaning.reason == "no_record":
+                return Told("no", f"REDCap has no record {shown(job.record)}: it did not arrive there{again}")
+            raise
+        if there.sha256 != job.sent_sha256:
+            return Told("other", f"REDCap has another file at {where}: this one is not there{again}")
+        remedy = None if same else f"if {where} is not where it belongs, remove the file there in REDCap"
+        return Told("yes", f"REDCap has it at {where}{again}", remedy)
+
+
+def _place(job: Job) -> tuple[str, str, str | None, str, int | None]:
+    return job.project, job.record, job.event, job.field, job.instance
+
+
+def _words(job: Job) -> str:
+    parts = [f"record {shown(job.record)}", *([f"event {shown(job.event)}"] if job.event else []), f"field {job.field}"]
+    return ", ".join([*parts, *([f"instance {job.instance}"] if job.instance is not None else [])])

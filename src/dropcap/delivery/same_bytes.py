@@ -1,0 +1,71 @@
+"""Which bytes are sent, and whether a file still is what was sent: size and mtime can be put back, the ctime can not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+
+from dropcap.baton import BATON
+from dropcap.delivery.outcome import Stored
+from dropcap.files.tree import Tree
+from dropcap.ledger.model import Job
+
+_CHUNK = 256 * 1024
+
+Note = Callable[[int, str, dict[str, object]], None]
+
+
+def sha256(fd: int) -> str:
+    """The SHA-256 of an open file, in hex; it is read from its beginning, and stands at its end then. Raises OSError."""
+    digest = hashlib.sha256()
+    os.lseek(fd, 0, os.SEEK_SET)
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def record_what_is_sent(job: Job, fd: int, note: Note) -> None:
+    """Enter, durably, which bytes go to an instance that was chosen for being new: should a person move the file back, or a copy
+    of it, it is known again, and makes no second instance. The file stands at its beginning then. Raises OSError.
+    """
+    own = sha256(fd)
+    os.lseek(fd, 0, os.SEEK_SET)
+    if own != job.sent_sha256:
+        note(job.id, "what is sent", {"sent_sha256": own})
+
+
+def as_sent(now: os.stat_result, ctime_ns: int | None, fd: int, sent: str) -> bool:
+    """Whether a file of unchanged size and mtime still has the bytes of the SHA-256 `sent`. Raises OSError: it cannot be read.
+
+    They are looked at if the ctime has moved since, or is not known.
+    """
+    return now.st_ctime_ns == ctime_ns or sha256(fd) == sent
+
+
+def changed_since(tree: Tree, name: str, job: Job, stored: Stored) -> bool:
+    """Whether somebody has written to a file, or put another in its place, since REDCap has it.
+
+    Raises:
+        OSError: its bytes cannot be read.
+    """
+    try:
+        status = tree.lstat(name)
+    except OSError:
+        return False  # filing it tells
+    if not same_times(status, job):
+        return True
+    if status.st_ctime_ns == stored.ctime_ns or not stat.S_ISREG(status.st_mode):
+        return False
+    fd = tree.open(name)
+    try:
+        with BATON.down:
+            return not as_sent(os.fstat(fd), stored.ctime_ns, fd, stored.sha256)
+    finally:
+        os.close(fd)
+
+
+def same_times(status: os.stat_result, job: Job) -> bool:
+    """Whether a file has the size and mtime that it had when it was taken."""
+    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
