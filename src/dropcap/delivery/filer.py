@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +13,10 @@ from datetime import datetime
 import structlog
 
 from dropcap.baton import BATON
+from dropcap.delivery.copies import crossing, finish_copies
 from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused, Stored
+from dropcap.delivery.same_bytes import changed_since, same_times
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -150,15 +151,26 @@ class Filer:
             return
         tree, filing = place
         self._clean()
-        changed = [e for e in batch if isinstance(e.outcome, Stored) and _changed(tree, e.job)]
-        stored = [e for e in batch if isinstance(e.outcome, Stored) and e not in changed]
-        refused = [e for e in batch if isinstance(e.outcome, Refused)]
         now = datetime.now().astimezone()
-        results: list[tuple[Ending, Filed | OSError]] = []
+        results, batch = finish_copies(self._ledger, filing, self.folder.name, batch)
+        for ending, came in results:
+            if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
+                filing.explain(came.name, _failure(ending, now))
+        changed: list[Ending] = []
+        stored: list[Ending] = []
+        for e in batch:
+            if isinstance(e.outcome, Stored):
+                try:
+                    is_other = changed_since(tree, f"{IN_PROGRESS}/{e.job.name}", e.job, e.outcome)
+                    (changed if is_other else stored).append(e)
+                except OSError as error:
+                    results.append((e, error))
+        refused = [e for e in batch if isinstance(e.outcome, Refused)]
+        crossings = {e.job.name: crossing(self._ledger, e) for e in batch}
         if stored:
-            results += zip(stored, filing.to_done([e.job.name for e in stored], now.date()), strict=True)
+            results += zip(stored, filing.to_done([e.job.name for e in stored], now.date(), crossings), strict=True)
         if refused:
-            results += zip(refused, filing.to_failed([_failure(e, now) for e in refused]), strict=True)
+            results += zip(refused, filing.to_failed([_failure(e, now) for e in refused], crossings), strict=True)
         changes: list[Change] = []
         ended: list[tuple[Ending, str]] = []
         put_off: list[Ending] = []
@@ -210,7 +222,7 @@ class Filer:
         with contextlib.suppress(FileNotFoundError):
             for entry in tree.scan(IN_PROGRESS):
                 status = entry.stat if entry.kind == "file" else None
-                if status is not None and _same(status, job) and (not by_inode or status.st_ino == job.inode):
+                if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
                     found.append(entry.name.partition("/")[2])
         if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
             return None
@@ -232,6 +244,7 @@ class Filer:
                     "result": outcome.result,
                     "confirmed": outcome.confirmed,
                     "sha256": outcome.sha256,
+                    "sent_ctime_ns": outcome.ctime_ns,
                     "seconds": outcome.seconds,
                     "reason": None,
                     "message": None,
@@ -258,18 +271,6 @@ class Filer:
             )
 
 
-def _same(status: os.stat_result, job: Job) -> bool:
-    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
-
-
-def _changed(tree: Tree, job: Job) -> bool:
-    """Whether somebody has written to a file, or put another in its place, since REDCap has it."""
-    try:
-        return not _same(tree.lstat(f"{IN_PROGRESS}/{job.name}"), job)
-    except OSError:
-        return False  # filing it tells
-
-
 def _said(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "there is no room left"
@@ -278,7 +279,9 @@ def _said(error: OSError) -> str:
 
 def _outcome(job: Job) -> Stored | Refused:
     if job.state is State.STORED:
-        return Stored(job.result or "stored", job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0)
+        return Stored(
+            job.result or "stored", job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0, job.sent_ctime_ns
+        )
     return Refused(job.reason or "refused", job.message or "", job.remedy or "")
 
 
@@ -296,7 +299,9 @@ def _locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
     job = ending.job
     final = "done" if isinstance(ending.outcome, Stored) else "failed"
     within = ("in_progress", final)
-    return filing.locate(job.inode, job.size, job.name, now.date(), job.sha256, within, job.mtime_ns)
+    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else job.sha256
+    since = datetime.fromtimestamp(job.changed_at, now.tzinfo).date()
+    return filing.locate(job.inode, job.size, job.name, now.date(), sha256, within, job.mtime_ns, since)
 
 
 def _failure(ending: Ending, now: datetime) -> Failure:

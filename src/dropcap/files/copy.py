@@ -15,14 +15,17 @@ from dropcap.files.regular import open_regular
 _CHUNK = 1024 * 1024
 
 
-def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, os.stat_result]:
+def copy_verified(
+    source_dir: int, source: str, target_dir: int, temporary: str | None = None, sha256: str | None = None
+) -> tuple[str, os.stat_result]:
     """Copy `source` into `target_dir` under a temporary name, fsynced and read again.
 
-    Returns that name and the source's stat.
+    Returns that name and the source's stat. `sha256` (in hex) says what it must be.
     Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
-    Raises OSError: EBUSY if the source changed meanwhile, EIO if the copy differs; nothing is left behind then.
+    Raises OSError: EBUSY if the source changed meanwhile or is not what it must be, EIO if the copy differs; nothing is left
+    behind then.
     """
-    temporary = names.temporary()
+    temporary = temporary or names.temporary()
     original = open_regular(source_dir, source)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -30,6 +33,8 @@ def copy_verified(source_dir: int, source: str, target_dir: int) -> tuple[str, o
         try:
             before = os.fstat(original)
             sent = _pour(original, copy)
+            if sha256 is not None and sent.hex() != sha256:
+                raise OSError(errno.EBUSY, "The file changed before it was copied; wait until nobody writes to it", source)
             _dress(original, copy, before)
             fsync(copy, source)
             if not _alike(os.fstat(original), before):

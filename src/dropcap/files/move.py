@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dropcap.files import names
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
 _ATTEMPTS = 10
 
 
-def move(tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]]) -> str:
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """How a file goes to another file system.
+
+    `begins(temporary, final)` is told, before anything is written, under which name the copy grows and which one it is to have.
+    `sha256` (in hex) is what its bytes must be, if that is known.
+    """
+
+    begins: Callable[[str, str], None] = lambda temporary, final: None
+    sha256: str | None = None
+
+
+#: Nothing is known and nobody keeps a journal.
+PLAIN = Crossing()
+
+
+def move(
+    tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]], crossing: Crossing = PLAIN
+) -> str:
     """Move a file to the first of the names that `candidates` gives for its destination's, which is returned.
 
     Directories are made as needed. Never replaces: raises FileExistsError if all are taken, else OSError. Not durable before
@@ -29,7 +48,7 @@ def move(tree: Tree, source: str, destination: str, candidates: Callable[[str], 
     for attempt in range(_ATTEMPTS):
         try:
             # The first time without making directories: most often they are there, and for nothing they are not made.
-            return _once(tree, source, destination, candidates, create=attempt > 0)
+            return _once(tree, source, destination, candidates, crossing, create=attempt > 0)
         except FileNotFoundError:
             # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
             tree.lstat(source)
@@ -38,7 +57,14 @@ def move(tree: Tree, source: str, destination: str, candidates: Callable[[str], 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _once(tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]], create: bool) -> str:
+def _once(
+    tree: Tree,
+    source: str,
+    destination: str,
+    candidates: Callable[[str], Iterable[str]],
+    crossing: Crossing,
+    create: bool,
+) -> str:
     directory, wanted = names.split(destination)
     with tree.parent(source) as (source_dir, leaf), tree.directory(directory, create) as target_dir:
         try:
@@ -46,7 +72,7 @@ def _once(tree: Tree, source: str, destination: str, candidates: Callable[[str],
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            taken = _across(tree, source_dir, leaf, target_dir, candidates(wanted))
+            taken = _across(tree, source_dir, leaf, target_dir, directory, candidates(wanted), crossing)
     return names.join(directory, taken)
 
 
@@ -61,17 +87,46 @@ def _rename(tree: Tree, source_dir: int, source: str, target_dir: int, candidate
     raise taken
 
 
-def _across(tree: Tree, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
-    temporary, before = copy_verified(source_dir, source, target_dir)
+def _across(
+    tree: Tree, source_dir: int, source: str, target_dir: int, directory: str, candidates: Iterable[str], crossing: Crossing
+) -> str:
+    temporary = names.temporary()
+    before: os.stat_result | None = None
     try:
-        if not unchanged(source_dir, source, before, tree.stable_inodes):
-            raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
-        taken = _rename(tree, target_dir, temporary, target_dir, candidates)
+        for candidate in candidates:
+            taken = candidate
+            if _exists(target_dir, candidate):
+                continue
+            crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
+            if before is None:
+                before = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)[1]
+            _must_be(source_dir, source, before, tree)
+            try:
+                rename_new(target_dir, temporary, target_dir, candidate, tree.ways)
+            except FileExistsError:
+                continue
+            break
+        else:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), names.join(directory, taken))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=target_dir)
         raise
     fsync(target_dir, taken)
+    _must_be(source_dir, source, before, tree)
     os.unlink(source, dir_fd=source_dir)
     fsync(source_dir, source)
     return taken
+
+
+def _exists(directory: int, leaf: str) -> bool:
+    try:
+        os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _must_be(directory: int, leaf: str, before: os.stat_result, tree: Tree) -> None:
+    if not unchanged(directory, leaf, before, tree.stable_inodes):
+        raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", leaf)

@@ -13,7 +13,7 @@ from types import TracebackType
 from dropcap.files import names
 from dropcap.files.copy import unchanged
 from dropcap.files.durable import fsync
-from dropcap.files.move import move
+from dropcap.files.move import PLAIN, Crossing, move
 from dropcap.files.regular import NotRegular, open_regular
 from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way
 from dropcap.files.scan import Entry, scan
@@ -155,9 +155,9 @@ class Tree:
         """
         move(self, source, destination, lambda leaf: (leaf,))
 
-    def move_free(self, source: str, destination: str) -> str:
+    def move_free(self, source: str, destination: str, crossing: Crossing = PLAIN) -> str:
         """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
-        return move(self, source, destination, names.candidates)
+        return move(self, source, destination, names.candidates, crossing)
 
     def remove_empty(self, relative: str) -> None:
         """Remove the directory `relative` and those above it as far as they are empty, but never the topmost one."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import grp
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from dropcap.display import shown
 from dropcap.files import names
+from dropcap.files.digest import sha256_of
 from dropcap.files.durable import fsync
+from dropcap.files.move import PLAIN, Crossing
 from dropcap.files.tree import Staged, Tree
 from dropcap.filing import preserve
+from dropcap.filing.crossing import finish
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ __all__ = ["Failure", "Filed", "Filing"]
 IN_PROGRESS = "in_progress"
 DONE = "done"
 FAILED = "failed"
+
+_NO_CROSSINGS: Mapping[str, Crossing] = MappingProxyType({})
 
 _log = structlog.get_logger()
 _Item = TypeVar("_Item")
@@ -52,17 +57,26 @@ class Filing:
         self._told: set[str] = set()
         self._group = self._group_id()
 
-    def to_done(self, files: Sequence[str], day: date) -> list[Filed | OSError]:
-        """Move `in_progress/NAME` to `done/DAY/NAME` for each name, durably.
+    def to_done(
+        self, files: Sequence[str], day: date, crossings: Mapping[str, Crossing] = _NO_CROSSINGS
+    ) -> list[Filed | OSError]:
+        """Move `in_progress/NAME` to `done/DAY/NAME` for each name, durably. `crossings`: how to copy, by name.
 
         In the place of each name stands what came of it. After an error the file lies whole where it was, or has arrived
         and only its durability is in doubt (a failed fsync): `locate` tells.
         """
-        return self._file_all(files, lambda name: self._finish(name, day))
+        return self._file_all(files, lambda name: self._finish(name, day, crossings.get(name, PLAIN)))
 
-    def to_failed(self, failures: Sequence[Failure]) -> list[Filed | OSError]:
+    def to_failed(self, failures: Sequence[Failure], crossings: Mapping[str, Crossing] = _NO_CROSSINGS) -> list[Filed | OSError]:
         """Move `in_progress/NAME` to `failed/NAME` for each failure, with a why.txt beside it. Errors as in `to_done`."""
-        return self._file_all(failures, self._fail)
+        return self._file_all(failures, lambda failure: self._fail(failure, crossings.get(failure.name, PLAIN)))
+
+    def finish_copy(self, name: str, temporary: str, final: str, sha256: str | None) -> bool:
+        """Whether `in_progress/NAME` has arrived as `final` by a copy that was cut off; see `crossing.finish`. Raises OSError."""
+        arrived = finish(self._tree, names.join(IN_PROGRESS, name), temporary, final, sha256)
+        if arrived:
+            self._dress(final)
+        return arrived
 
     def explain(self, failed_name: str, failure: Failure) -> str:
         """Write the why.txt beside a file that lies in `failed/` already; returns the text's name.
@@ -80,11 +94,12 @@ class Filing:
     def clean(self) -> None:
         """Remove what a crash left half written. Meant for the start; what is being written now is let be."""
         self._tree.remove_temporaries(recursive=False)
-        for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, DONE):
+        # done/ can be huge, and what a copy to it has left is removed when its job goes on (`finish_copy`).
+        today = datetime.now().astimezone().date()
+        days = [f"{DONE}/{(today - timedelta(days=ago)).isoformat()}" for ago in (0, 1)]
+        for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, *days):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                # done/ can be huge, and a file is written in it only if it lies on another disk.
-                if directory != DONE or self._tree.lstat(DONE).st_dev != self._tree.identity[0]:
-                    self._tree.remove_temporaries(directory)
+                self._tree.remove_temporaries(directory)
 
     def locate(
         self,
@@ -95,19 +110,20 @@ class Filing:
         sha256: str | None = None,
         within: Sequence[str] = (IN_PROGRESS, FAILED, DONE),
         mtime_ns: int | None = None,
+        since: date | None = None,
     ) -> str | None:
         """Where the claimed file `name` lies now, relative to the drop folder, or None.
 
         Looked for under the names that `to_done` and `to_failed` give, in the directories `within`; in `done/` first on
-        `day` and the days beside it, then on all others, the last ones first. A file that went across file systems has
-        another inode: it is known by its size and `sha256`, if that is given; a namesake with the same bytes would be
-        taken for it, so say by `within` where it can be. Where inodes are not to be relied on, size and `mtime_ns` do if
-        only one file has them.
+        `day` and the days beside it, then on the others since the day `since`, the last ones first. A file that went across
+        file systems has another inode: it is known by its size and `sha256`, if that is given; a namesake with the same bytes
+        would be taken for it, so say by `within` where it can be. Where inodes are not to be relied on, size and `mtime_ns`
+        do if only one file has them.
         """
         by_inode = inode != 0 and self._tree.stable_inodes
         copies = []
         alike = []
-        for directory in self._places(within, day):
+        for directory in self._places(within, day, since):
             for found, status in self._namesakes(directory, name):
                 if status.st_size != size:
                     continue
@@ -150,19 +166,19 @@ class Filing:
             self._tree.remove_empty(source)
         return results
 
-    def _finish(self, name: str, day: date) -> tuple[str, Filed]:
+    def _finish(self, name: str, day: date, crossing: Crossing) -> tuple[str, Filed]:
         source = names.join(IN_PROGRESS, name)
-        filed = self._tree.move_free(source, f"{DONE}/{day.isoformat()}/{name}")
+        filed = self._tree.move_free(source, f"{DONE}/{day.isoformat()}/{name}", crossing)
         self._dress(filed)
         return names.split(source)[0], Filed(filed)
 
-    def _fail(self, failure: Failure) -> tuple[str, Filed]:
+    def _fail(self, failure: Failure, crossing: Crossing) -> tuple[str, Filed]:
         source = names.join(IN_PROGRESS, failure.name)
         with self._tree.stage(FAILED, self._folder.mode) as text:
             # The text is on the disk before the file moves: a full disk leaves the file where it is. The file moves
             # before the text appears: only then is the name known beside which it belongs.
             self._write(text, failure)
-            filed = self._tree.move_free(source, names.join(FAILED, failure.name))
+            filed = self._tree.move_free(source, names.join(FAILED, failure.name), crossing)
             try:
                 why = self._place_why(text, filed)
             except OSError:
@@ -244,7 +260,7 @@ class Filing:
 
     # -- finding
 
-    def _places(self, within: Sequence[str], day: date | None) -> Iterator[str]:
+    def _places(self, within: Sequence[str], day: date | None, since: date | None) -> Iterator[str]:
         yield from (directory for directory in within if directory != DONE)
         if DONE not in within:
             return
@@ -254,7 +270,8 @@ class Filing:
             days = {entry.name for entry in self._tree.scan(DONE, recursive=False) if entry.kind == "dir"}
         except (FileNotFoundError, NotADirectoryError):
             return
-        yield from sorted(days.difference(near), reverse=True)
+        first = "" if since is None else f"{DONE}/{(since - timedelta(days=1)).isoformat()}"
+        yield from sorted((name for name in days.difference(near) if name >= first), reverse=True)
 
     def _namesakes(self, directory: str, name: str) -> Iterator[tuple[str, os.stat_result]]:
         """The regular files beneath `directory` that have one of the names a filed `name` can get."""
@@ -268,8 +285,7 @@ class Filing:
 
     def _sha256(self, name: str) -> str | None:
         try:
-            with os.fdopen(self._tree.open(name), "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256_of(self._tree, name)
         except OSError:
             return None
 
