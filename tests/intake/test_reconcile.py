@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
-from dropcap.filing.why import Failure, why_text
+from dropcap.filing.why import Failure, why_names, why_text
 from dropcap.intake import own
 from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
 from dropcap.ledger.model import FailedFile, OpenFile, State
+from dropcap.ledger.transition import Change
 from tests.intake.conftest import Desk, until
 
 NAMES = st.sampled_from("abcdef")
@@ -157,3 +159,63 @@ def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) 
     assert opened["x.pdf"].job != job
     until(lambda: not (desk.path / "x.pdf.why.txt").exists())
     assert set(desk.open()) == {"x.pdf", "by hand.why.txt"}
+
+
+def text_about(job: int, name: str = "x.pdf") -> bytes:
+    return why_text(Failure(name, job, "no_rule", "no rule matches", "rename it", datetime.now().astimezone()), "consents", "")
+
+
+def test_a_text_without_its_file_is_removed_if_it_is_ours_and_about_no_file_that_is_still_known(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill leaves it that comes between two steps, or a fault that keeps it from being removed."""
+    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
+    (desk.path / "filed.pdf").write_bytes(b"filed")
+    intake = desk.start(rescan=0.1, ignore=("hidden.pdf",))
+    job = desk.until_open("filed.pdf")["filed.pdf"].job
+    assert desk.ledger.change([Change(job, State.REFUSED)])  # and filing has come no further than its text
+    failed = desk.path / "failed"
+    (failed / "sub").mkdir(parents=True)
+    long = "l" * 251 + ".pdf"
+    (failed / "beside.pdf").write_bytes(b"somebody's")
+    (failed / "hidden.pdf").write_bytes(b"somebody's")
+    (failed / long).write_bytes(b"somebody's")
+    stay = {
+        "beside.pdf.why.txt": text_about(901),
+        "hidden.pdf.why.txt": text_about(902),
+        "filed.pdf.why.txt": text_about(job),
+        "changed.pdf.why.txt": text_about(903) + b"I have asked the desk.",
+        "note.why.txt": b"somebody's own",
+        next(why_names(long)): text_about(904),
+    }
+    go = ["gone.pdf.why.txt", "gone.pdf.why (2).txt", "sub/gone.pdf.why.txt", next(why_names("k" + long[1:]))]
+    for name, content in {**stay, **{name: text_about(905) for name in go}}.items():
+        (failed / name).write_bytes(content)
+    intake.wake()
+    until(lambda: not any((failed / name).exists() for name in go))
+    walks = intake.last_walk
+    until(lambda: intake.last_walk != walks)
+    assert {name: (failed / name).read_bytes() for name in stay} == stay
+
+
+def test_a_text_goes_before_its_file_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, it is looked for again at the next start; the other way round nobody would."""
+    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
+    (desk.path / "x.pdf").write_bytes(b"x")
+    intake = desk.start(rescan=0.1)
+    job = desk.until_open("x.pdf")["x.pdf"].job
+    desk.fail(job, "failed/x.pdf")
+    text = desk.path / "failed" / "x.pdf.why.txt"
+    text.write_bytes(text_about(job))
+    there: list[bool] = []
+    forget = desk.port.forget_failed
+
+    def forgotten(jobs: Sequence[int]) -> None:
+        there.append(text.exists())
+        forget(jobs)
+
+    monkeypatch.setattr(desk.port, "forget_failed", forgotten)
+    (desk.path / "failed" / "x.pdf").unlink()
+    intake.wake()
+    until(lambda: there)
+    assert there[0] is False

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,7 +20,9 @@ from dropcap.delivery.same_bytes import changed_since, same_times
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.place import IN_PROGRESS, Failure, Filed, Filing
+from dropcap.filing.again import arrived_as, forget_why
+from dropcap.filing.place import DONE, IN_PROGRESS, Failure, Filed, Filing
+from dropcap.filing.preserve import DIRECTORY
 from dropcap.ledger.model import Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -29,6 +31,8 @@ log = structlog.get_logger()
 
 #: Files filed in one go.
 BATCH = 256
+#: Where a failed file that a person has moved is not looked for: if it lies there, it is tried again already.
+_ON_THEIR_WAY = (IN_PROGRESS, DONE, DIRECTORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,8 @@ class Filer:
                     continue
                 if found is not None and isinstance(ending.outcome, Refused):
                     filing.explain(found, _failure(ending, now))
+                elif isinstance(ending.outcome, Refused):
+                    found = _arrived(tree, ending.job)
                 changes.append(_ended(ending, found))
                 ended.append((ending, found or ""))
             else:
@@ -218,12 +224,7 @@ class Filer:
         if not isinstance(ending.outcome, Stored) or job.key is None:
             return None
         by_inode = job.inode != 0 and tree.stable_inodes
-        found = []
-        with contextlib.suppress(FileNotFoundError):
-            for entry in tree.scan(IN_PROGRESS):
-                status = entry.stat if entry.kind == "file" else None
-                if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
-                    found.append(entry.name.partition("/")[2])
+        found = [name.partition("/")[2] for name in _files_of(job, tree, IN_PROGRESS)]
         if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
             return None
         return found[0] if self.folder.address(found[0]).key == job.key else None
@@ -269,6 +270,26 @@ class Filer:
                 reason="filing",
                 message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
             )
+
+
+def _files_of(job: Job, tree: Tree, directory: str, enter: Callable[[str], bool] | None = None) -> Iterator[str]:
+    """The files beneath a directory that are the job's, or may be where inodes are not to be relied on."""
+    by_inode = job.inode != 0 and tree.stable_inodes
+    with contextlib.suppress(FileNotFoundError):
+        for entry in tree.scan(directory, enter=enter):
+            status = entry.stat if entry.kind == "file" else None
+            if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
+                yield entry.name
+
+
+def _arrived(tree: Tree, job: Job) -> str | None:
+    """Where a refused file arrived before an earlier run was killed, if a person has moved it since and it can be tried again."""
+    filed = arrived_as(tree, job.name, job.id)
+    if filed is None or any(_files_of(job, tree, "", lambda name: name not in _ON_THEIR_WAY)):
+        return filed
+    with contextlib.suppress(OSError):  # it is on its way already, as a job of its own, or was taken away
+        forget_why(tree, filed, job.id)
+    return None
 
 
 def _said(error: OSError) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -17,6 +17,7 @@ from dropcap.files import names
 _WIDTH = 78
 # The last line. A person who changes the text, or keeps a note under that name, makes the file their own.
 _SEAL = re.compile(rb"dropcap why 1 job=([0-9]+) sha256=([0-9a-f]{64})\r\n")
+_ENDING = re.compile(r"\.why(?: \(([1-9][0-9]{0,8})\))?\.txt$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,27 @@ def why_names(name: str) -> Iterator[str]:
     No two files share one: a name too long for the ending is cut and told apart by a hash.
     """
     directory, leaf = names.split(name)
-    for number in count(1):
-        ending = ".why.txt" if number == 1 else f".why ({number}).txt"
-        if len(os.fsencode(leaf)) + len(ending) > names.LONGEST:
-            ending = f"~{hashlib.sha256(os.fsencode(leaf)).hexdigest()[:12]}{ending}"
-        yield names.join(directory, names.fitted(leaf, ending))
+    return (names.join(directory, _why_leaf(leaf, number)) for number in count(1))
+
+
+def file_beside(text: str, leaves: Iterable[str]) -> str | None:
+    """The one of `leaves` that the text of the name `text` is about, all of them in one directory."""
+    match = _ENDING.search(text)
+    return None if match is None else next((leaf for leaf in leaves if _why_leaf(leaf, int(match[1] or 1)) == text), None)
+
+
+def lone_texts(leaves: Set[str]) -> set[str]:
+    """Those of the names in one directory that a text about a file would have, and that file is not among them."""
+    long = [leaf for leaf in leaves if len(os.fsencode(leaf)) + len(".why.txt") > names.LONGEST]
+    ends = {leaf: match.start() for leaf in leaves if (match := _ENDING.search(leaf)) is not None}
+    return {leaf for leaf, end in ends.items() if leaf[:end] not in leaves and file_beside(leaf, long) is None}
+
+
+def _why_leaf(leaf: str, number: int) -> str:
+    ending = ".why.txt" if number == 1 else f".why ({number}).txt"
+    if len(os.fsencode(leaf)) + len(ending) > names.LONGEST:
+        ending = f"~{hashlib.sha256(os.fsencode(leaf)).hexdigest()[:12]}{ending}"
+    return names.fitted(leaf, ending)
 
 
 def _wrapped(text: str) -> list[str]:

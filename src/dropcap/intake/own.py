@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 
 from dropcap.display import shown
+from dropcap.files import names
 from dropcap.files.tree import Tree
-from dropcap.filing.again import forget_why
+from dropcap.filing.again import forget_lone_why, forget_why
+from dropcap.filing.why import lone_texts
 from dropcap.intake import walk
 from dropcap.intake.pending import Pending
 from dropcap.intake.port import IntakeLedger
@@ -60,6 +62,7 @@ class OwnDirectories:
         self._log = structlog.get_logger().bind(folder=folder)
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
+        self._lone: dict[str, float] = {}  # texts whose file is not beside them, and when they go
         self._failed_due = math.inf
         self._missing_due = math.inf
 
@@ -133,11 +136,11 @@ class OwnDirectories:
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf
-        names: set[str] = set()
-        whole = self._each_name_in(walk.FAILED, names.add)
+        there: set[str] = set()
+        whole = self._each_name_in(walk.FAILED, there.add)
         known = self._ledger.failed_files(self._folder)
         failed = FailedFiles(known)
-        others = [name for name in names if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
+        others = [name for name in there if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
         present, devices, all_seen = self._sights(walk.FAILED, others)
         found = set()
         for name, sight in present.items():
@@ -147,7 +150,9 @@ class OwnDirectories:
                 self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.FAILED, found)
         if whole and all_seen and none_in_line:  # one that was moved may be in line
-            self._forget(known, {f"{walk.FAILED}/{name}" for name in names})
+            paths = {f"{walk.FAILED}/{name}" for name in there}
+            self._forget(known, paths)
+            self._forget_lone_texts(known, paths)
 
     def _forget(self, known: Mapping[str, FailedFile], present: set[str]) -> None:
         """Failed files that somebody took away, and did not just move elsewhere in the folder, are dealt with."""
@@ -163,10 +168,37 @@ class OwnDirectories:
         self._gone = {job: self._gone.get(job, now) for job in missing.values()}
         dealt_with = {path: job for path, job in missing.items() if now - self._gone[job] >= FORGET_AFTER}
         if dealt_with:
-            self._ledger.forget_failed(list(dealt_with.values()))
+            # The texts first: once the ledger has forgotten the jobs, nobody would come back for them after a crash.
             for path, job in dealt_with.items():
                 with contextlib.suppress(OSError):  # a text that cannot be removed does no harm
                     forget_why(self._tree, path, job)
+            self._ledger.forget_failed(list(dealt_with.values()))
+
+    def _forget_lone_texts(self, known: Mapping[str, FailedFile], present: Iterable[str]) -> None:
+        """Texts of ours whose file is not beside them, whatever crash or fault left them behind: they tell of nothing."""
+        leaves: dict[str, set[str]] = {}
+        for directory, leaf in map(names.split, present):
+            leaves.setdefault(directory, set()).add(leaf)
+        lone = {names.join(directory, leaf) for directory, there in leaves.items() for leaf in lone_texts(there)}
+        now = time.monotonic()
+        self._lone = {path: self._lone[path] if path in self._lone else now + self._rest_of(path) for path in lone}
+        late = [path for path, due in self._lone.items() if due <= now]
+        if not late:
+            return
+        # Those whose file is about to be tried again, and those that filing has in hand, are looked after elsewhere.
+        others = {file.job for file in known.values()} | {file.job for _, file in self._ledger.each_open(self._folder)}
+        for path in late:
+            self._lone[path] = now + FORGET_AFTER
+            with contextlib.suppress(OSError):
+                forget_lone_why(self._tree, path, others)
+
+    def _rest_of(self, text: str) -> float:
+        """Seconds until a text is as old as a lone one must be: its file may just be being moved."""
+        try:
+            age = time.time() - self._tree.lstat(text).st_mtime
+        except OSError:
+            return FORGET_AFTER
+        return 0.0 if age >= FORGET_AFTER else FORGET_AFTER
 
     def _each_name_in(self, own: str, found: Callable[[str], None]) -> bool:
         """The names of the files in one of the directories, without it; whether those are all."""
@@ -179,12 +211,12 @@ class OwnDirectories:
                 found(entry.name.partition("/")[2])
         return whole
 
-    def _sights(self, own: str, names: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
+    def _sights(self, own: str, leaves: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
         """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
         present: dict[str, Sight] = {}
         devices: dict[str, int] = {}
         whole = True
-        for name in names:
+        for name in leaves:
             try:
                 status = self._tree.lstat(f"{own}/{name}")
             except (FileNotFoundError, NotADirectoryError):
