@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tests import needs
 from tests.site import Site
 
 
 def test_captures_that_touch_are_a_warning(place: Site) -> None:
+    needs.mount_table(place.root)
     place.folder["rules"] = [{"name": "tight", "pattern": "{record:digits}{visit:digits}.pdf", "field": "scan"}]
     place.write_config()
     result = place.dropcap("check", "--offline")

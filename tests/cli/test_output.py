@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from tests import needs
 from tests.site import DROPCAP, Site
 
 
@@ -47,7 +48,7 @@ def test_a_terminal_that_is_not_utf8_shows_escapes(place: Site) -> None:
 
 
 def test_no_colour_where_none_is_wanted(place: Site) -> None:
-    on_a_terminal = f"script -qec {shlex.quote(shlex.join([*DROPCAP, 'check', '--offline']))} /dev/null"
+    on_a_terminal = f"{needs.terminal()} -qec {shlex.quote(shlex.join([*DROPCAP, 'check', '--offline']))} /dev/null"
     assert "\x1b[32m" in in_a_terminal(place, on_a_terminal)
     assert "\x1b" not in in_a_terminal(place, on_a_terminal, NO_COLOR="1")
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.site import DROPCAP, Site
-
-#: Root, if these tests run as root, without the capabilities that let it in everywhere.
-_ANYBODY = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
 
 def as_anybody(place: Site, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*_ANYBODY, *DROPCAP, *words]
+    command = [*needs.unprivileged(), *DROPCAP, *words]
     return subprocess.run(command, env=place.env(), cwd=cwd, capture_output=True, text=True, timeout=60)
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dropcap.daemon.state import only_one
+from tests import needs
 from tests.site import DROPCAP, Site, eventually
 
 #: root without its right to open what others closed.
-NOT_ROOT = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]
 
 
 def told(place: Site, *words: str) -> tuple[int, dict[str, Any]]:
@@ -158,10 +158,11 @@ def test_an_answer_of_many_files(place: Site) -> None:
 def test_state_that_is_not_ours(place: Site) -> None:
     place.put("101_V1_consent.pdf")
     place.once()
+    anybody = needs.unprivileged("-dac_override,-dac_read_search")
     place.state.chmod(0)
     try:
         for command in (["status"], ["history"], ["retry", "1"], ["pause", "--folder", "consents"]):
-            result = subprocess.run([*NOT_ROOT, *DROPCAP, *command], env=place.env(), capture_output=True, text=True)
+            result = subprocess.run([*anybody, *DROPCAP, *command], env=place.env(), capture_output=True, text=True)
             assert result.returncode == 2, result.stderr
             assert "Permission denied" in result.stderr
             assert "run this as dropcap's user" in result.stderr
@@ -171,10 +172,11 @@ def test_state_that_is_not_ours(place: Site) -> None:
 
 
 def test_a_terminal_of_80_columns_is_not_overrun(place: Site) -> None:
+    script = needs.terminal()
     place.put("a name of a picture that somebody dropped here by mistake " * 3 + ".jpg")
     place.once()
     for command in ("status", "history"):
-        run = ["script", "-qec", f"stty cols 80 rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
+        run = [script, "-qec", f"stty cols 80 rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
         result = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
         lines = result.stdout.replace("\r", "").splitlines()
         assert any("no_rule" in line or "no rule matches" in line for line in lines), result.stdout

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import os
 import re
-import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.crash import mix
 from tests.site import DROPCAP, Site, site
 
-STRACE = shutil.which("strace")
 #: Kinds of step, and how many of each an ordinary run of the tests tries.
 KINDS = {
     "renameat2": 4,
@@ -51,7 +50,7 @@ class Step:
 
 
 def strace(root: Path, *options: str) -> list[str]:
-    return [STRACE or "strace", "-f", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
+    return [needs.program("strace"), "-f", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
 
 
 def steps_of(trace: str, root: Path) -> list[Step]:
@@ -75,8 +74,7 @@ def steps_of(trace: str, root: Path) -> list[Step]:
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> list[Step]:
-    if STRACE is None or subprocess.run([STRACE, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs strace, and the right to trace")
+    needs.right("trace", [needs.program("strace"), "-o", os.devnull, "true"])
     root = tmp_path_factory.mktemp("traced")
     with site(root) as place:
         one_lane(place)

@@ -20,6 +20,7 @@ import pytest
 
 from dropcap.sandbox.project import demo_project
 from dropcap.sandbox.server import Sandbox
+from tests import needs
 from tests.site import TOKEN, Daemon, Site, site
 
 CONSENTS = {f"{record}_V1_consent.pdf": b"%%PDF consent of %d" % record for record in range(101, 121)}
@@ -43,21 +44,22 @@ def mounted(image: Path, at: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _loops(tmp_path_factory: pytest.TempPathFactory) -> None:
-    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
-        pytest.skip("needs root and mkfs.ext4")
+    needs.program("mkfs.ext4")
+    needs.program("mount")
+    needs.root("to mount disks")
     root = tmp_path_factory.mktemp("probe")
     try:
         with mounted(disk(root), root):
             pass
     except (subprocess.CalledProcessError, OSError) as error:
-        pytest.skip(f"no loop devices here ({error})")
+        needs.lacking(f"loop devices ({error})")
 
 
 def disk(root: Path) -> Path:
     image = root / "disk"
     with image.open("wb") as file:
         file.truncate(24 * 1024**2)
-    run("mkfs.ext4", "-q", "-F", str(image))
+    run(needs.program("mkfs.ext4"), "-q", "-F", str(image))
     return image
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.daemon.state import AlreadyRunning, StateError, only_one, open_ledger, prepare, running
+from tests import needs
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -18,8 +19,8 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert not running(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    needs.root("to give files away")
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, 12345, 23456)

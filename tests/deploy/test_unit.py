@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import configparser
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from dropcap.config.load import load
+from tests import needs
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 def _unit() -> dict[str, list[str]]:
@@ -40,9 +31,9 @@ def _seconds(text: str) -> float:
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    analyze = _tool("systemd-analyze")
+    analyze = needs.program("systemd-analyze")
     if int(re.findall(r"\d+", subprocess.run([analyze, "--version"], capture_output=True, text=True).stdout)[0]) < 253:
-        pytest.skip("notify-reload needs systemd 253")
+        needs.lacking("systemd 253 or newer, for notify-reload")
     program = tmp_path / "dropcap"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -55,7 +46,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_is_well_guarded() -> None:
-    analyze = _tool("systemd-analyze")
+    analyze = needs.program("systemd-analyze")
     result = subprocess.run(
         [analyze, "security", "--offline=true", "--threshold=25", str(DEPLOY / "dropcap.service")],
         capture_output=True,
@@ -89,7 +80,7 @@ def test_every_setting_of_the_unit_is_explained() -> None:
 
 
 def test_accounts_and_folders_are_made(tmp_path: Path) -> None:
-    sysusers, tmpfiles = _tool("systemd-sysusers"), _tool("systemd-tmpfiles")
+    sysusers, tmpfiles = needs.program("systemd-sysusers"), needs.program("systemd-tmpfiles")
     etc = tmp_path / "etc"
     etc.mkdir()
     for name in ("passwd", "group", "shadow", "gshadow"):
@@ -117,8 +108,10 @@ def test_the_samba_share_is_closed_to_guests_and_keeps_the_group() -> None:
     assert (share["guest ok"], share["wide links"], share["follow symlinks"]) == ("no", "no", "no")
     assert share["directory mask"] == share["force directory mode"] == "2770"
     assert (DEPLOY / "dropcap.tmpfiles").read_text().count(share["path"]) == 2
-    testparm = shutil.which("testparm")
-    if testparm:
-        result = subprocess.run([testparm, "-s", str(DEPLOY / "smb.conf.example")], capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        assert "Unknown parameter" not in result.stderr
+
+
+def test_samba_understands_the_share() -> None:
+    testparm = needs.program("testparm")
+    result = subprocess.run([testparm, "-s", str(DEPLOY / "smb.conf.example")], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Unknown parameter" not in result.stderr

@@ -18,6 +18,7 @@ from dropcap.ledger.model import Address, NewFile, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.sandbox.fault import Fault
+from tests import needs
 from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
@@ -140,6 +141,7 @@ def test_nobody_waits_for_the_files_of_a_folder_that_left_the_configuration(plac
 
 
 def test_the_files_of_a_renamed_folder_go_on_once_it_is_adopted(place: Site) -> None:
+    needs.mount_table(place.root)
     place.folder["rescan"] = "1s"
     place.write_config()
     daemon = place.start()

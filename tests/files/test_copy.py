@@ -9,6 +9,7 @@ import pytest
 
 from dropcap.files.copy import copy_verified, unchanged
 from dropcap.files.regular import NotRegular
+from tests import needs
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def memory() -> Iterator[Path]:
     """A folder on another file system, of the test's own."""
     shm = Path("/dev/shm")
     if not os.access(shm, os.W_OK):
-        pytest.skip("no /dev/shm")
+        needs.lacking("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm, prefix="dropcap-test-") as name:
         yield Path(name)
 

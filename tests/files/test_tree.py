@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import NotRegular, Tree
+from tests import needs
 
 
 def read(tree: Tree, name: str) -> bytes:
@@ -74,6 +75,7 @@ def test_a_directory_replaced_by_a_link_is_noticed(root: Path, tree: Tree, tmp_p
 
 
 def test_only_regular_files_are_opened(root: Path, tree: Tree) -> None:
+    needs.root("to make a device")
     (root / "file").write_bytes(b"content")
     (root / "dir").mkdir()
     (root / "link").symlink_to("file")
@@ -237,6 +239,7 @@ class TestMove:
         assert os.listdir(root / "in_progress") == []
 
     def test_new_directories_take_after_the_folder(self, root: Path, tree: Tree) -> None:
+        needs.root("to give files away")
         os.chown(root, -1, 12345)
         root.chmod(0o2770)
         before = os.umask(0o077)

@@ -11,6 +11,7 @@ import pytest
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Failure, Filing
+from tests import needs
 
 
 @pytest.fixture
@@ -76,9 +77,7 @@ def mounted(root: Path) -> Iterator[Callable[[str, str], Path]]:
     def mount(directory: str, size: str) -> Path:
         path = root / directory
         path.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "dropcap-test", str(path)]
-        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-            pytest.skip("needs the right to mount")
+        needs.mounting("-t", "tmpfs", "-o", f"size={size}", "dropcap-test", path)
         mounts.append(path)
         return path
 

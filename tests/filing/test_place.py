@@ -18,6 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
 from dropcap.filing.place import Failure, Filed, Filing
 from dropcap.filing.why import job_of
+from tests import needs
 
 DAY = date(2026, 11, 24)
 Claim = Callable[..., str]
@@ -57,6 +58,7 @@ class TestDone:
         assert os.listdir(outside) == []
 
     def test_mode_and_group(self, root: Path, folder: Folder, tree: Tree, claim: Claim, failure: MakeFailure) -> None:
+        needs.root("to give files away")
         filing = Filing(replace(folder, group="4321", mode=0o664), tree, "")
         claim("sub/a.pdf")
         claim("b.pdf")
@@ -71,6 +73,7 @@ class TestDone:
 
     def test_without_them_a_file_keeps_its_own(self, root: Path, filing: Filing, claim: Claim) -> None:
         path = root / "in_progress" / claim("a.pdf")
+        needs.root("to give files away")
         os.chown(path, 1234, 4321)
         path.chmod(0o604)
         filing.to_done(["a.pdf"], DAY)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dropcap.intake import opened
 from dropcap.intake.backlog import Backlog
+from tests import needs
 
 from .conftest import Desk, until
 
@@ -118,6 +119,7 @@ def test_young_ones_are_claimed_when_they_have_rested(desk: Desk, monkeypatch: p
 
 @pytest.mark.usefixtures("narrow")
 def test_one_that_is_written_to_in_line_rests_anew(desk: Desk) -> None:
+    needs.mount_table(desk.path)
     for number in range(20):
         (desk.path / f"{number:02d}.pdf").write_bytes(b"x")
     late = desk.path / "zz.pdf"

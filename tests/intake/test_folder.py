@@ -19,6 +19,7 @@ from dropcap.intake.marker import Marker, adopt
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.ledger.model import Address, KnownFolder, State
 from dropcap.ledger.transition import Change
+from tests import needs
 
 from .conftest import Desk, Port, until
 
@@ -39,6 +40,7 @@ def idle(desk: Desk, within: float = 8.0) -> None:
 
 
 def test_what_lies_there_and_what_comes_is_claimed(desk: Desk) -> None:
+    needs.mount_table(desk.path)
     (desk.path / "before.pdf").write_bytes(b"1")
     intake = desk.start()
     desk.until_open("before.pdf")
@@ -56,6 +58,7 @@ def test_what_lies_there_and_what_comes_is_claimed(desk: Desk) -> None:
 
 
 def test_settle_closed_counts_from_the_last_change(desk: Desk) -> None:
+    needs.mount_table(desk.path)
     intake = desk.start(settle_closed=0.5)
     idle(desk)
     path = desk.path / "x.pdf"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.intake.lease import Lease, ignore_lease_breaks, writer_free
+from tests import needs
 
 
 def asked(path: Path) -> Lease:
@@ -52,8 +53,8 @@ def test_unknown_where_there_are_no_leases() -> None:
     os.close(write)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_unknown_for_the_file_of_somebody_else(tmp_path: Path) -> None:
+    needs.root("to become somebody else")
     path = tmp_path / "x"
     path.write_bytes(b"x")
     fd = os.open(path, os.O_RDONLY)

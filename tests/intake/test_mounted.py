@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import needs
 
 BEFORE = """
 import pathlib, subprocess, sys
@@ -51,9 +52,9 @@ desk.stop()
 
 @pytest.mark.parametrize("code", [INNER, UNMOUNTED], ids=["a mount within", "unmounted"])
 def test_mounts(tmp_path: Path, code: str) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to a mount namespace")
+    unshare = needs.program("unshare")
+    needs.program("mount")
+    needs.right("have a mount namespace", [unshare, "-m", "true"])
     result = subprocess.run(
         [unshare, "-m", sys.executable, "-c", BEFORE + code, str(tmp_path), repr(sys.path)],
         capture_output=True, text=True, timeout=40, check=False,

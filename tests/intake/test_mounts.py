@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.intake.mounts import UNKNOWN, Mounts
+from tests import needs
 
 TABLE = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -51,6 +52,7 @@ def test_nothing_known_is_not_trusted() -> None:
 
 
 def test_the_machine_itself(tmp_path: Path) -> None:
+    needs.mount_table(tmp_path)
     mount = Mounts.now().of(str(tmp_path), tmp_path.stat().st_dev)
     assert mount.device == tmp_path.stat().st_dev
     assert mount.local

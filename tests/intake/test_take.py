@@ -15,6 +15,7 @@ from dropcap.files.rename import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
 from dropcap.intake.settle import Pace, Seen, Sight
 from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
+from tests import needs
 
 from .conftest import Desk, until
 
@@ -175,6 +176,7 @@ def test_one_that_may_not_be_moved(tmp_path: Path) -> None:
 
 def test_whoever_writes_meanwhile_every_file_is_entered_whole(desk: Desk) -> None:
     """Two droppers replace, append and rename as fast as they can under eight names; the ledger and the folder agree."""
+    needs.mount_table(desk.path)
     desk.start(rescan=0.3, settle_quiet=0.2)
     stop = threading.Event()
 

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from dropcap.sandbox.server import Sandbox
+from tests import needs
 from tests.site import TOKEN, Site, eventually
 
 ROUTER = Path(__file__).with_name("router.php")
-PHP = shutil.which("php")
 BASELINE, MONTH_6 = "baseline_arm_1", "month_6_arm_1"
 
 
@@ -86,7 +85,6 @@ class RealPhp:
 @contextlib.contextmanager
 def real_php(state: Path, *, longitudinal: bool = True, **settings: str) -> Iterator[RealPhp]:
     """A running server; `settings` as in php.ini."""
-    assert PHP is not None
     (state / "files").mkdir(parents=True)
     (state / "project.json").write_text(json.dumps(_project(longitudinal)))
     event = BASELINE if longitudinal else ""
@@ -109,7 +107,7 @@ def real_php(state: Path, *, longitudinal: bool = True, **settings: str) -> Iter
     options = [word for key, value in {**defaults, **settings}.items() for word in ("-d", f"{key}={value}")]
     with (state / "php.log").open("wb") as log:
         process = subprocess.Popen(
-            [PHP, "-n", *options, "-S", f"127.0.0.1:{port}", str(ROUTER)],
+            [needs.program("php"), "-n", *options, "-S", f"127.0.0.1:{port}", str(ROUTER)],
             env={**os.environ, "STATE": str(state), "PHP_CLI_SERVER_WORKERS": "4"},
             stdin=subprocess.DEVNULL,
             stdout=log,

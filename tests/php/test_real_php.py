@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from dropcap.display import shown
+from tests import needs
 from tests.faults.proxy import proxy
-from tests.php.server import PHP, RealPhp, php_site
+from tests.php.server import RealPhp, php_site
 from tests.site import TOKEN, Site
 
-pytestmark = pytest.mark.skipif(PHP is None, reason="php is not installed (Debian: php-cli)")
+pytestmark = needs.every_test_needs("php")
 
 FIELD = "consent_pdf"
 #: Dropped files, by what follows the record in their names, and what they are to be called in REDCap.

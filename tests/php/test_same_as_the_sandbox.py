@@ -12,9 +12,10 @@ import pytest
 
 from dropcap.sandbox.multipart import Limits, parse_body
 from dropcap.sandbox.store import Upload
-from tests.php.server import PHP, RealPhp, real_php
+from tests import needs
+from tests.php.server import RealPhp, real_php
 
-pytestmark = pytest.mark.skipif(PHP is None, reason="php is not installed (Debian: php-cli)")
+pytestmark = needs.every_test_needs("php")
 
 Read = tuple[dict[str, Any], dict[str, tuple[str, int, int, str]]]
 MULTIPART = "multipart/form-data; boundary=B"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dropcap.sandbox.store import RowKey
+from tests import needs
 from tests.preflight.command import dropcap
 from tests.site import Site, eventually
 
@@ -124,6 +125,7 @@ def test_a_record_that_does_not_agree(rested: Site) -> None:
 
 
 def test_whether_a_form_is_complete_can_be_compared(rested: Site) -> None:
+    needs.mount_table(rested.root)
     rested.folder["rules"] = [
         {
             "pattern": "{record:digits}.pdf",
@@ -152,6 +154,7 @@ def test_a_rule_that_the_project_contradicts(rested: Site) -> None:
 
 
 def test_a_file_that_is_being_written_or_has_not_rested_is_not_settled(place: Site) -> None:
+    needs.mount_table(place.root)
     place.folder["settle_closed"] = "1h"
     place.write_config()
     place.put("101_V1_scan.tif")

@@ -16,6 +16,7 @@ from dropcap.redcap.structure import ProjectStructure
 from dropcap.sandbox.project import classic_project
 from dropcap.sandbox.server import Sandbox
 from dropcap.sandbox.structure import Field, SandboxProject, fields_by_name
+from tests import needs
 from tests.site import DROPCAP, TOKEN, Site, site
 
 
@@ -25,6 +26,7 @@ def scripted(place: Site, output: str, *more: str) -> subprocess.CompletedProces
 
 
 def test_what_it_writes_is_passed_by_check_and_delivers(place: Site) -> None:
+    needs.mount_table(place.root)
     path = place.root / "made.yaml"
     result = scripted(place, str(path), "--project-name", "study")
     assert result.returncode == 0, result.stderr
@@ -56,6 +58,7 @@ def test_what_it_writes_is_passed_by_check_and_delivers(place: Site) -> None:
 
 
 def test_a_classic_project(tmp_path: Path) -> None:
+    needs.mount_table(tmp_path)
     with Sandbox(classic_project(), token=TOKEN) as box, site(tmp_path, box) as place:
         path = tmp_path / "made.yaml"
         assert scripted(place, str(path)).returncode == 0
@@ -83,6 +86,7 @@ def test_printed_it_is_the_file(place: Site) -> None:
 
 
 def test_asked_for_everything(place: Site) -> None:
+    needs.mount_table(place.root)
     answers = ["not a url", place.box.url, "short", TOKEN, "trial", str(place.root / "asked")]
     result = subprocess.run(
         [*DROPCAP, "init", "--output", str(place.root / "made.yaml"), "--state-dir", str(place.root / "s")],

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 from raw_server import OK, Peer, Script, forever, once, reply, serving
+from tests import needs
 
 from dropcap.redcap.client import NoFile, Redcap, RedcapError
 from dropcap.redcap.model import FileTarget
@@ -555,12 +555,11 @@ def test_the_limit_is_kept(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ca.pem`, and `server.pem` (certificate and key) for localhost, signed by it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
+    program = needs.program("openssl")
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+        subprocess.run([program, *words], cwd=folder, check=True, capture_output=True)
 
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 insists on it

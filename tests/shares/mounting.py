@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
+from tests import needs
 from tests.site import eventually
-
-#: Root without its privileges: file modes count for it as for anybody, yet it may go where the test lies.
-UNPRIVILEGED = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
 
 
 def mounted(path: Path) -> bool:
@@ -35,9 +30,7 @@ def mount_tmpfs(path: Path, size: str, *options: str) -> None:
     """A small disk of memory; the test is skipped where mounting is not allowed."""
     path.mkdir(parents=True, exist_ok=True)
     wanted = ",".join([f"size={size}", *options])
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", wanted, "dropcap-test", str(path)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"needs the right to mount tmpfs with {wanted}: {done.stderr.strip()}")
+    needs.mounting("-t", "tmpfs", "-o", wanted, "dropcap-test", path)
 
 
 @contextlib.contextmanager
@@ -50,24 +43,15 @@ def tmpfs(path: Path, size: str = "4m", *options: str) -> Iterator[Path]:
         unmount(path)
 
 
-def needs_fuse(*programs: str) -> None:
-    """Skip the test where FUSE or one of these programs is not to be had."""
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        pytest.skip("needs /dev/fuse and the right to use it")
-    for program in programs:
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program} (Debian package of that name)")
-
-
 @contextlib.contextmanager
 def bindfs(lower: Path, path: Path, *options: str) -> Iterator[Path]:
     """`lower` seen through a FUSE file system: changes made in `lower` itself send no events to `path`."""
-    needs_fuse("bindfs")
+    needs.fuse("bindfs")
     lower.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)
     done = subprocess.run(["bindfs", *options, str(lower), str(path)], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"FUSE mounts are refused here: {done.stderr.strip()}")
+        needs.lacking(f"the right to mount FUSE file systems ({done.stderr.strip()})")
     try:
         yield path
     finally:
@@ -93,7 +77,7 @@ class ErrorFs:
         while not mounted(self.path):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.unmount()
-                pytest.skip("FUSE mounts are refused here")
+                needs.lacking("the right to mount FUSE file systems")
             time.sleep(0.01)
 
     def set(self, **behaviour: str) -> None:
@@ -115,8 +99,7 @@ class ErrorFs:
 @contextlib.contextmanager
 def errfs(root: Path, path: Path) -> Iterator[ErrorFs]:
     """The error-injecting file system at `path`, its files in `root/lower`."""
-    needs_fuse()
-    pytest.importorskip("mfusepy", reason="needs mfusepy and libfuse (Debian package fuse3 or libfuse2t64)", exc_type=ImportError)
+    needs.libfuse()
     lower = root / "lower"
     lower.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)
@@ -151,4 +134,4 @@ def fill(folder: Path, leave: int = 0) -> Path:
     return filler
 
 
-__all__ = ["UNPRIVILEGED", "ErrorFs", "bindfs", "drop", "errfs", "eventually", "fill", "mounted", "tmpfs", "unmount"]
+__all__ = ["ErrorFs", "bindfs", "drop", "errfs", "eventually", "fill", "mounted", "tmpfs", "unmount"]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.shares.mounting import mounted, needs_fuse, unmount
+from tests import needs
+from tests.shares.mounting import mounted, unmount
 
 WRAPPER = next(Path("/usr/lib").glob("*/libnss_wrapper.so"), None)
 GROUP = 50010
@@ -56,10 +54,10 @@ class Samba:
     def start(self) -> subprocess.Popen[bytes]:
         for user in USERS:
             subprocess.run(
-                ["smbpasswd", "-c", str(self.config), "-L", "-a", "-s", user],
+                [needs.program("smbpasswd"), "-c", str(self.config), "-L", "-a", "-s", user],
                 input=f"{PASSWORD}\n{PASSWORD}\n".encode(), env=self._env, check=True, capture_output=True,
             )  # fmt: skip
-        command = ["smbd", "--foreground", "--no-process-group", f"--configfile={self.config}"]
+        command = [needs.program("smbd"), "--foreground", "--no-process-group", f"--configfile={self.config}"]
         # A session of its own: at its end smbd sends a signal to its whole process group.
         process = subprocess.Popen(
             command, env=self._env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -83,10 +81,10 @@ class Samba:
 def samba(root: Path, share: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Samba]:
     """A running server, ended afterwards with all its children."""
     for program in ("smbd", "smbpasswd", "smbclient"):
-        if shutil.which(program) is None:
-            pytest.skip(f"needs {program} (Debian packages samba and smbclient)")
-    if WRAPPER is None or os.geteuid() != 0:
-        pytest.skip("needs root and libnss_wrapper (Debian package libnss-wrapper)")
+        needs.program(program)
+    if WRAPPER is None:
+        needs.lacking("libnss_wrapper.so")
+    needs.root("for a Samba server with users of its own")
     (root / "samba").mkdir()
     os.chown(share, -1, GROUP)
     share.chmod(0o2770)
@@ -141,7 +139,7 @@ class Smbnetfs:
         while not (mounted(self._point) and self.path.is_dir()):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.unmount()
-                pytest.skip("smbnetfs cannot mount here")
+                needs.lacking("the right to mount FUSE file systems, which smbnetfs is refused")
             time.sleep(0.02)
 
     def unmount(self) -> None:
@@ -155,7 +153,7 @@ class Smbnetfs:
 @contextlib.contextmanager
 def smbnetfs(root: Path, server: Samba) -> Iterator[Smbnetfs]:
     """It mounted. It looks for servers at port 445 only."""
-    needs_fuse("smbnetfs")
+    needs.fuse("smbnetfs")
     made = Smbnetfs(root, server)
     made.mount()
     try:
@@ -171,5 +169,5 @@ def lone_host() -> str:
         try:
             one.bind((host, 445))
         except OSError as error:
-            pytest.skip(f"needs port 445 of a loopback address: {error.strerror}")
+            needs.lacking(f"port 445 of a loopback address ({error.strerror})")
     return host

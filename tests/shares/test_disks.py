@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from dropcap.sandbox.server import Sandbox
-from tests.shares.mounting import UNPRIVILEGED, drop, fill, tmpfs
+from tests import needs
+from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually
 
 
@@ -130,7 +131,7 @@ def _trouble(daemon: Daemon) -> str:
 
 def test_permission_taken_away(place: Site) -> None:
     """The daemon runs without root's privileges; its rights go and come back."""
-    daemon = place.start(prefix=UNPRIVILEGED)
+    daemon = place.start(prefix=needs.unprivileged())
     daemon.wait_for("folder_watched")
     place.put("101_V1_consent.pdf", b"one")
     daemon.wait_for("done")
@@ -148,7 +149,7 @@ def test_permission_taken_away(place: Site) -> None:
 
 def test_a_subfolder_that_may_not_be_read(place: Site) -> None:
     """It is told of alone, also when it comes while dropcap looks; the folder does not go away for it."""
-    daemon = place.start(prefix=UNPRIVILEGED)
+    daemon = place.start(prefix=needs.unprivileged())
     daemon.wait_for("folder_watched")
     private = place.root / "private"
     private.mkdir(0o000)
@@ -165,7 +166,8 @@ def test_a_subfolder_that_may_not_be_read(place: Site) -> None:
 
 def test_a_file_that_may_not_be_read(place: Site) -> None:
     """One unreadable file is told of once and left; the others go on, and it too once it may be read."""
-    daemon = place.start(prefix=UNPRIVILEGED)
+    needs.root("to give files away")
+    daemon = place.start(prefix=needs.unprivileged())
     secret = place.root / "secret"
     secret.write_bytes(b"two")
     os.chown(secret, 65534, 65534)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
-
 from dropcap.sandbox.fault import Fault
+from tests import needs
 from tests.shares.mounting import drop, tmpfs, unmount
 from tests.shares.test_disks import imports
 from tests.site import Site, eventually
 
 
 def bind(source: Path, target: Path) -> None:
-    if subprocess.run(["mount", "--bind", str(source), str(target)], capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
+    needs.mounting("--bind", source, target)
 
 
 def test_a_disk_that_is_not_mounted_at_boot(place: Site) -> None:

@@ -1,0 +1,131 @@
+"""What a test needs and a machine may lack. It is asked here and nowhere else: a test without it is skipped, and the reason
+names what is missing and the Debian package that brings it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from dropcap.intake.mounts import UNKNOWN, Mounts
+
+#: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
+PACKAGES = {
+    "bindfs": "bindfs",
+    "libfuse": "fuse3",
+    "libnss_wrapper.so": "libnss-wrapper",
+    "mkfs.ext4": "e2fsprogs",
+    "mount": "mount",
+    "openssl": "openssl",
+    "php": "php-cli",
+    "script": "bsdutils",
+    "setpriv": "util-linux",
+    "smbclient": "smbclient",
+    "smbd": "samba",
+    "smbnetfs": "smbnetfs",
+    "smbpasswd": "samba-common-bin",
+    "strace": "strace",
+    "systemd-analyze": "systemd",
+    "systemd-sysusers": "systemd",
+    "systemd-tmpfiles": "systemd",
+    "testparm": "samba-common-bin",
+    "unshare": "util-linux",
+}
+#: Where systems keep programs for root, which not everybody has on their PATH.
+_SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test for want of `what`."""
+    pytest.skip(_reason(what))
+
+
+def found(program: str) -> str | None:
+    """The path of a program, if it is there."""
+    assert program in PACKAGES
+    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + _SBIN)
+
+
+def program(name: str) -> str:
+    """The path of a program; the test is skipped without it."""
+    return found(name) or lacking(name)
+
+
+def every_test_needs(name: str) -> pytest.MarkDecorator:
+    """A mark for all tests of a file that need one program."""
+    return pytest.mark.skipif(found(name) is None, reason=_reason(name))
+
+
+def root(why: str) -> None:
+    """Skip unless root runs the tests."""
+    if os.geteuid() != 0:
+        lacking(f"root, {why}")
+
+
+def mounting(*words: str | Path) -> None:
+    """Run `mount` with these arguments; the test is skipped where nothing may be mounted."""
+    done = subprocess.run([program("mount"), *map(str, words)], capture_output=True, text=True)
+    if done.returncode:
+        lacking(f"root and the right to mount ({_last_line(done.stderr)})")
+
+
+def right(to: str, command: Sequence[str]) -> None:
+    """Skip where `command`, which does nothing else, is refused."""
+    tried = subprocess.run(command, capture_output=True, text=True)
+    if tried.returncode:
+        lacking(f"the right to {to} ({_last_line(tried.stderr)})")
+
+
+def unprivileged(without: str = "-all") -> list[str]:
+    """The words before a command that run it without root's privileges (or some of them, as setpriv(1) names them), if the
+    tests run as root: file modes count for it as for anybody, yet it may go where the test lies.
+    """
+    if os.geteuid() != 0:
+        return []
+    words = [program("setpriv"), "--bounding-set", without, "--inh-caps", without]
+    right("put away root's privileges", [*words, "true"])
+    return words
+
+
+def terminal() -> str:
+    """The path of script(1), which gives a command a terminal; the test is skipped where there is none to be had."""
+    script = program("script")
+    right("open a terminal", [script, "-qec", "true", os.devnull])
+    return script
+
+
+def mount_table(path: Path) -> None:
+    """Skip where the machine does not tell on what file system `path` lies, so that dropcap takes it for a network's."""
+    if Mounts.now().of(str(path), path.stat().st_dev) is UNKNOWN:
+        lacking(f"a line about {path} in /proc/self/mountinfo, which a chroot hides")
+
+
+def fuse(*programs: str) -> None:
+    """Skip where FUSE or one of these programs is not to be had."""
+    for name in programs:
+        program(name)
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        lacking("/dev/fuse and the right to use it")
+
+
+def libfuse() -> None:
+    """Skip where a file system of the test's own cannot be made."""
+    fuse()
+    try:
+        import mfusepy  # noqa: F401
+    except OSError:  # it looks for the library when it is imported
+        lacking("libfuse")
+
+
+def _reason(what: str) -> str:
+    return f"needs {what} (Debian package {PACKAGES[what]})" if what in PACKAGES else f"needs {what}"
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it does not say why"])[-1]
