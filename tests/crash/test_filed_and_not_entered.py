@@ -25,8 +25,11 @@ def killed(place: Site) -> Site:
     return place
 
 
+@pytest.mark.parametrize("text", [True, False], ids=["with its text", "before its text"])
 @pytest.mark.parametrize("to", [RIGHT, f"failed/{RIGHT}"], ids=["moved back", "renamed in failed"])
-def test_it_is_tried_again_and_its_text_goes(killed: Site, to: str) -> None:
+def test_it_is_tried_again_and_its_text_goes(killed: Site, to: str, text: bool) -> None:
+    if not text:
+        (killed.drop / "failed" / f"{NAME}.why.txt").unlink()
     (killed.drop / "failed" / NAME).rename(killed.drop / to)
     daemon = killed.start()
     daemon.wait_for("done", file=RIGHT)

@@ -20,7 +20,7 @@ from dropcap.delivery.same_bytes import changed_since, same_times
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.again import arrived_as, forget_why
+from dropcap.filing.again import FAILED, arrived_as, forget_why, free_name
 from dropcap.filing.place import DONE, IN_PROGRESS, Failure, Filed, Filing
 from dropcap.filing.preserve import DIRECTORY
 from dropcap.ledger.model import Job, State
@@ -285,7 +285,12 @@ def _files_of(job: Job, tree: Tree, directory: str, enter: Callable[[str], bool]
 def _arrived(tree: Tree, job: Job) -> str | None:
     """Where a refused file arrived before an earlier run was killed, if a person has moved it since and it can be tried again."""
     filed = arrived_as(tree, job.name, job.id)
-    if filed is None or any(_files_of(job, tree, "", lambda name: name not in _ON_THEIR_WAY)):
+    now_at = list(_files_of(job, tree, "", lambda name: name not in _ON_THEIR_WAY))
+    if filed is None:
+        # Killed before the text was there. Where nobody knows it, it would lie in failed/ for ever.
+        renamed = any(name.startswith(f"{FAILED}/") for name in now_at)
+        return free_name(tree, f"{FAILED}/{job.name}") if renamed else None
+    if now_at:
         return filed
     with contextlib.suppress(OSError):  # it is on its way already, as a job of its own, or was taken away
         forget_why(tree, filed, job.id)

@@ -64,6 +64,12 @@ def arrived_as(tree: Tree, name: str, job: int) -> str | None:
     return None
 
 
+def free_name(tree: Tree, name: str) -> str:
+    """The first of the names that `name` can get under which there is nothing. Raises OSError."""
+    directory, leaf = names.split(name)
+    return next(free for one in names.candidates(leaf) if not tree.exists(free := names.join(directory, one)))
+
+
 def _job_told_of(tree: Tree, text: str) -> int | None:
     try:
         with os.fdopen(tree.open(text), "rb") as file:
