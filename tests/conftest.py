@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.site import Site, site
+
+# A machine that is busy with other tests is slow now and then; that is no fault of what is tested.
+settings.register_profile("dropcap", deadline=None)
+settings.load_profile("dropcap")
 
 
 @pytest.fixture

@@ -72,14 +72,14 @@ def mounting(*words: str | Path) -> None:
     """Run `mount` with these arguments; the test is skipped where nothing may be mounted."""
     done = subprocess.run([program("mount"), *map(str, words)], capture_output=True, text=True)
     if done.returncode:
-        lacking(f"root and the right to mount ({_last_line(done.stderr)})")
+        lacking(f"root and the right to mount ({_why(done.stderr)})")
 
 
 def right(to: str, command: Sequence[str]) -> None:
     """Skip where `command`, which does nothing else, is refused."""
     tried = subprocess.run(command, capture_output=True, text=True)
     if tried.returncode:
-        lacking(f"the right to {to} ({_last_line(tried.stderr)})")
+        lacking(f"the right to {to} ({_why(tried.stderr)})")
 
 
 def unprivileged(without: str = "-all") -> list[str]:
@@ -127,5 +127,6 @@ def _reason(what: str) -> str:
     return f"needs {what} (Debian package {PACKAGES[what]})" if what in PACKAGES else f"needs {what}"
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it does not say why"])[-1]
+def _why(text: str) -> str:
+    """What a program says of its failure first; what follows is advice."""
+    return (text.strip().splitlines() or ["it does not say why"])[0]

@@ -491,7 +491,7 @@ def test_five_hundred_folders_load_quickly(tmp_path: Path) -> None:
         text += f"      - {{pattern: '{{record:digits}}_{{v:visits}}_c{number}.pdf', field: c, event: '{{v|visits}}'}}\n"
         text += "      - {pattern: '{record}_d.pdf', field: d}\n"
     path = written(tmp_path, text)
-    begin = time.perf_counter()
+    begin = time.process_time()  # of this process alone, however busy the machine is
     config = load(path)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     assert (len(config.folders), config.problems) == (500, ())

@@ -131,6 +131,7 @@ def _trouble(daemon: Daemon) -> str:
 
 def test_permission_taken_away(place: Site) -> None:
     """The daemon runs without root's privileges; its rights go and come back."""
+    needs.root("to act where dropcap may not")
     daemon = place.start(prefix=needs.unprivileged())
     daemon.wait_for("folder_watched")
     place.put("101_V1_consent.pdf", b"one")
@@ -149,6 +150,7 @@ def test_permission_taken_away(place: Site) -> None:
 
 def test_a_subfolder_that_may_not_be_read(place: Site) -> None:
     """It is told of alone, also when it comes while dropcap looks; the folder does not go away for it."""
+    needs.root("to act where dropcap may not")
     daemon = place.start(prefix=needs.unprivileged())
     daemon.wait_for("folder_watched")
     private = place.root / "private"
