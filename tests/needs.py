@@ -103,7 +103,7 @@ def terminal() -> str:
 def mount_table(path: Path) -> None:
     """Skip where the machine does not tell on what file system `path` lies, so that dropcap takes it for a network's."""
     if Mounts.now().of(str(path), path.stat().st_dev) is UNKNOWN:
-        lacking(f"a line about {path} in /proc/self/mountinfo, which a chroot hides")
+        lacking("a line about the tests' file system in /proc/self/mountinfo, which a chroot hides")
 
 
 def fuse(*programs: str) -> None:

@@ -214,6 +214,11 @@ class Site:
         """`dropcap run --once`."""
         return self.dropcap("run", "--once", *words, patience=patience)
 
+    def retry(self, job: int) -> None:
+        """`dropcap retry JOB` for a job that waits; a turn of its own may have been quicker."""
+        done = self.dropcap("retry", str(job))
+        assert done.returncode == 0 or "is done: nothing to try again" in done.stderr, done.stderr
+
     def start(self, prefix: list[str] | None = None, ready: bool = True, **env: str) -> Daemon:
         """Start the daemon; ended with the site."""
         daemon = Daemon([*DROPCAP, "run"], self.env(**env), prefix)

@@ -219,7 +219,7 @@ def test_a_value_that_moves_to_another_record_while_the_file_waits_is_followed(p
     place.box.project.store.set_value("107", BASELINE, "mrn", "1")
     place.box.project.store.set_value("108", BASELINE, "mrn", mrn)
     place.box.well()
-    assert place.dropcap("retry", "1").returncode == 0
+    place.retry(1)
     daemon.wait_for("done", patience=40)
     assert place.box.content("108", "consent_pdf", "baseline_arm_1") == b"of whoever has the number"
     assert place.failed() == []

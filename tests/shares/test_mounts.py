@@ -66,6 +66,7 @@ def test_a_disk_that_goes_in_mid_send_and_is_back_after_a_restart(place: Site) -
 
 
 def test_another_disk_is_taken_with_adopt_only(place: Site) -> None:
+    needs.mount_table(place.root)
     with tmpfs(place.drop):
         drop(place.drop, "101_V1_consent.pdf")
         assert place.once().returncode == 0
