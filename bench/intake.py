@@ -16,6 +16,9 @@ from dropcap.config.model import Folder
 from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
+from dropcap.routing.pattern import compile_pattern
+from dropcap.routing.rule import Rule
+from dropcap.routing.template import compile_template
 
 
 class Port:
@@ -98,7 +101,8 @@ def start(directory: Path, settle_closed: float) -> tuple[FolderIntake, Counter,
     path.mkdir()
     ledger = Ledger(directory / "ledger.db")
     counter = Counter()
-    folder = Folder("bench", path, "p", (), settle_closed=settle_closed, min_free=0)
+    rule = Rule("files", compile_pattern("*.pdf", {}), compile_template("f", {}, ()))
+    folder = Folder("bench", path, "p", (rule,), settle_closed=settle_closed, min_free=0)
     return FolderIntake(folder, Port(ledger), counter.add), counter, path, ledger
 
 

@@ -18,7 +18,7 @@ def run(options: Options) -> list[str]:
     for title, settle, pause in (
         ("dropcap, settle_closed: 0, idle before", "0", 0.2),
         ("dropcap, settle_closed: 0, right after another's filing", "0", 0.0),
-        ("dropcap, by default (settle_closed: 1s), beyond that second", "1s", 0.0),
+        ("dropcap, settle_closed: 1s, beyond that second", "1s", 0.0),
     ):
         with ground(options) as place, place.dropcap(settle_closed=settle):
             lines.append(_line(title, _times(place, FILES if settle == "0" else 10, pause), 1.0 if settle == "1s" else 0.0))

@@ -81,6 +81,17 @@ class Daemon:
                     raise AssertionError(f"no {count} × {event} {keys} in the log:\n{''.join(self.raw[-40:])}")
                 self._changed.wait(min(left, 0.2))
 
+    def wait_until_watched(self, patience: float = 3.0) -> None:
+        """Until all folders are watched, so that what is dropped then was not there at first (one that hangs never is)."""
+        (ready,) = self.events("ready")
+        end = time.monotonic() + patience
+        with self._changed:
+            while time.monotonic() < end:
+                told = {line.get("folder") for line in self.lines if line.get("event") in ("folder_watched", "folder_away")}
+                if told >= set(ready["folders"]):
+                    return
+                self._changed.wait(0.1)
+
     def stop(self, number: int = signal.SIGTERM, patience: float = 30.0) -> int:
         """End it and wait; its exit code."""
         if self.process.poll() is None:
@@ -225,6 +236,7 @@ class Site:
         self._daemons.append(daemon)
         if ready:
             daemon.wait_for("ready")
+            daemon.wait_until_watched()
         return daemon
 
     def jobs(self) -> list[Job]:

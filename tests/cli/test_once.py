@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from dropcap.cli import once
+from dropcap.config.model import Config, Folder
 from tests.site import Site
 
 
@@ -80,3 +84,59 @@ def test_numbers_beyond_all_measure(place: Site, words: str) -> None:
     result = place.dropcap(*words.split())
     assert result.returncode == 2
     assert "not in the range" in result.stderr
+
+
+def test_a_file_that_was_dropped_just_before_is_delivered(place: Site) -> None:
+    """By the defaults: its rest is waited for."""
+    del place.folder["settle_closed"], place.folder["settle_quiet"]
+    place.write_config()
+    place.put("101_V1_consent.pdf", b"the consent")
+    result = place.once()
+    assert result.returncode == 0, result.stdout
+    assert place.done() == ["101_V1_consent.pdf"]
+
+
+def test_rests_that_are_longer_than_the_patience_with_servers(place: Site) -> None:
+    folder = Folder("consents", place.drop, "trial", (), settle_quiet=120.0)
+    config = Config(place.config_file, place.state, folders={"consents": folder})
+    assert once._patience(config, None) == once._Patience(rest=135.0, other=30.0)
+    assert once._patience(config, "5s") == once._Patience(rest=5.0, other=5.0)
+
+
+def test_what_is_not_settled_within_the_wait_is_named(place: Site) -> None:
+    place.folder["settle_closed"] = "1h"
+    place.write_config()
+    for number in range(101, 125):
+        place.put(f"{number}_V1_consent.pdf", b"the consent")
+    result = place.once("--wait", "1s", patience=15.0)
+    assert result.returncode == 1, result.stdout
+    rests = "rests: it is taken once it has not changed for 3600 s (settle_closed)"
+    assert result.stdout.count(rests) == 20
+    assert f"not taken: consents: 101_V1_consent.pdf: {rests}" in result.stdout
+    assert "and 4 more that are not settled yet" in result.stdout
+    assert "is taken by the next run, or by this one with a longer --wait" in result.stdout
+    assert place.names("in_progress") == []
+
+
+def test_a_file_that_never_rests_does_not_hold_it_up(place: Site) -> None:
+    """Written to again and again, closed each time; before, such a file held up the run for ever."""
+    place.folder.update(settle_closed="1s", settle_quiet="1s")
+    place.write_config()
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.wait(0.2):
+            with (place.drop / "102_V1_scan.log").open("ab") as file:
+                file.write(b"more\n")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        place.put("101_V1_consent.pdf", b"the consent")
+        result = place.once("--wait", "3s", patience=30.0)
+    finally:
+        ended.set()
+        writing.join()
+    assert result.returncode == 1, result.stdout
+    assert "not taken: consents: 102_V1_scan.log: rests" in result.stdout
+    assert place.done() == ["101_V1_consent.pdf"]

@@ -10,6 +10,7 @@ from tests.site import Site
 
 
 def test_failed_files_without_a_daemon(place: Site) -> None:
+    place.once()  # what lies there at first and matches no rule is left
     place.put("holiday.jpg")
     place.put("gone.jpg")
     place.once()

@@ -66,7 +66,7 @@ def test_a_sound_file(tmp_path: Path) -> None:
     assert project.token_source.where == str(tmp_path / "trial.token")
     folder = config.folders["consents"]
     assert (folder.path, folder.project, folder.rules[0].name) == (Path("/srv/consents"), "trial", "rule 1")
-    assert (folder.rescan, folder.settle_closed, folder.settle_quiet) == (60, 1, 10)
+    assert (folder.rescan, folder.settle_closed, folder.settle_quiet) == (60, 5, 15)
 
 
 def test_the_example_is_sound() -> None:

@@ -10,15 +10,16 @@ from tests.site import Site
 
 BASELINE = "baseline_arm_1"
 OLD = b"%PDF what REDCap held before"
-#: Name -> content: one that replaces, one plain, two that each take the next instance, one that no rule knows.
+REFUSED = "999_V1_consent.pdf"
+#: Name -> content: one that replaces, one plain, two that each take the next instance, one whose record is not there.
 FILES = {
     "101_V1_consent.pdf": b"%PDF the new consent",
     "102_V1_consent.pdf": b"%PDF a first consent",
     "101_V1_lab_1.pdf": b"%PDF one sample",
     "101_V1_lab_2.pdf": b"%PDF another sample",
-    "holiday.jpg": b"no rule knows this one",
+    REFUSED: b"of a record that is not there",
 }
-STORED = [name for name in FILES if name != "holiday.jpg"]
+STORED = [name for name in FILES if name != REFUSED]
 
 
 def drop(place: Site) -> None:
@@ -53,9 +54,9 @@ def done_is_true(place: Site) -> list[str]:
 def ended_well(place: Site) -> list[str]:
     """What is wrong once everything has been delivered."""
     wrong = whole_and_once(place) + nothing_lost(place) + done_is_true(place)
-    if place.done() != sorted(STORED) or place.failed() != ["holiday.jpg"]:
+    if place.done() != sorted(STORED) or place.failed() != [REFUSED]:
         wrong.append(f"done/ has {place.done()}, failed/ has {place.failed()}")
-    if place.names("failed") != ["holiday.jpg", "holiday.jpg.why.txt"]:
+    if place.names("failed") != [REFUSED, f"{REFUSED}.why.txt"]:
         wrong.append(f"failed/ has {place.names('failed')}")
     labs = {h.instance: place.box.content("101", "lab_report", BASELINE, h.instance) for h in place.box.holdings() if h.instance}
     if sorted(labs) != [1, 2] or set(labs.values()) != {FILES["101_V1_lab_1.pdf"], FILES["101_V1_lab_2.pdf"]}:

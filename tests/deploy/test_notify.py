@@ -59,6 +59,7 @@ def test_systemd_is_told_of_start_work_reload_and_end(place: Site, manager: Mana
     ready = manager.next("READY")
     assert ready["READY"] == "1"
     assert "1 folders" in ready["STATUS"]
+    daemon.wait_for("folder_watched")
     assert manager.next("WATCHDOG") == {"WATCHDOG": "1"}
 
     place.put("holiday.jpg")

@@ -12,6 +12,9 @@ from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.routing.pattern import compile_pattern
+from dropcap.routing.rule import Rule
+from dropcap.routing.template import compile_template
 
 
 class Port:
@@ -41,6 +44,9 @@ class Port:
     def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
         return self.ledger.query.open_names(folder, names)
 
+    def last_claims(self, folder: str, names: Sequence[str]) -> Mapping[str, float]:
+        return self.ledger.query.last_claims(folder, names)
+
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         return self.ledger.query.failed_files(folder, sizes)
 
@@ -59,8 +65,19 @@ class Port:
     def known_folder(self, folder: str) -> KnownFolder | None:
         return self.ledger.known_folder(folder)
 
+    def left_marks(self, folder: str) -> str | None:
+        return self.ledger.query.left_marks(folder)
+
+    def keep_left_marks(self, folder: str, marks: str) -> None:
+        self.ledger.keep_left_marks(folder, marks)
+
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         self.ledger.remember_folder(folder, path, marker, mount)
+
+
+def rule(pattern: str) -> Rule:
+    """A rule for such names."""
+    return Rule("files", compile_pattern(pattern, {}), compile_template("f", {}, ()))
 
 
 class Desk:
@@ -76,7 +93,8 @@ class Desk:
 
     def folder(self, **settings: Any) -> Folder:
         defaults: dict[str, Any] = {"rescan": 60.0, "settle_closed": 0.0, "settle_quiet": 0.3, "min_free": 0}
-        return Folder("consents", self.path, "p", (), **{**defaults, **settings})
+        rules = settings.pop("rules", (rule("*"),))
+        return Folder("consents", self.path, "p", rules, **{**defaults, **settings})
 
     def start(self, *, watched: bool = True, **settings: Any) -> FolderIntake:
         self.intake = FolderIntake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)

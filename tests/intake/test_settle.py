@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import math
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropcap.intake.claim import _rests_for_a_page
 from dropcap.intake.lease import Lease
+from dropcap.intake.pending import Waiting
 from dropcap.intake.settle import BETWEEN_LOOKS, Pace, Seen, Sight, settled_at
 
 NOW = 1000.0
@@ -37,6 +41,37 @@ def sight(size: int = 10, age: float = 0.0, ctime_age: float | None = None, inod
 )
 def test_when_a_file_is_settled(name: str, seen: Seen, local: bool, lease: Lease, expected: float) -> None:
     assert settled_at(seen, Pace(1.0, 10.0, local), lease, NOW, WALL) == pytest.approx(expected), name
+
+
+def waiting(closed: float = 5.0, quiet: float = 15.0, age: float = 6.0, local: bool = True) -> Waiting:
+    changed_ns = time.time_ns() - int(age * 1e9)
+    now = time.monotonic()
+    return Waiting(Seen(Sight(10, changed_ns, changed_ns, 1), now - age, now - age), Pace(closed, quiet, local), now, "")
+
+
+@pytest.mark.parametrize(
+    ("says", "settings", "claimed_ago", "left"),
+    [
+        ("taken long ago", {}, 70.0, None),
+        ("taken ten seconds before its last change", {}, 16.0, 9.0),
+        ("taken 59 s before its last change", {}, 65.0, 9.0),
+        ("the same, looked at later: it does not depend on the look", {"age": 14.0}, 73.0, 1.0),
+        ("rested already", {"age": 15.5}, 20.0, None),
+        ("changed before the claim of the other", {"age": 10.0}, 5.0, 5.0),
+        ("the clock was set back since", {}, -3600.0, 9.0),
+        ("on a share the rest is as long anyway", {"local": False, "age": 20.0}, 30.0, None),
+        ("settle_quiet is the shorter one", {"closed": 20.0, "quiet": 1.0}, 10.0, 14.0),
+    ],
+)
+def test_the_next_page_of_a_name_that_was_just_taken(
+    says: str, settings: dict[str, Any], claimed_ago: float, left: float | None
+) -> None:
+    file = waiting(**settings)
+    rests = _rests_for_a_page(file, time.time() - claimed_ago)
+    assert rests is (left is not None), says
+    if left is not None:
+        assert file.at - time.monotonic() == pytest.approx(left, abs=0.3)
+        assert file.rests
 
 
 def test_settle_closed_of_nothing_is_at_once() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.model import State
+from dropcap.ledger.model import Address, NewFile, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 
@@ -68,6 +68,20 @@ def test_no_question_of_every_day_walks_the_whole_ledger(query: Explained, ask: 
     searches = [plan for plan in query.plans if plan.startswith(("SEARCH", "SCAN")) and "subquery" not in plan]
     assert searches
     assert all(plan.startswith("SEARCH") and "USING" in plan and "PRIMARY KEY" not in plan for plan in searches), searches
+
+
+def test_when_a_name_was_taken_last_is_found_by_the_name(query: Explained, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db", clock=iter(range(100, 200)).__next__)
+    files = [NewFile(name, 1, 1, 1) for name in ("a.pdf", "b\udcff.pdf")]
+    for folder in ("f", "f", "g"):
+        for job in ledger.claim(folder, files, lambda _: Address()):
+            ledger.withdraw(job)
+    ledger.close()
+    found = query.last_claims("f", ["a.pdf", "b\udcff.pdf", "never.pdf"])
+    assert set(found) == {"a.pdf", "b\udcff.pdf"}
+    assert found["a.pdf"] < query.last_claims("g", ["a.pdf"])["a.pdf"]
+    assert query.last_claims("f", []) == {}
+    assert any("SEARCH job USING INDEX job_name (name=?)" in plan for plan in query.plans), query.plans
 
 
 def test_the_open_states_in_sql_are_those_of_the_model() -> None:

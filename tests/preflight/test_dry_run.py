@@ -68,7 +68,7 @@ def test_it_changes_nothing_and_foretells_what_happens(rested: Site) -> None:
         "101_V1_lab_b.pdf": "stored",
         "999_V1_consent.pdf": "no_record",
         "101_V1_scan.exe": "blocked_extension",
-        "holiday.jpg": "no_rule",
+        "holiday.jpg": "left",
         "sub/102_V2_scan.tif": "stored",
         "104_V1_consent.pdf": "empty_file",
         "copying.part": "ignored",
@@ -201,7 +201,7 @@ def test_a_server_that_is_down_is_exit_code_3(rested: Site) -> None:
     found = dry(rested, code=3)
     assert found["101_V1_scan.tif"]["outcome"] == "not_asked"
     rested.put("holiday.jpg")
-    assert dry(rested, code=1)["holiday.jpg"]["outcome"] == "no_rule"
+    assert dry(rested, code=1)["holiday.jpg"]["outcome"] == "left"
 
 
 def test_beside_a_running_daemon(place: Site, tmp_path: Path) -> None:

@@ -112,8 +112,11 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
             yield from _by_way_of_links(folder, real, state_dir, seen)
             seen[folder.name] = real
             try:
-                yield from drop_folder.folder_remarks(folder, tree, drop_folder.mount_of(tree, folder, mounts), known)
-                directories += drop_folder.directories_in(folder, tree)
+                mount = drop_folder.mount_of(tree, folder, mounts)
+                yield from drop_folder.folder_remarks(folder, tree, mount, known)
+                contents = drop_folder.contents_of(folder, tree, mount, known)
+                directories += contents.directories
+                yield from drop_folder.left_remarks(folder, contents.left)
             except OSError as error:
                 yield Remark(
                     "error", place_of(folder), f"{folder.path} does not answer ({error.strerror})", "see its share or disk"

@@ -127,8 +127,8 @@ folders:
   consents:
     path: {drop}
     project: trial
-    settle_closed: 200ms     # default: 1s
-    settle_quiet: 1s         # default: 10s
+    settle_closed: 200ms     # default: 5s
+    settle_quiet: 1s         # default: 15s
     min_free: 0
     rules:
       - name: consent

@@ -23,10 +23,11 @@ from dropcap.delivery.project import ProjectLine
 from dropcap.display import shown
 from dropcap.intake import marker
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.intake.left import Marks
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight import folder as drop_folder
 from dropcap.preflight.project import trouble
-from dropcap.preflight.rehearsal import LANDS, QUIET, Lying, Prospect, missing_records, rehearse, survey
+from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
 from dropcap.preflight.remark import Remark
 from dropcap.redcap.client import RedcapError
 
@@ -93,7 +94,8 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
             try:
                 mark = marker.examine(tree, folder.name, str(folder.path), mount, known)
                 open_names = frozenset(known.open_files(folder.name))
-                found += survey(folder, tree, mount.local, mark.since_ns if mark else None, open_names)
+                first = FirstWatched(mark.since_ns if mark else None, Marks(known.left_marks(folder.name)))
+                found += survey(folder, tree, mount.local, first, open_names)
             except (marker.Away, OSError) as error:
                 troubles.append(Remark("error", f"folder {folder.name}", f"nothing would be taken: {error}"))
     return troubles, found

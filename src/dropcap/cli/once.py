@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import click
 from rich.console import Console
@@ -24,17 +25,35 @@ from dropcap.ledger.model import Job, State
 _QUIET = 0.3
 #: Seconds between two counts of what is left, which take a while where that is much.
 _COUNT = 0.5
+#: Without --wait, the patience with what is not well, and how much longer than a rest is waited for its end (seconds).
+_PATIENCE, _AFTER_REST = 30.0, 15.0
 #: Lines of one kind in the summary.
 _TOLD = 20
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 
 
-def run_once(config: Config, wait: str) -> int:
-    """Take and deliver what is there; the exit code."""
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """For how long, with nothing going on, it is waited for files that only rest, and for what may never come (seconds)."""
+
+    rest: float
+    other: float
+
+
+def _patience(config: Config, wait: str | None) -> _Patience:
+    if wait is None:
+        rests = [max(folder.settle_closed, folder.settle_quiet) + _AFTER_REST for folder in config.folders.values()]
+        return _Patience(max([_PATIENCE, *rests]), _PATIENCE)
     try:
-        patience = duration(0, 86400.0)(wait)
+        seconds = duration(0, 86400.0)(wait)
     except BadValueError as error:
         raise click.BadParameter(str(error), param_hint="--wait") from None
+    return _Patience(seconds, seconds)
+
+
+def run_once(config: Config, wait: str | None) -> int:
+    """Take and deliver what is there; the exit code."""
+    patience = _patience(config, wait)
     console = Console(stderr=True)
     progress = console.is_terminal
     # With a progress bar the log would tear it apart; problems are told in the summary.
@@ -62,7 +81,7 @@ def run_once(config: Config, wait: str) -> int:
     return code
 
 
-def _follow(engine: Engine, stopped: threading.Event, patience: float, console: Console | None) -> None:
+def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, console: Console | None) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console) if console else None
     if bar:
@@ -73,7 +92,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
     try:
         while not stopped.wait(0.05):
             now = time.monotonic()
-            if engine.idle() and not _due_within(engine, patience - (now - moved_at)):
+            if engine.idle() and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:
                     return
@@ -87,7 +106,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: float, console: 
                     moved_at, last = now, numbers
                 if bar and task is not None:
                     bar.update(task, completed=last[2], total=sum(last))
-            if now - moved_at > patience and _stuck(engine):
+            if now - moved_at > (patience.rest if _resting(engine) else patience.other) and _stuck(engine):
                 return
     finally:
         if bar and task is not None:
@@ -103,13 +122,18 @@ def _due_within(engine: Engine, seconds: float) -> bool:
 
 
 def _stuck(engine: Engine) -> bool:
-    """Whether all that is left waits for what may never come, and nothing for its rest, which comes to its end."""
+    """Whether all that is left waits: for its rest, or for what may never come."""
     intakes = [one.intake for one in engine.folders.values()]
     if engine.ledger.trouble.unwritable:
         return True
-    if any(intake.behind or len(intake.unsettled) > len(intake.notes) for intake in intakes):
+    if any(intake.at_work and not intake.away for intake in intakes):
         return False
-    return bool(engine.pauses()) or any(intake.notes for intake in intakes)
+    return bool(engine.pauses()) or any(intake.unsettled for intake in intakes)
+
+
+def _resting(engine: Engine) -> bool:
+    """Whether any file waits for the end of its rest alone."""
+    return any(one.intake.resting for one in engine.folders.values())
 
 
 def _numbers(engine: Engine) -> tuple[int, int, int]:
@@ -144,13 +168,20 @@ def _obstacles(engine: Engine) -> list[str]:
             notes = one.intake.notes
             lines += [f"  not taken: {name}: {shown(file)}: {why}" for file, why in list(notes.items())[:_TOLD]]
             if waiting > (told := min(len(notes), _TOLD)):
-                lines.append(f"  not taken: {name}: {_files(waiting - told)} not settled yet; the next run takes what is")
+                lines.append(f"  not taken: {name}: and {waiting - told} more that are not settled yet")
+            if one.intake.resting:
+                lines.append(f"  what rests in {name} is taken by the next run, or by this one with a longer --wait")
     return lines
 
 
 def _strange(engine: Engine) -> list[str]:
-    """What lies in the drop folders and is no file to take, a line each."""
-    return [
+    """What lies in the drop folders and is no file to take, a line each, and what is left there."""
+    left = [
+        f"  left: {name}: {files.message}; {files.remedy}"
+        for name, one in engine.folders.items()
+        if (files := one.intake.left).count
+    ]
+    return left + [
         f"  not taken: {name}: {shown(entry)}: {why}"
         for name, one in engine.folders.items()
         for entry, why in list(one.intake.not_taken.items())[:_TOLD]

@@ -17,7 +17,11 @@ from dropcap.ledger.schema import LedgerError
 @click.command("run")
 @config_option
 @click.option("--once", is_flag=True, help="Take and deliver what is there, then end.")
-@click.option("--wait", metavar="T", help="--once: how long to wait for a server that is not well (default: 30s).")
+@click.option(
+    "--wait",
+    metavar="T",
+    help="--once: how long to wait for files that are not settled, and for a server that is not well (default: 30s).",
+)
 def run_command(config_path: Path, once: bool, wait: str | None) -> None:
     """Watch the folders and deliver what is dropped, until SIGTERM. SIGHUP reads the configuration anew."""
     if wait is not None and not once:
@@ -27,7 +31,7 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
         if once:
             from dropcap.cli.once import run_once
 
-            sys.exit(run_once(config, wait or "30s"))
+            sys.exit(run_once(config, wait))
         log.set_up(config.log.format, config.log.level, background=True)
         sys.exit(Service(config).run())
     except AlreadyRunning as error:

@@ -43,6 +43,8 @@ class FolderStatus:
     cannot_file: str | None
     last_walk: float | None
     not_taken: dict[str, str] | None
+    settling: dict[str, str] | None  # what the first of the arriving files wait for
+    left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
 
     @property
     def troubled(self) -> bool:
@@ -152,6 +154,8 @@ def _folder(
         cannot_file=live.get("cannot_file") or None,
         last_walk=live.get("last_walk"),
         not_taken=live.get("not_taken"),
+        settling=live.get("notes"),
+        left=live.get("left"),
     )
 
 
@@ -191,6 +195,9 @@ def _folder_json(one: FolderStatus) -> dict[str, Any]:
     del told["name"]
     if one.path is not None:
         told["path"] = shown(one.path)
-    if one.not_taken is not None:
-        told["not_taken"] = [{"file": shown(name), "why": why} for name, why in sorted(one.not_taken.items())]
+    for key, files in (("not_taken", one.not_taken), ("settling", one.settling)):
+        if files is not None:
+            told[key] = [{"file": shown(name), "why": why} for name, why in sorted(files.items())]
+    if one.left is not None:
+        told["left"] = one.left | {"first": [shown(name) for name in one.left["first"]]}
     return told

@@ -85,7 +85,8 @@ def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:
 
 def _folders(to: Console, folders: list[FolderStatus]) -> None:
     for one in folders:
-        if not (one.away or one.full or one.cannot_file or one.not_taken):
+        left = one.left or {}
+        if not (one.away or one.full or one.cannot_file or one.not_taken or one.settling or left.get("count")):
             continue
         screen.heading(to, f"Folder {shown(one.name)}")
         if one.away:
@@ -100,6 +101,13 @@ def _folders(to: Console, folders: list[FolderStatus]) -> None:
             screen.line(to, f"not taken: {shown(name)}: {why}")
         if len(entries) > MOST_TOLD:
             screen.line(to, f"… and {len(entries) - MOST_TOLD} more that are not taken")
+        for name, why in sorted((one.settling or {}).items()):
+            screen.line(to, f"not taken yet: {shown(name)}: {why}")
+        if (one.arriving or 0) > (told := len(one.settling or {})):
+            screen.line(to, f"… and {(one.arriving or 0) - told} more that are not taken yet")
+        if left.get("count"):
+            screen.line(to, left["message"])
+            screen.remedy(to, left["remedy"])
 
 
 def _pauses(to: Console, status: Status) -> None:

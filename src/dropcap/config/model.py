@@ -59,8 +59,8 @@ class Folder:
     rules: tuple[Rule, ...]
     subfolders: bool = True
     rescan: float = 60.0
-    settle_closed: float = 1.0
-    settle_quiet: float = 10.0
+    settle_closed: float = 5.0
+    settle_quiet: float = 15.0
     first_start: str = "take"
     min_free: int = 100 * 1024**2
     group: str | None = None

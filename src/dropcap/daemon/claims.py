@@ -48,6 +48,10 @@ class Claims:
         """Those of `names` that open jobs have."""
         return self._ledger.query.open_names(folder, names)
 
+    def last_claims(self, folder: str, names: Sequence[str]) -> Mapping[str, float]:
+        """When files of these names were taken last."""
+        return self._ledger.query.last_claims(folder, names)
+
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         """The files that should lie in failed/, those of `sizes` only."""
         return self._ledger.query.failed_files(folder, sizes)
@@ -71,6 +75,14 @@ class Claims:
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How the folder was seen before."""
         return self._ledger.known_folder(folder)
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files were left that lay in the folder at first."""
+        return self._ledger.query.left_marks(folder)
+
+    def keep_left_marks(self, folder: str, marks: str) -> None:
+        """Keep which files are left."""
+        self._ledger.keep_left_marks(folder, marks)
 
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         """Keep how the folder was seen."""

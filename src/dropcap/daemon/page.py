@@ -69,8 +69,9 @@ class Page:
         counts = self._query.counts().get(name, {})
         unsettled = self._intake.unsettled
         notes = self._intake.notes
+        left = self._intake.left
         waiting = [
-            Line(shown(file), _time(since), notes.get(file) or "waits until nobody writes to it any more")
+            Line(shown(file), _time(since), notes.get(file, ""))
             for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
         ]
         behind = {newer.id: held for newer, held in self._query.behind_held(name, _SHOWN)}
@@ -85,6 +86,9 @@ class Page:
             done_today=self._query.ended_since(name, midnight, State.DONE),
             done_last=[_line(job) for job in self._query.last_done(name, midnight)],
             not_taken=sorted((shown(file), why) for file, why in self._intake.not_taken.items())[:_SHOWN],
+            left=[shown(file) for file in left.first],
+            left_count=left.count,
+            left_note=f"{left.message}. What to do: {left.remedy}." if left.count else "",
             pauses=self._told(),
             version=__version__,
             waiting_count=len(unsettled) + self._intake.behind + sum(counts.get(state.value, 0) for state in _WAITING),

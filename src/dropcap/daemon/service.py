@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
+from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 
 #: Seconds between two looks at whether all is alive.
 TURN = 5.0
+#: Unsettled files of a folder of which `status` is told what they wait for.
+MOST_NOTES = 20
 
 
 class Service:
@@ -200,6 +203,8 @@ def view(engine: Engine) -> dict[str, Any]:
                 "not_taken": one.intake.not_taken,
                 "unsettled": one.intake.unsettled,
                 "behind": one.intake.behind,
+                "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
+                "left": asdict(one.intake.left),
                 "cannot_file": engine.delivery.filers[name].waiting_for_room(),
                 "last_walk": one.intake.last_walk,
             }

@@ -78,6 +78,8 @@ def render(view: StatusView) -> str:
         *_section("Not taken", "These were left where they lie.",
                   (_not_taken(*entry) for entry in view.not_taken[:_TROUBLE_SHOWN]),
                   len(view.not_taken), len(view.not_taken[:_TROUBLE_SHOWN])),
+        *_section("Left", _text(view.left_note),
+                  (f"<li>{_text(name)}</li>" for name in view.left), view.left_count, len(view.left)),
         *_section("Waiting", "", (_waits(line) for line in view.waiting[:_WAITING_SHOWN]),
                   waiting, len(view.waiting[:_WAITING_SHOWN])),
         *_section("Done last", "", (_waits(line) for line in view.done_last[:_DONE_SHOWN]), 0, 0),

@@ -59,6 +59,9 @@ class StatusView:
     waiting_count: int | None = None
     held_count: int | None = None
     failed_count: int | None = None
+    left: list[str] = field(default_factory=list)  # the first names
+    left_count: int = 0
+    left_note: str = ""
 
 
 class StatusPage:

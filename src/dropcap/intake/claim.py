@@ -17,11 +17,12 @@ from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
 from dropcap.filing.why import is_ours
 from dropcap.intake import walk
+from dropcap.intake.lease import Lease
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.returned import TakenAwayFiles, is_away
-from dropcap.intake.settle import Pace, Sight
+from dropcap.intake.settle import Pace, Sight, quiet_since, settled_at
 from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
 from dropcap.intake.twin import remove_twin
 from dropcap.ledger.model import NewFile
@@ -31,6 +32,8 @@ BATCH = 500
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
+#: A file may be the next page of one of its name that was taken so shortly before its last change (seconds).
+ANOTHER_PAGE = 60.0
 LEDGER_LOOK = 10.0
 
 #: How long a file waits for another folder to tell that it was moved from there (seconds).
@@ -132,6 +135,7 @@ class Claims:
     def _batch(self, batch: Sequence[tuple[str, Waiting]]) -> None:
         open_names = self._ledger.open_names(self._folder.name, [_plain(name) for name, _ in batch])
         away = self._taken_away({waiting.seen.sight.size for _, waiting in batch})
+        last_claims = self._ledger.last_claims(self._folder.name, [_plain(name) for name, _ in batch])
         tries: list[tuple[str, Waiting, Wanted]] = []
         for name, waiting in batch:
             plain = _plain(name)
@@ -144,6 +148,8 @@ class Claims:
             elif self._still_open(name, plain, waiting, away):
                 _later(waiting, NAME_LOOK, "it was in in_progress/ before, and its job there ends first")
                 self._on_missing()
+            elif plain in last_claims and _rests_for_a_page(waiting, last_claims[plain]):
+                pass
             else:
                 open_names.add(plain)  # x and failed/x may both be due
                 tries.append((name, waiting, Wanted(name, f"{walk.IN_PROGRESS}/{plain}", waiting.seen, waiting.pace)))
@@ -190,8 +196,8 @@ class Claims:
         self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles, away: TakenAwayFiles
     ) -> NewFile | None:
         match outcome:
-            case Later(seen, at, note):
-                waiting.seen, waiting.at, waiting.note = seen, at, note
+            case Later(seen, at, note, rests):
+                waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
             case NameTaken():
                 _later(waiting, NAME_LOOK, "in_progress/ has a file of this name")
             case Refused(why, error):
@@ -282,7 +288,26 @@ class Claims:
 
 
 def _later(waiting: Waiting, seconds: float, note: str) -> None:
-    waiting.at, waiting.note = time.monotonic() + seconds, note
+    waiting.at, waiting.note, waiting.rests = time.monotonic() + seconds, note, False
+
+
+def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
+    """Let a file rest for longer if one of its name was taken at `claimed_at` (seconds since the epoch); whether it must.
+
+    A scanner that writes page by page closes its file after each, and makes a new one if the first pages are gone.
+    """
+    now, wall_ns = time.monotonic(), time.time_ns()
+    changed_at = wall_ns / 1e9 - (now - quiet_since(waiting.seen, waiting.pace, now, wall_ns))
+    if changed_at - claimed_at >= ANOTHER_PAGE:  # a clock that was set back since makes it wait, not hurry
+        return False
+    waiting.pace = waiting.pace.for_another_page()
+    at = settled_at(waiting.seen, waiting.pace, Lease.FREE, now, wall_ns)
+    if at <= now:
+        return False
+    waiting.at, waiting.rests = at, True
+    seconds = f"{waiting.pace.closed:g} s (settle_quiet)"
+    waiting.note = f"rests for {seconds}: a file of this name was taken just before, and this may be its next page"
+    return True
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ from dropcap.baton import BATON
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake.left import LeftFiles
 from dropcap.intake.marker import Away
 from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
@@ -70,6 +71,8 @@ class FolderIntake:
         self._working_since: float | None = None
         self._beat = time.monotonic()
         self._unsettled: dict[str, tuple[float, str]] = {}
+        self._next = 0.0
+        self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
         self.idle = threading.Event()
         self.last_walk: float | None = None
@@ -152,8 +155,19 @@ class FolderIntake:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What each unsettled file waits for, where more is known than that it must rest."""
-        return {name: note for name, (_, note) in self._unsettled.items() if note}
+        """What each unsettled file waits for."""
+        return {name: note for name, (_, note) in self._unsettled.items()}
+
+    @property
+    def left(self) -> LeftFiles:
+        """The files that lay there when the folder was first watched, and are left."""
+        opened = self._opened
+        return LeftFiles() if opened is None else opened.left
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
+        return self._working_since is not None or self._doubt or bool(self._hints) or self._next <= time.monotonic()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -184,7 +198,8 @@ class FolderIntake:
             self._leave(error)
             return
         if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
-            self._unsettled = self._opened.unsettled()
+            self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
+        self._next = min(self._opened.next(), self._walk_at)
         with self._wake:
             if self._hints or self._doubt or self._opened.waits:
                 self.idle.clear()
@@ -272,7 +287,7 @@ class FolderIntake:
 
     def _close(self) -> None:
         opened, self._opened = self._opened, None
-        self._unsettled = {}
+        self._unsettled, self.resting = {}, 0
         if opened is not None:
             with contextlib.suppress(OSError):
                 opened.close()

@@ -17,6 +17,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake import marker, walk
 from dropcap.intake.backlog import Backlog
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
+from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.own import OwnDirectories
 from dropcap.intake.pending import Pending
@@ -55,6 +56,7 @@ class OpenedFolder:
         self._directories: set[str] = set()
         self._others: set[str] = set()  # drop folders within this one
         self._not_taken = Notes(self._log)
+        self._left = Left(folder, ledger, self._log)
         self.tree = open_tree(folder.path)
         try:
             # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
@@ -134,7 +136,9 @@ class OpenedFolder:
             self.watch.begin()
         gone = set(self._pending) | self._not_taken.all.keys()
         self._backlog = Backlog()
+        self._left.begin(self._marker.since_ns)
         self._look_beneath("", gone)
+        self._left.end()
         for name in gone:
             if walk.top(name) not in walk.OWN:
                 self._pending.drop(name)
@@ -168,6 +172,8 @@ class OpenedFolder:
             self._look_into(name)
             return
         kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
+        if kind == "file" and name not in self._pending.names and self._left.has(name, status):
+            return
         in_line = bool(self._backlog) or len(self._pending) >= RESTING
         if kind == "file" and in_line and name not in self._pending.names:
             self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
@@ -206,7 +212,7 @@ class OpenedFolder:
             if entry.kind != "file" or name in pending.names:
                 if entry.kind != "file" or not pending.unchanged(name, status, stable):
                     self._see(name, entry.kind, status, hinted=False)
-            elif self._taken_from_here(status):
+            elif not self._left.has(name, status):
                 backlog.add(name, status.st_ctime_ns)
         backlog.sort()
         self._refill()
@@ -249,12 +255,8 @@ class OpenedFolder:
         if kind != "file":
             what = "a link; put the file itself here" if kind == "link" else "not a file"
             self._not_taken.put(name, f"it is {what}; it is left where it is")
-        elif self._taken_from_here(status):
+        else:
             self._pending.see(name, self._sight(status), self._pace(name, status.st_dev), hinted=hinted)
-
-    def _taken_from_here(self, status: os.stat_result) -> bool:
-        """Whether it is a file to take, and not one that is to be left where it lay at the first start."""
-        return self._folder.first_start != "leave" or status.st_ctime_ns > self._marker.since_ns
 
     def _sight(self, status: os.stat_result) -> Sight:
         return Sight.of(status, self.tree.stable_inodes)
@@ -319,6 +321,15 @@ class OpenedFolder:
     def behind(self) -> int:
         """How many files wait behind those that `unsettled` knows."""
         return len(self._backlog)
+
+    @property
+    def left(self) -> LeftFiles:
+        """The files that lay there at first and are left."""
+        return self._left.files
+
+    def resting(self) -> int:
+        """How many files wait for the end of their rest alone. For its own thread."""
+        return self._pending.resting() + self.behind
 
     def unsettled(self) -> dict[str, tuple[float, str]]:
         """What waits, since when (seconds since the epoch), and for what. For its own thread."""

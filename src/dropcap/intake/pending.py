@@ -9,17 +9,21 @@ from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
 
 from dropcap.intake.lease import Lease
-from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+from dropcap.intake.settle import Pace, Seen, Sight, rest_note, settled_at
 
 
 @dataclass(slots=True)
 class Waiting:
-    """One such file. `at` is the monotonic time (seconds) of the next look, `note` says what it waits for."""
+    """One such file. `at` is the monotonic time (seconds) of the next look, `note` says what it waits for.
+
+    `rests`: it waits for nothing but the end of its rest, which comes by itself.
+    """
 
     seen: Seen
     pace: Pace
     at: float
-    note: str = ""
+    note: str
+    rests: bool = True
 
 
 class Pending:
@@ -49,13 +53,13 @@ class Pending:
         if before is not None and before.seen is seen and not hinted:
             return
         at = settled_at(seen, pace, Lease.FREE, now, time.time_ns())
-        self._files[name] = Waiting(seen, pace, at)
+        self._files[name] = Waiting(seen, pace, at, rest_note(seen, pace, Lease.FREE))
 
     def put_off(self, name: str, seconds: float, note: str) -> None:
         """Look at the file again after `seconds` at the earliest, for a reason that `note` gives."""
         waiting = self._files.get(name)
         if waiting is not None:
-            waiting.at, waiting.note = max(waiting.at, time.monotonic() + seconds), note
+            waiting.at, waiting.note, waiting.rests = max(waiting.at, time.monotonic() + seconds), note, False
 
     def drop(self, name: str) -> None:
         """The file is gone, or somebody's care now."""
@@ -80,7 +84,7 @@ class Pending:
         for one in self._files.values():
             if one.at <= now:
                 ready += 1
-            elif not one.note and one.seen.since == one.seen.first:
+            elif one.rests and one.seen.since == one.seen.first:
                 resting += 1
         return ready, resting
 
@@ -97,6 +101,10 @@ class Pending:
     def next(self) -> float:
         """When the next file is due (monotonic), `math.inf` if none waits."""
         return min((waiting.at for waiting in self._files.values()), default=math.inf)
+
+    def resting(self) -> int:
+        """How many files wait for nothing but the end of their rest."""
+        return sum(waiting.rests for waiting in self._files.values())
 
     def sights(self) -> Iterator[Sight]:
         """The files that wait, as they were seen last."""

@@ -21,6 +21,9 @@ class KnownFolders(Protocol):
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How the folder was seen before, if it was."""
 
+    def left_marks(self, folder: str) -> str | None:
+        """What `keep_left_marks` kept."""
+
 
 class IntakeLedger(KnownFolders, Protocol):
     """The ledger as intake sees it. Every method may be called from any folder's thread."""
@@ -42,6 +45,9 @@ class IntakeLedger(KnownFolders, Protocol):
     def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
         """Those of `names` that open jobs of the folder have."""
 
+    def last_claims(self, folder: str, names: Sequence[str]) -> Mapping[str, float]:
+        """When files of these names were taken last from the folder (seconds since the epoch), where they ever were."""
+
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         """The failed files of a folder by where they should lie, as `failed/a/x.pdf`; those of `sizes` only, if any are given."""
 
@@ -57,6 +63,9 @@ class IntakeLedger(KnownFolders, Protocol):
 
     def rename_open(self, job: int, name: str) -> bool:
         """The file of an open job has another name now; False if the job cannot take it."""
+
+    def keep_left_marks(self, folder: str, marks: str) -> None:
+        """Keep which files are left that lay in the folder at first (see `intake.left`)."""
 
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         """Keep how the folder was seen; the time of the first is kept."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 from dropcap.intake.lease import Lease
 
@@ -66,6 +67,10 @@ class Pace:
     quiet: float  # where nothing says so
     local: bool
 
+    def for_another_page(self) -> Pace:
+        """The pace of a file whose name was taken a moment ago: who wrote that one may come back to this one too."""
+        return replace(self, closed=max(self.closed, self.quiet))
+
 
 def settled_at(seen: Seen, pace: Pace, lease: Lease, now: float, wall_ns: int) -> float:
     """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes.
@@ -75,9 +80,29 @@ def settled_at(seen: Seen, pace: Pace, lease: Lease, now: float, wall_ns: int) -
     if lease is Lease.WRITER:
         return math.inf
     if not pace.local or lease is Lease.UNKNOWN:
-        # Another machine may be writing, and its clock may stamp the file: only our own watching counts.
         return seen.since + max(pace.quiet, BETWEEN_LOOKS)
+    rest = pace.closed if seen.sight.size else max(pace.quiet, pace.closed)
+    return quiet_since(seen, pace, now, wall_ns) + rest
+
+
+def quiet_since(seen: Seen, pace: Pace, now: float, wall_ns: int) -> float:
+    """The monotonic time since which the file has not changed, as far as that is known: it may be longer."""
+    if not pace.local:
+        return seen.since  # another machine may be writing, and its clock may stamp the file: only our own watching counts
     changed_ns = max(seen.sight.mtime_ns, seen.sight.ctime_ns)
     age = max(0, wall_ns - changed_ns) / 1e9  # times in the future prove nothing
-    rest = pace.closed if seen.sight.size else max(pace.quiet, pace.closed)
-    return min(seen.since, now - age) + rest
+    return min(seen.since, now - age)
+
+
+def rest_note(seen: Seen, pace: Pace, lease: Lease) -> str:
+    """What a file that nobody writes to waits for, in words for people."""
+    if not pace.local or lease is Lease.UNKNOWN:
+        return _rest("rests", pace.quiet, "settle_quiet")
+    if not seen.sight.size:
+        return _rest("is empty", max(pace.quiet, pace.closed), "settle_quiet")
+    return _rest("rests", pace.closed, "settle_closed")
+
+
+@cache  # one text for all files, of which there may be many
+def _rest(state: str, seconds: float, key: str) -> str:
+    return f"{state}: it is taken once it has not changed for {seconds:g} s ({key})"

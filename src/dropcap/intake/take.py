@@ -14,7 +14,7 @@ from dropcap.baton import BATON
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
-from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+from dropcap.intake.settle import Pace, Seen, Sight, rest_note, settled_at
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -35,11 +35,12 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """It is not settled: look again at the monotonic time `at`."""
+    """It is not settled: look again at the monotonic time `at`. `rests`: it waits for the end of its rest alone."""
 
     seen: Seen
     at: float
     note: str
+    rests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,13 @@ def _look(tree: Tree, file: Wanted) -> _Held | Outcome:
 
 
 def _unsettled(fd: int, seen: Seen, pace: Pace) -> Outcome | None:
-    now = time.monotonic()
-    at = settled_at(seen, pace, writer_free(fd), now, time.time_ns())
+    now, lease = time.monotonic(), writer_free(fd)
+    at = settled_at(seen, pace, lease, now, time.time_ns())
     if at <= now:
         return None
     if math.isinf(at):
         return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
-    return Later(seen, at, "")
+    return Later(seen, at, rest_note(seen, pace, lease), rests=True)
 
 
 def _move(tree: Tree, held: _Held) -> _Held | Outcome:

@@ -105,6 +105,18 @@ class Query:
         sql = f"select name from job where folder = ? and name in ({marks}) and state in {OPEN_STATES}"
         return {os.fsdecode(name) for (name,) in self._rows(sql, folder, *map(os.fsencode, names))}
 
+    def last_claims(self, folder: str, names: Sequence[str]) -> dict[str, float]:
+        """When each of `names` was claimed last, for those that ever were."""
+        if not names:
+            return {}
+        marks = ",".join(["(?)"] * len(names))
+        sql = (
+            f"with wanted(name) as (values {marks}) select name, (select claimed_at from job"
+            " where job.name = wanted.name and folder = ? order by id desc limit 1) from wanted"
+        )
+        rows = self._rows(sql, *map(os.fsencode, names), folder)
+        return {os.fsdecode(name): float(last) for name, last in rows if last is not None}
+
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
         """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
 
@@ -167,6 +179,10 @@ class Query:
         """How a drop folder was seen before, if it was."""
         row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
         return KnownFolder(*row) if row else None
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files of a folder were left that lay there at first (see `intake.left`)."""
+        return self.meta(f"left {folder}")
 
     # Delivery -----------------------------------------------------------------------------------------------------
 

@@ -177,6 +177,10 @@ class Ledger:
         except sqlite3.IntegrityError:
             return False
 
+    def keep_left_marks(self, folder: str, marks: str) -> None:
+        """Keep which files of a folder are left that lay there at first."""
+        self.set_meta(f"left {folder}", marks)
+
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         """Keep how a drop folder was seen: its marker and its mount."""
         now = self._clock()

@@ -7,19 +7,21 @@ import errno
 import grp
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from dropcap.config.model import Folder
 from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.intake import marker
 from dropcap.intake.lease import Lease, writer_free
+from dropcap.intake.left import LeftFiles, Marks, is_left, left_files, note_first
 from dropcap.intake.mounts import Mount, Mounts, open_tree
 from dropcap.intake.port import KnownFolders
 from dropcap.intake.walk import OWN, dropped
 from dropcap.ledger.model import KnownFolder, OpenFile
 from dropcap.ledger.query import Query
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Level, Remark, place_of
 
 
 class Remembered:
@@ -36,6 +38,10 @@ class Remembered:
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How the folder was seen before, if it was."""
         return self._query.known_folder(folder) if self._query else None
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files were left that lay there at first."""
+        return self._query.left_marks(folder) if self._query else None
 
 
 def mount_of(tree: Tree, folder: Folder, mounts: Mounts) -> Mount:
@@ -163,9 +169,49 @@ def _group(folder: Folder) -> Iterator[Remark]:
         yield Remark("error", where, message, "make dropcap's user a member, or take `group` out")
 
 
-def directories_in(folder: Folder, tree: Tree) -> int:
-    """How many directories are watched for the folder: itself, its subfolders, in_progress/ and failed/ at least."""
-    found = 3
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a walk of a folder met: how many directories are watched for it, and what is left that lay there at first."""
+
+    directories: int
+    left: LeftFiles
+
+
+def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Contents:
+    """Walk a folder. Nothing counts as left if it cannot be known when the folder was first watched."""
+    directories, count, first = 3, 0, list[str]()  # itself, in_progress/ and failed/ at least
+    judged, since_ns = _first_watched(folder, tree, mount, known)
+    marks = Marks(known.left_marks(folder.name) if known else None)
     with contextlib.suppress(OSError):
-        found += sum(1 for entry in dropped(tree, folder, lambda _name, _fd: True) if entry.kind == "dir")
-    return found
+        for entry in dropped(tree, folder, _not_another(tree)):
+            if entry.kind == "dir":
+                directories += 1
+            elif judged and entry.kind == "file" and entry.error is None:
+                status = entry.stat
+                if status is not None and is_left(folder, entry.name, status, since_ns, marks):
+                    count += 1
+                    note_first(first, entry.name)
+    return Contents(directories, left_files(folder, count, first))
+
+
+def _not_another(tree: Tree) -> Callable[[str, int], bool]:
+    """Enters every subfolder but another drop folder."""
+    return lambda name, fd: not name or not marker.lies_in(fd)
+
+
+def _first_watched(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> tuple[bool, int | None]:
+    """Whether that can be told, and when the folder was first watched (None: it never was)."""
+    if known is None:
+        return False, None
+    try:
+        found = marker.examine(tree, folder.name, str(folder.path), mount, known)
+    except (marker.Away, OSError):
+        return False, None  # told with the rest
+    return True, found.since_ns if found else None
+
+
+def left_remarks(folder: Folder, left: LeftFiles) -> Iterator[Remark]:
+    """What is left is no fault; with rules that do not match it, it may be one."""
+    if left.count:
+        level: Level = "ok" if folder.first_start == "leave" else "warning"
+        yield Remark(level, place_of(folder), left.message, left.remedy)

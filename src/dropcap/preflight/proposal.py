@@ -143,6 +143,11 @@ def _folder(proposal: Proposal) -> Iterator[str]:
     yield "    # existing_file: preserve   # the field holds a file already: preserve (a copy is kept) | replace | refuse"
     yield "    # confirm: readback         # called done when: readback (exported again, the same bytes) | listed | none"
     yield "    # missing_record: refuse    # no such record: refuse | wait | create"
+    yield "    # A file is taken once it has not changed for so long: where it is known that nobody has it open, and elsewhere"
+    yield "    # (network shares). A scanner may close a file after each page: shorten these only for folders whose writers"
+    yield "    # rename whole files into them or write each in one go, to 1s and 10s, say."
+    yield "    # settle_closed: 5s"
+    yield "    # settle_quiet: 15s"
     yield "    rules:   # the first that matches wins"
 
 

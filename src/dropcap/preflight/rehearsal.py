@@ -18,6 +18,7 @@ from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import marker
 from dropcap.intake.lease import Lease, writer_free
+from dropcap.intake.left import Marks, is_left
 from dropcap.intake.marker import lies_above
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
@@ -63,10 +64,18 @@ class Lying:
     route: Route
 
 
-def survey(folder: Folder, tree: Tree, local: bool, since_ns: int | None, open_names: frozenset[str]) -> list[Prospect | Lying]:
+@dataclass(frozen=True, slots=True)
+class FirstWatched:
+    """When the folder was first watched (None: never), and what was left there for that."""
+
+    since_ns: int | None
+    marks: Marks
+
+
+def survey(folder: Folder, tree: Tree, local: bool, first: FirstWatched, open_names: frozenset[str]) -> list[Prospect | Lying]:
     """Everything in the folder, in the order in which it would be taken.
 
-    `since_ns` is when the folder was first watched (None: never); `open_names` lie in in_progress/ already.
+    `open_names` lie in in_progress/ already.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -85,7 +94,7 @@ def survey(folder: Folder, tree: Tree, local: bool, since_ns: int | None, open_n
             continue
         if status is None:
             continue  # gone meanwhile
-        judged = _judged(folder, tree, entry, status, replace(prospect, size=status.st_size), local, since_ns, open_names)
+        judged = _judged(folder, tree, entry, status, replace(prospect, size=status.st_size), local, first, open_names)
         found.append((status.st_ctime_ns, entry.name, judged))
     return [judged for _, _, judged in sorted(found, key=lambda one: one[:2])]
 
@@ -107,7 +116,7 @@ def _judged(
     status: os.stat_result,
     prospect: Prospect,
     local: bool,
-    since_ns: int | None,
+    first: FirstWatched,
     open_names: frozenset[str],
 ) -> Prospect | Lying:
     why = ignored(entry.name, folder.ignore)
@@ -115,9 +124,8 @@ def _judged(
         return replace(prospect, outcome="ignored", message=why)
     if not stat.S_ISREG(status.st_mode):
         return replace(prospect, outcome="not_a_file", message="it is a link, or no file", remedy="put the file itself there")
-    if folder.first_start == "leave" and (since_ns is None or status.st_ctime_ns <= since_ns):
-        message = "it lay there when the folder was first watched (first_start: leave)"
-        return replace(prospect, outcome="left", message=message, remedy="rename it or drop it again to have it taken")
+    if is_left(folder, entry.name, status, first.since_ns, first.marks):
+        return _left(folder, prospect)
     if entry.name in open_names:
         return replace(prospect, outcome="waits", message="a file of this name is on its way in in_progress/")
     waiting = _unsettled(folder, tree, entry.name, status, local)
@@ -137,6 +145,16 @@ def _judged(
         instance=str(target.instance or ""),
     )
     return Lying(told, found)
+
+
+def _left(folder: Folder, prospect: Prospect) -> Prospect:
+    message, found = "it lies there since before the folder was watched", route(folder.rules, folder.name, prospect.name)
+    if folder.first_start == "leave":
+        remedy = "rename it or drop it again to have it taken"
+        return replace(prospect, outcome="left", message=f"{message} (first_start: leave)", remedy=remedy)
+    why = found.message if isinstance(found, NoRoute) else ""
+    remedy = "give it a name that a rule matches, or add a rule for such names"
+    return replace(prospect, outcome="left", message=f"{message}, and {why}", remedy=remedy)
 
 
 def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, local: bool) -> str | None:

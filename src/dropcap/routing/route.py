@@ -64,6 +64,11 @@ def route(rules: Sequence[Rule], folder_name: str, name: str) -> Route | NoRoute
     return _no_rule(rules, name)
 
 
+def matches(rules: Sequence[Rule], name: str) -> bool:
+    """Whether any rule matches `name`, so that `route` has another answer than `no_rule`."""
+    return any(rule.pattern.match(name) is not None for rule in rules)
+
+
 def _no_rule(rules: Sequence[Rule], name: str) -> NoRoute:
     if not is_text(name):
         return NoRoute(
