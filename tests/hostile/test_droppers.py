@@ -200,7 +200,32 @@ NAMES = [
 ]
 
 
+def test_names_that_hurt_of_files_that_are_left(place: Site) -> None:
+    for name in NAMES:
+        with open(os.path.join(os.fsencode(place.drop), name), "wb") as file:
+            file.write(name)
+    daemon = place.start()
+    (left,) = daemon.wait_for("files_left")
+    assert left["count"] == len(NAMES)
+    page = place.drop / "_STATUS.html"
+    eventually(lambda: page.exists() and "=HYPERLINK" in page.read_text())
+    assert b"<script>alert" not in page.read_bytes()
+    shown = [page.read_bytes(), "".join(daemon.raw).encode()]
+    for command in (["status"], ["status", "--json"], ["check", "--offline"], ["dry-run"]):
+        said = place.dropcap(*command)
+        assert "Traceback" not in said.stderr
+        shown.append(said.stdout.encode())
+    for text in shown:
+        for bad in (b"\x1b", b"\x07", "\u202e".encode(), b"\xff", b"\r"):
+            assert bad not in text
+    assert daemon.stop() == 0
+    assert place.names("failed") == []
+    again = place.start().wait_for("files_left")
+    assert again[0]["count"] == len(NAMES)
+
+
 def test_names_that_hurt(place: Site) -> None:
+    place.once()  # what lies there at first and matches no rule is left
     for name in NAMES:
         with open(os.path.join(os.fsencode(place.drop), name), "wb") as file:
             file.write(name)

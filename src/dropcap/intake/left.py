@@ -74,7 +74,7 @@ class Left:
         self._met: Marks | None = None  # while a walk is under way
         self._names: list[str] = []
         self._since_ns = 0
-        self._told = False
+        self._told = self._compared = False
         self.files = LeftFiles()
 
     def begin(self, since_ns: int) -> None:
@@ -88,6 +88,7 @@ class Left:
             return
         self._known, self._met = self._met, None
         self._known.sort()
+        self._compared = True
         self._keep()
         self.files = left_files(self._folder, len(self._known), self._names)
         if self.files.count and not self._told:
@@ -104,7 +105,9 @@ class Left:
 
     def has(self, name: str, status: os.stat_result) -> bool:
         """Whether the file is to be left where it lies."""
-        if not is_left(self._folder, name, status, self._since_ns, self._known):
+        # Those of the last walk were compared with these very rules then, and there can be a hundred thousand.
+        as_before = self._compared and self._folder.first_start != "leave" and self._known.has(name, status)
+        if not as_before and not is_left(self._folder, name, status, self._since_ns, self._known):
             return False
         if self._met is not None:
             self._met.add(name, status)
