@@ -34,6 +34,9 @@ def test_what_it_writes_is_passed_by_check_and_delivers(place: Site) -> None:
     assert check.returncode == 0, check.stdout
     assert "error" not in check.stdout
     assert "warning" not in check.stdout
+    text, folder = path.read_text(), load(path).folders["in"]
+    assert f"# settle_closed: {folder.settle_closed:g}s\n    # settle_quiet: {folder.settle_quiet:g}s\n" in text
+    assert "shorten these only for folders whose writers" in text
     config = load(path)
     assert list(config.projects) == ["study"]
     assert config.projects["study"].project_id == 42
