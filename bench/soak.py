@@ -111,7 +111,7 @@ def _tell(place: Site, load: Load, number: int, odd: int, seconds: float) -> boo
     box = place.box
     found = Counter((place.drop / name).read_bytes() for name in place.everywhere())
     held = Counter(box.content(h.record, h.field, h.event, h.instance) for h in box.holdings())
-    kept = {(place.drop / "preserved" / n).read_bytes() for n in place.names("preserved") if not n.endswith(".json")}
+    kept = {(place.kept / n).read_bytes() for n in place.copies()}
     done = [(place.drop / "done" / name).read_bytes() for name in place.names("done")]
     arrived = [r for r in box.requests if (r.content, r.action) == ("file", "import")]
     lost = [name for content, name in load.dropped.items() if not found[content]]

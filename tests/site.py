@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from dropcap.filing.keep import Keep
 from dropcap.ledger.model import Job
 from dropcap.ledger.query import Query
 from dropcap.sandbox.project import demo_project
@@ -37,6 +38,11 @@ def eventually(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
         if time.monotonic() > end:
             raise AssertionError(f"it did not happen within {patience:g} s")
         time.sleep(0.02)
+
+
+def keep_in(root: Path, name: str = "consents", min_free: int = 0) -> Keep:
+    """A place for copies beneath `root`, which nobody else is said to get at."""
+    return Keep(root / "preserved" / name, min_free, root, lambda: None, make_above=True)
 
 
 class Daemon:
@@ -207,7 +213,17 @@ class Site:
     def everywhere(self) -> list[str]:
         """Every dropped file, wherever it lies now, by its path in the drop folder."""
         ours = ("_STATUS.html", ".dropcap")
-        return [n for n in self.names("") if not n.endswith(".why.txt") and n not in ours and not n.startswith("preserved/")]
+        return [n for n in self.names("") if not n.endswith(".why.txt") and n not in ours]
+
+    @property
+    def kept(self) -> Path:
+        """Where copies of what REDCap held are kept."""
+        return self.state / "preserved" / "consents"
+
+    def copies(self) -> list[str]:
+        """The copies there, relative to it, without what tells of them and what a crash left half written."""
+        found = sorted(str(p.relative_to(self.kept)) for p in self.kept.rglob("*") if p.is_file())
+        return [name for name in found if not name.endswith(".json") and not Path(name).name.startswith(".dropcap-")]
 
     # dropcap ------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ def test_all_well(place: Site) -> None:
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
     folder = status["folders"]["consents"]
     assert (folder.pop("done_today"), folder.pop("path")) == (1, str(place.drop))
+    assert folder.pop("copies_in") == str(place.kept)
     assert folder.pop("last_walk").startswith(time.strftime("%Y-", time.gmtime()))
     assert folder == {
         **dict.fromkeys(("waiting", "held", "failed", "arriving"), 0),

@@ -328,6 +328,25 @@ def test_defaults_of_a_rule(tmp_path: Path) -> None:
     assert (found.target.record, found.target.event, found.target.field) == ("1", "base", "photo")
 
 
+def test_where_copies_are_kept(tmp_path: Path) -> None:
+    folder = "folders: {{{0}: {{path: /srv/{0}, project: trial, rules: [{{pattern: '{{record}}.pdf', field: f}}]{1}}}}}"
+    written(tmp_path, folder.format("b", ", preserve_in: copies"), "conf.d/b.yaml")
+    written(tmp_path, folder.format("c", ", preserve_in: null"), "conf.d/c.yaml")
+    written(tmp_path, folder.format("d", ""), "conf.d/d.yaml")
+    text = SOUND + "state_dir: state\ninclude: conf.d/*.yaml\n"
+    config = load(written(tmp_path, text))
+    assert config.problems == ()
+    assert {name: config.keeps_in(folder) for name, folder in config.folders.items()} == {
+        "consents": tmp_path / "state/preserved/consents",
+        "b": tmp_path / "conf.d/copies/b",
+        "c": tmp_path / "state/preserved/c",
+        "d": tmp_path / "state/preserved/d",
+    }
+    config = load(written(tmp_path, text + "defaults: {preserve_in: /srv/copies}\n"))
+    assert config.keeps_in(config.folders["d"]) == Path("/srv/copies/d")
+    assert config.keeps_in(config.folders["c"]) == tmp_path / "state/preserved/c"
+
+
 def test_case_sensitive_reaches_the_pattern(tmp_path: Path) -> None:
     config = with_rule(tmp_path, '{pattern: "{record}_C.pdf", field: f}', folder="case_sensitive: true")
     assert config.folders["f"].rules[0].pattern.match("1_c.pdf") is None

@@ -40,6 +40,7 @@ def nothing_lost(place: Site) -> list[str]:
     """What is wrong with REDCap's old file: it must be on disk, whole, before REDCap no longer has it."""
     kept = preserved(place)
     wrong = [f"a preserved copy is {content!r}" for content in kept if content != OLD]
+    wrong += [f"nothing tells of {name}" for name in place.copies() if not (place.kept / f"{name}.json").is_file()]
     if place.box.content("101", "consent_pdf", BASELINE) != OLD and not kept:
         wrong.append("the old file was replaced before it was preserved")
     return wrong
@@ -65,13 +66,15 @@ def ended_well(place: Site) -> list[str]:
     if len(sent) != len(STORED):
         wrong.append(f"{len(sent)} imports arrived where {len(STORED)} are enough")
     wrong += [f"a leftover: {name}" for name in place.everywhere() if _temporary(name)]
+    beside = sorted(path.name for path in place.kept.rglob("*") if path.is_file())
+    if len(beside) != 2 or preserved(place) != [OLD]:
+        wrong.append(f"where one copy and what tells of it should be, there is {beside}")
     return wrong
 
 
 def preserved(place: Site) -> list[bytes]:
-    """The copies in preserved/."""
-    names = place.names("preserved")
-    return [(place.drop / "preserved" / n).read_bytes() for n in names if not n.endswith(".json") and not _temporary(n)]
+    """The copies of what REDCap held."""
+    return [(place.kept / name).read_bytes() for name in place.copies()]
 
 
 def _temporary(name: str) -> bool:

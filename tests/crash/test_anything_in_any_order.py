@@ -216,7 +216,7 @@ class Story(RuleBasedStateMachine):
         assert set(explained) >= set(place.failed()), "a text beside each failed file"
         held = Counter((h.record, box.content(h.record, h.field, h.event, h.instance)) for h in box.holdings())
         assert all(times == 1 for times in held.values()), f"twice in one record: {held}"
-        kept = {(place.drop / "preserved" / n).read_bytes() for n in place.names("preserved") if not n.endswith(".json")}
+        kept = {(place.kept / n).read_bytes() for n in place.copies()}
         assert kept <= self.ever, "a preserved copy is no file that ever was"
         for name in place.names("done"):
             content = (place.drop / "done" / name).read_bytes()

@@ -138,6 +138,8 @@ def test_what_was_half_written_is_removed_at_the_next_start_with_nothing_else_to
     for directory in ("", "failed", "preserved", "in_progress"):
         (place.drop / directory).mkdir(exist_ok=True)
         (place.drop / directory / ".dropcap-0123456789abcdef").write_bytes(b"half")
+    (place.kept / ".dropcap-0123456789abcdef").write_bytes(b"half")
     assert place.once().returncode == 0
     assert [name for name in place.everywhere() if ".dropcap-" in name] == []
     assert not (place.drop / "preserved/.dropcap-0123456789abcdef").exists()
+    assert not (place.kept / ".dropcap-0123456789abcdef").exists()

@@ -13,6 +13,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Refused
 from dropcap.ledger.model import Address, Job, NewFile, State
 from dropcap.ledger.store import Ledger
+from tests.site import keep_in
 
 
 def test_a_job_that_a_person_has_ended_is_not_waited_for(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_job_that_a_person_has_ended_is_not_waited_for(tmp_path: Path) -> None
         over.extend(one.id for one in jobs)
         told.set()
 
-    filer = Filer(DropFolder(folder, lambda: None, "", Order((), (), {})), ledger, ended)
+    filer = Filer(DropFolder(folder, lambda: None, "", Order((), (), {}), keep_in(tmp_path)), ledger, ended)
     filer.start()
     assert ledger.withdraw(number)
     filer.put(Ending(job, Refused("no_rule", "no rule matches", "rename it")))

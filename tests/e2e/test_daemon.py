@@ -19,7 +19,7 @@ from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.sandbox.fault import Fault
 from tests import needs
-from tests.site import Daemon, Site, eventually
+from tests.site import Daemon, Site, eventually, keep_in
 
 IMPORT = {"content": "file", "action": "import"}
 EXPORT = {"content": "file", "action": "export"}
@@ -109,7 +109,7 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
 
 def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
-    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "", NO_ORDER)
+    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "", NO_ORDER, keep_in(tmp_path))
     delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
     kept: list[str] = []
 
@@ -185,13 +185,13 @@ def test_a_turn_that_ends_in_the_middle_of_a_reload_is_not_forgotten(tmp_path: P
         return 60.0
 
     delivery = Delivery(
-        ledger, {"consents": DropFolder(folder, no_tree, "", NO_ORDER)}, {}, NO_ORDER, uploads_at_once=1, small_file=1
+        ledger, {"consents": DropFolder(folder, no_tree, "", NO_ORDER, keep_in(tmp_path))}, {}, NO_ORDER, uploads_at_once=1, small_file=1
     )
     delivery.filers["consents"].page = page
     delivery.start()
     assert rests.wait(10)
     reloading.set()
-    others = {"consents": DropFolder(folder, lambda: None, "", NO_ORDER)}
+    others = {"consents": DropFolder(folder, lambda: None, "", NO_ORDER, keep_in(tmp_path))}
     reload = threading.Thread(target=lambda: delivery.replace(others, {}, NO_ORDER, uploads_at_once=1, small_file=1))
     reload.start()
     assert ending.wait(10)
@@ -365,8 +365,8 @@ def test_a_second_file_of_a_name_waits_for_the_first(place: Site) -> None:
     daemon.wait_for("done", 2)
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"second"
     assert place.done() == ["101_V1_consent (2).pdf", "101_V1_consent.pdf"]
-    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
-    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"first"]
+    kept = place.copies()
+    assert [(place.kept / name).read_bytes() for name in kept] == [b"first"]
 
 
 def test_renamed_in_failed_just_before_another_of_its_old_name_fails(place: Site) -> None:

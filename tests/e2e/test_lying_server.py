@@ -55,8 +55,8 @@ def test_a_page_is_never_taken_for_the_old_file(place: Site, kind: str) -> None:
     place.put("101_V1_consent.pdf", b"the new one")
     daemon = place.start()
     daemon.wait_for("done", 1, patience=40)
-    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
-    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"the old one"]
+    kept = place.copies()
+    assert [(place.kept / name).read_bytes() for name in kept] == [b"the old one"]
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
 
 
@@ -221,8 +221,8 @@ def test_an_export_that_is_refused_for_no_known_reason_fails_no_file(place: Site
     daemon = place.start()
     daemon.wait_for("done", patience=40)
     assert place.failed() == []
-    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
-    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"the old one"]
+    kept = place.copies()
+    assert [(place.kept / name).read_bytes() for name in kept] == [b"the old one"]
 
 
 def test_a_record_that_was_deleted_while_the_outcome_was_unknown_ends_in_failed(place: Site) -> None:
@@ -273,8 +273,8 @@ def test_what_somebody_else_put_into_the_chosen_instance_is_kept_even_by_replace
     daemon.wait_for("retrying", outcome="unknown")
     place.box.project.store.put_bytes("101", RowKey("baseline_arm_1", "laboratory", 1), "lab_report", "other.pdf", b"theirs")
     daemon.wait_for("done")
-    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
-    assert [(place.drop / "preserved" / name).read_bytes() for name in kept] == [b"theirs"]
+    kept = place.copies()
+    assert [(place.kept / name).read_bytes() for name in kept] == [b"theirs"]
 
 
 def test_a_rule_that_goes_away_while_its_files_outcome_is_unknown(place: Site) -> None:

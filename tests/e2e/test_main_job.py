@@ -81,10 +81,10 @@ def test_what_redcap_holds_is_kept_before_it_is_replaced(place: Site) -> None:
     place.put("101_V1_consent.pdf", b"the new one")
     assert place.once().returncode == 0
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
-    kept = [name for name in place.names("preserved") if not name.endswith(".json")]
+    kept = place.copies()
     assert len(kept) == 1
-    assert (place.drop / "preserved" / kept[0]).read_bytes() == b"the old one"
-    told = json.loads((place.drop / "preserved" / f"{kept[0]}.json").read_text())
+    assert (place.kept / kept[0]).read_bytes() == b"the old one"
+    told = json.loads((place.kept / f"{kept[0]}.json").read_text())
     assert (told["record"], told["field"], told["event"]) == ("101", "consent_pdf", "baseline_arm_1")
     assert told["original_name"] == "101_V1_consent.pdf"
     assert [job.result for job in place.jobs()] == ["stored", "replaced"]
@@ -99,7 +99,7 @@ def test_the_same_bytes_are_not_sent_again(place: Site) -> None:
     imports = [r for r in place.box.requests if (r.content, r.action) == ("file", "import")]
     assert len(imports) == 1
     assert [job.result for job in place.jobs()] == ["stored", "already_there"]
-    assert place.names("preserved") == []
+    assert place.copies() == []
 
 
 def test_next_instances_follow_each_other(place: Site) -> None:

@@ -44,9 +44,9 @@ def wrong(place: Site, files: dict[str, bytes] = FILES) -> list[str]:
     if "101_V1_consent.pdf" in files:
         if place.box.content("101", "consent_pdf", BASELINE) != files["101_V1_consent.pdf"]:
             found.append("REDCap has another consent")
-        kept = [(place.drop / "preserved" / n).read_bytes() for n in place.names("preserved") if not n.endswith(".json")]
+        kept = [(place.kept / n).read_bytes() for n in place.copies()]
         if kept != [OLD]:
-            found.append(f"preserved/ has {[content[:60] for content in kept]}")
+            found.append(f"copies are kept of {[content[:60] for content in kept]}")
     labs = {h.instance: place.box.content("101", "lab_report", BASELINE, h.instance) for h in place.box.holdings() if h.instance}
     samples = sorted(content for name, content in files.items() if "lab" in name)
     if sorted(labs) != list(range(1, len(samples) + 1)) or sorted(labs.values()) != samples:

@@ -10,8 +10,10 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
+from dropcap.filing.keep import Keep
 from dropcap.filing.place import Failure, Filing
 from tests import needs
+from tests.site import keep_in
 
 
 @pytest.fixture
@@ -34,8 +36,13 @@ def folder(root: Path) -> Folder:
 
 
 @pytest.fixture
-def filing(folder: Folder, tree: Tree) -> Filing:
-    return Filing(folder, tree, "Data desk, ext. 4711")
+def keep(tmp_path: Path) -> Keep:
+    return keep_in(tmp_path)
+
+
+@pytest.fixture
+def filing(folder: Folder, tree: Tree, keep: Keep) -> Filing:
+    return Filing(folder, tree, "Data desk, ext. 4711", keep)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dropcap.config.model import Folder
 from dropcap.files.rename import Way, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Failure, Filing
+from tests.site import keep_in
 
 DAY = date(2026, 11, 24)
 
@@ -56,7 +57,9 @@ def test_failed(
 ) -> None:  # fmt: skip
     told = failure(claim("sub/a.pdf"))
     status = (root / "in_progress/sub/a.pdf").stat()
-    assert in_a_child(lambda: Filing(folder, Tree(root, (dying(way, at, before),)), "").to_failed([told])) == 9
+    assert (
+        in_a_child(lambda: Filing(folder, Tree(root, (dying(way, at, before),)), "", keep_in(root.parent)).to_failed([told])) == 9
+    )
     assert [name for name in listing(root) if name.endswith("a.pdf")] in (["in_progress/sub/a.pdf"], ["failed/sub/a.pdf"])
 
     # The leftover was made in a fork and so carries this process's run; a new start has another.
@@ -78,7 +81,12 @@ def test_failed(
 def test_done(root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], before: bool, at: int) -> None:
     files = [claim(f"{number}.pdf", b"%d" % number) for number in range(3)]
     inodes = {name: (root / "in_progress" / name).stat().st_ino for name in files}
-    assert in_a_child(lambda: Filing(folder, Tree(root, (dying(by_renameat2, at, before),)), "").to_done(files, DAY)) == 9
+    assert (
+        in_a_child(
+            lambda: Filing(folder, Tree(root, (dying(by_renameat2, at, before),)), "", keep_in(root.parent)).to_done(files, DAY)
+        )
+        == 9
+    )
     places = {name: filing.locate(inodes[name], 1, name, DAY) for name in files}
     moved = at - 1 if before else at
     assert list(places.values()) == [

@@ -19,6 +19,7 @@ from dropcap.filing.again import forget_why
 from dropcap.filing.place import Failure, Filed, Filing
 from dropcap.filing.why import job_of
 from tests import needs
+from tests.site import keep_in
 
 DAY = date(2026, 11, 24)
 Claim = Callable[..., str]
@@ -59,7 +60,7 @@ class TestDone:
 
     def test_mode_and_group(self, root: Path, folder: Folder, tree: Tree, claim: Claim, failure: MakeFailure) -> None:
         needs.root("to give files away")
-        filing = Filing(replace(folder, group="4321", mode=0o664), tree, "")
+        filing = Filing(replace(folder, group="4321", mode=0o664), tree, "", keep_in(root.parent))
         claim("sub/a.pdf")
         claim("b.pdf")
         filing.to_done(["sub/a.pdf"], DAY)
@@ -81,7 +82,7 @@ class TestDone:
         assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1234, 4321, 0o604)
 
     def test_an_unknown_group_stops_nothing(self, folder: Folder, tree: Tree, claim: Claim) -> None:
-        filing = Filing(replace(folder, group="no-such-group-here"), tree, "")
+        filing = Filing(replace(folder, group="no-such-group-here"), tree, "", keep_in(folder.path.parent))
         assert filing.to_done([claim("a.pdf")], DAY) == [Filed("done/2026-11-24/a.pdf")]
 
 
@@ -173,7 +174,7 @@ class TestFailed:
                 raise OSError(errno.EIO, "Input/output error")
             by_renameat2(source_dir, source, target_dir, target)
 
-        filing = Filing(folder, Tree(root, (broken,)), "")
+        filing = Filing(folder, Tree(root, (broken,)), "", keep_in(root.parent))
         (error,) = filing.to_failed([failure(claim("a.pdf"))])
         assert isinstance(error, OSError)
         assert listing(root) == {"in_progress/a.pdf"}
@@ -211,7 +212,7 @@ class TestAfterACrash:
         assert filing.locate(0, 1, "a.pdf", DAY, digest, within=("in_progress", "failed")) is None
 
     def test_without_stable_inodes_size_and_time_tell(self, root: Path, folder: Folder, claim: Claim) -> None:
-        filing = Filing(folder, Tree(root, stable_inodes=False), "")
+        filing = Filing(folder, Tree(root, stable_inodes=False), "", keep_in(root.parent))
         path = root / "in_progress" / claim("a.pdf", b"12345")
         status = path.stat()
         (root / "failed").mkdir()

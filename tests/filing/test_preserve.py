@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import stat
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.config.model import Folder
+from dropcap.files import names
+from dropcap.files.rename import by_renameat2
 from dropcap.files.tree import Tree
-from dropcap.filing.place import Filing
-from dropcap.filing.preserve import Origin, preserved_name
+from dropcap.filing.keep import Keep, NoCopy
+from dropcap.filing.preserve import Origin, preserve_sink, preserved_name
+from tests.filing.test_crash import dying, in_a_child
+from tests.shares.mounting import tmpfs
+from tests.site import keep_in
 
 ORIGIN = Origin(
     project="trial",
@@ -29,15 +33,29 @@ ORIGIN = Origin(
 )
 
 
-def test_the_bytes_and_what_is_known_of_them(root: Path, filing: Filing) -> None:
+def preserved(keep: Keep, content: bytes, origin: Origin = ORIGIN, piece: int = 30_000) -> str:
+    with preserve_sink(keep, origin.job) as sink:
+        for start in range(0, len(content), piece):
+            sink.write(content[start : start + piece])
+        return sink.commit(origin)
+
+
+def files(keep: Keep) -> list[str]:
+    keep.do(lambda tree, _: None)  # after all that is still to be tidied up
+    return sorted(str(path.relative_to(keep.path)) for path in keep.path.rglob("*") if path.is_file())
+
+
+def copies(keep: Keep) -> list[str]:
+    return [name for name in files(keep) if not name.endswith(".json") and not name.startswith(".dropcap-")]
+
+
+def test_the_bytes_and_what_is_known_of_them(tmp_path: Path, keep: Keep) -> None:
     content = os.urandom(100_000)
-    with filing.preserve_sink() as sink:
-        for start in range(0, len(content), 30_000):
-            sink.write(content[start : start + 30_000])
-        name = sink.commit(replace(ORIGIN, event="baseline_arm_1", instance=2))
-    assert name == "preserved/2026-11-24/101_consent_pdf_baseline_arm_1_2_Einwilligung Müller.pdf"
-    assert (root / name).read_bytes() == content
-    assert json.loads((root / (name + ".json")).read_text()) == {
+    path = preserved(keep, content, replace(ORIGIN, event="baseline_arm_1", instance=2))
+    name = "preserved/consents/2026-11-24/101_consent_pdf_baseline_arm_1_2_Einwilligung Müller.pdf"
+    assert path == str(tmp_path / name)
+    assert Path(path).read_bytes() == content
+    assert json.loads(Path(path + ".json").read_text()) == {
         "project": "trial",
         "job": 17,
         "record": "101",
@@ -49,44 +67,161 @@ def test_the_bytes_and_what_is_known_of_them(root: Path, filing: Filing) -> None
         "sha256": hashlib.sha256(content).hexdigest(),
         "preserved_at": "2026-11-24T13:05:00.000+00:00",
     }
-    assert len(os.listdir(root / "preserved/2026-11-24")) == 2
-    assert os.listdir(root / "preserved") == ["2026-11-24"]
+    assert len(files(keep)) == 2
 
 
-def test_what_is_not_committed_leaves_nothing(root: Path, filing: Filing) -> None:
-    with filing.preserve_sink() as sink:
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o377])
+def test_nobody_else_may_look_into_it_whatever_the_umask(tmp_path: Path, keep: Keep, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        preserved(keep, b"the old one")
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(tmp_path): stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "preserved").rglob("*")}
+    assert {mode for path, mode in modes.items() if (tmp_path / path).is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if (tmp_path / path).is_file()} == {0o600}
+    assert stat.S_IMODE((tmp_path / "preserved").stat().st_mode) == 0o700
+
+
+def test_what_is_not_committed_leaves_nothing(keep: Keep) -> None:
+    with preserve_sink(keep, 1) as sink:
         sink.write(b"half")
-    with contextlib.suppress(ConnectionError), filing.preserve_sink() as sink:
+    with contextlib.suppress(ConnectionError), preserve_sink(keep, 1) as sink:
         sink.write(b"half")
         raise ConnectionError
-    assert os.listdir(root / "preserved") == []
+    assert files(keep) == []
 
 
-def test_a_second_copy_and_a_foreign_json_are_not_overwritten(root: Path, filing: Filing) -> None:
-    made = []
-    for number in range(3):
-        with filing.preserve_sink() as sink:
-            sink.write(b"%d" % number)
-            made.append(sink.commit(ORIGIN))
-        if number == 0:
-            (root / made[0].replace(".pdf", " (2).pdf.json")).write_text("foreign")
+def test_a_second_copy_and_a_foreign_json_are_not_overwritten(keep: Keep) -> None:
+    made = [preserved(keep, b"0")]
+    Path(made[0].replace(".pdf", " (2).pdf.json")).write_text("foreign")
+    made += [preserved(keep, b"%d" % number) for number in (1, 2)]
     assert [name.rpartition("Müller")[2] for name in made] == [".pdf", " (3).pdf", " (4).pdf"]
-    assert [(root / name).read_bytes() for name in made] == [b"0", b"1", b"2"]
+    assert [Path(name).read_bytes() for name in made] == [b"0", b"1", b"2"]
 
 
-def test_below_min_free_nothing_is_begun(folder: Folder, tree: Tree, root: Path) -> None:
-    filing = Filing(replace(folder, min_free=2**62), tree, "")
-    with pytest.raises(OSError, match="min_free") as caught, filing.preserve_sink():
-        pass
-    assert caught.value.errno == errno.ENOSPC
-    assert os.listdir(root / "preserved") == []
+class TestOnce:
+    """The same bytes of the same place are kept once."""
+
+    def test_by_another_job_on_another_day_after_a_restart(self, tmp_path: Path, keep: Keep) -> None:
+        first = preserved(keep, b"the old one")
+        later = replace(ORIGIN, job=18, when=datetime(2026, 12, 1, 9, tzinfo=UTC), original_name="another.pdf")
+        assert preserved(keep, b"the old one", later) == first
+        assert preserved(keep_in(tmp_path), b"the old one", later) == first
+        assert len(copies(keep)) == 1
+
+    @pytest.mark.parametrize(
+        "other", [{"record": "1011"}, {"record": "10"}, {"event": "e"}, {"instance": 1}, {"field": "scan"}, {"project": "two"}]
+    )
+    def test_not_of_another_place(self, keep: Keep, other: dict[str, Any]) -> None:
+        preserved(keep, b"the old one")
+        preserved(keep, b"the old one", replace(ORIGIN, **other))
+        assert len(copies(keep)) == 2
+
+    def test_a_copy_that_is_not_what_it_was_does_not_count(self, keep: Keep) -> None:
+        first = Path(preserved(keep, b"the old one"))
+        first.write_bytes(b"the odd one")
+        second = Path(preserved(keep, b"the old one"))
+        assert second.read_bytes() == b"the old one"
+        assert first.read_bytes() == b"the odd one"
+
+    def test_one_that_is_gone_does_not_count(self, keep: Keep) -> None:
+        first = Path(preserved(keep, b"the old one"))
+        first.unlink()
+        assert Path(preserved(keep, b"the old one")).read_bytes() == b"the old one"
+        Path(f"{first}.json").unlink()
+        first.unlink()
+        assert Path(preserved(keep, b"the old one")).read_bytes() == b"the old one"
+        assert len(files(keep)) == 2
+
+    def test_files_that_are_json_themselves(self, keep: Keep) -> None:
+        origin = replace(ORIGIN, original_name="a.json")
+        told = json.dumps({"project": "trial", "job": 1, "record": "101", "event": None, "field": "consent_pdf"}).encode()
+        assert Path(preserved(keep, told, origin)).read_bytes() == told
+        assert preserved(keep, told, origin) == preserved(keep, told, origin)
+        assert len(files(keep)) == 2
 
 
-def test_a_full_disk_leaves_nothing(root: Path, filing: Filing, mounted: Callable[[str, str], Path]) -> None:
-    mounted("preserved", "64k")
-    with filing.preserve_sink() as sink, pytest.raises(OSError, match="No space"):
-        sink.write(b"x" * 100_000)
-    assert os.listdir(root / "preserved") == []
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_crash_at_a_rename_leaves_no_half_copy_and_the_next_start_no_leftover(tmp_path: Path, at: int, before: bool) -> None:
+    def crash() -> None:
+        names._RUN = "0" * 8  # it is another process than this one
+        keep = keep_in(tmp_path)
+
+        def die(tree: Tree, _: object) -> None:
+            tree._ways = (dying(by_renameat2, at, before),)
+
+        keep.do(die)
+        preserved(keep, b"x" * 100_000)
+
+    assert in_a_child(crash) == 9
+    keep = keep_in(tmp_path)
+    assert all((keep.path / name).read_bytes() == b"x" * 100_000 for name in files(keep) if name.endswith("Müller.pdf"))
+    keep.clean()
+    assert not [name for name in files(keep) if ".dropcap-" in name]
+    assert Path(preserved(keep, b"x" * 100_000)).read_bytes() == b"x" * 100_000
+    assert len(files(keep)) == 2, "the copy and what tells of it, once"
+
+
+class TestRoom:
+    def test_below_min_free_a_copy_waits_and_what_needs_none_does_not(self, tmp_path: Path) -> None:
+        keep = keep_in(tmp_path, min_free=2**62)
+        with preserve_sink(keep, 1) as sink:
+            sink.write(b"what is compared only")
+        with preserve_sink(keep, 1) as sink:
+            sink.write(b"what is to be kept")
+            with pytest.raises(NoCopy, match="min_free") as caught:
+                sink.commit(ORIGIN)
+        assert caught.value.reason == "no_space"
+        with pytest.raises(NoCopy), preserve_sink(keep, 1):
+            pytest.fail("REDCap is not asked again for a job that waits for room")
+        with preserve_sink(keep, 2):
+            pass  # another one may need no copy
+        assert files(keep) == []
+
+    def test_what_is_kept_already_needs_no_room(self, tmp_path: Path, keep: Keep) -> None:
+        first = preserved(keep, b"the old one")
+        assert preserved(keep_in(tmp_path, min_free=2**62), b"the old one") == first
+
+    def test_a_full_disk_leaves_nothing_and_takes_it_later(self, tmp_path: Path, keep: Keep) -> None:
+        preserved(keep, b"the first")
+        with tmpfs(keep.path, "64k", "mode=0700"):
+            with preserve_sink(keep, 1) as sink:
+                sink.write(b"x" * 50_000)
+                sink.write(b"x" * 50_000)
+                with pytest.raises(NoCopy) as caught:
+                    sink.commit(ORIGIN)
+            assert caught.value.reason == "no_space"
+            assert files(keep) == []
+        assert Path(preserved(keep, b"x" * 100_000, replace(ORIGIN, job=1))).stat().st_size == 100_000
+
+    def test_a_gibibyte_stays_free_for_the_ledger_on_its_disk_alone(self, tmp_path: Path) -> None:
+        with tmpfs(tmp_path / "disk", "900m", "mode=0700") as disk:
+            with preserve_sink(keep_in(disk), 1) as sink:
+                sink.write(b"x")
+                with pytest.raises(NoCopy, match="for the ledger") as caught:
+                    sink.commit(ORIGIN)
+            assert caught.value.reason == "no_space"
+            elsewhere = Keep(disk / "preserved" / "consents", 0, tmp_path, lambda: None, make_above=True)
+            assert preserved(elsewhere, b"x")
+
+
+def test_others_get_at_it_only_for_as_long_as_nobody_keeps_a_copy_there(tmp_path: Path) -> None:
+    keep = keep_in(tmp_path)
+    first = preserved(keep, b"the old one")
+    keep.path.chmod(0o750)
+    with preserve_sink(keep, 1) as sink:
+        sink.write(b"a secret")
+        with pytest.raises(NoCopy, match="not be safe from others") as caught:
+            sink.commit(replace(ORIGIN, job=1))
+    assert caught.value.reason == "no_copy"
+    assert copies(keep_after_mending(keep)) == [str(Path(first).relative_to(keep.path))]
+
+
+def keep_after_mending(keep: Keep) -> Keep:
+    keep.path.chmod(0o700)
+    return keep
 
 
 @given(st.text(), st.text(max_size=400), st.text(max_size=400))

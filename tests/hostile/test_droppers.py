@@ -72,7 +72,7 @@ def test_what_is_no_file_is_left_where_it_is(place: Site, outside: Path) -> None
     os.close(directory)
 
 
-@pytest.mark.parametrize("own", ["in_progress", "failed", *(pytest.param(name, marks=heavy) for name in ("done", "preserved"))])
+@pytest.mark.parametrize("own", ["in_progress", "failed", pytest.param("done", marks=heavy)])
 def test_its_own_directory_is_swapped_for_a_link_while_it_runs(place: Site, outside: Path, own: str) -> None:
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"before")

@@ -106,8 +106,8 @@ def test_what_is_replaced_is_preserved_and_next_counts_on(site: tuple[Site, Real
     assert place.once().returncode == 0
     assert [job.result for job in place.jobs()].count("replaced") == 1
     assert php.content("101", FIELD) == b"the new one"
-    (kept,) = [name for name in place.names("preserved") if not name.endswith(".json")]
-    assert (place.drop / "preserved" / kept).read_bytes() == b"the old one"
+    (kept,) = place.copies()
+    assert (place.kept / kept).read_bytes() == b"the old one"
     for number in (1, 2):
         assert php.content("102", "lab_report", form="laboratory", instance=number) == f"sample {number}".encode()
     verified = place.dropcap("verify")
@@ -251,10 +251,8 @@ def test_replies_that_do_not_tell_their_length_are_no_trouble(tmp_path: Path, co
             assert result.returncode == 0, result.stderr
             assert "retrying" not in result.stderr
         assert {(job.attempts, job.confirmed) for job in place.jobs()} == {(1, "listed" if confirm == "listed" else "readback")}
-        kept = sorted(name for name in place.names("preserved") if not name.endswith(".json"))
-        assert [(place.drop / "preserved" / name).read_text() for name in kept] == [
-            f"the old one of {n}" for n in range(101, 106)
-        ]
+        kept = place.copies()
+        assert [(place.kept / name).read_text() for name in kept] == [f"the old one of {n}" for n in range(101, 106)]
         assert len(php.held()) == 15
 
 
@@ -267,5 +265,5 @@ def test_a_present_file_that_comes_cut_off_without_a_length_is_not_replaced(tmp_
         place.put("101_a.pdf", b"the new one")
         place.once("--wait", "0")
         assert place.names("in_progress") == ["101_a.pdf"]
-        assert place.names("preserved") == []
+        assert place.copies() == []
         assert php.content("101", FIELD) == old

@@ -1,6 +1,8 @@
 """A FUSE file system for tests: another directory, whose operations fail, hang or lie as a control file says.
 
-    python errfs.py LOWER MOUNTPOINT CONTROL
+    python errfs.py LOWER MOUNTPOINT CONTROL [modes]
+
+With `modes` the kernel asks for the modes of files, without it everybody may do everything.
 
 Each line of CONTROL is `OPERATION WHAT`. OPERATION is `stat`, `list`, `open`, `read`, `write`, `create`, `rename`, `link`,
 `mkdir`, `unlink` or `fsync`; WHAT is the name of an error (`EIO`), `block` (no answer until the line is gone), or for fsync
@@ -188,4 +190,5 @@ if __name__ == "__main__":
         attr_timeout=0,
         entry_timeout=0,
         allow_other=True,
+        default_permissions="modes" in sys.argv[4:],
     )

@@ -61,8 +61,9 @@ def bindfs(lower: Path, path: Path, *options: str) -> Iterator[Path]:
 class ErrorFs:
     """A mounted `errfs`; `set` tells it how to behave."""
 
-    def __init__(self, lower: Path, path: Path, control: Path) -> None:
+    def __init__(self, lower: Path, path: Path, control: Path, *words: str) -> None:
         self.lower = lower
+        self._words = words
         self.path = path
         self._control = control
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +71,14 @@ class ErrorFs:
     def mount(self) -> None:
         """Mount it, as well behaved as it was told last."""
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("errfs.py")), str(self.lower), str(self.path), str(self._control)],
+            [
+                sys.executable,
+                str(Path(__file__).with_name("errfs.py")),
+                str(self.lower),
+                str(self.path),
+                str(self._control),
+                *self._words,
+            ],
             stderr=subprocess.PIPE,
         )
         end = time.monotonic() + 10
@@ -97,13 +105,13 @@ class ErrorFs:
 
 
 @contextlib.contextmanager
-def errfs(root: Path, path: Path) -> Iterator[ErrorFs]:
-    """The error-injecting file system at `path`, its files in `root/lower`."""
+def errfs(root: Path, path: Path, *words: str) -> Iterator[ErrorFs]:
+    """The error-injecting file system at `path`, its files in `root/lower`; `words` are those of `errfs.py`."""
     needs.libfuse()
     lower = root / "lower"
     lower.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)
-    made = ErrorFs(lower, path, root / "errfs.control")
+    made = ErrorFs(lower, path, root / "errfs.control", *words)
     made.set()
     made.mount()
     try:

@@ -76,7 +76,7 @@ def test_a_damaged_ledger_is_set_aside(place: Site, damage: Callable[[Path], Non
     assert imports(place.box) == before + 1, "only the new file was sent"
     assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf", "103_V1_consent.pdf"]
     assert place.failed() == ["holiday.jpg"]
-    assert place.names("preserved") == []
+    assert place.copies() == []
     assert not tracebacks(daemon)
     assert daemon.stop() == 0
     assert len(list(place.state.glob("ledger.damaged-*.db"))) == 1

@@ -93,7 +93,7 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         daemon.wait_for("done", 2)
         assert "no rule matches" in place.why("holiday.jpg")
         assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
-        assert [n for n in place.names("preserved") if not n.endswith(".json")]
+        assert place.copies()
         assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
         assert not tracebacks(daemon)
         assert daemon.stop() == 0

@@ -75,7 +75,7 @@ def test_dropped_failed_and_tried_again_from_every_side(office: Office) -> None:
     assert server.client("desk2", "mkdir later", put(place.root, r"later\101_V1_consent.pdf", large)).returncode == 0
     daemon.wait_for("done", 7)
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == large
-    assert len([name for name in place.names("preserved") if name.endswith(".pdf")]) == 1
+    assert len(place.copies()) == 1
     page = server.client("desk1", "get _STATUS.html -")
     assert "<html" in page.stdout
     assert not daemon.events("folder_away") + daemon.events("folder_full") + daemon.events("paused") + daemon.events("withdrawn")

@@ -31,6 +31,7 @@ from dropcap.preflight import folder as drop_folder
 from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost
+from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.remark import Remark, place_of
 from dropcap.routing.touching import touching
 
@@ -123,6 +124,9 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
                 )
             finally:
                 tree.close()
+    shares = {folder.path for folder in config.folders.values()} | set(seen.values())
+    for folder in folders:
+        yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
 
 

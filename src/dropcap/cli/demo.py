@@ -19,8 +19,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from dropcap.cli.configured import stop
 from dropcap.cli.demo_daemon import DemoDaemon, NotSeenError
 from dropcap.cli.demo_story import OLD_CONSENT, STORY, STORY_WHEN_ILL, WHY, Step, write_config
+from dropcap.filing.keep import FOR_THE_LEDGER
 from dropcap.sandbox.project import demo_project
 from dropcap.sandbox.server import Sandbox
 
@@ -43,6 +45,11 @@ def demo_command(keep: bool, ill: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)  # the daemon and the folder are cleaned up then as well
     root = Path(tempfile.mkdtemp(prefix="dropcap-demo-"))
+    if shutil.disk_usage(root).free < FOR_THE_LEDGER:
+        root.rmdir()
+        stop(
+            f"less than 1 GiB is free in {root.parent}, and so much stays free for the ledger: set TMPDIR to another directory", 2
+        )
     try:
         with Sandbox(demo_project()) as box:
             wrong = _Show(root, box, ill).run()
@@ -65,6 +72,7 @@ class _Show:
         self._ill = ill
         self._drop = root / "consents"
         self._config = root / "config.yaml"
+        self._kept = root / "state" / "preserved" / "consents"
         self._console = Console(highlight=False, soft_wrap=True)
         self._width = min(self._console.width, 100)
         self._wrong: list[str] = []
@@ -130,7 +138,7 @@ class _Show:
             case "failed":
                 self._line("failed", name, f"{line['reason']}: {line['message']}")
             case "preserved":
-                self._line("preserved", name, "what REDCap held is kept in preserved/")
+                self._line("preserved", name, "a copy of what REDCap held is kept, where nobody on the share can read it")
             case "retrying":
                 self._line("retrying", name, f"in {line['in_seconds']:g} s: {line['message']}")
             case "paused":
@@ -182,8 +190,8 @@ class _Show:
         self._console.print(table)
         for record, event, field, _ in wanted:
             self._check(False, f"record {record}, {event} has no file in {field}")
-        kept = [path.read_bytes() for path in self._drop.glob("preserved/*/*") if path.suffix != ".json"]
-        self._check(kept == [OLD_CONSENT], "preserved/ does not hold the file that was replaced, and that alone")
+        kept = [path.read_bytes() for path in self._kept.glob("*/*") if path.suffix != ".json"]
+        self._check(kept == [OLD_CONSENT], "no copy of the file that was replaced, and that alone, is kept")
 
     def _show_status(self, daemon: DemoDaemon) -> None:
         self._title("dropcap status")

@@ -13,7 +13,7 @@ from rich.console import Console
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, usable
 from dropcap.cli.explain import inside
-from dropcap.cli.jobs import as_json, clock, file_of, minute, place_of, result_of, short_target_of, state_of, target_of
+from dropcap.cli.jobs import as_json, clock, file_of, kept_at, minute, place_of, result_of, short_target_of, state_of, target_of
 from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.model import Event, Job
@@ -53,7 +53,7 @@ def history_command(
     config = usable(config_path.absolute(), tell=False)
     begin = moment(since)
     if name is not None:
-        folder_name, name = _named(config, folder_name, name)
+        folder_name, name = named(config, folder_name, name)
     every = name is not None or record is not None
     ledger = query(config)
     try:
@@ -65,7 +65,7 @@ def history_command(
         jobs.reverse()  # the newest stands last, where the eye is on a terminal
         if as_data:
             for job in jobs:
-                click.echo(json.dumps(as_json(job, ledger.history(job.id))))
+                click.echo(json.dumps(as_json(config, job, ledger.history(job.id))))
         elif name is not None:
             _in_full(screen.console(), config, ledger, jobs)
         elif jobs:
@@ -79,7 +79,8 @@ def history_command(
     sys.exit(1 if every else 0)
 
 
-def _named(config: Config, folder_name: str | None, name: str) -> tuple[str | None, str]:
+def named(config: Config, folder_name: str | None, name: str) -> tuple[str | None, str]:
+    """The folder and the name in it, if `name` is the path of a file in a drop folder; else as they were given."""
     found = inside(list(config.folders.values()), name)
     if found is not None:
         folder_name, name = found[0].name, found[1]
@@ -124,7 +125,7 @@ def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
         ),
         "why": job.message or job.reason or "",
         "what to do": job.remedy or "",
-        "preserved": shown(job.preserved_as or "") + (f" (sha256 {job.preserved_sha256})" if job.preserved_sha256 else ""),
+        "preserved": shown(kept_at(config, job) or "") + (f" (sha256 {job.preserved_sha256})" if job.preserved_sha256 else ""),
         "lies in": _place(config, job),
         "before": f"job {job.again_of or job.back_of}" if job.again_of or job.back_of else "",
         "tried again": f"as job {job.tried_again}" if job.tried_again and job.tried_again != job.id else "",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from dropcap.config.model import Config
 from dropcap.delivery.plan import RECORD_WAIT_ENDS
 from dropcap.display import shown
 from dropcap.ledger.model import OPEN, Event, Job, State
@@ -95,9 +97,17 @@ def waits_until(job: Job) -> float | None:
     return job.claimed_at + RECORD_WAIT_ENDS if waits else None
 
 
-def as_json(job: Job, steps: Sequence[Event] | None = None) -> dict[str, Any]:
+def kept_at(config: Config, job: Job) -> str | None:
+    """Where the copy of what REDCap held lies. An earlier dropcap kept copies in the drop folder, and named them from there."""
+    folder = config.folders.get(job.folder)
+    if job.preserved_as is None or folder is None:
+        return job.preserved_as
+    return os.path.join(folder.path, job.preserved_as)
+
+
+def as_json(config: Config, job: Job, steps: Sequence[Event] | None = None) -> dict[str, Any]:
     """The keys that docs/commands.md promises."""
-    place = place_of(job)
+    place, kept = place_of(job), kept_at(config, job)
     told: dict[str, Any] = {
         "job": job.id,
         "folder": job.folder,
@@ -118,7 +128,7 @@ def as_json(job: Job, steps: Sequence[Event] | None = None) -> dict[str, Any]:
         "reason": job.reason,
         "message": job.message,
         "remedy": job.remedy,
-        "preserved_as": None if job.preserved_as is None else shown(job.preserved_as),
+        "preserved_as": None if kept is None else shown(kept),
         "preserved_sha256": job.preserved_sha256,
         "again_of": job.again_of,
         "back_of": job.back_of,

@@ -33,6 +33,7 @@ class FolderStatus:
 
     name: str
     path: str | None  # None: not in the configuration (any more)
+    copies_in: str | None  # where copies of what REDCap held are kept
     waiting: int
     held: int
     failed: int
@@ -99,7 +100,7 @@ def status_command(config_path: Path, folder_name: str | None, as_data: bool) ->
     finally:
         ledger.close()
     if as_data:
-        click.echo(json.dumps(_json(status), indent=2))
+        click.echo(json.dumps(_json(config, status), indent=2))
     else:
         from dropcap.cli.status_text import tell
 
@@ -144,6 +145,7 @@ def _folder(
     return FolderStatus(
         name=name,
         path=path,
+        copies_in=str(config.keeps_in(config.folders[name])) if name in config.folders else None,
         waiting=sum(counts.get(state.value, 0) for state in _WAITING),
         held=counts.get("held", 0),
         failed=counts.get("failed", 0),
@@ -169,7 +171,7 @@ def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:
     }
 
 
-def _json(status: Status) -> dict[str, Any]:
+def _json(config: Config, status: Status) -> dict[str, Any]:
     return {
         "ok": status.exit_code == 0,
         "exit_code": status.exit_code,
@@ -181,10 +183,10 @@ def _json(status: Status) -> dict[str, Any]:
         "under_way": status.under_way,
         "folders": {one.name: _folder_json(one) for one in status.folders},
         "pauses": [asdict(pause) | {"since": stamp(pause.since)} for pause in status.pauses],
-        "held": [as_json(job) for job in status.held],
-        "failed": [as_json(job) for job in status.failed],
-        "put_off": [as_json(job) for job in status.put_off],
-        "read_back": [as_json(job) for job in status.read_back],
+        "held": [as_json(config, job) for job in status.held],
+        "failed": [as_json(config, job) for job in status.failed],
+        "put_off": [as_json(config, job) for job in status.put_off],
+        "read_back": [as_json(config, job) for job in status.read_back],
         "behind_held": [{"job": newer.id, "waits_for": held.id} for newer, held in status.behind_held],
         "config_problems": status.problems,
     }
@@ -195,6 +197,8 @@ def _folder_json(one: FolderStatus) -> dict[str, Any]:
     del told["name"]
     if one.path is not None:
         told["path"] = shown(one.path)
+    if one.copies_in is not None:
+        told["copies_in"] = shown(one.copies_in)
     for key, files in (("not_taken", one.not_taken), ("settling", one.settling)):
         if files is not None:
             told[key] = [{"file": shown(name), "why": why} for name, why in sorted(files.items())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -19,6 +20,7 @@ def tell(status: Status) -> None:
     to = screen.console()
     _alive(to, status)
     _table(to, status)
+    _copies(to, status.folders)
     _folders(to, status.folders)
     _pauses(to, status)
     total_held, total_failed = sum(f.held for f in status.folders), sum(f.failed for f in status.folders)
@@ -81,6 +83,13 @@ def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:
         "not in the configuration": one.path is None,
     }
     return [note for note, true in notes.items() if true]
+
+
+def _copies(to: Console, folders: list[FolderStatus]) -> None:
+    above = dict.fromkeys(os.path.dirname(one.copies_in) for one in folders if one.copies_in is not None)
+    if above:
+        to.print()
+        screen.line(to, f"Copies of what REDCap held lie in {shown(', '.join(above))}: dropcap preserved", 0)
 
 
 def _folders(to: Console, folders: list[FolderStatus]) -> None:

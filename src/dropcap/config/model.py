@@ -63,6 +63,7 @@ class Folder:
     settle_quiet: float = 15.0
     first_start: str = "take"
     min_free: int = 100 * 1024**2
+    preserve_in: Path | None = None
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
@@ -119,6 +120,15 @@ class Config:
     def fatal(self) -> tuple[Problem, ...]:
         """The problems that keep dropcap from starting at all."""
         return tuple(problem for problem in self.problems if problem.scope is None)
+
+    def keeps_in(self, folder: Folder) -> Path:
+        """Where copies of what REDCap held are kept, before files of `folder` replace it."""
+        return (folder.preserve_in or self.preserved) / folder.name
+
+    @property
+    def preserved(self) -> Path:
+        """Where copies lie, folder by folder, if `preserve_in` does not say otherwise."""
+        return self.state_dir / "preserved"
 
     def limit_of(self, host: str) -> int:
         """Requests a minute for `host`: the lowest that any of its projects names, 0 for no limit."""

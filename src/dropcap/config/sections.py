@@ -60,10 +60,11 @@ _FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
     "settle_quiet": duration(0.01, DAY),
     "first_start": word_of("take", "leave"),
     "min_free": size(0, 1024 * TIB),
+    "preserve_in": place,
     "group": plain,
     "mode": mode,
 }
-_NULLABLE = ("group", "mode")
+_NULLABLE = ("preserve_in", "group", "mode")
 _FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", *SETTINGS)
 _FOLDER_KEYS = ("path", "project", "rules", *_FOLDER_SETTINGS)
 
@@ -229,7 +230,7 @@ def _folder_values(section: Section) -> dict[str, Any]:
             continue
         value = node.value(parse)
         if value is not None:
-            values[key] = value
+            values[key] = Path(absolute(value, node)) if key == "preserve_in" else value
     ignore = section.get("ignore")
     if ignore is not None:
         values["ignore"] = tuple(text for entry in ignore.items() if (text := entry.value(plain)) is not None)

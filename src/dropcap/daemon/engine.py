@@ -18,6 +18,7 @@ from dropcap.config.token_source import TokenError
 from dropcap.daemon.claims import Claims
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
+from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.page import Page
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.folder import DropFolder
@@ -97,6 +98,7 @@ class Engine:
         self.folders: dict[str, Watched] = {}
         self.inspector = Inspector(self)
         self.order = self._order_of(config)
+        self._keeping = Keeping(lambda: self.config)
         self.lines = self._lines(config)
         for folder in config.folders.values():
             self.folders[folder.name] = self._watched(folder)
@@ -143,8 +145,9 @@ class Engine:
 
     def _watched(self, folder: Folder) -> Watched:
         claims = Claims(self.ledger, lambda file: self.order.address(self._present(folder), file))
-        intake = FolderIntake(folder, claims, self._claimed)
-        drop = DropFolder(folder, lambda: intake.lent, self.config.contact, self.order)
+        keep = self._keeping.of(folder)
+        intake = FolderIntake(folder, claims, self._claimed, unsafe=lambda: self._keeping.unsafe(folder, keep))
+        drop = DropFolder(folder, lambda: intake.lent, self.config.contact, self.order, keep)
         page = Page(self.ledger.query, intake, drop, self.config.contact, lambda: self.delivery.health.pauses())
         return Watched(folder, intake, drop, page)
 

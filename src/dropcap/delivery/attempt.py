@@ -24,8 +24,9 @@ from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
+from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
-from dropcap.filing.preserve import Origin, PreserveSink
+from dropcap.filing.preserve import Origin
 from dropcap.ledger.model import Job, State
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
@@ -122,6 +123,8 @@ class Attempt:
             return judge(error.meaning, self._sent, final=self._importing)
         except Stopped as stopped:
             return Later("stopped", "dropcap was stopped", scope="stop", sent=self._sent or stopped.outcome_unknown)
+        except NoCopy as error:
+            return Later(error.reason, error.message, error.remedy, sent=self._sent)
         except SourceUnreadable as error:
             return self._folder_trouble(error)
         except SourceChanged:
@@ -181,9 +184,9 @@ class Attempt:
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
         keep = turn.settings.existing_file is ExistingFile.PRESERVE or turn.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            copy = _Copy(turn.filing, stack) if keep and not self._fresh else None
+            sink = stack.enter_context(turn.filing.preserve_sink(turn.job.id)) if keep and not self._fresh else None
             try:
-                there = turn.line.client.export_file(place, self._seen(copy.write) if copy else None)
+                there = turn.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile:
                 return "stored"
             except RedcapError as error:
@@ -212,11 +215,11 @@ class Attempt:
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
-            if copy is not None and there.sha256 != turn.job.preserved_sha256:
+            if sink is not None and there.sha256 != turn.job.preserved_sha256:
                 # An empty file is what a broken answer looks like, and one of no known length may have been cut off.
                 if not (there.proven_whole and there.size) and not self._comes_again(place, there.sha256):
                     return Later("server_error", _NO_END, _HTTP_1_1, "server")
-                kept = copy.sink().commit(self._origin(place, there.name))
+                kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
         return "replaced"
@@ -364,25 +367,6 @@ class Attempt:
             scope="folder",
             sent=self._sent,
         )
-
-
-class _Copy:
-    """What the field holds, kept from its first byte on: most fields hold nothing, and then nothing is made."""
-
-    def __init__(self, filing: Filing, stack: contextlib.ExitStack) -> None:
-        self._filing = filing
-        self._stack = stack
-        self._sink: PreserveSink | None = None
-
-    def sink(self) -> PreserveSink:
-        """The sink, made when it is first needed. Raises OSError."""
-        if self._sink is None:
-            self._sink = self._stack.enter_context(self._filing.preserve_sink())
-        return self._sink
-
-    def write(self, data: bytes) -> None:
-        """Add bytes. Raises OSError."""
-        self.sink().write(data)
 
 
 def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:

@@ -97,7 +97,10 @@ class Consequence:
         own_faults = job.faults + 1
         if later.scope == "stop" or (later.scope != "file" and later.certain and not job.faults):
             wait = 0.0  # its server's or project's pause decides when
-        elif later.scope == "folder" or later.reason in ("no_space", "unreadable"):
+        elif later.reason in ("no_space", "no_copy"):
+            # Each try is written to the ledger, whose disk may be the one that is full.
+            wait = backoff(max(own_faults, job.attempts), 5.0, 300.0)
+        elif later.scope == "folder" or later.reason == "unreadable":
             wait = backoff(own_faults, 5.0, 60.0)
         else:
             wait = later.seconds if later.seconds is not None else backoff(own_faults)

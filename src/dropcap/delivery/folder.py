@@ -11,6 +11,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.filing.keep import Keep
 from dropcap.filing.place import Filing
 from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.query import Query
@@ -54,12 +55,14 @@ class Strays:
 class DropFolder:
     """One folder's next jobs; only the dispatching thread touches the lanes."""
 
-    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str, order: Order) -> None:
-        """`tree` gives the directory that intake works in now, None while the folder is away."""
+    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str, order: Order, keep: Keep) -> None:
+        """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
+        REDCap holds."""
         self.folder = folder
         self.order = order
         self._tree = tree
         self._contact = contact
+        self._keep = keep
         self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
@@ -84,7 +87,7 @@ class DropFolder:
             if self._filing is not None and self._filing[0] is not tree:
                 self._filing = None  # the descriptor is closed with the last turn that still uses it
             if tree is not None and self._filing is None:
-                self._filing = (tree, Filing(self.folder, tree, self._contact))
+                self._filing = (tree, Filing(self.folder, tree, self._contact, self._keep))
             return self._filing
 
     def refill(self, query: Query, now: float, small_file: int, in_flight: set[int], absent: Collection[str] = ()) -> Strays:

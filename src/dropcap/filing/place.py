@@ -26,6 +26,7 @@ from dropcap.filing.why import Failure, is_ours, why_names, why_text
 
 if TYPE_CHECKING:
     from dropcap.config.model import Folder
+    from dropcap.filing.keep import Keep
 
 __all__ = ["Failure", "Filed", "Filing"]
 
@@ -50,8 +51,10 @@ class Filed:
 class Filing:
     """Moves the files of one drop folder to where they stay. Safe to call from several threads for different files."""
 
-    def __init__(self, folder: Folder, tree: Tree, contact: str) -> None:
+    def __init__(self, folder: Folder, tree: Tree, contact: str, keep: Keep) -> None:
+        """`keep` is where copies of what REDCap holds go."""
         self._folder = folder
+        self._keep = keep
         self._tree = tree
         self._contact = contact
         self._told: set[str] = set()
@@ -87,9 +90,9 @@ class Filing:
             self._write(text, failure)
             return self._place_why(text, failed_name)
 
-    def preserve_sink(self) -> contextlib.AbstractContextManager[preserve.PreserveSink]:
-        """A sink for what REDCap holds now; see `PreserveSink`. Raises OSError: ENOSPC below the folder's `min_free`."""
-        return preserve.preserve_sink(self._tree, self._folder.min_free)
+    def preserve_sink(self, job: int) -> contextlib.AbstractContextManager[preserve.PreserveSink]:
+        """A sink for what `job` is to replace; see `preserve.preserve_sink`. Raises NoCopy."""
+        return preserve.preserve_sink(self._keep, job)
 
     def clean(self) -> None:
         """Remove what a crash left half written. Meant for the start; what is being written now is let be."""
@@ -100,6 +103,7 @@ class Filing:
         for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, *days):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self._tree.remove_temporaries(directory)
+        self._keep.clean()
 
     def locate(
         self,

@@ -50,12 +50,15 @@ class FolderIntake:
         on_claimed: Callable[[str, list[int]], None],
         *,
         watched: bool = True,
+        unsafe: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`watched=False` does without events: the folder is walked at its `rescan` only."""
+        """`watched=False` does without events: the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken
+        from it, if so; it is asked each time before the folder is opened."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
         self._watched = watched
+        self._unsafe = unsafe
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
@@ -208,6 +211,8 @@ class FolderIntake:
 
     def _open(self) -> OpenedFolder:
         self._doubt = True
+        if why := self._unsafe():
+            raise Away(why)
         watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,

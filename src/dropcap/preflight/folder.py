@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dropcap.config.model import Folder
 from dropcap.files import names
 from dropcap.files.tree import Tree
+from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
 from dropcap.intake import marker
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import LeftFiles, Marks, is_left, left_files, note_first
@@ -70,8 +71,9 @@ def folder_remarks(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders
     yield Remark("ok", where, f"{folder.path} lies on {mount} ({kind})")
     yield from _marker(folder, tree, mount, known)
     yield from _writable(folder, tree, mount)
-    for own in sorted(OWN):
+    for own in sorted(OWN - {OLD_COPIES}):
         yield from _own_directory(folder, tree, own)
+    yield from _old_copies(folder, tree)
     free = tree.free_bytes()
     if free < folder.min_free:
         message = f"{free / 1024**2:,.0f} MiB are free there, min_free is {folder.min_free / 1024**2:,.0f} MiB: nothing is taken"
@@ -151,6 +153,22 @@ def _own_directory(folder: Folder, tree: Tree, own: str) -> Iterator[Remark]:
     elif status.st_dev != tree.identity[0]:
         message = f"{own}/ lies on another file system: files are copied there and compared, which takes longer"
         yield Remark("warning", where, message, "fine, if it is meant so")
+
+
+def _old_copies(folder: Folder, tree: Tree) -> Iterator[Remark]:
+    """An earlier dropcap kept copies in the drop folder itself."""
+    try:
+        there = next(iter(tree.scan(OLD_COPIES)), None)
+    except OSError:
+        return
+    if there is not None:
+        yield Remark(
+            "warning",
+            place_of(folder),
+            f"{OLD_COPIES}/ in it holds copies of what REDCap held, by an earlier dropcap: who may read the folder can read them",
+            f"move {folder.path / OLD_COPIES} to where only those may read who may read REDCap, or remove it: "
+            "dropcap keeps copies elsewhere now (`dropcap preserved` lists all)",
+        )
 
 
 def _group(folder: Folder) -> Iterator[Remark]:

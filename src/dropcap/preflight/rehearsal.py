@@ -265,7 +265,7 @@ class _Booked:
             message = f"{holds}: refused unless it is the same (existing_file: refuse)"
             return replace(prospect, outcome="file_exists", message=message, remedy="remove one of the two")
         self._filled[place] = prospect.name
-        kept = "kept in preserved/, then replaced" if settings.existing_file is ExistingFile.PRESERVE else "replaced"
+        kept = "a copy is kept, then replaced" if settings.existing_file is ExistingFile.PRESERVE else "replaced"
         return replace(prospect, outcome="replaces", message=f"{holds}: {kept}, unless it is the same")
 
 

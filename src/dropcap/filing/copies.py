@@ -1,0 +1,99 @@
+"""The copies that lie in a place, each told of by the `.json` beside it."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dropcap.files import names
+from dropcap.files.tree import NotRegular, Tree
+
+_TOLD = ".json"
+_LARGEST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy; `name` is relative to the tree in which it lies, or should lie."""
+
+    name: str
+    project: str
+    job: int
+    record: str
+    event: str | None
+    field: str
+    instance: int | None
+    original_name: str
+    size: int
+    sha256: str
+    preserved_at: str  # RFC 3339
+
+    def intact(self, tree: Tree) -> bool:
+        """Whether the copy is there and has the bytes that it had when it was made. Raises OSError if it cannot be read."""
+        try:
+            with os.fdopen(tree.open(self.name), "rb") as file:
+                if os.fstat(file.fileno()).st_size != self.size:
+                    return False
+                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        except (FileNotFoundError, NotRegular):
+            return False
+
+
+def copies(tree: Tree, within: str = "") -> Iterator[Copy]:
+    """What is told of copies beneath `within`, in the order of their days and names.
+
+    Also of copies that are not there: `Copy.intact` looks. Raises OSError if the place cannot be listed.
+    """
+    return (copy for name in sorted(_told_of(tree, within)) if (copy := _read(tree, name)) is not None)
+
+
+class Index:
+    """The names of the copies in a tree, for one thread: the tree is listed once, and `add` told of what comes in."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._names = sorted((names.split(name)[1], name) for name in _told_of(tree, ""))
+
+    def add(self, name: str) -> None:
+        """There is a copy called `name` now."""
+        told = name + _TOLD
+        bisect.insort(self._names, (names.split(told)[1], told))
+
+    def beginning(self, text: str) -> Iterator[Copy]:
+        """What is told of copies whose names, without their day, begin so. Some may be gone."""
+        for leaf, name in self._names[bisect.bisect_left(self._names, (text, "")) :]:
+            if not leaf.startswith(text):
+                return
+            copy = _read(self._tree, name)
+            if copy is not None:
+                yield copy
+
+
+def _told_of(tree: Tree, within: str) -> Iterator[str]:
+    found = {entry.name for entry in tree.scan(within) if entry.kind == "file"}
+    # Beside a copy of a file that is JSON itself there is another one.
+    return (name for name in found if name.endswith(_TOLD) and name + _TOLD not in found)
+
+
+def _read(tree: Tree, name: str) -> Copy | None:
+    try:
+        with os.fdopen(tree.open(name), "rb") as file:
+            told = json.loads(file.read(_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return _parsed(name.removesuffix(_TOLD), told)
+
+
+def _parsed(name: str, told: Any) -> Copy | None:
+    kinds = {
+        "project": str, "job": int, "record": str, "event": str | None, "field": str, "instance": int | None,
+        "original_name": str, "size": int, "sha256": str, "preserved_at": str,
+    }  # fmt: skip
+    if not isinstance(told, dict) or not all(isinstance(told.get(key), kind) for key, kind in kinds.items()):
+        return None
+    return Copy(name, **{key: told[key] for key in kinds})
