@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": ("run", "run_command", "Watch the folders and deliver what is dropped."),
     "status": ("status", "status_command", "Tell what waits, is held, failed or paused."),
     "history": ("history", "history_command", "Tell what happened to a file, or the last files."),
+    "preserved": ("preserved", "preserved_command", "List or fetch copies of what REDCap held before it was replaced."),
     "retry": ("retry", "retry_command", "Try failed or held files again."),
     "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
     "resume": ("pause", "resume_command", "Go on, whoever paused it."),
