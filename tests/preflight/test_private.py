@@ -133,6 +133,13 @@ def test_what_root_keeps_is_for_dropcaps_user(place: Site) -> None:
         assert place.once().returncode == 0
     made = [place.state / "preserved", *(place.state / "preserved").rglob("*")]
     assert len(made) == 5
+    (place.root / "kept").mkdir()  # root's own
+    place.folder["preserve_in"] = str(place.root / "kept")
+    place.write_config()
+    place.put("101_V1_consent.pdf", b"three")
+    assert place.once().returncode == 0
+    made += (place.root / "kept").rglob("*")
+    assert len(made) == 9
     assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(OTHER, OTHER)}
 
 

@@ -31,8 +31,8 @@ class PrivateTree(Tree):
                 os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
-def make_private(path: Path) -> None:
-    """Make the directory `path`, durably, with mode 0700, for the owner of the one that it lies in. Raises OSError."""
+def make_private(path: Path, owner: os.stat_result) -> None:
+    """Make the directory `path`, durably, with mode 0700; if we are root, for the `owner` of another. Raises OSError."""
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -41,8 +41,7 @@ def make_private(path: Path) -> None:
             return
         fd = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            owner = os.fstat(parent)
-            if os.geteuid() == 0 and owner.st_uid != 0:
+            if os.geteuid() == 0:
                 os.fchown(fd, owner.st_uid, owner.st_gid)
             os.fchmod(fd, 0o700)  # the umask may have taken more, or a default ACL given a setgid bit's group more
         finally:

@@ -156,9 +156,9 @@ class Keep:
         if self._tree is not None and not self._tree.still_there():
             self._tree = self._index = None  # closed with the last copy that still uses it
         if self._tree is None:
-            if self._make_above and not self.path.parent.is_dir():
-                make_private(self.path.parent)
-            make_private(self.path)
+            for directory in (self.path.parent, self.path) if self._make_above else (self.path,):
+                if not directory.is_dir():
+                    make_private(directory, self._state_dir.stat())
             tree = PrivateTree(self.path)
             if not keeps_modes(tree.fd):
                 raise _NotPrivate("its file system does not keep modes, so that everybody may read there")
