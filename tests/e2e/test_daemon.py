@@ -109,7 +109,8 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
 
 def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
-    drop = DropFolder(Folder(name="consents", path=tmp_path, project="trial", rules=()), lambda: None, "", NO_ORDER, keep_in(tmp_path))
+    folder = Folder(name="consents", path=tmp_path, project="trial", rules=())
+    drop = DropFolder(folder, lambda: None, "", NO_ORDER, keep_in(tmp_path))
     delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
     kept: list[str] = []
 
@@ -184,9 +185,8 @@ def test_a_turn_that_ends_in_the_middle_of_a_reload_is_not_forgotten(tmp_path: P
         rests.set()
         return 60.0
 
-    delivery = Delivery(
-        ledger, {"consents": DropFolder(folder, no_tree, "", NO_ORDER, keep_in(tmp_path))}, {}, NO_ORDER, uploads_at_once=1, small_file=1
-    )
+    drop = DropFolder(folder, no_tree, "", NO_ORDER, keep_in(tmp_path))
+    delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
     delivery.filers["consents"].page = page
     delivery.start()
     assert rests.wait(10)

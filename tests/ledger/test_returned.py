@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.model import RETURNS, TRANSITIONS, Address, Back, NewFile, State
+from dropcap.ledger.model import RETURNS, TRANSITIONS, Address, Back, Found, NewFile, State
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.schema import MIGRATIONS
 from dropcap.ledger.store import Ledger
@@ -134,7 +134,9 @@ def test_another_patients_file_takes_over_nothing(ledger: Ledger) -> None:
 def test_a_record_that_is_found_later_takes_over_the_instance_then(ledger: Ledger) -> None:
     job = withdrawn(ledger, SENT, UNKNOWN)
     new = claim(ledger, "b", Back(job, SHA, goes_on=False), record="", key="mrn=1")
-    assert ledger.found_record(new, "101", "k")
+    job_now = ledger.query.job(new)
+    assert job_now is not None
+    assert ledger.found(job_now, "101", "k") is Found.ENTERED
     found = ledger.query.job(new)
     assert found is not None
     assert (found.state, found.instance) == (State.WAITING, 3)

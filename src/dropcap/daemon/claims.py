@@ -13,9 +13,10 @@ from dropcap.ledger.store import Ledger
 class Claims:
     """One folder's way into the ledger (see `intake.port.IntakeLedger`)."""
 
-    def __init__(self, ledger: Ledger, address: Callable[[str], Address]) -> None:
-        """`address` tells where a file of a name goes."""
+    def __init__(self, ledger: Ledger, project: str, address: Callable[[str], Address]) -> None:
+        """`project` is where the folder leads, `address` tells where a file of a name goes."""
         self._ledger = ledger
+        self._project = project
         self._address = address
         # After a lost ledger, a file in in_progress/ may have been sent already.
         self._rebuilt = ledger.query.meta("rebuilt") is not None
@@ -58,7 +59,7 @@ class Claims:
 
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         """Jobs whose file may have been moved back."""
-        return self._ledger.query.taken_away(self._folder().project, sizes, time.time())
+        return self._ledger.query.taken_away(self._project, sizes, time.time())
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken away."""

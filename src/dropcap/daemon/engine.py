@@ -144,7 +144,7 @@ class Engine:
         filer.missing = one.intake.wake
 
     def _watched(self, folder: Folder) -> Watched:
-        claims = Claims(self.ledger, lambda file: self.order.address(self._present(folder), file))
+        claims = Claims(self.ledger, folder.project, lambda file: self.order.address(self._present(folder), file))
         keep = self._keeping.of(folder)
         intake = FolderIntake(folder, claims, self._claimed, unsafe=lambda: self._keeping.unsafe(folder, keep))
         drop = DropFolder(folder, lambda: intake.lent, self.config.contact, self.order, keep)
