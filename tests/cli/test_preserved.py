@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.shares.mounting import UNPRIVILEGED
+from tests import needs
 from tests.site import DROPCAP, Site
 
 
@@ -190,7 +190,7 @@ def test_somebody_who_may_not(kept: Site) -> None:
     os.chown(kept.kept, 4711, -1)
     done = kept.dropcap("preserved")
     assert done.returncode == 0, "root may"
-    done = subprocess.run([*UNPRIVILEGED, *DROPCAP, "preserved"], env=kept.env(), capture_output=True, text=True)
+    done = subprocess.run([*needs.unprivileged(), *DROPCAP, "preserved"], env=kept.env(), capture_output=True, text=True)
     assert done.returncode == 2
     assert "run this as dropcap's user" in done.stderr
     assert "Traceback" not in done.stderr

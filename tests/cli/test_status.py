@@ -30,7 +30,7 @@ def test_all_well(place: Site) -> None:
     assert code == 0
     assert set(status) == {
         *("ok", "exit_code", "running", "answers", "alive", "version", "started", "under_way", "folders", "pauses"),
-        *("held", "failed", "put_off", "behind_held", "config_problems"),
+        *("held", "failed", "put_off", "read_back", "behind_held", "config_problems"),
     }
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
     folder = status["folders"]["consents"]

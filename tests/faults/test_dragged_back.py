@@ -31,7 +31,7 @@ def held(place: Site, field: str = "lab_report") -> list[tuple[str, int | None]]
 def lost_reply(place: Site, *, stored: bool = True) -> None:
     """The reply to the next import is lost, and no question about it is answered until `place.box.well()`."""
     place.box.ill(Fault("reset_after_body", times=1, match=IMPORT, stored=stored))
-    place.box.ill(Fault("status", code=500, match=EXPORT))
+    place.box.ill(Fault("status", code=500, match=EXPORT, skip=1))
 
 
 def of_unknown_outcome(place: Site, name: str = LAB, content: bytes = SAMPLE, *, stored: bool = True) -> Daemon:
