@@ -22,7 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"routing"}),
     frozenset({"files"}),
-    frozenset({"baton", "display", "secret"}),
+    frozenset({"display", "secret"}),
 )
 #: Free of everything else, so that it can stand for a REDCap of somebody else's.
 ALONE = "sandbox"

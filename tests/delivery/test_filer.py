@@ -1,27 +1,52 @@
-"""What becomes of a job whose file is to be moved."""
+"""The filing of what is over, at its edges."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dropcap.config.model import Folder
-from dropcap.delivery.filer import Ending, Filer
-from dropcap.delivery.folder import DropFolder
-from dropcap.delivery.order import Order
+import pytest
+
+from dropcap.delivery.filer import Ending, Filer, FilingHooks
 from dropcap.delivery.outcome import Refused
 from dropcap.ledger.model import Address, Job, NewFile, State
 from dropcap.ledger.store import Ledger
-from tests.site import keep_in
+from tests.site import eventually
+
+REFUSED = Refused("no_rule", "no rule matches", "rename it")
 
 
-def test_a_job_that_a_person_has_ended_is_not_waited_for(tmp_path: Path) -> None:
-    folder = Folder(name="consents", path=tmp_path, project="trial", rules=())
-    ledger = Ledger(tmp_path / "ledger.db")
-    (number,) = ledger.claim(folder.name, [NewFile("a.pdf", 1, 2, 3)], lambda _: Address())
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger.db")
+    yield made
+    made.close()
+
+
+def away() -> None:
+    """The folder is not there."""
+
+
+def filer(
+    ledger: Ledger,
+    ended: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    after: Filer | None = None,
+    place: Callable[[], None] = away,
+) -> Filer:
+    hooks = FilingHooks(ended, lambda names: None, lambda: None, lambda: 60.0)
+    return Filer("consents", ledger, place, lambda name: Address(), hooks, after)
+
+
+def claimed(ledger: Ledger) -> Job:
+    (number,) = ledger.claim("consents", [NewFile("a.pdf", 1, 2, 3)], lambda _: Address())
     job = ledger.query.job(number)
     assert job is not None
+    return job
+
+
+def test_a_job_that_a_person_has_ended_is_not_waited_for(ledger: Ledger) -> None:
+    job = claimed(ledger)
     over: list[int] = []
     told = threading.Event()
 
@@ -29,14 +54,52 @@ def test_a_job_that_a_person_has_ended_is_not_waited_for(tmp_path: Path) -> None
         over.extend(one.id for one in jobs)
         told.set()
 
-    filer = Filer(DropFolder(folder, lambda: None, "", Order((), (), {}), keep_in(tmp_path)), ledger, ended)
-    filer.start()
-    assert ledger.withdraw(number)
-    filer.put(Ending(job, Refused("no_rule", "no rule matches", "rename it")))
+    filing = filer(ledger, ended)
+    filing.start()
+    assert ledger.withdraw(job.id)
+    filing.put(Ending(job, REFUSED))
     assert told.wait(10)
-    assert over == [number]
-    filer.stop(10)
-    found = ledger.query.job(number)
+    assert over == [job.id]
+    filing.stop()
+    filing.join(10)
+    found = ledger.query.job(job.id)
     assert found is not None
     assert found.state is State.WITHDRAWN
-    ledger.close()
+
+
+def test_what_ends_while_its_folder_is_changed_is_filed_by_the_new_one(ledger: Ledger) -> None:
+    """The old one hangs in its share: whatever comes to it then, and later, goes to its successor."""
+    job = claimed(ledger)
+    hangs, answers = threading.Event(), threading.Event()
+
+    def dead() -> None:
+        if threading.current_thread().name.startswith("filing"):
+            hangs.set()
+            answers.wait(10)
+
+    old = filer(ledger, place=dead)
+    old.start()
+    assert hangs.wait(10)
+    new = filer(ledger, after=old)
+    old.retire(new)
+    new.start()
+    old.put(Ending(job, REFUSED))
+    assert not new.idle(), "it begins when the old one has ended"
+    answers.set()
+    eventually(lambda: ledger.query.unfiled("consents"))
+    new.stop()
+    new.join(10)
+
+
+def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(ledger: Ledger) -> None:
+    job = claimed(ledger)
+    old = filer(ledger)
+    new = filer(ledger, after=old)
+    old.start()
+    old.retire(new)
+    old.join(10)
+    new.start()
+    old.put(Ending(job, REFUSED))
+    eventually(lambda: ledger.query.unfiled("consents"))
+    new.stop()
+    new.join(10)

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
-from pathlib import Path
 
-from dropcap.config.model import Folder
-from dropcap.delivery.dispatch import Delivery
-from dropcap.delivery.filer import Ending
-from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Refused
-from dropcap.ledger.model import Address, NewFile, State
-from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.sandbox.fault import Fault
 from tests import needs
-from tests.site import Daemon, Site, eventually, keep_in
+from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
 EXPORT = {"content": "file", "action": "export"}
@@ -107,24 +97,6 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
     assert place.dropcap("verify").returncode == 0
 
 
-def test_the_page_of_a_folder_that_left_the_configuration_is_left_to_grow_old(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.db")
-    folder = Folder(name="consents", path=tmp_path, project="trial", rules=())
-    drop = DropFolder(folder, lambda: None, "", NO_ORDER, keep_in(tmp_path))
-    delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
-    kept: list[str] = []
-
-    def page() -> float:
-        kept.append("says that dropcap is alive")
-        return 60.0
-
-    delivery.filers["consents"].page = page
-    delivery.replace({}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
-    delivery.filers["consents"].page()
-    assert kept == []
-    ledger.close()
-
-
 def test_nobody_waits_for_the_files_of_a_folder_that_left_the_configuration(place: Site) -> None:
     other = place.root / "other"
     other.mkdir()
@@ -165,42 +137,6 @@ def test_the_files_of_a_renamed_folder_go_on_once_it_is_adopted(place: Site) -> 
     assert sorted((h.record, h.instance) for h in place.box.holdings()) == [("101", 1), ("102", None)]
     folders = json.loads(place.dropcap("status", "--json").stdout)["folders"]
     assert {name: (one["waiting"], one["failed"], one["done_today"]) for name, one in folders.items()} == {"forms": (0, 1, 2)}
-
-
-def test_a_turn_that_ends_in_the_middle_of_a_reload_is_not_forgotten(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.db")
-    folder = Folder(name="consents", path=tmp_path, project="trial", rules=())
-    (number,) = ledger.claim("consents", [NewFile("a.pdf", 1, 2, 3)], lambda _: Address())
-    ledger.change([Change(number, State.WAITING, "being sent, as far as delivery is concerned", {"due": time.time() + 3600})])
-    job = ledger.query.job(number)
-    assert job is not None
-    rests, reloading, ending, go_on = (threading.Event() for _ in range(4))
-
-    def no_tree() -> None:
-        if reloading.is_set() and threading.current_thread().name.startswith("filing"):
-            ending.set()  # it takes nothing more
-            go_on.wait(10)
-
-    def page() -> float:
-        rests.set()
-        return 60.0
-
-    drop = DropFolder(folder, no_tree, "", NO_ORDER, keep_in(tmp_path))
-    delivery = Delivery(ledger, {"consents": drop}, {}, NO_ORDER, uploads_at_once=1, small_file=1)
-    delivery.filers["consents"].page = page
-    delivery.start()
-    assert rests.wait(10)
-    reloading.set()
-    others = {"consents": DropFolder(folder, lambda: None, "", NO_ORDER, keep_in(tmp_path))}
-    reload = threading.Thread(target=lambda: delivery.replace(others, {}, NO_ORDER, uploads_at_once=1, small_file=1))
-    reload.start()
-    assert ending.wait(10)
-    delivery.filers["consents"].put(Ending(job, Refused("no_rule", "no rule matches", "rename it")))
-    go_on.set()
-    reload.join(10)
-    eventually(lambda: ledger.query.unfiled("consents"))
-    delivery.stop(1)
-    ledger.close()
 
 
 def test_files_that_wait_for_a_record_are_looked_at_when_the_configuration_changes(place: Site) -> None:

@@ -118,12 +118,12 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
 def _due_within(engine: Engine, seconds: float) -> bool:
     """Whether a file that could not be sent has its next turn soon: one lost connection does not wait for the next run."""
     now = time.time()
-    return any((due := engine.ledger.query.next_due(name, now)) is not None and due <= now + seconds for name in engine.folders)
+    return any((due := engine.ledger.query.next_due(name, now)) is not None and due <= now + seconds for name in engine.channels)
 
 
 def _stuck(engine: Engine) -> bool:
     """Whether all that is left waits: for its rest, or for what may never come."""
-    intakes = [one.intake for one in engine.folders.values()]
+    intakes = [one.intake for one in engine.channels.values()]
     if engine.ledger.trouble.unwritable:
         return True
     if any(intake.at_work and not intake.away for intake in intakes):
@@ -133,18 +133,18 @@ def _stuck(engine: Engine) -> bool:
 
 def _resting(engine: Engine) -> bool:
     """Whether any file waits for the end of its rest alone."""
-    return any(one.intake.resting for one in engine.folders.values())
+    return any(one.intake.resting for one in engine.channels.values())
 
 
 def _numbers(engine: Engine) -> tuple[int, int, int]:
     """Files that lie in the drop folders, that are on their way, that have ended."""
     query = engine.ledger.query
     counts = query.counts()
-    arriving = sum(len(one.intake.unsettled) + one.intake.behind for one in engine.folders.values())
+    arriving = sum(len(one.intake.unsettled) + one.intake.behind for one in engine.channels.values())
     under_way = sum(of.get(state.value, 0) for of in counts.values() for state in _OPEN)
     ended = sum(
         query.ended_since(name, engine.started, state)
-        for name in engine.folders
+        for name in engine.channels
         for state in (State.DONE, State.FAILED, State.WITHDRAWN)
     )
     return arriving, under_way, ended
@@ -157,7 +157,7 @@ def _obstacles(engine: Engine) -> list[str]:
         lines.append(
             f"  the ledger in {engine.config.state_dir} cannot be written ({why}): make room there, or let dropcap's user write"
         )
-    for name, one in engine.folders.items():
+    for name, one in engine.channels.items():
         waiting = len(one.intake.unsettled) + one.intake.behind
         if one.intake.away:
             lines.append(f"  away: {name}: {one.intake.away}")
@@ -178,12 +178,12 @@ def _strange(engine: Engine) -> list[str]:
     """What lies in the drop folders and is no file to take, a line each, and what is left there."""
     left = [
         f"  left: {name}: {files.message}; {files.remedy}"
-        for name, one in engine.folders.items()
+        for name, one in engine.channels.items()
         if (files := one.intake.left).count
     ]
     return left + [
         f"  not taken: {name}: {shown(entry)}: {why}"
-        for name, one in engine.folders.items()
+        for name, one in engine.channels.items()
         for entry, why in list(one.intake.not_taken.items())[:_TOLD]
     ]
 
@@ -194,7 +194,7 @@ def _files(number: int) -> str:
 
 def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Sequence[str], stopped: bool) -> int:
     query = engine.ledger.query
-    done = sum(query.ended_since(name, began, State.DONE) for name in engine.folders)
+    done = sum(query.ended_since(name, began, State.DONE) for name in engine.channels)
     failed = [job for job in query.failed(limit=1000) if (job.ended_at or 0) >= began]
     held = query.in_state((State.HELD,), limit=1000)
     left = query.in_state(_OPEN, limit=1000)

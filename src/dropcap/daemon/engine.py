@@ -8,24 +8,20 @@ import json
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from dropcap.config.model import Config, Folder, Project
 from dropcap.config.token_source import TokenError
-from dropcap.daemon.claims import Claims
+from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
-from dropcap.daemon.page import Page
 from dropcap.delivery.dispatch import Delivery
-from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.order import Order
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.vacancy import FOR_GOOD
-from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -77,16 +73,6 @@ def line_to(config: Config, project: Project) -> ProjectLine:
     return ProjectLine(project, client_to(config, project))
 
 
-@dataclass(slots=True)
-class Watched:
-    """One folder's parts."""
-
-    folder: Folder
-    intake: FolderIntake
-    drop: DropFolder
-    page: Page
-
-
 class Engine:
     """Intake, ledger and delivery at work."""
 
@@ -95,24 +81,14 @@ class Engine:
         self.config = config
         self.ledger = ledger
         self.started = time.time()
-        self.folders: dict[str, Watched] = {}
         self.inspector = Inspector(self)
-        self.order = self._order_of(config)
+        self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._keeping = Keeping(lambda: self.config)
+        self.delivery = Delivery(ledger, self.order, self._changed)
         self.lines = self._lines(config)
-        for folder in config.folders.values():
-            self.folders[folder.name] = self._watched(folder)
-        self.delivery = Delivery(
-            ledger,
-            {name: one.drop for name, one in self.folders.items()},
-            self.lines,
-            self.order,
-            uploads_at_once=config.uploads_at_once,
-            small_file=config.small_file,
-        )
-        for name, one in self.folders.items():
-            self._joined(name, one)
-        self.delivery.changed = self._changed
+        self.channels: dict[str, Channel] = {}
+        self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
+        self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
         return {
@@ -122,9 +98,6 @@ class Engine:
             for project in config.projects.values()
         }
 
-    def _order_of(self, config: Config) -> Order:
-        return Order(config.projects.values(), config.folders.values(), self.ledger.query.told_projects())
-
     def _identified(self, entry: str, project_id: int | None) -> None:
         """REDCap has told which project an entry leads to, or (None) does not tell its token."""
         if project_id is None:
@@ -132,54 +105,58 @@ class Engine:
         elif self.order.told(entry, project_id):
             self.ledger.learn(entry, "project_id", str(project_id), FOR_GOOD)
 
-    def _joined(self, name: str, one: Watched) -> None:
-        filer = self.delivery.filers[name]
-        filer.page = one.page.refresh
+    def _renew(self, config: Config) -> list[Channel]:
+        """Channels for all folders; those that are new or changed are returned, and to be started."""
+        around = Surroundings(
+            self.ledger, self.order, config.contact, self.delivery.health.pauses, self.delivery.wake, self.delivery.ended
+        )
+        channels: dict[str, Channel] = {}
+        for folder in config.folders.values():
+            old = self.channels.get(folder.name) or self._left.pop(folder.name, None)
+            if old is not None and old.folder == folder and self.config.contact == config.contact and not old.retired:
+                channels[folder.name] = old
+                continue
+            keep = self._keeping.of(folder)
+            channels[folder.name] = Channel(folder, around, keep, partial(self._keeping.unsafe, folder, keep), old)
+        fresh = [one for name, one in channels.items() if self.channels.get(name) is not one]
+        for name, gone in self.channels.items():
+            if name not in channels:
+                gone.retire()
+                self._left[name] = gone
+        self.channels = channels
+        return fresh
 
-        def filed(names: list[str]) -> None:
-            one.page.changed()
-            one.intake.wake(names)  # a second file of such a name waits for this
-
-        filer.filed = filed
-        filer.missing = one.intake.wake
-
-    def _watched(self, folder: Folder) -> Watched:
-        claims = Claims(self.ledger, folder.project, lambda file: self.order.address(self._present(folder), file))
-        keep = self._keeping.of(folder)
-        intake = FolderIntake(folder, claims, self._claimed, unsafe=lambda: self._keeping.unsafe(folder, keep))
-        drop = DropFolder(folder, lambda: intake.lent, self.config.contact, self.order, keep)
-        page = Page(self.ledger.query, intake, drop, self.config.contact, lambda: self.delivery.health.pauses())
-        return Watched(folder, intake, drop, page)
-
-    def _present(self, folder: Folder) -> Folder:
-        """The folder by the rules of now."""
-        return self.folders[folder.name].folder if folder.name in self.folders else folder
+    def _take_up(self) -> None:
+        self.delivery.take_up(
+            {name: one.drop for name, one in self.channels.items()},
+            self.lines,
+            uploads_at_once=self.config.uploads_at_once,
+            small_file=self.config.small_file,
+        )
 
     def start(self) -> None:
         """Begin to take and deliver."""
-        for one in self.folders.values():
+        for one in self.channels.values():
             self._rerouted(one.folder)
+        self._take_up()
         self.delivery.start()
-        for one in self.folders.values():
-            one.intake.start()
+        for one in self.channels.values():
+            one.start()
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
         self.inspector.stop()
         self.ledger.give_up()
-        for one in self.folders.values():
+        for one in self.channels.values():
             one.intake.stop(0.0)
         self.delivery.stop(within)
-        for one in self.folders.values():
-            one.intake.stop(2.0)
+        end = time.monotonic() + 2.0
+        for one in self.channels.values():
+            one.intake.stop(max(0.0, end - time.monotonic()))
 
     def _changed(self, folder: str) -> None:
-        if folder in self.folders:
-            self.folders[folder].page.changed()
-
-    def _claimed(self, folder: str, jobs: list[int]) -> None:
-        self._changed(folder)
-        self.delivery.wake(folder, jobs)
+        if folder in self.channels:
+            self.channels[folder].page.changed()
 
     def _rerouted(self, folder: Folder) -> None:
         """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""
@@ -196,11 +173,11 @@ class Engine:
         """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
-        return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.folders.values())
+        return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.channels.values())
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""
-        return all(one.intake.idle.is_set() or one.intake.away for one in self.folders.values()) and self.delivery.idle()
+        return all(one.intake.idle.is_set() or one.intake.away for one in self.channels.values()) and self.delivery.idle()
 
     def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = lambda job: True) -> int:
         """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
@@ -210,39 +187,17 @@ class Engine:
         return len(done)
 
     def reload(self, config: Config) -> None:
-        """Take up a changed configuration; what is under way ends as it began."""
-        kept: dict[str, Watched] = {}
-        for folder in config.folders.values():
-            old = self.folders.get(folder.name)
-            if old is not None and old.folder == folder and self.config.contact == config.contact:
-                kept[folder.name] = old
-        gone = [one for name, one in self.folders.items() if name not in kept]
-        for one in gone:
-            one.intake.stop(5.0)
+        """Take up a changed configuration; what is under way ends as it began. Waits for no share."""
+        self.order.configure(config.projects.values(), config.folders.values())
+        fresh = self._renew(config)
         self.config = config
-        self.order = self._order_of(config)
         self.lines = self._lines(config)
-        self.folders = kept
-        for one in kept.values():
-            one.drop.order = self.order
-        fresh = {}
-        for folder in config.folders.values():
-            if folder.name not in kept:
-                fresh[folder.name] = self.folders[folder.name] = self._watched(folder)
-        for one in self.folders.values():
+        for one in self.channels.values():
             self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
-        self.delivery.replace(
-            {name: one.drop for name, one in self.folders.items()},
-            self.lines,
-            self.order,
-            uploads_at_once=config.uploads_at_once,
-            small_file=config.small_file,
-        )
-        for name, one in self.folders.items():
-            self._joined(name, one)
+        self._take_up()
         self.release_held()
-        for one in fresh.values():
-            one.intake.start()
+        for one in fresh:
+            one.start()
         self.inspector.again()
 
 

@@ -59,8 +59,8 @@ class Service:
             control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
             try:
                 engine.start()
-                systemd.notify("READY=1", f"STATUS=watching {len(engine.folders)} folders")
-                log.info("ready", folders=sorted(engine.folders), projects=sorted(config.projects))
+                systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
+                log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 engine.inspector.start()  # what it finds is told; nothing waits for it
                 code = self._watch(engine)
             finally:
@@ -132,7 +132,7 @@ class Service:
             self._config = config
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
-            log.info("reloaded", folders=sorted(engine.folders), projects=sorted(config.projects))
+            log.info("reloaded", folders=sorted(engine.channels), projects=sorted(config.projects))
         systemd.notify("READY=1")
 
     def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Service:
                 )
                 tried, cannot = command.retry(engine.ledger, engine.config, jobs)
                 engine.delivery.wake()
-                for one in engine.folders.values():
+                for one in engine.channels.values():
                     one.intake.wake()
                 return {"tried": tried, "cannot": cannot}
             case other:
@@ -179,9 +179,14 @@ def summary(engine: Engine) -> str:
         return sum(of.get(state.value, 0) for of in counts.values() for state in states)
 
     waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
-    parts = [f"{len(engine.folders)} folders", f"{waiting} waiting", f"{total(State.HELD)} held", f"{total(State.FAILED)} failed"]
+    parts = [
+        f"{len(engine.channels)} folders",
+        f"{waiting} waiting",
+        f"{total(State.HELD)} held",
+        f"{total(State.FAILED)} failed",
+    ]
     paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
-    away = [f"folder {name} away" for name, one in engine.folders.items() if one.intake.away]
+    away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
     stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
     return ", ".join(stuck + parts + paused + away)
 
@@ -205,10 +210,10 @@ def view(engine: Engine) -> dict[str, Any]:
                 "behind": one.intake.behind,
                 "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
                 "left": asdict(one.intake.left),
-                "cannot_file": engine.delivery.filers[name].waiting_for_room(),
+                "cannot_file": one.drop.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
             }
-            for name, one in engine.folders.items()
+            for name, one in engine.channels.items()
         },
         "pauses": [
             {"scope": p.scope, "name": p.name, "reason": p.reason, "message": p.message, "remedy": p.remedy, "since": p.since}

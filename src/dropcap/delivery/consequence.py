@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from dropcap.delivery.filer import Ending, Filer
+from dropcap.delivery.filer import Ending
+from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
@@ -33,11 +34,11 @@ ANOTHER_LOOK = 10.0
 class Consequence:
     """Applies outcomes. May be called from any thread."""
 
-    def __init__(self, ledger: Ledger, health: Health, filers: Mapping[str, Filer], settle_quiet: Mapping[str, float]) -> None:
+    def __init__(self, ledger: Ledger, health: Health, folder: Callable[[str], DropFolder]) -> None:
+        """`folder` gives the drop folder of a name; one that has left the configuration still files what was under way."""
         self._ledger = ledger
         self._health = health
-        self._filers = filers
-        self._settle_quiet = settle_quiet
+        self._folder = folder
 
     def apply(self, job: Job, outcome: Outcome, line: ProjectLine | None) -> None:
         """Enter what came of a job's turn."""
@@ -47,7 +48,7 @@ class Consequence:
             case Stored() | Refused():
                 if isinstance(outcome, Refused) and line is not None and outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
-                self._filers[job.folder].put(Ending(job, outcome))
+                self._folder(job.folder).filer.put(Ending(job, outcome))
             case Held():
                 self.hold(job, outcome)
             case Later():
@@ -65,7 +66,7 @@ class Consequence:
         """The file is not where it was: intake finds out whether a person has renamed it or taken it away."""
         state = State.UNKNOWN if job.state is State.UNKNOWN else State.WAITING
         self._change(job, state, "not in in_progress/ under its name", {"due": time.time() + GONE_LOOK})
-        self._filers[job.folder].missing()
+        self._folder(job.folder).filer.missing()
 
     def hold(self, job: Job, held: Held) -> None:
         """The file waits for a person."""
@@ -137,7 +138,7 @@ class Consequence:
         if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
             message = f"{waiting.message}, and has not had it for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
-            self._filers[job.folder].put(Ending(job, Refused("no_record", message, remedy)))
+            self._folder(job.folder).filer.put(Ending(job, Refused("no_record", message, remedy)))
             return
         lookups = job.lookups + 1
         wait = record_wait(lookups)
@@ -160,7 +161,7 @@ class Consequence:
         log.warning("retrying", **about(job), **why, in_seconds=round(tomorrow.timestamp() - time.time()), attempt=job.attempts)
 
     def _rewritten(self, job: Job, rewritten: Rewritten) -> None:
-        wait = self._settle_quiet.get(job.folder, 10.0)
+        wait = self._folder(job.folder).folder.settle_quiet
         message = "the file was written to while it was on its way" + (" and being sent" if rewritten.sent else "")
         why = {
             "reason": "changed_while_sent",

@@ -11,9 +11,8 @@ from functools import partial
 
 import structlog
 
-from dropcap.baton import BATON
 from dropcap.delivery.consequence import Consequence
-from dropcap.delivery.filer import Ending, Filer
+from dropcap.delivery.filer import Ending
 from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
 from dropcap.delivery.order import Order
@@ -34,27 +33,18 @@ log = structlog.get_logger()
 class Delivery:
     """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        folders: Mapping[str, DropFolder],
-        lines: Mapping[str, ProjectLine],
-        order: Order,
-        *,
-        uploads_at_once: int,
-        small_file: int,
-    ) -> None:
+    def __init__(self, ledger: Ledger, order: Order, changed: Callable[[str], None]) -> None:
+        """`changed` is told of folders whose page may say something else now. It has nothing to do before `take_up`."""
         self._ledger = ledger
-        self._slots = Slots(uploads_at_once)
+        self._changed = changed
+        self._slots = Slots(1)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
-        self._schedule = Schedule(folders, lines, order, small_file, self.health)
-        self.filers = {name: Filer(folder, ledger, self._ended) for name, folder in folders.items()}
-        self._quiet = {name: folder.folder.settle_quiet for name, folder in folders.items()}
-        self._consequence = Consequence(ledger, self.health, self.filers, self._quiet)
-        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._ended, order)
+        self._schedule = Schedule(order, self.health)
+        self._left: dict[str, DropFolder] = {}  # out of the configuration: what was under way is still filed
+        self._consequence = Consequence(ledger, self.health, self._folder)
+        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self.ended, order)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
-        self.changed: Callable[[str], None] = lambda folder: None  # told of folders whose page may say something else now
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
@@ -78,8 +68,6 @@ class Delivery:
         self._apply_folder_pauses()
         self._look_for_absent()
         self._ledger.look_for_records()
-        for filer in self.filers.values():
-            filer.start()
         self._read_back.start()
         self._thread.start()
 
@@ -109,7 +97,7 @@ class Delivery:
         with self._wake:
             if self._woken or self._in_flight:
                 return False
-        if self._slots.running() or not all(filer.idle() for filer in self.filers.values()) or not self._read_back.idle():
+        if self._slots.running() or not all(one.filer.idle() for one in self._every()) or not self._read_back.idle():
             return False
         now = time.time()
         query = self._ledger.query
@@ -123,35 +111,17 @@ class Delivery:
         """Whether the deciding thread turns."""
         return self._thread.is_alive() and time.monotonic() - self.last_turn < 120.0
 
-    def replace(
-        self,
-        folders: Mapping[str, DropFolder],
-        lines: Mapping[str, ProjectLine],
-        order: Order,
-        *,
-        uploads_at_once: int,
-        small_file: int,
+    def take_up(
+        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
     ) -> None:
-        """Go on with other folders, projects and sizes. Turns under way end with the ones that they began with."""
+        """Go on with these folders, projects and sizes. Turns under way end with the ones that they began with. Waits for no
+        folder: one that is not among them any more, or another one of its name, is to be retired by whoever started it."""
         with self._deciding:
-            for name, folder in folders.items():
-                if name not in self.filers or self.filers[name].folder is not folder:
-                    old = self.filers.get(name)
-                    fresh = self.filers[name] = Filer(folder, self._ledger, self._ended)  # gets what ends from now on
-                    self._quiet[name] = folder.folder.settle_quiet
-                    if old is not None:
-                        old.stop(10.0)
-                        for ending in old.not_entered():
-                            fresh.put(ending)
-                    if self._thread.is_alive():
-                        fresh.start()
-            for name in self.filers.keys() - folders.keys():  # it still files what is under way, but nobody works there any more
-                self.filers[name].page = lambda: 60.0
             for folder in self._folders.values():
                 self._schedule.give_back(folder)
                 folder.forget()
+            self._left = {name: one for name, one in (self._left | self._folders).items() if name not in folders}
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
-            self._schedule.order = self._turns.order = order
             self._schedule.small_file = small_file
             self._slots.size = uploads_at_once
             self._look_for_absent()
@@ -180,8 +150,11 @@ class Delivery:
             self._slots.wait_for_none(10.0)
         self._break_off.set()
         self._read_back.stop(5.0)
-        for filer in self.filers.values():
-            filer.stop(10.0)
+        for one in self._every():
+            one.filer.stop()
+        end = time.monotonic() + 10.0
+        for one in self._every():
+            one.filer.join(max(0.0, end - time.monotonic()))
         self._slots.stop()
         for line in self._lines.values():
             line.client.close()
@@ -192,7 +165,7 @@ class Delivery:
         while not self._stopping:
             self.last_turn = time.monotonic()
             try:
-                with self._deciding, BATON:
+                with self._deciding:
                     self._decide()
                 seconds = self._seconds_to_next()
             except Exception as error:
@@ -246,7 +219,7 @@ class Delivery:
                     self._consequence.hold(job, Held(nowhere.reason, message, remedy))
                     continue
                 self._in_flight.add(job.id)
-                self.filers[folder.name].put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
+                folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
         dues = [self._ledger.query.next_due(name, now) for name in self._folders]
         self._next_due = min((due for due in dues if due is not None), default=0.0)
         self._give_turns(monotonic)
@@ -263,7 +236,7 @@ class Delivery:
             self._consequence.apply(candidate.job, ended, None)
             self.health.give_back(candidate.job.id)
             if not isinstance(ended, Refused):
-                self._ended([candidate.job])
+                self.ended([candidate.job])
         for folder, candidate, create in picked.creates:
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
@@ -311,7 +284,7 @@ class Delivery:
                     sendings.append(Sending(sent, candidate.route, step, facts, candidate.facts_at))
                 else:
                     self.health.give_back(job.id)
-                    self._ended([job])
+                    self.ended([job])
             if sendings:
                 turn = partial(
                     self._turns.send,
@@ -319,7 +292,7 @@ class Delivery:
                     line=line,
                     place=place,
                     goes_on=partial(self._goes_on, folder, line),
-                    pace=self._schedule.paces[folder.name],
+                    pace=folder.pace,
                 )
                 self._slots.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
 
@@ -327,6 +300,12 @@ class Delivery:
         return not self._stopping and self._schedule.goes_on(folder, line, job)
 
     # Beneath ------------------------------------------------------------------------------------------------------
+
+    def _folder(self, name: str) -> DropFolder:
+        return self._folders.get(name) or self._left[name]
+
+    def _every(self) -> list[DropFolder]:
+        return [*self._folders.values(), *self._left.values()]
 
     @property
     def _folders(self) -> dict[str, DropFolder]:
@@ -341,12 +320,12 @@ class Delivery:
         for lane in folder.lanes:
             lane.jobs.pop(candidate.job.id, None)
 
-    def _ended(self, jobs: Sequence[Job]) -> None:
+    def ended(self, jobs: Sequence[Job]) -> None:
         """These jobs' turns are over; those behind them to the same target can be next."""
         with self._wake:
             for job in jobs:
                 self._in_flight.discard(job.id)
-                self.changed(job.folder)
+                self._changed(job.folder)
             for folder in self._folders.values():
                 folder.look_again()
             self._woken = True

@@ -12,9 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from dropcap.baton import BATON
 from dropcap.delivery.copies import crossing, finish_copies
-from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.outcome import Refused, Stored
 from dropcap.delivery.same_bytes import changed_since, same_times
 from dropcap.delivery.words import about
@@ -23,7 +21,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.again import FAILED, arrived_as, forget_why, free_name
 from dropcap.filing.place import DONE, IN_PROGRESS, Failure, Filed, Filing
 from dropcap.filing.preserve import DIRECTORY
-from dropcap.ledger.model import Job, State
+from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
@@ -44,16 +42,42 @@ class Ending:
     entered: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FilingHooks:
+    """Who is told of what happens while a folder's files are filed. Called from its filing thread.
+
+    `ended`: these jobs are over. `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be.
+    `page` keeps the status page, and says in how many seconds it wants to be called again.
+    """
+
+    ended: Callable[[Sequence[Job]], None]
+    filed: Callable[[list[str]], None]
+    missing: Callable[[], None]
+    page: Callable[[], float]
+
+
 class Filer:
     """Files the endings of one folder, in batches: ledger, moves, ledger."""
 
-    def __init__(self, folder: DropFolder, ledger: Ledger, ended: Callable[[Sequence[Job]], None]) -> None:
-        self.folder = folder
-        self.page: Callable[[], float] = lambda: 60.0  # keeps the status page; seconds until it wants to be called again
-        self.filed: Callable[[list[str]], None] = lambda names: None  # told of names that have left in_progress/
-        self.missing: Callable[[], None] = lambda: None  # told that in_progress/ is not as it should be
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        place: Callable[[], tuple[Tree, Filing] | None],
+        address: Callable[[str], Address],
+        hooks: FilingHooks,
+        after: Filer | None = None,
+    ) -> None:
+        """`place` is where the folder `name` lies now, None while it is away; `address` tells where a file of a name goes.
+
+        `after` worked in the same directory before and is to end: this one begins when it has.
+        """
+        self._name = name
+        self._place = place
+        self._address = address
+        self._hooks = hooks
+        self._after = after
         self._ledger = ledger
-        self._ended = ended
         self._changed = threading.Condition()
         self._pending: list[Ending] = []
         self._again: list[Ending] = []  # could not be moved; tried again
@@ -62,42 +86,84 @@ class Filer:
         self._stopping = False
         self._busy = False
         self._cleaned: Filing | None = None
-        self._thread = threading.Thread(target=self._run, name=f"filing {folder.name}", daemon=True)
+        self._successor: Filer | None = None
+        self._begun = False  # what an earlier run left is known
+        self._over = False  # it takes nothing more: what comes late goes to its successor
+        self._thread = threading.Thread(target=self._run, name=f"filing {name}", daemon=True)
 
     def start(self) -> None:
         """Begin with what an earlier run left unfiled."""
-        for job in self._ledger.query.unfiled(self.folder.name):
-            self.put(Ending(job, _outcome(job), entered=True))
         self._thread.start()
 
     def put(self, ending: Ending) -> None:
         """Hand over a job that is over."""
         with self._changed:
-            self._pending.append(ending)
+            successor = self._successor if self._over else None
+            if successor is None:
+                self._pending.append(ending)
+                self._changed.notify()
+        if successor is not None:
+            successor.put(ending)
+
+    def retire(self, successor: Filer) -> None:
+        """End after the batch in hand, and leave the rest to `successor`. Waits for nothing."""
+        with self._changed:
+            self._stopping, self._successor = True, successor
             self._changed.notify()
+
+    def missing(self) -> None:
+        """A file is not in in_progress/ where it should be."""
+        self._hooks.missing()
 
     def idle(self) -> bool:
         """Whether everything handed over is filed."""
         with self._changed:
-            return not (self._pending or self._again or self._busy)
+            return self._begun and not (self._pending or self._again or self._busy)
 
     def waiting_for_room(self) -> str:
         """Why files cannot be moved now, or empty."""
         return self._told
 
-    def stop(self, within: float) -> None:
-        """File what can still be filed, at most for `within` seconds."""
+    def stop(self) -> None:
+        """File what can still be filed, and end. Waits for nothing."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(within)
 
-    def not_entered(self) -> list[Ending]:
-        """What it could not do until it was stopped, and what the ledger does not know of."""
+    def join(self, within: float) -> None:
+        """Wait for its end, at most so many seconds."""
+        if self._thread.ident is not None:
+            self._thread.join(within)
+
+    def _hand_over(self) -> None:
+        """What the ledger does not know of goes to the successor, which finds the rest there."""
         with self._changed:
-            return [ending for ending in self._pending + self._again if not ending.entered]
+            self._over = True
+            left = [ending for ending in self._pending + self._again if not ending.entered]
+            self._pending, self._again = [], []
+        if self._successor is not None:
+            for ending in left:
+                self._successor.put(ending)
+
+    def _begin(self) -> None:
+        if self._after is not None:
+            self._after._thread.join()  # what hangs there would hang here
+            self._after = None
+        for job in self._ledger.query.unfiled(self._name):
+            self.put(Ending(job, _outcome(job), entered=True))
+        self._begun = True
 
     def _run(self) -> None:
+        try:
+            self._begin()
+            self._work()
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            log.error("internal_error", folder=self._name, where="filing", error=said, exc_info=True)
+        finally:
+            self._hand_over()
+
+    def _work(self) -> None:
         next_page = time.monotonic()
         next_again = 0.0
         while True:
@@ -107,7 +173,7 @@ class Filer:
                     until = min(next_page, next_again) if self._again else next_page
                     if until <= time.monotonic() or not self._changed.wait(until - time.monotonic()):
                         break
-                if self._stopping and not self._pending:
+                if self._stopping and (self._successor is not None or not self._pending):
                     break
                 batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
                 if not batch and self._again and time.monotonic() >= next_again:
@@ -123,19 +189,18 @@ class Filer:
 
     def _file_or_keep(self, batch: list[Ending]) -> None:
         try:
-            with BATON:
-                batch = self._entered(batch)
-                self._file(batch)
+            batch = self._entered(batch)
+            self._file(batch)
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
-            log.error("internal_error", folder=self.folder.name, where="filing", error=f"{type(error).__name__}: {error}")
+            log.error("internal_error", folder=self._name, where="filing", error=f"{type(error).__name__}: {error}")
             with self._changed:
                 self._again += batch
                 self._tries += 1
 
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
-        place = self.folder.place()
+        place = self._place()
         if place is not None and place[1] is not self._cleaned:
             self._cleaned = place[1]
             with contextlib.suppress(OSError):
@@ -143,20 +208,20 @@ class Filer:
 
     def _page(self) -> float:
         try:
-            return self.page()
+            return self._hooks.page()
         except Exception as error:
-            log.error("internal_error", folder=self.folder.name, where="page", error=f"{type(error).__name__}: {error}")
+            log.error("internal_error", folder=self._name, where="page", error=f"{type(error).__name__}: {error}")
             return 60.0
 
     def _file(self, batch: list[Ending]) -> None:
-        place = self.folder.place()
+        place = self._place()
         if place is None:
             self._put_off(batch, "the folder is away")
             return
         tree, filing = place
         self._clean()
         now = datetime.now().astimezone()
-        results, batch = finish_copies(self._ledger, filing, self.folder.name, batch)
+        results, batch = finish_copies(self._ledger, filing, self._name, batch)
         for ending, came in results:
             if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
                 filing.explain(came.name, _failure(ending, now))
@@ -208,15 +273,15 @@ class Filer:
         if put_off:
             self._put_off(put_off, trouble or "the file is being moved")
         elif self._told:
-            log.info("resumed", scope="folder", folder=self.folder.name, reason="filing")
+            log.info("resumed", scope="folder", folder=self._name, reason="filing")
             self._told, self._tries = "", 0
         for ending, name in ended:
             _log_end(ending, name)
         if ended:
-            self._ended([e.job for e, _ in ended])
-            self.filed([e.job.name for e, _ in ended])
+            self._hooks.ended([e.job for e, _ in ended])
+            self._hooks.filed([e.job.name for e, _ in ended])
         if not all(name for _, name in ended):
-            self.missing()
+            self._hooks.missing()
 
     def _renamed(self, tree: Tree, ending: Ending) -> str | None:
         """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
@@ -227,13 +292,13 @@ class Filer:
         found = [name.partition("/")[2] for name in _files_of(job, tree, IN_PROGRESS)]
         if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
             return None
-        return found[0] if self.folder.address(found[0]).key == job.key else None
+        return found[0] if self._address(found[0]).key == job.key else None
 
     def _entered(self, batch: list[Ending]) -> list[Ending]:
         """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
         fresh = [ending for ending in batch if not ending.entered]
         taken = self._enter(fresh)
-        self._ended([ending.job for ending in fresh if ending.job.id not in taken])
+        self._hooks.ended([ending.job for ending in fresh if ending.job.id not in taken])
         return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _enter(self, endings: list[Ending]) -> set[int]:
@@ -266,7 +331,7 @@ class Filer:
             log.warning(
                 "paused",
                 scope="folder",
-                folder=self.folder.name,
+                folder=self._name,
                 reason="filing",
                 message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
             )

@@ -7,14 +7,17 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
+from dropcap.delivery.filer import Filer, FilingHooks
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
+from dropcap.delivery.runs import Pace
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.keep import Keep
 from dropcap.filing.place import Filing
 from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT
 
@@ -53,12 +56,24 @@ class Strays:
 
 
 class DropFolder:
-    """One folder's next jobs; only the dispatching thread touches the lanes."""
+    """One folder's next jobs, and the filing of those that are over; only the dispatching thread touches the lanes."""
 
-    def __init__(self, folder: Folder, tree: Callable[[], Tree | None], contact: str, order: Order, keep: Keep) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        ledger: Ledger,
+        tree: Callable[[], Tree | None],
+        contact: str,
+        order: Order,
+        keep: Keep,
+        hooks: FilingHooks,
+        after: DropFolder | None = None,
+    ) -> None:
         """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
-        REDCap holds."""
+        REDCap holds. `after` worked in the same directory before and is to end."""
         self.folder = folder
+        self.filer: Filer = Filer(folder.name, ledger, self.place, self.address, hooks, after.filer if after else None)
+        self.pace = Pace()
         self.order = order
         self._tree = tree
         self._contact = contact

@@ -35,18 +35,22 @@ class Order:
 
     def __init__(self, projects: Iterable[Project], folders: Iterable[Folder], told: Mapping[str, int]) -> None:
         """`told` are the project ids that REDCap has told by entry, of an earlier run too."""
-        self._projects = {project.name: project for project in projects}
-        self._told = {name: number for name, number in told.items() if name in self._projects}
+        self._told = dict(told)
         self._hidden: set[str] = set()
-        used = {folder.project for folder in folders}
-        self._sharing: dict[str, set[str]] = {}
-        for name in used & self._projects.keys():
-            self._sharing.setdefault(self._projects[name].url, set()).add(name)
+        self.configure(projects, folders)
+
+    def configure(self, projects: Iterable[Project], folders: Iterable[Folder]) -> None:
+        """Go by these entries and rules. What was told of an entry is told anew before it matters."""
+        entries = {project.name: project for project in projects}
+        used = [folder for folder in folders if folder.project in entries]
+        sharing: dict[str, set[str]] = {}
+        for folder in used:
+            sharing.setdefault(entries[folder.project].url, set()).add(folder.project)
+        self._hidden = set()
+        self._projects, self._sharing = entries, sharing
         #: URLs of whose projects some rule takes the next instance.
         self._takes_next = {
-            self._projects[folder.project].url
-            for folder in folders
-            if folder.project in self._projects and any(takes_next(rule.instance) for rule in folder.rules)
+            entries[folder.project].url for folder in used if any(takes_next(rule.instance) for rule in folder.rules)
         }
 
     # Which project an entry leads to ------------------------------------------------------------------------------

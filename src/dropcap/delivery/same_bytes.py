@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable
 
-from dropcap.baton import BATON
 from dropcap.delivery.outcome import Stored
 from dropcap.files.tree import Tree
 from dropcap.ledger.model import Job
@@ -60,8 +59,7 @@ def changed_since(tree: Tree, name: str, job: Job, stored: Stored) -> bool:
         return False
     fd = tree.open(name)
     try:
-        with BATON.down:
-            return not as_sent(os.fstat(fd), stored.ctime_ns, fd, stored.sha256)
+        return not as_sent(os.fstat(fd), stored.ctime_ns, fd, stored.sha256)
     finally:
         os.close(fd)
 

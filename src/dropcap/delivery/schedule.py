@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.project import ProjectLine
-from dropcap.delivery.runs import Pace, Runs
+from dropcap.delivery.runs import Runs
 from dropcap.ledger.model import Job, State
 from dropcap.routing.target import NEXT, RuleSettings, Target
 
@@ -55,14 +55,11 @@ class Picked:
 class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
-    def __init__(
-        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], order: Order, small_file: int, health: Health
-    ) -> None:
-        self.folders = dict(folders)
-        self.lines = dict(lines)
-        self.order = order
-        self.small_file = small_file
-        self.paces: dict[str, Pace] = defaultdict(Pace)  # by folder
+    def __init__(self, order: Order, health: Health) -> None:
+        self.folders: dict[str, DropFolder] = {}
+        self.lines: dict[str, ProjectLine] = {}
+        self.small_file = 0
+        self._order = order
         self._health = health
         self._first = 0  # which folder is asked first
         self._limited: set[str] = set()  # servers whose request limit is being waited for
@@ -86,7 +83,7 @@ class Schedule:
                 continue
             match self._step(folder, candidate, now):
                 case Send() as send:
-                    runs.add(folder.name, 1 if alone else self.paces[folder.name].length(), (folder, candidate, send))
+                    runs.add(folder.name, 1 if alone else folder.pace.length(), (folder, candidate, send))
                     large += is_large
                 case Create() as create:
                     picked.creates.append((folder, candidate, create))
@@ -139,15 +136,15 @@ class Schedule:
         else:
             return NotYet.ASK
         chooses = target.instance == NEXT and job.instance is None
-        unordered = self.order.unordered(job.project) if chooses else None
+        unordered = self._order.unordered(job.project) if chooses else None
         return unordered or plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
 
     def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, line: ProjectLine) -> bool:
         """Whether it can go without a question about its record, and its place in the order is known."""
-        if needs_lookup(target, settings, job.instance) or self.order.must_be_told(line.project.name):
+        if needs_lookup(target, settings, job.instance) or self._order.must_be_told(line.project.name):
             return False
         known = line.known() or not line.must_be_known
-        return known and job.key == self.order.key(job.project, target, target.record)
+        return known and job.key == self._order.key(job.project, target, target.record)
 
     def goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""

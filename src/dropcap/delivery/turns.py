@@ -6,12 +6,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import structlog
 
-from dropcap.baton import BATON
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.creation import Creation
@@ -78,7 +76,7 @@ class Turns:
         self._consequence = consequence
         self._break_off = break_off
         self._ended = ended
-        self.order = order
+        self._order = order
         self._creation = Creation(ledger)
         self._vacancies = Vacancies(ledger)
 
@@ -102,8 +100,7 @@ class Turns:
             upload_as = found.target.upload_as
             turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.facts, one.looked)
             attempt = Attempt(turn, self._ledger.note, self._break_off, slot, self._vacancies)
-            with nullcontext() if slot.large else BATON:
-                self._guarded(one.job, line, attempt.run, sent=True)
+            self._guarded(one.job, line, attempt.run, sent=True)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -211,7 +208,7 @@ class Turns:
             # The record that was found before has other values by now: whose they are is asked anew.
             self._ledger.note(job.id, "its record has other values now", {"record": ""})
             return
-        key = None if facts.record is None else self.order.key(job.project, target, facts.record)
+        key = None if facts.record is None else self._order.key(job.project, target, facts.record)
         if facts.record is None or key is None or key == job.key:
             if key is not None and facts.next_instance is not None:
                 # Not one that another file's rule names, which is only not there yet.

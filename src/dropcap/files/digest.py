@@ -6,13 +6,11 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from dropcap.baton import BATON
-
 if TYPE_CHECKING:
     from dropcap.files.tree import Tree
 
 
 def sha256_of(tree: Tree, name: str) -> str:
     """In hex. Raises OSError: it cannot be read; NotRegular: it is no file."""
-    with os.fdopen(tree.open(name), "rb") as file, BATON.down:
+    with os.fdopen(tree.open(name), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ import os
 
 import structlog
 
-from dropcap.baton import BATON
 from dropcap.display import shown
 
 _log = structlog.get_logger()
@@ -18,8 +17,7 @@ _told: set[int] = set()
 def fsync(fd: int, what: str) -> None:
     """fsync(2) on `fd`. A file system that refuses it is noted once in the log; every other error is raised."""
     try:
-        with BATON.down:
-            os.fsync(fd)
+        os.fsync(fd)
     except OSError as error:
         if error.errno not in _REFUSED:
             error.filename = what

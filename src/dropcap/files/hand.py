@@ -9,8 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from dropcap.baton import BATON
-
 T = TypeVar("T")
 
 #: Seconds without work after which the thread ends; it begins anew when there is some.
@@ -34,12 +32,11 @@ class Hand:
         if overdue is not None and time.monotonic() > overdue:
             raise TimeoutError
         done = self.begin(act, within)
-        with BATON.down:
-            try:
-                return done.result(within)
-            except TimeoutError:
-                done.cancel()
-                raise
+        try:
+            return done.result(within)
+        except TimeoutError:
+            done.cancel()
+            raise
 
     def begin(self, act: Callable[[], T], within: float) -> Future[T]:
         """Let `act` be done after all that was asked for before, and do not wait."""

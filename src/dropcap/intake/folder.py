@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from dropcap.baton import BATON
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -51,14 +50,17 @@ class FolderIntake:
         *,
         watched: bool = True,
         unsafe: Callable[[], str | None] = lambda: None,
+        after: FolderIntake | None = None,
     ) -> None:
         """`watched=False` does without events: the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken
-        from it, if so; it is asked each time before the folder is opened."""
+        from it, if so; it is asked each time before the folder is opened. `after` worked there before and is to end: this one
+        begins when it has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
         self._watched = watched
         self._unsafe = unsafe
+        self._after = after
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
@@ -175,6 +177,10 @@ class FolderIntake:
     # The thread ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._working_since = self._tick()
+            self._after._thread.join()  # what hangs there would hang here
+            self._after = None
         while not self._stopping:
             self._working_since = self._tick()
             try:
@@ -195,8 +201,7 @@ class FolderIntake:
             if self._opened is None:
                 self._opened = self._open()
             looked = self._look(self._opened)
-            with BATON:
-                worked = self._opened.work(self._tick)
+            worked = self._opened.work(self._tick)
         except (Away, OSError) as error:
             self._leave(error)
             return
@@ -233,9 +238,8 @@ class FolderIntake:
             self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
             self._here(opened)
             walk = True
-        with BATON:  # a walk takes too long to carry it
-            for name in hints:
-                opened.look(name)
+        for name in hints:
+            opened.look(name)
         return walk or bool(hints)
 
     def _rescan(self, opened: OpenedFolder, took: float) -> float:

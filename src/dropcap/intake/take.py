@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dropcap.baton import BATON
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
@@ -103,9 +102,8 @@ def take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
 
 def _take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
     steps = [_look(tree, file) for file in files]
-    with BATON.down:  # a rename waits for everybody who changes the directory, an fsync for the disk
-        steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
-        _flush(tree, [step for step in steps if isinstance(step, _Held)])
+    steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
+    _flush(tree, [step for step in steps if isinstance(step, _Held)])
     return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from dropcap.baton import BATON
 from dropcap.ledger.trouble import Trouble, passes
 
 T = TypeVar("T")
@@ -54,8 +53,7 @@ class GroupCommit:
                 raise sqlite3.ProgrammingError("the ledger is closed")
             self._pending.append((change, future))
             self._arrived.notify()
-        with BATON.down:
-            return future.result()
+        return future.result()
 
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
@@ -103,7 +101,6 @@ class GroupCommit:
         failed: list[tuple[Future[Any], Exception]] = []
         try:
             connection.execute("begin immediate")
-            BATON.pick_up()
             if len(group) == 1:  # the transaction is its savepoint
                 change, future = group[0]
                 results.append((future, change(connection)))
@@ -117,10 +114,8 @@ class GroupCommit:
                     connection.execute("rollback to one")
                     failed.append((future, error))
                 connection.execute("release one")
-            BATON.put_down()
             connection.execute("commit")
         except Exception as error:
-            BATON.put_down()
             self._undo(connection)
             if isinstance(error, sqlite3.Error):
                 self._trouble.met(error)

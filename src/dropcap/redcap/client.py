@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
-from dropcap.baton import BATON
 from dropcap.redcap import answers
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
@@ -340,8 +339,7 @@ class Redcap:
 
     def _take_turn(self, stop: threading.Event | None, for_: Asked) -> None:
         try:
-            with BATON.down:
-                self._window.acquire(stop)
+            self._window.acquire(stop)
         except OSError as error:
             message = f"the request limit cannot be kept: its file in state_dir cannot be written ({error.strerror or error})"
             remedy = "make room on the disk of state_dir, or let dropcap's user write there; dropcap goes on by itself"

@@ -11,7 +11,6 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from dropcap.baton import BATON
 from dropcap.redcap.head import HeadReadingResponse
 from dropcap.redcap.watchdog import Exchange, Twin
 
@@ -31,8 +30,7 @@ class _Watched:
     _twin: Twin | None = None
 
     def _new_conn(self) -> socket.socket:
-        with BATON.down:
-            sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
         exchange: Exchange = current.exchange
         exchange.fresh = True
         self._twin = Twin(sock)
@@ -67,8 +65,7 @@ class _Watched:
     def getresponse(self) -> Any:
         exchange: Exchange = current.exchange
         if exchange.complete:
-            with BATON.down:
-                self._await()
+            self._await()
             return super().getresponse()  # type: ignore[misc]
         self.timeout = min(current.silence, _LATE_REPLY)
         response = super().getresponse()  # type: ignore[misc]
@@ -104,8 +101,7 @@ class _Watched:
         while rest:
             ready = poll.poll(0)
             if not ready:
-                with BATON.down:
-                    ready = poll.poll(current.silence * 1000)
+                ready = poll.poll(current.silence * 1000)
             if not ready:
                 raise TimeoutError(f"the server took no data for {current.silence:g} seconds")
             if ready[0][1] != select.POLLOUT:

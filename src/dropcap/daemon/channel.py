@@ -1,0 +1,95 @@
+"""One drop folder at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from dropcap.config.model import Folder
+from dropcap.daemon.claims import Claims
+from dropcap.daemon.page import Page
+from dropcap.delivery.filer import FilingHooks
+from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.order import Order
+from dropcap.filing.keep import Keep
+from dropcap.intake.folder import FolderIntake
+from dropcap.ledger.model import Job, Pause
+from dropcap.ledger.store import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over."""
+
+    ledger: Ledger
+    order: Order
+    contact: str
+    pauses: Callable[[], list[Pause]]
+    claimed: Callable[[str, list[int]], None]
+    ended: Callable[[Sequence[Job]], None]
+
+
+class Channel:
+    """A drop folder's intake, its next jobs and their filing, and its page: built whole from the configuration.
+
+    A changed folder gets a new channel; the old one is retired, and ends in its own time. Neither waits for the other's share:
+    of two that work in the same directory, the threads of the second begin when those of the first have ended.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        around: Surroundings,
+        keep: Keep,
+        unsafe: Callable[[], str | None],
+        after: Channel | None = None,
+    ) -> None:
+        """`keep` takes copies of what REDCap holds; `unsafe` says why nothing may be taken, if so; `after` is the channel that
+        this one stands for."""
+        self.folder = folder
+        self._after = after
+        before = after if after is not None and after.folder.path == folder.path else None
+        claims = Claims(around.ledger, folder.project, partial(around.order.address, folder))
+        self.intake: FolderIntake = FolderIntake(
+            folder, claims, self._claimed, unsafe=unsafe, after=before.intake if before is not None else None
+        )
+        self.drop: DropFolder = DropFolder(
+            folder,
+            around.ledger,
+            lambda: self.intake.lent,
+            around.contact,
+            around.order,
+            keep,
+            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh),
+            before.drop if before is not None else None,
+        )
+        self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses)
+        self._told = around.claimed
+        self.retired = False
+
+    def start(self) -> None:
+        """Begin to take and to file; the channel that this one stands for is retired."""
+        if self._after is not None:
+            self._after.retire(self)
+            self._after = None
+        self.drop.filer.start()
+        self.intake.start()
+
+    def retire(self, successor: Channel | None = None) -> None:
+        """Take nothing more; what is under way is filed by `successor`, or still here if there is none. Waits for nothing."""
+        self.retired = True
+        self.intake.stop(0.0)
+        if successor is not None:
+            self.drop.filer.retire(successor.drop.filer)
+
+    def _claimed(self, name: str, jobs: list[int]) -> None:
+        self.page.changed()
+        self._told(name, jobs)
+
+    def _filed(self, names: list[str]) -> None:
+        self.page.changed()
+        self.intake.wake(names)  # a second file of such a name waits for this
+
+    def _refresh(self) -> float:
+        return 60.0 if self.retired else self.page.refresh()  # nobody takes files here any more: the page grows old
