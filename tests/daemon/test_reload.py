@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,3 +127,100 @@ def test_a_folder_is_changed_over_and_over_under_load(place: Site) -> None:
     imports = [r for r in place.box.requests if (r.content, r.action) == ("file", "import")]
     assert len(imports) == len(names)
     assert not daemon.events("internal_error")
+
+
+def folder_status(place: Site, name: str = "consents") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(place.dropcap("status", "--json").stdout)["folders"][name]
+    return found
+
+
+def test_a_folder_with_a_mistake_goes_on_by_its_last_good_rules(place: Site) -> None:
+    daemon = place.start()
+    rules = place.folder["rules"]
+    place.folder["rules"] = [{**rules[0], "feild": "consent_pdf"}]
+    place.config["contact"] = "Somebody else"  # the rest of the change is taken up
+    place.write_config()
+    result = place.dropcap("reload")
+    assert result.returncode == 1
+    assert "feild" in result.stderr
+    assert "last good" in result.stderr
+    (told,) = daemon.events("config_problem")
+    assert told["keeps"] == "folder consents as it was"
+    place.put("101_V1_consent.pdf", b"by the old rules")
+    place.put("999_V1_consent.pdf", b"for nobody")
+    daemon.wait_for("done")
+    daemon.wait_for("failed")
+    assert "Somebody else" in place.why("999_V1_consent.pdf")
+    status = folder_status(place)
+    assert "feild" in status["mistake"]
+    since = status["mistake_since"]
+    assert since
+    text = place.dropcap("status")
+    assert "old rules" in text.stdout
+    assert "feild" in text.stdout
+    assert text.returncode == 1
+    eventually(lambda: "feild" in page(place.drop), patience=15)
+    assert place.dropcap("reload").returncode == 1
+    assert folder_status(place)["mistake_since"] == since, "since the first time"
+    place.folder["rules"] = rules
+    place.write_config()
+    result = place.dropcap("reload")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert folder_status(place)["mistake"] is None
+    eventually(lambda: "feild" not in page(place.drop), patience=15)
+
+
+def test_a_project_with_a_mistake_keeps_its_folders_at_work(place: Site) -> None:
+    daemon = place.start()
+    place.project["time_out"] = "5s"
+    place.write_config()
+    result = place.dropcap("reload")
+    assert result.returncode == 1
+    assert "time_out" in result.stderr
+    place.put("101_V1_consent.pdf", b"goes on")
+    daemon.wait_for("done")
+    assert "time_out" in folder_status(place)["mistake"]
+
+
+def test_a_new_folder_with_a_mistake_is_not_started(place: Site) -> None:
+    daemon = place.start()
+    other = place.root / "other"
+    other.mkdir()
+    place.config["folders"]["new"] = {**place.folder, "path": str(other), "rules": [{"pattern": "{record}.pdf"}]}
+    place.write_config()
+    assert place.dropcap("reload").returncode == 1
+    place.put("101_V1_consent.pdf", b"goes on")
+    daemon.wait_for("done")
+    assert not daemon.events("folder_watched", folder="new")
+    assert folder_status(place)["mistake"] is None
+
+
+def test_a_folder_with_a_mistake_leaves_its_place_to_another(place: Site) -> None:
+    """Two that work in one directory would each take the other's files."""
+    daemon = place.start()
+    moved = {**place.folder}
+    place.folder["rules"] = [{"pattern": "{record}.pdf"}]
+    place.folder["path"] = str(place.root / "elsewhere")
+    (place.root / "elsewhere").mkdir()
+    place.config["folders"]["forms"] = moved
+    place.write_config()
+    assert place.dropcap("reload").returncode == 1
+    assert json.loads(place.dropcap("status", "--json").stdout)["folders"].keys() >= {"forms"}
+    assert not daemon.events("internal_error")
+    assert len(daemon.events("folder_watched", folder="consents")) == 1
+
+
+def test_a_reload_of_nobody_is_told(place: Site) -> None:
+    result = place.dropcap("reload")
+    assert result.returncode == 1
+    assert "no dropcap runs" in result.stderr
+
+
+@pytest.mark.parametrize("broken", ["state_dir: [", "folders: 7\n"])
+def test_a_configuration_that_is_broken_as_a_whole_changes_nothing(place: Site, broken: str) -> None:
+    daemon = place.start()
+    place.config_file.write_text(broken)
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("config_problem")
+    place.put("101_V1_consent.pdf", b"goes on")
+    daemon.wait_for("done")

@@ -25,6 +25,7 @@ _COMMANDS = {
     "history": ("history", "history_command", "Tell what happened to a file, or the last files."),
     "preserved": ("preserved", "preserved_command", "List or fetch copies of what REDCap held before it was replaced."),
     "retry": ("retry", "retry_command", "Try failed or held files again."),
+    "reload": ("reload", "reload_command", "Have the running dropcap take up the changed configuration."),
     "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
     "resume": ("pause", "resume_command", "Go on, whoever paused it."),
     "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),

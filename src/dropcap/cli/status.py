@@ -45,12 +45,14 @@ class FolderStatus:
     last_walk: float | None
     not_taken: dict[str, str] | None
     settling: dict[str, str] | None  # what the first of the arriving files wait for
+    mistake: str | None  # what is wrong with its new configuration, so that it goes on by the last good one
+    mistake_since: float | None
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
 
     @property
     def troubled(self) -> bool:
         """Whether somebody should look at it."""
-        return bool(self.held or self.failed or self.away or self.full or self.cannot_file)
+        return bool(self.held or self.failed or self.away or self.full or self.cannot_file or self.mistake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,8 @@ def _folder(
         last_walk=live.get("last_walk"),
         not_taken=live.get("not_taken"),
         settling=live.get("notes"),
+        mistake=live.get("mistake"),
+        mistake_since=live.get("mistake_since"),
         left=live.get("left"),
     )
 
@@ -193,7 +197,7 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
 
 
 def _folder_json(one: FolderStatus) -> dict[str, Any]:
-    told = asdict(one) | {"last_walk": stamp(one.last_walk)}
+    told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
     del told["name"]
     if one.path is not None:
         told["path"] = shown(one.path)

@@ -80,6 +80,7 @@ def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:
         "full": one.full,
         "cannot file": one.cannot_file,
         "paused": one.name in paused,
+        "old rules": one.mistake,
         "not in the configuration": one.path is None,
     }
     return [note for note, true in notes.items() if true]
@@ -95,11 +96,14 @@ def _copies(to: Console, folders: list[FolderStatus]) -> None:
 def _folders(to: Console, folders: list[FolderStatus]) -> None:
     for one in folders:
         left = one.left or {}
-        if not (one.away or one.full or one.cannot_file or one.not_taken or one.settling or left.get("count")):
+        if not (one.away or one.full or one.cannot_file or one.mistake or one.not_taken or one.settling or left.get("count")):
             continue
         screen.heading(to, f"Folder {shown(one.name)}")
         if one.away:
             screen.line(to, f"away: {one.away}")
+        if one.mistake and one.mistake_since is not None:
+            screen.line(to, f"since {clock(one.mistake_since)}: {one.mistake}")
+            screen.remedy(to, "correct the configuration, then: dropcap reload")
         if one.full:
             screen.line(to, "full: its file system has less room than min_free, nothing is taken")
             screen.remedy(to, "make room there, or lower min_free")

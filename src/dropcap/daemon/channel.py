@@ -20,12 +20,14 @@ from dropcap.ledger.store import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over."""
+    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
+    is wrong with a folder's new configuration."""
 
     ledger: Ledger
     order: Order
     contact: str
     pauses: Callable[[], list[Pause]]
+    mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
     ended: Callable[[Sequence[Job]], None]
 
@@ -64,7 +66,7 @@ class Channel:
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh),
             before.drop if before is not None else None,
         )
-        self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses)
+        self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses, around.mistake)
         self._told = around.claimed
         self.retired = False
 

@@ -8,6 +8,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
+from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.project import ProjectLine
@@ -86,6 +88,7 @@ class Engine:
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed)
         self.lines = self._lines(config)
+        self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._renew(config)
@@ -108,7 +111,13 @@ class Engine:
     def _renew(self, config: Config) -> list[Channel]:
         """Channels for all folders; those that are new or changed are returned, and to be started."""
         around = Surroundings(
-            self.ledger, self.order, config.contact, self.delivery.health.pauses, self.delivery.wake, self.delivery.ended
+            self.ledger,
+            self.order,
+            config.contact,
+            self.delivery.health.pauses,
+            self._mistake,
+            self.delivery.wake,
+            self.delivery.ended,
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
@@ -125,6 +134,13 @@ class Engine:
                 self._left[name] = gone
         self.channels = channels
         return fresh
+
+    def _mistake(self, folder: str) -> str | None:
+        mistake = self.mistakes.get(folder)
+        if mistake is None:
+            return None
+        since = datetime.fromtimestamp(mistake.since).astimezone()
+        return f"since {since:%Y-%m-%d %H:%M}: {mistake.message}"
 
     def _take_up(self) -> None:
         self.delivery.take_up(
@@ -187,7 +203,11 @@ class Engine:
         return len(done)
 
     def reload(self, config: Config) -> None:
-        """Take up a changed configuration; what is under way ends as it began. Waits for no share."""
+        """Take up a changed configuration; what is under way ends as it began. Waits for no share.
+
+        A folder that has a mistake now goes on as it was.
+        """
+        config, self.mistakes = with_last_good(config, self.config, self.mistakes, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
         fresh = self._renew(config)
         self.config = config
@@ -198,6 +218,8 @@ class Engine:
         self.release_held()
         for one in fresh:
             one.start()
+        for name in self.mistakes:
+            self._changed(name)
         self.inspector.again()
 
 

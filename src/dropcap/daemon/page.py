@@ -28,13 +28,20 @@ class Page:
     """Keeps one folder's `_STATUS.html`. `refresh` is called from the folder's filing thread, `changed` from any."""
 
     def __init__(
-        self, query: Query, intake: FolderIntake, drop: DropFolder, contact: str, pauses: Callable[[], list[Pause]]
+        self,
+        query: Query,
+        intake: FolderIntake,
+        drop: DropFolder,
+        contact: str,
+        pauses: Callable[[], list[Pause]],
+        mistake: Callable[[str], str | None],
     ) -> None:
         self._query = query
         self._intake = intake
         self._drop = drop
         self._contact = contact
         self._pauses = pauses
+        self._mistake = mistake
         self._page: tuple[Tree, StatusPage] | None = None
         self._changed = threading.Event()
         self._changed.set()
@@ -103,6 +110,8 @@ class Page:
             for pause in self._pauses()
             if pause.scope == "server" or (pause.scope, pause.name) in its
         ]
+        if (mistake := self._mistake(self._drop.name)) is not None:
+            told.append(mistake)
         if self._intake.full:
             told.append("There is less room left on this share than min_free asks for: nothing is taken until there is more.")
         return told

@@ -6,6 +6,8 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Collection
+from concurrent.futures import Future
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
@@ -29,6 +31,8 @@ log = structlog.get_logger()
 TURN = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
+#: Seconds within which a reload is done: it waits for no share and no server.
+_RELOAD_LASTS = 25.0
 
 
 class Service:
@@ -40,6 +44,7 @@ class Service:
         self._stop = False
         self._hurry = False
         self._reload = False
+        self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
         self._problems: tuple[Problem, ...] = config.problems
 
     def run(self) -> int:
@@ -89,11 +94,14 @@ class Service:
 
     def _watch(self, engine: Engine) -> int:
         every = min(TURN, (systemd.watchdog_seconds() or TURN) / 2)
-        told = ""
+        status_told = ""
         while not self._stop:
             if self._reload:
                 self._reload = False
-                self._take_up(engine)
+                asked, self._asked = self._asked, []
+                told = self._take_up(engine)
+                for one in asked:
+                    one.set_result(told)
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
             status = summary(engine)
@@ -112,33 +120,52 @@ class Service:
                     remedy="nothing if systemd starts dropcap again; else start it. Change nothing in state_dir while it runs",
                 )
                 return 1
-            if status != told:
+            if status != status_told:
                 systemd.notify(f"STATUS={status}")
-                told = status
+                status_told = status
             self._wake.wait(every)
             self._wake.clear()
         return 0
 
-    def _take_up(self, engine: Engine) -> None:
+    def _take_up(self, engine: Engine) -> list[str]:
+        """Take up what is sound of the configuration; what was not taken up."""
         systemd.reloading()
         config = load(self._config.path)
         self._problems = config.problems
-        _tell_problems(config.problems)
+        told = [str(problem) for problem in config.problems]
+        whole = ""
         if config.fatal:
-            log.error("config_problem", message="the configuration cannot be used as a whole; the old one stays in force")
+            whole = "the configuration cannot be used as a whole; the old one stays in force"
         elif config.state_dir != self._config.state_dir:
-            log.error("config_problem", message="state_dir changes with a restart only; the old configuration stays in force")
+            whole = "state_dir changes with a restart only; the old configuration stays in force"
+        if whole:
+            _tell_problems(config.problems)
+            log.error("config_problem", message=whole)
+            told.append(whole)
         else:
             self._config = config
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
-            log.info("reloaded", folders=sorted(engine.channels), projects=sorted(config.projects))
+            _tell_problems(config.problems, engine.mistakes)
+            told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
+            log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
         systemd.notify("READY=1")
+        return told
+
+    def _reloaded(self) -> list[str]:
+        """Have the configuration taken up by the thread that does so; what was not taken up."""
+        done: Future[list[str]] = Future()
+        self._asked.append(done)
+        self._reload = True
+        self._wake.set()
+        return done.result(_RELOAD_LASTS)
 
     def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
+            case "reload":
+                return {"not_taken_up": self._reloaded()}
             case "pause":
                 engine.delivery.pause(command.pause_by_hand(asked["scope"], asked["name"]))
                 return {"done": True}
@@ -157,8 +184,12 @@ class Service:
                 return {"error": f"dropcap {__version__} does not know how to `{other}`"}
 
 
-def _tell_problems(problems: tuple[Problem, ...]) -> None:
+def _tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
+    """`kept` are folders that go on as they were."""
     for problem in problems:
+        if problem.scope is not None and problem.scope[0] == "folder" and problem.scope[1] in kept:
+            log.error("config_problem", message=str(problem), keeps=f"folder {problem.scope[1]} as it was")
+            continue
         disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
         log.error("config_problem", message=str(problem), disables=disables)
 
@@ -212,6 +243,8 @@ def view(engine: Engine) -> dict[str, Any]:
                 "left": asdict(one.intake.left),
                 "cannot_file": one.drop.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
+                "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
+                "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,
             }
             for name, one in engine.channels.items()
         },
