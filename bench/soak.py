@@ -20,9 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.site import Daemon, Site, eventually
 
 from dropcap.ledger.model import OPEN
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Fault, Sandbox, demo_project
 
 FILE = {"content": "file"}
 IMPORT = {**FILE, "action": "import"}

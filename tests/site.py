@@ -19,8 +19,7 @@ import yaml
 from dropcap.filing.keep import Keep
 from dropcap.ledger.model import Job
 from dropcap.ledger.query import Query
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox, demo_project
 
 DROPCAP = [sys.executable, "-m", "dropcap"]
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import RowKey
 from tests.site import Site
 
 BASELINE = "baseline_arm_1"

@@ -17,9 +17,7 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Fault, Sandbox, demo_project
 from tests.site import TOKEN, Daemon, Site
 
 CONSENTS = [f"{record}_V1_consent.pdf" for record in (101, 102)]

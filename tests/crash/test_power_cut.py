@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox, demo_project
 from tests import needs
 from tests.site import TOKEN, Daemon, Site, site
 

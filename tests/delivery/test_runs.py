@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dropcap.delivery.runs import MOST, Pace, Runs
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey
 from tests.site import site
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox, demo_project
 from tests.site import Site
 
 

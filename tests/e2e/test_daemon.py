@@ -7,7 +7,7 @@ import signal
 import time
 
 from dropcap.delivery.order import Order
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests import needs
 from tests.site import Daemon, Site, eventually
 

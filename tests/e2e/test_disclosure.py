@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.multipart import Limits
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Fault, Limits, Sandbox, demo_project
 from tests.shares.mounting import bindfs, errfs, fill, tmpfs
 from tests.site import TOKEN, Site, eventually, site
 

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey
 from tests.site import Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
@@ -189,7 +188,7 @@ def test_a_field_that_is_taken_away_holds_its_own_files_at_once(place: Site) -> 
 
 
 def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site) -> None:
-    from dropcap.sandbox.server import Rights
+    from redcap_sandbox import Rights
 
     place.box.grant(place.box.token, Rights(username="importer", api_import=True, api_export=False))
     daemon = place.start()
@@ -201,7 +200,7 @@ def test_a_missing_right_to_export_is_told_and_never_silently_weaker(place: Site
 
 
 def test_with_import_alone_files_go_if_nothing_else_is_asked_for(place: Site) -> None:
-    from dropcap.sandbox.server import Rights
+    from redcap_sandbox import Rights
 
     place.box.grant(place.box.token, Rights(username="importer", api_import=True, api_export=False))
     place.folder.update(existing_file="replace", confirm="none")

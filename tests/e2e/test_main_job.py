@@ -131,6 +131,6 @@ def test_two_cannot_work_with_one_state_directory(place: Site) -> None:
 
 
 def _baseline(place: Site):  # type: ignore[no-untyped-def]
-    from dropcap.sandbox.store import RowKey
+    from redcap_sandbox import RowKey
 
     return RowKey("baseline_arm_1")

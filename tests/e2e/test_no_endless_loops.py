@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.site import Site
 
 LOOK_UP = {"content": "record"}

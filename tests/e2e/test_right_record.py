@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey
 from tests.site import Site
 
 BASELINE = RowKey("baseline_arm_1")

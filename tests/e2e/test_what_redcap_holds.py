@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.project import Rights
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, Rights, RowKey
 from tests.site import Site, eventually
 
 BASELINE = RowKey("baseline_arm_1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.site import Site
 
 IMPORT = {"content": "file", "action": "import"}

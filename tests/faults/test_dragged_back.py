@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey
 from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
@@ -296,7 +295,7 @@ def test_two_copies_of_it_make_no_second_instance_for_it(place: Site) -> None:
 
 
 def test_a_right_that_is_missing_is_told_and_not_asked_for_ever(place: Site) -> None:
-    from dropcap.sandbox.server import Rights
+    from redcap_sandbox import Rights
 
     daemon = of_unknown_outcome(place)
     place.box.grant(place.box.token, Rights(username="importer", api_import=True, api_export=False))

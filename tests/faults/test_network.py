@@ -9,10 +9,7 @@ from typing import get_args
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey, Sandbox, demo_project
 from tests.faults.proxy import Kind, proxy
 from tests.site import TOKEN, Site, site
 

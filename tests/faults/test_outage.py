@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.site import Daemon, Site, eventually
 
 NUMBER = 2000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests import needs
 from tests.faults.test_dragged_back import imports
 from tests.site import Daemon, Site

@@ -25,11 +25,11 @@ from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
 from dropcap.routing.route import Route, route
 from dropcap.routing.syntax import PatternError
-from dropcap.sandbox.multipart import Limits, parse_body
-from dropcap.sandbox.project import from_dictionary, from_xml
-from dropcap.sandbox.store import Upload
+from redcap_sandbox import from_dictionary, from_xml
+from redcap_sandbox.multipart import Limits, parse_body
+from redcap_sandbox.store import Upload
 from tests.heavy import HEAVY
-from tests.sandbox.test_sandbox_projects import XML
+from tests.redcap_sandbox.test_projects import XML
 
 MANY = 5000 if HEAVY else 40
 tried = settings(max_examples=MANY, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

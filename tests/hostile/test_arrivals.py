@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.heavy import HEAVY
 from tests.shares.test_disks import imports
 from tests.site import Site, eventually

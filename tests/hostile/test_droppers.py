@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.heavy import heavy
 from tests.site import Daemon, Site, eventually
 

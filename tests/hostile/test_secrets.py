@@ -11,8 +11,8 @@ import pytest
 
 from dropcap.config.load import load
 from dropcap.daemon.engine import line_to
-from dropcap.sandbox.fault import Fault
 from dropcap.secret import Token
+from redcap_sandbox import Fault
 from tests.site import TOKEN, Site, eventually
 
 #: As a server might echo it, or a careless program write it.
@@ -95,7 +95,7 @@ def test_no_byte_of_it_is_written_anywhere(place: Site) -> None:
 
 
 def _rights():  # type: ignore[no-untyped-def]
-    from dropcap.sandbox.structure import Rights
+    from redcap_sandbox import Rights
 
     return Rights()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox
 from tests import needs
 from tests.site import TOKEN, Site, eventually
 

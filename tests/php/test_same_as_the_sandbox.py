@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.multipart import Limits, parse_body
-from dropcap.sandbox.store import Upload
+from redcap_sandbox.multipart import Limits, parse_body
+from redcap_sandbox.store import Upload
 from tests import needs
 from tests.php.server import RealPhp, real_php
 

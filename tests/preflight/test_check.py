@@ -13,10 +13,7 @@ import pytest
 from dropcap.config.load import load
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.project import classic_project
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.structure import Rights
+from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
 from tests.preflight.command import dropcap
 from tests.site import TOKEN, Site, site

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import RowKey
 from tests import needs
 from tests.preflight.command import dropcap
 from tests.site import Site, eventually

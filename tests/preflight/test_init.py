@@ -13,9 +13,7 @@ from dropcap.config.load import load
 from dropcap.preflight.proposal import event_words, proposed_rules, record_type
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
 from dropcap.redcap.structure import ProjectStructure
-from dropcap.sandbox.project import classic_project
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.structure import Field, SandboxProject, fields_by_name
+from redcap_sandbox import Field, Sandbox, SandboxProject, classic_project, fields_by_name
 from tests import needs
 from tests.site import DROPCAP, TOKEN, Site, site
 

@@ -13,7 +13,7 @@ from dropcap.config.load import load
 from dropcap.daemon import inspector, log
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import open_ledger, prepare
-from dropcap.sandbox.structure import Rights
+from redcap_sandbox import Rights
 from tests.site import Daemon, Site, eventually
 
 

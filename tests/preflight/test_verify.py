@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import Fault, RowKey
 from tests.site import Site
 
 BASELINE = RowKey("baseline_arm_1")

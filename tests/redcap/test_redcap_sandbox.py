@@ -14,10 +14,8 @@ from dropcap.redcap.client import NoFile, Redcap, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import RequestWindow
-from dropcap.sandbox.multipart import Limits
-from dropcap.sandbox.project import classic_project, demo_project
-from dropcap.sandbox.server import Sandbox
 from dropcap.secret import Token
+from redcap_sandbox import Limits, Sandbox, classic_project, demo_project
 
 PLACE = FileTarget("101", "consent_pdf", "baseline_arm_1")
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox
 from tests import needs
 from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually

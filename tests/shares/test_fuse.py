@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.heavy import heavy
 from tests.shares.mounting import bindfs, drop, errfs
 from tests.shares.test_disks import imports, tracebacks

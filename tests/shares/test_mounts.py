@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests import needs
 from tests.shares.mounting import drop, tmpfs, unmount
 from tests.shares.test_disks import imports

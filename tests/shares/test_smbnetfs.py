@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.shares.mounting import drop
 from tests.shares.samba import Samba, Smbnetfs, lone_host, samba, smbnetfs
 from tests.shares.test_disks import imports, tracebacks

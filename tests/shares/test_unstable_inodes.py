@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.heavy import heavy
 from tests.shares.mounting import ErrorFs, drop, errfs
 from tests.shares.test_disks import imports, tracebacks

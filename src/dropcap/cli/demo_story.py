@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 
 #: Outcomes of a file that is not stored.
 WHY = frozenset({"no_rule", "no_record"})

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dropcap.cli.extra import sandbox_or_stop
+
 if TYPE_CHECKING:
-    from dropcap.sandbox.structure import SandboxProject
+    from redcap_sandbox import SandboxProject
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -46,9 +48,8 @@ def sandbox_command(
     The first two lines name the URL and the token. /_sandbox/holdings, /_sandbox/requests and POST /_sandbox/ill,
     /_sandbox/well and /_sandbox/unban look inside and make it ill and well.
     """
-    from dropcap.sandbox.fault import Fault
-    from dropcap.sandbox.project import load_records
-    from dropcap.sandbox.server import Sandbox
+    sandbox_or_stop()
+    from redcap_sandbox import Fault, Sandbox, load_records
 
     if sum((dictionary is not None, project_xml is not None, classic)) > 1:
         raise click.UsageError("--dictionary, --project-xml and --classic exclude each other; give one of them")
@@ -85,7 +86,7 @@ def sandbox_command(
 
 
 def _project(dictionary: Path | None, events: tuple[str, ...], project_xml: Path | None, classic: bool) -> SandboxProject:
-    from dropcap.sandbox.project import classic_project, demo_project, from_dictionary, from_xml
+    from redcap_sandbox import classic_project, demo_project, from_dictionary, from_xml
 
     if events and dictionary is None:
         raise ValueError("--event goes with --dictionary; leave it out, or name a dictionary")

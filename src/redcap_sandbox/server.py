@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import socket
@@ -14,16 +15,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
 from cheroot.server import Gateway, HTTPServer
 
-from dropcap.sandbox.exchange import Exchange
-from dropcap.sandbox.fault import Fault, Illness
-from dropcap.sandbox.multipart import Limits
-from dropcap.sandbox.request import Request
-from dropcap.sandbox.service import serve
-from dropcap.sandbox.store import Holding, RowKey, Upload
-from dropcap.sandbox.structure import Rights, SandboxProject
+from redcap_sandbox.exchange import Exchange
+from redcap_sandbox.fault import Fault, Illness
+from redcap_sandbox.multipart import Limits
+from redcap_sandbox.request import Request
+from redcap_sandbox.service import serve
+from redcap_sandbox.store import Holding, RowKey, Upload
+from redcap_sandbox.structure import Rights, SandboxProject
 
 #: So many requests are remembered.
 REMEMBERED = 100_000
@@ -76,7 +76,7 @@ class Sandbox:
         self._server.prepare()  # first: if the port is taken, no directory is left behind
         try:
             if self._storage is None:
-                self._storage = Path(tempfile.mkdtemp(prefix="dropcap-sandbox-"))
+                self._storage = Path(tempfile.mkdtemp(prefix="redcap-sandbox-"))
             self._storage.mkdir(parents=True, exist_ok=True)
         except OSError:
             self._server.stop()  # else its threads would keep the process alive
@@ -199,7 +199,7 @@ class Sandbox:
 
 class _Server(HTTPServer):
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        structlog.get_logger().error("internal_error", message=msg, exc_info=traceback)
+        logging.getLogger("redcap_sandbox").error(msg, exc_info=traceback)
 
 
 def _server(box: Sandbox, port: int, threads: int) -> Any:
@@ -214,6 +214,3 @@ def _server(box: Sandbox, port: int, threads: int) -> Any:
     server.expiration_interval = 0.1  # also how long stop() waits for the accepting thread
     server.shutdown_timeout = 1
     return server
-
-
-__all__ = ["Fault", "Holding", "Limits", "Request", "Rights", "Sandbox", "SandboxProject"]

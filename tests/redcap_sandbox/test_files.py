@@ -8,10 +8,7 @@ import socket
 import pytest
 import requests
 
-from dropcap.sandbox.multipart import Limits
-from dropcap.sandbox.project import Rights, demo_project
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.structure import Event, Field, SandboxProject, fields_by_name
+from redcap_sandbox import Event, Field, Limits, Rights, Sandbox, SandboxProject, demo_project, fields_by_name
 
 from .conftest import TOKEN, call, download, head_and_body, upload
 

@@ -15,8 +15,7 @@ import requests
 from click.testing import CliRunner
 
 from dropcap.cli.sandbox import sandbox_command
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox, demo_project
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 START = "import dropcap.cli.sandbox as m; m.sandbox_command(prog_name='dropcap sandbox')"

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from dropcap.sandbox.project import classic_project, demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox, classic_project, demo_project
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from dropcap.sandbox.api import answer, refusal
-from dropcap.sandbox.call import Call, Reply, return_format
-from dropcap.sandbox.exchange import ConnectionGoneError, Exchange
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.multipart import Limits, Post, parse_body
-from dropcap.sandbox.request import Request
-from dropcap.sandbox.store import Upload
-from dropcap.sandbox.symptoms import after_body, before_body, page
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.api import answer, refusal
+from redcap_sandbox.call import Call, Reply, return_format
+from redcap_sandbox.exchange import ConnectionGoneError, Exchange
+from redcap_sandbox.fault import Fault
+from redcap_sandbox.multipart import Limits, Post, parse_body
+from redcap_sandbox.request import Request
+from redcap_sandbox.store import Upload
+from redcap_sandbox.symptoms import after_body, before_body, page
+from redcap_sandbox.wording import ApiError
 
 if TYPE_CHECKING:
-    from dropcap.sandbox.server import Sandbox
+    from redcap_sandbox.server import Sandbox
 
 _API = re.compile(r"(?:/redcap)?/api/?")
 _CONTROL = "/_sandbox/"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dropcap.sandbox.call import Call, Reply
-from dropcap.sandbox.formats import rows_body
-from dropcap.sandbox.logic import Filter, parse_logic
-from dropcap.sandbox.store import Row, RowKey
-from dropcap.sandbox.structure import Field, SandboxProject, checkbox_column
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.call import Call, Reply
+from redcap_sandbox.formats import rows_body
+from redcap_sandbox.logic import Filter, parse_logic
+from redcap_sandbox.store import Row, RowKey
+from redcap_sandbox.structure import Field, SandboxProject, checkbox_column
+from redcap_sandbox.wording import ApiError
 
 
 def export_records(call: Call) -> Reply:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.sandbox.formats import parse_rows, rows_body
-from dropcap.sandbox.logic import compare, parse_logic
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.wording import WORDING, ApiError
+from redcap_sandbox import Sandbox
+from redcap_sandbox.formats import parse_rows, rows_body
+from redcap_sandbox.logic import compare, parse_logic
+from redcap_sandbox.wording import WORDING, ApiError
 
 from .conftest import call
 

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.wording import ApiError
 
 FORMATS = ("json", "csv", "xml")
 CONTENT_TYPES = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dropcap.sandbox.call import Call, Reply
-from dropcap.sandbox.files import file_call
-from dropcap.sandbox.formats import error_body, object_body, rows_body
-from dropcap.sandbox.record_export import export_records
-from dropcap.sandbox.record_import import delete_records, import_records
-from dropcap.sandbox.structure import METADATA_COLUMNS, Rights, checkbox_column
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.call import Call, Reply
+from redcap_sandbox.files import file_call
+from redcap_sandbox.formats import error_body, object_body, rows_body
+from redcap_sandbox.record_export import export_records
+from redcap_sandbox.record_import import delete_records, import_records
+from redcap_sandbox.structure import METADATA_COLUMNS, Rights, checkbox_column
+from redcap_sandbox.wording import ApiError
 
 
 def answer(call: Call) -> Reply:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dropcap.sandbox.call import Reply
-from dropcap.sandbox.exchange import Exchange
-from dropcap.sandbox.fault import Fault
-from dropcap.sandbox.formats import CONTENT_TYPES, error_body
-from dropcap.sandbox.wording import WORDING
+from redcap_sandbox.call import Reply
+from redcap_sandbox.exchange import Exchange
+from redcap_sandbox.fault import Fault
+from redcap_sandbox.formats import CONTENT_TYPES, error_body
+from redcap_sandbox.wording import WORDING
 
 
 def page(status: int, key: str, **values: object) -> Reply:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from urllib.parse import parse_qsl
 
-from dropcap.sandbox.store import Upload
+from redcap_sandbox.store import Upload
 
 CHUNK = 256 * 1024
 #: PHP gives up on header lines that are longer.

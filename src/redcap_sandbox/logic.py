@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.wording import ApiError
 
 #: Looks up a field: (event or None for the row's own, field, checkbox code or None) -> value.
 Lookup = Callable[[str | None, str, str | None], str]

@@ -1,23 +1,9 @@
-"""Projects to serve: two made here, and those that a data dictionary or a project XML describes."""
+"""Two made-up projects to serve."""
 
 from __future__ import annotations
 
-from dropcap.sandbox.dictionary import from_dictionary, load_records
-from dropcap.sandbox.odm import from_xml
-from dropcap.sandbox.store import RowKey
-from dropcap.sandbox.structure import CLASSIC_EVENT, Event, Field, Rights, SandboxProject, fields_by_name
-
-__all__ = [
-    "Event",
-    "Field",
-    "Rights",
-    "SandboxProject",
-    "classic_project",
-    "demo_project",
-    "from_dictionary",
-    "from_xml",
-    "load_records",
-]
+from redcap_sandbox.store import RowKey
+from redcap_sandbox.structure import CLASSIC_EVENT, Event, Field, SandboxProject, fields_by_name
 
 BASELINE = "baseline_arm_1"
 MONTH_6 = "month_6_arm_1"

@@ -13,8 +13,8 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from dropcap.sandbox.store import RowKey
-from dropcap.sandbox.structure import CLASSIC_EVENT, Event, Field, SandboxProject, fields_by_name
+from redcap_sandbox.store import RowKey
+from redcap_sandbox.structure import CLASSIC_EVENT, Event, Field, SandboxProject, fields_by_name
 
 _ODM = "{http://www.cdisc.org/ns/odm/v1.3}"
 _REDCAP = "{https://projectredcap.org}"

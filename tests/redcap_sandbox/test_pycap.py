@@ -7,7 +7,7 @@ import io
 import pytest
 
 import redcap
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import Sandbox
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
-from dropcap.sandbox.call import Reply
+from redcap_sandbox.call import Reply
 
 SLICE = 256 * 1024
 

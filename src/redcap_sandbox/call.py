@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
-from dropcap.sandbox.formats import CONTENT_TYPES, FORMATS
-from dropcap.sandbox.multipart import Post
-from dropcap.sandbox.structure import Rights, SandboxProject
-from dropcap.sandbox.wording import ApiError
+from redcap_sandbox.formats import CONTENT_TYPES, FORMATS
+from redcap_sandbox.multipart import Post
+from redcap_sandbox.structure import Rights, SandboxProject
+from redcap_sandbox.wording import ApiError
 
 
 @dataclass(slots=True)

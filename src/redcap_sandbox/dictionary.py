@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dropcap.sandbox.store import RowKey
-from dropcap.sandbox.structure import METADATA_COLUMNS, Event, Field, SandboxProject, fields_by_name
+from redcap_sandbox.store import RowKey
+from redcap_sandbox.structure import METADATA_COLUMNS, Event, Field, SandboxProject, fields_by_name
 
 #: The headings of REDCap's CSV, in the order of METADATA_COLUMNS.
 HEADINGS = (

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from dropcap.sandbox.store import Store
+from redcap_sandbox.store import Store
 
 #: The columns of a data dictionary, as the metadata export names them.
 METADATA_COLUMNS = (

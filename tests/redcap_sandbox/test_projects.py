@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.sandbox.dictionary import HEADINGS
-from dropcap.sandbox.project import classic_project, demo_project, from_dictionary, from_xml, load_records
-from dropcap.sandbox.server import Sandbox
-from dropcap.sandbox.store import RowKey
+from redcap_sandbox import RowKey, Sandbox, classic_project, demo_project, from_dictionary, from_xml, load_records
+from redcap_sandbox.dictionary import HEADINGS
 
 from .conftest import TOKEN, call, upload
 

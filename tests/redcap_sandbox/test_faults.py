@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from dropcap.sandbox.fault import KINDS, Fault
-from dropcap.sandbox.project import demo_project
-from dropcap.sandbox.server import Sandbox
+from redcap_sandbox import KINDS, Fault, Sandbox, demo_project
 
 from .conftest import TOKEN, call, download, head_and_body, upload
 
@@ -254,3 +252,11 @@ def test_many_at_once_on_kept_connections(box: Sandbox) -> None:
         thread.join()
     assert len(box.requests) == 240
     assert all(box.content(str(record), "scan") == b"%d-19" % record for record in range(101, 113))
+
+
+def test_a_mistake_of_its_own_is_told_in_pythons_log(box: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    box.tokens[TOKEN] = "no rights at all"  # type: ignore[assignment]
+    with pytest.raises(requests.ConnectionError):
+        call(box, content="project")
+    assert [(record.name, record.levelname) for record in caplog.records] == [("redcap_sandbox", "ERROR")]
+    assert "'str' object has no attribute" in caplog.text

@@ -1,1 +1,0 @@
-"""A REDCap stand-in on loopback, for the demo and for tests."""

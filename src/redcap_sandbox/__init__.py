@@ -1,0 +1,34 @@
+"""A REDCap stand-in on 127.0.0.1, for tests of programs that speak REDCap's API. README.md beside this file shows how.
+
+What is named here is for use from outside; the modules are the package's own. It needs what `dropcap-redcap[sandbox]` installs.
+"""
+
+from redcap_sandbox.dictionary import from_dictionary, load_records
+from redcap_sandbox.fault import KINDS, Fault
+from redcap_sandbox.multipart import Limits
+from redcap_sandbox.odm import from_xml
+from redcap_sandbox.project import classic_project, demo_project
+from redcap_sandbox.request import Request
+from redcap_sandbox.server import Sandbox
+from redcap_sandbox.store import Holding, RowKey
+from redcap_sandbox.structure import Event, Field, Rights, SandboxProject, fields_by_name
+
+__all__ = [
+    "KINDS",
+    "Event",
+    "Fault",
+    "Field",
+    "Holding",
+    "Limits",
+    "Request",
+    "Rights",
+    "RowKey",
+    "Sandbox",
+    "SandboxProject",
+    "classic_project",
+    "demo_project",
+    "fields_by_name",
+    "from_dictionary",
+    "from_xml",
+    "load_records",
+]
