@@ -8,7 +8,6 @@ import re
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from redcap_sandbox.api import answer, refusal
@@ -17,12 +16,10 @@ from redcap_sandbox.exchange import ConnectionGoneError, Exchange
 from redcap_sandbox.fault import Fault
 from redcap_sandbox.multipart import Limits, Post, parse_body
 from redcap_sandbox.request import Request
+from redcap_sandbox.stand_in import StandIn
 from redcap_sandbox.store import Upload
 from redcap_sandbox.symptoms import after_body, before_body, page
 from redcap_sandbox.wording import ApiError
-
-if TYPE_CHECKING:
-    from redcap_sandbox.server import Sandbox
 
 _API = re.compile(r"(?:/redcap)?/api/?")
 _CONTROL = "/_sandbox/"
@@ -30,23 +27,23 @@ _CONTROL = "/_sandbox/"
 AHEAD = 16 * 1024
 
 
-def serve(box: Sandbox, exchange: Exchange) -> None:
+def serve(stand_in: StandIn, exchange: Exchange) -> None:
     """Answer one request."""
     with contextlib.suppress(ConnectionGoneError):
         if exchange.path.startswith(_CONTROL):
-            exchange.send(_control(box, exchange))
+            exchange.send(_control(stand_in, exchange))
         elif _API.fullmatch(exchange.path) is None:
             exchange.body.drain()
             exchange.send(Reply(404, b"<!DOCTYPE html><title>404 Not Found</title>"))
         else:
-            _Visit(box, exchange).serve()
+            _Visit(stand_in, exchange).serve()
 
 
 class _Visit:
     """One API request, from its first byte to its entry in the list of requests."""
 
-    def __init__(self, box: Sandbox, exchange: Exchange) -> None:
-        self._box = box
+    def __init__(self, stand_in: StandIn, exchange: Exchange) -> None:
+        self._stand_in = stand_in
         self._exchange = exchange
         self._post = Post()
         self._fault: Fault | None = None
@@ -68,14 +65,14 @@ class _Visit:
 
     def _struck_early(self) -> bool:
         """Whether a fault before the body ended the request."""
-        box, exchange = self._box, self._exchange
-        if not box.illness.looks_ahead():
+        stand_in, exchange = self._stand_in, self._exchange
+        if not stand_in.illness.looks_ahead():
             return False
         ahead = [exchange.body.peek(AHEAD)]
         self._post = parse_body(
             exchange.content_type, None, lambda _: ahead.pop() if ahead else b"", Limits(), lambda: Upload(None)
         )
-        self._fault = box.illness.strike(self._parameters(), before_body=True)
+        self._fault = stand_in.illness.strike(self._parameters(), before_body=True)
         if self._fault is None:
             return False
         return before_body(exchange, self._fault, self._remember)
@@ -89,7 +86,7 @@ class _Visit:
             return False
         self._post.discard()
         self._post = parse_body(
-            exchange.content_type, exchange.length, exchange.body.read, self._box.limits, self._box.new_upload
+            exchange.content_type, exchange.length, exchange.body.read, self._stand_in.limits, self._stand_in.new_upload
         )
         if posted := self._post.files.get("file"):
             self._filename = posted.name
@@ -99,14 +96,14 @@ class _Visit:
         return True
 
     def _reply(self) -> None:
-        box, exchange = self._box, self._exchange
-        if not box.admits(exchange.address):
-            self._send(page(box.ban_status, "banned", address=exchange.address))
+        stand_in, exchange = self._stand_in, self._exchange
+        if not stand_in.admits(exchange.address):
+            self._send(page(stand_in.ban_status, "banned", address=exchange.address))
             return
-        if box.maintenance:
-            self._send(page(box.maintenance, "maintenance"))
+        if stand_in.maintenance:
+            self._send(page(stand_in.maintenance, "maintenance"))
             return
-        fault = box.illness.strike(self._parameters(), before_body=False)
+        fault = stand_in.illness.strike(self._parameters(), before_body=False)
         if fault is None:
             self._send(self._run())
             return
@@ -119,14 +116,14 @@ class _Visit:
         self._exchange.send(reply)
 
     def _run(self) -> Reply:
-        box = self._box
-        rights = box.tokens.get(self._post.text("token"))
+        stand_in = self._stand_in
+        rights = stand_in.tokens.get(self._post.text("token"))
         if rights is None:
             return refusal(ApiError(403, "no_permission"), return_format(self._post))
 
         def note(action: str, record: str, details: str) -> None:
             stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-            box.project.log.append(
+            stand_in.project.log.append(
                 {
                     "timestamp": stamp,
                     "username": rights.username,
@@ -136,7 +133,7 @@ class _Visit:
                 }
             )
 
-        return answer(Call(box.project, rights, self._post, note))
+        return answer(Call(stand_in.project, rights, self._post, note))
 
     def _parameters(self) -> dict[str, str]:
         post = self._post
@@ -157,10 +154,10 @@ class _Visit:
             fault=self._fault.kind if self._fault else "",
             filename=self._filename,
         )
-        self._box.remember(self._request)
+        self._stand_in.remember(self._request)
 
 
-def _control(box: Sandbox, exchange: Exchange) -> Reply:
+def _control(stand_in: StandIn, exchange: Exchange) -> Reply:
     """The control pages. They count as no API request and meet no fault."""
     body = bytearray()
     while chunk := exchange.body.read(AHEAD):
@@ -169,18 +166,18 @@ def _control(box: Sandbox, exchange: Exchange) -> Reply:
     posted = exchange.method == "POST"
     match exchange.path.removeprefix(_CONTROL), posted:
         case "holdings", False:
-            return _json([asdict(holding) for holding in box.holdings()])
+            return _json([asdict(holding) for holding in stand_in.holdings()])
         case "requests", False:
-            return _json([asdict(request) for request in box.requests])
+            return _json([asdict(request) for request in stand_in.requests])
         case "content", False:
-            return _content(box, query)
+            return _content(stand_in, query)
         case "ill", True:
-            return _ill(box, bytes(body))
+            return _ill(stand_in, bytes(body))
         case "well", True:
-            box.well()
+            stand_in.well()
             return _json({})
         case "unban", True:
-            box.unban()
+            stand_in.unban()
             return _json({})
     return _json({"error": "there is no such control page"}, 404)
 
@@ -189,19 +186,19 @@ def _json(value: object, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value).encode(), "application/json")
 
 
-def _content(box: Sandbox, query: dict[str, str]) -> Reply:
+def _content(stand_in: StandIn, query: dict[str, str]) -> Reply:
     try:
         instance = int(query["instance"]) if query.get("instance") else None
-        content = box.content(query["record"], query["field"], query.get("event"), instance)
+        content = stand_in.content(query["record"], query["field"], query.get("event"), instance)
     except (KeyError, ValueError) as error:
         return _json({"error": f"there is no such file: {error}"}, 404)
     return Reply(200, content, "application/octet-stream")
 
 
-def _ill(box: Sandbox, body: bytes) -> Reply:
+def _ill(stand_in: StandIn, body: bytes) -> Reply:
     try:
         fault = Fault(**json.loads(body))
     except (ValueError, TypeError) as error:
         return _json({"error": str(error)}, 400)
-    box.ill(fault)
+    stand_in.ill(fault)
     return _json({})

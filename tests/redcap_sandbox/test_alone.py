@@ -15,6 +15,7 @@ import redcap_sandbox
 
 SOURCE = Path(redcap_sandbox.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+MODULES = {f"redcap_sandbox.{path.stem}": path for path in SOURCE.glob("*.py") if path.stem != "__init__"}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -38,6 +39,13 @@ def test_it_needs_what_its_extra_installs_and_nothing_else() -> None:
 
 def test_the_daemon_alone_installs_none_of_it() -> None:
     assert not names(PROJECT["dependencies"]) & names(PROJECT["optional-dependencies"]["sandbox"])
+
+
+def test_no_circle_of_modules_not_even_for_the_type_checker() -> None:
+    graph = {module: {name for name in imported(path) if name.startswith("redcap_sandbox")} for module, path in MODULES.items()}
+    while leaves := {module for module, others in graph.items() if not others}:
+        graph = {module: others - leaves for module, others in graph.items() if module not in leaves}
+    assert graph == {}
 
 
 @pytest.mark.parametrize("name", redcap_sandbox.__all__)
