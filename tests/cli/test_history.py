@@ -27,7 +27,19 @@ def test_every_step_of_a_file(place: Site) -> None:
     assert set(first) == {
         *("job", "folder", "file", "state", "lies_in", "project", "rule", "record", "redcap_event", "field", "instance"),
         *("size", "sha256", "attempts", "result", "confirmed", "reason", "message", "remedy", "preserved_as"),
-        *("preserved_sha256", "again_of", "back_of", "found", "tried_again", "claimed", "changed", "ended", "seconds", "next_try", "waits_until"),
+        *(
+            "preserved_sha256",
+            "again_of",
+            "back_of",
+            "found",
+            "tried_again",
+            "claimed",
+            "changed",
+            "ended",
+            "seconds",
+            "next_try",
+            "waits_until",
+        ),
         "steps",
     }
     assert [step["state"] for step in first["steps"]] == ["waiting", "sending", "stored", "done"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.sandbox.fault import Fault
+from redcap_sandbox import Fault
 from tests.shares.mounting import drop, errfs
 from tests.site import Daemon, Site, eventually
 
