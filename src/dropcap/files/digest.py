@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dropcap.files.tree import Tree
+from dropcap.files.tree import Tree
 
 
 def sha256_of(tree: Tree, name: str) -> str:

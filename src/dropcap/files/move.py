@@ -7,15 +7,12 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dropcap.files import names
 from dropcap.files.copy import copy_verified, unchanged
 from dropcap.files.durable import fsync
 from dropcap.files.rename import rename_new
-
-if TYPE_CHECKING:
-    from dropcap.files.tree import Tree
+from dropcap.files.root import Root
 
 #: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
 _ATTEMPTS = 10
@@ -38,7 +35,7 @@ PLAIN = Crossing()
 
 
 def move(
-    tree: Tree, source: str, destination: str, candidates: Callable[[str], Iterable[str]], crossing: Crossing = PLAIN
+    root: Root, source: str, destination: str, candidates: Callable[[str], Iterable[str]], crossing: Crossing = PLAIN
 ) -> str:
     """Move a file to the first of the names that `candidates` gives for its destination's, which is returned.
 
@@ -48,17 +45,17 @@ def move(
     for attempt in range(_ATTEMPTS):
         try:
             # The first time without making directories: most often they are there, and for nothing they are not made.
-            return _once(tree, source, destination, candidates, crossing, create=attempt > 0)
+            return _once(root, source, destination, candidates, crossing, create=attempt > 0)
         except FileNotFoundError:
             # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
-            tree.lstat(source)
+            root.lstat(source)
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
 
 
 def _once(
-    tree: Tree,
+    root: Root,
     source: str,
     destination: str,
     candidates: Callable[[str], Iterable[str]],
@@ -66,20 +63,20 @@ def _once(
     create: bool,
 ) -> str:
     directory, wanted = names.split(destination)
-    with tree.parent(source) as (source_dir, leaf), tree.directory(directory, create) as target_dir:
+    with root.parent(source) as (source_dir, leaf), root.directory(directory, create) as target_dir:
         try:
-            taken = _rename(tree, source_dir, leaf, target_dir, candidates(wanted))
+            taken = _rename(root, source_dir, leaf, target_dir, candidates(wanted))
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            taken = _across(tree, source_dir, leaf, target_dir, directory, candidates(wanted), crossing)
+            taken = _across(root, source_dir, leaf, target_dir, directory, candidates(wanted), crossing)
     return names.join(directory, taken)
 
 
-def _rename(tree: Tree, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
     for candidate in candidates:
         try:
-            rename_new(source_dir, source, target_dir, candidate, tree.ways)
+            rename_new(source_dir, source, target_dir, candidate, root.ways)
         except FileExistsError as error:
             taken = error
         else:
@@ -88,7 +85,7 @@ def _rename(tree: Tree, source_dir: int, source: str, target_dir: int, candidate
 
 
 def _across(
-    tree: Tree, source_dir: int, source: str, target_dir: int, directory: str, candidates: Iterable[str], crossing: Crossing
+    root: Root, source_dir: int, source: str, target_dir: int, directory: str, candidates: Iterable[str], crossing: Crossing
 ) -> str:
     temporary = names.temporary()
     before: os.stat_result | None = None
@@ -100,9 +97,9 @@ def _across(
             crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
             if before is None:
                 before = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)[1]
-            _must_be(source_dir, source, before, tree)
+            _must_be(source_dir, source, before, root)
             try:
-                rename_new(target_dir, temporary, target_dir, candidate, tree.ways)
+                rename_new(target_dir, temporary, target_dir, candidate, root.ways)
             except FileExistsError:
                 continue
             break
@@ -113,7 +110,7 @@ def _across(
             os.unlink(temporary, dir_fd=target_dir)
         raise
     fsync(target_dir, taken)
-    _must_be(source_dir, source, before, tree)
+    _must_be(source_dir, source, before, root)
     os.unlink(source, dir_fd=source_dir)
     fsync(source_dir, source)
     return taken
@@ -127,6 +124,6 @@ def _exists(directory: int, leaf: str) -> bool:
     return True
 
 
-def _must_be(directory: int, leaf: str, before: os.stat_result, tree: Tree) -> None:
-    if not unchanged(directory, leaf, before, tree.stable_inodes):
+def _must_be(directory: int, leaf: str, before: os.stat_result, root: Root) -> None:
+    if not unchanged(directory, leaf, before, root.stable_inodes):
         raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", leaf)

@@ -6,12 +6,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dropcap.files import names
-
-if TYPE_CHECKING:
-    from dropcap.files.tree import Tree
+from dropcap.files.root import Root
 
 Kind = Literal["file", "dir", "link", "other"]
 
@@ -19,10 +17,10 @@ Kind = Literal["file", "dir", "link", "other"]
 class _Listing:
     """The directory that is being listed; `fd` is -1 once it is closed."""
 
-    __slots__ = ("fd", "tree")
+    __slots__ = ("fd", "root")
 
-    def __init__(self, tree: Tree, fd: int) -> None:
-        self.tree = tree
+    def __init__(self, root: Root, fd: int) -> None:
+        self.root = root
         self.fd = fd
 
 
@@ -59,7 +57,7 @@ class Entry:
                 if self._found is not None and self._listing.fd >= 0:
                     self._stat = self._found.stat(follow_symlinks=False)
                 else:
-                    self._stat = self._listing.tree.lstat(self.name)
+                    self._stat = self._listing.root.lstat(self.name)
             except (FileNotFoundError, NotADirectoryError):
                 return None
         return self._stat
@@ -68,13 +66,13 @@ class Entry:
         return f"Entry({self.name!r}, {self.kind!r})"
 
 
-def scan(tree: Tree, relative: str, recursive: bool, enter: Callable[[str], bool] | None) -> Iterator[Entry]:
+def scan(root: Root, relative: str, recursive: bool, enter: Callable[[str], bool] | None) -> Iterator[Entry]:
     """See `Tree.scan`. One descriptor is open at a time, however deep the folder is."""
-    pending = [Entry(_Listing(tree, -1), relative, "", "dir")]
+    pending = [Entry(_Listing(root, -1), relative, "", "dir")]
     while pending:
         asked = pending.pop()
         try:
-            for entry in _list(tree, asked.name):
+            for entry in _list(root, asked.name):
                 yield entry
                 if entry.kind == "dir" and recursive and (enter is None or enter(entry.name)):
                     pending.append(entry)
@@ -85,9 +83,9 @@ def scan(tree: Tree, relative: str, recursive: bool, enter: Callable[[str], bool
                 yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
 
 
-def _list(tree: Tree, relative: str) -> Iterator[Entry]:
-    with tree.directory(relative) if relative else _opened_anew(tree.fd) as fd:
-        listing = _Listing(tree, fd)
+def _list(root: Root, relative: str) -> Iterator[Entry]:
+    with root.directory(relative) if relative else _opened_anew(root.fd) as fd:
+        listing = _Listing(root, fd)
         prefix = names.join(relative, "")
         try:
             with os.scandir(fd) as found:

@@ -7,15 +7,13 @@ import errno
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from dropcap.files import names
 from dropcap.files.durable import fsync
 from dropcap.files.regular import NotRegular, read_regular
 from dropcap.files.rename import rename_new
-
-if TYPE_CHECKING:
-    from dropcap.files.tree import Tree
+from dropcap.files.root import Root
 
 #: Files of ours that are replaced (why.txt, status page) are far smaller; a larger one is somebody else's.
 _OURS_AT_MOST = 8 * 1024 * 1024
@@ -32,13 +30,13 @@ class Staged:
 
     status: os.stat_result
 
-    def __init__(self, tree: Tree, directory: str, mode: int) -> None:
-        self._tree = tree
+    def __init__(self, root: Root, directory: str, mode: int) -> None:
+        self._root = root
         self._leaf = names.temporary()
         self._mode = mode
         self._placed = False
         self._sealed = False
-        self._directory = tree.open_directory(directory, create=True)
+        self._directory = root.open_directory(directory, create=True)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._fd = os.open(self._leaf, flags, 0o600, dir_fd=self._directory)
@@ -66,7 +64,7 @@ class Staged:
     def seal(self) -> None:
         """Give the file its group and mode and bring its content to the disk: from here on only renaming is left."""
         if not self._sealed:
-            self._tree.give_group(self._fd)
+            self._root.give_group(self._fd)
             with contextlib.suppress(OSError):  # CIFS and FUSE fix the mode by mount option
                 os.fchmod(self._fd, self._mode)
             fsync(self._fd, self._leaf)
@@ -81,11 +79,11 @@ class Staged:
         """
         self.seal()
         directory, leaf = names.split(name)
-        with self._tree.directory(directory, create=True) as fd:
+        with self._root.directory(directory, create=True) as fd:
             if ours is not None and read_ours(fd, leaf, ours) is not None:
                 os.rename(self._leaf, leaf, src_dir_fd=self._directory, dst_dir_fd=fd)
             else:
-                rename_new(self._directory, self._leaf, fd, leaf, self._tree.ways)
+                rename_new(self._directory, self._leaf, fd, leaf, self._root.ways)
             self._placed = True
             fsync(fd, name)
 
