@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dropcap.cli import screen
 from dropcap.cli.jobs import clock, file_of, waits_until
-from dropcap.cli.status import MOST_TOLD, FolderStatus, Status
+from dropcap.cli.status_gathered import MOST_TOLD, FolderStatus, Status
 from dropcap.display import shown
 from dropcap.ledger.model import Job
 

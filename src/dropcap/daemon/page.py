@@ -11,7 +11,8 @@ from dropcap import __version__
 from dropcap.delivery.folder import DropFolder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.status_page import Line, StatusPage, StatusView
+from dropcap.filing.status_page import StatusPage
+from dropcap.filing.status_view import Line, StatusView
 from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.query import Query

@@ -6,12 +6,9 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from dropcap.display import shown
-
-if TYPE_CHECKING:
-    from dropcap.filing.status_page import Line, StatusView
+from dropcap.filing.status_view import Line, StatusView
 
 _WAITING_SHOWN = 100
 _TROUBLE_SHOWN = 200

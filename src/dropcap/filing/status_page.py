@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -12,8 +12,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
 from dropcap.filing.status_html import is_ours, render
-
-__all__ = ["Line", "StatusPage", "StatusView", "render"]
+from dropcap.filing.status_view import StatusView
 
 NAME = "_STATUS.html"
 #: Where somebody else's file has that name.
@@ -24,44 +23,6 @@ SOONEST = 5.0
 LATEST = 60.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One file on the page. `since` has a time zone; `note` says why it waits; `message` and `remedy` why it did not go."""
-
-    name: str
-    since: datetime
-    note: str = ""
-    reason: str = ""
-    message: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StatusView:
-    """What one folder's page shows. Only this folder's files, and nothing that REDCap holds.
-
-    A list may be cut: `*_count` then says how many there are in all (None: as many as are listed).
-    """
-
-    folder: str
-    generated: datetime
-    contact: str = ""
-    waiting: list[Line] = field(default_factory=list)
-    held: list[Line] = field(default_factory=list)
-    failed: list[Line] = field(default_factory=list)
-    done_today: int = 0
-    done_last: list[Line] = field(default_factory=list)
-    not_taken: list[tuple[str, str]] = field(default_factory=list)
-    pauses: list[str] = field(default_factory=list)
-    version: str = ""
-    waiting_count: int | None = None
-    held_count: int | None = None
-    failed_count: int | None = None
-    left: list[str] = field(default_factory=list)  # the first names
-    left_count: int = 0
-    left_note: str = ""
 
 
 class StatusPage:
