@@ -17,7 +17,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
     frozenset({"cli"}),
     frozenset({"daemon"}),
-    frozenset({"preflight", "verification"}),
+    frozenset({"preflight"}),
     frozenset({"intake", "delivery"}),
     frozenset({"filing"}),
     frozenset({"ledger", "redcap"}),

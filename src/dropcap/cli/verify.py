@@ -22,8 +22,8 @@ from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
 from dropcap.ledger.model import Job
+from dropcap.preflight.verification import Compared, NotReached, latest, verify
 from dropcap.redcap.window import Stopped
-from dropcap.verification import Finding, NotReached, latest, verify
 
 _BAD = ("missing", "differs", "not_asked")
 
@@ -49,7 +49,7 @@ def verify_command(config_path: Path, since: str | None, folder_name: str | None
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopped.set())
-    found: list[Finding] = []
+    found: list[Compared] = []
     ended = ""
     code = 0
     began = time.time()
@@ -88,7 +88,7 @@ def _go_on(job: Job) -> str:
     return f"; go on with: dropcap verify --since {when:%Y-%m-%dT%H:%M}"
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Compared) -> str:
     job = finding.job
     goal = [f"record {job.record}", f"event {job.event}" if job.event else "", f"field {job.field}"]
     goal.append(f"instance {job.instance}" if job.instance else "")
@@ -99,7 +99,7 @@ def _line(finding: Finding) -> str:
     )
 
 
-def _tell(found: Sequence[Finding], total: int, ended: str) -> None:
+def _tell(found: Sequence[Compared], total: int, ended: str) -> None:
     for finding in found:
         if finding.outcome in _BAD:
             click.echo(_line(finding))
@@ -111,7 +111,7 @@ def _tell(found: Sequence[Finding], total: int, ended: str) -> None:
         click.echo(shown(ended), err=True)
 
 
-def _as_json(found: Sequence[Finding], total: int, ended: str) -> dict[str, Any]:
+def _as_json(found: Sequence[Compared], total: int, ended: str) -> dict[str, Any]:
     return {
         "files": total,
         "verified": len(found),

@@ -26,7 +26,7 @@ _Place = tuple[str, str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Compared:
     """What came of one file. `outcome`: `same`, `missing`, `differs`, `replaced` (by a newer job meanwhile) or
     `not_asked` (its project is not in the configuration, or refuses to tell, or its file is not given out)."""
 
@@ -70,7 +70,7 @@ def verify(
     began: float,
     stop: threading.Event,
     advance: Callable[[], object],
-) -> Iterator[Finding]:
+) -> Iterator[Compared]:
     """Compare each job's file with what REDCap holds; `advance` is called after each.
 
     `began` (seconds since the epoch) is when `jobs` were read: what was stored later explains a difference.
@@ -84,39 +84,39 @@ def verify(
     for job in jobs:
         line = lines.get(job.project)
         if line is None:
-            yield Finding(job, "not_asked", f"the project `{job.project}` is not in the configuration")
+            yield Compared(job, "not_asked", f"the project `{job.project}` is not in the configuration")
         elif job.project in refusing:
-            yield Finding(job, "not_asked", refusing[job.project])
+            yield Compared(job, "not_asked", refusing[job.project])
         else:
             try:
                 found = _compared(job, line, stop)
             except NotReached as error:
                 if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(line, stop):
                     raise
-                found = Finding(job, "not_asked", f"{error}; the server answers otherwise; {error.remedy}")
+                found = Compared(job, "not_asked", f"{error}; the server answers otherwise; {error.remedy}")
             except _ProjectError as error:
                 meaning = error.meaning
-                found = Finding(job, "not_asked", f"{meaning.message}; {meaning.remedy}")
+                found = Compared(job, "not_asked", f"{meaning.message}; {meaning.remedy}")
                 if meaning.reason != "rights" or in_a_row + 1 >= IN_A_ROW:  # which may be rights to one form, or record
                     refusing[job.project] = found.message
             in_a_row = in_a_row + 1 if found.outcome == "not_asked" else 0
             if found.outcome in ("missing", "differs") and _overtaken(query, job, began):
-                found = Finding(job, "replaced", "a newer file went there meanwhile")
+                found = Compared(job, "replaced", "a newer file went there meanwhile")
             yield found
         advance()
 
 
-def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
+def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
     place = FileTarget(job.record, job.field, job.event, job.instance)
     for wait in (*WAITS, None):
         try:
             there = line.client.export_file(place, stop=stop)
         except NoFile:
-            return Finding(job, "missing", "the field holds no file")
+            return Compared(job, "missing", "the field holds no file")
         except RedcapError as error:
             if error.meaning.verdict is Verdict.UNCLEAR and error.meaning.said:
                 known = error.meaning.reason not in ("refused", "rights")  # that there is no such record, field or event
-                return Finding(job, "missing" if known else "not_asked", error.meaning.message)
+                return Compared(job, "missing" if known else "not_asked", error.meaning.message)
             if error.meaning.verdict is Verdict.PROJECT:
                 raise _ProjectError(error.meaning) from None
             later = error.meaning.verdict in (Verdict.SERVER, Verdict.RATE_LIMITED, Verdict.UNCLEAR)
@@ -124,10 +124,10 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Finding:
                 raise NotReached(job, error) from None
             continue
         if there.sha256 == job.sha256:
-            return Finding(job, "same")
+            return Compared(job, "same")
         # A reply of no known length may have been cut off unnoticed: only a second such answer is believed.
         if there.proven_whole or wait is None:
-            return Finding(job, "differs", f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
+            return Compared(job, "differs", f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
     raise AssertionError("the last try ends in an answer")
 
 
