@@ -28,6 +28,8 @@ ROWS: tuple[frozenset[str], ...] = (
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
 WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox"}
+#: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
+LOW = frozenset({"display", "secret"})
 
 
 @cache
@@ -94,6 +96,11 @@ def test_two_commands_know_the_sandbox() -> None:
     libraries = re.compile(r"^\s*(?:from|import) (?:redcap_sandbox|cheroot|defusedxml)\b", re.MULTILINE)
     texts = {module: (SOURCE / (module.replace(".", "/") + ".py")).read_text() for module in imports()}
     assert {module for module, text in texts.items() if libraries.search(text)} == WITH_THE_SANDBOX
+
+
+def test_redcap_is_the_api_alone() -> None:
+    known = {package(other) for module, others in imports().items() if package(module) == "redcap" for other in others}
+    assert known - LOW == {"redcap"}
 
 
 @pytest.mark.parametrize("name", ["utils", "util", "helpers", "helper", "manager", "base", "common", "misc"])

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import pytest
 
 from dropcap.delivery.outcome import Held, Refused, WaitForRecord
-from dropcap.delivery.plan import Create, Facts, Send, Step, agree, needs_lookup, newly_listed, plan, record_wait
+from dropcap.delivery.plan import (
+    Create,
+    Facts,
+    Send,
+    Step,
+    agree,
+    export_reasons,
+    lookup_reasons,
+    needs_lookup,
+    newly_listed,
+    plan,
+    record_wait,
+)
+from dropcap.routing.pattern import compile_pattern
+from dropcap.routing.route import Route, route
+from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.routing.template import Template, compile_template
 
 PLAIN = Target(field="f", record="101", event="e")
 TYPED = Target(field="f", record="101", event="e", record_is_typed=True)
@@ -113,6 +132,30 @@ def test_after_a_lost_ledger_the_last_instance_is_looked_at_first() -> None:
 )
 def test_who_must_be_looked_up(target: Target, settings: RuleSettings, asked: bool) -> None:
     assert needs_lookup(target, settings, None) is asked
+
+
+@pytest.mark.parametrize("settings", [RuleSettings(*one) for one in product(ExistingFile, Confirm, MissingRecord)], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"instance": "next"}, {"instance": "2"}, {"record_where": {"mrn": "{r}"}}, {"must_match": {"initials": "{r}"}}],
+    ids=str,
+)
+def test_a_rule_and_its_files_need_the_same(settings: RuleSettings, more: dict[str, Any]) -> None:
+    pattern = compile_pattern("{r}.pdf", {})
+
+    def template(text: str) -> Template:
+        return compile_template(text, {}, pattern.captures)
+
+    templates = {
+        key: {name: template(text) for name, text in value.items()} if isinstance(value, dict) else template(value)
+        for key, value in more.items()
+    }
+    record = None if "record_where" in more else template("{r}")
+    rule = Rule("r", pattern, template("f"), record, settings=settings, **templates)
+    found = route((rule,), "drop", "101.pdf")
+    assert isinstance(found, Route)
+    assert needs_lookup(found.target, settings, None) is bool(lookup_reasons(rule))
+    assert (settings.confirm is Confirm.READBACK or bool(lookup_reasons(rule))) is bool(export_reasons(rule))
 
 
 @pytest.mark.parametrize(

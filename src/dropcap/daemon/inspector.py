@@ -18,8 +18,8 @@ from dropcap.delivery.possible import contradiction
 from dropcap.delivery.project import ProjectLine
 from dropcap.ledger.model import Job, Pause
 from dropcap.preflight.project import LATER
+from dropcap.preflight.rules import Finding, inspect
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.inspection import Finding, inspect
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped

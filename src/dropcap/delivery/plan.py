@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from dropcap.delivery.order import takes_next
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.display import shown
 from dropcap.ledger.model import Job
+from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 #: Sends that may go wrong while the server is well before a file is held.
@@ -81,14 +83,45 @@ Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 
 def needs_lookup(target: Target, settings: RuleSettings, fixed_instance: int | None) -> bool:
     """Whether REDCap must be asked about the record before anything is sent."""
-    return bool(
-        target.record_where
-        or target.must_match
-        or settings.existing_file is not ExistingFile.REPLACE
-        or settings.missing_record is not MissingRecord.REFUSE
-        or settings.confirm is Confirm.LISTED
-        or (target.instance == NEXT and fixed_instance is None)
-    )
+    chooses = target.instance == NEXT and fixed_instance is None
+    return any(_asks(settings, bool(target.record_where), bool(target.must_match), chooses))
+
+
+def lookup_reasons(rule: Rule) -> list[str]:
+    """What of a rule makes dropcap look up the records of its files, as it is written there."""
+    return list(_asks(rule.settings, bool(rule.record_where), bool(rule.must_match), takes_next(rule.instance)))
+
+
+def export_reasons(rule: Rule) -> list[str]:
+    """What of a rule needs the right to export, as it is written there: reading back, and all that looks records up."""
+    reads_back = [f"confirm: {Confirm.READBACK}"] if rule.settings.confirm is Confirm.READBACK else []
+    return reads_back + lookup_reasons(rule)
+
+
+def _asks(settings: RuleSettings, by_value: bool, must_match: bool, chooses: bool) -> Iterator[str]:
+    """The keys for which a record is looked up. `by_value`: it is not named itself; `chooses`: nor is the instance."""
+    if settings.confirm is Confirm.LISTED:
+        yield f"confirm: {Confirm.LISTED}"
+    if settings.existing_file is not ExistingFile.REPLACE:
+        yield "existing_file"
+    if by_value:
+        yield "record_where"
+    if must_match:
+        yield "must_match"
+    if chooses:
+        yield f"instance: {NEXT}"
+    if settings.missing_record is not MissingRecord.REFUSE:
+        yield "missing_record"
+
+
+def looks_at_field(settings: RuleSettings, chooses: bool) -> bool:
+    """Whether what the field holds is exported right before a file is sent. `chooses`: `instance: next`."""
+    return settings.existing_file is not ExistingFile.REPLACE or chooses
+
+
+def needs_field(settings: RuleSettings, chooses: bool) -> bool:
+    """Whether a look-up must show the field itself; `chooses` as in `looks_at_field`."""
+    return looks_at_field(settings, chooses) or settings.confirm is Confirm.LISTED
 
 
 def plan(
@@ -141,8 +174,7 @@ def plan(
 
 def _needed(target: Target, settings: RuleSettings) -> set[str]:
     """The fields whose values must be known before anything is sent."""
-    replaced = settings.existing_file is ExistingFile.REPLACE and target.instance != NEXT
-    own = set() if replaced and settings.confirm is not Confirm.LISTED else {target.field}
+    own = {target.field} if needs_field(settings, target.instance == NEXT) else set()
     return {*own, *target.must_match, *target.record_where}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dropcap.delivery.lookup import GROUP
+from dropcap.delivery.order import takes_next
+from dropcap.delivery.plan import looks_at_field, lookup_reasons
 from dropcap.routing.rule import Rule
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord
+from dropcap.routing.target import Confirm
 
 _MINUTES = 24 * 60
 
@@ -36,29 +38,10 @@ class Cost:
         return ", ".join(parts)
 
 
-def asks_about_records(rule: Rule) -> bool:
-    """Whether files of this rule have their records looked up."""
-    settings = rule.settings
-    return bool(
-        rule.record_where
-        or rule.must_match
-        or settings.existing_file is not ExistingFile.REPLACE
-        or settings.missing_record is not MissingRecord.REFUSE
-        or settings.confirm is Confirm.LISTED
-        or (rule.instance is not None and rule.instance.text == NEXT)
-    )
-
-
-def exports(rule: Rule) -> bool:
-    """Whether the token needs the right to export for this rule."""
-    return asks_about_records(rule) or rule.settings.confirm is not Confirm.NONE
-
-
 def cost(rule: Rule) -> Cost:
     """The cost of one file of a rule."""
-    asks = asks_about_records(rule)
-    # What the field holds is looked at right before each file is sent, and read back afterwards.
-    looks = rule.settings.existing_file is not ExistingFile.REPLACE or (rule.instance is not None and rule.instance.text == NEXT)
+    asks = bool(lookup_reasons(rule))
+    looks = looks_at_field(rule.settings, takes_next(rule.instance))
     return Cost(
         each=1 + looks + (rule.settings.confirm is not Confirm.NONE),
         shared=int(asks) + bool(rule.record_where),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import Order
-from dropcap.preflight.cost import exports
+from dropcap.delivery.plan import export_reasons
 from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.rules import Finding, inspect, mismatch, needed_fields
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.inspection import Finding, inspect, needed_fields
 from dropcap.redcap.model import Rights
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.reply import remedy_now as remedy_now
@@ -44,7 +44,7 @@ def ask(client: Redcap) -> Answer:
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
     if meaning.reason == "rights":
-        needing = [f"{folder.name}/{rule.name}" for folder in folders for rule in folder.rules if exports(rule)]
+        needing = [f"{folder.name}/{rule.name}" for folder in folders for rule in folder.rules if export_reasons(rule)]
         if needing:
             what = f"may not export, which the rules need ({', '.join(needing[:5])}{' …' if len(needing) > 5 else ''})"
             remedy = "give API export and `Full Data Set` in REDCap (User Rights)"
@@ -110,15 +110,6 @@ def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
             found.setdefault(folder, []).append(Finding("error", folder, rule, "rights", message, remedy))
     return found
-
-
-def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:
-    """Message and remedy for the token of another project."""
-    info = structure.project
-    return (
-        f"the token belongs to project {info.project_id} ({info.title}), the configuration says {project.project_id}",
-        "put the token of the right project in place, or correct project_id",
-    )
 
 
 def _of_rules(folder: Folder, found: Sequence[Finding]) -> Iterator[Remark]:

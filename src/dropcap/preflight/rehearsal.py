@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dropcap.config.model import Folder
-from dropcap.delivery.lookup import Question, absent_field, look_up
+from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.outcome import Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, plan
 from dropcap.delivery.possible import impossible
@@ -202,11 +202,7 @@ def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lyi
 
 def _hopeless(line: ProjectLine, structure: ProjectStructure, one: Lying) -> Refused | None:
     target = one.route.target
-    found = line.refuses(one.prospect.size, target.upload_as) or impossible(structure, target)
-    if found is None and (unknown := absent_field(structure, target)) is not None:
-        remedy = "correct the rule; `dropcap check` compares all rules"
-        return Refused("no_field", f"the project has no field {unknown}", remedy)
-    return found
+    return line.refuses(one.prospect.size, target.upload_as) or impossible(structure, target)
 
 
 class _Booked:

@@ -9,11 +9,11 @@ import pytest
 
 from dropcap.config.model import Folder, Project
 from dropcap.config.token_source import TokenSource
-from dropcap.redcap.inspection import Finding, inspect
+from dropcap.delivery.possible import contradiction
+from dropcap.preflight.rules import Finding, inspect
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
-from dropcap.redcap.outcomes import outcomes
 from dropcap.redcap.structure import ProjectStructure
-from dropcap.routing.pattern import compile_pattern, compile_regex
+from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import Confirm, ExistingFile, RuleSettings
 from dropcap.routing.template import Template, compile_template
@@ -167,6 +167,29 @@ def test_what_is_wrong_is_found(
     assert remedy in found[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("templates", "longitudinal", "reason"),
+    [
+        ({"field": "zzz"}, False, "no_field"),
+        ({"field": "scan", "must_match": {"zzz": "x"}}, False, "no_field"),
+        ({"field": "initials"}, False, "not_a_file_field"),
+        ({"field": "signed"}, False, "signature_field"),
+        ({"field": "scan"}, True, "no_event"),
+        ({"field": "scan", "event": "month_7_arm_1"}, True, "no_event"),
+        ({"field": "scan", "event": "baseline_arm_1"}, True, "not_designated"),
+        ({"field": "scan", "instance": "next"}, False, "not_repeating"),
+        ({"field": "consent_pdf", "event": "baseline_arm_1", "instance": "2"}, True, "not_repeating"),
+        ({"field": "report", "event": "baseline_arm_1"}, True, "needs_instance"),
+    ],
+)
+def test_check_and_the_work_judge_alike(templates: dict[str, Any], longitudinal: bool, reason: str) -> None:
+    one = rule("{r}.pdf", **templates)
+    at_work = contradiction(structure(longitudinal), one)
+    assert at_work is not None
+    assert at_work.reason == reason
+    assert [found.message for found in findings(one, longitudinal=longitudinal)] == [at_work.message]
+
+
 def test_a_token_of_another_project_and_a_blocked_extension() -> None:
     project = Project("trial", "https://h/api/", TokenSource("env", "X"), project_id=43)
     found = findings(rule("{r}.exe", field="scan", upload_as="{r}.JS"), longitudinal=False, project=project)
@@ -198,36 +221,3 @@ def test_rights(rights: Rights | None, settings: dict[str, Any], field: str, exp
     assert [one.level for one in found] == [level for level, _ in expected]
     for one, (_, words) in zip(found, expected, strict=True):
         assert words in one.message
-
-
-@pytest.mark.parametrize(
-    ("pattern", "text", "expected"),
-    [
-        ("x.pdf", "scan", {"scan"}),
-        ("{w:a|b}.pdf", "x_{w|upper}", {"x_A", "x_B"}),
-        ("x[_{w:a|b}].pdf", "{w}", {"", "a", "b"}),
-        ("{w:visits}.pdf", "{w}", {"V1", "V2"}),
-        ("{w}.pdf", "{w|visits}", {"baseline_arm_1", "month_6_arm_1"}),
-        ("{w}.pdf", "{w|default}", {"consent_pdf", "nothing"}),
-        ("{w}.pdf", "{w}", None),
-        ("{w}_{v:a|b}.pdf", "{w}_{v}", None),
-        ("x.pdf", "{stem}", None),
-        ("{w}.pdf", "\\{{w|lower|docs}\\}", {"{consent_pdf}", "{scan}"}),
-    ],
-)
-def test_outcomes_of_a_template(pattern: str, text: str, expected: set[str] | None) -> None:
-    compiled = compile_pattern(pattern, TABLES)
-    found = outcomes(compiled, {"t": compile_template(text, TABLES, compiled.captures)}, TABLES)
-    assert (found if found is None else {one["t"] for one in found}) == expected
-
-
-def test_a_regular_expression_is_judged_by_its_tables_alone() -> None:
-    compiled = compile_regex("(?P<w>[a-z]+)")
-    assert outcomes(compiled, {"t": compile_template("{w}", TABLES, ["w"])}, TABLES) is None
-    assert outcomes(compiled, {"t": compile_template("{w|docs}", TABLES, ["w"])}, TABLES) == [{"t": "consent_pdf"}, {"t": "scan"}]
-
-
-def test_too_many_combinations_are_not_tried() -> None:
-    words = "|".join(f"w{n}" for n in range(50))
-    compiled = compile_pattern(f"{{a:{words}}}_{{b:{words}}}", TABLES)
-    assert outcomes(compiled, {"t": compile_template("{a}{b}", TABLES, compiled.captures)}, TABLES) is None

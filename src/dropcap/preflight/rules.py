@@ -1,4 +1,7 @@
-"""A folder's rules against the project they lead to. Pure: what is wrong is found before a file is dropped."""
+"""A folder's rules against the project they lead to. Pure: what is wrong is found before a file is dropped.
+
+What a project makes impossible is judged as at work (`delivery.possible`); what to do is told to who writes the rules.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,20 @@ from difflib import get_close_matches
 from typing import Literal
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery.order import takes_next
+from dropcap.delivery.plan import export_reasons, needs_field
+from dropcap.delivery.possible import (
+    event_impossible,
+    field_impossible,
+    form_at,
+    form_impossible,
+    instance_impossible,
+    lookup_impossible,
+)
+from dropcap.preflight.renderings import outcomes
 from dropcap.redcap.model import DE_IDENTIFIED, FULL_DATA, NO_ACCESS, FieldInfo, Rights
-from dropcap.redcap.outcomes import outcomes
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.rule import Rule
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord
 from dropcap.routing.template import Template
 
 Level = Literal["error", "warning", "unsure"]
@@ -47,17 +59,7 @@ def inspect(
     """
     findings: list[Finding] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
-        findings.append(
-            Finding(
-                "error",
-                folder.name,
-                "",
-                "project_id",
-                f"the token belongs to project {structure.project.project_id} ({structure.project.title!r}), "
-                f"not to {project.project_id}",
-                "use the right project's token, or correct `project_id`",
-            )
-        )
+        findings.append(Finding("error", folder.name, "", "project_id", *mismatch(project, structure)))
     if rights is None:
         findings.append(
             Finding(
@@ -74,12 +76,19 @@ def inspect(
     return findings
 
 
+def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:
+    """Message and remedy for the token of another project."""
+    info = structure.project
+    return (
+        f"the token belongs to project {info.project_id} ({info.title}), the configuration says {project.project_id}",
+        "put the token of the right project in place, or correct project_id",
+    )
+
+
 def needed_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
     """The fields that a record's export must show for files of a rule, as far as the rule tells them."""
     named = {*rule.must_match, *rule.record_where}
-    settings, instance = rule.settings, rule.instance
-    replaces = settings.existing_file is ExistingFile.REPLACE and not (instance is not None and instance.text == NEXT)
-    if not replaces or settings.confirm is Confirm.LISTED:
+    if needs_field(rule.settings, takes_next(rule.instance)):
         named |= {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
     return {name for name in named if structure.knows(name)}
 
@@ -109,13 +118,9 @@ class _Inspection:
     # -- where a file goes -------------------------------------------------------------------------------------------
 
     def _targets(self) -> Iterator[Finding]:
-        if self.structure.longitudinal and self.rule.event is None:
-            yield self._finding(
-                "event",
-                "the project is longitudinal, and the rule names no event",
-                "give the rule an `event`: " + _listed(self.structure.events),
-            )
-        if not self.structure.longitudinal and self.rule.event is not None:
+        if self.rule.event is None:
+            yield from self._event(None)
+        elif not self.structure.longitudinal:
             yield self._finding("event", "the project has no events", "take `event` out of the rule")
         together = self._outcomes("field", "event")
         if together is not None:
@@ -131,68 +136,51 @@ class _Inspection:
 
     def _target(self, name: str, event: str | None) -> Iterator[Finding]:
         yield from self._field(name)
-        info = self.structure.fields.get(name)
-        if self.structure.longitudinal:
-            if event is None:
-                return
-            yield from self._event(event)
-            if info is None or event not in self.structure.events:
-                return
-            if self.structure.told_designated and not self.structure.is_designated(event, info.form):
-                yield self._finding(
-                    "event",
-                    f"the form {info.form} (with the field {name}) is not designated for the event {event}",
-                    "designate it in REDCap, or correct `event`: the form is collected at "
-                    + _listed(e for e in self.structure.events if self.structure.is_designated(e, info.form)),
-                )
-                return
-        if info is not None:
-            yield from self._instance(info, event if self.structure.longitudinal else None)
+        if self.structure.longitudinal and event is None:
+            return  # told of the rule
+        yield from self._event(event)
+        if name not in self.structure.fields or event_impossible(self.structure, event) is not None:
+            return
+        why = form_impossible(self.structure, name, event)
+        if why is not None:
+            form = self.structure.fields[name].form
+            there = _listed(e for e in self.structure.events if self.structure.is_designated(e, form))
+            remedy = f"designate it in REDCap, or correct `event`: the form is collected at {there}"
+            yield self._finding("event", why.message, remedy)
+            return
+        yield from self._instance(name, event)
 
     def _field(self, name: str) -> Iterator[Finding]:
-        info = self.structure.fields.get(name)
-        if info is None:
-            yield self._finding(
-                "field",
-                f"the project has no field {name}",
-                _did_you_mean(name, self.structure.file_fields(), self.structure.fields),
-            )
-        elif info.type != "file":
-            yield self._finding(
-                "field",
-                f"{name} is no file upload field (its type is {info.type})",
-                "name a file upload field: " + _listed(self.structure.file_fields()),
-            )
-        elif info.validation == "signature":
-            yield self._finding(
-                "field",
-                f"{name} is a signature field, which takes no files",
-                "name a file upload field: " + _listed(self.structure.file_fields()),
-            )
+        why = field_impossible(self.structure, name)
+        if why is None:
+            return
+        file_fields = self.structure.file_fields()
+        if name in self.structure.fields:
+            remedy = "name a file upload field: " + _listed(file_fields)
+        else:
+            remedy = _did_you_mean(name, file_fields, self.structure.fields)
+        yield self._finding("field", why.message, remedy)
 
-    def _event(self, event: str) -> Iterator[Finding]:
-        if event not in self.structure.events:
-            yield self._finding("event", f"the project has no event {event}", _did_you_mean(event, self.structure.events, ()))
+    def _event(self, event: str | None) -> Iterator[Finding]:
+        why = event_impossible(self.structure, event)
+        if why is None:
+            return
+        events = self.structure.events
+        remedy = f"give the rule an `event`: {_listed(events)}" if event is None else _did_you_mean(event, events, ())
+        yield self._finding("event", why.message, remedy)
 
-    def _instance(self, info: FieldInfo, event: str | None) -> Iterator[Finding]:
-        place = f"the form {info.form}" + (f" at the event {event}" if event else "")
+    def _instance(self, name: str, event: str | None) -> Iterator[Finding]:
         if not self.structure.told_repeating:
             yield self._finding(
                 "instance",
-                f"REDCap does not tell this token whether {place} repeats",
+                f"REDCap does not tell this token whether {form_at(self.structure, name, event)} repeats",
                 "look in REDCap (Project Setup); an `instance` is needed where it repeats, and refused where it does not",
                 "unsure",
             )
             return
-        repeats = self.structure.repeats(event, info.form)
-        if repeats and self.rule.instance is None:
-            yield self._finding(
-                "instance",
-                f"{place} repeats, and the rule names no instance: every file would overwrite instance 1",
-                f"give the rule an `instance`: `{NEXT}`, a number or a template",
-            )
-        if not repeats and self.rule.instance is not None:
-            yield self._finding("instance", f"{place} does not repeat", "take `instance` out of the rule")
+        why = instance_impossible(self.structure, name, event, names_instance=self.rule.instance is not None)
+        if why is not None:
+            yield self._finding("instance", why.message, why.remedy)
 
     # -- what is asked first, and what is refused ----------------------------------------------------------------------
 
@@ -200,16 +188,13 @@ class _Inspection:
         for key in ("record_where", "must_match"):
             templates: dict[str, Template] = getattr(self.rule, key)
             for name in templates:
-                if name in self.structure.states():
-                    continue
-                if name not in self.structure.fields:
-                    yield self._finding(key, f"the project has no field {name}", _did_you_mean(name, self.structure.fields, ()))
-                elif self.structure.fields[name].type in ("file", "descriptive", "checkbox"):
-                    yield self._finding(
-                        key,
-                        f"{name} is a {self.structure.fields[name].type} field, whose value cannot be compared",
-                        "name a text, choice or date field",
-                    )
+                why = lookup_impossible(self.structure, name)
+                info = self.structure.fields.get(name)
+                if why is not None:
+                    yield self._finding(key, why.message, _did_you_mean(name, self.structure.fields, ()))
+                elif info is not None and info.type in ("file", "descriptive", "checkbox"):
+                    message = f"{name} is a {info.type} field, whose value cannot be compared"
+                    yield self._finding(key, message, "name a text, choice or date field")
 
     def _extensions(self) -> Iterator[Finding]:
         blocked = self.project.blocked_extensions if self.project is not None else frozenset()
@@ -231,7 +216,7 @@ class _Inspection:
         who = f"the token's user {rights.username}" if rights.username else "the token's user"
         if not rights.api_import:
             yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
-        asks = self._reasons_to_export()
+        asks = export_reasons(self.rule)
         if not asks:
             return
         if not rights.api_export:
@@ -248,7 +233,7 @@ class _Inspection:
 
     def _export_level(self, rights: Rights, info: FieldInfo, who: str) -> Iterator[Finding]:
         level = rights.export_of(info.form)
-        reads = [ask for ask in self._reasons_to_export() if ask in ("confirm: readback", "confirm: listed", "existing_file")]
+        reads = [ask for ask in export_reasons(self.rule) if ask in ("confirm: readback", "confirm: listed", "existing_file")]
         if level == FULL_DATA or not reads:
             return
         if level == NO_ACCESS:
@@ -270,18 +255,6 @@ class _Inspection:
                 "give `Full Data Set` in REDCap (User Rights), or try it with one file",
                 "unsure",
             )
-
-    def _reasons_to_export(self) -> list[str]:
-        settings = self.rule.settings
-        asks = {
-            f"confirm: {settings.confirm}": settings.confirm is not Confirm.NONE,
-            "existing_file": settings.existing_file is not ExistingFile.REPLACE,
-            "record_where": bool(self.rule.record_where),
-            "must_match": bool(self.rule.must_match),
-            f"instance: {NEXT}": self.rule.instance is not None and self.rule.instance.text == NEXT,
-            "missing_record": settings.missing_record is not MissingRecord.REFUSE,
-        }
-        return [ask for ask, wanted in asks.items() if wanted]
 
     @staticmethod
     def _without_export(asks: list[str]) -> str:
