@@ -98,6 +98,11 @@ def test_two_commands_know_the_sandbox() -> None:
     assert {module for module, text in texts.items() if libraries.search(text)} == WITH_THE_SANDBOX
 
 
+@pytest.mark.parametrize("command", ["check", "dry_run", "init", "verify"])
+def test_a_command_that_asks_redcap_itself_needs_no_engine(command: str) -> None:
+    assert "daemon.engine" not in reach(imports(), f"cli.{command}")
+
+
 def test_redcap_is_the_api_alone() -> None:
     known = {package(other) for module, others in imports().items() if package(module) == "redcap" for other in others}
     assert known - LOW == {"redcap"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dropcap.cli.configured import stop
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.engine import line_to
 from dropcap.daemon.state import LEDGER
+from dropcap.delivery.clients import line_to
 from dropcap.delivery.project import ProjectLine
 from dropcap.display import shown
 from dropcap.ledger.query import Query

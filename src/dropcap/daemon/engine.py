@@ -13,24 +13,19 @@ from functools import partial
 
 import structlog
 
-from dropcap.config.model import Config, Folder, Project
-from dropcap.config.token_source import TokenError
+from dropcap.config.model import Config, Folder
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
+from dropcap.delivery.clients import client_to
 from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.order import Order
-from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.reply import Meaning, Verdict
-from dropcap.redcap.window import RequestWindow
-from dropcap.secret import Token
 
 log = structlog.get_logger()
 
@@ -38,41 +33,6 @@ log = structlog.get_logger()
 DESCRIPTORS = 65536
 
 
-def token_of(project: Project) -> Callable[[], Token]:
-    """Reads the project's token whenever it is needed; one that cannot be had pauses the project, not the daemon."""
-
-    def read() -> Token:
-        try:
-            return project.token_source.read()
-        except TokenError as error:
-            raise RedcapError(Meaning(Verdict.PROJECT, "token", error.message, error.remedy)) from None
-
-    return read
-
-
-def window_of(config: Config, project: Project) -> RequestWindow:
-    """The request window of the project's host, shared with every other dropcap process."""
-    place = config.state_dir / "windows" / project.host.replace(":", "_").replace("/", "_")
-    return RequestWindow(place, config.limit_of(project.host))
-
-
-def client_to(config: Config, project: Project) -> Redcap:
-    """A client of a project, with the limits that the configuration sets."""
-    return Redcap(
-        project.url,
-        token_of(project),
-        window_of(config, project),
-        connect_timeout=project.connect_timeout,
-        timeout=project.timeout,
-        deadline=project.deadline,
-        ca_file=project.ca_file,
-        pool=config.uploads_at_once + 4,
-    )
-
-
-def line_to(config: Config, project: Project) -> ProjectLine:
-    """A line to a project, with the limits that the configuration sets."""
-    return ProjectLine(project, client_to(config, project))
 
 
 class Engine:

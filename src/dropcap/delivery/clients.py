@@ -1,0 +1,50 @@
+"""Clients of the configured projects, for the daemon and for commands that ask REDCap themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dropcap.config.model import Config, Project
+from dropcap.config.token_source import TokenError
+from dropcap.delivery.project import ProjectLine
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.window import RequestWindow
+from dropcap.secret import Token
+
+
+def token_of(project: Project) -> Callable[[], Token]:
+    """Reads the project's token whenever it is needed; one that cannot be had pauses the project, not the daemon."""
+
+    def read() -> Token:
+        try:
+            return project.token_source.read()
+        except TokenError as error:
+            raise RedcapError(Meaning(Verdict.PROJECT, "token", error.message, error.remedy)) from None
+
+    return read
+
+
+def window_of(config: Config, project: Project) -> RequestWindow:
+    """The request window of the project's host, shared with every other dropcap process."""
+    place = config.state_dir / "windows" / project.host.replace(":", "_").replace("/", "_")
+    return RequestWindow(place, config.limit_of(project.host))
+
+
+def client_to(config: Config, project: Project) -> Redcap:
+    """A client of a project, with the limits that the configuration sets."""
+    return Redcap(
+        project.url,
+        token_of(project),
+        window_of(config, project),
+        connect_timeout=project.connect_timeout,
+        timeout=project.timeout,
+        deadline=project.deadline,
+        ca_file=project.ca_file,
+        pool=config.uploads_at_once + 4,
+    )
+
+
+def line_to(config: Config, project: Project) -> ProjectLine:
+    """A line to a project, with the limits that the configuration sets."""
+    return ProjectLine(project, client_to(config, project))
