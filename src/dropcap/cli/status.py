@@ -14,7 +14,6 @@ from dropcap.cli.configured import config_option, folder_option, query, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
 from dropcap.cli.status_gathered import FolderStatus, Status, gathered
-from dropcap.cli.status_text import tell
 from dropcap.config.model import Config
 from dropcap.display import shown
 
@@ -39,6 +38,8 @@ def status_command(config_path: Path, folder_name: str | None, as_data: bool) ->
     if as_data:
         click.echo(json.dumps(_json(config, status), indent=2))
     else:
+        from dropcap.cli.status_text import tell  # which brings rich, and programs that ask often do without
+
         tell(status)
     sys.exit(status.exit_code)
 
