@@ -33,8 +33,6 @@ log = structlog.get_logger()
 DESCRIPTORS = 65536
 
 
-
-
 class Engine:
     """Intake, ledger and delivery at work."""
 
