@@ -23,7 +23,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"ledger", "redcap"}),
     frozenset({"config"}),
     frozenset({"routing"}),
-    frozenset({"files"}),
+    frozenset({"files", "content"}),
     frozenset({"display", "secret"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.

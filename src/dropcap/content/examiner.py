@@ -1,0 +1,195 @@
+"""Asking the process that probes. Whoever asks goes on at once, and is told later."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import structlog
+
+from dropcap.content.finding import UNDECIDED, Finding
+from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
+
+_log = structlog.get_logger()
+
+#: Told the number of a file and what was found. None: nobody knows, ask again; TAKES_LONG: it is told later.
+Told = Callable[[int, Finding | None], None]
+
+_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from dropcap.content.worker import main; main()"
+#: Of the environment, which may hold a token, only what a Python needs to start.
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "LANG", "LC_ALL", "TZ")
+#: A file of which the process says nothing for so long (seconds): it is beyond help itself.
+_SILENT = LATE + 3 * STUCK
+#: A process that could not be started is started anew after so long (seconds); meanwhile all is undecided.
+_AGAIN = 60.0
+#: The same after so many that ended within so long (seconds).
+_MOST_SHORT, _SHORT = 3, 10.0
+
+
+class Examiner:
+    """Has files judged by a process of its own, which is started when it is first needed. For all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = count(1)
+        self._lanes: dict[str, int] = {}
+        self._process: _Process | None = None
+        self._retry_at = 0.0
+        self._short = 0  # processes, one after the other, that soon ended
+        self._closed = False
+
+    def ask(self, lane: str, fds: Sequence[int], tell: Told) -> list[int]:
+        """Have files judged that are open for reading; the numbers under which `tell` is called with what was found.
+
+        It takes as many as it can now, the first ones. `lane` is the folder: one that hangs keeps no other's waiting. The
+        descriptors stay the caller's. `tell` is called from another thread, perhaps before this returns, and must be quick.
+        """
+        with self._lock:
+            numbers = [next(self._numbers) for _ in fds]
+            process = self._running()
+            if process is not None:
+                return process.ask(self._lanes.setdefault(lane, len(self._lanes)), numbers, fds, tell)
+        for number in numbers:
+            tell(number, UNDECIDED)
+        return numbers
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._closed = True
+            process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+    def _running(self) -> _Process | None:
+        before, now = self._process, time.monotonic()
+        if before is not None and before.alive:
+            return before
+        if before is not None:
+            self._process = None
+            self._short = self._short + 1 if now - before.began < _SHORT else 0
+            if self._short >= _MOST_SHORT:
+                self._short, self._retry_at = 0, now + _AGAIN
+        if self._closed or now < self._retry_at:
+            return None
+        try:
+            self._process = _Process()
+        except OSError as error:
+            self._retry_at = time.monotonic() + _AGAIN
+            _log.warning(
+                "check_problem",
+                message=f"the process that looks for files cut off cannot be started ({error.strerror or error}): all are taken",
+                remedy="look for a limit on processes or memory; dropcap tries again by itself",
+            )
+            return None
+        return self._process
+
+
+class _Process:
+    """The process, and who is to be told what. Ended or dead, it tells all that waits to ask again."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                path = [entry for entry in sys.path if entry]
+                self._child = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), *path],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._socket = ours
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[Told, float]] = {}
+        self.alive = True
+        self.began = time.monotonic()
+        self._ending = False
+        threading.Thread(target=self._run, name="examiner", daemon=True).start()
+
+    def ask(self, lane: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
+        taken: list[int] = []
+        for start in range(0, len(fds), TOGETHER):
+            some = numbers[start : start + TOGETHER]
+            now = time.monotonic()
+            with self._lock:
+                if not self.alive:
+                    break
+                self._waiting.update((number, (tell, now)) for number in some)
+            try:
+                message = asked([(number, lane) for number in some])
+                socket.send_fds(self._socket, [message], list(fds[start : start + TOGETHER]), socket.MSG_DONTWAIT)
+            except OSError as error:
+                with self._lock:
+                    for number in some:
+                        self._waiting.pop(number, None)
+                if error.errno not in (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS):
+                    self.end()
+                break
+            taken += some
+        return taken
+
+    def end(self) -> None:
+        """It ends by itself once nobody is at the other end."""
+        self._ending = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        self._socket.settimeout(10.0)
+        while True:
+            try:
+                message = self._socket.recv(65536)
+            except TimeoutError:
+                with self._lock:
+                    oldest = min((since for _, since in self._waiting.values()), default=time.monotonic())
+                if time.monotonic() - oldest < _SILENT:
+                    continue
+                break
+            except OSError:
+                break
+            if not message:
+                break
+            number, finding = told(message)
+            with self._lock:
+                tell, _ = self._waiting.get(number, (None, 0.0))
+                if finding != TAKES_LONG:
+                    self._waiting.pop(number, None)
+            if tell is not None:
+                tell(number, finding)
+        self._over()
+
+    def _over(self) -> None:
+        with self._lock:
+            self.alive = False
+            waiting, self._waiting = self._waiting, {}
+        if not self._ending:
+            _log.warning(
+                "check_problem",
+                message=f"the process that looks for files cut off has ended; {len(waiting)} files are looked into again",
+                remedy="dropcap starts it anew; look for a lack of memory, or report it if it happens often",
+            )
+        self.end()
+        try:
+            self._child.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._child.kill()  # one that hangs in a dead share goes when that lets go of it
+        for number, (tell, _) in waiting.items():
+            tell(number, None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(5.0)
+        self._socket.close()

@@ -1,0 +1,90 @@
+"""OLE2 (the older Office files, and instruments) and RTF."""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+from array import array
+
+from dropcap.content.finding import UNDECIDED, WHOLE, Finding, cut
+from dropcap.content.reader import Reader
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+RTF = b"{\\rtf"
+
+#: Sector numbers from here on are marks.
+_MARKS = 0xFFFFFFFA
+_MIDDLE = "the file ends in the middle"
+_EMPTY = "the file ends in the middle: the rest is empty"
+
+
+def probe_ole(file: Reader) -> Finding:
+    """Every sector that its table points to must at least begin."""
+    head = file.at(0, 512)
+    if len(head) < 512:
+        return cut("the file ends within its header")
+    shift = struct.unpack_from("<H", head, 30)[0]
+    tables, directory = struct.unpack_from("<II", head, 44)
+    if shift not in (9, 12) or head[28:30] != b"\xfe\xff":
+        return UNDECIDED
+    if directory < _MARKS:
+        first = file.at((directory + 1) << shift, 128)
+        if not first:
+            return cut(_MIDDLE)
+        if not first.strip(b"\0"):
+            return cut(_EMPTY)
+    table = array("I")
+    for sector in _table_sectors(file, head, shift, tables):
+        part = file.at((sector + 1) << shift, 1 << shift)
+        if not part:
+            return cut(_MIDDLE)
+        if not part.strip(b"\0"):
+            return cut(_EMPTY)
+        table.frombytes(part[: len(part) // 4 * 4])
+    if sys.byteorder == "big":
+        table.byteswap()
+    file.check()
+    there = len(table)
+    highest = max((entry for entry in table if entry < there), default=0)
+    file.check()
+    return cut(_MIDDLE) if (highest + 1) << shift >= file.size else WHOLE
+
+
+def _table_sectors(file: Reader, head: bytes, shift: int, tables: int) -> list[int]:
+    """Where the table lies: the first places are told in the header, others in sectors of their own, chained."""
+    found = [sector for sector in struct.unpack_from("<109I", head, 76) if sector < _MARKS]
+    following, chained = struct.unpack_from("<II", head, 68)
+    each = (1 << shift) // 4 - 1
+    seen: set[int] = set()
+    while following < _MARKS and following not in seen and len(seen) < chained:
+        seen.add(following)
+        part = file.at((following + 1) << shift, 1 << shift)
+        if len(part) < 1 << shift:
+            break
+        *sectors, following = struct.unpack(f"<{each + 1}I", part)
+        found += [sector for sector in sectors if sector < _MARKS]
+    return found[:tables]
+
+
+_BRACES = re.compile(rb"[{}]")
+_ESCAPES = re.compile(rb"\\[\\{}]")
+
+
+def probe_rtf(file: Reader) -> Finding:
+    """Its braces must close, or it must at least end with one."""
+    data = file.at(0, file.size)
+    if b"\\bin" in data:
+        return UNDECIDED
+    if data.rstrip(b"\0\t\r\n ").endswith(b"}") and len(data) - len(data.rstrip(b"\0")) < 2:
+        return WHOLE
+    data = _ESCAPES.sub(b"", data)
+    file.check()
+    depth = 0
+    for number, brace in enumerate(_BRACES.finditer(data)):
+        depth += 1 if brace.group() == b"{" else -1
+        if depth <= 0:
+            return WHOLE
+        if number % 1024 == 0:
+            file.check()
+    return cut("the text ends in the middle")
