@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.model import OPEN, TRANSITIONS, Address, Found, Job, NewFile, Pause, State
+from dropcap.ledger.model import OPEN, TRANSITIONS, Address, Found, Job, Mark, MarkKind, NewFile, Pause, State
 from dropcap.ledger.schema import MIGRATIONS, LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -315,3 +315,27 @@ def test_what_redcap_told_is_kept_as_long_as_it_was_meant_to_be(ledger: Ledger) 
     assert set(ledger.query.learned(now + 49)) == {("p", "no_file", "nothing here"), ("p", "project_id", "8")}
     assert set(ledger.query.learned(now + 51)) == {("p", "project_id", "8")}
     assert ledger.query.told_projects() == {"p": 8}
+
+
+def test_a_ledger_of_before_marks_is_brought_up(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in MIGRATIONS[0].split(";"):
+        connection.execute(statement)
+    connection.execute("insert into meta values ('installation', 'before')")
+    connection.execute("insert into folder values ('consents', '/srv', 'm', 'ext4', 1.0)")
+    connection.execute("pragma user_version = 1")
+    connection.close()
+    ledger = Ledger(path)
+    mark = Mark("a\udcff.pdf", MarkKind.CUT, 1, 2**63, 3, 2**64 - 1, 5.0)
+    try:
+        assert ledger.installation == "before"
+        assert ledger.query.marks("consents") == []
+        ledger.mark("consents", [mark])
+        assert ledger.query.marks("consents", mark.name) == [mark]
+        ledger.rename_folder("consents", "forms")
+        assert ledger.query.marks("forms") == [mark]
+        ledger.claim("forms", [NewFile(mark.name, 1, 2, 3)], lambda _: Address())
+        assert ledger.query.marks("forms") == []
+    finally:
+        ledger.close()

@@ -79,6 +79,36 @@ class TakenAway:
     sent_sha256: str | None
 
 
+class MarkKind(StrEnum):
+    """What is remembered of a file that lies in a drop folder."""
+
+    CUT = "cut"  # it was seen to be cut off, first at `since`
+    FULL = "full"  # it was seen while its file system had no free block
+    AS_IS = "as_is"  # a person has said that it is to be sent as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One such fact, true of a file as long as it does not change. `name` is where it lies in the folder."""
+
+    name: str
+    kind: MarkKind
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file is not sent at all, and what to do."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class NewFile:
     """A file that now lies in in_progress/ under `name` (relative, `/` between folders)."""
@@ -90,6 +120,7 @@ class NewFile:
     again_of: int | None = None  # the failed job that this one tries again
     found_after_loss: bool = False  # found in in_progress/ after the ledger was lost: it may have been sent already
     back: Back | None = None  # it was taken out of in_progress/ before, and what was sent may have arrived
+    refusal: Refusal | None = None  # it goes to failed/ at once
 
 
 @dataclass(frozen=True, slots=True)

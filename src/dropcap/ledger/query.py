@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -174,6 +174,15 @@ class Query:
             " and folder = ? and copy_final is not null"
         )
         return {job: (os.fsdecode(temporary), os.fsdecode(final)) for job, temporary, final in self._rows(sql, folder)}
+
+    def marks(self, folder: str, name: str | None = None) -> list[Mark]:
+        """What is remembered of the files that lie in a folder, or of the one of that name."""
+        columns = "name, kind, size, mtime_ns, ctime_ns, inode, since"
+        if name is None:
+            rows = self._rows(f"select {columns} from mark where folder = ?", folder)
+        else:
+            rows = self._rows(f"select {columns} from mark where folder = ? and name = ?", folder, os.fsencode(name))
+        return [Mark(os.fsdecode(n), MarkKind(k), z, int(m), int(c), int(i), s) for n, k, z, m, c, i, s in rows]
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""

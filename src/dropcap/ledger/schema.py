@@ -78,8 +78,17 @@ update job set may_have_arrived = 1 where state = 'withdrawn' and 'unknown' =
     (select state from history where job = job.id and state <> 'withdrawn' order by rowid desc limit 1);
 """
 
+#: What is known of the content of files in drop folders, see `Mark`.
+_VERSION_4 = """
+create table mark (
+    folder text not null, name blob not null, kind text not null,
+    size integer not null, mtime_ns integer not null, ctime_ns integer not null, inode integer not null, since real not null,
+    primary key (folder, name, kind)
+) without rowid;
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 
 
 class LedgerError(Exception):

@@ -14,10 +14,10 @@ from dropcap.display import shown
 from dropcap.ledger import returned
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
-from dropcap.ledger.model import Address, Found, Job, KnownFolder, NewFile, Pause, State
+from dropcap.ledger.model import Address, Found, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, Refusal, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.transition import Change, bound, digits, renamed, update_of, utf8, values_of
+from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, update_of, utf8, values_of
 from dropcap.ledger.trouble import Trouble, identities
 
 #: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
@@ -91,14 +91,17 @@ class Ledger:
                 if job is not None:
                     jobs.append(job)
                     continue
-                state = State.UNKNOWN if file.found_after_loss else State.WAITING
+                state = State.UNKNOWN if file.found_after_loss else State.REFUSED if file.refusal else State.WAITING
+                why = file.refusal or Refusal("", "", "")
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
-                    " mtime_ns, inode, again_of, claimed_at, changed_at) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    " mtime_ns, inode, again_of, claimed_at, changed_at, reason, message, remedy)"
+                    " values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
                     (
                         *(folder, os.fsencode(file.name), state.value),
                         *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, int(a.takes_next), utf8(a.key)),
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
+                        *(why.reason, why.message, why.remedy),
                     ),
                 )
                 job = int(cursor.lastrowid or 0)
@@ -115,9 +118,24 @@ class Ledger:
             )
             for job, file in fresh:
                 returned.stands_apart(connection, job, file, shown(file.name), now)
+            forget_marks(connection, folder, [file.name for file in files])
             return jobs
 
         return self._commit.write(change)
+
+    def mark(self, folder: str, marks: Sequence[Mark]) -> None:
+        """Remember what was seen of files that lie in a folder; a mark of the same kind and name is replaced."""
+        rows = [
+            (folder, os.fsencode(m.name), m.kind.value, m.size, digits(m.mtime_ns), digits(m.ctime_ns), digits(m.inode), m.since)
+            for m in marks
+        ]
+        self._commit.write(
+            lambda connection: connection.executemany("insert or replace into mark values (?,?,?,?,?,?,?,?)", rows)
+        )
+
+    def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind] = tuple(MarkKind)) -> None:
+        """Forget the marks of these kinds and names."""
+        self._commit.write(lambda connection: forget_marks(connection, folder, names, kinds))
 
     def withdraw(self, job: int, note: str = "taken out of in_progress/ by a person") -> bool:
         """End a job whose file is no longer there; False if its state does not allow that now: it may just be being sent."""
@@ -198,6 +216,7 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> None:
             connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
             connection.execute("delete from folder where folder = ?", (old,))
+            connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
             connection.execute(
                 "update or replace pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
                 (new, old),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger.model import TRANSITIONS, State
+from dropcap.ledger.model import TRANSITIONS, MarkKind, State
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
 _BEFORE: dict[State, tuple[str, ...]] = {
@@ -70,6 +71,14 @@ def bound(column: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return os.fsencode(value) if column in _BLOBS else utf8(value)
+
+
+def forget_marks(
+    connection: sqlite3.Connection, folder: str, names: Iterable[str], kinds: Iterable[MarkKind] = tuple(MarkKind)
+) -> None:
+    """The files of these names have left the folder, or are others now."""
+    rows = [(folder, os.fsencode(name), kind.value) for name in names for kind in kinds]
+    connection.executemany("delete from mark where folder = ? and name = ? and kind = ?", rows)
 
 
 def digits(value: int) -> int | bytes:
