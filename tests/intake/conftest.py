@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, State, TakenAway
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.routing.pattern import compile_pattern
@@ -31,6 +31,19 @@ class Port:
     @property
     def unwritable(self) -> str:
         return self.ledger.trouble.unwritable
+
+    @property
+    def rebuilt(self) -> bool:
+        return False
+
+    def marks(self, folder: str, name: str | None = None) -> Sequence[Mark]:
+        return self.ledger.query.marks(folder, name)
+
+    def mark(self, folder: str, marks: Sequence[Mark]) -> None:
+        self.ledger.mark(folder, marks)
+
+    def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind]) -> None:
+        self.ledger.unmark(folder, names, kinds)
 
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         return self.ledger.claim(folder, files, self.address)

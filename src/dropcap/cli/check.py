@@ -169,7 +169,7 @@ def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
 def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
     path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
     order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
-    claims = Claims(ledger, folder.project, lambda name: order.address(folder, name))
+    claims = Claims(ledger, folder.project, lambda name: order.address(folder, name), lambda _: None)
     try:
         marker.examine(tree, folder.name, path, mount, claims)
         return

@@ -37,6 +37,7 @@ _WORDS = {
     "creates_record": "would be stored in a new record",
     "ignored": "ignored",
     "unsettled": "not settled yet",
+    "incomplete": "not taken until it is whole",
     "waits": "would wait",
     "left": "left alone",
     "not_a_file": "no regular file",

@@ -13,7 +13,7 @@ from dropcap.routing.pattern import Pattern, PatternError, compile_pattern, comp
 from dropcap.routing.route import HIGHEST_INSTANCE, is_typed
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings
+from dropcap.routing.target import NEXT, Confirm, ContentCheck, ExistingFile, MissingRecord, RuleSettings
 from dropcap.routing.template import Template, compile_template
 
 SETTINGS: dict[str, Callable[[str], Any]] = {
@@ -22,6 +22,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "missing_record": choice(MissingRecord),
     "create_limit": whole(1, 100_000),
     "suggest_records": boolean,
+    "content_check": choice(ContentCheck),
     "case_sensitive": boolean,
 }
 _TEMPLATES = ("record", "event", "field", "instance", "upload_as")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
 from dropcap.daemon.claims import Claims
 from dropcap.daemon.page import Page
 from dropcap.delivery.filer import FilingHooks
@@ -25,6 +26,7 @@ class Surroundings:
 
     ledger: Ledger
     order: Order
+    examiner: Examiner
     contact: str
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
@@ -52,9 +54,15 @@ class Channel:
         self.folder = folder
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = Claims(around.ledger, folder.project, partial(around.order.address, folder))
+        claims = Claims(around.ledger, folder.project, partial(around.order.address, folder), self._refused)
         self.intake: FolderIntake = FolderIntake(
-            folder, claims, self._claimed, unsafe=unsafe, after=before.intake if before is not None else None
+            folder,
+            claims,
+            self._claimed,
+            examiner=around.examiner,
+            unsafe=unsafe,
+            noted=self._noted,
+            after=before.intake if before is not None else None,
         )
         self.drop: DropFolder = DropFolder(
             folder,
@@ -88,6 +96,13 @@ class Channel:
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()
         self._told(name, jobs)
+
+    def _refused(self, jobs: list[int]) -> None:
+        """These were refused as they were taken: they are only to be filed."""
+        self.drop.filer.take_up(jobs)
+
+    def _noted(self) -> None:
+        self.page.changed()
 
     def _filed(self, names: list[str]) -> None:
         self.page.changed()

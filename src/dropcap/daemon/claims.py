@@ -6,20 +6,24 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile, TakenAway
+from dropcap.ledger.model import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, TakenAway
 from dropcap.ledger.store import Ledger
 
 
 class Claims:
     """One folder's way into the ledger (see `intake.port.IntakeLedger`)."""
 
-    def __init__(self, ledger: Ledger, project: str, address: Callable[[str], Address]) -> None:
-        """`project` is where the folder leads, `address` tells where a file of a name goes."""
+    def __init__(
+        self, ledger: Ledger, project: str, address: Callable[[str], Address], on_refused: Callable[[list[int]], None]
+    ) -> None:
+        """`project` is where the folder leads, `address` tells where a file of a name goes; `on_refused` is told of the jobs whose
+        files go to failed/ at once."""
         self._ledger = ledger
         self._project = project
         self._address = address
+        self._on_refused = on_refused
         # After a lost ledger, a file in in_progress/ may have been sent already.
-        self._rebuilt = ledger.query.meta("rebuilt") is not None
+        self.rebuilt = ledger.query.meta("rebuilt") is not None
 
     @property
     def installation(self) -> str:
@@ -33,9 +37,25 @@ class Claims:
 
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         """Enter files with the address that their names give them."""
-        if not self._rebuilt:
+        if not self.rebuilt:
             files = [replace(file, found_after_loss=False) if file.found_after_loss else file for file in files]
-        return self._ledger.claim(folder, files, self._address)
+        jobs = self._ledger.claim(folder, files, self._address)
+        refused = [job for job, file in zip(jobs, files, strict=True) if file.refusal and not file.found_after_loss]
+        if refused:
+            self._on_refused(refused)
+        return jobs
+
+    def marks(self, folder: str, name: str | None = None) -> Sequence[Mark]:
+        """What is remembered of the files that lie in a folder."""
+        return self._ledger.query.marks(folder, name)
+
+    def mark(self, folder: str, marks: Sequence[Mark]) -> None:
+        """Remember that."""
+        self._ledger.mark(folder, marks)
+
+    def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind]) -> None:
+        """Forget the marks of these kinds and names."""
+        self._ledger.unmark(folder, names, kinds)
 
     def open_files(self, folder: str) -> Mapping[str, OpenFile]:
         """The files that should lie in in_progress/."""

@@ -9,7 +9,7 @@ from typing import Any
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
-from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.model import Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
@@ -34,7 +34,7 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int
     tried += sorted(went)
     for job in jobs:
         if job.state is State.FAILED:
-            said = _move_back(config.folders.get(job.folder), job)
+            said = _move_back(ledger, config.folders.get(job.folder), job)
             if said:
                 cannot.append(f"job {job.id} ({shown(job.name)}): {said}")
             else:
@@ -44,7 +44,7 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int
     return tried, cannot
 
 
-def _move_back(folder: Folder | None, job: Job) -> str:
+def _move_back(ledger: Ledger, folder: Folder | None, job: Job) -> str:
     if folder is None:
         return f"the folder `{job.folder}` is not in the configuration"
     if job.tried_again is not None:
@@ -56,6 +56,10 @@ def _move_back(folder: Folder | None, job: Job) -> str:
     except OSError as error:
         return f"the folder cannot be opened ({error.strerror})"
     try:
+        # Whoever asks for it wants these bytes sent, be it that they look cut off.
+        lies = tree.lstat(job.filed_as)
+        as_is = Mark(job.name, MarkKind.AS_IS, lies.st_size, lies.st_mtime_ns, lies.st_ctime_ns, lies.st_ino, time.time())
+        ledger.mark(job.folder, [as_is])  # before the daemon can see the file
         tree.move(job.filed_as, job.name)
         tree.sync(_parent(job.filed_as), _parent(job.name))
     except FileNotFoundError:

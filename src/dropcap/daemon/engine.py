@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from dropcap.config.model import Config, Folder
+from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
@@ -41,6 +42,7 @@ class Engine:
         self.config = config
         self.ledger = ledger
         self.started = time.time()
+        self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._keeping = Keeping(lambda: self.config)
@@ -71,6 +73,7 @@ class Engine:
         around = Surroundings(
             self.ledger,
             self.order,
+            self.examiner,
             config.contact,
             self.delivery.health.pauses,
             self._mistake,
@@ -127,6 +130,7 @@ class Engine:
         end = time.monotonic() + 2.0
         for one in self.channels.values():
             one.intake.stop(max(0.0, end - time.monotonic()))
+        self.examiner.close()
 
     def _changed(self, folder: str) -> None:
         if folder in self.channels:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -87,6 +87,7 @@ class Filer:
         self._busy = False
         self._cleaned: Filing | None = None
         self._successor: Filer | None = None
+        self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
         self._over = False  # it takes nothing more: what comes late goes to its successor
         self._thread = threading.Thread(target=self._run, name=f"filing {name}", daemon=True)
@@ -94,6 +95,13 @@ class Filer:
     def start(self) -> None:
         """Begin with what an earlier run left unfiled."""
         self._thread.start()
+
+    def take_up(self, jobs: Iterable[int]) -> None:
+        """File what is over according to the ledger."""
+        for number in jobs:
+            job = self._ledger.query.job(number)
+            if job is not None and job.state in (State.STORED, State.REFUSED) and number not in self._found_at_start:
+                self.put(Ending(job, _outcome(job), entered=True))
 
     def put(self, ending: Ending) -> None:
         """Hand over a job that is over."""
@@ -150,6 +158,7 @@ class Filer:
             self._after._thread.join()  # what hangs there would hang here
             self._after = None
         for job in self._ledger.query.unfiled(self._name):
+            self._found_at_start.add(job.id)
             self.put(Ending(job, _outcome(job), entered=True))
         self._begun = True
 

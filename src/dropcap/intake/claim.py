@@ -17,15 +17,28 @@ from dropcap.files.tree import Tree
 from dropcap.filing.again import forget_why
 from dropcap.filing.why import is_ours
 from dropcap.intake import walk
+from dropcap.intake.content import Contents, Take, plain
 from dropcap.intake.lease import Lease
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.returned import TakenAwayFiles, is_away
 from dropcap.intake.settle import Pace, Sight, quiet_since, settled_at
-from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
+from dropcap.intake.take import (
+    Gone,
+    Later,
+    Moved,
+    NameTaken,
+    Outcome,
+    Refused,
+    Settled,
+    Taken,
+    Wanted,
+    open_settled,
+    take,
+)
 from dropcap.intake.twin import remove_twin
-from dropcap.ledger.model import NewFile
+from dropcap.ledger.model import NewFile, Refusal
 
 #: Files in one transaction of the ledger.
 BATCH = 500
@@ -78,6 +91,7 @@ class Claims:
         ledger: IntakeLedger,
         pending: Pending,
         not_taken: Notes,
+        contents: Contents,
         pace: Callable[[str, int], Pace],
         on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
@@ -91,6 +105,7 @@ class Claims:
         self._ledger = ledger
         self._pending = pending
         self._not_taken = not_taken
+        self._contents = contents
         self._pace = pace
         self._on_claimed = on_claimed
         self._on_missing = on_missing
@@ -113,7 +128,8 @@ class Claims:
         for start in range(0, len(due), BATCH):
             beat()
             if not self._room():
-                for _, waiting in due[start:]:
+                for name, waiting in due[start:]:
+                    self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
                     waiting.at = time.monotonic() + ROOM_LOOK
                 return
             self._batch(due[start : start + BATCH])
@@ -133,40 +149,70 @@ class Claims:
         return not full
 
     def _batch(self, batch: Sequence[tuple[str, Waiting]]) -> None:
-        open_names = self._ledger.open_names(self._folder.name, [_plain(name) for name, _ in batch])
+        names = [plain(name) for name, _ in batch]
+        open_names = self._ledger.open_names(self._folder.name, names)
         away = self._taken_away({waiting.seen.sight.size for _, waiting in batch})
-        last_claims = self._ledger.last_claims(self._folder.name, [_plain(name) for name, _ in batch])
-        tries: list[tuple[str, Waiting, Wanted]] = []
+        last_claims = self._ledger.last_claims(self._folder.name, names)
+        tries: list[tuple[str, Waiting, Wanted, Refusal | None]] = []
+        unknown: list[tuple[str, Waiting]] = []
         for name, waiting in batch:
-            plain = _plain(name)
             if self._is_own_text(name):
                 self._done_with(name)
-            elif plain in open_names:
-                _later(waiting, NAME_LOOK, "a file of this name is on its way")
-                if is_away(self._tree, plain):
+                continue
+            if plain(name) in open_names:
+                waiting.put_off(NAME_LOOK, "a file of this name is on its way")
+                if is_away(self._tree, plain(name)):
                     self._on_missing()
-            elif self._still_open(name, plain, waiting, away):
-                _later(waiting, NAME_LOOK, "it was in in_progress/ before, and its job there ends first")
+                continue
+            if self._still_open(name, waiting, away):
+                waiting.put_off(NAME_LOOK, "it was in in_progress/ before, and its job there ends first")
                 self._on_missing()
-            elif plain in last_claims and _rests_for_a_page(waiting, last_claims[plain]):
-                pass
-            else:
-                open_names.add(plain)  # x and failed/x may both be due
-                tries.append((name, waiting, Wanted(name, f"{walk.IN_PROGRESS}/{plain}", waiting.seen, waiting.pace)))
-        if not tries:
-            return
-        outcomes = take(self._tree, [wanted for _, _, wanted in tries])
+                continue
+            if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):
+                continue
+            self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
+            said = self._contents.judge(name, waiting, sent_perhaps=self._ledger.rebuilt and self._is_found(name))
+            if isinstance(said, Take):
+                open_names.add(plain(name))  # x and failed/x may both be due
+                wanted = Wanted(name, _target(name), waiting.seen, waiting.pace, said.judged)
+                tries.append((name, waiting, wanted, said.refusal))
+            elif said is not None:
+                unknown.append((name, waiting))
+        self._ask(unknown)
+        if tries:
+            self._take(tries)
+
+    def _ask(self, files: Sequence[tuple[str, Waiting]]) -> None:
+        """Have the content of files looked into, as far as they have settled."""
+        settled: list[tuple[str, Waiting, int]] = []
+        try:
+            for name, waiting in files:
+                found = open_settled(self._tree, Wanted(name, _target(name), waiting.seen, waiting.pace))
+                if isinstance(found, Settled):
+                    waiting.seen = found.seen
+                    settled.append((name, waiting, found.fd))
+                else:
+                    self._judge(name, waiting, _target(name), found)
+            self._contents.ask(settled)
+        finally:
+            for _, _, fd in settled:
+                os.close(fd)
+
+    def _take(self, tries: Sequence[tuple[str, Waiting, Wanted, Refusal | None]]) -> None:
+        outcomes = take(self._tree, [wanted for _, _, wanted, _ in tries])
         # A file that a person has moved out of failed/ to be tried again has kept its size.
         sizes = {outcome.sight.size for outcome in outcomes if isinstance(outcome, Taken)}
         failed = FailedFiles(self._ledger.failed_files(self._folder.name, sizes) if sizes else {})
         away = self._taken_away(sizes)
         entered: list[NewFile] = []
         directories: set[str] = set()
-        for (name, waiting, wanted), outcome in zip(tries, outcomes, strict=True):
-            new = self._judge(name, waiting, wanted.target, outcome, failed, away)
-            if new is not None:
-                entered.append(new)
+        for (name, waiting, wanted, refusal), outcome in zip(tries, outcomes, strict=True):
+            if isinstance(outcome, Taken):
+                self._done_with(name)
+                entered.append(self._new(name, wanted.target, outcome.sight, failed, away, refusal))
                 directories |= {_parent(name), _parent(wanted.target)}
+            else:
+                self._judge(name, waiting, wanted.target, outcome)
         self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))
         self._enter(entered)
 
@@ -180,10 +226,10 @@ class Claims:
         files = self._ledger.taken_away(self._folder.name, sizes) if sizes else []
         return TakenAwayFiles(self._tree, self._folder.name, files)
 
-    def _still_open(self, name: str, plain: str, waiting: Waiting, away: TakenAwayFiles) -> bool:
+    def _still_open(self, name: str, waiting: Waiting, away: TakenAwayFiles) -> bool:
         """Whether it is the file of a job that is not over. Another folder's is not waited for without end."""
         try:
-            known = away.known(name, plain, waiting.seen.sight)
+            known = away.known(name, plain(name), waiting.seen.sight)
         except OSError:
             return False  # taking it tells
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
@@ -192,14 +238,15 @@ class Claims:
         patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return any(file.folder == self._folder.name or patient for file in known.still_open)
 
-    def _judge(
-        self, name: str, waiting: Waiting, target: str, outcome: Outcome, failed: FailedFiles, away: TakenAwayFiles
-    ) -> NewFile | None:
+    def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome) -> None:
+        """A file was not taken, or not yet."""
         match outcome:
             case Later(seen, at, note, rests):
+                if seen.sight != waiting.seen.sight:
+                    self._contents.saw(name, seen.sight, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
             case NameTaken():
-                _later(waiting, NAME_LOOK, "in_progress/ has a file of this name")
+                waiting.put_off(NAME_LOOK, "in_progress/ has a file of this name")
             case Refused(why, error):
                 if error.errno in SHARE_GONE:
                     raise error
@@ -211,12 +258,9 @@ class Claims:
                 self._done_with(name)
                 self._moved.add(target)
                 self._watch_over(target)
-            case Taken(sight):
-                self._done_with(name)
-                return self._new(name, target, sight, failed, away)
-        return None
 
     def _done_with(self, name: str) -> None:
+        self._contents.forget(name)
         self._pending.drop(name)
         self._not_taken.drop(name)
 
@@ -228,7 +272,13 @@ class Claims:
             return  # gone again; else the next walk comes across it
         self._pending.see(target, Sight.of(status, self._tree.stable_inodes), self._pace(target, status.st_dev), hinted=True)
 
-    def _new(self, name: str, target: str, sight: Sight, failed: FailedFiles, away: TakenAwayFiles) -> NewFile:
+    def _is_found(self, name: str) -> bool:
+        """Whether it lies in in_progress/ and this process did not move it there: a dropcap whose ledger is lost may have."""
+        return walk.top(name) == walk.IN_PROGRESS and name not in self._moved
+
+    def _new(
+        self, name: str, target: str, sight: Sight, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
+    ) -> NewFile:
         again_of = None
         match = failed.moved_to(self._tree, sight)
         if match is not None:
@@ -236,20 +286,19 @@ class Claims:
             again_of = file.job
             with contextlib.suppress(OSError):  # a text that stays is no reason to lose sight of the file
                 forget_why(self._tree, path, file.job)
-        # What this process did not move there itself may have been sent by a dropcap whose ledger is lost.
-        found = walk.top(name) == walk.IN_PROGRESS and name not in self._moved
+        found = self._is_found(name)  # it may have been sent already
         if name == target and name not in self._moved and self._copies():
             self._finish_copy(name)
         self._moved.discard(name)
         back = None
         with contextlib.suppress(OSError):  # what cannot be read is not sent either
-            back = away.known(target, _plain(name), sight).back
-        return NewFile(_plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back)
+            back = away.known(target, plain(name), sight).back
+        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal)
 
     def _finish_copy(self, path: str) -> None:
         """What lies in in_progress/ without a job may be a copy that a crash kept from being the only one."""
         with contextlib.suppress(OSError):  # a second file of that name waits in any case
-            source = remove_twin(self._tree, path, _plain(path))
+            source = remove_twin(self._tree, path, plain(path))
             if source is not None:
                 self._done_with(source)
 
@@ -287,10 +336,6 @@ class Claims:
             self._pending.put_off(path, LEDGER_LOOK, note)
 
 
-def _later(waiting: Waiting, seconds: float, note: str) -> None:
-    waiting.at, waiting.note, waiting.rests = time.monotonic() + seconds, note, False
-
-
 def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
     """Let a file rest for longer if one of its name was taken at `claimed_at` (seconds since the epoch); whether it must.
 
@@ -310,9 +355,8 @@ def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
     return True
 
 
-def _plain(name: str) -> str:
-    """The name without dropcap's own directory."""
-    return name.partition("/")[2] if walk.top(name) in walk.OWN else name
+def _target(name: str) -> str:
+    return f"{walk.IN_PROGRESS}/{plain(name)}"
 
 
 def _parent(name: str) -> str:

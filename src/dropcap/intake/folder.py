@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake.left import LeftFiles
@@ -48,16 +49,20 @@ class FolderIntake:
         ledger: IntakeLedger,
         on_claimed: Callable[[str, list[int]], None],
         *,
+        examiner: Examiner | None = None,
         watched: bool = True,
         unsafe: Callable[[], str | None] = lambda: None,
+        noted: Callable[[], None] = lambda: None,
         after: FolderIntake | None = None,
     ) -> None:
-        """`watched=False` does without events: the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken
-        from it, if so; it is asked each time before the folder is opened. `after` worked there before and is to end: this one
-        begins when it has."""
+        """Without `examiner` no content is looked into. `watched=False` does without events: the folder is walked at its `rescan`
+        only. `unsafe` says why nothing may be taken from it, if so; it is asked each time before the folder is opened. `noted` is
+        told when other files than before wait for something. `after` worked there before and is to end: this one begins when it
+        has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
+        self._examiner = examiner
         self._watched = watched
         self._unsafe = unsafe
         self._after = after
@@ -65,6 +70,8 @@ class FolderIntake:
         self._wake = threading.Condition()
         self._hints: set[str] = set()
         self._doubt = True
+        self._answered = False
+        self._noted: frozenset[str] = frozenset()
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
@@ -79,6 +86,7 @@ class FolderIntake:
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
+        self._tell_noted = noted
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
@@ -201,12 +209,17 @@ class FolderIntake:
             if self._opened is None:
                 self._opened = self._open()
             looked = self._look(self._opened)
+            self._answered = False
             worked = self._opened.work(self._tick)
         except (Away, OSError) as error:
             self._leave(error)
             return
         if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
             self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
+            noted = frozenset(self.notes)
+            if noted != self._noted:
+                self._noted = noted
+                self._tell_noted()
         self._next = min(self._opened.next(), self._walk_at)
         with self._wake:
             if self._hints or self._doubt or self._opened.waits:
@@ -224,7 +237,14 @@ class FolderIntake:
             self._ledger,
             watch,
             lambda jobs: self._on_claimed(self.folder.name, jobs),
+            self._examiner,
+            self._has_answer,
         )
+
+    def _has_answer(self) -> None:
+        with self._wake:
+            self._answered = True
+            self._wake.notify()
 
     def _look(self, opened: OpenedFolder) -> bool:
         """Walk, or look at what was hinted at; whether there was either."""
@@ -307,7 +327,7 @@ class FolderIntake:
         if self._opened is not None:
             until = max(until, min(self._walk_at, self._opened.next()))
         with self._wake:
-            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt)):
+            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
                 return
             if until > now:
                 self._wake.wait(min(until - now, _NAP))

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import structlog
 
 from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import marker, walk
 from dropcap.intake.backlog import Backlog
 from dropcap.intake.claim import SHARE_GONE, Claims, Notes
+from dropcap.intake.content import Contents
 from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.own import OwnDirectories
@@ -43,8 +45,15 @@ class OpenedFolder:
     """
 
     def __init__(
-        self, folder: Folder, ledger: IntakeLedger, watch: Watch | None, on_claimed: Callable[[list[int]], None]
+        self,
+        folder: Folder,
+        ledger: IntakeLedger,
+        watch: Watch | None,
+        on_claimed: Callable[[list[int]], None],
+        examiner: Examiner | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do."""
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
@@ -69,6 +78,7 @@ class OpenedFolder:
         except BaseException:
             self.close()
             raise
+        self._contents = Contents(self.tree, folder, ledger, examiner, on_answer)
         self._own_directories = OwnDirectories(
             self.tree,
             folder.name,
@@ -86,6 +96,7 @@ class OpenedFolder:
             ledger,
             self._pending,
             self._not_taken,
+            self._contents,
             self._pace,
             on_claimed,
             self._own_directories.hint_missing,
@@ -145,6 +156,8 @@ class OpenedFolder:
         # What is wrong in dropcap's own directories is found anew below.
         self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
+        self._contents.keep(self._pending.names)
+        self._contents.save()
         if self.watch is not None:
             self.watch.keep(self._directories)
 
@@ -256,7 +269,9 @@ class OpenedFolder:
             what = "a link; put the file itself here" if kind == "link" else "not a file"
             self._not_taken.put(name, f"it is {what}; it is left where it is")
         else:
-            self._pending.see(name, self._sight(status), self._pace(name, status.st_dev), hinted=hinted)
+            sight, pace = self._sight(status), self._pace(name, status.st_dev)
+            self._pending.see(name, sight, pace, hinted=hinted)
+            self._contents.saw(name, sight, pace, closely=hinted)
 
     def _sight(self, status: os.stat_result) -> Sight:
         return Sight.of(status, self.tree.stable_inodes)
@@ -286,6 +301,7 @@ class OpenedFolder:
         Raises:
             marker.Away, OSError: as `walk`.
         """
+        self._contents.take_answers()
         now = time.monotonic()
         was_due = now >= self.next()
         if not was_due and not self.full:
@@ -293,12 +309,13 @@ class OpenedFolder:
         self._own_directories.look_if_due(not self._backlog)
         self._refill()
         self._claims.work(beat)
+        self._contents.save()
         return was_due
 
     def next(self) -> float:
         """When there is something to do again (monotonic)."""
         in_line = math.inf if self.full else self._next_in_line()
-        return min(in_line, self._pending.next(), self._own_directories.next())
+        return min(in_line, self._pending.next(), self._own_directories.next(), self._contents.next())
 
     # For everybody ----------------------------------------------------------------------------------------------------
 

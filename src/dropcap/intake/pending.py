@@ -25,6 +25,10 @@ class Waiting:
     note: str
     rests: bool = True
 
+    def put_off(self, seconds: float, note: str, *, rests: bool = False) -> None:
+        """Look at it again after so many seconds; until then it waits for what `note` says."""
+        self.at, self.note, self.rests = time.monotonic() + seconds, note, rests
+
 
 class Pending:
     """The files of one folder that wait, by where they lie in it. For one thread."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from dropcap.ledger.model import FailedFile, KnownFolder, NewFile, OpenFile, TakenAway
+from dropcap.ledger.model import FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, TakenAway
 
 
 class KnownFolders(Protocol):
@@ -38,6 +38,19 @@ class IntakeLedger(KnownFolders, Protocol):
         Raises:
             Exception: an open job is in the way of one of them.
         """
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether it stands for a lost one, so that what lies in in_progress/ may have been sent already."""
+
+    def marks(self, folder: str, name: str | None = None) -> Sequence[Mark]:
+        """What is remembered of the files that lie in a folder, or of the one of that name."""
+
+    def mark(self, folder: str, marks: Sequence[Mark]) -> None:
+        """Remember that."""
+
+    def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind]) -> None:
+        """Forget the marks of these kinds and names. A claim forgets all those of its files."""
 
     def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
         """What `open_files` has, one after the other."""

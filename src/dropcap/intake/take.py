@@ -65,6 +65,14 @@ class Refused:
     error: OSError
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """It has settled as it is seen now, and is open as `fd`."""
+
+    seen: Seen
+    fd: int
+
+
 Outcome = Taken | Later | Moved | Gone | NameTaken | Refused
 
 
@@ -76,6 +84,7 @@ class Wanted:
     target: str
     seen: Seen
     pace: Pace
+    judged: Sight | None = None  # as what its content was judged, if it was: what has changed since is judged anew
 
 
 @dataclass(slots=True)
@@ -108,24 +117,36 @@ def _take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
 
 
 def _look(tree: Tree, file: Wanted) -> _Held | Outcome:
+    found = open_settled(tree, file)
+    if not isinstance(found, Settled):
+        return found
+    held = _Held(file, found.seen, found.fd)
+    if file.judged is not None and file.judged != found.seen.sight:
+        return held.let_go(Later(found.seen, time.monotonic(), ""))
+    if not tree.stable_inodes:
+        os.close(held.fd)
+        held.fd = -1
+    return held
+
+
+def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
+    """Open a file that has settled; the descriptor is the caller's."""
     try:
         fd = tree.open(file.source)
     except (FileNotFoundError, NotADirectoryError):
         return Gone()
     except OSError as error:
         return Refused(reason(error), error)
-    held = _Held(file, file.seen, fd)
+    seen = file.seen
     try:
-        held.seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
-        outcome = _unsettled(fd, held.seen, file.pace)
+        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+        outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Refused(reason(error), error)
     if outcome is not None:
-        return held.let_go(outcome)
-    if not tree.stable_inodes:
-        os.close(held.fd)
-        held.fd = -1
-    return held
+        os.close(fd)
+        return outcome
+    return Settled(seen, fd)
 
 
 def _unsettled(fd: int, seen: Seen, pace: Pace) -> Outcome | None:

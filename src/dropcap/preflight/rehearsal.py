@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dropcap.config.model import Folder
+from dropcap.content.finding import UNDECIDED, Verdict
+from dropcap.content.probe import is_volume, judged
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.outcome import Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, plan
@@ -17,6 +19,7 @@ from dropcap.delivery.possible import impossible
 from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import marker
+from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import Marks, is_left
 from dropcap.intake.marker import lies_above
@@ -25,7 +28,7 @@ from dropcap.intake.walk import OWN, top
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.ignored import ignored
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.target import NEXT, ExistingFile, Target
+from dropcap.routing.target import NEXT, ContentCheck, ExistingFile, Target
 
 #: Files whose records are looked up together.
 GROUP = 500
@@ -39,8 +42,8 @@ QUIET = LANDS | {"ignored"}
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """What would become of one file. `outcome` is one of LANDS, `ignored`, `unsettled`, `waits`, `left`, `not_a_file`,
-    `not_asked`, or the reason for which it would be refused (design, part 6)."""
+    """What would become of one file. `outcome` is one of LANDS, `ignored`, `unsettled`, `incomplete`, `waits`, `left`,
+    `not_a_file`, `not_asked`, or the reason for which it would be refused (design, part 6)."""
 
     folder: str
     name: str
@@ -135,6 +138,9 @@ def _judged(
     if isinstance(found, NoRoute):
         rule = found.rule.name if found.rule else ""
         return replace(prospect, outcome=found.reason, message=found.message, remedy=found.remedy, rule=rule)
+    doubt = _doubt(tree, entry.name, found.settings.content_check)
+    if doubt is not None:
+        return replace(prospect, outcome="incomplete", message=doubt, remedy="save or copy it again", rule=found.rule.name)
     target = found.target
     told = replace(
         prospect,
@@ -176,6 +182,25 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
     seen = Seen(Sight.of(status), now - age, now - age)
     left = settled_at(seen, Pace(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
     return f"it has not rested long enough: {left:.0f} s more" if left > 0.5 else None
+
+
+def _doubt(tree: Tree, name: str, check: ContentCheck) -> str | None:
+    """Why the file may not be all there, though nobody writes to it."""
+    try:
+        full = tree.free_bytes(name.rpartition("/")[0]) == 0
+        if is_volume(name) or (check is ContentCheck.OFF and not full):
+            finding = UNDECIDED
+        else:
+            fd = tree.open(name)
+            try:
+                finding = judged(fd)
+            finally:
+                os.close(fd)
+    except OSError:
+        return None  # whoever takes it meets the same and tells
+    if finding.is_cut and check is not ContentCheck.OFF:
+        return f"{CUT_OFF}: {finding.why}"
+    return DISK_WAS_FULL if full and finding.verdict is not Verdict.WHOLE else None
 
 
 def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lying]) -> Iterator[Prospect]:

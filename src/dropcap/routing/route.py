@@ -64,6 +64,11 @@ def route(rules: Sequence[Rule], folder_name: str, name: str) -> Route | NoRoute
     return _no_rule(rules, name)
 
 
+def settings_for(rules: Sequence[Rule], name: str) -> RuleSettings | None:
+    """The settings of the rule that decides about the relative name `name`; None if no rule does."""
+    return next((rule.settings for rule in rules if rule.pattern.match(name) is not None), None)
+
+
 def matches(rules: Sequence[Rule], name: str) -> bool:
     """Whether any rule matches `name`, so that `route` has another answer than `no_rule`."""
     return any(rule.pattern.match(name) is not None for rule in rules)

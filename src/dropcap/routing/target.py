@@ -31,6 +31,13 @@ class MissingRecord(StrEnum):
     CREATE = "create"
 
 
+class ContentCheck(StrEnum):
+    """Whether a file that looks cut off is taken."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 #: `instance: next`: the number after the highest that the record has.
 NEXT = "next"
 
@@ -44,6 +51,7 @@ class RuleSettings:
     missing_record: MissingRecord = MissingRecord.REFUSE
     create_limit: int = 20
     suggest_records: bool = False
+    content_check: ContentCheck = ContentCheck.AUTO
     case_sensitive: bool = False
 
 

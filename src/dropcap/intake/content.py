@@ -1,0 +1,297 @@
+"""What has settled, and may be cut off all the same: it looks so, or its disk was full while it was written."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
+from dropcap.content.finding import UNDECIDED, Finding, Verdict
+from dropcap.content.probe import is_volume
+from dropcap.content.worker import TAKES_LONG
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.intake.pending import Waiting
+from dropcap.intake.port import IntakeLedger
+from dropcap.intake.room import Room
+from dropcap.intake.settle import Pace, Sight
+from dropcap.intake.walk import OWN, top
+from dropcap.ledger.model import Mark, MarkKind, Refusal
+from dropcap.routing.route import settings_for
+from dropcap.routing.target import ContentCheck
+
+#: What looks cut off is refused when nothing has changed for so long (seconds).
+REFUSED_AFTER = 3600.0
+#: Files that the probing process has of one folder at a time; each is held open so long.
+AT_ONCE = 256
+#: How soon a file is asked for that the process could not take (seconds), or that it has said nothing of.
+SOON, SILENT = 0.02, 600.0
+#: Answers that come within so long are waited for (seconds).
+TOGETHER = 0.03
+#: A file that looks cut off is looked into again so often at least (seconds); what was found is believed for so long.
+RELOOK, FRESH = 60.0, 10.0
+#: A file with which the process has died so often is undecided.
+TRIES = 3
+#: A person's word that a file is to be sent as it is holds for so long (seconds) until the file is there.
+_WORD = 3600.0
+
+CUT_OFF = "it looks cut off"
+DISK_WAS_FULL = "its disk was full when it was written, so its end may be missing: it waits until it is saved or copied again"
+
+
+@dataclass(slots=True)
+class Looked:
+    """What was found in a file that was seen as `sight`, at the monotonic time `at`."""
+
+    sight: Sight
+    finding: Finding
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """It must be looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """It may be taken if it is still as it was judged; `refusal`: to go to failed/."""
+
+    judged: Sight | None = None
+    refusal: Refusal | None = None
+
+
+def refused_in(mark: Mark, local: bool, wall: float) -> float:
+    """Seconds from the wall clock's `wall` until a file is refused that was first seen to be cut off as `mark` says. Pure.
+
+    Where the file's times are of our own clock the hour counts from its last change, elsewhere from then. What lies in the
+    future proves nothing.
+    """
+    changed = max(mark.mtime_ns, mark.ctime_ns) / 1e9
+    rested = max(wall - mark.since, wall - changed if local else 0.0, 0.0)
+    return REFUSED_AFTER - rested
+
+
+class Contents:
+    """Judges the content of one opened folder's files before they are taken. For its thread, but for what says otherwise."""
+
+    def __init__(
+        self, tree: Tree, folder: Folder, ledger: IntakeLedger, examiner: Examiner | None, wake: Callable[[], None]
+    ) -> None:
+        """`wake` is called from another thread when something was found, for `take_answers`. Without `examiner` all is whole."""
+        self._tree = tree
+        self._folder = folder
+        self._ledger = ledger
+        self._examiner = examiner
+        self._wake = wake
+        self._log = structlog.get_logger().bind(folder=folder.name)
+        self._marks: dict[tuple[str, MarkKind], Mark] = {
+            (mark.name, mark.kind): mark for mark in ledger.marks(folder.name) if mark.kind is not MarkKind.AS_IS
+        }
+        self._unsaved: set[tuple[str, MarkKind]] = set()
+        self._saving: threading.Thread | None = None
+        self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
+        self._asked: dict[int, tuple[str, Waiting, Sight]] = {}
+        self._late: set[int] = set()  # those whose answers take long
+        self._looked: dict[str, Looked] = {}
+        self._died: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._answers: list[tuple[int, Finding | None]] = []
+        self._first_answer = 0.0
+        self._missing = 0  # answers that are soon to come, together with those in `_answers`
+        self._room = Room(tree)
+
+    # Judging ----------------------------------------------------------------------------------------------------------
+
+    def judge(self, name: str, waiting: Waiting, *, sent_perhaps: bool) -> Take | Ask | None:
+        """Whether a file may be taken, or must be looked into first; None if it is put off.
+
+        `sent_perhaps`: it may have been sent already, so that what is to become of it is not for us to say.
+        """
+        if self._examiner is None or sent_perhaps or not self._is_checked(name):
+            return Take()
+        sight = waiting.seen.sight
+        looked = Looked(sight, UNDECIDED, math.inf) if is_volume(name) else self._looked.get(name)
+        if looked is None or looked.sight != sight or (looked.finding.is_cut and time.monotonic() - looked.at > FRESH):
+            return Ask()
+        finding, full = looked.finding, self._marked(name, MarkKind.FULL, sight, local=True) is not None
+        if finding.verdict is Verdict.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
+            return Take(sight)
+        if finding.is_cut:
+            return self._cut(name, waiting, finding)
+        waiting.put_off(RELOOK, DISK_WAS_FULL)
+        return None
+
+    def _cut(self, name: str, waiting: Waiting, finding: Finding) -> Take | None:
+        """It waits, or is refused when it has waited long enough."""
+        sight, now = waiting.seen.sight, time.monotonic()
+        mark = self._marked(name, MarkKind.CUT, sight, waiting.pace.local)
+        if mark is None:
+            mark = self._mark(name, MarkKind.CUT, sight)
+            self._refused_at.pop(name, None)
+            self._log.warning("looks_cut_off", file=shown(name), message=f"{CUT_OFF}: {finding.why}")
+        at = self._refused_at.setdefault(name, now + refused_in(mark, waiting.pace.local, time.time()))
+        if at <= now:
+            message = f"{CUT_OFF}: save or copy it again ({finding.why})"
+            return Take(
+                sight, Refusal("incomplete", message, "drop it again, whole; if it is as it should be, try it again as it is")
+            )
+        clock = time.strftime("%H:%M", time.localtime(time.time() + at - now))
+        waiting.put_off(
+            min(at - now, RELOOK), f"{CUT_OFF}: {finding.why}; it is taken once it is whole, and goes to failed/ at {clock} else"
+        )
+        return None
+
+    def _is_checked(self, name: str) -> bool:
+        """Whether a file of this name is to be looked into. One that no rule matches goes to failed/ anyway."""
+        settings = settings_for(self._folder.rules, plain(name))
+        return settings is not None and settings.content_check is not ContentCheck.OFF
+
+    def _is_to_be_sent(self, name: str, sight: Sight) -> bool:
+        """Whether a person has said that it is to be sent as it is, be it cut off."""
+        said = [mark for mark in self._ledger.marks(self._folder.name, name) if mark.kind is MarkKind.AS_IS]
+        return any((mark.size, mark.mtime_ns) == (sight.size, sight.mtime_ns) for mark in said)
+
+    # Looking into files -----------------------------------------------------------------------------------------------
+
+    def ask(self, files: Sequence[tuple[str, Waiting, int]]) -> None:
+        """Have files looked into that have settled and are open; each is put off until its answer comes."""
+        if self._examiner is None or not files:
+            return
+        room = max(0, AT_ONCE - len(self._asked) + len(self._late))
+        some = files[:room]
+        numbers = self._examiner.ask(self._folder.name, [fd for _, _, fd in some], self._answered) if some else []
+        for number, (name, waiting, _) in zip(numbers, some, strict=False):
+            self._asked[number] = (name, waiting, waiting.seen.sight)
+            waiting.put_off(SILENT, waiting.note, rests=True)
+        self._missing = len(self._asked) - len(self._late)
+        for _, waiting, _ in files[len(numbers) :]:
+            waiting.put_off(SOON, waiting.note, rests=True)
+
+    def _answered(self, number: int, finding: Finding | None) -> None:
+        """Called by another thread."""
+        with self._lock:
+            if not self._answers:
+                self._first_answer = time.monotonic()
+            self._answers.append((number, finding))
+            wake = len(self._answers) == 1 or len(self._answers) >= self._missing
+        if wake:
+            self._wake()
+
+    def next(self) -> float:
+        """When `take_answers` has something to do (monotonic), `math.inf` if nothing was found out."""
+        with self._lock:
+            return self._first_answer + TOGETHER if self._answers else math.inf
+
+    def take_answers(self) -> None:
+        """Make due what was found out meanwhile; together, since files that are claimed together cost much less."""
+        now = time.monotonic()
+        with self._lock:
+            if len(self._answers) < self._missing and now < self._first_answer + TOGETHER:
+                return
+            answers, self._answers = self._answers, []
+        for number, finding in answers:
+            if finding == TAKES_LONG:
+                self._late.add(number)
+                continue
+            self._late.discard(number)
+            asked = self._asked.pop(number, None)
+            if asked is None:
+                continue
+            name, waiting, sight = asked
+            waiting.at = now
+            if finding is None:
+                self._died[name] = self._died.get(name, 0) + 1
+                if self._died[name] < TRIES:
+                    continue
+                finding = UNDECIDED
+            self._looked[name] = Looked(sight, finding, now)
+        self._missing = len(self._asked) - len(self._late)
+
+    # A full disk ------------------------------------------------------------------------------------------------------
+
+    def saw(self, name: str, sight: Sight, pace: Pace, *, closely: bool) -> None:
+        """A file was looked at. `closely`: ask its file system in any case whether it is full."""
+        if self._room.lacked(name, sight, pace, closely=closely) and not self._marked(name, MarkKind.FULL, sight, local=True):
+            self._mark(name, MarkKind.FULL, sight)
+            self._log.warning("looks_cut_off", file=shown(name), message=DISK_WAS_FULL)
+
+    # Remembering ------------------------------------------------------------------------------------------------------
+
+    def forget(self, name: str) -> None:
+        """The file is taken or gone: what is known of it is of no more use."""
+        self._looked.pop(name, None)
+        self._died.pop(name, None)
+        self._refused_at.pop(name, None)
+        for key in ((name, MarkKind.CUT), (name, MarkKind.FULL)):
+            if self._marks.pop(key, None) is not None:
+                self._unsaved.add(key)
+
+    def keep(self, names: Collection[str]) -> None:
+        """A walk has ended, and these files wait: forget what is not there any more."""
+        for name in {name for name, _ in self._marks}.difference(names):
+            if not self._lies(name):
+                self.forget(name)
+        for name in self._looked.keys() - names:
+            del self._looked[name]
+        old = time.time() - _WORD
+        words = {mark.name for mark in self._ledger.marks(self._folder.name) if mark.since < old and mark.kind is MarkKind.AS_IS}
+        gone = [name for name in words.difference(names) if not self._lies(name)]
+        if gone:
+            self._ledger.unmark(self._folder.name, gone, (MarkKind.AS_IS,))
+
+    def save(self) -> None:
+        """Have entered in the ledger what has changed since the last time.
+
+        Nobody waits for it: its disk may be the one that is full, and who comes next must be seen meanwhile.
+        """
+        if self._unsaved and (self._saving is None or not self._saving.is_alive()):
+            keys, self._unsaved = self._unsaved, set()
+            marks = {key: self._marks.get(key) for key in keys}
+            self._saving = threading.Thread(target=self._write, args=(marks,), name="marks", daemon=True)
+            self._saving.start()
+
+    def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
+        try:
+            self._ledger.mark(self._folder.name, [mark for mark in marks.values() if mark is not None])
+            for kind in (MarkKind.CUT, MarkKind.FULL):
+                gone = [name for (name, its), mark in marks.items() if mark is None and its is kind]
+                if gone:
+                    self._ledger.unmark(self._folder.name, gone, (kind,))
+        except sqlite3.Error:
+            pass  # dropcap ends, or the ledger is damaged, of which it tells itself
+
+    def _lies(self, name: str) -> bool:
+        try:
+            self._tree.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            pass  # it cannot be told
+        return True
+
+    def _marked(self, name: str, kind: MarkKind, sight: Sight, local: bool) -> Mark | None:
+        """The mark of a file that is still as it was then. Of a share's own clock the ctime says little."""
+        mark = self._marks.get((name, kind))
+        if mark is None:
+            return None
+        then = Sight(mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode)
+        return mark if then == sight or (not local and then.same_bytes(sight)) else None
+
+    def _mark(self, name: str, kind: MarkKind, sight: Sight) -> Mark:
+        mark = Mark(name, kind, sight.size, sight.mtime_ns, sight.ctime_ns, sight.inode, time.time())
+        self._marks[name, kind] = mark
+        self._unsaved.add((name, kind))
+        return mark
+
+
+def plain(name: str) -> str:
+    """The name without dropcap's own directory."""
+    return name.partition("/")[2] if top(name) in OWN else name
