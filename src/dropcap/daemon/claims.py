@@ -16,8 +16,8 @@ class Claims:
     def __init__(
         self, ledger: Ledger, project: str, address: Callable[[str], Address], on_refused: Callable[[list[int]], None]
     ) -> None:
-        """`project` is where the folder leads, `address` tells where a file of a name goes; `on_refused` is told of the jobs whose
-        files go to failed/ at once."""
+        """`project` is where the folder leads, `address` tells where a file of a name goes; `on_refused` is told of the jobs
+        whose files go to failed/ at once."""
         self._ledger = ledger
         self._project = project
         self._address = address

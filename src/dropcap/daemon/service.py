@@ -238,7 +238,6 @@ def view(engine: Engine) -> dict[str, Any]:
                 "full": one.intake.full,
                 "not_taken": one.intake.not_taken,
                 "unsettled": one.intake.unsettled,
-                "notes": one.intake.notes,
                 "behind": one.intake.behind,
                 "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
                 "left": asdict(one.intake.left),

@@ -80,12 +80,6 @@ class Delivery:
             self._woken = True
             self._wake.notify()
 
-    def refused(self, folder: str, jobs: Iterable[int]) -> None:
-        """These jobs of a folder were entered as refused: their files go to failed/."""
-        with self._deciding:  # a reload may just be giving the folder another filer
-            if folder in self.filers:
-                self.filers[folder].take_up(jobs)
-
     def pause(self, pause: Pause) -> None:
         """Stop a server, a project or a folder until somebody resumes it."""
         self.health.by_hand(pause)

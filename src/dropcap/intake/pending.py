@@ -115,6 +115,7 @@ class Pending:
         return (waiting.seen.sight for waiting in self._files.values())
 
     def since(self) -> dict[str, tuple[float, str]]:
-        """What waits, since when (seconds since the epoch) and for what."""
+        """What waits, since when (seconds since the epoch) and for what; first what waits for more than its rest."""
         offset = time.time() - time.monotonic()
-        return {name: (waiting.seen.first + offset, waiting.note) for name, waiting in self._files.items()}
+        files = sorted(self._files.items(), key=lambda one: one[1].rests)
+        return {name: (waiting.seen.first + offset, waiting.note) for name, waiting in files}
