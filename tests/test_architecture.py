@@ -39,24 +39,21 @@ def imports() -> dict[str, set[str]]:
 
 
 def imports_in(source: Path) -> dict[str, set[str]]:
-    """As `imports`, of the modules beneath a directory; a package's `__init__` goes by the package's name."""
-    modules = {
-        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in source.rglob("*.py")
-        if path != source / "__init__.py"
-    }
+    """As `imports`, of the modules beneath a directory."""
+    modules = {".".join(path.relative_to(source).with_suffix("").parts): path for path in source.rglob("*.py")}
+    del modules["__init__"]
     found: dict[str, set[str]] = {}
     for name, path in modules.items():
-        found[name] = set()
+        wanted: set[str] = set()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "dropcap":
                 base = (node.module or "").partition(".")[2]
                 for alias in node.names:
                     whole = f"{base}.{alias.name}" if base else alias.name
-                    found[name].add(whole if whole in modules else base)
+                    wanted.add(whole if {whole, f"{whole}.__init__"} & modules.keys() else base)
             elif isinstance(node, ast.Import):
-                found[name].update(alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("dropcap."))
-        found[name].discard("")
+                wanted.update(alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("dropcap."))
+        found[name] = {one if one in modules else f"{one}.__init__" for one in wanted - {""}}
     return found
 
 
@@ -120,12 +117,13 @@ def test_no_circle_of_modules() -> None:
 
 def test_a_hidden_circle_is_found(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
-    (tmp_path / "room" / "__init__.py").write_text("")
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "room" / "__init__.py").write_text("from dropcap.room.d import A\n")
     (tmp_path / "room" / "a.py").write_text("from dropcap.room import b\n")
     (tmp_path / "room" / "b.py").write_text("if TYPE_CHECKING:\n    from dropcap.room.c import C\n")
     (tmp_path / "room" / "c.py").write_text("def late():\n    from dropcap.room.a import A\n")
-    (tmp_path / "room" / "d.py").write_text("from dropcap.room.a import A\n")
-    assert circles(imports_in(tmp_path)) == [["room.a", "room.b", "room.c"]]
+    (tmp_path / "room" / "d.py").write_text("from dropcap.room import a, C\n")
+    assert circles(imports_in(tmp_path)) == [["room.__init__", "room.d"], ["room.a", "room.b", "room.c"]]
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
