@@ -25,6 +25,7 @@ PACKAGES = {
     "openssl": "openssl",
     "php": "php-cli",
     "script": "bsdutils",
+    "setfacl": "acl",
     "setpriv": "util-linux",
     "smbclient": "smbclient",
     "smbd": "samba",

@@ -19,8 +19,8 @@ from dropcap.content.examiner import Examiner
 from dropcap.content.finding import Finding, Verdict
 from dropcap.content.reader import QUICK
 from dropcap.content.worker import TAKES_LONG
+from tests import needs
 from tests.content.make import WHOLE
-from tests.shares.mounting import needs_fuse
 from tests.site import eventually
 
 
@@ -165,18 +165,14 @@ mfusepy.FUSE(Slow(), sys.argv[1], foreground=True, direct_io=True)
 @pytest.fixture
 def slow_share(tmp_path: Path) -> Iterator[Path]:
     """A file system on which every read takes 15 s."""
-    needs_fuse()
-    try:
-        import mfusepy  # noqa: F401
-    except (ImportError, OSError) as error:
-        pytest.skip(f"needs libfuse: {error}")
+    needs.libfuse()
     share = tmp_path / "share"
     share.mkdir()
     server = subprocess.Popen([sys.executable, "-c", SLOW_FS, str(share)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: os.path.ismount(share) or server.poll() is not None)
         if server.poll() is not None:
-            pytest.skip("FUSE mounts are refused here")
+            needs.lacking("the right to mount FUSE file systems")
         yield share
     finally:
         subprocess.run(["umount", "-l", str(share)], check=False, capture_output=True)

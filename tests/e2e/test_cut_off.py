@@ -203,6 +203,7 @@ def test_a_rule_wins_over_its_folder(place: Site) -> None:
 
 
 def test_a_name_that_no_rule_matches_fails_at_once(place: Site) -> None:
+    place.once()  # what lies there at first and matches no rule is left
     place.put("holiday.pdf", PDF[:25_000])
     place.once()
     assert place.failed() == ["holiday.pdf"]

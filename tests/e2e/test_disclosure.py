@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from redcap_sandbox import Fault, Limits, Sandbox, demo_project
+from tests import needs
 from tests.shares.mounting import bindfs, errfs, fill, tmpfs
 from tests.site import TOKEN, Site, eventually, site
 
@@ -45,14 +46,14 @@ def dropped_by_a_dropper(place: Site, names: list[str], content: bytes) -> None:
         "for name in sys.argv[2:]:\n"
         "    with open(os.path.join(sys.argv[1], name), 'wb') as file: file.write(sys.stdin.buffer.read() or b'junk')"
     )
-    subprocess.run([sys.executable, "-c", code, str(place.drop), *names], input=content, check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(place.drop), *names], input=content, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode() + "\n".join(place.everywhere())
 
 
 @pytest.fixture
 def shared(place: Site) -> Site:
     """The drop folder is its droppers'; and they may go as far as the state directory."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
+    needs.root("to become somebody else")
     os.chown(place.drop, 0, DROPPERS)
     place.drop.chmod(0o2770)
     for above in (place.root, *place.root.parents):
@@ -193,8 +194,7 @@ WAYS: list[Callable[[Site], Path]] = [
 
 @pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
 def test_such_a_place_is_an_error_and_its_folder_is_not_started(place: Site, way: Callable[[Site], Path]) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to give directories away")
+    needs.root("to give directories away")
     other = two_folders(place)
     place.folder["preserve_in"] = str(way(place))
     place.write_config()

@@ -116,7 +116,7 @@ def test_a_record_whose_creation_fails_counts_once(place: Site) -> None:
     place.put("501.pdf", b"new")
     daemon = place.start()
     daemon.wait_for("retrying", 2, reason="server_error")
-    assert place.dropcap("retry", "1").returncode == 0
+    place.retry(1)
     daemon.wait_for("done")
     assert not daemon.events("retrying", reason="create_limit")
 
@@ -131,7 +131,7 @@ def test_a_record_that_is_said_to_be_created_and_does_not_appear_is_not_created_
     assert "does not show it" in waiting["message"]
     assert len(daemon.events("record_created")) == 1
     place.box.well()
-    assert place.dropcap("retry", "1").returncode == 0
+    place.retry(1)
     daemon.wait_for("done")
 
 

@@ -80,7 +80,7 @@ class Judging:
     def waiting(self, name: str, pace: Pace = LOCAL) -> Waiting:
         now = time.monotonic()
         sight = Sight.of((self.desk.path / name).stat())
-        return Waiting(Seen(sight, now - 60, now - 60), pace, now)
+        return Waiting(Seen(sight, now - 60, now - 60), pace, now, "")
 
     def judge(self, name: str, pace: Pace = LOCAL) -> Take | None:
         waiting = self.waiting(name, pace)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from dropcap.intake.marker import NAME, STATE
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight.private import exposed
+from tests import needs
 from tests.site import Site
 
 OTHER = 4711
@@ -66,13 +65,10 @@ def test_a_group_that_may_write_above(tmp_path: Path, state: Path) -> None:
     assert look(above / "consents", state) is None
 
 
-@pytest.mark.skipif(shutil.which("setfacl") is None, reason="needs setfacl (Debian package acl)")
 def test_an_access_list_stands_for_more_than_the_group(tmp_path: Path, state: Path) -> None:
     above = tmp_path / "above"
     (above / "consents").mkdir(parents=True, mode=0o700)
-    done = subprocess.run(["setfacl", "-m", f"u:{OTHER}:rwx", str(above)], capture_output=True)
-    if done.returncode:
-        pytest.skip("this file system has no access lists")
+    needs.right("set access lists here", [needs.program("setfacl"), "-m", f"u:{OTHER}:rwx", str(above)])
     os.chown(above, -1, 0)
     assert "may write" in str(look(above / "consents", state))
 
@@ -124,8 +120,7 @@ def test_mounts_on_which_modes_count_for_nothing(tmp_path: Path, state: Path, ki
 
 
 def test_what_root_keeps_is_for_dropcaps_user(place: Site) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
+    needs.root("to give files away")
     place.state.mkdir(mode=0o750)
     os.chown(place.state, OTHER, OTHER)
     for content in (b"one", b"two"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.test_every_step import ALL, STRACE, Step, sample, steps_of
+from tests import needs
+from tests.crash.test_every_step import ALL, Step, sample, steps_of
 from tests.shares.mounting import unmount
 from tests.shares.test_mounts import bind
 from tests.site import DROPCAP, Site, site
@@ -82,7 +84,7 @@ def wrong_now(place: Site) -> list[str]:
 
 
 def command(root: Path, *options: str) -> list[str]:
-    return [STRACE or "strace", "-f", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
+    return [needs.program("strace"), "-f", "-qq", "-o", str(root / "trace"), *options, *DROPCAP, "run", "--once"]
 
 
 def killed_at(step: Step, root: Path, directory: str) -> tuple[bool, list[str]]:
@@ -116,8 +118,7 @@ def steps(root: Path, directory: str) -> list[Step]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("directory", ["done", "failed", "in_progress"])
 def test_killed_at_any_step_of_a_copy_one_of_each_is_left(directory: str, tmp_path: Path) -> None:
-    if STRACE is None or subprocess.run([STRACE, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs strace, and the right to trace")
+    needs.right("trace", [needs.program("strace"), "-o", os.devnull, "true"])
     all_steps = steps(tmp_path / "traced", directory)
     tried = [step for call, number in KINDS.items() for step in sample([s for s in all_steps if s.call == call], number)]
     with ThreadPoolExecutor(4) as pool:

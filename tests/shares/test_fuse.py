@@ -64,6 +64,7 @@ def test_a_share_that_lacks_what_local_disks_have(place: Site, lacks: dict[str, 
             (place.drop / directory).mkdir(parents=True)
         (place.drop / "failed" / "holiday.jpg").write_bytes(b"nowhere")
         (place.drop / "done" / day / "101_V1_consent.pdf").write_bytes(b"one")
+        place.once()  # what lies there at first and matches no rule is left
         drop(place.drop, "101_V1_consent.pdf", b"two")
         drop(place.drop, "holiday.jpg", b"nowhere else")
         result = place.once()

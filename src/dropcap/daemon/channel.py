@@ -71,7 +71,7 @@ class Channel:
             around.contact,
             around.order,
             keep,
-            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh),
+            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
             before.drop if before is not None else None,
         )
         self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses, around.mistake)
@@ -107,6 +107,10 @@ class Channel:
     def _filed(self, names: list[str]) -> None:
         self.page.changed()
         self.intake.wake(names)  # a second file of such a name waits for this
+
+    def _over(self) -> None:
+        self.drop.let_go()
+        self.intake.let_go()
 
     def _refresh(self) -> float:
         return 60.0 if self.retired else self.page.refresh()  # nobody takes files here any more: the page grows old

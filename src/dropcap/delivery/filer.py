@@ -47,13 +47,14 @@ class FilingHooks:
     """Who is told of what happens while a folder's files are filed. Called from its filing thread.
 
     `ended`: these jobs are over. `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be.
-    `page` keeps the status page, and says in how many seconds it wants to be called again.
+    `page` keeps the status page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
     """
 
     ended: Callable[[Sequence[Job]], None]
     filed: Callable[[list[str]], None]
     missing: Callable[[], None]
     page: Callable[[], float]
+    over: Callable[[], None] = lambda: None
 
 
 class Filer:
@@ -171,6 +172,9 @@ class Filer:
             log.error("internal_error", folder=self._name, where="filing", error=said, exc_info=True)
         finally:
             self._hand_over()
+            self._cleaned = None
+            if self._successor is not None:
+                self._hooks.over()
 
     def _work(self) -> None:
         next_page = time.monotonic()

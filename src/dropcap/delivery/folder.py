@@ -105,6 +105,12 @@ class DropFolder:
                 self._filing = (tree, Filing(self.folder, tree, self._contact, self._keep))
             return self._filing
 
+    def let_go(self) -> None:
+        """Another one works in its place: the directory is closed once no turn uses it any more."""
+        with self._lock:
+            self._tree, self._filing = lambda: None, None
+        self._keep.let_go()
+
     def refill(self, query: Query, now: float, small_file: int, in_flight: set[int], absent: Collection[str] = ()) -> Strays:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
         strays = Strays()

@@ -84,6 +84,10 @@ class Keep:
         with contextlib.suppress(OSError, _NotPrivate):
             self._hand.do(self._clean, _PATIENCE)
 
+    def let_go(self) -> None:
+        """Another one works in this place from now on: the directory is closed. Waits for nothing."""
+        self.later(self._close)
+
     def expect(self, job: int) -> None:
         """Whether a copy for `job`, that could not be kept before, could be now. Raises NoCopy if not."""
         with self._lock:
@@ -141,6 +145,9 @@ class Keep:
     def _clean(self) -> None:
         if self.path.is_dir():
             self._open().remove_temporaries(recursive=False)
+
+    def _close(self) -> None:
+        self._tree = self._index = None
 
     def _known(self) -> Index:
         if self._index is None:

@@ -175,6 +175,11 @@ class Contents:
         for _, waiting, _ in files[len(numbers) :]:
             waiting.put_off(SOON, waiting.note, rests=True)
 
+    @property
+    def asks(self) -> bool:
+        """Whether an answer is still to come. For any thread."""
+        return bool(self._asked)
+
     def _answered(self, number: int, finding: Finding | None) -> None:
         """Called by another thread."""
         with self._lock:

@@ -71,11 +71,12 @@ class FolderIntake:
         self._hints: set[str] = set()
         self._doubt = True
         self._answered = False
-        self._noted: frozenset[str] = frozenset()
+        self._noted: frozenset[tuple[str, str]] = frozenset()
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
         self._left: Tree | None = None
+        self._let_go = False
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -105,6 +106,10 @@ class FolderIntake:
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def let_go(self) -> None:
+        """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
+        self._let_go, self._left = True, None
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
@@ -180,7 +185,9 @@ class FolderIntake:
     @property
     def at_work(self) -> bool:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
-        return self._working_since is not None or self._doubt or bool(self._hints) or self._next <= time.monotonic()
+        opened = self._opened
+        asks = opened is not None and opened.asks
+        return self._working_since is not None or self._doubt or bool(self._hints) or asks or self._next <= time.monotonic()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +206,7 @@ class FolderIntake:
             self._tick()
             self._working_since = None
             self._sleep()
-        self._left = self.lent
+        self._left = None if self._let_go else self.lent
         self._close()
 
     def _turn(self) -> None:
@@ -216,7 +223,7 @@ class FolderIntake:
             return
         if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
             self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
-            noted = frozenset(self.notes)
+            noted = frozenset(self.notes.items())
             if noted != self._noted:
                 self._noted = noted
                 self._tell_noted()

@@ -312,6 +312,11 @@ class OpenedFolder:
         self._contents.save()
         return was_due
 
+    @property
+    def asks(self) -> bool:
+        """Whether the content of some file is being looked into. For any thread."""
+        return self._contents.asks
+
     def next(self) -> float:
         """When there is something to do again (monotonic)."""
         in_line = math.inf if self.full else self._next_in_line()
