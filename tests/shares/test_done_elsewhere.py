@@ -55,6 +55,7 @@ def elsewhere(place: Site, directory: str) -> Iterator[Path]:
 def dropped(place: Site) -> None:
     place.config["uploads_at_once"] = 1
     place.write_config()
+    place.once()  # what lies there at first and matches no rule is left
     for name, content in FILES.items():
         place.put(name, content)
 
