@@ -216,8 +216,8 @@ class Attempt:
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
             if sink is not None and there.sha256 != turn.job.preserved_sha256:
-                # An empty file is what a broken answer looks like, and one of no known length may have been cut off.
-                if not (there.proven_whole and there.size) and not self._comes_again(place, there.sha256):
+                # A file of no known length may have been cut off.
+                if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later("server_error", _NO_END, _HTTP_1_1, "server")
                 kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})

@@ -236,6 +236,8 @@ class Redcap:
                 size += len(chunk)
                 if sink is not None:
                     sink(chunk)
+            if not size:  # REDCap takes no empty files, so hardly that is what it holds
+                self._judge(reply, b"", "export", complete=True)
             return Exported(name or "", size, digest.hexdigest(), reply.framed)
 
     # ------------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ class Meaning:
 ACCEPTED = Meaning(Verdict.ACCEPTED)
 
 _WAIT = "nothing needs to be done: dropcap asks the server again by itself; if it lasts, tell REDCap's administrator"
+_NOTHING = (
+    "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
+)
 _READ_BACK = "nothing needs to be done: dropcap looks into REDCap before it sends anything again"
 
 
@@ -80,7 +83,7 @@ def read_reply(
     words = readable(scrub(error if error is not None else page_text(text) if page else text))
     location = readable(scrub(headers.get("Location") or ""))
     reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
-    for judge in (_turned_away, _server_error, _redirect, _cut_off, _nothing_exported, _something_else, _redcap_error):
+    for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
             return _of_an_export(meaning, reply, scrub(error or text)) if for_ == "export" else meaning
@@ -193,11 +196,11 @@ def _cut_off(reply: _Reply) -> Meaning | None:
 
 
 def _nothing_exported(reply: _Reply) -> Meaning | None:
-    """Neither a file nor a word: so answers a server whose worker has died."""
-    if reply.for_ != "export" or not reply.ok or reply.text or file_name(reply.headers) is not None:
+    """Neither a file nor a word: so answers a server whose worker has died, or whose files are away."""
+    if reply.for_ != "export" or not reply.ok or reply.text:
         return None
-    message = f"REDCap answers {reply.status} without a word where it gives out a file or says that there is none"
-    return _meaning(Verdict.UNCLEAR, "not_confirmed", message, _WAIT)
+    message = f"REDCap answers {reply.status} without a byte where it gives out a file or says that there is none"
+    return _meaning(Verdict.UNCLEAR, "not_confirmed", message, _NOTHING)
 
 
 def _something_else(reply: _Reply) -> Meaning | None:
