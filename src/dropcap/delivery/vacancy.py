@@ -66,7 +66,7 @@ class Vacancies:
         """
         told = facts.known and facts.record is not None
         empty = told and not facts.shows and refused.place.field not in facts.untold
-        if empty and self._knows(refused.project, _WORDS, refused.words):
+        if empty and not hideable and self._knows(refused.project, _WORDS, refused.words):
             return Vacancy.EMPTY
         with self._lock:
             before = self._refused.get(refused.job)
