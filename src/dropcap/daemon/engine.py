@@ -27,6 +27,7 @@ from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.redcap.model import ProjectInfo
 
 log = structlog.get_logger()
 
@@ -61,12 +62,12 @@ class Engine:
             for project in config.projects.values()
         }
 
-    def _identified(self, entry: str, project_id: int | None) -> None:
+    def _identified(self, entry: str, project: ProjectInfo | None) -> None:
         """REDCap has told which project an entry leads to, or (None) does not tell its token."""
-        if project_id is None:
+        if project is None:
             self.order.hides(entry)
-        elif self.order.told(entry, project_id):
-            self.ledger.learn(entry, "project_id", str(project_id), FOR_GOOD)
+        elif self.order.told(entry, project):
+            self.ledger.learn(entry, "project_id", str(project.project_id), FOR_GOOD)
 
     def _renew(self, config: Config) -> list[Channel]:
         """Channels for all folders; those that are new or changed are returned, and to be started."""

@@ -20,6 +20,7 @@ from dropcap.ledger.model import Job, Pause
 from dropcap.preflight.project import LATER
 from dropcap.preflight.rules import Finding, inspect
 from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
@@ -47,7 +48,7 @@ class InspectedLine(ProjectLine):
     """A line that tells when delivery doubts what is known of the project."""
 
     def __init__(
-        self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Callable[[int | None], None]
+        self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Callable[[ProjectInfo | None], None]
     ) -> None:
         super().__init__(project, client, identified)
         self._doubted = doubted

@@ -14,6 +14,7 @@ from enum import Enum
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.outcome import Held
 from dropcap.ledger.model import Address
+from dropcap.redcap.model import ProjectInfo
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT, Target
 from dropcap.routing.template import Template
@@ -37,6 +38,7 @@ class Order:
         """`told` are the project ids that REDCap has told by entry, of an earlier run too."""
         self._told = dict(told)
         self._hidden: set[str] = set()
+        self._classic: set[str] = set()  # entries of projects without events: a rule may name one all the same
         self.configure(projects, folders)
 
     def configure(self, projects: Iterable[Project], folders: Iterable[Folder]) -> None:
@@ -55,12 +57,13 @@ class Order:
 
     # Which project an entry leads to ------------------------------------------------------------------------------
 
-    def told(self, entry: str, project_id: int) -> bool:
-        """REDCap has told the project of an entry; whether that is news."""
+    def told(self, entry: str, project: ProjectInfo) -> bool:
+        """REDCap has told the project of an entry; whether its id is news."""
         self._hidden.discard(entry)
-        if self._told.get(entry) == project_id:
+        (self._classic.discard if project.longitudinal else self._classic.add)(entry)
+        if self._told.get(entry) == project.project_id:
             return False
-        self._told[entry] = project_id
+        self._told[entry] = project.project_id
         return True
 
     def hides(self, entry: str) -> None:
@@ -109,8 +112,10 @@ class Order:
         shares = target.instance == NEXT or (
             target.instance is not None and project is not None and project.url in self._takes_next
         )
-        last = _INSTANCES if shares else f"{target.field}\0{target.instance or ''}"
-        return "\0".join((which, record, target.event or "", last))
+        # Where something repeats, REDCap takes a file without an instance for the first one.
+        last = _INSTANCES if shares else f"{target.field}\0{'' if target.instance == 1 else target.instance or ''}"
+        event = "" if entry in self._classic else target.event or ""
+        return "\0".join((which, record, event, last))
 
     def address(self, folder: Folder, name: str) -> Address:
         """Where a file goes as far as its name tells, and its key."""

@@ -11,24 +11,28 @@ from dropcap.config.token_source import TokenError
 from dropcap.delivery.outcome import Refused
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import FieldInfo, Rights
+from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 
-#: Seconds for which a project's structure is taken as known, and before a file is refused or held because of it.
+#: Seconds for which a project's structure is taken as known, and for which it is gone by where files are sent.
 KNOWN_FOR, SURE_FOR = 3600.0, 60.0
 
 
 class ProjectLine:
     """One project's client, with its structure fetched when it is first needed."""
 
-    def __init__(self, project: Project, client: Redcap, identified: Callable[[int | None], None] = lambda _: None) -> None:
-        """`identified` is told the project's id whenever REDCap tells it, or None if this token is not told."""
+    def __init__(
+        self, project: Project, client: Redcap, identified: Callable[[ProjectInfo | None], None] = lambda _: None
+    ) -> None:
+        """`identified` is told the project whenever REDCap tells it, or None if this token is not told."""
         self.project = project
         self.client = client
         self._identified = identified
         self._lock = threading.Lock()
         self._structure: ProjectStructure | None = None
+        self._fields: dict[str, FieldInfo] = {}  # as they were told last
+        self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
         self._since = 0.0
         self.rights: Rights | None = None  # of the token's user, if REDCap has told them
 
@@ -51,7 +55,7 @@ class ProjectLine:
         with self._lock:
             if self._structure is None or time.monotonic() - self._since > known_for:
                 structure = self._fetch()
-                self._identified(structure.project.project_id)
+                self._identified(structure.project)
                 wanted = self.project.project_id
                 if wanted is not None and structure.project.project_id != wanted:
                     raise RedcapError(
@@ -63,7 +67,7 @@ class ProjectLine:
                             "put the token of the right project in place, or correct project_id",
                         )
                     )
-                self._structure, self._since = structure, time.monotonic()
+                self._structure, self._since, self._fields = structure, time.monotonic(), structure.fields
             return self._structure
 
     def _fetch(self) -> ProjectStructure:
@@ -72,6 +76,7 @@ class ProjectLine:
         except RedcapError as error:
             if error.meaning.reason == "rights":
                 self._identified(None)
+                self._untold = time.monotonic()
             raise
 
     def exported(self, field: str, vacancies: Vacancies) -> None:
@@ -98,8 +103,7 @@ class ProjectLine:
             return ""
 
     def _info(self, field: str) -> FieldInfo | None:
-        structure = self._structure
-        return None if structure is None else structure.fields.get(field)
+        return self._fields.get(field)  # also while another thread has the structure fetched anew
 
     def token_stamp(self) -> int | None:
         """Something that changes when the token does, and tells nothing of it; None while it cannot be read."""
@@ -111,6 +115,11 @@ class ProjectLine:
     def known(self) -> bool:
         """Whether the structure is in memory."""
         return self._structure is not None
+
+    def sure(self) -> bool:
+        """Whether what is in memory was told lately, or REDCap has said lately that this token is told nothing."""
+        now = time.monotonic()
+        return (self._structure is not None and now - self._since <= SURE_FOR) or now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
         """Fetch the structure anew when it is next needed: a field, event or right was not as expected."""

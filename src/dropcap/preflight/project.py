@@ -61,7 +61,7 @@ def project_remarks(
     where = place_of(project)
     try:
         answer = ask(client)
-        order.told(project.name, answer.structure.project.project_id)
+        order.told(project.name, answer.structure.project)
     except RedcapError as error:
         if error.meaning.reason == "rights":
             order.hides(project.name)
