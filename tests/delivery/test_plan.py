@@ -131,7 +131,7 @@ def test_after_a_lost_ledger_the_last_instance_is_looked_at_first() -> None:
     ],
 )
 def test_who_must_be_looked_up(target: Target, settings: RuleSettings, asked: bool) -> None:
-    assert needs_lookup(target, settings, None) is asked
+    assert needs_lookup(target, settings) is asked
 
 
 @pytest.mark.parametrize("settings", [RuleSettings(*one) for one in product(ExistingFile, Confirm, MissingRecord)], ids=str)
@@ -154,7 +154,7 @@ def test_a_rule_and_its_files_need_the_same(settings: RuleSettings, more: dict[s
     rule = Rule("r", pattern, template("f"), record, settings=settings, **templates)
     found = route((rule,), "drop", "101.pdf")
     assert isinstance(found, Route)
-    assert needs_lookup(found.target, settings, None) is bool(lookup_reasons(rule))
+    assert needs_lookup(found.target, settings) is bool(lookup_reasons(rule))
     assert (settings.confirm is Confirm.READBACK or bool(lookup_reasons(rule))) is bool(export_reasons(rule))
 
 

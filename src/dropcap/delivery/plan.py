@@ -81,10 +81,9 @@ class Create:
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 
 
-def needs_lookup(target: Target, settings: RuleSettings, fixed_instance: int | None) -> bool:
+def needs_lookup(target: Target, settings: RuleSettings) -> bool:
     """Whether REDCap must be asked about the record before anything is sent."""
-    chooses = target.instance == NEXT and fixed_instance is None
-    return any(_asks(settings, bool(target.record_where), bool(target.must_match), chooses))
+    return any(_asks(settings, bool(target.record_where), bool(target.must_match), target.instance == NEXT))
 
 
 def lookup_reasons(rule: Rule) -> list[str]:

@@ -183,13 +183,10 @@ class Turns:
     def _answers(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
-        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings, c.job.instance)]
+        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
-        structure = line.structure()
+        structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
         hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c)) is not None}
-        if hopeless:  # sure only of what the project is now
-            structure = line.structure(SURE_FOR)
-            hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
         for candidate in group:
@@ -334,7 +331,7 @@ def _go_unasked(group: Sequence[Candidate]) -> list[Candidate]:
     """This token is told nothing of its project: files that only needed to know which one it is go without; the others."""
     others = []
     for candidate in group:
-        if needs_lookup(candidate.route.target, candidate.route.settings, candidate.job.instance):
+        if needs_lookup(candidate.route.target, candidate.route.settings):
             others.append(candidate)
         else:
             candidate.facts, candidate.facts_at = unasked(candidate.route.target), time.monotonic()
