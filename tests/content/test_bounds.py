@@ -93,6 +93,11 @@ def _gif_of_tiny_blocks() -> bytes:
     return WHOLE["old.gif"][:13] + b"\x21\xfe\x01x\x00" * 4_000_000
 
 
+def _tiff_of_many_strips() -> bytes:
+    strips = 31_000_000
+    return b"II*\0\x08\0\0\0\1\0\x11\1\3\0" + strips.to_bytes(4, "little") + b"\x1a\0\0\0" + bytes(4) + b"\1\0" * strips
+
+
 @pytest.mark.parametrize(
     "made",
     [
@@ -102,7 +107,9 @@ def _gif_of_tiny_blocks() -> bytes:
         _pdf_of_no_objects,
         _gif_of_tiny_blocks,
         lambda: gzip.compress(b"\0" * 400 * 1024**2, 1),
+        _tiff_of_many_strips,
         lambda: b"{\\rtf1 " + b"{" * 8_000_000,
+        lambda: b"{\\rtf1 " + b"\\{" * 20_000_000,
         lambda: b"\0\0\0\x08free" * 4_000_000,
         lambda: b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 4_000_000,
         lambda: b"BZh91AY&SY" + b"\x55" * 30_000_000,

@@ -67,8 +67,8 @@ def _table_sectors(file: Reader, head: bytes, shift: int, tables: int) -> list[i
     return found[:tables]
 
 
-_BRACES = re.compile(rb"[{}]")
-_ESCAPES = re.compile(rb"\\[\\{}]")
+#: One that is escaped is none; nor is one behind an escaped backslash escaped.
+_BRACES = re.compile(rb"\\[\\{}]|\{|\}")
 
 
 def probe_rtf(file: Reader) -> Finding:
@@ -78,13 +78,13 @@ def probe_rtf(file: Reader) -> Finding:
         return UNDECIDED
     if data.rstrip(b"\0\t\r\n ").endswith(b"}") and len(data) - len(data.rstrip(b"\0")) < 2:
         return WHOLE
-    data = _ESCAPES.sub(b"", data)
-    file.check()
     depth = 0
-    for number, brace in enumerate(_BRACES.finditer(data)):
-        depth += 1 if brace.group() == b"{" else -1
-        if depth <= 0:
-            return WHOLE
+    for number, found in enumerate(_BRACES.finditer(data)):
         if number % 1024 == 0:
             file.check()
+        brace = found.group()
+        if len(brace) == 1:
+            depth += 1 if brace == b"{" else -1
+            if depth <= 0:
+                return WHOLE
     return cut("the text ends in the middle")

@@ -13,6 +13,8 @@ _STRIPS, _TILES = 273, 324
 #: Types of numbers and their codes.
 _WIDTHS = {3: "H", 4: "I", 16: "Q"}
 _DIRECTORIES = 2000
+#: Numbers that are looked at in one go: whoever waits meanwhile waits for no more than these.
+_TOGETHER = 65536
 
 
 def probe(file: Reader) -> Finding:
@@ -37,16 +39,16 @@ def probe(file: Reader) -> Finding:
         found = _directory(file, at, order, big)
         if found is None:
             return UNDECIDED if len(seen) > 1 else cut("the TIFF ends within its directory")
-        starts, at = found
-        if starts and max(starts) >= file.size:
+        furthest, at = found
+        if furthest >= file.size:
             return cut("the TIFF ends before its image does")
         if at >= file.size:
             break  # of a directory that is not the first one this proves nothing
     return WHOLE
 
 
-def _directory(file: Reader, at: int, order: str, big: bool) -> tuple[list[int], int] | None:
-    """Where its strips and tiles begin, and where the next directory lies; None if the file ends within it."""
+def _directory(file: Reader, at: int, order: str, big: bool) -> tuple[int, int] | None:
+    """Where the furthest of its strips and tiles begins, and where the next directory lies; None if the file ends within it."""
     entry, width = (20, 8) if big else (12, 4)
     number = "Q" if big else "I"
     head = file.at(at, 8 if big else 2)
@@ -56,7 +58,7 @@ def _directory(file: Reader, at: int, order: str, big: bool) -> tuple[list[int],
     table = file.at(at + len(head), min(count, MIB) * entry + width)
     if len(table) < count * entry:
         return None
-    starts: list[int] = []
+    furthest = 0
     for place in range(0, count * entry, entry):
         tag, kind = struct.unpack_from(order + "HH", table, place)
         if tag not in (_STRIPS, _TILES) or kind not in _WIDTHS:
@@ -69,7 +71,17 @@ def _directory(file: Reader, at: int, order: str, big: bool) -> tuple[list[int],
             (where,) = struct.unpack_from(order + number, table, place + entry - width)
             raw = file.at(where, size)
         if len(raw) == size:  # else a table out of place, which proves nothing
-            starts += struct.unpack(f"{order}{values}{_WIDTHS[kind]}", raw)
-            file.check()
+            furthest = max(furthest, _largest(file, raw, order + "{}" + _WIDTHS[kind]))
     following = table[count * entry :]
-    return starts, struct.unpack(order + number, following)[0] if len(following) == width else 0
+    return furthest, struct.unpack(order + number, following)[0] if len(following) == width else 0
+
+
+def _largest(file: Reader, raw: bytes, form: str) -> int:
+    """The largest of the numbers in `raw`, each as `form` says; there may be millions."""
+    together = _TOGETHER * struct.calcsize(form.format(1))
+    largest = 0
+    for start in range(0, len(raw), together):
+        file.check()
+        part = raw[start : start + together]
+        largest = max(largest, *struct.unpack(form.format(len(part) // struct.calcsize(form.format(1))), part))
+    return largest
