@@ -249,6 +249,27 @@ def test_dragged_to_another_drop_folder_of_the_same_project(place: Site) -> None
     assert imports(place) == 1
 
 
+@pytest.mark.parametrize("how", ["taken away", "renamed in in_progress"])
+def test_another_folders_file_to_the_same_place_goes_once_it_has_left(place: Site, how: str) -> None:
+    (place.root / "ward").mkdir()
+    place.config["folders"]["ward"] = {**place.folder, "path": str(place.root / "ward")}
+    place.write_config()
+    daemon = of_unknown_outcome(place, "101_V1_consent.pdf", b"an older one")
+    behind = place.root / "ward/101_V1_consent.pdf"
+    behind.write_bytes(b"a newer one")
+    daemon.wait_for("claimed", folder="ward")
+    if how == "taken away":
+        moved(place, "../aside.pdf", "101_V1_consent.pdf")
+        daemon.wait_for("withdrawn")
+    else:
+        daemon.wait_for("retrying", 2, outcome="unknown")
+        moved(place, "in_progress/102_V1_consent.pdf", "101_V1_consent.pdf")
+        daemon.wait_for("claimed", file="102_V1_consent.pdf")
+    place.box.well()
+    daemon.wait_for("done", folder="ward")
+    assert place.box.content("101", "consent_pdf") == b"a newer one"
+
+
 def test_dragged_from_a_folder_that_has_left_the_configuration(place: Site) -> None:
     other = place.root / "other"
     other.mkdir()

@@ -72,11 +72,11 @@ class Delivery:
         self._thread.start()
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
-        """`jobs` are new in a folder, or their files have other names; or something changed for all."""
+        """`jobs` are new in a folder, or their files have other names or were taken away; or something changed for all."""
         with self._wake:
             for name, one in self._folders.items():
-                if folder is None or name == folder:
-                    one.look_again(jobs)
+                # What has left a place may have kept another folder's file to it waiting.
+                one.look_again(jobs if folder in (None, name) else ())
             self._woken = True
             self._wake.notify()
 
