@@ -273,6 +273,30 @@ class TestTheDiskWasFull:
             assert place.box.content("101", "scan", "baseline_arm_1") == text
             assert daemon.stop() == 0
 
+    @pytest.mark.parametrize("ends", ["stopped", "killed"])
+    def test_it_is_kept_before_the_file_has_rested(self, place: Site, ends: str) -> None:
+        """Its writer gives up, somebody makes room and starts dropcap anew, all within the rest of a file."""
+        place.folder.update(settle_closed="1h", rescan="1h")
+        place.write_config()
+        with tmpfs(place.drop, "1m"):
+            ballast = self.fill(place)
+            daemon = place.start()
+            path = self.torn(place, "101_V1_scan.csv", b"a line of a table\n" * 20_000)
+            daemon.wait_for("looks_cut_off")
+            eventually(lambda: marks(place))
+            if ends == "killed":
+                daemon.kill()
+            else:
+                assert daemon.stop() == 0
+            ballast.unlink()
+            place.folder.update(settle_closed="50ms")
+            place.write_config()
+            daemon = place.start()
+            (place.drop / "103_V1_scan.csv").write_bytes(b"short")
+            daemon.wait_for("done", file="103_V1_scan.csv")
+            assert path.exists()
+            assert daemon.stop() == 0
+
     def test_renamed_it_is_another(self, place: Site) -> None:
         with tmpfs(place.drop, "1m"):
             ballast = self.fill(place)

@@ -305,6 +305,7 @@ class OpenedFolder:
         now = time.monotonic()
         was_due = now >= self.next()
         if not was_due and not self.full:
+            self._contents.save()  # what a look saw just now must outlive a crash before the file is due
             return False
         self._own_directories.look_if_due(not self._backlog)
         self._refill()
