@@ -106,6 +106,7 @@ def test_refused_when_nothing_has_changed_for_long_and_sent_by_retry(place: Site
     assert place.failed() == [NAME]
     why = place.why(NAME)
     assert "it looks cut off: save or copy it again" in why
+    assert "only `dropcap retry` sends it as it is: moved back or renamed" in " ".join(why.split())
     assert re.search(r"Reason: +incomplete", why)
     assert not holds(place)
     result = place.dropcap("retry", str(failed["job"]))

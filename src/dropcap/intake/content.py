@@ -43,6 +43,10 @@ TRIES = 3
 _WORD = 3600.0
 
 CUT_OFF = "it looks cut off"
+_AS_IT_IS = (
+    "drop it again, whole. If it is as it should be, only `dropcap retry` sends it as it is: moved back or renamed by hand it is"
+    " looked into again"
+)
 DISK_WAS_FULL = "its disk was full when it was written, so its end may be missing: it waits until it is saved or copied again"
 
 
@@ -140,9 +144,7 @@ class Contents:
         at = self._refused_at.setdefault(name, now + refused_in(mark, waiting.pace.local, time.time()))
         if at <= now:
             message = f"{CUT_OFF}: save or copy it again ({finding.why})"
-            return Take(
-                sight, Refusal("incomplete", message, "drop it again, whole; if it is as it should be, try it again as it is")
-            )
+            return Take(sight, Refusal("incomplete", message, _AS_IT_IS))
         clock = time.strftime("%H:%M", time.localtime(time.time() + at - now))
         waiting.put_off(
             min(at - now, RELOOK), f"{CUT_OFF}: {finding.why}; it is taken once it is whole, and goes to failed/ at {clock} else"
