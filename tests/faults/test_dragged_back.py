@@ -234,14 +234,19 @@ def test_moved_back_under_another_name_while_it_is_just_being_sent(place: Site) 
     assert held(place) == [("101", 1)]
 
 
-def test_dragged_to_another_drop_folder_of_the_same_project(place: Site) -> None:
+@pytest.mark.parametrize("how", ["moved", "copied and removed"])
+def test_dragged_to_another_drop_folder_of_the_same_project(place: Site, how: str) -> None:
     other = place.root / "other"
     other.mkdir()
     place.folder["rescan"] = "500ms"
     place.config["folders"]["second"] = {**place.folder, "path": str(other)}
     place.write_config()
     daemon = of_unknown_outcome(place)
-    (place.drop / "in_progress" / LAB).rename(other / LAB)
+    if how == "moved":
+        (place.drop / "in_progress" / LAB).rename(other / LAB)
+    else:  # as from one share to another
+        shutil.copyfile(place.drop / "in_progress" / LAB, other / LAB)
+        (place.drop / "in_progress" / LAB).unlink()
     daemon.wait_for("moved_back", folder="second", patience=30)
     place.box.well()
     daemon.wait_for("done", folder="second", patience=30)

@@ -51,7 +51,7 @@ class TakenAwayFiles:
         """
         files = self._by_size.get(sight.size, ())
         alike = _alike(files, sight)
-        perhaps = [file for file in files if (file.sent_sha256 or file in alike) and self._may_be_away(file, file in alike)]
+        perhaps = [file for file in files if (file.sent_sha256 or file in alike) and self._may_be_away(file)]
         if not perhaps:
             return _NOT
         digest = sha256_of(self._tree, path)
@@ -68,12 +68,12 @@ class TakenAwayFiles:
         more = tuple(file.job for file in same if file is not old)
         return Returned(Back(old.job, digest, own is not None, more))
 
-    def _may_be_away(self, file: TakenAway, alike: bool) -> bool:
-        """Whether a job is over or its file missing. Another folder's is looked at by its own thread alone: a share may hang."""
-        if file.state not in OPEN:
+    def _may_be_away(self, file: TakenAway) -> bool:
+        """Whether a job is over or its file missing. Another folder's is looked at by its own thread alone: a share may hang, and
+        until that thread has told, what was dropped here may be that file, moved or copied.
+        """
+        if file.state not in OPEN or file.folder != self._folder:
             return True
-        if file.folder != self._folder:
-            return alike
         if file.job not in self._away:
             self._away[file.job] = not lies_there(self._tree, [f"{walk.IN_PROGRESS}/{file.name}"])
         return self._away[file.job]
