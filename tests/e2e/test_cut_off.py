@@ -284,7 +284,7 @@ class TestTheDiskWasFull:
             daemon = place.start()
             path = self.torn(place, "101_V1_scan.csv", b"a line of a table\n" * 20_000)
             daemon.wait_for("looks_cut_off")
-            eventually(lambda: marks(place))
+            eventually(lambda: any(path.stat().st_size in mark for mark in marks(place)))
             if ends == "killed":
                 daemon.kill()
             else:
