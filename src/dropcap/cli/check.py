@@ -33,6 +33,7 @@ from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.remark import Remark, place_of
+from dropcap.reasons import Reason, Scope
 from dropcap.routing.touching import touching
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
@@ -193,10 +194,10 @@ def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None
     found = marker.read(tree)
     if found is None or found.installation != ledger.installation or found.folder in config.folders:
         return
-    paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == ("folder", found.folder)]
+    paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == (Scope.FOLDER, found.folder)]
     ledger.rename_folder(found.folder, folder.name)
     for pause in paused:  # before the first file can go on its way
-        if pause.reason == "by_hand":
+        if pause.reason == Reason.BY_HAND:
             asked(config, {"do": "pause", "scope": "folder", "name": folder.name})
         asked(config, {"do": "resume", "scope": "folder", "name": found.folder})
 

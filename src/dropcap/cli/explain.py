@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
+from dropcap.reasons import Reason
 from dropcap.redcap.filename import safe_name
 from dropcap.routing.ignored import ignored
 from dropcap.routing.nearest import Nearest, nearest
@@ -76,7 +77,7 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
             refusing += [_heading(name, folder), f"  ignored: {shown(reason)}"]
         elif isinstance(answer, Route):
             matching += [_heading(name, folder), *_route_lines(folder, answer)]
-        elif answer.reason == "bad_value":
+        elif answer.reason == Reason.BAD_VALUE:
             refusing += [_heading(name, folder), *_bad_value_lines(answer)]
         else:
             others.append(folder)

@@ -11,6 +11,7 @@ from dropcap.config.model import Config
 from dropcap.delivery.plan import RECORD_WAIT_ENDS
 from dropcap.display import shown
 from dropcap.ledger.model import OPEN, Event, Job, State
+from dropcap.reasons import Reason
 
 _WORDS = {
     State.WAITING: "waiting",
@@ -93,7 +94,7 @@ def place_of(job: Job) -> str | None:
 
 def waits_until(job: Job) -> float | None:
     """When waiting for a missing record ends, for a job that does."""
-    waits = job.state in (State.WAITING, State.UNKNOWN) and job.reason == "no_record"
+    waits = job.state in (State.WAITING, State.UNKNOWN) and job.reason == Reason.NO_RECORD
     return job.claimed_at + RECORD_WAIT_ENDS if waits else None
 
 

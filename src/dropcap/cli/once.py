@@ -20,6 +20,7 @@ from dropcap.daemon.state import only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.model import Job, State
+from dropcap.reasons import Reason, Scope
 
 #: Seconds for which nothing must be left to do before it is believed.
 _QUIET = 0.3
@@ -210,7 +211,7 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
         click.echo(line)
     if stopped:
         return 130
-    if left and any(pause.scope == "server" and pause.reason != "by_hand" for pause in engine.pauses()):
+    if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in engine.pauses()):
         return 3
     return 1 if failed or held or obstacles or left or engine.config.problems else 0
 

@@ -16,6 +16,7 @@ from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
 from dropcap.ledger.model import Pause
+from dropcap.reasons import Reason, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +45,7 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
     pauses = _pauses(config)
     name = _name(config, scope, given, [])
     before = pauses.get((scope, name))
-    if before is not None and before.reason == "by_hand":
+    if before is not None and before.reason == Reason.BY_HAND:
         click.echo(f"{scope} {shown(name)} is paused already, since {clock(before.since)}")
         return
     if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
@@ -77,8 +78,12 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
     click.echo(f"{scope} {shown(name)} goes on")
 
 
-def _one_of(server: str | None, project: str | None, folder: str | None) -> tuple[str, str]:
-    given = [(scope, name) for scope, name in (("server", server), ("project", project), ("folder", folder)) if name is not None]
+def _one_of(server: str | None, project: str | None, folder: str | None) -> tuple[Scope, str]:
+    given = [
+        (scope, name)
+        for scope, name in ((Scope.SERVER, server), (Scope.PROJECT, project), (Scope.FOLDER, folder))
+        if name is not None
+    ]
     if len(given) != 1:
         raise click.UsageError("name one of --server, --project and --folder")
     return given[0]
@@ -92,11 +97,11 @@ def _pauses(config: Config) -> dict[tuple[str, str], Pause]:
         ledger.close()
 
 
-def _name(config: Config, scope: str, given: str, paused: list[str]) -> str:
+def _name(config: Config, scope: Scope, given: str, paused: list[str]) -> str:
     if given in paused:
         return given
-    if scope == "folder":
+    if scope == Scope.FOLDER:
         return known(scope, given, config.folders)
-    if scope == "project":
+    if scope == Scope.PROJECT:
         return known(scope, given, config.projects)
     return command.host_of(config, given) or known(scope, given, {project.host for project in config.projects.values()})

@@ -13,6 +13,7 @@ from dropcap.daemon.state import running
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
+from dropcap.reasons import Reason, Scope
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 #: Jobs of a kind, and entries of a folder, that are told one by one.
@@ -71,7 +72,7 @@ class Status:
         """What the command ends with."""
         if not self.answers or not self.alive:
             return 1
-        if any(pause.scope == "server" and pause.reason != "by_hand" for pause in self.pauses):
+        if any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in self.pauses):
             return 3
         return 1 if self.pauses or self.problems or any(folder.troubled for folder in self.folders) else 0
 
@@ -136,7 +137,7 @@ def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:
     folder = config.folders.get(folder_name)
     project = config.projects.get(folder.project) if folder else None
     return (pause.scope, pause.name) in {
-        ("folder", folder_name),
-        ("project", project.name if project else None),
-        ("server", project.host if project else None),
+        (Scope.FOLDER, folder_name),
+        (Scope.PROJECT, project.name if project else None),
+        (Scope.SERVER, project.host if project else None),
     }

@@ -13,6 +13,7 @@ from dropcap.cli.jobs import clock, file_of, waits_until
 from dropcap.cli.status_gathered import MOST_TOLD, FolderStatus, Status
 from dropcap.display import shown
 from dropcap.ledger.model import Job
+from dropcap.reasons import Reason, Scope
 
 
 def tell(status: Status) -> None:
@@ -59,7 +60,7 @@ def _alive(to: Console, status: Status) -> None:
 
 
 def _table(to: Console, status: Status) -> None:
-    paused = {pause.name for pause in status.pauses if pause.scope == "folder"}
+    paused = {pause.name for pause in status.pauses if pause.scope == Scope.FOLDER}
     numbers = ("Arriving", "Waiting", "Held", "Failed", "Done today")
     rows = [
         (
@@ -131,7 +132,7 @@ def _pauses(to: Console, status: Status) -> None:
         screen.remedy(to, pause.remedy)
         if not pause.until_resume:
             screen.line(to, "dropcap asks again by itself and goes on when it can", 4)
-        elif pause.reason != "by_hand":
+        elif pause.reason != Reason.BY_HAND:
             screen.line(to, f"then: dropcap resume --{pause.scope} {shown(pause.name)}", 4)
 
 

@@ -12,14 +12,17 @@ from dropcap.intake.mounts import open_tree
 from dropcap.ledger.model import Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason, Scope
 
 #: A job that is tried again begins with a clean slate.
 CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}
 
 
-def pause_by_hand(scope: str, name: str) -> Pause:
+def pause_by_hand(scope: Scope, name: str) -> Pause:
     """The pause that `dropcap pause` makes."""
-    return Pause(scope, name, "by_hand", "paused by hand", f"end it with: dropcap resume --{scope} {name}", time.time(), True)
+    return Pause(
+        scope, name, Reason.BY_HAND, "paused by hand", f"end it with: dropcap resume --{scope} {name}", time.time(), True
+    )
 
 
 def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int], list[str]]:

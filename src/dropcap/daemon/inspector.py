@@ -19,6 +19,7 @@ from dropcap.delivery.project import ProjectLine
 from dropcap.ledger.model import Job, Pause
 from dropcap.preflight.project import LATER
 from dropcap.preflight.rules import Finding, inspect
+from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
@@ -38,7 +39,15 @@ BETWEEN_DOUBTS = 60.0
 
 #: Reasons of the folder pauses that are made here, and end here; and for which delivery holds the files of a rule meanwhile.
 _OURS = frozenset(
-    {"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated", "not_repeating", "needs_instance"}
+    {
+        Reason.NO_FIELD,
+        Reason.NOT_A_FILE_FIELD,
+        Reason.SIGNATURE_FIELD,
+        Reason.NO_EVENT,
+        Reason.NOT_DESIGNATED,
+        Reason.NOT_REPEATING,
+        Reason.NEEDS_INSTANCE,
+    }
 )
 
 _Told = tuple[str, str, str, str]
@@ -148,7 +157,7 @@ class Inspector:
 
     def _until_resume(self, line: InspectedLine) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
-        names = {("server", line.host), ("project", line.project.name)}
+        names = {(Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
     def _known_of(self, name: str) -> _Known:
@@ -217,9 +226,9 @@ class Inspector:
         with self._wake:
             known.tries += 1
             known.doubt, known.due = True, now + backoff(known.tries, BETWEEN_DOUBTS, HOURLY)
-        if meaning.reason == "project_mismatch" and not self._pause_of("project", project.name):
-            trouble = Later(meaning.reason, meaning.message, meaning.remedy, scope="project")
-            self._daemon.delivery.health.ill("project", project.name, None, trouble, now)
+        if meaning.reason == Reason.PROJECT_MISMATCH and not self._pause_of(Scope.PROJECT, project.name):
+            trouble = Later(meaning.reason, meaning.message, meaning.remedy, scope=Scope.PROJECT)
+            self._daemon.delivery.health.ill(Scope.PROJECT, project.name, None, trouble, now)
 
     # Pauses -------------------------------------------------------------------------------------------------------
 
@@ -229,29 +238,29 @@ class Inspector:
         With one rule that can, the folder goes on, and the others' files are held; those of rules that can by now are released.
         """
         found = [(rule, contradiction(structure, rule)) for rule in folder.rules]
-        pause = self._pause_of("folder", folder.name)
+        pause = self._pause_of(Scope.FOLDER, folder.name)
         wrong = [(rule, refused) for rule, refused in found if refused is not None]
         if len(wrong) == len(found):
             if pause is None:
                 self._daemon.delivery.pause(_pause(folder, [(rule.name, refused) for rule, refused in wrong]))
             return pause is None or pause.reason in _OURS
         if pause is not None and pause.reason in _OURS:
-            self._daemon.delivery.resume("folder", folder.name)
+            self._daemon.delivery.resume(Scope.FOLDER, folder.name)
         sound = {rule.name for rule, refused in found if refused is None}
         self._daemon.release_held(folder.name, lambda job: job.reason in _OURS and job.rule in sound)
         return bool(wrong)
 
     def _end_mismatch(self, project: Project) -> None:
-        pause = self._pause_of("project", project.name)
-        if pause is not None and pause.reason == "project_mismatch":
-            self._daemon.delivery.health.well("project", project.name, None)
+        pause = self._pause_of(Scope.PROJECT, project.name)
+        if pause is not None and pause.reason == Reason.PROJECT_MISMATCH:
+            self._daemon.delivery.health.well(Scope.PROJECT, project.name, None)
 
     def _end_pauses_of_no_folder(self) -> None:
         for pause in self._daemon.delivery.health.pauses():
-            if pause.scope == "folder" and pause.reason in _OURS and pause.name not in self._daemon.config.folders:
-                self._daemon.delivery.resume("folder", pause.name)
+            if pause.scope == Scope.FOLDER and pause.reason in _OURS and pause.name not in self._daemon.config.folders:
+                self._daemon.delivery.resume(Scope.FOLDER, pause.name)
 
-    def _pause_of(self, scope: str, name: str) -> Pause | None:
+    def _pause_of(self, scope: Scope, name: str) -> Pause | None:
         return next((p for p in self._daemon.delivery.health.pauses() if (p.scope, p.name) == (scope, name)), None)
 
 
@@ -259,7 +268,7 @@ def _pause(folder: Folder, wrong: Sequence[tuple[str, Refused]]) -> Pause:
     said = "; ".join(f"rule `{name}`: {refused.message}" for name, refused in wrong[:3])
     more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     return Pause(
-        "folder",
+        Scope.FOLDER,
         folder.name,
         wrong[0][1].reason,
         f"none of its rules can store a file: {said}{more}",

@@ -16,6 +16,7 @@ from dropcap.filing.status_view import Line, StatusView
 from dropcap.intake.folder import FolderIntake
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.query import Query
+from dropcap.reasons import Scope
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 _SHOWN = 100
@@ -105,11 +106,11 @@ class Page:
         )
 
     def _told(self) -> list[str]:
-        its = (("project", self._drop.folder.project), ("folder", self._drop.name))
+        its = ((Scope.PROJECT, self._drop.folder.project), (Scope.FOLDER, self._drop.name))
         told = [
             f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
             for pause in self._pauses()
-            if pause.scope == "server" or (pause.scope, pause.name) in its
+            if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
         ]
         if (mistake := self._mistake(self._drop.name)) is not None:
             told.append(mistake)

@@ -24,6 +24,7 @@ from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.model import State
+from dropcap.reasons import Scope
 
 log = structlog.get_logger()
 
@@ -167,10 +168,10 @@ class Service:
             case "reload":
                 return {"not_taken_up": self._reloaded()}
             case "pause":
-                engine.delivery.pause(command.pause_by_hand(asked["scope"], asked["name"]))
+                engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
             case "resume":
-                return {"done": engine.delivery.resume(asked["scope"], asked["name"])}
+                return {"done": engine.delivery.resume(Scope(asked["scope"]), asked["name"])}
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]

@@ -28,6 +28,7 @@ from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Origin
 from dropcap.ledger.model import Job, State
+from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import FileTarget, Sent
@@ -88,7 +89,7 @@ class Attempt:
         if isinstance(outcome, Stored):
             outcome = replace(outcome, ctime_ns=self._ctime_ns)
         waits = self.turn.settings.missing_record is MissingRecord.WAIT
-        if isinstance(outcome, Refused) and outcome.reason == "no_record" and waits:
+        if isinstance(outcome, Refused) and outcome.reason == Reason.NO_RECORD and waits:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
@@ -109,7 +110,7 @@ class Attempt:
         except FileNotFoundError:
             return Gone()
         except NotRegular:
-            return Held("unreadable", "it is no longer a regular file", "put the file itself there")
+            return Held(Reason.UNREADABLE, "it is no longer a regular file", "put the file itself there")
         except OSError as error:
             return self._folder_trouble(error)
         finally:
@@ -122,7 +123,7 @@ class Attempt:
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             return judge(error.meaning, self._sent, final=self._importing)
         except Stopped as stopped:
-            return Later("stopped", "dropcap was stopped", scope="stop", sent=self._sent or stopped.outcome_unknown)
+            return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NoCopy as error:
             return Later(error.reason, error.message, error.remedy, sent=self._sent)
         except SourceUnreadable as error:
@@ -140,7 +141,7 @@ class Attempt:
         job = turn.job
         if status.st_size < job.size:
             return Held(
-                "came_back_short",
+                Reason.CAME_BACK_SHORT,
                 f"it was {job.size:,} bytes when it was taken and is {status.st_size:,} now",
                 "drop the whole file again under this name after removing this one from in_progress/",
             )
@@ -208,17 +209,17 @@ class Attempt:
                 remedy = (
                     "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
                 )
-                return Later("not_confirmed", message, remedy, "server", True)
+                return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.SERVER, True)
             if turn.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
-                    "file_exists",
+                    Reason.FILE_EXISTS,
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
             if sink is not None and there.sha256 != turn.job.preserved_sha256:
                 # A file of no known length may have been cut off.
                 if not there.proven_whole and not self._comes_again(place, there.sha256):
-                    return Later("server_error", _NO_END, _HTTP_1_1, "server")
+                    return Later(Reason.SERVER_ERROR, _NO_END, _HTTP_1_1, Scope.SERVER)
                 kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
@@ -233,7 +234,7 @@ class Attempt:
         """Somebody has put a file into the instance since it was chosen."""
         message = f"instance {place.instance} of record `{shown(place.record)}` was taken meanwhile: another one is chosen"
         at_once = 0.0 if self.turn.job.faults < _CHOICES_AT_ONCE else None
-        return Later("file_exists", message, "nothing needs to be done", "file", seconds=at_once, own_fault=True)
+        return Later(Reason.FILE_EXISTS, message, "nothing needs to be done", Scope.FILE, seconds=at_once, own_fault=True)
 
     def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | str:
         """REDCap gives out no file, for a reason that may be that there is none."""
@@ -243,7 +244,7 @@ class Attempt:
             return "stored"  # whatever is there is replaced, and sending it again to the same place does no harm
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
-        refused = RefusedExport(turn.job.project, turn.job.id, place, meaning.said, meaning.reason == "rights")
+        refused = RefusedExport(turn.job.project, turn.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
         hideable = turn.line.may_hide(place.field, self.vacancies)
         match self.vacancies.judge(refused, turn.facts, turn.looked, hideable=hideable):
             case Vacancy.EMPTY:
@@ -260,7 +261,7 @@ class Attempt:
                     f" ({meaning.message}), and the token's user may not see all of it"
                 )
                 remedy = "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`"
-                return Held("rights", message, remedy)
+                return Held(Reason.RIGHTS, message, remedy)
 
     def _comes_again(self, place: FileTarget, sha256: str) -> bool:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
@@ -345,7 +346,7 @@ class Attempt:
         try:
             status = self.turn.tree.lstat(name)
         except FileNotFoundError:
-            return Gone() if not self._sent else Later("vanished", "the file vanished while it was sent", sent=True)
+            return Gone() if not self._sent else Later(Reason.VANISHED, "the file vanished while it was sent", sent=True)
         except OSError as error:
             return self._folder_trouble(error)
         return Rewritten(status.st_size, status.st_mtime_ns, True)
@@ -355,16 +356,16 @@ class Attempt:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if code in (errno.ENOSPC, errno.EDQUOT):
             return Later(
-                "no_space",
+                Reason.NO_SPACE,
                 f"there is no room beside the drop folder ({said})",
                 "make room; dropcap goes on by itself",
                 sent=self._sent,
             )
         return Later(
-            "unreadable",
+            Reason.UNREADABLE,
             f"the file cannot be read ({said})",
             "let dropcap's user read it; dropcap goes on by itself",
-            scope="folder",
+            scope=Scope.FOLDER,
             sent=self._sent,
         )
 
@@ -380,26 +381,28 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
         case Verdict.REFUSED if final and not sent:
             return Refused(meaning.reason, meaning.message, meaning.remedy)
         case Verdict.PROJECT:
-            scope, certain = "project", True
+            scope, certain = Scope.PROJECT, True
         case Verdict.BANNED:
-            return Later(meaning.reason, meaning.message, meaning.remedy, "server", unknown, until_resume=True, certain=True)
+            return Later(meaning.reason, meaning.message, meaning.remedy, Scope.SERVER, unknown, until_resume=True, certain=True)
         case Verdict.RATE_LIMITED:
-            scope, certain, seconds = "server", True, seconds or RATE_LIMIT
+            scope, certain, seconds = Scope.SERVER, True, seconds or RATE_LIMIT
         case Verdict.NOT_THE_API:
-            scope, certain = "server", True
+            scope, certain = Scope.SERVER, True
         case Verdict.UNCLEAR | Verdict.REFUSED:  # the refusal of a question: of this file's, and nobody else's trouble
-            later = Later(meaning.reason, meaning.message, meaning.remedy, "file", unknown, seconds)
+            later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
             return replace(later, own_fault=True)
         case Verdict.SERVER:
-            scope, certain = "server", meaning.reason in ("unreachable", "maintenance", "certificate")
+            scope, certain = Scope.SERVER, meaning.reason in (Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE)
         case _:
-            scope, certain = "server", False
+            scope, certain = Scope.SERVER, False
     return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
 
 
 def _may_not_read(error: RedcapError) -> bool:
-    return error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == "rights"
+    return error.meaning.verdict is Verdict.PROJECT and error.meaning.reason == Reason.RIGHTS
 
 
 def _not_confirmed(message: str) -> Later:
-    return Later("not_confirmed", message, "nothing needs to be done: dropcap looks again and sends it again", "server", True)
+    return Later(
+        Reason.NOT_CONFIRMED, message, "nothing needs to be done: dropcap looks again and sends it again", Scope.SERVER, True
+    )

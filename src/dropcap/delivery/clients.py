@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dropcap.config.model import Config, Project
 from dropcap.config.token_source import TokenError
 from dropcap.delivery.project import ProjectLine
+from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import RequestWindow
@@ -20,7 +21,7 @@ def token_of(project: Project) -> Callable[[], Token]:
         try:
             return project.token_source.read()
         except TokenError as error:
-            raise RedcapError(Meaning(Verdict.PROJECT, "token", error.message, error.remedy)) from None
+            raise RedcapError(Meaning(Verdict.PROJECT, Reason.TOKEN, error.message, error.remedy)) from None
 
     return read
 

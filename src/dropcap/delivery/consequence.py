@@ -19,11 +19,14 @@ from dropcap.delivery.words import about
 from dropcap.ledger.model import Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason, Scope
 
 log = structlog.get_logger()
 
 #: Refusals after which the project is looked at anew: its fields, events or rights may have changed.
-_LOOK_AT_PROJECT = frozenset({"no_field", "not_a_file_field", "signature_field", "no_event", "not_designated", "rights"})
+_LOOK_AT_PROJECT = frozenset(
+    {Reason.NO_FIELD, Reason.NOT_A_FILE_FIELD, Reason.SIGNATURE_FIELD, Reason.NO_EVENT, Reason.NOT_DESIGNATED, Reason.RIGHTS}
+)
 
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0
@@ -77,17 +80,17 @@ class Consequence:
         now = time.monotonic()
         match outcome:
             case Stored() | Refused() | WaitForRecord():
-                self._ledger.blame(self._health.well("project", line.project.name, job.id))
-                self._ledger.blame(self._health.well("server", line.host, job.id))
-            case Later(scope="server"):
+                self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
+                self._ledger.blame(self._health.well(Scope.SERVER, line.host, job.id))
+            case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._health.ill("server", line.host, job.id, outcome, now)
+                self._health.ill(Scope.SERVER, line.host, job.id, outcome, now)
                 if not outcome.certain:
                     self._health.doubt(line.project.name, line.host, job.id, outcome, now)
-            case Later(scope="project"):
+            case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self._health.well("server", line.host, job.id)
-                self._health.ill("project", line.project.name, job.id, outcome, now)
+                self._health.well(Scope.SERVER, line.host, job.id)
+                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:
@@ -96,12 +99,12 @@ class Consequence:
     def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING
         own_faults = job.faults + 1
-        if later.scope == "stop" or (later.scope != "file" and later.certain and not job.faults):
+        if later.scope == Scope.STOP or (later.scope != Scope.FILE and later.certain and not job.faults):
             wait = 0.0  # its server's or project's pause decides when
-        elif later.reason in ("no_space", "no_copy"):
+        elif later.reason in (Reason.NO_SPACE, Reason.NO_COPY):
             # Each try is written to the ledger, whose disk may be the one that is full.
             wait = backoff(max(own_faults, job.attempts), 5.0, 300.0)
-        elif later.scope == "folder" or later.reason == "unreadable":
+        elif later.scope == Scope.FOLDER or later.reason == Reason.UNREADABLE:
             wait = backoff(own_faults, 5.0, 60.0)
         else:
             wait = later.seconds if later.seconds is not None else backoff(own_faults)
@@ -113,9 +116,9 @@ class Consequence:
         if later.release_instance:
             columns["instance"] = None  # nothing was stored there: chosen anew, in case somebody else takes it meanwhile
         self._change(job, state, later.reason, columns)
-        if later.scope != "stop":
+        if later.scope != Scope.STOP:
             # Of a hundred files that one question was for, the first one tells of the server's trouble.
-            first = line is not None or later.scope not in ("server", "project")
+            first = line is not None or later.scope not in (Scope.SERVER, Scope.PROJECT)
             (log.warning if first else log.debug)(
                 "retrying",
                 **about(job),
@@ -138,14 +141,14 @@ class Consequence:
         if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
             message = f"{waiting.message}, and has not had it for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
-            self._folder(job.folder).filer.put(Ending(job, Refused("no_record", message, remedy)))
+            self._folder(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
             return
         lookups = job.lookups + 1
         wait = record_wait(lookups)
         remedy = "create the record in REDCap; dropcap looks again by itself"
-        why = {"reason": "no_record", "message": waiting.message, "remedy": remedy}
-        self._change(job, job.state, "no_record", why | {"due": time.time() + wait, "lookups": lookups})
-        log.info("retrying", **about(job), reason="no_record", message=waiting.message, in_seconds=wait, attempt=lookups)
+        why = {"reason": Reason.NO_RECORD, "message": waiting.message, "remedy": remedy}
+        self._change(job, job.state, Reason.NO_RECORD, why | {"due": time.time() + wait, "lookups": lookups})
+        log.info("retrying", **about(job), reason=Reason.NO_RECORD, message=waiting.message, in_seconds=wait, attempt=lookups)
 
     def wait_for_another(self, job: Job) -> None:
         """Another file to the same place is on its way: this one is looked at again a little later."""
@@ -156,23 +159,25 @@ class Consequence:
         tomorrow = (datetime.now().astimezone() + timedelta(days=1)).replace(hour=0, minute=0, second=5)
         message = f"{limit} new records were asked for today for this folder, and create_limit allows no more"
         remedy = "look whether so many new records are right; create the record in REDCap, or wait for tomorrow"
-        why = {"reason": "create_limit", "message": message, "remedy": remedy}
-        self._change(job, job.state, "create_limit", why | {"due": tomorrow.timestamp()})
+        why = {"reason": Reason.CREATE_LIMIT, "message": message, "remedy": remedy}
+        self._change(job, job.state, Reason.CREATE_LIMIT, why | {"due": tomorrow.timestamp()})
         log.warning("retrying", **about(job), **why, in_seconds=round(tomorrow.timestamp() - time.time()), attempt=job.attempts)
 
     def _rewritten(self, job: Job, rewritten: Rewritten) -> None:
         wait = self._folder(job.folder).folder.settle_quiet
         message = "the file was written to while it was on its way" + (" and being sent" if rewritten.sent else "")
         why = {
-            "reason": "changed_while_sent",
+            "reason": Reason.CHANGED_WHILE_SENT,
             "message": message,
             "remedy": "nothing needs to be done: it is sent again once quiet",
         }
         columns = why | {"size": rewritten.size, "mtime_ns": rewritten.mtime_ns, "due": time.time() + wait}
         if rewritten.sha256:
             columns["sha256"] = rewritten.sha256
-        self._change(job, State.UNKNOWN if rewritten.sent else State.WAITING, "changed_while_sent", columns)
-        log.info("retrying", **about(job), reason="changed_while_sent", message=message, in_seconds=wait, attempt=job.attempts)
+        self._change(job, State.UNKNOWN if rewritten.sent else State.WAITING, Reason.CHANGED_WHILE_SENT, columns)
+        log.info(
+            "retrying", **about(job), reason=Reason.CHANGED_WHILE_SENT, message=message, in_seconds=wait, attempt=job.attempts
+        )
 
     def _change(self, job: Job, state: State, note: str, columns: Mapping[str, Any]) -> None:
         self._ledger.change([Change(job.id, state, note, columns)])

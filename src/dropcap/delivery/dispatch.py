@@ -26,6 +26,7 @@ from dropcap.delivery.turns import Sending, Turns
 from dropcap.ledger.model import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Scope
 
 log = structlog.get_logger()
 
@@ -85,7 +86,7 @@ class Delivery:
         self.health.by_hand(pause)
         self._apply_folder_pauses()
 
-    def resume(self, scope: str, name: str) -> bool:
+    def resume(self, scope: Scope, name: str) -> bool:
         """End a pause, whoever made it; False if there was none."""
         ended = self.health.resume(scope, name)
         self._apply_folder_pauses()
@@ -127,11 +128,11 @@ class Delivery:
             self._look_for_absent()
             self._ledger.look_for_records()
             self._apply_folder_pauses()
-        known = {"server": {line.host for line in lines.values()}, "project": set(lines), "folder": set(folders)}
+        known = {Scope.SERVER: {line.host for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
         for pause in self.health.pauses():
             if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
                 continue
-            if pause.scope == "project" or pause.name not in known[pause.scope]:
+            if pause.scope == Scope.PROJECT or pause.name not in known[pause.scope]:
                 self.health.resume(pause.scope, pause.name)
         self.wake()
 
@@ -192,7 +193,7 @@ class Delivery:
         for patient in self.health.probes_due(monotonic):
             line = next((line for line in self._lines.values() if line.host == patient.name), None)
             if line is None:
-                self.health.resume("server", patient.name)
+                self.health.resume(Scope.SERVER, patient.name)
                 continue
             try:
                 threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
@@ -348,7 +349,7 @@ class Delivery:
             if line is None or (now := line.token_stamp()) is None or now == stamp:
                 continue
             line.forget()
-            if not self.health.try_now("project", name):
+            if not self.health.try_now(Scope.PROJECT, name):
                 del self._refused[name]
             else:
                 self._refused[name] = now
@@ -357,18 +358,18 @@ class Delivery:
         self._absent = tuple(name for name in self._ledger.query.counts() if name not in self._folders)
 
     def _apply_folder_pauses(self) -> None:
-        paused = {pause.name for pause in self.health.pauses() if pause.scope == "folder"}
+        paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
         for name, folder in self._folders.items():
             folder.paused = name in paused
 
     def _pause_began(self, pause: Pause) -> None:
-        if pause.scope == "project" and not pause.until_resume and pause.name in self._lines:
+        if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
             self._refused[pause.name] = self._lines[pause.name].token_stamp()
         self._ledger.pause(pause)
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
-    def _pause_ended(self, scope: str, name: str) -> None:
-        if scope == "project":
+    def _pause_ended(self, scope: Scope, name: str) -> None:
+        if scope == Scope.PROJECT:
             self._refused.pop(name, None)
         self._ledger.resume(scope, name)
         log.info("resumed", scope=scope, name=name)

@@ -24,6 +24,7 @@ from dropcap.filing.preserve import DIRECTORY
 from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason, Scope
 
 log = structlog.get_logger()
 
@@ -286,7 +287,7 @@ class Filer:
         if put_off:
             self._put_off(put_off, trouble or "the file is being moved")
         elif self._told:
-            log.info("resumed", scope="folder", folder=self._name, reason="filing")
+            log.info("resumed", scope=Scope.FOLDER, folder=self._name, reason=Reason.FILING)
             self._told, self._tries = "", 0
         for ending, name in ended:
             _log_end(ending, name)
@@ -343,9 +344,9 @@ class Filer:
             self._told = why
             log.warning(
                 "paused",
-                scope="folder",
+                scope=Scope.FOLDER,
                 folder=self._name,
-                reason="filing",
+                reason=Reason.FILING,
                 message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
             )
 
@@ -386,7 +387,7 @@ def _outcome(job: Job) -> Stored | Refused:
         return Stored(
             job.result or "stored", job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0, job.sent_ctime_ns
         )
-    return Refused(job.reason or "refused", job.message or "", job.remedy or "")
+    return Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
 
 
 def _ended(ending: Ending, filed_as: str | None) -> Change:
@@ -446,4 +447,4 @@ def _log_end(ending: Ending, filed_as: str) -> None:
     elif filed_as:
         log.warning("failed", **keys, reason=outcome.reason, message=outcome.message, remedy=outcome.remedy)
     else:
-        log.warning("withdrawn", **keys, reason="vanished")
+        log.warning("withdrawn", **keys, reason=Reason.VANISHED)

@@ -18,6 +18,7 @@ from dropcap.filing.place import Filing
 from dropcap.ledger.model import Address, Job, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
+from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT
 
@@ -164,7 +165,7 @@ class DropFolder:
         """The rules have changed since: it is read back where it may have arrived, and ends there."""
         if job.project != self.folder.project:
             message = f"it was sent to project `{shown(job.project)}`, and its folder goes to `{shown(self.folder.project)}` now"
-            return NoRoute("no_rule", message, "", found.rule)
+            return NoRoute(Reason.NO_RULE, message, "", found.rule)
         instance = NEXT if job.takes_next else job.instance
         target = replace(found.target, record=job.record, event=job.event, field=job.field, instance=instance, record_where={})
         return replace(found, target=target)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from dropcap.delivery.outcome import Later
 from dropcap.ledger.model import Pause
+from dropcap.reasons import Reason, Scope
 
 #: Seconds between tries of something that is not well: first, doubling, at most.
 FIRST, MOST = 1.0, 60.0
@@ -37,7 +38,7 @@ def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callabl
 class Patient:
     """One server (by host) or project that can be ill."""
 
-    scope: str
+    scope: Scope
     name: str
     pause: Pause | None = None
     tries: int = 0
@@ -62,15 +63,15 @@ class Health:
         self,
         wall: Callable[[], float],
         opened: Callable[[Pause], None],
-        closed: Callable[[str, str], None],
+        closed: Callable[[Scope, str], None],
     ) -> None:
         self._wall = wall
         self._opened = opened
         self._closed = closed
         self._lock = threading.RLock()
-        self._patients: dict[tuple[str, str], Patient] = {}
+        self._patients: dict[tuple[Scope, str], Patient] = {}
 
-    def patient(self, scope: str, name: str) -> Patient:
+    def patient(self, scope: Scope, name: str) -> Patient:
         """The record of one server or project."""
         with self._lock:
             return self._patients.setdefault((scope, name), Patient(scope, name))
@@ -86,10 +87,10 @@ class Health:
             for pause in pauses:
                 patient = self.patient(pause.scope, pause.name)
                 patient.pause = pause
-                patient.probe = pause.scope == "server"
+                patient.probe = pause.scope == Scope.SERVER
                 patient.next_try = now
 
-    def may_send(self, scope: str, name: str, job: int, now: float) -> bool:
+    def may_send(self, scope: Scope, name: str, job: int, now: float) -> bool:
         """Whether a job may go to this server or project now; one job may, as a trial, once its time has come."""
         with self._lock:
             patient = self._patients.get((scope, name))
@@ -114,7 +115,7 @@ class Health:
             due = [
                 p
                 for p in self._patients.values()
-                if p.scope == "server"
+                if p.scope == Scope.SERVER
                 and p.probe
                 and not p.probing
                 and now >= p.next_try
@@ -130,21 +131,21 @@ class Health:
             waits = [
                 max(p.next_try - now, 0.0)
                 for p in self._patients.values()
-                if p.scope != "folder"
+                if p.scope != Scope.FOLDER
                 and not p.probing
                 and (p.probe or p.pause is not None)
                 and not (p.pause is not None and p.pause.until_resume)
             ]
         return min(waits, default=None)
 
-    def ill(self, scope: str, name: str, job: int | None, trouble: Later, now: float) -> None:
+    def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float) -> None:
         """A job, or a probe (job None), has met a trouble that may be the server's or the project's."""
         opened = None
         with self._lock:
             patient = self.patient(scope, name)
             if patient.on_trial == job:
                 patient.on_trial = None
-            sure = trouble.certain or trouble.until_resume or scope == "project" or job is None
+            sure = trouble.certain or trouble.until_resume or scope == Scope.PROJECT or job is None
             if job is not None:
                 patient.suspects[job] = False
             if not sure and len(patient.suspects) >= SUSPICIOUS:
@@ -155,11 +156,11 @@ class Health:
                     patient.probe, patient.next_try = True, now
                 return
             else:
-                patient.probe = scope == "server" and not (patient.denied and len(patient.suspects) >= SUSPICIOUS)
-            patient.owned_up = patient.owned_up or job is None or trouble.reason == "rate_limited"
+                patient.probe = scope == Scope.SERVER and not (patient.denied and len(patient.suspects) >= SUSPICIOUS)
+            patient.owned_up = patient.owned_up or job is None or trouble.reason == Reason.RATE_LIMITED
             patient.probing = patient.probing and job is not None
             patient.tries += 1
-            first, most = (FIRST, MOST) if scope == "server" else (PROJECT_FIRST, PROJECT_MOST)
+            first, most = (FIRST, MOST) if scope == Scope.SERVER else (PROJECT_FIRST, PROJECT_MOST)
             wait = trouble.seconds if trouble.seconds is not None else backoff(patient.tries, first, most)
             patient.next_try = now + wait
             kept = patient.pause is not None and patient.pause.until_resume  # nothing but `resume` ends that one
@@ -174,7 +175,7 @@ class Health:
         """A job has met a trouble that only this project may have on its server."""
         opened = None
         with self._lock:
-            patient, server = self.patient("project", project), self.patient("server", host)
+            patient, server = self.patient(Scope.PROJECT, project), self.patient(Scope.SERVER, host)
             if patient.on_trial == job:
                 patient.on_trial = None
             patient.suspects.setdefault(job, True)  # the server blames it, if anybody does
@@ -190,7 +191,7 @@ class Health:
         if patient.pause is not None or patient.doubted is None:
             return None
         _, why = patient.doubted
-        patient.pause = Pause("project", patient.name, why.reason, why.message, why.remedy, self._wall(), until_resume=False)
+        patient.pause = Pause(Scope.PROJECT, patient.name, why.reason, why.message, why.remedy, self._wall(), until_resume=False)
         return patient.pause
 
     def _others_in_doubt(self, host: str) -> list[Pause]:
@@ -205,11 +206,11 @@ class Health:
     def _excused(self, job: int) -> bool:
         """Whether it is the trouble of its project."""
         return any(
-            patient.scope == "project" and len(patient.suspects) >= SUSPICIOUS and job in patient.suspects
+            patient.scope == Scope.PROJECT and len(patient.suspects) >= SUSPICIOUS and job in patient.suspects
             for patient in self._patients.values()
         )
 
-    def well(self, scope: str, name: str, job: int | None) -> list[int]:
+    def well(self, scope: Scope, name: str, job: int | None) -> list[int]:
         """A job's success, or a probe (job None), showed that the server or project is well.
 
         Returns the jobs whose trouble turns out to have been their own.
@@ -220,23 +221,23 @@ class Health:
                 return []
             was_ill = patient.pause is not None
             denied = job is None and not patient.owned_up
-            other = scope == "project" and job is not None
+            other = scope == Scope.PROJECT and job is not None
             theirs = denied or other or not was_ill
             blamed = [one for one, done in patient.suspects.items() if not done and one != job] if theirs else []
-            if scope == "server":
+            if scope == Scope.SERVER:
                 blamed = [one for one in blamed if not self._excused(one)]
             patient.suspects = dict.fromkeys(patient.suspects, True) if job is None and theirs else {}
             patient.denied = denied and (was_ill or patient.denied)
             patient.pause, patient.tries, patient.on_trial = None, 0, None
             patient.probe = patient.probing = patient.owned_up = False
-            opened = self._others_in_doubt(name) if scope == "server" and job is not None and was_ill else []
+            opened = self._others_in_doubt(name) if scope == Scope.SERVER and job is not None and was_ill else []
         if was_ill:
             self._closed(scope, name)
         for pause in opened:
             self._opened(pause)
         return blamed
 
-    def try_now(self, scope: str, name: str) -> bool:
+    def try_now(self, scope: Scope, name: str) -> bool:
         """What made it ill may be mended: let one file through without waiting; False if it is not paused."""
         with self._lock:
             patient = self._patients.get((scope, name))
@@ -251,7 +252,7 @@ class Health:
             self.patient(pause.scope, pause.name).pause = pause
         self._opened(pause)
 
-    def resume(self, scope: str, name: str) -> bool:
+    def resume(self, scope: Scope, name: str) -> bool:
         """End a pause, whoever made it; False if there was none."""
         with self._lock:
             patient = self._patients.get((scope, name))

@@ -14,6 +14,7 @@ from enum import Enum
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.outcome import Held
 from dropcap.ledger.model import Address
+from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT, Target
@@ -95,7 +96,7 @@ class Order:
             f"the projects `{entry}` and `{other}` have one url, and REDCap does not tell whether `{other}` is the same"
             " project: each could overwrite the instances of the other"
         )
-        return Held("rights", message, f"set project_id for `{other}`, or give its token API export; then reload dropcap")
+        return Held(Reason.RIGHTS, message, f"set project_id for `{other}`, or give its token API export; then reload dropcap")
 
     def _number(self, entry: str) -> int | None:
         project = self._projects.get(entry)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dropcap.reasons import Reason, Scope
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -22,7 +24,7 @@ class Stored:
 class Refused:
     """It will not be stored as it is: to failed/, with what to do."""
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str
 
@@ -31,7 +33,7 @@ class Refused:
 class Held:
     """Something that time alone does not mend; the file stays in in_progress/ until `retry`, a reload or a rename."""
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str
 
@@ -45,10 +47,10 @@ class Later:
     `seconds` is how long to wait, if the reply told. `sha256` is that of the bytes whose import REDCap has acknowledged.
     """
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str = ""
-    scope: str = "file"  # file | folder | server | project | stop
+    scope: Scope = Scope.FILE
     sent: bool = False
     seconds: float | None = None
     until_resume: bool = False
@@ -65,7 +67,7 @@ class LookAgain:
     `sent` and `release_instance` as in `Later`.
     """
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str
     sent: bool

@@ -13,6 +13,7 @@ from dropcap.delivery.order import takes_next
 from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.display import shown
 from dropcap.ledger.model import Job
+from dropcap.reasons import Reason
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
@@ -135,7 +136,7 @@ def plan(
     asked = _wanted(target)
     if facts.several:
         return Refused(
-            "several_records",
+            Reason.SEVERAL_RECORDS,
             f"{facts.several} records in REDCap have {asked}, so it is not clear which one the file belongs to",
             "correct the records in REDCap, or name the record itself in the file's name",
         )
@@ -143,21 +144,21 @@ def plan(
         return _missing(target, settings, facts, asked)
     if target.record and facts.record != target.record:
         return Refused(
-            "record_differs",
+            Reason.RECORD_DIFFERS,
             f"the file's name says record `{shown(target.record)}`, REDCap has `{shown(facts.record)}`",
             "rename the file so that the record is written as in REDCap",
         )
     needed = _needed(target, settings) - ({target.field} if sent_before else set())  # what arrived is read back by itself
     if untold := sorted(set(facts.untold) & needed):
         return Held(
-            "rights",
+            Reason.RIGHTS,
             f"REDCap leaves {', '.join(f'`{name}`' for name in untold)} out of what it tells of record `{shown(facts.record)}`: "
             "the token's user may not see it",
             "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
         )
     if facts.differing:
         return Refused(
-            "mismatch",
+            Reason.MISMATCH,
             f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
             "check that the file belongs to this record; then rename it, or correct the record in REDCap",
         )
@@ -181,7 +182,7 @@ def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -
     if facts.similar:
         spelled = ", ".join(f"`{shown(name)}`" for name in facts.similar)
         return Refused(
-            "record_differs",
+            Reason.RECORD_DIFFERS,
             f"REDCap has no record `{shown(target.record)}`, but it has {spelled}",
             "rename the file so that the record is written as in REDCap",
         )
@@ -191,8 +192,10 @@ def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -
     if settings.missing_record is MissingRecord.CREATE and not target.record_where:
         if target.record_is_typed:
             return Create(target.record, target.event)
-        return Refused("no_record", message, "missing_record: create needs a typed capture for the record, like {record:digits}")
-    return Refused("no_record", message, "create the record in REDCap or correct the name, then try again")
+        return Refused(
+            Reason.NO_RECORD, message, "missing_record: create needs a typed capture for the record, like {record:digits}"
+        )
+    return Refused(Reason.NO_RECORD, message, "create the record in REDCap or correct the name, then try again")
 
 
 def _wanted(target: Target) -> str:
@@ -233,7 +236,7 @@ def too_many_faults(job: Job) -> Held | None:
     if job.faults < MOST_FAULTS:
         return None
     return Held(
-        job.reason or "server_error",
+        Reason.of(job.reason, Reason.SERVER_ERROR),
         f"{MOST_FAULTS} tries went wrong while the server was well; the last: {job.message or 'unknown'}",
         "look at the file and at the record in REDCap; then `dropcap retry`, or take the file out of in_progress/",
     )

@@ -6,6 +6,7 @@ The one judge of it: delivery asks it about the target of each file, `dropcap ch
 from __future__ import annotations
 
 from dropcap.delivery.outcome import Refused
+from dropcap.reasons import Reason
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Target
@@ -30,9 +31,9 @@ def field_impossible(structure: ProjectStructure, name: str) -> Refused | None:
     if info is None:
         return _no_field(name)
     if info.type != "file":
-        return Refused("not_a_file_field", f"{name} is no file upload field (its type is {info.type})", _RULE)
+        return Refused(Reason.NOT_A_FILE_FIELD, f"{name} is no file upload field (its type is {info.type})", _RULE)
     if info.validation == "signature":
-        return Refused("signature_field", f"{name} is a signature field, which takes no files", _RULE)
+        return Refused(Reason.SIGNATURE_FIELD, f"{name} is a signature field, which takes no files", _RULE)
     return None
 
 
@@ -41,9 +42,9 @@ def event_impossible(structure: ProjectStructure, event: str | None) -> Refused 
     if not structure.longitudinal:
         return None
     if event is None:
-        return Refused("no_event", "the project is longitudinal, and the rule names no event", _RULE)
+        return Refused(Reason.NO_EVENT, "the project is longitudinal, and the rule names no event", _RULE)
     if event not in structure.events:
-        return Refused("no_event", f"the project has no event {event}", _RULE)
+        return Refused(Reason.NO_EVENT, f"the project has no event {event}", _RULE)
     return None
 
 
@@ -55,7 +56,7 @@ def form_impossible(structure: ProjectStructure, name: str, event: str | None) -
     if structure.is_designated(event, form):
         return None
     message = f"the form {form} (with the field {name}) is not designated for the event {event}"
-    return Refused("not_designated", message, _RULE)
+    return Refused(Reason.NOT_DESIGNATED, message, _RULE)
 
 
 def instance_impossible(structure: ProjectStructure, name: str, event: str | None, *, names_instance: bool) -> Refused | None:
@@ -65,11 +66,11 @@ def instance_impossible(structure: ProjectStructure, name: str, event: str | Non
     repeats = structure.repeats(event if structure.longitudinal else None, structure.fields[name].form)
     if names_instance and not repeats:
         message = f"{form_at(structure, name, event)} does not repeat, and the rule names an instance"
-        return Refused("not_repeating", message, "take `instance` out of the rule")
+        return Refused(Reason.NOT_REPEATING, message, "take `instance` out of the rule")
     if repeats and not names_instance:
         where = form_at(structure, name, event)
         message = f"{where} repeats, and the rule names no instance: every file would overwrite instance 1"
-        return Refused("needs_instance", message, f"give the rule an `instance`: `{NEXT}`, a number or a template")
+        return Refused(Reason.NEEDS_INSTANCE, message, f"give the rule an `instance`: `{NEXT}`, a number or a template")
     return None
 
 
@@ -107,4 +108,4 @@ def _question_impossible(structure: ProjectStructure, names: tuple[str, ...]) ->
 
 
 def _no_field(name: str) -> Refused:
-    return Refused("no_field", f"the project has no field {name}", _RULE)
+    return Refused(Reason.NO_FIELD, f"the project has no field {name}", _RULE)

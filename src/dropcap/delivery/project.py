@@ -10,6 +10,7 @@ from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
 from dropcap.delivery.outcome import Refused
 from dropcap.delivery.vacancy import Vacancies
+from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights
 from dropcap.redcap.reply import Meaning, Verdict
@@ -61,7 +62,7 @@ class ProjectLine:
                     raise RedcapError(
                         Meaning(
                             Verdict.PROJECT,
-                            "project_mismatch",
+                            Reason.PROJECT_MISMATCH,
                             f"the token of `{self.project.name}` belongs to REDCap project {structure.project.project_id},"
                             f" the configuration says {wanted}",
                             "put the token of the right project in place, or correct project_id",
@@ -74,7 +75,7 @@ class ProjectLine:
         try:
             return ProjectStructure.from_api(self.client)
         except RedcapError as error:
-            if error.meaning.reason == "rights":
+            if error.meaning.reason == Reason.RIGHTS:
                 self._identified(None)
                 self._untold = time.monotonic()
             raise
@@ -132,15 +133,15 @@ class ProjectLine:
     def refuses(self, size: int, upload_as: str) -> Refused | None:
         """Why a file is not worth sending: it is empty, larger than the server takes, or of a kind that REDCap refuses."""
         if size == 0:
-            return Refused("empty_file", "the file is empty", "drop the file again, with its content")
+            return Refused(Reason.EMPTY_FILE, "the file is empty", "drop the file again, with its content")
         if size > self.project.max_size:
             most = self.project.max_size / 1024**2
             message = f"the file has {size / 1024**2:,.1f} MiB, and max_size allows {most:,.1f} MiB"
             return Refused(
-                "too_large", message, "make the file smaller, or let REDCap's administrator raise the limit, then max_size"
+                Reason.TOO_LARGE, message, "make the file smaller, or let REDCap's administrator raise the limit, then max_size"
             )
         extension = upload_as.rpartition(".")[2].lower() if "." in upload_as else ""
         if extension in self.project.blocked_extensions:
             message = f"REDCap takes no files that end in `.{extension}`"
-            return Refused("blocked_extension", message, "pack the file (zip, say) or convert it, then drop that")
+            return Refused(Reason.BLOCKED_EXTENSION, message, "pack the file (zip, say) or convert it, then drop that")
         return None

@@ -20,6 +20,7 @@ from dropcap.display import shown
 from dropcap.ledger.model import OPEN, Job, Pause
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.store import Ledger
+from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.window import Stopped
@@ -87,7 +88,7 @@ class ReadBack:
         except Stopped:
             return
         except RedcapError as error:
-            if error.meaning.reason == "rights" or time.time() - (job.ended_at or 0.0) > KNOWN_FOR:
+            if error.meaning.reason == Reason.RIGHTS or time.time() - (job.ended_at or 0.0) > KNOWN_FOR:
                 message = f"whether it has arrived at {_words(job)} cannot be found out: {error.meaning.message}"
                 self._tell(job, Told("unknown", message, "look for it there in REDCap"))
                 return
@@ -111,8 +112,8 @@ class ReadBack:
         tried, of which there may be none: it does not keep from asking.
         """
         return any(
-            (pause.scope, pause.name) == ("server", line.host)
-            or ((pause.scope, pause.name) == ("project", line.project.name) and pause.until_resume)
+            (pause.scope, pause.name) == (Scope.SERVER, line.host)
+            or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
             for pause in self._pauses()
         )
 
@@ -133,7 +134,7 @@ class ReadBack:
         except NoFile:
             return Told("no", f"REDCap has no file at {where}: it did not arrive there{again}")
         except RedcapError as error:
-            if error.meaning.reason == "no_record":
+            if error.meaning.reason == Reason.NO_RECORD:
                 return Told("no", f"REDCap has no record {shown(job.record)}: it did not arrive there{again}")
             raise
         if there.sha256 != job.sent_sha256:

@@ -17,6 +17,7 @@ from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_fau
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.runs import Runs
 from dropcap.ledger.model import Job, State
+from dropcap.reasons import Reason, Scope
 from dropcap.routing.target import NEXT, RuleSettings, Target
 
 #: Seconds for which the facts of a look-up are acted upon, and what it told of instances: people add some meanwhile.
@@ -25,7 +26,17 @@ FACTS_LAST, INSTANCES_LAST = 60.0, 10.0
 ASK_AT_ONCE = 100
 #: A file that was put off for this is asked about alone: it may be what makes the server ill, or a proxy or REDCap refuse the
 #: whole question, and others must not wait for it.
-_SUSPECT = frozenset({"server_error", "came_back_short", "unreachable", "not_the_api", "maintenance", "token", "rights"})
+_SUSPECT = frozenset(
+    {
+        Reason.SERVER_ERROR,
+        Reason.CAME_BACK_SHORT,
+        Reason.UNREACHABLE,
+        Reason.NOT_THE_API,
+        Reason.MAINTENANCE,
+        Reason.TOKEN,
+        Reason.RIGHTS,
+    }
+)
 
 
 class NotYet(Enum):
@@ -157,8 +168,8 @@ class Schedule:
                 self._health.give_back(job)
 
     def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
-        may = self._health.may_send("server", line.host, job, now) and self._health.may_send(
-            "project", line.project.name, job, now
+        may = self._health.may_send(Scope.SERVER, line.host, job, now) and self._health.may_send(
+            Scope.PROJECT, line.project.name, job, now
         )
         if not may:
             self._health.give_back(job)

@@ -31,6 +31,7 @@ from dropcap.filing.place import Filing
 from dropcap.ledger.model import Found, Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.structure import ProjectStructure
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
 _CREATED = "its record was created"
 _NEWER_WENT = Held(
-    "newer_went",
+    Reason.NEWER_WENT,
     "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
     "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
 )
@@ -144,7 +145,7 @@ class Turns:
         try:
             return self._answers(line, group)
         except (RedcapError, Stopped) as error:
-            if isinstance(error, RedcapError) and error.meaning.reason == "rights" and not line.must_be_known:
+            if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS and not line.must_be_known:
                 group = _go_unasked(group)
             if not group:
                 return set()
@@ -157,7 +158,7 @@ class Turns:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:
                 unknown = candidate.job.state is State.UNKNOWN
-                self._consequence.apply(candidate.job, Later("server_error", _ODD, scope="file", sent=unknown), None)
+                self._consequence.apply(candidate.job, Later(Reason.SERVER_ERROR, _ODD, scope=Scope.FILE, sent=unknown), None)
             return set()
 
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]]) -> set[int]:
@@ -176,7 +177,7 @@ class Turns:
             for candidate in part:
                 message = f"REDCap refuses to tell about the record and its fields: {why.meaning.message}"
                 unknown = candidate.job.state is State.UNKNOWN
-                later = Later(why.meaning.reason, message, why.meaning.remedy, scope="file", sent=unknown, own_fault=True)
+                later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
                 self._consequence.apply(candidate.job, later, None)
         return over
 
@@ -222,12 +223,12 @@ class Turns:
                 self._consequence.hold(job, _NEWER_WENT)
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
-        outcome: Outcome = Later("stopped", "dropcap was stopped", scope="stop")
+        outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
             outcome = judge(error.meaning, sent=False)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to tell about the records: {outcome.message}"
-            outcome = Later(outcome.reason, message, "see what `dropcap check` says of the project and the rules", "project")
+            outcome = Later(outcome.reason, message, "see what `dropcap check` says of the project and the rules", Scope.PROJECT)
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
@@ -250,14 +251,14 @@ class Turns:
                 return WaitForRecord(f"REDCap says that it has created record `{record}`, but does not show it to dropcap")
             with self._creation.one_at_a_time(job.project, step.record) as first:
                 if not first:  # another file of the same record has just asked
-                    return Later("no_record", "its record was being created", scope="stop", sent=unknown)
+                    return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
                 return create()
 
         def create() -> Outcome:
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 self._health.give_back(job.id)
                 self._consequence.wait_for_tomorrow(job, settings.create_limit)
-                return Later("create_limit", "", scope="stop", sent=unknown)
+                return Later(Reason.CREATE_LIMIT, "", scope=Scope.STOP, sent=unknown)
             try:
                 structure = line.structure()
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
@@ -265,7 +266,7 @@ class Turns:
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
             log.info("record_created", **about(job))
-            return Later("no_record", _CREATED, scope="stop", sent=unknown)
+            return Later(Reason.NO_RECORD, _CREATED, scope=Scope.STOP, sent=unknown)
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
@@ -288,12 +289,12 @@ class Turns:
             trouble = outcome if isinstance(outcome, Later) else None
         except Exception as error:
             log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
-            well, trouble = False, Later("unreachable", str(error), scope="server")
+            well, trouble = False, Later(Reason.UNREACHABLE, str(error), scope=Scope.SERVER)
         log.debug("probe", server=patient.name, well=well)
         if well:
-            self._ledger.blame(self._health.well("server", patient.name, None))
+            self._ledger.blame(self._health.well(Scope.SERVER, patient.name, None))
         elif trouble is not None:
-            self._health.ill("server", patient.name, None, trouble, now)
+            self._health.ill(Scope.SERVER, patient.name, None, trouble, now)
         self._ended([])
 
     def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
@@ -302,9 +303,9 @@ class Turns:
             outcome = run()
         except Exception as error:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
-            outcome = Later("server_error", _ODD, scope="server", sent=sent)
+            outcome = Later(Reason.SERVER_ERROR, _ODD, scope=Scope.SERVER, sent=sent)
         try:
-            if not (isinstance(outcome, Later) and outcome.reason == "create_limit"):
+            if not (isinstance(outcome, Later) and outcome.reason == Reason.CREATE_LIMIT):
                 self._consequence.apply(job, outcome, line)
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
@@ -318,8 +319,8 @@ def _hopeless(structure: ProjectStructure, candidate: Candidate) -> Refused | He
     why = impossible(structure, route.target)
     if why is None and (absent := absent_field(structure, route.target)) is not None:
         remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
-        why = Refused("no_field", f"the project has no field `{shown(absent)}`", remedy)
-    if why is None or (candidate.job.state is State.UNKNOWN and why.reason != "no_field"):
+        why = Refused(Reason.NO_FIELD, f"the project has no field `{shown(absent)}`", remedy)
+    if why is None or (candidate.job.state is State.UNKNOWN and why.reason != Reason.NO_FIELD):
         return None  # what may have arrived is looked for there
     if contradiction(structure, route.rule) is None:
         return why
@@ -340,7 +341,7 @@ def _go_unasked(group: Sequence[Candidate]) -> list[Candidate]:
 
 def _is_about_fields(error: RedcapError | Stopped) -> bool:
     """Whether REDCap may answer the same question about other fields."""
-    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == "rights")
+    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS)
 
 
 def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -15,6 +15,7 @@ from dropcap.display import shown
 from dropcap.files.hand import Hand
 from dropcap.files.private import PrivateTree, keeps_modes, make_private, open_to_others
 from dropcap.filing.copies import Index
+from dropcap.reasons import Reason
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ _BELIEVED = 600.0
 class NoCopy(Exception):  # noqa: N818 - a state of the place more than an error
     """A copy cannot be kept now: what needs one waits. `reason` is `no_space` or `no_copy`."""
 
-    def __init__(self, reason: str, message: str, remedy: str) -> None:
+    def __init__(self, reason: Reason, message: str, remedy: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -129,15 +130,15 @@ class Keep:
         if isinstance(error, _NotPrivate):
             # The message stands on the status page, which need not tell those who drop how they could get at copies.
             message = "a copy of what REDCap holds would not be safe from others"
-            return NoCopy("no_copy", message, f"{path}: {error}; {_PRIVATE}")
+            return NoCopy(Reason.NO_COPY, message, f"{path}: {error}; {_PRIVATE}")
         said = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message = f"there is no room for a copy of what REDCap holds ({said})"
-            return NoCopy("no_space", message, f"make room in {path}; dropcap goes on by itself")
+            return NoCopy(Reason.NO_SPACE, message, f"make room in {path}; dropcap goes on by itself")
         if isinstance(error, TimeoutError) and not error.errno:
             said = "its disk or share does not answer"
         return NoCopy(
-            "no_copy", f"no copy of what REDCap holds can be kept ({said})", f"see to {path}; dropcap goes on by itself"
+            Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"see to {path}; dropcap goes on by itself"
         )
 
     # -- by the hand's thread alone

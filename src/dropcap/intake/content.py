@@ -24,6 +24,7 @@ from dropcap.intake.room import Room
 from dropcap.intake.settle import Pace, Sight
 from dropcap.intake.walk import OWN, top
 from dropcap.ledger.model import Mark, MarkKind, Refusal
+from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
 
@@ -144,7 +145,7 @@ class Contents:
         at = self._refused_at.setdefault(name, now + refused_in(mark, waiting.pace.local, time.time()))
         if at <= now:
             message = f"{CUT_OFF}: save or copy it again ({finding.why})"
-            return Take(sight, Refusal("incomplete", message, _AS_IT_IS))
+            return Take(sight, Refusal(Reason.INCOMPLETE, message, _AS_IT_IS))
         clock = time.strftime("%H:%M", time.localtime(time.time() + at - now))
         waiting.put_off(
             min(at - now, RELOOK), f"{CUT_OFF}: {finding.why}; it is taken once it is whole, and goes to failed/ at {clock} else"

@@ -21,6 +21,7 @@ from dropcap.intake.opened import OpenedFolder
 from dropcap.intake.port import IntakeLedger
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
+from dropcap.reasons import Reason
 
 _log = structlog.get_logger()
 
@@ -313,7 +314,7 @@ class FolderIntake:
         else:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted and that dropcap may write in it"
         if self._away != why:
-            self._log.warning("folder_away", path=path, message=why, reason="away")
+            self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from dropcap.reasons import Reason, Scope
+
 
 class State(StrEnum):
     """Where a job stands."""
@@ -104,7 +106,7 @@ class Mark:
 class Refusal:
     """Why a file is not sent at all, and what to do."""
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str
 
@@ -195,7 +197,7 @@ class Job:
     faults: int  # sends that went wrong while the server was well: this file's own trouble
     lookups: int  # how often its record was looked up in vain
     due: float
-    reason: str | None
+    reason: str | None  # a `Reason`, or one of another version of dropcap
     message: str | None
     remedy: str | None
     result: str | None
@@ -226,9 +228,9 @@ class Job:
 class Pause:
     """Something that takes no more files for now: a server (by host), a project or a folder."""
 
-    scope: str  # server | project | folder
+    scope: Scope
     name: str
-    reason: str
+    reason: str  # a `Reason`, or one of another version of dropcap
     message: str
     remedy: str
     since: float

@@ -14,6 +14,7 @@ from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, Mark, Mark
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
+from dropcap.reasons import Scope
 
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
 
@@ -252,9 +253,9 @@ class Query:
         ]
 
     def pauses(self) -> list[Pause]:
-        """What is paused, oldest first."""
+        """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
         sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
-        return [Pause(s, n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql)]
+        return [Pause(Scope(s), n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql) if s in _PAUSABLE]
 
     def told_projects(self) -> dict[str, int]:
         """The ids of REDCap's projects by the entries that lead to them, as REDCap has told them last."""
@@ -386,6 +387,7 @@ def _job(row: Any) -> Job:
     return Job(*values)
 
 
+_PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
 _NAMES = list(Job.__dataclass_fields__)
 _MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
 _TAKES_NEXT = _NAMES.index("takes_next")

@@ -19,6 +19,7 @@ from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, update_of, utf8, values_of
 from dropcap.ledger.trouble import Trouble, identities
+from dropcap.reasons import Reason, Scope
 
 #: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
 _FIXED = (
@@ -92,7 +93,7 @@ class Ledger:
                     jobs.append(job)
                     continue
                 state = State.UNKNOWN if file.found_after_loss else State.REFUSED if file.refusal else State.WAITING
-                why = file.refusal or Refusal("", "", "")
+                why = file.refusal or Refusal(Reason.NONE, "", "")
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
                     " mtime_ns, inode, again_of, claimed_at, changed_at, reason, message, remedy)"
@@ -396,7 +397,7 @@ class Ledger:
             )
         )
 
-    def resume(self, scope: str, name: str) -> bool:
+    def resume(self, scope: Scope, name: str) -> bool:
         """End a pause; False if there was none."""
         return self._commit.write(
             lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0

@@ -10,6 +10,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.plan import export_reasons
 from dropcap.preflight.remark import Remark, place_of
 from dropcap.preflight.rules import Finding, inspect, mismatch, needed_fields
+from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import Rights
 from dropcap.redcap.reply import Meaning
@@ -17,7 +18,9 @@ from dropcap.redcap.reply import remedy_now as remedy_now
 from dropcap.redcap.structure import ProjectStructure
 
 #: Reasons of troubles that time may mend; all others want a person.
-LATER = frozenset({"unreachable", "server_error", "maintenance", "banned", "rate_limited", "came_back_short"})
+LATER = frozenset(
+    {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.BANNED, Reason.RATE_LIMITED, Reason.CAME_BACK_SHORT}
+)
 
 Tables = Mapping[str, Mapping[str, str]]
 
@@ -43,7 +46,7 @@ def ask(client: Redcap) -> Answer:
 
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
-    if meaning.reason == "rights":
+    if meaning.reason == Reason.RIGHTS:
         needing = [f"{folder.name}/{rule.name}" for folder in folders for rule in folder.rules if export_reasons(rule)]
         if needing:
             what = f"may not export, which the rules need ({', '.join(needing[:5])}{' …' if len(needing) > 5 else ''})"
@@ -63,7 +66,7 @@ def project_remarks(
         answer = ask(client)
         order.told(project.name, answer.structure.project)
     except RedcapError as error:
-        if error.meaning.reason == "rights":
+        if error.meaning.reason == Reason.RIGHTS:
             order.hides(project.name)
         yield trouble(project, folders, error.meaning)
         return

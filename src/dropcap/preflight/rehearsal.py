@@ -25,6 +25,7 @@ from dropcap.intake.left import Marks, is_left
 from dropcap.intake.marker import lies_above
 from dropcap.intake.settle import Pace, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
+from dropcap.reasons import Reason
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.ignored import ignored
 from dropcap.routing.route import NoRoute, Route, route
@@ -92,7 +93,7 @@ def survey(folder: Folder, tree: Tree, local: bool, first: FirstWatched, open_na
             status = entry.stat
         except OSError as error:
             message = f"it cannot be looked at ({error.strerror})"
-            hidden = replace(prospect, outcome="unreadable", message=message, remedy="let dropcap's user read it")
+            hidden = replace(prospect, outcome=Reason.UNREADABLE, message=message, remedy="let dropcap's user read it")
             found.append((0, entry.name, hidden))
             continue
         if status is None:
@@ -140,7 +141,7 @@ def _judged(
         return replace(prospect, outcome=found.reason, message=found.message, remedy=found.remedy, rule=rule)
     doubt = _doubt(tree, entry.name, found.settings.content_check)
     if doubt is not None:
-        return replace(prospect, outcome="incomplete", message=doubt, remedy="save or copy it again", rule=found.rule.name)
+        return replace(prospect, outcome=Reason.INCOMPLETE, message=doubt, remedy="save or copy it again", rule=found.rule.name)
     target = found.target
     told = replace(
         prospect,
@@ -259,7 +260,9 @@ class _Booked:
         prospect, limit = one.prospect, one.route.settings.create_limit
         if self._created.get(prospect.folder, 0) >= limit:
             message = f"its record would be created, and create_limit allows {limit} a day"
-            return replace(prospect, outcome="create_limit", message=message, remedy="see whether so many new records are right")
+            return replace(
+                prospect, outcome=Reason.CREATE_LIMIT, message=message, remedy="see whether so many new records are right"
+            )
         step = plan(one.route.target, one.route.settings, _created(one.route.target))
         if not isinstance(step, Send):
             assert isinstance(step, Refused)  # a new record has no values that must_match could find
@@ -284,7 +287,7 @@ class _Booked:
         holds = f"{before} of this list would be there already" if before else "the field holds a file already"
         if settings.existing_file is ExistingFile.REFUSE:
             message = f"{holds}: refused unless it is the same (existing_file: refuse)"
-            return replace(prospect, outcome="file_exists", message=message, remedy="remove one of the two")
+            return replace(prospect, outcome=Reason.FILE_EXISTS, message=message, remedy="remove one of the two")
         self._filled[place] = prospect.name
         kept = "a copy is kept, then replaced" if settings.existing_file is ExistingFile.PRESERVE else "replaced"
         return replace(prospect, outcome="replaces", message=f"{holds}: {kept}, unless it is the same")
@@ -303,6 +306,6 @@ def missing_records(prospects: Sequence[Prospect]) -> Mapping[str, int]:
     """The records that REDCap does not have, and how many files each of them keeps from landing."""
     counts: dict[str, int] = {}
     for one in prospects:
-        if one.outcome in ("no_record", "waits") and one.record:
+        if one.outcome in (Reason.NO_RECORD, "waits") and one.record:
             counts[one.record] = counts.get(one.record, 0) + 1
     return counts

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dropcap.delivery.project import ProjectLine
 from dropcap.ledger.model import OPEN, Job
 from dropcap.ledger.query import Query
+from dropcap.reasons import Reason
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.reply import Verdict, remedy_now
@@ -97,7 +98,7 @@ def verify(
             except _ProjectError as error:
                 meaning = error.meaning
                 found = Compared(job, "not_asked", f"{meaning.message}; {meaning.remedy}")
-                if meaning.reason != "rights" or in_a_row + 1 >= IN_A_ROW:  # which may be rights to one form, or record
+                if meaning.reason != Reason.RIGHTS or in_a_row + 1 >= IN_A_ROW:  # which may be rights to one form, or record
                     refusing[job.project] = found.message
             in_a_row = in_a_row + 1 if found.outcome == "not_asked" else 0
             if found.outcome in ("missing", "differs") and _overtaken(query, job, began):
@@ -115,7 +116,10 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
             return Compared(job, "missing", "the field holds no file")
         except RedcapError as error:
             if error.meaning.verdict is Verdict.UNCLEAR and error.meaning.said:
-                known = error.meaning.reason not in ("refused", "rights")  # that there is no such record, field or event
+                known = error.meaning.reason not in (
+                    Reason.REFUSED,
+                    Reason.RIGHTS,
+                )  # that there is no such record, field or event
                 return Compared(job, "missing" if known else "not_asked", error.meaning.message)
             if error.meaning.verdict is Verdict.PROJECT:
                 raise _ProjectError(error.meaning) from None

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
+from dropcap.reasons import Reason
 from dropcap.redcap import answers
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
@@ -174,7 +175,7 @@ class Redcap:
             raise RedcapError(
                 Meaning(
                     Verdict.REFUSED,
-                    "refused",
+                    Reason.REFUSED,
                     f"asked to create a record, REDCap answers {str(answer)[:200]}",
                     "create the record in REDCap, then drop the file again",
                 )
@@ -211,7 +212,7 @@ class Redcap:
                 self._judge(reply, words, "import", ended)
                 proven = reply.framed
         except RedcapError as error:
-            if error.meaning.reason == "token" and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
+            if error.meaning.reason == Reason.TOKEN and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
                 raise RedcapError(_token_lost(size)) from None
             raise
         assert sent is not None
@@ -280,7 +281,7 @@ class Redcap:
         rows = self._rows(asked)
         if not rows:  # believed, it would refuse every file for want of its field or event
             raise RedcapError(
-                no_reply(for_="json", request_began=True, reason="server_error", message=_nothing(asked["content"]))
+                no_reply(for_="json", request_began=True, reason=Reason.SERVER_ERROR, message=_nothing(asked["content"]))
             )
         return rows
 
@@ -334,7 +335,7 @@ class Redcap:
                 if attempt == 1 and failed.again and not answered and harmless and rewindable:
                     continue
                 message = self._token().scrub(str(failed))
-                remedy = _CERTIFICATE if failed.reason == "certificate" else ""
+                remedy = _CERTIFICATE if failed.reason == Reason.CERTIFICATE else ""
                 raise RedcapError(
                     no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
                 ) from failed
@@ -346,7 +347,7 @@ class Redcap:
             message = f"the request limit cannot be kept: its file in state_dir cannot be written ({error.strerror or error})"
             remedy = "make room on the disk of state_dir, or let dropcap's user write there; dropcap goes on by itself"
             raise RedcapError(
-                no_reply(for_=for_, request_began=False, reason="no_space", message=message, remedy=remedy)
+                no_reply(for_=for_, request_began=False, reason=Reason.NO_SPACE, message=message, remedy=remedy)
             ) from error
 
     def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool) -> None:
@@ -361,9 +362,9 @@ class Redcap:
         )
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
-                no_reply(for_=for_, request_began=True, reason="not_confirmed", message="answered before it had it all")
+                no_reply(for_=for_, request_began=True, reason=Reason.NOT_CONFIRMED, message="answered before it had it all")
             )
-        if meaning.reason == "no_file":
+        if meaning.reason == Reason.NO_FILE:
             raise NoFile(meaning)
         if meaning.verdict is not Verdict.ACCEPTED:
             raise RedcapError(meaning)
@@ -385,7 +386,7 @@ _CERTIFICATE = (
 def _token_lost(size: int) -> Meaning:
     return Meaning(
         Verdict.REFUSED,
-        "too_large",
+        Reason.TOO_LARGE,
         f"REDCap takes the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
         "(PHP's post_max_size)",
         "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
@@ -397,4 +398,4 @@ def _nothing(content: str) -> str:
 
 
 def _not_the_api(message: str) -> Meaning:
-    return Meaning(Verdict.NOT_THE_API, "not_the_api", message, "correct the project's `url`")
+    return Meaning(Verdict.NOT_THE_API, Reason.NOT_THE_API, message, "correct the project's `url`")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from dropcap.reasons import Reason
 from dropcap.redcap import wording
 from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after
 
@@ -36,14 +37,14 @@ class Verdict(StrEnum):
 class Meaning:
     """What a reply, or the lack of one, means.
 
-    `reason` is one of design part 6 (empty if accepted; `no_file` for an export of an empty field). `message` and
+    `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
     the token.
     """
 
     verdict: Verdict
-    reason: str = ""
+    reason: Reason = Reason.NONE
     message: str = ""
     remedy: str = ""
     retry_after: float | None = None
@@ -93,7 +94,7 @@ def read_reply(
 def _of_an_export(meaning: Meaning, reply: _Reply, said: str) -> Meaning:
     """REDCap refuses the export of a field that may be empty: whether it is, only its words could tell, and those differ."""
     of_redcap = reply.error is not None and reply.status < 500 and meaning.verdict in (Verdict.REFUSED, Verdict.SERVER)
-    if meaning.reason == "no_file" or not (of_redcap or meaning.verdict is Verdict.REFUSED):
+    if meaning.reason == Reason.NO_FILE or not (of_redcap or meaning.verdict is Verdict.REFUSED):
         return meaning
     return replace(meaning, verdict=Verdict.UNCLEAR, said=said[:MAX_MESSAGE])
 
@@ -126,25 +127,25 @@ def _turned_away(reply: _Reply) -> Meaning | None:
     if wording.BANNED.search(reply.heard):
         return _meaning(
             Verdict.BANNED,
-            "banned",
+            Reason.BANNED,
             f"REDCap has banned this machine's address: {reply.words}",
             "ask REDCap's administrator to lift the ban, lower `requests_per_minute`, then `dropcap resume`",
         )
     if reply.status == 429 or wording.RATE_LIMITED.search(reply.heard):
         return _meaning(
             Verdict.RATE_LIMITED,
-            "rate_limited",
+            Reason.RATE_LIMITED,
             f"REDCap asks for fewer requests ({reply.status}): {reply.words}",
             "nothing needs to be done: dropcap waits; if it comes again, lower `requests_per_minute`",
             after=retry_after(reply.headers),
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
-        return _meaning(Verdict.SERVER, "server_error", f"the server takes no requests (413): {reply.words}", _WAIT)
+        return _meaning(Verdict.SERVER, Reason.SERVER_ERROR, f"the server takes no requests (413): {reply.words}", _WAIT)
     if reply.status == 413:
         return _meaning(
             Verdict.REFUSED,
-            "too_large",
+            Reason.TOO_LARGE,
             f"the server takes no file of this size (413): {reply.words}",
             "make the file smaller, or ask REDCap's administrator to raise the upload limit",
         )
@@ -159,7 +160,7 @@ def _server_error(reply: _Reply) -> Meaning | None:
     maintenance = reply.status == 503 or bool(wording.MAINTENANCE.search(reply.heard))
     return _meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
-        "maintenance" if maintenance else "server_error",
+        Reason.MAINTENANCE if maintenance else Reason.SERVER_ERROR,
         f"the server is ill ({reply.status}): {reply.words}",
         _READ_BACK if unknown else _WAIT,
         after=retry_after(reply.headers),
@@ -173,7 +174,7 @@ def _redirect(reply: _Reply) -> Meaning | None:
     place = reply.location or "nowhere"
     return _meaning(
         Verdict.NOT_THE_API,
-        "not_the_api",
+        Reason.NOT_THE_API,
         f"the server redirects ({reply.status}) to {place}",
         "correct the project's `url` (usually https://HOST/api/ or https://HOST/redcap/api/, with the slash)",
     )
@@ -188,7 +189,7 @@ def _cut_off(reply: _Reply) -> Meaning | None:
     unknown = reply.for_ == "import"
     return _meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
-        "came_back_short",
+        Reason.CAME_BACK_SHORT,
         f"the server's reply ({reply.status}) broke off before its end",
         _READ_BACK if unknown else _WAIT,
         unknown=unknown,
@@ -200,7 +201,7 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
     if reply.for_ != "export" or not reply.ok or reply.text:
         return None
     message = f"REDCap answers {reply.status} without a byte where it gives out a file or says that there is none"
-    return _meaning(Verdict.UNCLEAR, "not_confirmed", message, _NOTHING)
+    return _meaning(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
 
 
 def _something_else(reply: _Reply) -> Meaning | None:
@@ -217,7 +218,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
             return None
         return _meaning(
             Verdict.UNKNOWN,
-            "not_confirmed",
+            Reason.NOT_CONFIRMED,
             f"the server answers {reply.status} where REDCap answers 200 without a word: {reply.words}",
             _READ_BACK,
             unknown=True,
@@ -226,7 +227,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         unknown = reply.for_ == "import" and reply.request_complete
         return _meaning(
             Verdict.UNKNOWN if unknown else Verdict.SERVER,
-            "unreachable",
+            Reason.UNREACHABLE,
             "the server says that the request took too long to arrive (408)",
             _READ_BACK if unknown else _WAIT,
             unknown=unknown,
@@ -236,7 +237,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
     maintenance = bool(wording.MAINTENANCE.search(reply.heard))
     return _meaning(
         Verdict.NOT_THE_API,
-        "maintenance" if maintenance else "not_the_api",
+        Reason.MAINTENANCE if maintenance else Reason.NOT_THE_API,
         f"the server answers {reply.status} with something else than REDCap's API does: {reply.words}",
         _WAIT
         if maintenance
@@ -254,7 +255,7 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
     message = f"REDCap says: {reply.words}" if reply.words else f"REDCap answers {reply.status} without a word"
     turned_down = reply.status in (401, 403)
     if reply.for_ == "export" and not turned_down and wording.NO_FILE.pattern.search(said):
-        return _meaning(Verdict.REFUSED, "no_file", message, wording.NO_FILE.remedy)
+        return _meaning(Verdict.REFUSED, Reason.NO_FILE, message, wording.NO_FILE.remedy)
     for known in wording.PROJECT:
         if known.pattern.search(said):
             return _meaning(Verdict.PROJECT, known.reason, message, known.remedy)
@@ -265,12 +266,12 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
         if known.pattern.search(said):
             return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
-        return _meaning(Verdict.SERVER, "maintenance", message, _WAIT)
-    return _meaning(Verdict.REFUSED, "refused", message, "correct what REDCap names, then drop the file again")
+        return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT)
+    return _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap names, then drop the file again")
 
 
 def _meaning(
-    verdict: Verdict, reason: str, message: str, remedy: str, *, after: float | None = None, unknown: bool = False
+    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False
 ) -> Meaning:
     message = message.rstrip(": ")
     if len(message) > MAX_MESSAGE:
@@ -278,7 +279,7 @@ def _meaning(
     return Meaning(verdict, reason, message, remedy, after, unknown)
 
 
-def no_reply(*, for_: Asked, request_began: bool, reason: str, message: str, remedy: str = "") -> Meaning:
+def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
     """The meaning of an exchange that ended without a whole reply head.
 
     `request_began`: some byte of the request may have reached the server.
@@ -295,7 +296,7 @@ def no_reply(*, for_: Asked, request_began: bool, reason: str, message: str, rem
 
 def remedy_now(meaning: Meaning) -> str:
     """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
-    if meaning.reason == "unreachable":
+    if meaning.reason == Reason.UNREACHABLE:
         return "see that `url` is right and that this machine may reach it; if so, try again later"
-    later = ("server_error", "maintenance", "came_back_short", "rate_limited")
+    later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
     return "try again later" if meaning.reason in later else meaning.remedy

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
 from dropcap.redcap.reply import Verdict
@@ -103,6 +104,6 @@ def _unless_refused(ask: Callable[[], list[_Row]]) -> list[_Row] | None:
     try:
         return ask()
     except RedcapError as error:
-        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == "rights":
+        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS:
             return None
         raise

@@ -23,6 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
+from dropcap.reasons import Reason
 from dropcap.redcap.connection import PlainPool, TlsPool, current
 from dropcap.redcap.watchdog import WATCHDOG, BrokenOff, Exchange
 
@@ -30,12 +31,12 @@ _READ = 64 * 1024
 
 
 class ExchangeFailed(Exception):  # noqa: N818
-    """No whole reply. `reason` is one of design part 6; `began`: some byte of the request may have reached the server.
+    """No whole reply. `began`: some byte of the request may have reached the server.
 
     `again`: the server had closed an idle connection, and the request can be made anew.
     """
 
-    def __init__(self, reason: str, message: str, *, began: bool, again: bool, stopped: bool = False) -> None:
+    def __init__(self, reason: Reason, message: str, *, began: bool, again: bool, stopped: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.began = began
@@ -215,12 +216,12 @@ class Transport:
 def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
     began = exchange.began
     if exchange.broken_off is BrokenOff.STOPPED:
-        return ExchangeFailed("unreachable", "stopped", began=began, again=False, stopped=True)
+        return ExchangeFailed(Reason.UNREACHABLE, "stopped", began=began, again=False, stopped=True)
     if exchange.broken_off is BrokenOff.DEADLINE:
-        return ExchangeFailed("unreachable", "the request took longer than `deadline` allows", began=began, again=False)
+        return ExchangeFailed(Reason.UNREACHABLE, "the request took longer than `deadline` allows", began=began, again=False)
     causes = list(_causes(error))
     if not began and (fault := next((c for c in causes if isinstance(c, ssl.SSLError)), None)) is not None:
-        return ExchangeFailed("certificate", f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
+        return ExchangeFailed(Reason.CERTIFICATE, f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
     timed_out = any(
         isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError)
         and not isinstance(cause, urllib3.exceptions.NewConnectionError)  # a time-out by inheritance only
@@ -232,7 +233,7 @@ def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
     message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"
     if began and not timed_out:
         message = f"the connection was lost {where}: {innermost}"
-    return ExchangeFailed("unreachable", message, began=began, again=not exchange.fresh and not timed_out)
+    return ExchangeFailed(Reason.UNREACHABLE, message, began=began, again=not exchange.fresh and not timed_out)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dropcap.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Wording:
     """A family of messages, the reason it stands for (design, part 6), and what to do about it."""
 
     pattern: re.Pattern[str]
-    reason: str
+    reason: Reason
     remedy: str
 
 
-def _wording(reason: str, remedy: str, *patterns: str) -> Wording:
+def _wording(reason: Reason, remedy: str, *patterns: str) -> Wording:
     return Wording(re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE | re.DOTALL), reason, remedy)
 
 
@@ -40,7 +42,7 @@ MAINTENANCE = re.compile(
 )
 
 TOKEN = _wording(
-    "token",
+    Reason.TOKEN,
     "put a valid API token of this project into the token file, or ask for one in REDCap (API page)",
     r"permissions? to use the api",
     r"\b(?:invalid|missing|incorrect|unknown|expired) (?:api )?token",
@@ -51,13 +53,13 @@ TOKEN = _wording(
 #: The token or its rights: true for every file of the project, not only for this one.
 PROJECT = (
     _wording(
-        "project_offline",
+        Reason.PROJECT_OFFLINE,
         "ask the project's owner whether it has been taken offline, completed or deleted, then `dropcap resume`",
         r"project\b.{0,40}\b(?:is|has been|was)\b.{0,30}\b(?:offline|completed|inactive|deleted|suspended|archived)",
     ),
     TOKEN,
     _wording(
-        "rights",
+        Reason.RIGHTS,
         "give the token's user the right that the message names (User Rights page)",
         r"\bapi (?:import|export|update)\b.{0,60}\b(?:right|privilege|permission)",
         r"(?:right|privilege|permission)s?\b.{0,60}\bapi (?:import|export|update)",
@@ -66,7 +68,7 @@ PROJECT = (
 
 #: Rights in general: of the whole project with status 401/403, perhaps only of one form or record with 400.
 RIGHTS = _wording(
-    "rights",
+    Reason.RIGHTS,
     "give the token's user the right that the message names (User Rights page)",
     r"\b(?:permission|privilege|user right|access right)s?\b",
     r"\bnot (?:allowed|authori[sz]ed|permitted) to (?:access|edit|view|import|export|modify)",
@@ -76,7 +78,7 @@ RIGHTS = _wording(
 
 #: Only asked about exports.
 NO_FILE = _wording(
-    "no_file",
+    Reason.NO_FILE,
     "there is nothing to export",
     r"no file to download",
     r"there (?:is|was) no file",
@@ -86,7 +88,7 @@ NO_FILE = _wording(
 #: This one file or its target.
 TARGET = (
     _wording(
-        "blocked_extension",
+        Reason.BLOCKED_EXTENSION,
         "REDCap's administrator does not allow this kind of file; convert it, or ask for the extension to be allowed",
         r"\b(?:extension|file type|type of file)\b.{0,120}"
         r"\b(?:not (?:allowed|permitted|accepted)|prohibited|restricted|blocked|disallowed)",
@@ -94,7 +96,7 @@ TARGET = (
         r"\bfiles? of (?:the|this) (?:type|kind)\b.{0,60}\b(?:cannot|not)\b",
     ),
     _wording(
-        "too_large",
+        Reason.TOO_LARGE,
         "make the file smaller, or ask REDCap's administrator to raise the upload limit",
         r"\btoo (?:large|big)\b",
         r"\bexceed\w*\b.{0,60}\b(?:size|limit|upload_max_filesize|post_max_size)\b",
@@ -102,36 +104,36 @@ TARGET = (
         r"upload_max_filesize|post_max_size",
     ),
     _wording(
-        "signature_field",
+        Reason.SIGNATURE_FIELD,
         "name a file upload field; signatures can only be drawn in REDCap itself",
         r"\bsignature\b.{0,60}\bfield",
         r"\bfield\b.{0,60}\bsignature\b",
     ),
     _wording(
-        "not_designated",
+        Reason.NOT_DESIGNATED,
         "designate the field's form for this event in REDCap, or correct the rule's event",
         r"\bnot designated\b",
         r"\bnot (?:assigned|enabled)\b.{0,40}\bevent\b",
     ),
     _wording(
-        "needs_instance",
+        Reason.NEEDS_INSTANCE,
         "give the rule an `instance`: a number, a template or `next`",
         r"\brepeat(?:ing|_instance)\b.{0,200}\b(?:required|have no value|missing|must (?:be|have))",
     ),
     _wording(
-        "not_repeating",
+        Reason.NOT_REPEATING,
         "take `instance` out of the rule, or make the form or event repeat in REDCap",
         r"\bnot (?:a |set (?:up )?as )?(?:a )?repeating\b",
         r"\binstance\b.{0,80}\bnot (?:a )?repeat",
         r"\bnot match\b.{0,60}\brepeating instrument",
     ),
     _wording(
-        "not_a_file_field",
+        Reason.NOT_A_FILE_FIELD,
         "correct the rule's `field`: it must be the variable name of a file upload field",
         r"not an? [\"'‘“]?file(?: upload)?[\"'’”]? field",
     ),
     _wording(
-        "no_event",
+        Reason.NO_EVENT,
         "correct the rule's `event`: it must be the unique event name, as in `month_6_arm_1`",
         rf"\bevents?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) (?:unique )?event",
@@ -139,13 +141,13 @@ TARGET = (
         r"\b(?:provide|specify|include|missing)\b.{0,40}\bevent\b",
     ),
     _wording(
-        "no_record",
+        Reason.NO_RECORD,
         "create the record in REDCap or correct the file's name, then drop the file again",
         rf"\brecords?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) record",
     ),
     _wording(
-        "no_field",
+        Reason.NO_FIELD,
         "correct the rule's `field`",
         rf"\bfields?\b[^.]{{0,120}}\b{_INVALID}",
         r"\b(?:invalid|unknown|no such) field",

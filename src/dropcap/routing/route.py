@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dropcap.display import shown
+from dropcap.reasons import Reason
 from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import is_text
 from dropcap.routing.rule import Rule
@@ -34,7 +35,7 @@ class Route:
 class NoRoute:
     """Why a file goes nowhere. `reason` is `no_rule` or `bad_value`; with `bad_value`, `rule` is the one that matched."""
 
-    reason: str
+    reason: Reason
     message: str
     remedy: str
     rule: Rule | None = None
@@ -60,7 +61,7 @@ def route(rules: Sequence[Rule], folder_name: str, name: str) -> Route | NoRoute
         try:
             return Route(rule, captures, _target(rule, captures, folder_name, name), rule.settings)
         except _BadValueError as error:
-            return NoRoute("bad_value", f"rule `{rule.name}`: {error.message}", error.remedy, rule)
+            return NoRoute(Reason.BAD_VALUE, f"rule `{rule.name}`: {error.message}", error.remedy, rule)
     return _no_rule(rules, name)
 
 
@@ -77,13 +78,13 @@ def matches(rules: Sequence[Rule], name: str) -> bool:
 def _no_rule(rules: Sequence[Rule], name: str) -> NoRoute:
     if not is_text(name):
         return NoRoute(
-            "no_rule",
+            Reason.NO_RULE,
             f"the name `{shown(name)}` has bytes that are not UTF-8, and no rule matches such a name",
             "rename the file with plain characters",
         )
     near = nearest(rules, name)
     message = f"no rule matches `{shown(name)}`" + (f"; the nearest: {near.message}" if near else "")
-    return NoRoute("no_rule", message, "correct the file's name, or add a rule for such names")
+    return NoRoute(Reason.NO_RULE, message, "correct the file's name, or add a rule for such names")
 
 
 def _target(rule: Rule, captures: dict[str, str], folder_name: str, name: str) -> Target:
