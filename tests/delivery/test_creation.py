@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
-from tests.site import Site
+import sqlite3
+
+import pytest
+
+from dropcap.ledger.model import Job
+from redcap_sandbox.fault import Fault
+from tests.site import Daemon, Site, eventually
+
+CREATE = {"content": "record", "action": "import"}
+
+
+@pytest.fixture
+def creating(place: Site) -> Site:
+    """One record a day may be created, for files like 501.pdf."""
+    place.folder.update(missing_record="create", create_limit=1)
+    place.folder["rules"] = [{"pattern": "{record:digits}.pdf", "field": "consent_pdf", "event": "baseline_arm_1"}]
+    place.write_config()
+    return place
+
+
+def reworded(place: Site, killed: Daemon) -> None:
+    """After a kill -9: whatever the ledger says to people says something else now."""
+    killed.kill()
+    with sqlite3.connect(place.state / "ledger.db") as ledger:
+        ledger.execute("update job set message = 'was: ' || message, remedy = 'was: ' || remedy")
+        ledger.execute("update history set note = 'was: ' || note")
+    ledger.close()
+
+
+def job(place: Site) -> Job:
+    (only,) = place.jobs()
+    return only
 
 
 def test_several_files_of_one_new_record_take_one_of_the_days_limit(place: Site) -> None:
@@ -15,3 +46,54 @@ def test_several_files_of_one_new_record_take_one_of_the_days_limit(place: Site)
     result = place.once()
     assert result.returncode == 0, result.stdout
     assert place.done() == sorted(files)
+
+
+def test_a_record_whose_creation_failed_counts_once_also_over_a_kill(creating: Site) -> None:
+    creating.box.ill(Fault("status", times=1, code=500, match=CREATE))
+    creating.put("501.pdf", b"new")
+    daemon = creating.start()
+    daemon.wait_for("retrying", reason="server_error")
+    reworded(creating, daemon)
+    again = creating.start()
+    again.wait_for("done")
+    assert not again.events("retrying", reason="create_limit")
+    assert creating.box.content("501", "consent_pdf", "baseline_arm_1") == b"new"
+
+
+def test_a_record_that_was_created_and_does_not_appear_is_not_created_again_at_once_after_a_kill(creating: Site) -> None:
+    creating.box.ill(Fault("delay", seconds=1.0, match=CREATE))
+    creating.put("501.pdf", b"new")
+    daemon = creating.start()
+    assert creating.box.illness.wait()
+    creating.box.ill(Fault("status", code=500, match={"content": "record"}))  # the look-up after it tells nothing
+    daemon.wait_for("record_created")
+    daemon.wait_for("retrying", reason="server_error")
+    eventually(lambda: job(creating).reason == "server_error")
+    reworded(creating, daemon)
+    creating.box.well()
+    creating.box.project.store.delete("501")
+    creating.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
+    again = creating.start()
+    (waits,) = again.wait_for("retrying", reason="no_record")
+    assert waits["in_seconds"] == 60
+    assert "does not show it" in waits["message"]
+    assert not again.events("record_created"), "REDCap said yes before"
+    creating.box.well()
+    assert creating.dropcap("retry", "1").returncode == 0
+    again.wait_for("done")
+    assert len(again.events("record_created")) == 1, "a person asked for it"
+
+
+def test_a_renamed_file_asks_for_its_other_record(creating: Site) -> None:
+    """What was asked for, and what was created, is of the record that the name told then."""
+    creating.folder["create_limit"] = 2
+    creating.write_config()
+    creating.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
+    creating.put("501.pdf", b"new")
+    daemon = creating.start()
+    daemon.wait_for("retrying", reason="no_record")
+    creating.box.well()
+    (creating.drop / "in_progress" / "501.pdf").rename(creating.drop / "in_progress" / "502.pdf")
+    daemon.wait_for("done")
+    assert [line["record"] for line in daemon.events("record_created")] == ["501", "502"]
+    assert (job(creating).create_asked, creating.box.content("502", "consent_pdf", "baseline_arm_1")) == ("502", b"new")

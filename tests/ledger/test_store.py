@@ -339,3 +339,37 @@ def test_a_ledger_of_before_marks_is_brought_up(tmp_path: Path) -> None:
         assert ledger.query.marks("forms") == []
     finally:
         ledger.close()
+
+
+def test_what_a_sentence_said_of_a_new_record_is_said_by_columns_now(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in ";".join(MIGRATIONS[:4]).split(";"):
+        connection.execute(statement)
+    connection.execute("insert into meta values ('installation', 'before')")
+    told = [
+        (1, "waiting", "501", "its record was created", "asks REDCap to create record 501"),
+        (2, "waiting", "502", "the server is ill", "asks REDCap to create record 502"),
+        (3, "waiting", "503", "the server is ill", "asks REDCap to create record 999"),  # renamed since
+        (4, "waiting", "504", "the server is ill", "attempt 1"),
+        (5, "done", "505", "", "asks REDCap to create record 505"),
+    ]
+    for number, state, record, message, note in told:
+        connection.execute(
+            "insert into job (id, folder, name, state, project, rule, record, field, size, mtime_ns, inode, claimed_at,"
+            " changed_at, reason, message) values (?,'f',?,?,'p','r',?,'x',1,1,1,1.0,1.0,'of_another_version',?)",
+            (number, str(number).encode(), state, record, message),
+        )
+        connection.execute("insert into history values (?,1.0,'waiting',?)", (number, note))
+    connection.execute("insert into pause values ('moon', 'm', 'by_hand', '', '', 1.0, 1)")
+    connection.execute("pragma user_version = 4")
+    connection.close()
+    ledger = Ledger(path)
+    try:
+        jobs = [ledger.query.job(number) for number in range(1, 6)]
+        asked = [("501", "501"), ("502", None), (None, None), (None, None), (None, None)]
+        assert [(one.create_asked, one.created) for one in jobs if one] == asked
+        assert {one.reason for one in jobs if one} == {"of_another_version"}, "kept as it is"
+        assert ledger.query.pauses() == [], "of something that this version does not know"
+    finally:
+        ledger.close()

@@ -15,7 +15,7 @@ from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
 
 #: A job that is tried again begins with a clean slate.
-CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None}
+CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None, "created": None}
 
 
 def pause_by_hand(scope: Scope, name: str) -> Pause:

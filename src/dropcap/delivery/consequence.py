@@ -12,7 +12,19 @@ import structlog
 from dropcap.delivery.filer import Ending
 from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.health import Health, backoff
-from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import (
+    Gone,
+    Held,
+    Later,
+    LimitReached,
+    LookAgain,
+    Outcome,
+    RecordCreated,
+    Refused,
+    Rewritten,
+    Stored,
+    WaitForRecord,
+)
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.words import about
@@ -60,6 +72,11 @@ class Consequence:
                 self._look_again(job, outcome, line)
             case WaitForRecord():
                 self._wait_for_record(job, outcome)
+            case RecordCreated():
+                why = {"reason": Reason.NO_RECORD, "message": "its record was created", "remedy": ""}
+                self._change(job, job.state, Reason.NO_RECORD, why | {"due": 0.0, "created": outcome.record})
+            case LimitReached():
+                self._wait_for_tomorrow(job, outcome.limit)
             case Gone():
                 self._gone(job)
             case Rewritten():
@@ -147,14 +164,15 @@ class Consequence:
         wait = record_wait(lookups)
         remedy = "create the record in REDCap; dropcap looks again by itself"
         why = {"reason": Reason.NO_RECORD, "message": waiting.message, "remedy": remedy}
-        self._change(job, job.state, Reason.NO_RECORD, why | {"due": time.time() + wait, "lookups": lookups})
+        columns = why | {"due": time.time() + wait, "lookups": lookups, "created": None}
+        self._change(job, job.state, Reason.NO_RECORD, columns)
         log.info("retrying", **about(job), reason=Reason.NO_RECORD, message=waiting.message, in_seconds=wait, attempt=lookups)
 
     def wait_for_another(self, job: Job) -> None:
         """Another file to the same place is on its way: this one is looked at again a little later."""
         self._change(job, job.state, "another file to the same place goes first", {"due": time.time() + ANOTHER_LOOK})
 
-    def wait_for_tomorrow(self, job: Job, limit: int) -> None:
+    def _wait_for_tomorrow(self, job: Job, limit: int) -> None:
         """The day's records are created; the file's turn comes after midnight."""
         tomorrow = (datetime.now().astimezone() + timedelta(days=1)).replace(hour=0, minute=0, second=5)
         message = f"{limit} new records were asked for today for this folder, and create_limit allows no more"

@@ -40,11 +40,13 @@ class Creation:
         """Whether the folder may create this record today; neither a try that failed nor another file of the record takes
         from the limit again."""
         key = (job.folder, record)
-        asks = f"asks REDCap to create record {shown(record)}"
-        if key in self._counted or any(event.note == asks for event in self._ledger.query.history(job.id)):
+        with self._changed:
+            counted = key in self._counted
+        if counted or job.create_asked == record:
             return True
         if not self._ledger.count_created(job.folder, datetime.now().astimezone().date().isoformat(), limit):
             return False
-        self._ledger.note(job.id, asks, {"record": record})
-        self._counted.add(key)
+        self._ledger.note(job.id, f"asks REDCap to create record {shown(record)}", {"record": record, "create_asked": record})
+        with self._changed:
+            self._counted.add(key)
         return True

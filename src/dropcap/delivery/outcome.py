@@ -82,6 +82,20 @@ class WaitForRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordCreated:
+    """REDCap says that it has created the file's record; the file goes on at once, by a look-up that shows it."""
+
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """Its record is missing, and the folder's `limit` of new records was asked for today: its turn comes after midnight."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """The file is no longer in in_progress/."""
 
@@ -99,4 +113,4 @@ class Rewritten:
     sha256: str | None = None
 
 
-Outcome: TypeAlias = Stored | Refused | Held | Later | LookAgain | WaitForRecord | Gone | Rewritten
+Outcome: TypeAlias = Stored | Refused | Held | Later | LookAgain | WaitForRecord | RecordCreated | LimitReached | Gone | Rewritten

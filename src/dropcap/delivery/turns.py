@@ -17,7 +17,7 @@ from dropcap.delivery.folder import Candidate
 from dropcap.delivery.health import Health, Patient
 from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Held, Later, Outcome, Refused, WaitForRecord
+from dropcap.delivery.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
 from dropcap.delivery.project import SURE_FOR, ProjectLine
@@ -41,7 +41,6 @@ from dropcap.routing.route import Route
 log = structlog.get_logger()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
-_CREATED = "its record was created"
 _NEWER_WENT = Held(
     Reason.NEWER_WENT,
     "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
@@ -246,7 +245,7 @@ class Turns:
         record = shown(step.record)
 
         def run() -> Outcome:
-            if job.message == _CREATED:
+            if job.created == step.record:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
                 return WaitForRecord(f"REDCap says that it has created record `{record}`, but does not show it to dropcap")
             with self._creation.one_at_a_time(job.project, step.record) as first:
@@ -256,9 +255,7 @@ class Turns:
 
         def create() -> Outcome:
             if not self._creation.within_limit(job, step.record, settings.create_limit):
-                self._health.give_back(job.id)
-                self._consequence.wait_for_tomorrow(job, settings.create_limit)
-                return Later(Reason.CREATE_LIMIT, "", scope=Scope.STOP, sent=unknown)
+                return LimitReached(settings.create_limit)
             try:
                 structure = line.structure()
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
@@ -266,7 +263,7 @@ class Turns:
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
             log.info("record_created", **about(job))
-            return Later(Reason.NO_RECORD, _CREATED, scope=Scope.STOP, sent=unknown)
+            return RecordCreated(step.record)
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
@@ -305,8 +302,7 @@ class Turns:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
             outcome = Later(Reason.SERVER_ERROR, _ODD, scope=Scope.SERVER, sent=sent)
         try:
-            if not (isinstance(outcome, Later) and outcome.reason == Reason.CREATE_LIMIT):
-                self._consequence.apply(job, outcome, line)
+            self._consequence.apply(job, outcome, line)
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")

@@ -215,6 +215,8 @@ class Job:
     sent_ctime_ns: int | None = None  # the file's ctime while the bytes that REDCap has were sent
     back_of: int | None = None  # the job whose file this was before a person moved it back under another name
     found: str | None = None  # of a withdrawn job that was read back: yes | no | other | unknown
+    create_asked: str | None = None  # the record that REDCap was asked to create for it: counted towards the day's limit
+    created: str | None = None  # the record that REDCap says it has created for it, while no look-up has missed it
 
     @property
     def tried_again_as(self) -> State:

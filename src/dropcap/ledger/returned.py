@@ -47,7 +47,7 @@ def go_on(connection: sqlite3.Connection, folder: str, file: NewFile, now: float
     marks = ", ".join(f"'{state.value}'" for state in states)
     cursor = connection.execute(
         "update job set state = 'unknown', size = ?, mtime_ns = ?, inode = ?, changed_at = ?, ended_at = null, due = 0,"
-        " reason = null, message = null, remedy = null, result = null, confirmed = null, seconds = null,"
+        " reason = null, message = null, remedy = null, created = null, result = null, confirmed = null, seconds = null,"
         " may_have_arrived = 0, read_back = null, found = null"
         f" where id = ? and folder = ? and name = ? and state in ({marks}) and {_CAN_RETURN}",
         (file.size, digits(file.mtime_ns), digits(file.inode), now, file.back.job, folder, os.fsencode(file.name)),

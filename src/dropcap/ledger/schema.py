@@ -87,8 +87,17 @@ create table mark (
 ) without rowid;
 """
 
+# For which record a job has asked REDCap, and which one REDCap says that it has created. Until now only a sentence said so.
+_VERSION_5 = f"""
+alter table job add column create_asked text;
+alter table job add column created text;
+update job set create_asked = record, created = case message when 'its record was created' then record end
+    where state in {OPEN_STATES}
+    and exists (select 1 from history where job = job.id and note = 'asks REDCap to create record ' || record);
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 
 
 class LedgerError(Exception):
