@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import sqlite3
 import threading
 import time
@@ -13,8 +15,9 @@ import structlog
 
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.filer import Ending
-from dropcap.delivery.folder import Candidate, DropFolder
+from dropcap.delivery.folder import Answer, Candidate, DropFolder, Known
 from dropcap.delivery.health import Health
+from dropcap.delivery.in_flight import InFlight
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Refused
 from dropcap.delivery.plan import unasked
@@ -44,13 +47,16 @@ class Delivery:
         self._schedule = Schedule(order, self.health)
         self._left: dict[str, DropFolder] = {}  # out of the configuration: what was under way is still filed
         self._consequence = Consequence(ledger, self.health, self._folder)
-        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self.ended, order)
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # of look-ups, for the deciding thread
+        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._answers.put, self.ended, order)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
         self._stopping = False
-        self._in_flight: set[int] = set()
+        self._in_flight = InFlight()
+        self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
+        self._refusing = threading.Lock()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
         self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
         self._next_due = 0.0
@@ -190,15 +196,16 @@ class Delivery:
     def _decide(self) -> None:
         now, monotonic = time.time(), time.monotonic()
         self._notice_hung(monotonic)
-        for patient in self.health.probes_due(monotonic):
-            line = next((line for line in self._lines.values() if line.host == patient.name), None)
+        self._take_answers()
+        for server in self.health.probes_due(monotonic):
+            line = next((line for line in self._lines.values() if line.host == server), None)
             if line is None:
-                self.health.resume(Scope.SERVER, patient.name)
+                self.health.resume(Scope.SERVER, server)
                 continue
             try:
-                threading.Thread(target=self._turns.probe, args=(patient, line), name="probe", daemon=True).start()
+                threading.Thread(target=self._turns.probe, args=(server, line), name="probe", daemon=True).start()
             except RuntimeError:  # no more threads are to be had: at the next turn
-                patient.probing = False
+                self.health.not_probed(server)
                 raise
         self._notice_new_tokens()
         if self._next_due and now >= self._next_due:
@@ -248,11 +255,19 @@ class Delivery:
         self._send(picked.runs)
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> None:
+        asked = []
         for candidate in group:
-            candidate.asking = True
-            candidate.facts = None
+            asked.append(self._folders[candidate.job.folder].asking(candidate))
             self._in_flight.add(candidate.job.id)
-        self._slots.run(partial(self._turns.ask, line=line, group=group), group[0].job.folder)
+        self._slots.run(partial(self._turns.ask, line=line, group=asked), group[0].job.folder)
+
+    def _take_answers(self) -> None:
+        """What look-ups have told since."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                answer = self._answers.get_nowait()
+                if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
+                    folder.answered(answer)
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
@@ -281,8 +296,8 @@ class Delivery:
                 job = candidate.job
                 if job.id in went:
                     sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
-                    facts = candidate.facts or unasked(candidate.route.target)
-                    sendings.append(Sending(sent, candidate.route, step, facts, candidate.facts_at))
+                    known = candidate.known or Known(unasked(candidate.route.target), 0.0)
+                    sendings.append(Sending(sent, candidate.route, step, known))
                 else:
                     self.health.give_back(job.id)
                     self.ended([job])
@@ -324,8 +339,8 @@ class Delivery:
     def ended(self, jobs: Sequence[Job]) -> None:
         """These jobs' turns are over; those behind them to the same target can be next."""
         with self._wake:
+            self._in_flight.discard([job.id for job in jobs])
             for job in jobs:
-                self._in_flight.discard(job.id)
                 self._changed(job.folder)
             for folder in self._folders.values():
                 folder.look_again()
@@ -344,33 +359,41 @@ class Delivery:
 
     def _notice_new_tokens(self) -> None:
         """A token that was renewed in its file is tried at once."""
-        for name, stamp in list(self._refused.items()):
+        with self._refusing:
+            refused = dict(self._refused)
+        for name, stamp in refused.items():
             line = self._lines.get(name)
             if line is None or (now := line.token_stamp()) is None or now == stamp:
                 continue
             line.forget()
-            if not self.health.try_now(Scope.PROJECT, name):
-                del self._refused[name]
-            else:
-                self._refused[name] = now
+            paused = self.health.try_now(Scope.PROJECT, name)
+            with self._refusing:
+                if not paused:
+                    self._refused.pop(name, None)
+                elif name in self._refused:  # nobody has resumed it meanwhile
+                    self._refused[name] = now
 
     def _look_for_absent(self) -> None:
         self._absent = tuple(name for name in self._ledger.query.counts() if name not in self._folders)
 
     def _apply_folder_pauses(self) -> None:
-        paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
-        for name, folder in self._folders.items():
-            folder.paused = name in paused
+        with self._pausing:
+            paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+            for name, folder in self._folders.items():
+                folder.paused = name in paused
 
     def _pause_began(self, pause: Pause) -> None:
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
-            self._refused[pause.name] = self._lines[pause.name].token_stamp()
+            stamp = self._lines[pause.name].token_stamp()
+            with self._refusing:
+                self._refused[pause.name] = stamp
         self._ledger.pause(pause)
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
         if scope == Scope.PROJECT:
-            self._refused.pop(name, None)
+            with self._refusing:
+                self._refused.pop(name, None)
         self._ledger.resume(scope, name)
         log.info("resumed", scope=scope, name=name)
         self.wake()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
@@ -27,16 +27,30 @@ WINDOW = 200
 LOW = 50
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a look-up has told of a job's record, and when it began (monotonic seconds)."""
+
+    facts: Facts
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A job whose turn can come."""
+    """A job whose turn can come. It never changes: when more is known of it, another one takes its place in the lane."""
 
     job: Job
     route: Route
-    facts: Facts | None = None
-    facts_at: float = 0.0
-    asking: bool = False
-    stale: bool = False  # the ledger knows more by now: to be read anew
+    known: Known | None = None
+    asking: bool = False  # a look-up is under way
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of the look-up for a candidate; `known` is None if nothing did, or if the ledger says more of it by now."""
+
+    candidate: Candidate
+    known: Known | None
 
 
 @dataclass(slots=True)
@@ -45,7 +59,7 @@ class Lane:
 
     small: bool
     jobs: dict[int, Candidate] = field(default_factory=dict)
-    more: bool = True  # the ledger may hold more that are due
+    more: bool = True  # the ledger may hold more that are due; any thread may say so
 
 
 @dataclass(slots=True)
@@ -112,14 +126,16 @@ class DropFolder:
             self._tree, self._filing = lambda: None, None
         self._keep.let_go()
 
-    def refill(self, query: Query, now: float, small_file: int, in_flight: set[int], absent: Collection[str] = ()) -> Strays:
+    def refill(
+        self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Collection[str] = ()
+    ) -> Strays:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
         strays = Strays()
         with self._lock:
             renamed, self.renamed = self.renamed, set()
         for lane in self.lanes:
-            for candidate in [c for c in lane.jobs.values() if c.stale or c.job.id in renamed]:
-                del lane.jobs[candidate.job.id]
+            for job_id in renamed & lane.jobs.keys():
+                del lane.jobs[job_id]
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
             limit = WINDOW + len(lane.jobs)
@@ -169,6 +185,27 @@ class DropFolder:
         instance = NEXT if job.takes_next else job.instance
         target = replace(found.target, record=job.record, event=job.event, field=job.field, instance=instance, record_where={})
         return replace(found, target=target)
+
+    def asking(self, candidate: Candidate) -> Candidate:
+        """A look-up for it begins; the candidate that takes its place."""
+        asked = replace(candidate, known=None, asking=True)
+        self._put(candidate, asked)
+        return asked
+
+    def answered(self, answer: Answer) -> None:
+        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing."""
+        candidate = answer.candidate
+        told = None if answer.known is None else replace(candidate, known=answer.known, asking=False)
+        self._put(candidate, told)
+
+    def _put(self, candidate: Candidate, instead: Candidate | None) -> None:
+        """Another one takes a candidate's place, or none: it is read from the ledger anew."""
+        for lane in self.lanes:
+            if lane.jobs.get(candidate.job.id) is candidate:
+                if instead is None:
+                    del lane.jobs[candidate.job.id]
+                else:
+                    lane.jobs[candidate.job.id] = instead
 
     def look_again(self, jobs: Iterable[int] = ()) -> None:
         """There may be more due jobs in the ledger, and `jobs` may have other names than before."""

@@ -36,7 +36,7 @@ def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callabl
 
 @dataclass(slots=True)
 class Patient:
-    """One server (by host) or project that can be ill."""
+    """One server (by host) or project that can be ill. `Health` alone has it, under its lock."""
 
     scope: Scope
     name: str
@@ -71,7 +71,7 @@ class Health:
         self._lock = threading.RLock()
         self._patients: dict[tuple[Scope, str], Patient] = {}
 
-    def patient(self, scope: Scope, name: str) -> Patient:
+    def _patient(self, scope: Scope, name: str) -> Patient:
         """The record of one server or project."""
         with self._lock:
             return self._patients.setdefault((scope, name), Patient(scope, name))
@@ -85,7 +85,7 @@ class Health:
         """Take over the pauses that the ledger kept over a restart; those that end by themselves are tried at once."""
         with self._lock:
             for pause in pauses:
-                patient = self.patient(pause.scope, pause.name)
+                patient = self._patient(pause.scope, pause.name)
                 patient.pause = pause
                 patient.probe = pause.scope == Scope.SERVER
                 patient.next_try = now
@@ -109,8 +109,8 @@ class Health:
                 if patient.on_trial == job:
                     patient.on_trial = None
 
-    def probes_due(self, now: float) -> list[Patient]:
-        """Servers that are to be asked now whether they are well; each is marked as being asked."""
+    def probes_due(self, now: float) -> list[str]:
+        """Servers that are to be asked now whether they are well; each is taken to be asked until something is told of it."""
         with self._lock:
             due = [
                 p
@@ -123,7 +123,13 @@ class Health:
             ]
             for patient in due:
                 patient.probing = True
-            return due
+            return [patient.name for patient in due]
+
+    def not_probed(self, server: str) -> None:
+        """A probe that was due could not be made, or was broken off: it is due still."""
+        with self._lock:
+            if (patient := self._patients.get((Scope.SERVER, server))) is not None:
+                patient.probing = False
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until something here wants doing, or None."""
@@ -142,7 +148,7 @@ class Health:
         """A job, or a probe (job None), has met a trouble that may be the server's or the project's."""
         opened = None
         with self._lock:
-            patient = self.patient(scope, name)
+            patient = self._patient(scope, name)
             if patient.on_trial == job:
                 patient.on_trial = None
             sure = trouble.certain or trouble.until_resume or scope == Scope.PROJECT or job is None
@@ -175,7 +181,7 @@ class Health:
         """A job has met a trouble that only this project may have on its server."""
         opened = None
         with self._lock:
-            patient, server = self.patient(Scope.PROJECT, project), self.patient(Scope.SERVER, host)
+            patient, server = self._patient(Scope.PROJECT, project), self._patient(Scope.SERVER, host)
             if patient.on_trial == job:
                 patient.on_trial = None
             patient.suspects.setdefault(job, True)  # the server blames it, if anybody does
@@ -249,7 +255,7 @@ class Health:
     def by_hand(self, pause: Pause) -> None:
         """Pause until somebody resumes."""
         with self._lock:
-            self.patient(pause.scope, pause.name).pause = pause
+            self._patient(pause.scope, pause.name).pause = pause
         self._opened(pause)
 
     def resume(self, scope: Scope, name: str) -> bool:

@@ -123,7 +123,7 @@ class Schedule:
                 candidate = next(queue, None)
                 if candidate is not None:
                     left.append((folder, queue))
-                    if not candidate.asking and not candidate.stale:
+                    if not candidate.asking:
                         yield folder, candidate
             queues = left
 
@@ -142,8 +142,8 @@ class Schedule:
         lasts = INSTANCES_LAST if target.instance == NEXT and job.instance is None else FACTS_LAST
         if self._needs_nothing(job, target, settings, line):
             facts = unasked(target)
-        elif candidate.facts is not None and now - candidate.facts_at < lasts:
-            facts = candidate.facts
+        elif candidate.known is not None and now - candidate.known.at < lasts:
+            facts = candidate.known.facts
         else:
             return NotYet.ASK
         chooses = target.instance == NEXT and job.instance is None

@@ -13,8 +13,8 @@ import structlog
 from dropcap.delivery.attempt import Attempt, Turn, judge
 from dropcap.delivery.consequence import Consequence
 from dropcap.delivery.creation import Creation
-from dropcap.delivery.folder import Candidate
-from dropcap.delivery.health import Health, Patient
+from dropcap.delivery.folder import Answer, Candidate, Known
+from dropcap.delivery.health import Health
 from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
@@ -55,12 +55,14 @@ class Sending:
     job: Job
     route: Route
     step: Send
-    facts: Facts
-    looked: float  # monotonic
+    known: Known
 
 
 class Turns:
-    """The effects behind each decision. `ended` is told of jobs whose turn is over, whatever came of it."""
+    """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
+
+    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, whatever came of it.
+    """
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Turns:
         health: Health,
         consequence: Consequence,
         break_off: threading.Event,
+        answered: Callable[[Answer], None],
         ended: Callable[[Sequence[Job]], None],
         order: Order,
     ) -> None:
@@ -75,6 +78,7 @@ class Turns:
         self._health = health
         self._consequence = consequence
         self._break_off = break_off
+        self._answered = answered
         self._ended = ended
         self._order = order
         self._creation = Creation(ledger)
@@ -98,7 +102,7 @@ class Turns:
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
             upload_as = found.target.upload_as
-            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.facts, one.looked)
+            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at)
             attempt = Attempt(turn, self._ledger.note, self._break_off, slot, self._vacancies)
             self._guarded(one.job, line, attempt.run, sent=True)
             ended = time.monotonic()
@@ -124,33 +128,34 @@ class Turns:
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
     def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
-        """Look up the records of a group of files of one project; afterwards each has facts, or the ledger says more of it."""
+        """Look up the records of a group of files of one project; each gets its answer, or the ledger says more of it."""
         over: set[int] = set()
+        told: dict[int, Known] = {}
         try:
-            over = self._ask(line, group)
+            over = self._ask(line, group, told)
         except Exception as error:
             # The ledger could not be written: they are read from it anew.
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}")
         finally:
             for candidate in group:
-                candidate.stale = candidate.facts is None
-                candidate.asking = False
-                if candidate.stale:  # whatever it waits for now, it does not keep a trial from the others
+                known = told.get(candidate.job.id)
+                self._answered(Answer(candidate, known))
+                if known is None:  # whatever it waits for now, it does not keep a trial from the others
                     self._health.give_back(candidate.job.id)
             self._ended([c.job for c in group if c.job.id not in over])
 
-    def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
-        """The jobs that are refused, and whose end the filer will tell."""
+    def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
+        """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
         try:
-            return self._answers(line, group)
+            return self._answers(line, group, told)
         except (RedcapError, Stopped) as error:
             if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS and not line.must_be_known:
-                group = _go_unasked(group)
+                group = _go_unasked(group, told)
             if not group:
                 return set()
             if _is_about_fields(error) and line.known():
                 line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, _by_fields(group))
+                return self._ask_apart(line, _by_fields(group), told)
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -160,13 +165,13 @@ class Turns:
                 self._consequence.apply(candidate.job, Later(Reason.SERVER_ERROR, _ODD, scope=Scope.FILE, sent=unknown), None)
             return set()
 
-    def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]]) -> set[int]:
+    def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
         """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
         refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
         for part in parts:
             try:
-                over |= self._answers(line, part)
+                over |= self._answers(line, part, told)
             except (RedcapError, Stopped) as error:
                 refused.append((part, error))
         for part, why in refused:
@@ -180,7 +185,7 @@ class Turns:
                 self._consequence.apply(candidate.job, later, None)
         return over
 
-    def _answers(self, line: ProjectLine, group: Sequence[Candidate]) -> set[int]:
+    def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
         asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
@@ -193,26 +198,26 @@ class Turns:
             why = hopeless.get(candidate.job.id)
             if why is not None:
                 self._consequence.apply(candidate.job, why, None)
-            else:
-                self._learn(candidate, facts[candidate.job.id], now)
+            elif (learnt := self._learn(candidate, facts[candidate.job.id])) is not None:
+                told[candidate.job.id] = Known(learnt, now)
         if hopeless:
             line.doubt()
         return {job for job, why in hopeless.items() if isinstance(why, Refused)}
 
-    def _learn(self, candidate: Candidate, facts: Facts, now: float) -> None:
+    def _learn(self, candidate: Candidate, facts: Facts) -> Facts | None:
+        """The facts to act upon; None if the ledger says more of the job by now."""
         target, job = candidate.route.target, candidate.job
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
             self._ledger.note(job.id, "its record has other values now", {"record": ""})
-            return
+            return None
         key = None if facts.record is None else self._order.key(job.project, target, facts.record)
         if facts.record is None or key is None or key == job.key:
             if key is not None and facts.next_instance is not None:
                 # Not one that another file's rule names, which is only not there yet.
                 above = self._ledger.query.highest_instance(key) + 1
                 facts = replace(facts, next_instance=max(facts.next_instance, above))
-            candidate.facts, candidate.facts_at = facts, now
-            return
+            return facts
         # Only now is it known which record of which project this file belongs to: it takes its place in the order of that
         # record's files. What was told may be outdated when its turn comes.
         match self._ledger.found(job, facts.record, key):
@@ -220,6 +225,7 @@ class Turns:
                 self._consequence.wait_for_another(job)
             case Found.NEWER_WENT:
                 self._consequence.hold(job, _NEWER_WENT)
+        return None
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
@@ -269,7 +275,7 @@ class Turns:
         if not isinstance(outcome, Refused):  # of which the filer tells
             self._ended([job])
 
-    def probe(self, patient: Patient, line: ProjectLine) -> None:
+    def probe(self, server: str, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
         now = time.monotonic()
         try:
@@ -278,7 +284,7 @@ class Turns:
             trouble = None
         except Stopped:
             well, trouble = False, None
-            patient.probing = False
+            self._health.not_probed(server)
         except RedcapError as error:
             outcome = judge(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
@@ -287,11 +293,11 @@ class Turns:
         except Exception as error:
             log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
             well, trouble = False, Later(Reason.UNREACHABLE, str(error), scope=Scope.SERVER)
-        log.debug("probe", server=patient.name, well=well)
+        log.debug("probe", server=server, well=well)
         if well:
-            self._ledger.blame(self._health.well(Scope.SERVER, patient.name, None))
+            self._ledger.blame(self._health.well(Scope.SERVER, server, None))
         elif trouble is not None:
-            self._health.ill(Scope.SERVER, patient.name, None, trouble, now)
+            self._health.ill(Scope.SERVER, server, None, trouble, now)
         self._ended([])
 
     def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
@@ -324,14 +330,14 @@ def _hopeless(structure: ProjectStructure, candidate: Candidate) -> Refused | He
     return Held(why.reason, f"rule `{shown(route.rule.name)}` can store no file: {why.message}", remedy)
 
 
-def _go_unasked(group: Sequence[Candidate]) -> list[Candidate]:
+def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Candidate]:
     """This token is told nothing of its project: files that only needed to know which one it is go without; the others."""
     others = []
     for candidate in group:
         if needs_lookup(candidate.route.target, candidate.route.settings):
             others.append(candidate)
         else:
-            candidate.facts, candidate.facts_at = unasked(candidate.route.target), time.monotonic()
+            told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
     return others
 
 

@@ -1,0 +1,115 @@
+"""What threads share is immutable, a message, or behind a lock."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dropcap.delivery.attempt import Turn
+from dropcap.delivery.folder import Answer, Candidate, Known
+from dropcap.delivery.health import Health
+from dropcap.delivery.in_flight import InFlight
+from dropcap.delivery.outcome import Later
+from dropcap.delivery.plan import Create, Facts, Send
+from dropcap.delivery.turns import Sending
+from dropcap.ledger.model import Job, Pause
+from dropcap.reasons import Reason, Scope
+from dropcap.routing.route import Route
+from redcap_sandbox.fault import Fault
+from tests.site import Site
+
+DELIVERY = Path(__file__).parents[2] / "src" / "dropcap" / "delivery"
+#: What runs in the threads that look up, send, create, probe and read back.
+WORKERS = ("turns", "attempt", "lookup", "creation", "consequence", "vacancy", "read_back", "same_bytes")
+
+
+@pytest.mark.parametrize("kind", [Candidate, Known, Answer, Sending, Turn, Send, Create, Facts, Route, Job, Pause])
+def test_what_the_deciding_thread_and_the_workers_hand_each_other_never_changes(kind: type) -> None:
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def written_to(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The line and the name of whatever has an attribute set."""
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+        for target in targets:
+            for part in ast.walk(target):
+                if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
+                    root: ast.AST = part
+                    while isinstance(root, ast.Attribute | ast.Subscript):
+                        root = root.value
+                    yield part.lineno, root.id if isinstance(root, ast.Name) else "?"
+
+
+@pytest.mark.parametrize("module", WORKERS)
+def test_workers_change_nothing_that_they_were_given(module: str) -> None:
+    own = {"self", "source"}  # an attempt has its own file
+    tree = ast.parse((DELIVERY / f"{module}.py").read_text())
+    assert [(line, name) for line, name in written_to(tree) if name not in own] == []
+
+
+def test_nobody_but_health_has_its_patients() -> None:
+    names = {path.stem for path in DELIVERY.parent.rglob("*.py") if "Patient" in path.read_text()}
+    assert names == {"health"}
+
+
+def test_a_probe_that_could_not_be_made_is_due_still() -> None:
+    health = Health(lambda: 0.0, lambda pause: None, lambda scope, name: None)
+    health.ill(Scope.SERVER, "s", None, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
+    assert health.probes_due(1e9) == ["s"]
+    assert health.probes_due(1e9) == []
+    health.not_probed("s")
+    health.not_probed("resumed meanwhile")
+    assert health.probes_due(1e9) == ["s"]
+
+
+def test_jobs_in_flight_are_counted_right_by_many_threads() -> None:
+    in_flight, barrier = InFlight(), threading.Barrier(4)
+
+    def work(first: int) -> None:
+        barrier.wait()
+        for job in range(first, first + 2000):
+            in_flight.add(job)
+            assert job in in_flight
+            in_flight.discard([job - 1, job] if job % 2 else [])
+
+    threads = [threading.Thread(target=work, args=(number * 10_000,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not in_flight
+
+
+def test_what_was_asked_for_the_old_rules_tells_nothing_of_the_new_ones(place: Site) -> None:
+    """A reload while a record is being looked up: the file goes by the new rules, and only by them."""
+    place.box.ill(Fault("delay", times=1, seconds=2.0, match={"content": "record"}))
+    place.put("101_V1_consent.pdf", b"for nobody")
+    daemon = place.start()
+    assert place.box.illness.wait()
+    assert [job.state for job in place.jobs()] == ["waiting"]
+    place.folder["rules"][0]["must_match"] = {"initials": "nobody has these"}
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    (failed,) = daemon.wait_for("failed")
+    assert failed["reason"] == "mismatch"
+    assert place.box.holdings() == []
+
+
+def test_a_file_renamed_while_its_record_is_looked_up_goes_to_its_new_place(place: Site) -> None:
+    place.box.ill(Fault("delay", times=1, seconds=2.0, match={"content": "record"}))
+    place.put("101_V1_consent.pdf", b"of 102")
+    daemon = place.start()
+    assert place.box.illness.wait()
+    assert [job.state for job in place.jobs()] == ["waiting"]
+    taken = place.drop / "in_progress"
+    (taken / "101_V1_consent.pdf").rename(taken / "102_V1_consent.pdf")
+    (done,) = daemon.wait_for("done")
+    assert done["record"] == "102"
+    assert [holding.record for holding in place.box.holdings()] == ["102"]
