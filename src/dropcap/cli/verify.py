@@ -22,10 +22,10 @@ from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
 from dropcap.ledger.model import Job
-from dropcap.preflight.verification import Compared, NotReached, latest, verify
+from dropcap.preflight.verification import Compared, Found, NotReached, latest, verify
 from dropcap.redcap.window import Stopped
 
-_BAD = ("missing", "differs", "not_asked")
+_BAD = frozenset({Found.MISSING, Found.DIFFERS, Found.NOT_ASKED})
 
 
 @click.command("verify")
@@ -104,8 +104,7 @@ def _tell(found: Sequence[Compared], total: int, ended: str) -> None:
         if finding.outcome in _BAD:
             click.echo(_line(finding))
     counts = Counter(finding.outcome for finding in found)
-    words = ("same", "missing", "differs", "replaced", "not_asked")
-    said = ", ".join(f"{counts[word]} {word}" for word in words if counts[word] or word == "same")
+    said = ", ".join(f"{counts[word]} {word}" for word in Found if counts[word] or word is Found.SAME)
     click.echo(f"{len(found)} of {total} files verified: {said}")
     if ended:
         click.echo(shown(ended), err=True)

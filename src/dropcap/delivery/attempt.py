@@ -15,7 +15,7 @@ from io import FileIO
 import structlog
 
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Rewritten, Stored, WaitForRecord
+from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import Facts, Send, newly_listed
 from dropcap.delivery.project import ProjectLine
 from dropcap.delivery.same_bytes import as_sent, record_what_is_sent, sha256
@@ -152,10 +152,10 @@ class Attempt:
             found = self._is_at(replace(place, instance=turn.step.perhaps), fd, status.st_size, started)
             if found is not None:
                 return found
-        result = "stored"
+        result = Result.STORED
         if turn.step.look or self._sent:
             answer = self._what_is_there(place, fd, status.st_size, started)
-            if not isinstance(answer, str):
+            if not isinstance(answer, Result):
                 return answer
             result = answer
         if turn.target.instance == NEXT:
@@ -176,7 +176,7 @@ class Attempt:
             return Rewritten(after.st_size, after.st_mtime_ns, True, sent.sha256)
         return Stored(result, reached.value, sent.sha256, sent.size, time.monotonic() - started)
 
-    def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | str:
+    def _what_is_there(self, place: FileTarget, fd: int, size: int, started: float) -> Outcome | Result:
         """Compare with the file that the field holds at this moment, and keep a copy of it if asked to.
 
         The outcome if the job ends here, else what the result of sending will be called.
@@ -189,7 +189,7 @@ class Attempt:
             try:
                 there = turn.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile:
-                return "stored"
+                return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
             turn.line.exported(place.field, self.vacancies)
@@ -198,10 +198,10 @@ class Attempt:
             own = sha256(fd)
             os.lseek(fd, 0, os.SEEK_SET)
             if there.sha256 == own and there.size == size:
-                result = "stored" if self._sent else "already_there"
+                result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
             if there.sha256 == turn.job.sha256:
-                return "replaced"  # an older state of this very file, sent before somebody wrote to it
+                return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
             if turn.target.instance == NEXT and turn.job.sha256 is None:
                 # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
                 # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
@@ -223,7 +223,7 @@ class Attempt:
                 kept = sink.commit(self._origin(place, there.name))
                 self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
                 log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
-        return "replaced"
+        return Result.REPLACED
 
     @property
     def _fresh(self) -> bool:
@@ -236,19 +236,19 @@ class Attempt:
         at_once = 0.0 if self.turn.job.faults < _CHOICES_AT_ONCE else None
         return Later(Reason.FILE_EXISTS, message, "nothing needs to be done", Scope.FILE, seconds=at_once, own_fault=True)
 
-    def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | str:
+    def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | Result:
         """REDCap gives out no file, for a reason that may be that there is none."""
         turn, meaning = self.turn, error.meaning
         replaces = turn.settings.existing_file is ExistingFile.REPLACE and turn.target.instance != NEXT
         if replaces and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
-            return "stored"  # whatever is there is replaced, and sending it again to the same place does no harm
+            return Result.STORED  # whatever is there is replaced, and sending it again to the same place does no harm
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
         refused = RefusedExport(turn.job.project, turn.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
         hideable = turn.line.may_hide(place.field, self.vacancies)
         match self.vacancies.judge(refused, turn.facts, turn.looked, hideable=hideable):
             case Vacancy.EMPTY:
-                return "stored"
+                return Result.STORED
             case Vacancy.LOOK:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
             case Vacancy.TAKEN:
@@ -282,7 +282,7 @@ class Attempt:
         if there.sha256 != own:
             return None
         self.note(self.turn.job.id, "found in REDCap", {"instance": place.instance})
-        return Stored("already_there", Confirm.READBACK.value, own, size, time.monotonic() - started)
+        return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, time.monotonic() - started)
 
     def _seen(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """`write`, seen by the slot so that one that hangs is noticed."""

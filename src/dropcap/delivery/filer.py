@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 
 from dropcap.delivery.copies import crossing, finish_copies
-from dropcap.delivery.outcome import Refused, Stored
+from dropcap.delivery.outcome import Refused, Result, Stored
 from dropcap.delivery.same_bytes import changed_since, same_times
 from dropcap.delivery.words import about
 from dropcap.display import shown
@@ -384,9 +384,8 @@ def _said(error: OSError) -> str:
 
 def _outcome(job: Job) -> Stored | Refused:
     if job.state is State.STORED:
-        return Stored(
-            job.result or "stored", job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0, job.sent_ctime_ns
-        )
+        result = next((one for one in Result if one == job.result), Result.STORED)
+        return Stored(result, job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0, job.sent_ctime_ns)
     return Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
 
 

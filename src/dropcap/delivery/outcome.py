@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 from dropcap.reasons import Reason, Scope
+
+
+class Result(StrEnum):
+    """What became of the field of a file that REDCap has."""
+
+    STORED = "stored"
+    REPLACED = "replaced"
+    ALREADY_THERE = "already_there"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """REDCap has the file, seen to the level `confirmed`. `ctime_ns` is what the file had when these bytes were read."""
 
-    result: str  # stored | replaced | already_there
+    result: Result
     confirmed: str  # readback | listed | none
     sha256: str
     size: int

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 from dropcap.delivery.order import takes_next
@@ -79,6 +80,18 @@ class Create:
     event: str | None
 
 
+class Asks(StrEnum):
+    """What of a rule makes dropcap ask REDCap, as it is written there."""
+
+    READ_BACK = f"confirm: {Confirm.READBACK}"
+    LISTED = f"confirm: {Confirm.LISTED}"
+    EXISTING_FILE = "existing_file"
+    RECORD_WHERE = "record_where"
+    MUST_MATCH = "must_match"
+    NEXT_INSTANCE = f"instance: {NEXT}"
+    MISSING_RECORD = "missing_record"
+
+
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 
 
@@ -87,31 +100,31 @@ def needs_lookup(target: Target, settings: RuleSettings) -> bool:
     return any(_asks(settings, bool(target.record_where), bool(target.must_match), target.instance == NEXT))
 
 
-def lookup_reasons(rule: Rule) -> list[str]:
-    """What of a rule makes dropcap look up the records of its files, as it is written there."""
+def lookup_reasons(rule: Rule) -> list[Asks]:
+    """What of a rule makes dropcap look up the records of its files."""
     return list(_asks(rule.settings, bool(rule.record_where), bool(rule.must_match), takes_next(rule.instance)))
 
 
-def export_reasons(rule: Rule) -> list[str]:
-    """What of a rule needs the right to export, as it is written there: reading back, and all that looks records up."""
-    reads_back = [f"confirm: {Confirm.READBACK}"] if rule.settings.confirm is Confirm.READBACK else []
+def export_reasons(rule: Rule) -> list[Asks]:
+    """What of a rule needs the right to export: reading back, and all that looks records up."""
+    reads_back = [Asks.READ_BACK] if rule.settings.confirm is Confirm.READBACK else []
     return reads_back + lookup_reasons(rule)
 
 
-def _asks(settings: RuleSettings, by_value: bool, must_match: bool, chooses: bool) -> Iterator[str]:
+def _asks(settings: RuleSettings, by_value: bool, must_match: bool, chooses: bool) -> Iterator[Asks]:
     """The keys for which a record is looked up. `by_value`: it is not named itself; `chooses`: nor is the instance."""
     if settings.confirm is Confirm.LISTED:
-        yield f"confirm: {Confirm.LISTED}"
+        yield Asks.LISTED
     if settings.existing_file is not ExistingFile.REPLACE:
-        yield "existing_file"
+        yield Asks.EXISTING_FILE
     if by_value:
-        yield "record_where"
+        yield Asks.RECORD_WHERE
     if must_match:
-        yield "must_match"
+        yield Asks.MUST_MATCH
     if chooses:
-        yield f"instance: {NEXT}"
+        yield Asks.NEXT_INSTANCE
     if settings.missing_record is not MissingRecord.REFUSE:
-        yield "missing_record"
+        yield Asks.MISSING_RECORD
 
 
 def looks_at_field(settings: RuleSettings, chooses: bool) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.plan import export_reasons, needs_field
+from dropcap.delivery.plan import Asks, export_reasons, needs_field
 from dropcap.delivery.possible import (
     event_impossible,
     field_impossible,
@@ -233,7 +233,7 @@ class _Inspection:
 
     def _export_level(self, rights: Rights, info: FieldInfo, who: str) -> Iterator[Finding]:
         level = rights.export_of(info.form)
-        reads = [ask for ask in export_reasons(self.rule) if ask in ("confirm: readback", "confirm: listed", "existing_file")]
+        reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
         if level == FULL_DATA or not reads:
             return
         if level == NO_ACCESS:
@@ -257,10 +257,13 @@ class _Inspection:
             )
 
     @staticmethod
-    def _without_export(asks: list[str]) -> str:
-        settable = {"existing_file": "`existing_file: replace`"}
-        ways = ["`confirm: none`" if ask.startswith("confirm") else settable.get(ask, f"no `{ask}`") for ask in asks]
-        return " and ".join(ways)
+    def _without_export(asks: Iterable[Asks]) -> str:
+        settable = {
+            Asks.READ_BACK: "`confirm: none`",
+            Asks.LISTED: "`confirm: none`",
+            Asks.EXISTING_FILE: "`existing_file: replace`",
+        }
+        return " and ".join(settable.get(ask, f"no `{ask}`") for ask in asks)
 
 
 def _did_you_mean(name: str, likely: Iterable[str], others: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dropcap.delivery.project import ProjectLine
 from dropcap.ledger.model import OPEN, Job
@@ -26,13 +27,22 @@ LONGEST = 600.0
 _Place = tuple[str, str, str, str, int]
 
 
+class Found(StrEnum):
+    """What REDCap has of a file that history says is stored."""
+
+    SAME = "same"
+    MISSING = "missing"
+    DIFFERS = "differs"
+    REPLACED = "replaced"  # by a newer job meanwhile
+    NOT_ASKED = "not_asked"  # its project is not in the configuration, or refuses to tell, or its file is not given out
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What came of one file. `outcome`: `same`, `missing`, `differs`, `replaced` (by a newer job meanwhile) or
-    `not_asked` (its project is not in the configuration, or refuses to tell, or its file is not given out)."""
+    """What came of one file."""
 
     job: Job
-    outcome: str
+    outcome: Found
     message: str = ""
 
 
@@ -85,24 +95,24 @@ def verify(
     for job in jobs:
         line = lines.get(job.project)
         if line is None:
-            yield Compared(job, "not_asked", f"the project `{job.project}` is not in the configuration")
+            yield Compared(job, Found.NOT_ASKED, f"the project `{job.project}` is not in the configuration")
         elif job.project in refusing:
-            yield Compared(job, "not_asked", refusing[job.project])
+            yield Compared(job, Found.NOT_ASKED, refusing[job.project])
         else:
             try:
                 found = _compared(job, line, stop)
             except NotReached as error:
                 if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(line, stop):
                     raise
-                found = Compared(job, "not_asked", f"{error}; the server answers otherwise; {error.remedy}")
+                found = Compared(job, Found.NOT_ASKED, f"{error}; the server answers otherwise; {error.remedy}")
             except _ProjectError as error:
                 meaning = error.meaning
-                found = Compared(job, "not_asked", f"{meaning.message}; {meaning.remedy}")
+                found = Compared(job, Found.NOT_ASKED, f"{meaning.message}; {meaning.remedy}")
                 if meaning.reason != Reason.RIGHTS or in_a_row + 1 >= IN_A_ROW:  # which may be rights to one form, or record
                     refusing[job.project] = found.message
-            in_a_row = in_a_row + 1 if found.outcome == "not_asked" else 0
-            if found.outcome in ("missing", "differs") and _overtaken(query, job, began):
-                found = Compared(job, "replaced", "a newer file went there meanwhile")
+            in_a_row = in_a_row + 1 if found.outcome == Found.NOT_ASKED else 0
+            if found.outcome in (Found.MISSING, Found.DIFFERS) and _overtaken(query, job, began):
+                found = Compared(job, Found.REPLACED, "a newer file went there meanwhile")
             yield found
         advance()
 
@@ -113,14 +123,14 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
         try:
             there = line.client.export_file(place, stop=stop)
         except NoFile:
-            return Compared(job, "missing", "the field holds no file")
+            return Compared(job, Found.MISSING, "the field holds no file")
         except RedcapError as error:
             if error.meaning.verdict is Verdict.UNCLEAR and error.meaning.said:
                 known = error.meaning.reason not in (
                     Reason.REFUSED,
                     Reason.RIGHTS,
                 )  # that there is no such record, field or event
-                return Compared(job, "missing" if known else "not_asked", error.meaning.message)
+                return Compared(job, Found.MISSING if known else Found.NOT_ASKED, error.meaning.message)
             if error.meaning.verdict is Verdict.PROJECT:
                 raise _ProjectError(error.meaning) from None
             later = error.meaning.verdict in (Verdict.SERVER, Verdict.RATE_LIMITED, Verdict.UNCLEAR)
@@ -128,10 +138,10 @@ def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
                 raise NotReached(job, error) from None
             continue
         if there.sha256 == job.sha256:
-            return Compared(job, "same")
+            return Compared(job, Found.SAME)
         # A reply of no known length may have been cut off unnoticed: only a second such answer is believed.
         if there.proven_whole or wait is None:
-            return Compared(job, "differs", f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
+            return Compared(job, Found.DIFFERS, f"REDCap holds other bytes ({there.size:,}, SHA-256 {there.sha256})")
     raise AssertionError("the last try ends in an answer")
 
 
