@@ -1,4 +1,4 @@
-"""The shape that docs/design.md part 2 promises: imports go one way, and every module has a subject."""
+"""The shape that docs/inside.md describes: imports go one way, and every module has a subject."""
 
 from __future__ import annotations
 
