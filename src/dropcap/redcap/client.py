@@ -100,7 +100,7 @@ class Redcap:
         """REDCap's version, as in `14.5.2`: the cheapest question, so it also serves as the probe of a paused server."""
         text = self._ask({"content": "version"}, stop).decode("utf-8", "replace").strip()
         if not text or not text[0].isdigit() or len(text) > 40:
-            raise RedcapError(_not_the_api(f"asked for REDCap's version, the server answers {text[:80]!r}"))
+            raise RedcapError(_not_the_api(f"the server does not tell REDCap's version, but answers {text[:80]!r}"))
         return text
 
     def project(self) -> ProjectInfo:
@@ -108,7 +108,7 @@ class Redcap:
         row = self._json({"content": "project"})
         info = answers.project(row) if isinstance(row, dict) else None
         if info is None:
-            raise RedcapError(_not_the_api("asked for the project, the server answers with something else"))
+            raise RedcapError(_not_the_api("the server returned something other than the project"))
         return info
 
     def metadata(self) -> list[FieldInfo]:
@@ -176,7 +176,7 @@ class Redcap:
                 Meaning(
                     Verdict.REFUSED,
                     Reason.REFUSED,
-                    f"asked to create a record, REDCap answers {str(answer)[:200]}",
+                    f"REDCap did not create the record, but answered {str(answer)[:200]}",
                     "create the record in REDCap, then drop the file again",
                 )
             )
@@ -274,7 +274,7 @@ class Redcap:
     def _rows(self, asked: dict[str, str], stop: threading.Event | None = None) -> list[dict[str, Any]]:
         rows = self._json(asked, stop)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RedcapError(_not_the_api(f"asked for {asked['content']}, the server answers with something else"))
+            raise RedcapError(_not_the_api(f"the server returned something other than the {asked['content']}"))
         return rows
 
     def _some_rows(self, asked: dict[str, str]) -> list[dict[str, Any]]:
@@ -292,7 +292,7 @@ class Redcap:
         except (ValueError, RecursionError):
             beginning = readable(self._token().scrub(words[:200].decode("utf-8", "replace")))[:80]
             raise RedcapError(
-                _not_the_api(f"asked for {asked['content']}, the server answers with what is no JSON: {beginning}")
+                _not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
             ) from None
 
     def _ask(self, asked: dict[str, str], stop: threading.Event | None) -> bytes:
@@ -362,7 +362,12 @@ class Redcap:
         )
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
-                no_reply(for_=for_, request_began=True, reason=Reason.NOT_CONFIRMED, message="answered before it had it all")
+                no_reply(
+                    for_=for_,
+                    request_began=True,
+                    reason=Reason.NOT_CONFIRMED,
+                    message="the server answered before it had the whole file",
+                )
             )
         if meaning.reason == Reason.NO_FILE:
             raise NoFile(meaning)
@@ -387,14 +392,14 @@ def _token_lost(size: int) -> Meaning:
     return Meaning(
         Verdict.REFUSED,
         Reason.TOO_LARGE,
-        f"REDCap takes the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
+        f"REDCap accepts the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
         "(PHP's post_max_size)",
         "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
     )
 
 
 def _nothing(content: str) -> str:
-    return f"asked for {content}, of which every such project has some, REDCap names none"
+    return f"REDCap returned no {content} for this project, and every such project has some"
 
 
 def _not_the_api(message: str) -> Meaning:

@@ -64,7 +64,7 @@ class HeadReadingResponse(http.client.HTTPResponse):
                 return lines
         if not lines and not line:
             raise http.client.RemoteDisconnected("the server closed the connection without a reply")
-        raise http.client.BadStatusLine("the reply breaks off within its head")
+        raise http.client.BadStatusLine("the reply broke off in its head")
 
 
 def _status(line: str) -> tuple[str, int, str]:

@@ -58,7 +58,7 @@ _WAIT = "nothing needs to be done: dropcap asks the server again by itself; if i
 _NOTHING = (
     "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
 )
-_READ_BACK = "nothing needs to be done: dropcap looks into REDCap before it sends anything again"
+_READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
 
 
 def read_reply(
@@ -141,12 +141,12 @@ def _turned_away(reply: _Reply) -> Meaning | None:
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
-        return _meaning(Verdict.SERVER, Reason.SERVER_ERROR, f"the server takes no requests (413): {reply.words}", _WAIT)
+        return _meaning(Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", _WAIT)
     if reply.status == 413:
         return _meaning(
             Verdict.REFUSED,
             Reason.TOO_LARGE,
-            f"the server takes no file of this size (413): {reply.words}",
+            f"the server refuses a file of this size (413): {reply.words}",
             "make the file smaller, or ask REDCap's administrator to raise the upload limit",
         )
     return None
@@ -219,7 +219,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         return _meaning(
             Verdict.UNKNOWN,
             Reason.NOT_CONFIRMED,
-            f"the server answers {reply.status} where REDCap answers 200 without a word: {reply.words}",
+            f"the server answers {reply.status} where REDCap would answer 200 and nothing else: {reply.words}",
             _READ_BACK,
             unknown=True,
         )
@@ -228,7 +228,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         return _meaning(
             Verdict.UNKNOWN if unknown else Verdict.SERVER,
             Reason.UNREACHABLE,
-            "the server says that the request took too long to arrive (408)",
+            "the server says the request took too long to arrive (408)",
             _READ_BACK if unknown else _WAIT,
             unknown=unknown,
         )
@@ -238,11 +238,11 @@ def _something_else(reply: _Reply) -> Meaning | None:
     return _meaning(
         Verdict.NOT_THE_API,
         Reason.MAINTENANCE if maintenance else Reason.NOT_THE_API,
-        f"the server answers {reply.status} with something else than REDCap's API does: {reply.words}",
+        f"the server answers {reply.status} with something other than REDCap's API: {reply.words}",
         _WAIT
         if maintenance
         else "correct the project's `url`; if it is right, ask REDCap's administrator "
-        "whether a firewall or a log-in page stands between",
+        "whether a firewall or a log-in page stands in between",
         unknown=reply.ok and reply.for_ == "import",
     )
 
@@ -267,7 +267,7 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
             return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
         return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT)
-    return _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap names, then drop the file again")
+    return _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
 
 
 def _meaning(
@@ -297,6 +297,6 @@ def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, 
 def remedy_now(meaning: Meaning) -> str:
     """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
     if meaning.reason == Reason.UNREACHABLE:
-        return "see that `url` is right and that this machine may reach it; if so, try again later"
+        return "check `url`, and that this machine may reach it; then try again later"
     later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
     return "try again later" if meaning.reason in later else meaning.remedy

@@ -125,7 +125,7 @@ class Reply:
                 yield decoder.decompress(chunk, _READ)
                 chunk = decoder.unconsumed_tail
         if not decoder.eof:
-            raise zlib.error("the compressed reply has no end")
+            raise zlib.error("the compressed reply broke off")
 
     def read(self, limit: int) -> tuple[bytes, bool]:
         """The body up to `limit` bytes, and whether it has ended there; that is all of it for sure if it is `framed`."""
@@ -165,7 +165,7 @@ class Transport:
         except urllib3.exceptions.LocationParseError:
             parts = urllib3.util.Url()
         if parts.scheme not in ("http", "https") or not parts.host:
-            raise ValueError(f"{url!r} is no URL of a REDCap API; it looks like https://redcap.example.org/api/")
+            raise ValueError(f"{url!r} is not the URL of a REDCap API, which looks like https://redcap.example.org/api/")
         self._url = parts.url
         self._timeouts = urllib3.Timeout(connect=connect_timeout, read=timeout)
         self._silence = timeout
