@@ -40,7 +40,7 @@ from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, R
 log = structlog.get_logger()
 
 IN_PROGRESS = "in_progress"
-_NO_END = "REDCap gave out the present file without saying how long it is, and not the same twice, so that it may not be whole"
+_NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
@@ -110,7 +110,7 @@ class Attempt:
         except FileNotFoundError:
             return Gone()
         except NotRegular:
-            return Held(Reason.UNREADABLE, "it is no longer a regular file", "put the file itself there")
+            return Held(Reason.UNREADABLE, "it is no longer a plain file", "put the file itself there")
         except OSError as error:
             return self._folder_trouble(error)
         finally:
@@ -205,7 +205,7 @@ class Attempt:
             if turn.target.instance == NEXT and turn.job.sha256 is None:
                 # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
                 # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
-                message = f"instance {place.instance} holds another file, and whether this one arrived is not known"
+                message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
                 remedy = (
                     "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
                 )
@@ -252,12 +252,12 @@ class Attempt:
             case Vacancy.LOOK:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
             case Vacancy.TAKEN:
-                message = f"REDCap shows a file in the field `{place.field}`, but does not give it out: {meaning.message}"
+                message = f"REDCap shows a file in the field `{place.field}`, but does not export it: {meaning.message}"
                 remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
                 return Later(meaning.reason, message, remedy, sent=self._sent, own_fault=True)
             case Vacancy.HIDDEN:
                 message = (
-                    f"whether the field `{place.field}` holds a file cannot be told: REDCap refuses to export it"
+                    f"it cannot be told whether the field `{place.field}` holds a file: REDCap refuses to export it"
                     f" ({meaning.message}), and the token's user may not see all of it"
                 )
                 remedy = "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`"
@@ -311,19 +311,19 @@ class Attempt:
             rows = turn.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
             after = shown_in_field(rows, structure, turn.target, place.instance)
             if not newly_listed(turn.step.shows, after, safe_name(turn.upload_as)):
-                return _not_confirmed("REDCap accepted the file, but does not list one in that field")
+                return _not_confirmed("REDCap accepted the file, but lists none in that field")
             return confirm
         try:
             there = turn.line.client.export_file(place, None)
         except NoFile:
-            return _not_confirmed("REDCap accepted the file, but has none in that field")
+            return _not_confirmed("REDCap accepted the file, but the field is empty")
         except RedcapError as error:
             if confirm is Confirm.NONE and _may_not_read(error):
                 return confirm
             raise
         turn.line.exported(place.field, self.vacancies)
         if there.sha256 != sent.sha256:
-            return _not_confirmed("what REDCap gives out is not what was sent")
+            return _not_confirmed("REDCap exports other bytes than were sent")
         return Confirm.READBACK
 
     def _changed(self, fd: int, before: os.stat_result, sent: str) -> os.stat_result | None:
@@ -357,7 +357,7 @@ class Attempt:
         if code in (errno.ENOSPC, errno.EDQUOT):
             return Later(
                 Reason.NO_SPACE,
-                f"there is no room beside the drop folder ({said})",
+                f"the drop folder's disk is full ({said})",
                 "make room; dropcap goes on by itself",
                 sent=self._sent,
             )

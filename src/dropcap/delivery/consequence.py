@@ -156,7 +156,7 @@ class Consequence:
 
     def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
         if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
-            message = f"{waiting.message}, and has not had it for seven days"
+            message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
             self._folder(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
             return
@@ -175,8 +175,8 @@ class Consequence:
     def _wait_for_tomorrow(self, job: Job, limit: int) -> None:
         """The day's records are created; the file's turn comes after midnight."""
         tomorrow = (datetime.now().astimezone() + timedelta(days=1)).replace(hour=0, minute=0, second=5)
-        message = f"{limit} new records were asked for today for this folder, and create_limit allows no more"
-        remedy = "look whether so many new records are right; create the record in REDCap, or wait for tomorrow"
+        message = f"this folder has asked for {limit} new records today, and create_limit allows no more"
+        remedy = "check that so many new records are right; create the record in REDCap, or wait until tomorrow"
         why = {"reason": Reason.CREATE_LIMIT, "message": message, "remedy": remedy}
         self._change(job, job.state, Reason.CREATE_LIMIT, why | {"due": tomorrow.timestamp()})
         log.warning("retrying", **about(job), **why, in_seconds=round(tomorrow.timestamp() - time.time()), attempt=job.attempts)

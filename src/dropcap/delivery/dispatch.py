@@ -218,7 +218,7 @@ class Delivery:
                 self.wake(folder.name)
             for job, nowhere in strays.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
-                    message = f"{nowhere.message}; whether it has reached REDCap is not known"
+                    message = f"{nowhere.message}; it is not known whether it has reached REDCap"
                     moved = bool(job.project) and job.project != folder.folder.project
                     remedy = (
                         f"put the {'project' if moved else 'rule'} back and reload: dropcap then reads it back first. "

@@ -93,7 +93,7 @@ class Order:
         if other is None:
             return None
         message = (
-            f"the projects `{entry}` and `{other}` have one url, and REDCap does not tell whether `{other}` is the same"
+            f"the projects `{entry}` and `{other}` have the same url, and REDCap does not tell whether `{other}` is the same"
             " project: each could overwrite the instances of the other"
         )
         return Held(Reason.RIGHTS, message, f"set project_id for `{other}`, or give its token API export; then reload dropcap")

@@ -165,7 +165,7 @@ def plan(
     if untold := sorted(set(facts.untold) & needed):
         return Held(
             Reason.RIGHTS,
-            f"REDCap leaves {', '.join(f'`{name}`' for name in untold)} out of what it tells of record `{shown(facts.record)}`: "
+            f"REDCap leaves {', '.join(f'`{name}`' for name in untold)} out of the export of record `{shown(facts.record)}`: "
             "the token's user may not see it",
             "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
         )

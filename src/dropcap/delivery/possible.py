@@ -31,7 +31,7 @@ def field_impossible(structure: ProjectStructure, name: str) -> Refused | None:
     if info is None:
         return _no_field(name)
     if info.type != "file":
-        return Refused(Reason.NOT_A_FILE_FIELD, f"{name} is no file upload field (its type is {info.type})", _RULE)
+        return Refused(Reason.NOT_A_FILE_FIELD, f"{name} is not a file upload field (its type is {info.type})", _RULE)
     if info.validation == "signature":
         return Refused(Reason.SIGNATURE_FIELD, f"{name} is a signature field, which takes no files", _RULE)
     return None

@@ -65,7 +65,7 @@ class ProjectLine:
                             Reason.PROJECT_MISMATCH,
                             f"the token of `{self.project.name}` belongs to REDCap project {structure.project.project_id},"
                             f" the configuration says {wanted}",
-                            "put the token of the right project in place, or correct project_id",
+                            "use the token of the right project, or correct project_id",
                         )
                     )
                 self._structure, self._since, self._fields = structure, time.monotonic(), structure.fields
@@ -136,12 +136,12 @@ class ProjectLine:
             return Refused(Reason.EMPTY_FILE, "the file is empty", "drop the file again, with its content")
         if size > self.project.max_size:
             most = self.project.max_size / 1024**2
-            message = f"the file has {size / 1024**2:,.1f} MiB, and max_size allows {most:,.1f} MiB"
+            message = f"the file is {size / 1024**2:,.1f} MiB, and max_size allows {most:,.1f} MiB"
             return Refused(
                 Reason.TOO_LARGE, message, "make the file smaller, or let REDCap's administrator raise the limit, then max_size"
             )
         extension = upload_as.rpartition(".")[2].lower() if "." in upload_as else ""
         if extension in self.project.blocked_extensions:
-            message = f"REDCap takes no files that end in `.{extension}`"
-            return Refused(Reason.BLOCKED_EXTENSION, message, "pack the file (zip, say) or convert it, then drop that")
+            message = f"REDCap refuses files that end in `.{extension}`"
+            return Refused(Reason.BLOCKED_EXTENSION, message, "zip or convert the file, then drop that")
         return None

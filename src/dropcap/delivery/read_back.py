@@ -89,7 +89,7 @@ class ReadBack:
             return
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS or time.time() - (job.ended_at or 0.0) > KNOWN_FOR:
-                message = f"whether it has arrived at {_words(job)} cannot be found out: {error.meaning.message}"
+                message = f"it cannot be found out whether it arrived at {_words(job)}: {error.meaning.message}"
                 self._tell(job, Told("unknown", message, "look for it there in REDCap"))
                 return
             tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
@@ -128,7 +128,7 @@ class ReadBack:
         same = heir is not None and _place(heir) == _place(job)
         again = f"; it was moved back as {shown(heir.name)} (job {heir.id})" if heir is not None else ""
         if not job.record or not job.field:
-            return Told("no", f"it was never sent to a place that is known{again}")
+            return Told("no", f"no place is known to which it was sent{again}")
         try:
             there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
         except NoFile:

@@ -40,7 +40,7 @@ from dropcap.routing.route import Route
 
 log = structlog.get_logger()
 
-_ODD = "an error inside dropcap; the file is safe in in_progress/ and is tried again"
+_ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
 _NEWER_WENT = Held(
     Reason.NEWER_WENT,
     "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
@@ -179,7 +179,7 @@ class Turns:
                 self._cannot_ask(line, part, why)
                 continue
             for candidate in part:
-                message = f"REDCap refuses to tell about the record and its fields: {why.meaning.message}"
+                message = f"REDCap refuses to export the record and its fields: {why.meaning.message}"
                 unknown = candidate.job.state is State.UNKNOWN
                 later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
                 self._consequence.apply(candidate.job, later, None)
@@ -232,8 +232,8 @@ class Turns:
         if isinstance(error, RedcapError):
             outcome = judge(error.meaning, sent=False)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
-            message = f"REDCap refuses to tell about the records: {outcome.message}"
-            outcome = Later(outcome.reason, message, "see what `dropcap check` says of the project and the rules", Scope.PROJECT)
+            message = f"REDCap refuses to export the records: {outcome.message}"
+            outcome = Later(outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT)
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
@@ -253,7 +253,7 @@ class Turns:
         def run() -> Outcome:
             if job.created == step.record:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
-                return WaitForRecord(f"REDCap says that it has created record `{record}`, but does not show it to dropcap")
+                return WaitForRecord(f"REDCap says it has created record `{record}`, but does not show it to dropcap")
             with self._creation.one_at_a_time(job.project, step.record) as first:
                 if not first:  # another file of the same record has just asked
                     return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
