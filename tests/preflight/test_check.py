@@ -76,7 +76,7 @@ def test_a_near_miss_is_told_with_its_line(place: Site) -> None:
 
 
 RULES: list[tuple[dict[str, Any], str]] = [
-    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "initials"}, "is no file upload field (its type is text)"),
+    ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "initials"}, "is not a file upload field (its type is text)"),
     ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "consent_signature"}, "signature field"),
     ({"pattern": "{record}_a", "event": "month_7_arm_1", "field": "scan"}, "did you mean month_6_arm_1?"),
     ({"pattern": "{record}_a", "event": "month_6_arm_1", "field": "referral_letter"}, "not designated for the event"),
@@ -84,7 +84,7 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "lab_report"}, "would overwrite instance 1"),
     ({"pattern": "{record}_a", "event": "baseline_arm_1", "field": "scan", "instance": "next"}, "does not repeat"),
     ({"pattern": "{record}_{f:scan|sacn}", "event": "baseline_arm_1", "field": "{f}"}, "the project has no field sacn"),
-    ({"pattern": "{record}_a.exe", "event": "baseline_arm_1", "field": "scan"}, "REDCap takes no .exe files"),
+    ({"pattern": "{record}_a.exe", "event": "baseline_arm_1", "field": "scan"}, "REDCap refuses .exe files"),
     (
         {"pattern": "{record}_a", "event": "baseline_arm_1", "field": "scan", "must_match": {"initals": "{record}"}},
         "did you mean initials?",
@@ -227,10 +227,10 @@ def test_what_is_wrong_with_folders(place: Site) -> None:
     place.config["folders"]["blocked"].update(group="no_such_group", min_free="1000TiB")
     place.write_config()
     lines = check(place, "--offline", code=1)
-    line(lines, "error", "folder link: path:", "is a link or no directory")
-    line(lines, "error", "folder file: path:", "is a link or no directory")
+    line(lines, "error", "folder link: path:", "is a link, or not a directory")
+    line(lines, "error", "folder file: path:", "is a link, or not a directory")
     line(lines, "error", "folder missing: path:", "does not exist")
-    line(lines, "error", "folder blocked: failed in it is no directory")
+    line(lines, "error", "folder blocked: failed in it is not a directory")
     line(lines, "error", "folder blocked: group:", "no_such_group")
     line(lines, "error", "folder blocked:", "min_free")
     line(lines, "ok", "folder consents: the folder is new")
@@ -298,7 +298,7 @@ def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(pl
         os.chown(path, 65534, 65534)
     for window in (place.state / "windows").iterdir():
         window.unlink()
-    line(check(place, code=0), "warning", "root may do everything")
+    line(check(place, code=0), "warning", "this check runs as root")
     assert [window.stat().st_uid for window in (place.state / "windows").iterdir()] == [65534]
 
 

@@ -165,7 +165,7 @@ def test_a_file_that_is_being_written_or_has_not_rested_is_not_settled(place: Si
         writer.write(b"half")
         writer.flush()
         one = dry(place, code=1)["102_V1_scan.tif"]
-        assert (one["outcome"], one["message"]) == ("unsettled", "somebody is writing it")
+        assert (one["outcome"], one["message"]) == ("unsettled", "somebody is writing to it")
     assert dry(place, code=0)["102_V1_scan.tif"]["outcome"] == "stored"
 
 

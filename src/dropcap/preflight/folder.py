@@ -59,7 +59,7 @@ def open_folder(folder: Folder) -> Tree | Remark:
         return Remark("error", where, f"path: {path} does not exist", "make it, mount its share, or correct the path")
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):
-            return Remark("error", where, f"path: {path} is a link or no directory", "name the directory itself")
+            return Remark("error", where, f"path: {path} is a link, or not a directory", "name the directory itself")
         remedy = "let dropcap's user read and write there"
         return Remark("error", where, f"path: {path} cannot be opened ({error.strerror})", remedy)
 
@@ -84,7 +84,7 @@ def folder_remarks(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders
 def _marker(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Iterator[Remark]:
     where = place_of(folder)
     if known is None:
-        yield Remark("unsure", where, "whether the folder is ours only the ledger knows, which cannot be read", "see state_dir")
+        yield Remark("unsure", where, "the ledger cannot be read, which alone knows whether the folder is ours", "see state_dir")
         return
     try:
         found = marker.examine(tree, folder.name, str(folder.path), mount, known)
@@ -122,8 +122,8 @@ def _settling(folder: Folder, tree: Tree, mount: Mount, name: str) -> Remark:
     finally:
         os.close(fd)
     if lease is not Lease.FREE:
-        return Remark("warning", where, f"writable, but no leases are to be had on {mount}: {quiet}")
-    message = "writable, leases can be had: files are taken once nobody has them open"
+        return Remark("warning", where, f"writable, but {mount} grants no leases: {quiet}")
+    message = "writable, with leases: files are taken once nobody has them open"
     if not _may_lease_all():
         message += f" (files of other users only with CAP_LEASE, which the service has and this check has not; else {quiet})"
     return Remark("ok", where, message)
@@ -144,15 +144,15 @@ def _own_directory(folder: Folder, tree: Tree, own: str) -> Iterator[Remark]:
     except FileNotFoundError:
         return  # it is made when needed, and that the folder can be written was tried
     except OSError as error:
-        yield Remark("error", where, f"{own}/ cannot be looked at ({error.strerror})", "let dropcap's user into it")
+        yield Remark("error", where, f"{own}/ cannot be read ({error.strerror})", "let dropcap's user read it")
         return
     if not stat.S_ISDIR(status.st_mode):
-        yield Remark("error", where, f"{own} in it is no directory", "rename it: dropcap needs that name")
+        yield Remark("error", where, f"{own} in it is not a directory", "rename it: dropcap needs that name")
     elif not os.access(own, os.R_OK | os.W_OK | os.X_OK, dir_fd=tree.fd):
         yield Remark("error", where, f"{own}/ cannot be written", "give it to dropcap's user")
     elif status.st_dev != tree.identity[0]:
         message = f"{own}/ lies on another file system: files are copied there and compared, which takes longer"
-        yield Remark("warning", where, message, "fine, if it is meant so")
+        yield Remark("warning", where, message, "nothing, if this is intended")
 
 
 def _old_copies(folder: Folder, tree: Tree) -> Iterator[Remark]:
@@ -165,8 +165,8 @@ def _old_copies(folder: Folder, tree: Tree) -> Iterator[Remark]:
         yield Remark(
             "warning",
             place_of(folder),
-            f"{OLD_COPIES}/ in it holds copies of what REDCap held, by an earlier dropcap: who may read the folder can read them",
-            f"move {folder.path / OLD_COPIES} to where only those may read who may read REDCap, or remove it: "
+            f"{OLD_COPIES}/ in it holds copies by an earlier dropcap of what REDCap held: who may read the folder can read them",
+            f"move {folder.path / OLD_COPIES} to where only people who may read REDCap can read it, or remove it: "
             "dropcap keeps copies elsewhere now (`dropcap preserved` lists all)",
         )
 
@@ -183,7 +183,7 @@ def _group(folder: Folder) -> Iterator[Remark]:
             return
         number = int(folder.group)
     if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
-        message = f"group: this user is no member of {folder.group}, and cannot give files to it"
+        message = f"group: this user is not a member of {folder.group}, and cannot give files to it"
         yield Remark("error", where, message, "make dropcap's user a member, or take `group` out")
 
 

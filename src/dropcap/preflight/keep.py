@@ -39,8 +39,8 @@ def keep_remarks(config: Config, folder: Folder, shares: Collection[Path], mount
             yield from _keeps(where, named, base)
         yield from _room(config, folder, where, named, base)
     except OSError as error:
-        message = f"{named}: cannot be looked at ({error.strerror})"
-        yield Remark("error", where, message, "let dropcap's user into it, and run this check as that user")
+        message = f"{named}: cannot be read ({error.strerror})"
+        yield Remark("error", where, message, "let dropcap's user read it, and run this check as that user")
 
 
 def _keeps(where: str, named: str, base: Path) -> Iterator[Remark]:
@@ -66,7 +66,9 @@ def _room(config: Config, folder: Folder, where: str, named: str, base: Path) ->
     stays = max(folder.min_free, FOR_THE_LEDGER if beside_ledger else 0)
     if system.f_blocks and free < stays:
         whose = "for the ledger" if stays > folder.min_free else "by min_free"
-        message = f"{named}: {_mib(free)} MiB are free there and {_mib(stays)} MiB stay free {whose}: what needs a copy waits"
+        message = (
+            f"{named}: {_mib(free)} MiB are free there, and {_mib(stays)} MiB must stay free {whose}: what needs a copy waits"
+        )
         yield Remark("warning", where, message, "make room there, or name another place with preserve_in")
 
 

@@ -30,7 +30,7 @@ def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
         yield Remark("error", where, f"this user may not look at it ({error.strerror})", "run this check as dropcap's user")
         return
     if not base.is_dir():
-        yield Remark("error", where, f"{base} is no directory", "name another state_dir")
+        yield Remark("error", where, f"{base} is not a directory", "name another state_dir")
         return
     if not os.access(base, os.W_OK | os.X_OK):
         message = "it cannot be written" if there else f"it does not exist, and cannot be made in {base}"
@@ -38,7 +38,7 @@ def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
         return
     mount = mounts.of(os.path.realpath(base), base.stat().st_dev)
     if not mount.local:
-        message = f"it lies on {mount}: SQLite's locks are not to be trusted on a network file system"
+        message = f"it lies on {mount}: SQLite's locks cannot be trusted on a network file system"
         yield Remark("error", where, message, "name a directory on a disk of this machine")
         return
     free = os.statvfs(base)
@@ -51,7 +51,7 @@ def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
         yield Remark(
             "warning",
             where,
-            f"it belongs to {name}, and root may do everything: what {name} may do was not found out",
+            f"it belongs to {name}, and this check runs as root: it cannot tell what {name} may do",
             f"run this check as that user: sudo -u {name} dropcap check",
         )
 

@@ -51,7 +51,7 @@ def _in_a_share(place: Path, real: Path, shares: Collection[Path]) -> str | None
     for share in shares:
         for here in dict.fromkeys((Path(os.path.abspath(place)), real)):
             if here.is_relative_to(share) or share.is_relative_to(here):
-                return f"it and the drop folder {share} lie in each other"
+                return f"it and the drop folder {share} overlap"
     return None
 
 
@@ -102,11 +102,11 @@ def _its_own(real: Path, owners: Collection[int]) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if not stat.S_ISDIR(status.st_mode):
-        return "it is no directory"
+        return "it is not a directory"
     if status.st_uid not in owners:
         return f"it belongs to {_user(status.st_uid)}"
     if open_to_others(status):
-        return f"others than its owner may look into it (its mode is {stat.S_IMODE(status.st_mode):04o}, not 0700)"
+        return f"others than its owner may read it (its mode is {stat.S_IMODE(status.st_mode):04o}, not 0700)"
     return None
 
 

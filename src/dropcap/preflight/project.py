@@ -87,7 +87,7 @@ def project_remarks(
     try:
         unseen = _unseen(folders, tables, client, answer.structure)
     except RedcapError as error:
-        yield Remark("unsure", where, f"whether the token sees what the rules need cannot be told: {error.meaning.message}")
+        yield Remark("unsure", where, f"it cannot be told whether the token sees what the rules need: {error.meaning.message}")
         unseen = {}
     for folder, found in findings:
         yield from _of_rules(folder, [*found, *unseen.get(folder.name, ())])
@@ -109,7 +109,7 @@ def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure
     found: dict[str, list[Finding]] = {}
     for (folder, rule), names in needed.items():
         for name in sorted(names & hidden):
-            message = f"REDCap leaves the field {name} out of what it tells this token: files of this rule are held"
+            message = f"REDCap leaves the field {name} out of what it exports to this token: files of this rule are held"
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
             found.setdefault(folder, []).append(Finding("error", folder, rule, "rights", message, remedy))
     return found

@@ -92,7 +92,7 @@ def survey(folder: Folder, tree: Tree, local: bool, first: FirstWatched, open_na
                 raise entry.error
             status = entry.stat
         except OSError as error:
-            message = f"it cannot be looked at ({error.strerror})"
+            message = f"it cannot be read ({error.strerror})"
             hidden = replace(prospect, outcome=Reason.UNREADABLE, message=message, remedy="let dropcap's user read it")
             found.append((0, entry.name, hidden))
             continue
@@ -127,7 +127,9 @@ def _judged(
     if why is not None:
         return replace(prospect, outcome="ignored", message=why)
     if not stat.S_ISREG(status.st_mode):
-        return replace(prospect, outcome="not_a_file", message="it is a link, or no file", remedy="put the file itself there")
+        return replace(
+            prospect, outcome="not_a_file", message="it is a link, or not a plain file", remedy="put the file itself there"
+        )
     if is_left(folder, entry.name, status, first.since_ns, first.marks):
         return _left(folder, prospect)
     if entry.name in open_names:
@@ -155,7 +157,7 @@ def _judged(
 
 
 def _left(folder: Folder, prospect: Prospect) -> Prospect:
-    message, found = "it lies there since before the folder was watched", route(folder.rules, folder.name, prospect.name)
+    message, found = "it has been there since before the folder was watched", route(folder.rules, folder.name, prospect.name)
     if folder.first_start == "leave":
         remedy = "rename it or drop it again to have it taken"
         return replace(prospect, outcome="left", message=f"{message} (first_start: leave)", remedy=remedy)
@@ -177,12 +179,12 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
         finally:
             os.close(fd)
     if lease is Lease.WRITER:
-        return "somebody is writing it"
+        return "somebody is writing to it"
     now, wall = time.monotonic(), time.time_ns()
     age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
     seen = Seen(Sight.of(status), now - age, now - age)
     left = settled_at(seen, Pace(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
-    return f"it has not rested long enough: {left:.0f} s more" if left > 0.5 else None
+    return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
 
 def _doubt(tree: Tree, name: str, check: ContentCheck) -> str | None:
@@ -260,9 +262,7 @@ class _Booked:
         prospect, limit = one.prospect, one.route.settings.create_limit
         if self._created.get(prospect.folder, 0) >= limit:
             message = f"its record would be created, and create_limit allows {limit} a day"
-            return replace(
-                prospect, outcome=Reason.CREATE_LIMIT, message=message, remedy="see whether so many new records are right"
-            )
+            return replace(prospect, outcome=Reason.CREATE_LIMIT, message=message, remedy="check that so many new records are right")
         step = plan(one.route.target, one.route.settings, _created(one.route.target))
         if not isinstance(step, Send):
             assert isinstance(step, Refused)  # a new record has no values that must_match could find

@@ -67,8 +67,8 @@ def inspect(
                 folder.name,
                 "",
                 "rights",
-                "REDCap does not tell the rights of the token's user",
-                "look in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed",
+                "REDCap does not tell which rights the token's user has",
+                "check them in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed",
             )
         )
     for rule in folder.rules:
@@ -81,7 +81,7 @@ def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:
     info = structure.project
     return (
         f"the token belongs to project {info.project_id} ({info.title}), the configuration says {project.project_id}",
-        "put the token of the right project in place, or correct project_id",
+        "use the token of the right project, or correct project_id",
     )
 
 
@@ -173,8 +173,8 @@ class _Inspection:
         if not self.structure.told_repeating:
             yield self._finding(
                 "instance",
-                f"REDCap does not tell this token whether {form_at(self.structure, name, event)} repeats",
-                "look in REDCap (Project Setup); an `instance` is needed where it repeats, and refused where it does not",
+                f"REDCap does not tell this token's user whether {form_at(self.structure, name, event)} repeats",
+                "check it in REDCap (Project Setup): an `instance` is needed where it repeats, and refused where it does not",
                 "unsure",
             )
             return
@@ -206,8 +206,8 @@ class _Inspection:
             if ending and ending.group(1).lower() in blocked:
                 yield self._finding(
                     key,
-                    f"REDCap takes no .{ending.group(1).lower()} files",
-                    "let the file be converted, or take the extension out of `blocked_extensions` if your REDCap takes it",
+                    f"REDCap refuses .{ending.group(1).lower()} files",
+                    "have the file converted, or take the extension out of `blocked_extensions` if your REDCap accepts it",
                 )
 
     # -- rights ----------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ class _Inspection:
         elif level == DE_IDENTIFIED:
             yield self._finding(
                 "rights",
-                f"{who} may export de-identified data only; whether files can be read back then, REDCap does not tell",
+                f"{who} may export de-identified data only; REDCap does not tell whether files can be read back then",
                 "give `Full Data Set` in REDCap (User Rights), or try it with one file",
                 "unsure",
             )
