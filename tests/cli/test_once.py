@@ -68,7 +68,7 @@ def test_a_second_file_of_the_name_of_one_that_waits(place: Site) -> None:
     place.put("101_V1_consent.pdf", b"a second one")
     result = place.once("--wait", "1s")
     assert result.returncode == 3, result.stdout
-    assert "a file of this name is on its way" in result.stdout
+    assert "a file of this name is still on its way" in result.stdout
     assert (place.drop / "101_V1_consent.pdf").read_bytes() == b"a second one"
 
 

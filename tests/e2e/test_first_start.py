@@ -41,10 +41,13 @@ def test_they_are_left_and_told_and_stay_so_after_a_restart(used: Site) -> None:
     assert strays(used) == STRAY
     assert left(used)["first"] == STRAY
     text = used.dropcap("status").stdout
-    assert "3 files lie there since before the folder was watched, match no rule and are left: budget.xlsx, holiday.jpg" in text
+    assert (
+        "3 files have been there since before the folder was watched, match no rule and are left: budget.xlsx, holiday.jpg"
+        in text
+    )
     assert "give it a name that a rule matches" in text
     page = used.drop / PAGE
-    eventually(lambda: page.exists() and "old/minutes.docx" in page.read_text() and "3 files lie there" in page.read_text())
+    eventually(lambda: page.exists() and "old/minutes.docx" in page.read_text() and "3 files have been there" in page.read_text())
     daemon.kill()
     daemon = used.start()
     assert daemon.wait_for("files_left")[0]["count"] == 3
@@ -122,7 +125,9 @@ def test_other_rights_or_another_owner_are_no_drop(used: Site) -> None:
 def test_run_once_names_them(used: Site) -> None:
     result = used.once()
     assert "1 done, 1 failed" in result.stdout
-    assert "left: consents: 3 files lie there since before the folder was watched, match no rule and are left" in result.stdout
+    assert (
+        "left: consents: 3 files have been there since before the folder was watched, match no rule and are left" in result.stdout
+    )
     again = used.once()
     assert (again.returncode, strays(used)) == (0, STRAY)
     assert "left: consents: 3 files" in again.stdout

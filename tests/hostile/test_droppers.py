@@ -160,7 +160,7 @@ def test_the_name_of_an_own_directory_is_taken(place: Site, own: str) -> None:
     os.mkfifo(place.drop / own)
     daemon = place.start()
     (away,) = daemon.wait_for("folder_away")
-    assert f"{own} in {place.drop} is no directory" in away["message"]
+    assert f"{own} in {place.drop} is not a directory" in away["message"]
     (place.drop / own).unlink()
     place.put("101_V1_consent.pdf")
     daemon.wait_for("done")

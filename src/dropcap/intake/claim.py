@@ -142,7 +142,7 @@ class Claims:
                 "folder_full",
                 free=free,
                 min_free=self._folder.min_free,
-                message="too little space is left on its file system: nothing is taken until there is more",
+                message="its file system is nearly full: nothing is taken until there is more room",
                 remedy="make room there, or lower min_free",
             )
         self.full = full
@@ -160,12 +160,12 @@ class Claims:
                 self._done_with(name)
                 continue
             if plain(name) in open_names:
-                waiting.put_off(NAME_LOOK, "a file of this name is on its way")
+                waiting.put_off(NAME_LOOK, "a file of this name is still on its way")
                 if is_away(self._tree, plain(name)):
                     self._on_missing()
                 continue
             if self._still_open(name, waiting, away):
-                waiting.put_off(NAME_LOOK, "it was in in_progress/ before, and its job there ends first")
+                waiting.put_off(NAME_LOOK, "it was in in_progress/ before: its job there must end first")
                 self._on_missing()
                 continue
             if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):

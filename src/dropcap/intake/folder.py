@@ -138,7 +138,7 @@ class FolderIntake:
         if working is not None and silent > _STUCK:
             if why := self._ledger.unwritable:
                 return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
-            return f"it has not answered for {silent:.0f} s: the server or disk that it lies on hangs; mend it or unmount it"
+            return f"it has not answered for {silent:.0f} s: its server or disk hangs; mend it, or unmount it"
         return self._away
 
     @property
@@ -297,7 +297,7 @@ class FolderIntake:
             why = f"{path} is away: {error}"
         elif isinstance(error, sqlite3.Error):
             why = (
-                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that, dropcap tries again by itself"
+                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
             )
         elif not isinstance(error, OSError):
             why = (
@@ -306,13 +306,13 @@ class FolderIntake:
             if self._away != why:
                 self._log.error("internal_error", where="intake", exc_info=error)
         elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
-            why = f"{shown(error.filename)} in {path} is no directory; rename it: dropcap needs that name"
+            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-            why = f"{path} is a link or no directory: name the directory itself as its `path`"
+            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
         elif error.errno in (errno.EMFILE, errno.ENFILE):
             why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
         else:
-            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted and that dropcap may write in it"
+            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
         self._close()

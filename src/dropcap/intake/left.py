@@ -139,8 +139,8 @@ def left_files(folder: Folder, count: int, first: list[str]) -> LeftFiles:
     """What to say of so many files."""
     if not count:
         return LeftFiles()
-    files, lie, match, are = ("1 file", "lies", "matches", "is") if count == 1 else (f"{count} files", "lie", "match", "are")
-    since = f"{files} {lie} there since before the folder was watched"
+    files, have, match, are = ("1 file", "has", "matches", "is") if count == 1 else (f"{count} files", "have", "match", "are")
+    since = f"{files} {have} been there since before the folder was watched"
     named = ", ".join(shown(name) for name in first[:3]) + (", …" if count > 3 else "")
     if folder.first_start == "leave":
         message, remedy = f"{since} and {are} left (first_start: leave): {named}", "to have one taken, rename it or drop it again"

@@ -178,7 +178,7 @@ def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger
     try:
         tree.write_over(NAME, marker.to_bytes(), _is_marker)
     except FileExistsError:
-        raise Away(f"{NAME} in it was put there by somebody else a moment ago; look at it, or remove it") from None
+        raise Away(f"{NAME} in it was just put there by somebody else: look at it, or remove it") from None
     # The marker first: should the end come in between, it is ours by the installation's id.
     ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker

@@ -123,7 +123,7 @@ class OpenedFolder:
             finally:
                 there.close()
         if not same:
-            raise marker.Away(f"another directory has taken its place at {shown(str(self._folder.path))}")
+            raise marker.Away(f"another directory now lies at {shown(str(self._folder.path))}")
 
     def close(self) -> None:
         """Let go of it."""

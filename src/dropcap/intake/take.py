@@ -177,7 +177,7 @@ def _move(tree: Tree, held: _Held) -> _Held | Outcome:
         return held.let_go(Gone())
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
-            why = "somebody has it open, and the share moves no such file"
+            why = "somebody has it open, and the share moves no open file"
             return held.let_go(Later(held.seen, time.monotonic() + WRITER_LOOK, why))
         return held.let_go(Refused(reason(error), error))
 
@@ -231,4 +231,4 @@ def reason(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "dropcap may not read or move it; give dropcap's user the right to read it and to write in its folder"
     where = f" ({shown(error.filename)})" if isinstance(error.filename, str) else ""
-    return f"{error.strerror or error}{where}; mend that, dropcap tries again at every walk"
+    return f"{error.strerror or error}{where}; mend that; dropcap tries again at every walk"
