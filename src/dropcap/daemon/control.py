@@ -84,7 +84,7 @@ class Control:
                 return
             except Exception as error:
                 log.error("internal_error", where="control", error=f"{type(error).__name__}: {error}", exc_info=True)
-                told = {"error": f"it went wrong inside dropcap: {error}"}
+                told = {"error": f"an error inside dropcap: {error}"}
             with contextlib.suppress(OSError):
                 connection.sendall(json.dumps(told).encode() + b"\n")
 

@@ -115,7 +115,7 @@ class Page:
         if (mistake := self._mistake(self._drop.name)) is not None:
             told.append(mistake)
         if self._intake.full:
-            told.append("There is less room left on this share than min_free asks for: nothing is taken until there is more.")
+            told.append("This share has less room than min_free: nothing is taken until there is more.")
         return told
 
 

@@ -110,15 +110,15 @@ class Service:
                 suspect(engine.config.state_dir)
                 log.error(
                     "ledger_damaged",
-                    message="the ledger gives impossible answers: dropcap ends, for only a start can set it aside",
-                    remedy="nothing if systemd starts dropcap again; else start it. No file is lost",
+                    message="the ledger is damaged: dropcap ends, since only a start can set it aside",
+                    remedy="nothing, if systemd restarts dropcap; else start it. No file is lost",
                 )
                 return 1
             if engine.ledger.gone():
                 log.error(
                     "ledger_damaged",
-                    message="the ledger's files were removed or replaced while dropcap ran: it ends, a start begins a new one",
-                    remedy="nothing if systemd starts dropcap again; else start it. Change nothing in state_dir while it runs",
+                    message="the ledger's files were removed or replaced: dropcap ends, and a start begins a new one",
+                    remedy="nothing, if systemd restarts dropcap; else start it. Change nothing in state_dir while it runs",
                 )
                 return 1
             if status != status_told:
@@ -138,7 +138,7 @@ class Service:
         if config.fatal:
             whole = "the configuration cannot be used as a whole; the old one stays in force"
         elif config.state_dir != self._config.state_dir:
-            whole = "state_dir changes with a restart only; the old configuration stays in force"
+            whole = "state_dir can only change with a restart; the old configuration stays in force"
         if whole:
             _tell_problems(config.problems)
             log.error("config_problem", message=whole)

@@ -128,7 +128,7 @@ def open_ledger(state_dir: Path) -> Ledger:
         raise
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
-            message = f"the ledger {path} cannot be used ({error}): look for a full disk or missing rights"
+            message = f"the ledger {path} cannot be used ({error}): check for a full disk or missing rights"
             raise LedgerError(message) from None
         ledger = _begin_anew(path, error)
     else:

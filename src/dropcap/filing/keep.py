@@ -133,13 +133,11 @@ class Keep:
             return NoCopy(Reason.NO_COPY, message, f"{path}: {error}; {_PRIVATE}")
         said = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"there is no room for a copy of what REDCap holds ({said})"
+            message = f"no room for a copy of what REDCap holds ({said})"
             return NoCopy(Reason.NO_SPACE, message, f"make room in {path}; dropcap goes on by itself")
         if isinstance(error, TimeoutError) and not error.errno:
             said = "its disk or share does not answer"
-        return NoCopy(
-            Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"see to {path}; dropcap goes on by itself"
-        )
+        return NoCopy(Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"check {path}; dropcap goes on by itself")
 
     # -- by the hand's thread alone
 
@@ -169,16 +167,16 @@ class Keep:
                     make_private(directory, self._state_dir.stat())
             tree = PrivateTree(self.path)
             if not keeps_modes(tree.fd):
-                raise _NotPrivate("its file system does not keep modes, so that everybody may read there")
+                raise _NotPrivate("its file system keeps no modes, so everybody may read there")
             self._tree = tree
         # Of what was opened, not of its name: somebody may have put it there a moment ago.
         status = os.fstat(self._tree.fd)
         if open_to_others(status) or (os.geteuid() != 0 and status.st_uid != os.geteuid()):
-            raise _NotPrivate("it is not dropcap's own, or others may look into it")
+            raise _NotPrivate("it is not dropcap's own, or others may read it")
         return self._tree
 
 
-_PRIVATE = "set it right as `dropcap check` says, or name another place with preserve_in"
+_PRIVATE = "put it right as `dropcap check` says, or name another place with preserve_in"
 
 
 def _mib(size: int) -> str:

@@ -60,7 +60,7 @@ def why_text(failure: Failure, folder: str, contact: str) -> bytes:
         *_item("1. Move the file (put right, if need be) back into the folder where it was dropped."),
         *_item("2. Rename it here, in this folder, to the name that it should have had."),
         *_item(f"3. Ask for job {failure.job} to be tried again: dropcap retry {failure.job}"),
-        "This text goes away by itself then.",
+        "This text then goes away by itself.",
         "",
         *_wrapped(f"Help: {who}. Please give the job number: {failure.job}."),
         "",
