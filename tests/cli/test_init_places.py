@@ -16,5 +16,5 @@ def test_folder_and_state_dir_are_kept_apart(place: Site, folder: str, state: st
         *("--state-dir", str(place.root / state), "--output", str(made), "--yes"),
     )
     assert result.returncode == 2
-    assert "lie in each other: keep them apart" in result.stderr
+    assert "overlap: keep them apart" in result.stderr
     assert not made.exists()

@@ -72,7 +72,7 @@ def test_options(tmp_path: Path) -> None:
         (["--dictionary", "latin.csv"], "latin.csv is not in UTF-8"),
         (["--dictionary", "semicolons.csv"], "with commas between its columns"),
         (["--dictionary", "good.csv", "--event", "a_arm_1", "--event", "a_arm_1"], "stands twice"),
-        (["--dictionary", "good.csv", "--event", ""], "no unique event name"),
+        (["--dictionary", "good.csv", "--event", ""], "not a unique event name"),
         (["--dictionary", "good.csv", "--records", "records.csv"], "records.csv:2: redcap_repeat_instance is 'x'"),
         (["--token-file", "latin.csv"], "32 letters and digits"),
         (["--store", "d.csv/store"], "Not a directory"),

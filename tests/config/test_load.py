@@ -236,7 +236,7 @@ def test_what_keeps_everything_from_starting(tmp_path: Path, text: str, line: in
         ('{url: "https://h/api/", token_env: A, mask: 1}', ".mask", "not in this version"),
         ('{url: "https://h/api/", token_env: A, tiemout: 1}', ".tiemout", "unknown key"),
         ('{url: "https://h/api/", token_env: A, blocked_extensions: exe}', ".blocked_extensions", "not a list"),
-        ('{url: "https://h/api/", token_env: A, blocked_extensions: ["*"]}', ".blocked_extensions[1]", "no extension"),
+        ('{url: "https://h/api/", token_env: A, blocked_extensions: ["*"]}', ".blocked_extensions[1]", "not an extension"),
         ('{url: "https://h/api/", token_credential: ../x}', ".token_credential", "name of a credential"),
         ("https://h/api/", "", "not a mapping"),
     ],

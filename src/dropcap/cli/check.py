@@ -121,7 +121,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
                 yield from drop_folder.left_remarks(folder, contents.left)
             except OSError as error:
                 yield Remark(
-                    "error", place_of(folder), f"{folder.path} does not answer ({error.strerror})", "see its share or disk"
+                    "error", place_of(folder), f"{folder.path} does not answer ({error.strerror})", "check its share or disk"
                 )
             finally:
                 tree.close()
@@ -134,11 +134,11 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
 def _by_way_of_links(folder: Folder, real: Path, state_dir: Path, others: Mapping[str, Path]) -> Iterator[Remark]:
     """What lies in each other only once links are followed, which the configuration cannot tell by itself."""
     if _in_each_other(real, state_dir):
-        message = f"by way of a link the folder ({real}) and state_dir ({state_dir}) lie in each other"
+        message = f"a link makes the folder ({real}) and state_dir ({state_dir}) overlap"
         yield Remark("error", place_of(folder), message, "keep them apart")
     for name, other in others.items():
         if _in_each_other(real, other):
-            message = f"by way of a link it is, holds or lies in the folder {name} ({other})"
+            message = f"a link makes it overlap with the drop folder {name} ({other})"
             yield Remark("error", place_of(folder), message, "keep them apart")
 
 

@@ -92,7 +92,7 @@ class DemoDaemon:
                 raise NotSeenError(f"the daemon ended by itself (exit code {self._process.wait()}); its log: {self._log_file}")
             if time.monotonic() > end:
                 of = f" of {name}" if name else ""
-                raise NotSeenError(f"the daemon's log did not speak of `{event}`{of} within {patience:g} s")
+                raise NotSeenError(f"the daemon's log did not mention `{event}`{of} within {patience:g} s")
 
     def command(self, *words: str) -> str:
         """What another command, with the same configuration, prints."""

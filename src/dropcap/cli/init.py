@@ -66,7 +66,7 @@ def init_command(
     place = _folder(folder, yes)
     state = Path(os.path.normpath(state_dir.absolute() if state_dir else _state_dir(target)))
     if place.is_relative_to(state) or state.is_relative_to(place):
-        stop(f"the drop folder {shown(str(place))} and state_dir {shown(str(state))} lie in each other: keep them apart", 2)
+        stop(f"the drop folder {shown(str(place))} and state_dir {shown(str(state))} overlap: keep them apart", 2)
     token_path = kept or _keep(token, target, name)
     proposal = Proposal(
         project_name=name,
@@ -124,7 +124,7 @@ def _token(token_file: Path | None, target: Path | None, yes: bool) -> tuple[Tok
         text = click.prompt("the project's API token (not shown)", hide_input=True, err=True).strip()
         if re.fullmatch(r"[0-9A-Fa-f]{32}", text, re.ASCII):
             return Token(text), None
-        click.echo("that is no API token of a project: those are 32 characters 0-9 A-F; copy it from the API page", err=True)
+        click.echo("that is not a project's API token, which has 32 characters 0-9 A-F; copy it from the API page", err=True)
 
 
 def _read(url: str, token: Token, ca_file: Path | None) -> tuple[Answer, list[str]]:

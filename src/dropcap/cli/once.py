@@ -163,7 +163,7 @@ def _obstacles(engine: Engine) -> list[str]:
         if one.intake.away:
             lines.append(f"  away: {name}: {one.intake.away}")
         elif one.intake.full:
-            said = f"{_files(waiting)} not taken, since less than min_free is left there"
+            said = f"{_files(waiting)} not taken, since less than min_free is free there"
             lines.append(f"  full: {name}: {said}; make room, or lower min_free")
         else:
             notes = one.intake.notes

@@ -119,7 +119,7 @@ def _on_share(folder: str, place: Path, within: str) -> list[_Found]:
         return Hand(f"copies in {place}").do(lambda: _in_place(folder, place, within), _PATIENCE)
     except OSError as error:
         said = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
-        click.echo(f"{shown(str(place))} cannot be looked into for old copies: {said}", err=True)
+        click.echo(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)
         return []
 
 
@@ -160,7 +160,7 @@ def _in_place(folder: str, place: Path, within: str) -> list[_Found]:
 
 
 def _not_ours(place: Path, error: OSError) -> NoReturn:
-    stop(f"{shown(str(place))} cannot be looked into ({error.strerror}): run this as dropcap's user, or as root", 2)
+    stop(f"{shown(str(place))} cannot be read ({error.strerror}): run this as dropcap's user, or as root", 2)
 
 
 def _replaced_by(config: Config, folder: str | None, name: str) -> frozenset[str]:

@@ -42,6 +42,6 @@ def alone(config: Config) -> Iterator[Ledger]:
         not_ours(config.state_dir, error.strerror or str(error))
     except sqlite3.OperationalError as error:
         stop(
-            f"{config.state_dir / LEDGER} cannot be written ({error}): run this as dropcap's user; look whether its disk is full",
+            f"{config.state_dir / LEDGER} cannot be written ({error}): run this as dropcap's user; see whether its disk is full",
             2,
         )

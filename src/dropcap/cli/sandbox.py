@@ -77,7 +77,7 @@ def sandbox_command(
     try:
         box.start()
     except OSError as error:
-        raise click.UsageError(f"port {port} cannot be had ({error.strerror or error}); choose another --port") from error
+        raise click.UsageError(f"port {port} is not available ({error.strerror or error}); choose another --port") from error
     try:
         click.echo(f"url: {box.url}\ntoken: {box.token}")
         ended.wait()
@@ -92,7 +92,7 @@ def _project(dictionary: Path | None, events: tuple[str, ...], project_xml: Path
         raise ValueError("--event goes with --dictionary; leave it out, or name a dictionary")
     for event in events:
         if not re.fullmatch(r"\w+", event) or events.count(event) > 1:
-            raise ValueError(f"--event {event!r} is no unique event name, or stands twice; write it as baseline_arm_1")
+            raise ValueError(f"--event {event!r} is not a unique event name, or stands twice; write it as baseline_arm_1")
     if dictionary is not None:
         return from_dictionary(dictionary, events=events)
     if project_xml is not None:

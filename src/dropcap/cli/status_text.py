@@ -50,7 +50,7 @@ def _alive(to: Console, status: Status) -> None:
         )
         screen.line(to, text, 0, "bold")
         if not status.alive:
-            screen.line(to, "a part of it does not turn any more: look into its log, then restart it", 0, "bold red")
+            screen.line(to, "a part of it hangs: look into its log, then restart it", 0, "bold red")
     elif status.running:
         screen.line(to, "dropcap runs but does not answer: it starts, stops, runs with --once, or hangs", 0, "bold red")
         screen.remedy(to, "ask again in a moment; if it stays so, look into its log and restart it", 0)

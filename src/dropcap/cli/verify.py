@@ -60,7 +60,7 @@ def verify_command(config_path: Path, since: str | None, folder_name: str | None
             for finding in verify(ledger, asked, jobs, began, stopped, lambda: progress.advance(task)):
                 found.append(finding)
     except NotReached as error:
-        ended, code = f"the server is not to be had: {error}; {error.remedy}{_go_on(error.job)}", 3
+        ended, code = f"the server cannot be reached: {error}; {error.remedy}{_go_on(error.job)}", 3
     except Stopped:
         ended, code = "interrupted" + (_go_on(jobs[len(found)]) if len(found) < len(jobs) else ""), 130
     except sqlite3.Error as error:

@@ -158,7 +158,7 @@ class _RuleReader:
             node.problem("names no field", f'write {key}: {{field: "{{capture}}"}}, or take it out')
         for field, entry in section:
             if not _FIELD.fullmatch(field):
-                entry.problem(f"{quote(field)} is no name of a REDCap field", "those have a-z, 0-9 and `_`")
+                entry.problem(f"{quote(field)} is not the name of a REDCap field", "those have a-z, 0-9 and `_`")
             template = self._compiled(entry, pattern)
             if template is not None:
                 found[field] = template
@@ -166,7 +166,7 @@ class _RuleReader:
 
     def _missing(self, key: str, remedy: str) -> None:
         if key not in self._section:
-            self._section.node.problem(f"says no {key}, and the pattern captures none", remedy)
+            self._section.node.problem(f"names no {key}, and the pattern captures none", remedy)
 
     def _check_instance(self, instance: Template | None) -> None:
         if instance is None or instance.names or instance.text == NEXT:
@@ -180,7 +180,7 @@ class _RuleReader:
     def _check_field(self, field: Template | None) -> None:
         if field is not None and not field.names and not _FIELD.fullmatch(field.text):
             self._section.entries["field"].problem(
-                f"{quote(field.text)} is no name of a REDCap field", "those have a-z, 0-9 and `_`"
+                f"{quote(field.text)} is not the name of a REDCap field", "those have a-z, 0-9 and `_`"
             )
 
     def _check_creation(self, record: Template | None, pattern: Pattern) -> None:

@@ -119,7 +119,7 @@ def _token_source(section: Section) -> TokenSource | None:
     given = [key for key in _TOKEN_KEYS if key in section]
     if len(given) != 1:
         if given or "token" not in section:
-            message = "says more than one place of the token" if given else "does not say where the token is"
+            message = "names more than one place for the token" if given else "does not say where the token is"
             section.node.problem(message, "give one of token_file, token_credential and token_env")
         return None
     kind, parse = _TOKEN_KEYS[given[0]]
@@ -204,7 +204,7 @@ def check_nesting(paths: Sequence[tuple[str, Node]], state_dir: str) -> None:
         if len(parts) == 1:
             node.problem("the path is `/`", "use a folder of its own")
         if any(parts[: len(state)] == state or state[: len(parts)] == parts for state in states):
-            node.problem(f"the folder and state_dir ({state_dir}) lie in each other", "keep them apart")
+            node.problem(f"the folder and state_dir ({state_dir}) overlap", "keep them apart")
         while outer and parts[: len(outer[-1][0])] != outer[-1][0]:
             outer.pop()
         if outer:

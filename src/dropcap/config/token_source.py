@@ -87,9 +87,7 @@ def _file(path: str, private: bool) -> str:
             )
         content = os.read(descriptor, _LONGEST)
     except OSError as error:
-        raise TokenError(
-            f"the token file {shown(path)} cannot be read: {_reason(error)}", "see whether its disk is well"
-        ) from None
+        raise TokenError(f"the token file {shown(path)} cannot be read: {_reason(error)}", "check its disk") from None
     finally:
         os.close(descriptor)
     return content.decode("utf-8-sig", errors="replace")  # editors on Windows put a mark at the beginning

@@ -141,7 +141,7 @@ def mode(text: str) -> int:
     """Permissions as chmod takes them, in octal: `0660` and `660` are the same."""
     found = _MODE.fullmatch(text.strip())
     if not found:
-        raise BadValueError(f"{quote(text)} is no file mode", 'write three octal digits, such as "0660"')
+        raise BadValueError(f"{quote(text)} is not a file mode", 'write three octal digits, such as "0660"')
     bits = int(found.group(1), 8)
     if bits & 0o600 != 0o600:
         raise BadValueError(f"with mode {quote(text)} the owner could not read and write the file", 'use at least "0600"')
@@ -187,7 +187,7 @@ def extension(text: str) -> str:
     """A file name extension, in lower case, without its dot."""
     word = text.strip().lower().removeprefix(".")
     if not word or "/" in word or "*" in word or " " in word:
-        raise BadValueError(f"{quote(text)} is no extension", "write it as exe")
+        raise BadValueError(f"{quote(text)} is not an extension", "write it as exe")
     return word
 
 
@@ -214,7 +214,7 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
         if parts.scheme == "http" and not allow_http and not _is_loopback(host):
             raise BadValueError(
                 "the token and the files would cross the network in clear text",
-                "use https://, or set allow_http: true if something else protects the way",
+                "use https://, or set allow_http: true if something else protects the connection",
             )
         return url if url.endswith("/") else url + "/"
 
