@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.heavy import heavy
 from tests.e2e.other_redcap import Asked, Other, Said, in_csv, in_json, in_xml, other_site
+from tests.heavy import heavy
 from tests.site import Site
 
 FIRST = "aufnahme_arm_1"

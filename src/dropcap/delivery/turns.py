@@ -233,7 +233,9 @@ class Turns:
             outcome = judge(error.meaning, sent=False)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
-            outcome = Later(outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT)
+            outcome = Later(
+                outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
+            )
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:

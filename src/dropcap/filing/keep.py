@@ -137,7 +137,9 @@ class Keep:
             return NoCopy(Reason.NO_SPACE, message, f"make room in {path}; dropcap goes on by itself")
         if isinstance(error, TimeoutError) and not error.errno:
             said = "its disk or share does not answer"
-        return NoCopy(Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"check {path}; dropcap goes on by itself")
+        return NoCopy(
+            Reason.NO_COPY, f"no copy of what REDCap holds can be kept ({said})", f"check {path}; dropcap goes on by itself"
+        )
 
     # -- by the hand's thread alone
 

@@ -262,7 +262,9 @@ class _Booked:
         prospect, limit = one.prospect, one.route.settings.create_limit
         if self._created.get(prospect.folder, 0) >= limit:
             message = f"its record would be created, and create_limit allows {limit} a day"
-            return replace(prospect, outcome=Reason.CREATE_LIMIT, message=message, remedy="check that so many new records are right")
+            return replace(
+                prospect, outcome=Reason.CREATE_LIMIT, message=message, remedy="check that so many new records are right"
+            )
         step = plan(one.route.target, one.route.settings, _created(one.route.target))
         if not isinstance(step, Send):
             assert isinstance(step, Refused)  # a new record has no values that must_match could find

@@ -141,7 +141,9 @@ def _turned_away(reply: _Reply) -> Meaning | None:
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
-        return _meaning(Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", _WAIT)
+        return _meaning(
+            Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", _WAIT
+        )
     if reply.status == 413:
         return _meaning(
             Verdict.REFUSED,
