@@ -209,7 +209,7 @@ class Attempt:
                 remedy = (
                     "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
                 )
-                return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.SERVER, True)
+                return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
             if turn.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     Reason.FILE_EXISTS,
