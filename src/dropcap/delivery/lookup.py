@@ -44,6 +44,10 @@ def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
             # REDCap has told of none and of some of them: an answer was wrong, or they were created in between.
             rows = _rows(client, structure, missing, again)
             late, missing = _told(structure, missing, names, several, rows)
+            # One that is there, and of whose fields no row tells anything: what they hold is not known.
+            hidden = [question for question in missing if question.target.record in again]
+            late |= {question.job: _facts(question, question.target.record, (), structure) for question in hidden}
+            missing = [question for question in missing if question.job not in late]
             facts |= late
         facts |= _similar(client, structure, missing, there)
     return facts
