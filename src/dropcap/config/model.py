@@ -48,6 +48,11 @@ class Project:
         """The server that is limited and paused as one: scheme, host name and port."""
         return _host(self.url)
 
+    @property
+    def api(self) -> str:
+        """The server and the path of its API: the same however the url is spelled."""
+        return self.host + urlsplit(self.url).path
+
 
 @dataclass(frozen=True, slots=True)
 class Folder:

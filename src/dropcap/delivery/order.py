@@ -48,12 +48,12 @@ class Order:
         used = [folder for folder in folders if folder.project in entries]
         sharing: dict[str, set[str]] = {}
         for folder in used:
-            sharing.setdefault(entries[folder.project].url, set()).add(folder.project)
+            sharing.setdefault(entries[folder.project].api, set()).add(folder.project)
         self._hidden = set()
         self._projects, self._sharing = entries, sharing
         #: URLs of whose projects some rule takes the next instance.
         self._takes_next = {
-            entries[folder.project].url for folder in used if any(takes_next(rule.instance) for rule in folder.rules)
+            entries[folder.project].api for folder in used if any(takes_next(rule.instance) for rule in folder.rules)
         }
 
     # Which project an entry leads to ------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Order:
 
     def must_be_told(self, entry: str) -> bool:
         """Whether its project must be known before anything is sent, as far as REDCap tells it."""
-        url = self._projects[entry].url
+        url = self._projects[entry].api
         shared = len(self._sharing.get(url, ())) > 1 or url in self._takes_next
         return shared and self.identity(entry) is Identity.UNTOLD
 
@@ -88,7 +88,7 @@ class Order:
         """Why a file of this entry cannot choose an instance: another entry's token may lead to the same project, which REDCap
         does not tell, so that its files are not in order with this one. (One that was not asked yet sends nothing before.)
         """
-        others = self._sharing.get(self._projects[entry].url, set()) - {entry}
+        others = self._sharing.get(self._projects[entry].api, set()) - {entry}
         other = next((name for name in sorted(others) if self.identity(name) is Identity.HIDDEN), None)
         if other is None:
             return None
@@ -109,9 +109,9 @@ class Order:
         """The key of files to this place of `record`, complete if the entry's project is known."""
         project = self._projects.get(entry)
         number = self._number(entry)
-        which = entry if project is None or number is None else f"{project.url}#{number}"
+        which = entry if project is None or number is None else f"{project.api}#{number}"
         shares = target.instance == NEXT or (
-            target.instance is not None and project is not None and project.url in self._takes_next
+            target.instance is not None and project is not None and project.api in self._takes_next
         )
         # Where something repeats, REDCap takes a file without an instance for the first one.
         last = _INSTANCES if shares else f"{target.field}\0{'' if target.instance == 1 else target.instance or ''}"
