@@ -209,7 +209,7 @@ def test_with_import_alone_files_go_if_nothing_else_is_asked_for(place: Site) ->
     place.put("101_V1_consent.pdf", b"the consent")
     result = place.once()
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [r.action for r in place.box.requests] == ["import"]
+    assert [(r.content, r.action) for r in place.box.requests] == [("project", ""), ("file", "import")], "asked once what it is"
 
 
 def test_an_export_that_is_refused_for_no_known_reason_fails_no_file(place: Site) -> None:

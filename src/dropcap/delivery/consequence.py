@@ -40,6 +40,9 @@ _LOOK_AT_PROJECT = frozenset(
     {Reason.NO_FIELD, Reason.NOT_A_FILE_FIELD, Reason.SIGNATURE_FIELD, Reason.NO_EVENT, Reason.NOT_DESIGNATED, Reason.RIGHTS}
 )
 
+#: Refusals of a file that may be due to a change of the project, also in words that nobody knows.
+MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {"refused", "not_repeating", "needs_instance"}
+
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0
 #: When it is looked whether another file to the same place has arrived by now (seconds).

@@ -42,11 +42,6 @@ class ProjectLine:
         """The server, as it is paused and limited."""
         return self.project.host
 
-    @property
-    def must_be_known(self) -> bool:
-        """Whether the project must be identified before anything is sent."""
-        return self.project.project_id is not None
-
     def structure(self, known_for: float = KNOWN_FOR) -> ProjectStructure:
         """The project's fields, events and forms; from memory for so many seconds.
 

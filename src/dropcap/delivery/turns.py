@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
 from dropcap.delivery.attempt import Attempt, Turn, judge
-from dropcap.delivery.consequence import Consequence
+from dropcap.delivery.consequence import MAY_HAVE_CHANGED, Consequence
 from dropcap.delivery.creation import Creation
 from dropcap.delivery.folder import Answer, Candidate, Known
 from dropcap.delivery.health import Health
@@ -104,7 +106,7 @@ class Turns:
             upload_as = found.target.upload_as
             turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at)
             attempt = Attempt(turn, self._ledger.note, self._break_off, slot, self._vacancies)
-            self._guarded(one.job, line, attempt.run, sent=True)
+            self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -149,7 +151,7 @@ class Turns:
         try:
             return self._answers(line, group, told)
         except (RedcapError, Stopped) as error:
-            if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS and not line.must_be_known:
+            if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
@@ -191,7 +193,7 @@ class Turns:
         asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
         structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
-        hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c)) is not None}
+        hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
         for candidate in group:
@@ -317,14 +319,25 @@ class Turns:
         return outcome
 
 
-def _hopeless(structure: ProjectStructure, candidate: Candidate) -> Refused | Held | None:
+def _attempted(attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+    """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has for
+    that: the rule's other files need not follow this one to failed/.
+    """
+    began = time.monotonic()
+    outcome = attempt.run()
+    if isinstance(outcome, Refused) and outcome.reason in MAY_HAVE_CHANGED:
+        with contextlib.suppress(RedcapError, Stopped):
+            outcome = _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+    return outcome
+
+
+def _hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:
     """Why no file can be stored where this one is to go. If its rule can store none at all, the files wait for a better rule."""
-    route = candidate.route
     why = impossible(structure, route.target)
     if why is None and (absent := absent_field(structure, route.target)) is not None:
         remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
         why = Refused(Reason.NO_FIELD, f"the project has no field `{shown(absent)}`", remedy)
-    if why is None or (candidate.job.state is State.UNKNOWN and why.reason != Reason.NO_FIELD):
+    if why is None or (job.state is State.UNKNOWN and why.reason != Reason.NO_FIELD):
         return None  # what may have arrived is looked for there
     if contradiction(structure, route.rule) is None:
         return why
