@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from dropcap.config.model import Folder
-from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, NewFile, OpenFile
+from dropcap.intake.loop import Intake
+from dropcap.ledger.job import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.rule import Rule
@@ -96,14 +96,14 @@ def burst(files: int, size: int) -> float:
         return took
 
 
-def start(directory: Path, settle_closed: float) -> tuple[FolderIntake, Counter, Path, Ledger]:
+def start(directory: Path, settle_closed: float) -> tuple[Intake, Counter, Path, Ledger]:
     path = directory / "drop"
     path.mkdir()
     ledger = Ledger(directory / "ledger.db")
     counter = Counter()
     rule = Rule("files", compile_pattern("*.pdf", {}), compile_template("f", {}, ()))
     folder = Folder("bench", path, "p", (rule,), settle_closed=settle_closed, min_free=0)
-    return FolderIntake(folder, Port(ledger), counter.add), counter, path, ledger
+    return Intake(folder, Port(ledger), counter.add), counter, path, ledger
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.site import Daemon, Site, eventually
 
-from dropcap.ledger.model import OPEN
+from dropcap.ledger.job import OPEN
 from redcap_sandbox import Fault, Sandbox, demo_project
 
 FILE = {"content": "file"}

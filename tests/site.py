@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from dropcap.filing.keep import Keep
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 from dropcap.ledger.query import Query
 from redcap_sandbox import Sandbox, demo_project
 

@@ -16,7 +16,7 @@ import pytest
 
 from dropcap.content import worker
 from dropcap.content.examiner import Examiner
-from dropcap.content.finding import Finding, Verdict
+from dropcap.content.finding import Finding, Wholeness
 from dropcap.content.reader import QUICK
 from dropcap.content.worker import TAKES_LONG
 from tests import needs
@@ -76,7 +76,7 @@ def test_it_tells_what_is_cut_off_and_why(asking: Asking, tmp_path: Path) -> Non
     assert whole is not None
     assert cut is not None
     assert unknown is not None
-    assert (whole.verdict, cut.verdict, unknown.verdict) == (Verdict.WHOLE, Verdict.CUT, Verdict.UNDECIDED)
+    assert (whole.verdict, cut.verdict, unknown.verdict) == (Wholeness.WHOLE, Wholeness.CUT, Wholeness.UNDECIDED)
     assert cut.why == "the PDF ends in the middle"
 
 
@@ -85,7 +85,7 @@ def test_a_thousand_at_once(asking: Asking, tmp_path: Path) -> None:
     numbers: list[int] = []
     while len(numbers) < 1000:
         numbers += asking.ask(*[path] * min(200, 1000 - len(numbers)))
-    assert {finding.verdict for finding in asking.all(numbers) if finding} == {Verdict.WHOLE}
+    assert {finding.verdict for finding in asking.all(numbers) if finding} == {Wholeness.WHOLE}
 
 
 def test_quick_ones_do_not_wait_for_those_that_take_long(asking: Asking, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_it_goes_with_the_daemon(asking: Asking, tmp_path: Path) -> None:
     assert asking.pid == pid
     asking.examiner.close()
     eventually(lambda: not Path(f"/proc/{pid}").exists())
-    assert asking.all(asking.ask(path)) == [Finding(Verdict.UNDECIDED)]
+    assert asking.all(asking.ask(path)) == [Finding(Wholeness.UNDECIDED)]
 
 
 def test_it_does_not_have_the_token(asking: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_it_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
     asking = Asking()
     (path,) = files(tmp_path, a=WHOLE["scan.pdf"][:9000])
-    assert asking.all(asking.ask(path)) == [Finding(Verdict.UNDECIDED)]
+    assert asking.all(asking.ask(path)) == [Finding(Wholeness.UNDECIDED)]
 
 
 def test_one_that_ends_at_once_is_not_started_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_one_that_ends_at_once_is_not_started_for_ever(tmp_path: Path, monkeypat
     asking = Asking()
     (path,) = files(tmp_path, a=WHOLE["scan.pdf"][:9000])
     began = time.monotonic()
-    while Finding(Verdict.UNDECIDED) not in asking.told.values():
+    while Finding(Wholeness.UNDECIDED) not in asking.told.values():
         assert time.monotonic() - began < 20
         asking.ask(path)
         time.sleep(0.02)
@@ -205,8 +205,8 @@ def test_a_file_that_hangs_keeps_no_other_of_its_folder_waiting_for_ever(
         return len(told) == len(paths)
 
     eventually(relieved, 12)
-    assert told.pop(1) == Finding(Verdict.WHOLE)
-    assert set(told.values()) == {Finding(Verdict.UNDECIDED)}, "the last one too: so many hang that nobody is left"
+    assert told.pop(1) == Finding(Wholeness.WHOLE)
+    assert set(told.values()) == {Finding(Wholeness.UNDECIDED)}, "the last one too: so many hang that nobody is left"
 
 
 def test_threads_ask_at_the_same_time(asking: Asking, tmp_path: Path) -> None:
@@ -223,4 +223,4 @@ def test_threads_ask_at_the_same_time(asking: Asking, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(set(numbers)) == len(numbers)
-    assert all(finding == Finding(Verdict.WHOLE) for finding in asking.all(numbers))
+    assert all(finding == Finding(Wholeness.WHOLE) for finding in asking.all(numbers))

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 from redcap_sandbox.fault import Fault
 from tests.site import Daemon, Site, eventually
 

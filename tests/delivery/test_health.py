@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dropcap.delivery.health import FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
-from dropcap.delivery.outcome import Later
-from dropcap.ledger.model import Pause
+from dropcap.ledger.job import Pause
+from dropcap.ledger.outcome import Later
 
 DOWN = Later("unreachable", "no connection", scope="server", certain=True)
 ODD = Later("server_error", "500", scope="server", sent=True)

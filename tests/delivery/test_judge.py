@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.attempt import judge
-from dropcap.delivery.outcome import Later
+from dropcap.delivery.send import judge
+from dropcap.ledger.outcome import Later
 from dropcap.redcap.reply import Meaning, Verdict
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from dropcap.delivery.outcome import Held, Refused, WaitForRecord
 from dropcap.delivery.plan import (
     Create,
     Facts,
@@ -21,6 +20,7 @@ from dropcap.delivery.plan import (
     plan,
     record_wait,
 )
+from dropcap.ledger.outcome import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.route import Route, route
 from dropcap.routing.rule import Rule

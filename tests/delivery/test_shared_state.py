@@ -10,25 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.delivery.attempt import Turn
-from dropcap.delivery.folder import Answer, Candidate, Known
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
-from dropcap.delivery.outcome import Later
 from dropcap.delivery.plan import Create, Facts, Send
-from dropcap.delivery.turns import Sending
-from dropcap.ledger.model import Job, Pause
+from dropcap.delivery.queue import Candidate, Known, LookedUp
+from dropcap.delivery.send import Upload
+from dropcap.delivery.work import Sending
+from dropcap.ledger.job import Job, Pause
+from dropcap.ledger.outcome import Later
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import Route
 from redcap_sandbox.fault import Fault
 from tests.site import Site
 
-DELIVERY = Path(__file__).parents[2] / "src" / "dropcap" / "delivery"
+SOURCE = Path(__file__).parents[2] / "src" / "dropcap"
 #: What runs in the threads that look up, send, create, probe and read back.
-WORKERS = ("turns", "attempt", "lookup", "creation", "consequence", "vacancy", "read_back", "same_bytes")
+WORKERS = tuple(f"delivery/{name}" for name in ("work", "send", "lookup", "creation", "conclude", "vacancy", "read_back"))
+WORKERS += ("filing/same_bytes",)
 
 
-@pytest.mark.parametrize("kind", [Candidate, Known, Answer, Sending, Turn, Send, Create, Facts, Route, Job, Pause])
+@pytest.mark.parametrize("kind", [Candidate, Known, LookedUp, Sending, Upload, Send, Create, Facts, Route, Job, Pause])
 def test_what_the_deciding_thread_and_the_workers_hand_each_other_never_changes(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -50,12 +51,12 @@ def written_to(tree: ast.AST) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("module", WORKERS)
 def test_workers_change_nothing_that_they_were_given(module: str) -> None:
     own = {"self", "source"}  # an attempt has its own file
-    tree = ast.parse((DELIVERY / f"{module}.py").read_text())
+    tree = ast.parse((SOURCE / f"{module}.py").read_text())
     assert [(line, name) for line, name in written_to(tree) if name not in own] == []
 
 
 def test_nobody_but_health_has_its_patients() -> None:
-    names = {path.stem for path in DELIVERY.parent.rglob("*.py") if "Patient" in path.read_text()}
+    names = {path.stem for path in SOURCE.rglob("*.py") if "Patient" in path.read_text()}
     assert names == {"health"}
 
 

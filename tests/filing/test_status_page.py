@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
-from dropcap.filing.status_html import is_ours, render
-from dropcap.filing.status_page import StatusPage
-from dropcap.filing.status_view import Line, StatusView
+from dropcap.filing.page import Line, StatusPage, StatusView, is_ours, render
 
 NOW = datetime(2026, 11, 24, 13, 5, 7, tzinfo=UTC)
 EMPTY = StatusView(folder="consents", generated=NOW, contact="Data desk, ext. 4711", version="1.0")

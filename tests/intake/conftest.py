@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
+from dropcap.intake.loop import Intake
+from dropcap.ledger.job import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.routing.pattern import compile_pattern
@@ -102,15 +102,15 @@ class Desk:
         self.ledger = Ledger(tmp_path / "ledger.db")
         self.port = Port(self.ledger)
         self.claimed: list[int] = []
-        self.intake: FolderIntake | None = None
+        self.intake: Intake | None = None
 
     def folder(self, **settings: Any) -> Folder:
         defaults: dict[str, Any] = {"rescan": 60.0, "settle_closed": 0.0, "settle_quiet": 0.3, "min_free": 0}
         rules = settings.pop("rules", (rule("*"),))
         return Folder("consents", self.path, "p", rules, **{**defaults, **settings})
 
-    def start(self, *, watched: bool = True, **settings: Any) -> FolderIntake:
-        self.intake = FolderIntake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)
+    def start(self, *, watched: bool = True, **settings: Any) -> Intake:
+        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)
         self.intake.start()
         return self.intake
 

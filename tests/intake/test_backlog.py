@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.intake import opened
+from dropcap.intake import folder
 from dropcap.intake.backlog import Backlog
 from tests import needs
 
@@ -59,7 +59,7 @@ def test_a_hundred_thousand_names_are_few_bytes() -> None:
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "WINDOW", 4)
+    monkeypatch.setattr(folder, "WINDOW", 4)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -100,8 +100,8 @@ def test_some_vanish_and_some_come_while_others_are_in_line(desk: Desk) -> None:
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("content", [b"x", b""], ids=["closed", "quiet"])
 def test_young_ones_are_claimed_when_they_have_rested(desk: Desk, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    monkeypatch.setattr(opened, "RESTING", 6)
-    monkeypatch.setattr(opened, "RESTED_A_SECOND", 0)
+    monkeypatch.setattr(folder, "RESTING", 6)
+    monkeypatch.setattr(folder, "RESTED_A_SECOND", 0)
     intake = desk.start(settle_closed=0.6, settle_quiet=0.6)
     until(lambda: intake.last_walk is not None)
     names = [f"{number:02d}.pdf" for number in range(40)]
@@ -137,8 +137,8 @@ def test_one_that_is_written_to_in_line_rests_anew(desk: Desk) -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_those_that_are_changed_without_end_hold_up_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "RESTING", 6)
-    monkeypatch.setattr(opened, "RESTED_A_SECOND", 0)
+    monkeypatch.setattr(folder, "RESTING", 6)
+    monkeypatch.setattr(folder, "RESTED_A_SECOND", 0)
     restless = [desk.path / f"{number}.log" for number in range(8)]
     for path in restless:
         path.write_bytes(b"x")

@@ -15,16 +15,16 @@ from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.files.tree import Tree
 from dropcap.intake import content
-from dropcap.intake.content import REFUSED_AFTER, Ask, Contents, Take, refused_in
+from dropcap.intake.content import REFUSED_AFTER, Ask, ContentJudge, Take, refused_in
 from dropcap.intake.pending import Waiting
-from dropcap.intake.settle import Pace, Seen, Sight
-from dropcap.ledger.model import Mark, MarkKind
+from dropcap.intake.settle import RestTime, Seen, Sight
+from dropcap.ledger.job import Mark, MarkKind
 from tests.content.make import pdf
 from tests.intake.conftest import Desk, until
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
-LOCAL, SHARE = Pace(1.0, 10.0, local=True), Pace(1.0, 10.0, local=False)
+LOCAL, SHARE = RestTime(1.0, 10.0, local=True), RestTime(1.0, 10.0, local=False)
 
 
 def mark(*, since: float, changed: float) -> Mark:
@@ -73,16 +73,16 @@ class Judging:
         self.folder = folder(desk, tmp_path)
         self.contents = self.fresh()
 
-    def fresh(self) -> Contents:
+    def fresh(self) -> ContentJudge:
         """As after a restart."""
-        return Contents(self.tree, self.folder, self.desk.port, self.examiner, lambda: None)
+        return ContentJudge(self.tree, self.folder, self.desk.port, self.examiner, lambda: None)
 
-    def waiting(self, name: str, pace: Pace = LOCAL) -> Waiting:
+    def waiting(self, name: str, pace: RestTime = LOCAL) -> Waiting:
         now = time.monotonic()
         sight = Sight.of((self.desk.path / name).stat())
         return Waiting(Seen(sight, now - 60, now - 60), pace, now, "")
 
-    def judge(self, name: str, pace: Pace = LOCAL) -> Take | None:
+    def judge(self, name: str, pace: RestTime = LOCAL) -> Take | None:
         waiting = self.waiting(name, pace)
         said = self.contents.judge(name, waiting, sent_perhaps=False)
         if isinstance(said, Ask):
@@ -215,7 +215,7 @@ def test_those_that_take_long_leave_room_for_others(judging: Judging, monkeypatc
 
 
 class TestNoFreeBlock:
-    def saw(self, judging: Judging, name: str, pace: Pace = LOCAL) -> None:
+    def saw(self, judging: Judging, name: str, pace: RestTime = LOCAL) -> None:
         judging.contents.saw(name, Sight.of((judging.desk.path / name).stat()), pace, closely=True)
 
     def free(self, judging: Judging, monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
@@ -240,7 +240,7 @@ class TestNoFreeBlock:
     ) -> None:
         (judging.desk.path / "a.pdf").write_bytes(b"no format that is known")
         self.free(judging, monkeypatch, 100)
-        quick = Pace(0.0, 0.0, local=True)
+        quick = RestTime(0.0, 0.0, local=True)
         time.sleep(0.01)  # the clock of the file system goes in steps
         self.saw(judging, "a.pdf", quick)
         self.free(judging, monkeypatch, 0)

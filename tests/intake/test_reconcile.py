@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
 from dropcap.filing.why import Failure, why_names, why_text
-from dropcap.intake import own
+from dropcap.intake import people
 from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
-from dropcap.ledger.model import FailedFile, OpenFile, State
+from dropcap.ledger.job import FailedFile, OpenFile, State
 from dropcap.ledger.transition import Change
 from tests.intake.conftest import Desk, until
 
@@ -117,7 +117,7 @@ def test_every_file_and_job_is_accounted_for_once(files: dict[str, int], known: 
 
 
 def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
+    monkeypatch.setattr(people, "FORGET_AFTER", 0.3)
     for name in ("taken.pdf", "kept.pdf"):
         (desk.path / name).write_bytes(name.encode())
     intake = desk.start(rescan=0.2)
@@ -131,7 +131,7 @@ def test_a_failed_file_that_somebody_took_away_is_dealt_with(desk: Desk, monkeyp
 
 
 def test_a_failed_file_that_is_moved_back_is_tried_again_and_not_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own, "FORGET_AFTER", 1.0)
+    monkeypatch.setattr(people, "FORGET_AFTER", 1.0)
     (desk.path / "x.pdf").write_bytes(b"x")
     intake = desk.start(rescan=0.2, settle_closed=0.5)
     job = desk.until_open("x.pdf")["x.pdf"].job
@@ -169,7 +169,7 @@ def test_a_text_without_its_file_is_removed_if_it_is_ours_and_about_no_file_that
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a kill leaves it that comes between two steps, or a fault that keeps it from being removed."""
-    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
+    monkeypatch.setattr(people, "FORGET_AFTER", 0.3)
     (desk.path / "filed.pdf").write_bytes(b"filed")
     intake = desk.start(rescan=0.1, ignore=("hidden.pdf",))
     job = desk.until_open("filed.pdf")["filed.pdf"].job
@@ -200,7 +200,7 @@ def test_a_text_without_its_file_is_removed_if_it_is_ours_and_about_no_file_that
 
 def test_a_text_goes_before_its_file_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in between, it is looked for again at the next start; the other way round nobody would."""
-    monkeypatch.setattr(own, "FORGET_AFTER", 0.3)
+    monkeypatch.setattr(people, "FORGET_AFTER", 0.3)
     (desk.path / "x.pdf").write_bytes(b"x")
     intake = desk.start(rescan=0.1)
     job = desk.until_open("x.pdf")["x.pdf"].job

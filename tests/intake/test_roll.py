@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.intake.roll import Roll
+from dropcap.intake.people import Roll
 
 NAMES = st.sets(st.text(max_size=8), max_size=30)
 

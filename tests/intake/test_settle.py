@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dropcap.intake.claim import _rests_for_a_page
 from dropcap.intake.lease import Lease
 from dropcap.intake.pending import Waiting
-from dropcap.intake.settle import BETWEEN_LOOKS, Pace, Seen, Sight, settled_at
+from dropcap.intake.settle import BETWEEN_LOOKS, RestTime, Seen, Sight, settled_at
 
 NOW = 1000.0
 WALL = 1_800_000_000 * 10**9
@@ -40,13 +40,13 @@ def sight(size: int = 10, age: float = 0.0, ctime_age: float | None = None, inod
     ],
 )
 def test_when_a_file_is_settled(name: str, seen: Seen, local: bool, lease: Lease, expected: float) -> None:
-    assert settled_at(seen, Pace(1.0, 10.0, local), lease, NOW, WALL) == pytest.approx(expected), name
+    assert settled_at(seen, RestTime(1.0, 10.0, local), lease, NOW, WALL) == pytest.approx(expected), name
 
 
 def waiting(closed: float = 5.0, quiet: float = 15.0, age: float = 6.0, local: bool = True) -> Waiting:
     changed_ns = time.time_ns() - int(age * 1e9)
     now = time.monotonic()
-    return Waiting(Seen(Sight(10, changed_ns, changed_ns, 1), now - age, now - age), Pace(closed, quiet, local), now, "")
+    return Waiting(Seen(Sight(10, changed_ns, changed_ns, 1), now - age, now - age), RestTime(closed, quiet, local), now, "")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_next_page_of_a_name_that_was_just_taken(
 
 
 def test_settle_closed_of_nothing_is_at_once() -> None:
-    assert settled_at(Seen(sight(), NOW, NOW), Pace(0.0, 10.0, True), Lease.FREE, NOW, WALL) <= NOW
+    assert settled_at(Seen(sight(), NOW, NOW), RestTime(0.0, 10.0, True), Lease.FREE, NOW, WALL) <= NOW
 
 
 @given(
@@ -92,7 +92,7 @@ def test_without_a_trusted_lease_two_equal_looks_so_far_apart_are_needed(
         # The server's clock is a year behind: it must not matter.
         seen = Seen.again(seen, sight(size=size, age=31_536_000), now)
         history.append((now, size))
-        if settled_at(seen, Pace(0.0, quiet, False), lease, now, WALL) <= now:
+        if settled_at(seen, RestTime(0.0, quiet, False), lease, now, WALL) <= now:
             unchanged = [at for at, _ in _tail(history)]
             assert len(unchanged) >= 2
             assert now - unchanged[0] >= max(quiet, BETWEEN_LOOKS) - 1e-9
@@ -110,7 +110,7 @@ def _tail(history: list[tuple[float, int]]) -> list[tuple[float, int]]:
 @given(age=st.floats(-1e6, 1e6), since=st.floats(0, 1000), closed=st.floats(0, 60), quiet=st.floats(0, 60))
 def test_more_lease_never_means_more_waiting(age: float, since: float, closed: float, quiet: float) -> None:
     seen = Seen(sight(age=age), NOW - since, NOW - since)
-    pace = Pace(min(closed, quiet), quiet, True)
+    pace = RestTime(min(closed, quiet), quiet, True)
     free, unknown, writer = (settled_at(seen, pace, lease, NOW, WALL) for lease in (Lease.FREE, Lease.UNKNOWN, Lease.WRITER))
     assert free <= unknown <= writer
 

@@ -13,13 +13,13 @@ import pytest
 
 from dropcap.files.rename import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
-from dropcap.intake.settle import Pace, Seen, Sight
-from dropcap.intake.take import Gone, Later, Moved, NameTaken, Outcome, Refused, Taken, Wanted, take
+from dropcap.intake.settle import RestTime, Seen, Sight
+from dropcap.intake.take import Moved, NameTaken, NotThere, NotYet, Outcome, Taken, Untakable, Wanted, take
 from tests import needs
 
 from .conftest import Desk, until
 
-AT_ONCE = Pace(0.0, 0.1, local=True)
+AT_ONCE = RestTime(0.0, 0.1, local=True)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def take_one(tree: Tree, source: str, target: str, before: Seen, pace: Pace) -> Outcome:
+def take_one(tree: Tree, source: str, target: str, before: Seen, pace: RestTime) -> Outcome:
     (outcome,) = take(tree, [Wanted(source, target, before, pace)])
     return outcome
 
@@ -82,7 +82,7 @@ class TestWithoutStableInodes:
 
         with_busy = Tree(tree.path, (busy,), stable_inodes=False)
         outcome = take_one(with_busy, "x", "in_progress/x", self.seen(tree), AT_ONCE)
-        assert isinstance(outcome, Later)
+        assert isinstance(outcome, NotYet)
         assert "open" in outcome.note
         assert (tree.path / "x").read_bytes() == b"x"
 
@@ -100,7 +100,7 @@ class TestWithoutStableInodes:
         (tree.path / "in_progress" / "x").write_bytes(b"other")
         assert take_one(tree, "x", "in_progress/x", before, AT_ONCE) == NameTaken()
         (tree.path / "x").unlink()
-        assert take_one(tree, "x", "in_progress/x", before, AT_ONCE) == Gone()
+        assert take_one(tree, "x", "in_progress/x", before, AT_ONCE) == NotThere()
 
 
 def test_changed_since_it_was_seen(tree: Tree) -> None:
@@ -108,8 +108,8 @@ def test_changed_since_it_was_seen(tree: Tree) -> None:
     path.write_bytes(b"x")
     before = seen(path)
     path.write_bytes(b"longer")
-    outcome = take_one(tree, "x", "in_progress/x", before, Pace(5.0, 10.0, local=True))
-    assert isinstance(outcome, Later)
+    outcome = take_one(tree, "x", "in_progress/x", before, RestTime(5.0, 10.0, local=True))
+    assert isinstance(outcome, NotYet)
     assert outcome.seen.sight.size == 6
     assert path.exists()
 
@@ -121,11 +121,11 @@ def test_not_to_be_had(tree: Tree) -> None:
     path.write_bytes(b"x")
     now = seen(path)
     assert take_one(tree, "x", "in_progress/x", now, AT_ONCE) == NameTaken()
-    assert take_one(tree, "gone", "in_progress/gone", now, AT_ONCE) == Gone()
-    assert take_one(tree, "x/y", "in_progress/y", now, AT_ONCE) == Gone()
+    assert take_one(tree, "gone", "in_progress/gone", now, AT_ONCE) == NotThere()
+    assert take_one(tree, "x/y", "in_progress/y", now, AT_ONCE) == NotThere()
     (tree.path / "link").symlink_to("x")
     outcome = take_one(tree, "link", "in_progress/link", now, AT_ONCE)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Untakable)
     assert "link" in outcome.why
 
 
@@ -168,7 +168,7 @@ def test_one_that_may_not_be_moved(tmp_path: Path) -> None:
     tree = Tree(tmp_path, ways=(denied,))
     (tmp_path / "x").write_bytes(b"x")
     outcome = take_one(tree, "x", "in_progress/x", seen(tmp_path / "x"), AT_ONCE)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Untakable)
     assert "give dropcap's user the right" in outcome.why
     assert (tmp_path / "x").exists()
     tree.close()
@@ -217,7 +217,7 @@ def test_many_together_keep_their_order(tree: Tree) -> None:
     wanted = [Wanted(name, f"in_progress/{name}", seen(tree.path / name), AT_ONCE) for name in names]
     (tree.path / names[70]).unlink()
     outcomes = take(tree, wanted)
-    assert outcomes[70] == Gone()
+    assert outcomes[70] == NotThere()
     for name, outcome in zip(names, outcomes, strict=True):
         assert name == names[70] or outcome == Taken(Sight.of((tree.path / "in_progress" / name).stat()))
 
@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_flushed_is_not_taken(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(tree, "sync_file", sync_file)
     a, b = take(tree, [Wanted(name, f"in_progress/{name}", seen(tmp_path / name), AT_ONCE) for name in "ab"])
-    assert isinstance(a, Refused)
+    assert isinstance(a, Untakable)
     assert a.error.errno == errno.EIO
     assert isinstance(b, Taken)
     for fd in flushed:

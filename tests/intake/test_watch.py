@@ -124,7 +124,7 @@ except OSError as error:
     print("no limits of its own:", error); sys.exit(7)
 sys.path[:] = eval(sys.argv[2])
 from tests.intake.conftest import Desk, until
-import dropcap.intake.folder as folder
+import dropcap.intake.loop as folder
 folder.UNWATCHED_WALK = 0.3
 desk = Desk(pathlib.Path(sys.argv[1]))
 for number in range(6):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.model import Address, NewFile, State
+from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 
@@ -85,7 +85,7 @@ def test_when_a_name_was_taken_last_is_found_by_the_name(query: Explained, tmp_p
 
 
 def test_the_open_states_in_sql_are_those_of_the_model() -> None:
-    from dropcap.ledger.model import OPEN
+    from dropcap.ledger.job import OPEN
     from dropcap.ledger.schema import OPEN_STATES
 
     connection = sqlite3.connect(":memory:")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.model import RETURNS, TRANSITIONS, Address, Back, Found, NewFile, State
+from dropcap.ledger.job import RETURNS, TRANSITIONS, Address, Back, NewFile, ReadBackFound, State
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.schema import MIGRATIONS
 from dropcap.ledger.store import Ledger
@@ -136,7 +136,7 @@ def test_a_record_that_is_found_later_takes_over_the_instance_then(ledger: Ledge
     new = claim(ledger, "b", Back(job, SHA, goes_on=False), record="", key="mrn=1")
     job_now = ledger.query.job(new)
     assert job_now is not None
-    assert ledger.found(job_now, "101", "k") is Found.ENTERED
+    assert ledger.found(job_now, "101", "k") is ReadBackFound.ENTERED
     found = ledger.query.job(new)
     assert found is not None
     assert (found.state, found.instance) == (State.WAITING, 3)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.model import OPEN, TRANSITIONS, Address, Found, Job, Mark, MarkKind, NewFile, Pause, State
+from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
 from dropcap.ledger.schema import MIGRATIONS, LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -228,8 +228,8 @@ def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(le
         return [job.id for job in ledger.query.due("f", 1e12, 10, 100, small=True)]
 
     ledger.change([Change(second, State.SENDING)])
-    assert ledger.found(job_of(ledger, second), "101", "k") is Found.ENTERED
-    assert ledger.found(job_of(ledger, first), "101", "k") is Found.ENTERED, "learned while a newer one is on its way"
+    assert ledger.found(job_of(ledger, second), "101", "k") is ReadBackFound.ENTERED
+    assert ledger.found(job_of(ledger, first), "101", "k") is ReadBackFound.ENTERED, "learned while a newer one is on its way"
     assert due() == [], "the older one waits for it"
     ledger.change([Change(second, State.UNKNOWN)])
     assert due() == [second]
@@ -241,8 +241,8 @@ def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(le
 def test_two_files_that_may_have_been_sent_do_not_share_a_target(ledger: Ledger) -> None:
     lost = [NewFile(name, 1, 2, 3, found_after_loss=True) for name in ("a", "b")]
     first, second = ledger.claim("f", lost, lambda name: to(f"where {name}"))
-    assert ledger.found(job_of(ledger, first), "101", "k") is Found.ENTERED
-    assert ledger.found(job_of(ledger, second), "101", "k") is Found.ANOTHER_GOES
+    assert ledger.found(job_of(ledger, first), "101", "k") is ReadBackFound.ENTERED
+    assert ledger.found(job_of(ledger, second), "101", "k") is ReadBackFound.ANOTHER_GOES
     job = ledger.query.job(second)
     assert job is not None
     assert (job.state, job.key) == (State.UNKNOWN, "where b"), "it stays as it was"
@@ -295,8 +295,8 @@ def test_an_older_file_finds_that_a_newer_one_has_gone_to_its_place(ledger: Ledg
     older, newer, elsewhere = claim(ledger, "a", "b", "c")
     ledger.found(job_of(ledger, newer), "101", "k")
     ledger.change([Change(newer, State.SENDING, columns={"attempts": 1}), Change(newer, State.STORED), Change(newer, State.DONE)])
-    assert ledger.found(job_of(ledger, older), "101", "k") is Found.NEWER_WENT
-    assert ledger.found(job_of(ledger, elsewhere), "102", "other") is Found.ENTERED
+    assert ledger.found(job_of(ledger, older), "101", "k") is ReadBackFound.NEWER_WENT
+    assert ledger.found(job_of(ledger, elsewhere), "102", "other") is ReadBackFound.ENTERED
 
 
 def test_files_that_take_the_next_instance_do_not_mind_who_went_before(ledger: Ledger) -> None:
@@ -304,7 +304,7 @@ def test_files_that_take_the_next_instance_do_not_mind_who_went_before(ledger: L
     older, newer = ledger.claim("f", [NewFile(name, 1, 2, 3) for name in ("a", "b")], lambda _: address)
     ledger.found(job_of(ledger, newer), "101", "k")
     ledger.change([Change(newer, State.SENDING, columns={"attempts": 1, "instance": 2}), Change(newer, State.STORED)])
-    assert ledger.found(job_of(ledger, older), "101", "k") is Found.ENTERED
+    assert ledger.found(job_of(ledger, older), "101", "k") is ReadBackFound.ENTERED
 
 
 def test_what_redcap_told_is_kept_as_long_as_it_was_meant_to_be(ledger: Ledger) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.intake.marker import NAME, STATE
 from dropcap.intake.mounts import Mounts
+from dropcap.intake.owner import NAME, STATE
 from dropcap.preflight.private import exposed
 from tests import needs
 from tests.site import Site

@@ -10,7 +10,7 @@ import pytest
 from dropcap.config.model import Folder, Project
 from dropcap.config.token_source import TokenSource
 from dropcap.delivery.possible import contradiction
-from dropcap.preflight.rules import Finding, inspect
+from dropcap.preflight.rules import Disagreement, inspect
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.pattern import compile_pattern
@@ -71,7 +71,7 @@ def rule(pattern: str, settings: RuleSettings | None = None, **templates: Any) -
     )
 
 
-def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Finding]:
+def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Disagreement]:
     folder = Folder("consents", Path("/nowhere"), "trial", (one,))
     return inspect(folder, structure(longitudinal), rights, more.get("project"), TABLES)
 

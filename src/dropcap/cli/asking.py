@@ -14,7 +14,7 @@ from dropcap.cli.configured import stop
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import LEDGER
 from dropcap.delivery.clients import line_to
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
 from dropcap.ledger.query import Query
 

@@ -17,17 +17,17 @@ from dropcap.cli.configured import config_option, prepared, stop
 from dropcap.cli.reach import asked
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.claims import Claims
 from dropcap.daemon.state import open_ledger
+from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order, takes_next
-from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Tree
-from dropcap.intake import marker
+from dropcap.intake import owner
+from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
-from dropcap.preflight import folder as drop_folder
+from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost
@@ -170,18 +170,18 @@ def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
 def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
     path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
     order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
-    claims = Claims(ledger, folder.project, lambda name: order.address(folder, name), lambda _: None)
+    claims = IntakeLedger(ledger, folder.project, lambda name: order.address(folder, name), lambda _: None)
     try:
-        marker.examine(tree, folder.name, path, mount, claims)
+        owner.examine(tree, folder.name, path, mount, claims)
         return
-    except marker.Away as error:
+    except owner.Away as error:
         away = error
     except OSError:
         return  # told with the rest
     try:
         _renamed(config, folder, tree, ledger)
-        marker.adopt(tree, folder.name, path, mount, claims)
-    except (marker.Away, OSError) as error:
+        owner.adopt(tree, folder.name, path, mount, claims)
+    except (owner.Away, OSError) as error:
         yield Remark("error", where, f"the folder cannot be adopted: {error}")
     else:
         # A running dropcap is to notice which files are its now: those that were held are tried again on the way.
@@ -191,7 +191,7 @@ def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, led
 
 def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:
     """The marker names a folder of ours that is no longer in the configuration: it goes by another name now."""
-    found = marker.read(tree)
+    found = owner.read(tree)
     if found is None or found.installation != ledger.installation or found.folder in config.folders:
         return
     paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == (Scope.FOLDER, found.folder)]

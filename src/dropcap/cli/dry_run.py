@@ -19,13 +19,13 @@ import click
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, stop, usable
 from dropcap.config.model import Config, Folder
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
-from dropcap.intake import marker
+from dropcap.intake import owner
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.left import Marks
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight import folder as drop_folder
+from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
 from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
 from dropcap.preflight.remark import Remark
@@ -93,11 +93,11 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
             stack.callback(tree.close)
             mount = drop_folder.mount_of(tree, folder, mounts)
             try:
-                mark = marker.examine(tree, folder.name, str(folder.path), mount, known)
+                mark = owner.examine(tree, folder.name, str(folder.path), mount, known)
                 open_names = frozenset(known.open_files(folder.name))
                 first = FirstWatched(mark.since_ns if mark else None, Marks(known.left_marks(folder.name)))
                 found += survey(folder, tree, mount.local, first, open_names)
-            except (marker.Away, OSError) as error:
+            except (owner.Away, OSError) as error:
                 troubles.append(Remark("error", f"folder {folder.name}", f"nothing would be taken: {error}"))
     return troubles, found
 

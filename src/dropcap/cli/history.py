@@ -16,7 +16,7 @@ from dropcap.cli.explain import inside
 from dropcap.cli.jobs import as_json, clock, file_of, kept_at, minute, place_of, result_of, short_target_of, state_of, target_of
 from dropcap.config.model import Config
 from dropcap.display import shown
-from dropcap.ledger.model import Event, Job
+from dropcap.ledger.job import Event, Job
 from dropcap.ledger.query import Query
 
 _LAST = 50

@@ -10,7 +10,7 @@ from typing import Any
 from dropcap.config.model import Config
 from dropcap.delivery.plan import RECORD_WAIT_ENDS
 from dropcap.display import shown
-from dropcap.ledger.model import OPEN, Event, Job, State
+from dropcap.ledger.job import OPEN, Event, Job, State
 from dropcap.reasons import Reason
 
 _WORDS = {

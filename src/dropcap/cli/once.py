@@ -19,7 +19,7 @@ from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
-from dropcap.ledger.model import Job, State
+from dropcap.ledger.job import Job, State
 from dropcap.reasons import Reason, Scope
 
 #: Seconds for which nothing must be left to do before it is believed.

@@ -15,7 +15,7 @@ from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
-from dropcap.ledger.model import Pause
+from dropcap.ledger.job import Pause
 from dropcap.reasons import Reason, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ from typing import Any
 from dropcap.cli.configured import known
 from dropcap.config.model import Config
 from dropcap.daemon.state import running
-from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.reasons import Reason, Scope

@@ -12,7 +12,7 @@ from dropcap.cli import screen
 from dropcap.cli.jobs import clock, file_of, waits_until
 from dropcap.cli.status_gathered import MOST_TOLD, FolderStatus, Status
 from dropcap.display import shown
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 from dropcap.reasons import Reason, Scope
 
 

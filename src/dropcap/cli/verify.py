@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 from dropcap.preflight.verification import Compared, Found, NotReached, latest, verify
 from dropcap.redcap.window import Stopped
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
+class Wholeness(Enum):
     """Whether a file has all that its writer meant to write."""
 
     WHOLE = "whole"
@@ -18,19 +18,19 @@ class Verdict(Enum):
 class Finding:
     """A verdict; `why` says of what was seen to be cut what is missing, for people."""
 
-    verdict: Verdict
+    verdict: Wholeness
     why: str = ""
 
     @property
     def is_cut(self) -> bool:
         """Whether something is seen to be missing."""
-        return self.verdict is Verdict.CUT
+        return self.verdict is Wholeness.CUT
 
 
-WHOLE = Finding(Verdict.WHOLE)
-UNDECIDED = Finding(Verdict.UNDECIDED)
+WHOLE = Finding(Wholeness.WHOLE)
+UNDECIDED = Finding(Wholeness.UNDECIDED)
 
 
 def cut(why: str) -> Finding:
     """Something is missing: `why`."""
-    return Finding(Verdict.CUT, why)
+    return Finding(Wholeness.CUT, why)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from dropcap.content.finding import UNDECIDED, Finding, Verdict
+from dropcap.content.finding import UNDECIDED, Finding, Wholeness
 from dropcap.content.probe import examine
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds
 
@@ -26,7 +26,7 @@ TOGETHER = 64
 STUCK = 30.0
 LATE = 60.0
 #: Told at once of a file whose answer takes long; it comes later.
-TAKES_LONG = Finding(Verdict.UNDECIDED, "it takes long")
+TAKES_LONG = Finding(Wholeness.UNDECIDED, "it takes long")
 #: Files of one folder that may wait for a long look; more are undecided. Each is held open.
 _MOST_LATE = 512
 
@@ -35,7 +35,7 @@ _MOST_HUNG = 4
 
 _ASKED = struct.Struct("<QI")  # number, lane
 _TOLD = struct.Struct("<QB")  # number, place in _VERDICTS; the reason follows
-_VERDICTS = tuple(Verdict)
+_VERDICTS = tuple(Wholeness)
 
 
 def asked(files: list[tuple[int, int]]) -> bytes:

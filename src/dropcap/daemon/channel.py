@@ -8,14 +8,14 @@ from functools import partial
 
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.claims import Claims
-from dropcap.daemon.page import Page
-from dropcap.delivery.filer import FilingHooks
-from dropcap.delivery.folder import DropFolder
+from dropcap.daemon.page_view import Page
 from dropcap.delivery.order import Order
+from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
-from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Job, Pause
+from dropcap.filing.loop import FilingHooks
+from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.loop import Intake
+from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.store import Ledger
 
 
@@ -54,8 +54,8 @@ class Channel:
         self.folder = folder
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = Claims(around.ledger, folder.project, partial(around.order.address, folder), self._refused)
-        self.intake: FolderIntake = FolderIntake(
+        claims = IntakeLedger(around.ledger, folder.project, partial(around.order.address, folder), self._refused)
+        self.intake: Intake = Intake(
             folder,
             claims,
             self._claimed,
@@ -64,7 +64,7 @@ class Channel:
             noted=self._noted,
             after=before.intake if before is not None else None,
         )
-        self.drop: DropFolder = DropFolder(
+        self.drop: FolderQueue = FolderQueue(
             folder,
             around.ledger,
             lambda: self.intake.lent,

@@ -9,7 +9,7 @@ from typing import Any
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
-from dropcap.ledger.model import Job, Mark, MarkKind, Pause, State
+from dropcap.ledger.job import Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope

@@ -21,10 +21,10 @@ from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.delivery.clients import client_to
-from dropcap.delivery.dispatch import Delivery
+from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.vacancy import FOR_GOOD
-from dropcap.ledger.model import Job, Pause, State
+from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.redcap.model import ProjectInfo

@@ -11,14 +11,14 @@ from typing import Protocol
 import structlog
 
 from dropcap.config.model import Config, Folder, Project
-from dropcap.delivery.dispatch import Delivery
 from dropcap.delivery.health import backoff
-from dropcap.delivery.outcome import Later, Refused
+from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.loop import Delivery
 from dropcap.delivery.possible import contradiction
-from dropcap.delivery.project import ProjectLine
-from dropcap.ledger.model import Job, Pause
+from dropcap.ledger.job import Job, Pause
+from dropcap.ledger.outcome import Later, Refused
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import Finding, inspect
+from dropcap.preflight.rules import Disagreement, inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import ProjectInfo
@@ -203,7 +203,7 @@ class Inspector:
         paused = [self._settle(folder, structure) for folder in folders]
         return any(paused)
 
-    def _tell(self, project: Project, known: _Known, found: Sequence[Finding]) -> None:
+    def _tell(self, project: Project, known: _Known, found: Sequence[Disagreement]) -> None:
         now: set[_Told] = set()
         for one in found:
             key = (one.folder, one.rule, one.key, one.message)

@@ -23,7 +23,7 @@ from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.intake.lease import ignore_lease_breaks
-from dropcap.ledger.model import State
+from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from dropcap.intake import marker
+from dropcap.intake import owner
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.trouble import is_damage
@@ -50,10 +50,10 @@ def prepare(state_dir: Path) -> None:
         ) from None
     if not os.access(state_dir, os.W_OK | os.X_OK):
         raise StateError(f"state_dir {state_dir} cannot be written: give it to dropcap's user, or name another")
-    if not (state_dir / marker.NAME).exists():  # should a drop folder lead here by a link, none of it is taken
+    if not (state_dir / owner.NAME).exists():  # should a drop folder lead here by a link, none of it is taken
         with contextlib.suppress(OSError):
-            (state_dir / marker.NAME).write_bytes(marker.STATE)
-            give_to_owner(state_dir, state_dir / marker.NAME)
+            (state_dir / owner.NAME).write_bytes(owner.STATE)
+            give_to_owner(state_dir, state_dir / owner.NAME)
 
 
 @contextlib.contextmanager

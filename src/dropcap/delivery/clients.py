@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from dropcap.config.model import Config, Project
 from dropcap.config.token_source import TokenError
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.line import ProjectLine
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from dropcap.display import shown
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 from dropcap.ledger.store import Ledger
 
 

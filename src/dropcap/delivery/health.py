@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dropcap.delivery.outcome import Later
-from dropcap.ledger.model import Pause
+from dropcap.ledger.job import Pause
+from dropcap.ledger.outcome import Later
 from dropcap.reasons import Reason, Scope
 
 #: Seconds between tries of something that is not well: first, doubling, at most.

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from dropcap.config.model import Folder, Project
-from dropcap.delivery.outcome import Held
-from dropcap.ledger.model import Address
+from dropcap.ledger.job import Address
+from dropcap.ledger.outcome import Held
 from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.routing.route import NoRoute, Route, route

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.display import shown
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
+from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target

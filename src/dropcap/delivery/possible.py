@@ -5,7 +5,7 @@ The one judge of it: delivery asks it about the target of each file, `dropcap ch
 
 from __future__ import annotations
 
-from dropcap.delivery.outcome import Refused
+from dropcap.ledger.outcome import Refused
 from dropcap.reasons import Reason
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.rule import Rule

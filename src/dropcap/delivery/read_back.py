@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import structlog
 
 from dropcap.delivery.health import backoff
-from dropcap.delivery.project import ProjectLine
-from dropcap.delivery.words import about
+from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
-from dropcap.ledger.model import OPEN, Job, Pause
+from dropcap.ledger.job import OPEN, Job, Pause
+from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope

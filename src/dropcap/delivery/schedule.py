@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from dropcap.delivery.folder import Candidate, DropFolder
 from dropcap.delivery.health import Health
+from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.queue import Candidate, FolderQueue
 from dropcap.delivery.runs import Runs
-from dropcap.ledger.model import Job, State
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.target import NEXT, RuleSettings, Target
 
@@ -46,7 +46,7 @@ class NotYet(Enum):
     PAUSED = "its server or project takes nothing now"
 
 
-Chosen: TypeAlias = tuple[DropFolder, Candidate, Send]
+Chosen: TypeAlias = tuple[FolderQueue, Candidate, Send]
 Ended: TypeAlias = Refused | Held | Later | WaitForRecord
 
 
@@ -59,15 +59,15 @@ class Picked:
 
     runs: list[list[Chosen]] = field(default_factory=list)
     asks: dict[tuple[str, int], list[Candidate]] = field(default_factory=lambda: defaultdict(list))
-    creates: list[tuple[DropFolder, Candidate, Create]] = field(default_factory=list)
-    ended: list[tuple[DropFolder, Candidate, Ended]] = field(default_factory=list)
+    creates: list[tuple[FolderQueue, Candidate, Create]] = field(default_factory=list)
+    ended: list[tuple[FolderQueue, Candidate, Ended]] = field(default_factory=list)
 
 
 class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
     def __init__(self, order: Order, health: Health) -> None:
-        self.folders: dict[str, DropFolder] = {}
+        self.folders: dict[str, FolderQueue] = {}
         self.lines: dict[str, ProjectLine] = {}
         self.small_file = 0
         self._order = order
@@ -109,7 +109,7 @@ class Schedule:
         picked.runs = runs.all()
         return picked
 
-    def _in_turn(self) -> Iterator[tuple[DropFolder, Candidate]]:
+    def _in_turn(self) -> Iterator[tuple[FolderQueue, Candidate]]:
         """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
         folders = [folder for folder in self.folders.values() if folder.open()]
         self._first += 1
@@ -127,7 +127,7 @@ class Schedule:
                         yield folder, candidate
             queues = left
 
-    def _step(self, folder: DropFolder, candidate: Candidate, now: float) -> Send | Create | Ended | NotYet:
+    def _step(self, folder: FolderQueue, candidate: Candidate, now: float) -> Send | Create | Ended | NotYet:
         job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
         line = self.lines.get(folder.folder.project)
         if line is None:
@@ -156,11 +156,11 @@ class Schedule:
             return False
         return line.sure() and job.key == self._order.key(job.project, target, target.record)
 
-    def goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
+    def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""
         return folder.open() and self._may_send(line, job.id, time.monotonic())
 
-    def give_back(self, folder: DropFolder) -> None:
+    def give_back(self, folder: FolderQueue) -> None:
         """A folder's files do not get their turns: one that was let through on trial must not keep the others waiting."""
         for lane in folder.lanes:
             for job in list(lane.jobs):

@@ -14,31 +14,30 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.again import forget_why
-from dropcap.filing.why import is_ours
+from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
-from dropcap.intake.content import Contents, Take, plain
+from dropcap.intake.content import ContentJudge, Take, plain
+from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.lease import Lease
 from dropcap.intake.pending import Pending, Waiting
-from dropcap.intake.port import IntakeLedger
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.returned import TakenAwayFiles, is_away
-from dropcap.intake.settle import Pace, Sight, quiet_since, settled_at
+from dropcap.intake.settle import RestTime, Sight, quiet_since, settled_at
 from dropcap.intake.take import (
-    Gone,
-    Later,
     Moved,
     NameTaken,
+    NotThere,
+    NotYet,
     Outcome,
-    Refused,
     Settled,
     Taken,
+    Untakable,
     Wanted,
     open_settled,
     take,
 )
 from dropcap.intake.twin import remove_twin
-from dropcap.ledger.model import NewFile, Refusal
+from dropcap.ledger.job import NewFile, Refusal
 
 #: Files in one transaction of the ledger.
 BATCH = 500
@@ -81,7 +80,7 @@ class Notes:
             del self.all[name]
 
 
-class Claims:
+class Claimer:
     """The claims of one opened folder. For its thread."""
 
     def __init__(
@@ -91,8 +90,8 @@ class Claims:
         ledger: IntakeLedger,
         pending: Pending,
         not_taken: Notes,
-        contents: Contents,
-        pace: Callable[[str, int], Pace],
+        contents: ContentJudge,
+        pace: Callable[[str, int], RestTime],
         on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
         copies: Callable[[], bool],
@@ -241,18 +240,18 @@ class Claims:
     def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome) -> None:
         """A file was not taken, or not yet."""
         match outcome:
-            case Later(seen, at, note, rests):
+            case NotYet(seen, at, note, rests):
                 if seen.sight != waiting.seen.sight:
                     self._contents.saw(name, seen.sight, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
             case NameTaken():
                 waiting.put_off(NAME_LOOK, "in_progress/ has a file of this name")
-            case Refused(why, error):
+            case Untakable(why, error):
                 if error.errno in SHARE_GONE:
                     raise error
                 self._not_taken.put(name, why)
                 self._pending.drop(name)
-            case Gone():
+            case NotThere():
                 self._done_with(name)
             case Moved():
                 self._done_with(name)

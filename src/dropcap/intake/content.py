@@ -13,17 +13,17 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
-from dropcap.content.finding import UNDECIDED, Finding, Verdict
+from dropcap.content.finding import UNDECIDED, Finding, Wholeness
 from dropcap.content.probe import is_volume
 from dropcap.content.worker import TAKES_LONG
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.pending import Waiting
-from dropcap.intake.port import IntakeLedger
 from dropcap.intake.room import Room
-from dropcap.intake.settle import Pace, Sight
+from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.walk import OWN, top
-from dropcap.ledger.model import Mark, MarkKind, Refusal
+from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
@@ -84,7 +84,7 @@ def refused_in(mark: Mark, local: bool, wall: float) -> float:
     return REFUSED_AFTER - rested
 
 
-class Contents:
+class ContentJudge:
     """Judges the content of one opened folder's files before they are taken. For its thread, but for what says otherwise."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Contents:
         if looked is None or looked.sight != sight or (looked.finding.is_cut and time.monotonic() - looked.at > FRESH):
             return Ask()
         finding, full = looked.finding, self._marked(name, MarkKind.FULL, sight, local=True) is not None
-        if finding.verdict is Verdict.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
+        if finding.verdict is Wholeness.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
             return Take(sight)
         if finding.is_cut:
             return self._cut(name, waiting, finding)
@@ -225,7 +225,7 @@ class Contents:
 
     # A full disk ------------------------------------------------------------------------------------------------------
 
-    def saw(self, name: str, sight: Sight, pace: Pace, *, closely: bool) -> None:
+    def saw(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> None:
         """A file was looked at. `closely`: ask its file system in any case whether it is full."""
         if self._room.lacked(name, sight, pace, closely=closely) and not self._marked(name, MarkKind.FULL, sight, local=True):
             self._mark(name, MarkKind.FULL, sight)

@@ -1,13 +1,13 @@
-"""One thread a folder: it waits for hints, walks, claims. A share that does not answer stops its own thread alone."""
+"""A drop folder that is there and ours: what lies in it, and what people did to it."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import sqlite3
-import threading
+import math
+import os
+import stat as modes
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import structlog
 
@@ -15,331 +15,345 @@ from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.intake.left import LeftFiles
-from dropcap.intake.marker import Away
-from dropcap.intake.opened import OpenedFolder
-from dropcap.intake.port import IntakeLedger
-from dropcap.intake.walk import OWN, top
+from dropcap.intake import owner, walk
+from dropcap.intake.backlog import Backlog
+from dropcap.intake.claim import SHARE_GONE, Claimer, Notes
+from dropcap.intake.content import ContentJudge
+from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.left import Left, LeftFiles
+from dropcap.intake.mounts import Mounts, open_tree
+from dropcap.intake.pending import Pending
+from dropcap.intake.people import OwnDirectories
+from dropcap.intake.settle import RestTime, Sight
+from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
-from dropcap.reasons import Reason
 
 _log = structlog.get_logger()
 
-#: How often a folder that is away is looked for (seconds).
-AWAY_LOOK = 5.0
-#: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
-UNWATCHED_WALK = 3.0
-#: How long the thread sleeps at most, so that `alive` can tell a sleeping from a dead one (seconds).
-_NAP = 2.0
-#: A folder that does not answer for so long is called away (seconds).
-_STUCK = 30.0
-#: More hints than this and a walk is cheaper.
-_HINTS = 20_000
+#: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
+WINDOW = 1000
+#: The same of those that rest, whose rest may begin with our look: so many at least, or for each second of `settle_quiet`.
+RESTING, RESTED_A_SECOND = 4000, 200
 
 
-class FolderIntake:
-    """Watches one drop folder and claims what settles there.
+class OpenedFolder:
+    """One folder from its opening until it goes away. For one thread; the public attributes may be read by others.
 
-    `on_claimed(folder, jobs)` is called from the folder's thread after jobs were entered in the ledger, or renamed there.
-    The properties may be read from any thread at any time; none of them blocks.
+    Raises:
+        owner.Away: it is not ours to work in.
+        OSError: it cannot be opened.
     """
 
     def __init__(
         self,
         folder: Folder,
         ledger: IntakeLedger,
-        on_claimed: Callable[[str, list[int]], None],
-        *,
+        watch: Watch | None,
+        on_claimed: Callable[[list[int]], None],
         examiner: Examiner | None = None,
-        watched: bool = True,
-        unsafe: Callable[[], str | None] = lambda: None,
-        noted: Callable[[], None] = lambda: None,
-        after: FolderIntake | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `examiner` no content is looked into. `watched=False` does without events: the folder is walked at its `rescan`
-        only. `unsafe` says why nothing may be taken from it, if so; it is asked each time before the folder is opened. `noted` is
-        told when other files than before wait for something. `after` worked there before and is to end: this one begins when it
-        has."""
-        self.folder = folder
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do."""
+        self._folder = folder
         self._ledger = ledger
+        self.watch = watch
         self._on_claimed = on_claimed
-        self._examiner = examiner
-        self._watched = watched
-        self._unsafe = unsafe
-        self._after = after
         self._log = _log.bind(folder=folder.name)
-        self._wake = threading.Condition()
-        self._hints: set[str] = set()
-        self._doubt = True
-        self._answered = False
-        self._noted: frozenset[tuple[str, str]] = frozenset()
-        self._stopping = False
-        self._opened: OpenedFolder | None = None
-        self._away: str | None = None
-        self._left: Tree | None = None
-        self._let_go = False
-        self._was_watched = False
-        self._told_limit = False
-        self._walk_at = 0.0
-        self._retry_at = 0.0
-        self._working_since: float | None = None
-        self._beat = time.monotonic()
-        self._unsettled: dict[str, tuple[float, str]] = {}
-        self._next = 0.0
-        self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
-        self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
-        self._tell_noted = noted
-        self.idle = threading.Event()
-        self.last_walk: float | None = None
+        self._pending = Pending()
+        self._backlog = Backlog()
+        self._paces: dict[int, RestTime] = {}  # by device; one object for all files, of which there may be many
+        self._directories: set[str] = set()
+        self._others: set[str] = set()  # drop folders within this one
+        self._not_taken = Notes(self._log)
+        self._left = Left(folder, ledger, self._log)
+        self.tree = open_tree(folder.path)
+        try:
+            # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
+            self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
+            if self.lent.identity != self.tree.identity:
+                raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
+            self._own()
+            if self.tree.exists(walk.IN_PROGRESS):
+                self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
+        except BaseException:
+            self.close()
+            raise
+        self._contents = ContentJudge(self.tree, folder, ledger, examiner, on_answer)
+        self._own_directories = OwnDirectories(
+            self.tree,
+            folder.name,
+            ledger,
+            self._pending,
+            pace=self._pace,
+            trouble=self._trouble,
+            stay=self._stay,
+            on_directory=self._on_directory,
+            on_claimed=on_claimed,
+        )
+        self._claims = Claimer(
+            self.tree,
+            folder,
+            ledger,
+            self._pending,
+            self._not_taken,
+            self._contents,
+            self._pace,
+            on_claimed,
+            self._own_directories.hint_missing,
+            lambda: self._mounts.divides(self._path),
+        )
 
-    # For the daemon -----------------------------------------------------------------------------------------------
+    def _own(self) -> None:
+        path = os.path.realpath(self._folder.path)
+        self._mounts = Mounts.now()
+        self._paces.clear()
+        self._path = path
+        self.mount = self._mounts.of(path, self.tree.identity[0])
+        self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
+        self._marker = owner.own(self.tree, self._folder.name, str(self._folder.path), self.mount, self._ledger)
 
-    def start(self) -> None:
-        """Begin. Once only."""
-        self._beat = time.monotonic()
-        self._thread.start()
+    def _stay(self) -> None:
+        """Raise Away if the path leads to another directory than the one that is open."""
+        same = self.tree.still_there()
+        if same and not self.tree.stable_inodes:
+            # The number of the directory itself tells nothing either; its marker does.
+            there = Tree(self._folder.path)
+            try:
+                same = owner.read(there) == self._marker
+            finally:
+                there.close()
+        if not same:
+            raise owner.Away(f"another directory now lies at {shown(str(self._folder.path))}")
 
-    def stop(self, timeout: float = 5.0) -> bool:
-        """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def close(self) -> None:
+        """Let go of it."""
+        if self.watch is not None:
+            self.watch.close()
+        self.tree.close()
 
-    def let_go(self) -> None:
-        """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
-        self._let_go, self._left = True, None
+    # Looking ----------------------------------------------------------------------------------------------------------
 
-    def wake(self, names: Iterable[str] | None = None) -> None:
-        """Look at these names (relative to the folder) soon, or walk the whole folder."""
-        with self._wake:
-            told = self._doubt or bool(self._hints)
-            if names is not None:
-                self._hints.update(names)
-            if names is None or len(self._hints) > _HINTS:
-                self._doubt = True
-            if (self._doubt or self._hints) and not told:
-                self.idle.clear()
-                self._wake.notify()
+    def walk(self) -> None:
+        """Look at everything.
 
-    def alive(self, within: float = 60.0) -> bool:
-        """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
-        if not self._thread.is_alive():
+        Raises:
+            owner.Away: it is not the folder any more, or not ours.
+            OSError: it does not answer as it should.
+        """
+        self._stay()
+        self._own()
+        self._directories, self._others = set(), set()
+        if self.watch is not None:
+            self.watch.begin()
+        gone = set(self._pending) | self._not_taken.all.keys()
+        self._backlog = Backlog()
+        self._left.begin(self._marker.since_ns)
+        self._look_beneath("", gone)
+        self._left.end()
+        for name in gone:
+            if walk.top(name) not in walk.OWN:
+                self._pending.drop(name)
+        # What is wrong in dropcap's own directories is found anew below.
+        self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
+        self._own_directories.look(not self._backlog)
+        self._contents.keep(self._pending.names)
+        self._contents.save()
+        if self.watch is not None:
+            self.watch.keep(self._directories)
+
+    def look(self, name: str) -> None:
+        """Something happened to `name`: a file or a directory, there or not."""
+        if walk.top(name) == walk.FAILED:
+            self._own_directories.hint()
+            return
+        if not walk.is_dropped(name, self._folder):
+            return
+        if "/" in name and (not self._folder.subfolders or owner.lies_above(self.tree, name)):
+            return
+        try:
+            status = self.tree.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            self._pending.drop(name)
+            if name in self._directories:
+                self._pending.drop_beneath(name, ())
+            self._not_taken.drop(name)
+            return
+        except OSError as error:
+            self._trouble(name, error)
+            return
+        if modes.S_ISDIR(status.st_mode):
+            self._look_into(name)
+            return
+        kind = "file" if modes.S_ISREG(status.st_mode) else "link" if modes.S_ISLNK(status.st_mode) else "other"
+        if kind == "file" and name not in self._pending.names and self._left.has(name, status):
+            return
+        in_line = bool(self._backlog) or len(self._pending) >= RESTING
+        if kind == "file" and in_line and name not in self._pending.names:
+            self._backlog.add(name, status.st_ctime_ns)  # whoever comes later goes behind those who wait
+        else:
+            self._see(name, kind, status, hinted=True)
+
+    def _look_into(self, name: str) -> None:
+        """Something happened to the subfolder `name`."""
+        gone = {other for other in self._pending if other.startswith(f"{name}/")}
+        try:
+            self._look_beneath(name, gone)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it is gone again, and all that lay in it
+        except OSError as error:
+            self._trouble(name, error)
+            return
+        for other in gone:
+            self._pending.drop(other)
+
+    def _look_beneath(self, start: str, gone: set[str]) -> None:
+        """Look at all files beneath `start`. Those that are there are taken out of `gone`, those that are new wait in line."""
+        pending, stable, backlog = self._pending, self.tree.stable_inodes, self._backlog
+        for entry in walk.dropped(self.tree, self._folder, self._on_directory, start, pending.names):
+            name = entry.name
+            try:
+                if entry.error is not None:
+                    raise entry.error
+                status = entry.stat
+            except OSError as error:
+                self._trouble(name, error)
+                gone.discard(name)
+                continue
+            if entry.kind == "dir" or status is None:
+                continue
+            gone.discard(name)
+            if entry.kind != "file" or name in pending.names:
+                if entry.kind != "file" or not pending.unchanged(name, status, stable):
+                    self._see(name, entry.kind, status, hinted=False)
+            elif not self._left.has(name, status):
+                backlog.add(name, status.st_ctime_ns)
+        backlog.sort()
+        self._refill()
+
+    def _refill(self) -> None:
+        """Look closely at the next in line, unless there is enough to do."""
+        if time.monotonic() >= self._next_in_line():
+            for name in self._backlog.take(WINDOW):
+                try:
+                    status = self.tree.lstat(name)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    self._trouble(name, error)
+                    continue
+                if modes.S_ISREG(status.st_mode):
+                    self._see(name, "file", status, hinted=False)
+
+    def _next_in_line(self) -> float:
+        """When to look at the next in line (monotonic): when it can have settled, and there is not enough to do before."""
+        if not self._backlog:
+            return math.inf
+        if len(self._pending) < WINDOW:
+            return 0.0
+        now = time.monotonic()
+        ready, resting = self._pending.moving(now)
+        if ready >= WINDOW or resting >= max(RESTING, RESTED_A_SECOND * self._folder.settle_quiet):
+            return math.inf
+        age = (time.time_ns() - self._backlog.first_changed_ns()) / 1e9
+        young = self.mount.local and 0 <= age < self._folder.settle_closed
+        return now + self._folder.settle_closed - age if young else 0.0
+
+    def _trouble(self, name: str, error: OSError) -> None:
+        """One file or subfolder that cannot be looked at must not stop the others; a share that is gone is another matter."""
+        if error.errno in SHARE_GONE:
+            raise error
+        self._not_taken.put(name, reason(error))
+
+    def _see(self, name: str, kind: str, status: os.stat_result, *, hinted: bool) -> None:
+        if kind != "file":
+            what = "a link; put the file itself here" if kind == "link" else "not a file"
+            self._not_taken.put(name, f"it is {what}; it is left where it is")
+        else:
+            sight, pace = self._sight(status), self._pace(name, status.st_dev)
+            self._pending.see(name, sight, pace, hinted=hinted)
+            self._contents.saw(name, sight, pace, closely=hinted)
+
+    def _sight(self, status: os.stat_result) -> Sight:
+        return Sight.of(status, self.tree.stable_inodes)
+
+    def _on_directory(self, name: str, fd: int) -> bool:
+        if name and walk.top(name) not in walk.OWN and owner.lies_in(fd):
+            self._others.add(name)
+            self._not_taken.put(name, f"it has a {owner.NAME} and so is another drop folder, or a copy of one; it is left alone")
             return False
-        return self._working_since is not None or time.monotonic() - self._beat < within
+        self._directories.add(name)
+        if self.watch is not None:
+            self.watch.add(name, fd, self.tree.stable_inodes)
+        return True
+
+    def _pace(self, name: str, device: int) -> RestTime:
+        pace = self._paces.get(device)
+        if pace is None:
+            local = self._mounts.of(f"{self._path}/{name}", device).local
+            pace = self._paces[device] = RestTime(self._folder.settle_closed, self._folder.settle_quiet, local)
+        return pace
+
+    # For its thread ---------------------------------------------------------------------------------------------------
+
+    def work(self, beat: Callable[[], object]) -> bool:
+        """Claim what is due; whether there was anything. `beat` is called between batches.
+
+        Raises:
+            owner.Away, OSError: as `walk`.
+        """
+        self._contents.take_answers()
+        now = time.monotonic()
+        was_due = now >= self.next()
+        if not was_due and not self.full:
+            self._contents.save()  # what a look saw just now must outlive a crash before the file is due
+            return False
+        self._own_directories.look_if_due(not self._backlog)
+        self._refill()
+        self._claims.work(beat)
+        self._contents.save()
+        return was_due
 
     @property
-    def away(self) -> str | None:
-        """Why nothing is taken from the folder and what to do, None if all is well."""
-        working, beat = self._working_since, self._beat
-        silent = time.monotonic() - max(beat, working or 0.0)
-        if working is not None and silent > _STUCK:
-            if why := self._ledger.unwritable:
-                return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
-            return f"it has not answered for {silent:.0f} s: its server or disk hangs; mend it, or unmount it"
-        return self._away
+    def asks(self) -> bool:
+        """Whether the content of some file is being looked into. For any thread."""
+        return self._contents.asks
+
+    def next(self) -> float:
+        """When there is something to do again (monotonic)."""
+        in_line = math.inf if self.full else self._next_in_line()
+        return min(in_line, self._pending.next(), self._own_directories.next(), self._contents.next())
+
+    # For everybody ----------------------------------------------------------------------------------------------------
 
     @property
-    def lent(self) -> Tree | None:
-        """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        opened = self._opened
-        if opened is None:
-            return self._left  # intake ends before the uploads under way do, which are still to be filed
-        return opened.lent if self._away is None else None
+    def waits(self) -> bool:
+        """Whether anything is there that may still be claimed or has to be looked at again."""
+        return self._own_directories.next() < math.inf or (self.behind + len(self._pending) > 0 and not self.full)
 
     @property
     def full(self) -> bool:
-        """Whether less than `min_free` is left, so that nothing is taken."""
-        opened = self._opened
-        return opened is not None and opened.full
+        """Whether too little space is left to take anything."""
+        return self._claims.full
 
     @property
     def not_taken(self) -> dict[str, str]:
-        """What lies in the folder and cannot be taken, and why."""
-        opened = self._opened
-        return opened.not_taken if opened is not None else {}
-
-    @property
-    def unsettled(self) -> dict[str, float]:
-        """What is not settled yet, and since when it is known (seconds since the epoch)."""
-        return {name: since for name, (since, _) in self._unsettled.items()}
+        """What cannot be taken, and why."""
+        return self._not_taken.all.copy()
 
     @property
     def behind(self) -> int:
-        """How many more files wait than those that `unsettled` names."""
-        opened = self._opened
-        return 0 if opened is None else opened.behind
-
-    @property
-    def notes(self) -> dict[str, str]:
-        """What each unsettled file waits for."""
-        return {name: note for name, (_, note) in self._unsettled.items()}
+        """How many files wait behind those that `unsettled` knows."""
+        return len(self._backlog)
 
     @property
     def left(self) -> LeftFiles:
-        """The files that lay there when the folder was first watched, and are left."""
-        opened = self._opened
-        return LeftFiles() if opened is None else opened.left
+        """The files that lay there at first and are left."""
+        return self._left.files
 
-    @property
-    def at_work(self) -> bool:
-        """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
-        opened = self._opened
-        asks = opened is not None and opened.asks
-        return self._working_since is not None or self._doubt or bool(self._hints) or asks or self._next <= time.monotonic()
+    def resting(self) -> int:
+        """How many files wait for the end of their rest alone. For its own thread."""
+        return self._pending.resting() + self.behind
 
-    # The thread ---------------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        if self._after is not None:
-            self._working_since = self._tick()
-            self._after._thread.join()  # what hangs there would hang here
-            self._after = None
-        while not self._stopping:
-            self._working_since = self._tick()
-            try:
-                self._turn()
-            except Exception as error:
-                self._leave(error)
-                self._doubt = True
-            self._tick()
-            self._working_since = None
-            self._sleep()
-        self._left = None if self._let_go else self.lent
-        self._close()
-
-    def _turn(self) -> None:
-        if time.monotonic() < self._retry_at:
-            return
-        try:
-            if self._opened is None:
-                self._opened = self._open()
-            looked = self._look(self._opened)
-            self._answered = False
-            worked = self._opened.work(self._tick)
-        except (Away, OSError) as error:
-            self._leave(error)
-            return
-        if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
-            self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
-            noted = frozenset(self.notes.items())
-            if noted != self._noted:
-                self._noted = noted
-                self._tell_noted()
-        self._next = min(self._opened.next(), self._walk_at)
-        with self._wake:
-            if self._hints or self._doubt or self._opened.waits:
-                self.idle.clear()
-            else:
-                self.idle.set()
-
-    def _open(self) -> OpenedFolder:
-        self._doubt = True
-        if why := self._unsafe():
-            raise Away(why)
-        watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
-        return OpenedFolder(
-            self.folder,
-            self._ledger,
-            watch,
-            lambda jobs: self._on_claimed(self.folder.name, jobs),
-            self._examiner,
-            self._has_answer,
-        )
-
-    def _has_answer(self) -> None:
-        with self._wake:
-            self._answered = True
-            self._wake.notify()
-
-    def _look(self, opened: OpenedFolder) -> bool:
-        """Walk, or look at what was hinted at; whether there was either."""
-        with self._wake:
-            hints, self._hints = self._hints, set()
-            walk, self._doubt = self._doubt, False
-        if walk or time.monotonic() >= self._walk_at or (opened.watch is not None and opened.watch.lost):
-            started = time.monotonic()
-            opened.walk()
-            self.last_walk = time.time()
-            self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
-            self._here(opened)
-            walk = True
-        for name in hints:
-            opened.look(name)
-        return walk or bool(hints)
-
-    def _rescan(self, opened: OpenedFolder, took: float) -> float:
-        if opened.watch is None or not (opened.watch.limited or not opened.watch.alive):
-            return self.folder.rescan
-        if not self._told_limit:
-            self._told_limit = True
-            self._log.warning(
-                "check_problem",
-                message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
-                remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
-            )
-        return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
-
-    def _here(self, opened: OpenedFolder) -> None:
-        if not self._was_watched:
-            self._was_watched = True
-            self._log.info("folder_watched", path=shown(str(self.folder.path)), mount=str(opened.mount))
-        elif self._away is not None:
-            self._log.info("folder_back", path=shown(str(self.folder.path)), mount=str(opened.mount))
-        self._away = None
-
-    def _leave(self, error: Exception) -> None:
-        """The folder is not to be had now: let go of it and try again later."""
-        path = shown(str(self.folder.path))
-        if isinstance(error, Away):
-            why = f"{path} is away: {error}"
-        elif isinstance(error, sqlite3.Error):
-            why = (
-                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
-            )
-        elif not isinstance(error, OSError):
-            why = (
-                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
-            )
-            if self._away != why:
-                self._log.error("internal_error", where="intake", exc_info=error)
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
-            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
-        elif error.errno in (errno.EMFILE, errno.ENFILE):
-            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
-        else:
-            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
-        if self._away != why:
-            self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
-        self._close()
-        self._away = why
-        self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)
-        with self._wake:
-            self._hints.clear()
-            self.idle.set()
-
-    def _close(self) -> None:
-        opened, self._opened = self._opened, None
-        self._unsettled, self.resting = {}, 0
-        if opened is not None:
-            with contextlib.suppress(OSError):
-                opened.close()
-
-    def _sleep(self) -> None:
-        now = time.monotonic()
-        until = self._retry_at
-        if self._opened is not None:
-            until = max(until, min(self._walk_at, self._opened.next()))
-        with self._wake:
-            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
-                return
-            if until > now:
-                self._wake.wait(min(until - now, _NAP))
-
-    def _tick(self) -> float:
-        self._beat = time.monotonic()
-        return self._beat
+    def unsettled(self) -> dict[str, tuple[float, str]]:
+        """What waits, since when (seconds since the epoch), and for what. For its own thread."""
+        return self._pending.since()

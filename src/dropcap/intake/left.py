@@ -15,7 +15,7 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
-from dropcap.intake.port import IntakeLedger
+from dropcap.intake.entries import IntakeLedger
 from dropcap.routing.route import matches
 
 #: So many are told by their names.

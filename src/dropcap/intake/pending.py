@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
 
 from dropcap.intake.lease import Lease
-from dropcap.intake.settle import Pace, Seen, Sight, rest_note, settled_at
+from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Waiting:
     """
 
     seen: Seen
-    pace: Pace
+    pace: RestTime
     at: float
     note: str
     rests: bool = True
@@ -49,7 +49,7 @@ class Pending:
         waiting = self._files.get(name)
         return waiting is not None and waiting.seen.sight.shows(status, stable_inodes)
 
-    def see(self, name: str, sight: Sight, pace: Pace, *, hinted: bool) -> None:
+    def see(self, name: str, sight: Sight, pace: RestTime, *, hinted: bool) -> None:
         """The file was looked at. `hinted`: something happened to it, so that a reason to wait longer may have passed."""
         now = time.monotonic()
         before = self._files.get(name)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from dropcap.files.tree import Tree
 from dropcap.intake.settle import Sight
-from dropcap.ledger.model import FailedFile, OpenFile, State
+from dropcap.ledger.job import FailedFile, OpenFile, State
 
 #: Jobs in these states can be withdrawn or renamed; in the others delivery itself is sending or moving the file.
 _STILL = frozenset({State.WAITING, State.HELD, State.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Reconciled:
     """in_progress/ against the ledger, by relative name."""
 
     renamed: dict[str, tuple[str, int]]  # new name -> old name and job
@@ -28,7 +28,7 @@ class Compared:
     in_hand: frozenset[str] = frozenset()  # files renamed while delivery has them in hand: for the next look
 
 
-def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Compared:
+def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Reconciled:
     """Match the files that lie in in_progress/ with the open jobs. Pure."""
     strangers = {name: sight for name, sight in present.items() if name not in jobs}
     lost = {name: job for name, job in jobs.items() if name not in present}
@@ -43,7 +43,7 @@ def compare(present: Mapping[str, Sight], jobs: Mapping[str, OpenFile]) -> Compa
         else:
             in_hand.add(name)
     in_hand |= {name for name, sight in strangers.items() if any(_alike(sight, job) for job in busy)}
-    return Compared(renamed, {name: strangers[name] for name in strangers.keys() - in_hand}, missing, frozenset(in_hand))
+    return Reconciled(renamed, {name: strangers[name] for name in strangers.keys() - in_hand}, missing, frozenset(in_hand))
 
 
 def _matches(strangers: Mapping[str, Sight], lost: Mapping[str, OpenFile]) -> dict[str, str]:

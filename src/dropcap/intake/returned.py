@@ -15,7 +15,7 @@ from dropcap.files.tree import Tree
 from dropcap.intake import walk
 from dropcap.intake.reconcile import lies_there
 from dropcap.intake.settle import Sight
-from dropcap.ledger.model import OPEN, Back, TakenAway
+from dropcap.ledger.job import OPEN, Back, TakenAway
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 import time
 
 from dropcap.files.tree import Tree
-from dropcap.intake.settle import Pace, Sight
+from dropcap.intake.settle import RestTime, Sight
 
 #: What was seen so lately is not asked for again in a walk (seconds).
 _KNOWN = 0.2
@@ -21,7 +21,7 @@ class Room:
         self._known = (-math.inf, True)  # when it was asked (monotonic), and whether there was a free block
         self._seen: float | None = None  # the wall clock when there was one
 
-    def lacked(self, name: str, sight: Sight, pace: Pace, *, closely: bool) -> bool:
+    def lacked(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> bool:
         """Whether there is no free block now that the file is seen as `sight`, so that its writer may have got stuck.
 
         A file that had rested while there was room is as its writer left it. `closely`: ask the file system in any case.

@@ -60,19 +60,19 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RestTime:
     """How long a file must rest, in seconds, and whether its file system keeps our time."""
 
     closed: float  # where a lease says that nobody writes
     quiet: float  # where nothing says so
     local: bool
 
-    def for_another_page(self) -> Pace:
+    def for_another_page(self) -> RestTime:
         """The pace of a file whose name was taken a moment ago: who wrote that one may come back to this one too."""
         return replace(self, closed=max(self.closed, self.quiet))
 
 
-def settled_at(seen: Seen, pace: Pace, lease: Lease, now: float, wall_ns: int) -> float:
+def settled_at(seen: Seen, pace: RestTime, lease: Lease, now: float, wall_ns: int) -> float:
     """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes.
 
     `now` and `wall_ns` are the monotonic and the wall clock at the same moment.
@@ -85,7 +85,7 @@ def settled_at(seen: Seen, pace: Pace, lease: Lease, now: float, wall_ns: int) -
     return quiet_since(seen, pace, now, wall_ns) + rest
 
 
-def quiet_since(seen: Seen, pace: Pace, now: float, wall_ns: int) -> float:
+def quiet_since(seen: Seen, pace: RestTime, now: float, wall_ns: int) -> float:
     """The monotonic time since which the file has not changed, as far as that is known: it may be longer."""
     if not pace.local:
         return seen.since  # another machine may be writing, and its clock may stamp the file: only our own watching counts
@@ -94,7 +94,7 @@ def quiet_since(seen: Seen, pace: Pace, now: float, wall_ns: int) -> float:
     return min(seen.since, now - age)
 
 
-def rest_note(seen: Seen, pace: Pace, lease: Lease) -> str:
+def rest_note(seen: Seen, pace: RestTime, lease: Lease) -> str:
     """What a file that nobody writes to waits for, in words for people."""
     if not pace.local or lease is Lease.UNKNOWN:
         return _rest("rests", pace.quiet, "settle_quiet")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
-from dropcap.intake.settle import Pace, Seen, Sight, rest_note, settled_at
+from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -33,7 +33,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class NotYet:
     """It is not settled: look again at the monotonic time `at`. `rests`: it waits for the end of its rest alone."""
 
     seen: Seen
@@ -48,7 +48,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class NotThere:
     """It is not there any more."""
 
 
@@ -58,7 +58,7 @@ class NameTaken:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Untakable:
     """It cannot be taken, and why."""
 
     why: str
@@ -73,7 +73,7 @@ class Settled:
     fd: int
 
 
-Outcome = Taken | Later | Moved | Gone | NameTaken | Refused
+Outcome = Taken | NotYet | Moved | NotThere | NameTaken | Untakable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Wanted:
     source: str
     target: str
     seen: Seen
-    pace: Pace
+    pace: RestTime
     judged: Sight | None = None  # as what its content was judged, if it was: what has changed since is judged anew
 
 
@@ -122,7 +122,7 @@ def _look(tree: Tree, file: Wanted) -> _Held | Outcome:
         return found
     held = _Held(file, found.seen, found.fd)
     if file.judged is not None and file.judged != found.seen.sight:
-        return held.let_go(Later(found.seen, time.monotonic(), ""))
+        return held.let_go(NotYet(found.seen, time.monotonic(), ""))
     if not tree.stable_inodes:
         os.close(held.fd)
         held.fd = -1
@@ -134,29 +134,29 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
     try:
         fd = tree.open(file.source)
     except (FileNotFoundError, NotADirectoryError):
-        return Gone()
+        return NotThere()
     except OSError as error:
-        return Refused(reason(error), error)
+        return Untakable(reason(error), error)
     seen = file.seen
     try:
         seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
-        outcome = Refused(reason(error), error)
+        outcome = Untakable(reason(error), error)
     if outcome is not None:
         os.close(fd)
         return outcome
     return Settled(seen, fd)
 
 
-def _unsettled(fd: int, seen: Seen, pace: Pace) -> Outcome | None:
+def _unsettled(fd: int, seen: Seen, pace: RestTime) -> Outcome | None:
     now, lease = time.monotonic(), writer_free(fd)
     at = settled_at(seen, pace, lease, now, time.time_ns())
     if at <= now:
         return None
     if math.isinf(at):
-        return Later(seen, now + WRITER_LOOK, "somebody has it open for writing")
-    return Later(seen, at, rest_note(seen, pace, lease), rests=True)
+        return NotYet(seen, now + WRITER_LOOK, "somebody has it open for writing")
+    return NotYet(seen, at, rest_note(seen, pace, lease), rests=True)
 
 
 def _move(tree: Tree, held: _Held) -> _Held | Outcome:
@@ -174,12 +174,12 @@ def _move(tree: Tree, held: _Held) -> _Held | Outcome:
     except FileExistsError:
         return held.let_go(NameTaken())
     except FileNotFoundError:
-        return held.let_go(Gone())
+        return held.let_go(NotThere())
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
             why = "somebody has it open, and the share moves no open file"
-            return held.let_go(Later(held.seen, time.monotonic() + WRITER_LOOK, why))
-        return held.let_go(Refused(reason(error), error))
+            return held.let_go(NotYet(held.seen, time.monotonic() + WRITER_LOOK, why))
+        return held.let_go(Untakable(reason(error), error))
 
 
 def _flush(tree: Tree, files: Sequence[_Held]) -> None:
@@ -209,13 +209,13 @@ def _arrived(tree: Tree, held: _Held) -> Outcome:
     """Look once more at a file that was moved and flushed: a writer or another file may have come in between."""
     file = held.file
     if held.error is not None:
-        return Refused(reason(held.error), held.error)
+        return Untakable(reason(held.error), held.error)
     try:
         if file.source != file.target and tree.stable_inodes and writer_free(held.fd) is Lease.WRITER:
             return Moved()
         now, there = os.fstat(held.fd), tree.lstat(file.target)
     except OSError as error:
-        return Refused(reason(error), error)
+        return Untakable(reason(error), error)
     after = Sight.of(now, tree.stable_inodes)
     if not after.same_bytes(held.seen.sight):
         return Moved()

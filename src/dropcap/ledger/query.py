@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.model import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.job import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage

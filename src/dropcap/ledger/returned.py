@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 
-from dropcap.ledger.model import RETURNS, Job, NewFile, State
+from dropcap.ledger.job import RETURNS, Job, NewFile, State
 from dropcap.ledger.transition import digits, utf8
 
 #: How long a file that was taken away is known again (seconds).

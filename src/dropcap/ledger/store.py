@@ -14,7 +14,7 @@ from dropcap.display import shown
 from dropcap.ledger import returned
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
-from dropcap.ledger.model import Address, Found, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, Refusal, State
+from dropcap.ledger.job import Address, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, ReadBackFound, Refusal, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, update_of, utf8, values_of
@@ -281,30 +281,30 @@ class Ledger:
             lambda connection: connection.execute("update job set copy_temporary = ?, copy_final = ? where id = ?", names)
         )
 
-    def found(self, job: Job, record: str, key: str) -> Found:
+    def found(self, job: Job, record: str, key: str) -> ReadBackFound:
         """It is known now which record of which of REDCap's projects a file belongs to, and so what it is ordered by."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> Found:
+        def apply(connection: sqlite3.Connection) -> ReadBackFound:
             connection.execute(
                 "update job set record = ?, key = ?, changed_at = ? where id = ?", (utf8(record), utf8(key), now, job.id)
             )
             if record != job.record:
                 connection.execute("insert into history select id, ?, state, 'record found' from job where id = ?", (now, job.id))
             if job.takes_next:
-                return Found.ENTERED  # whatever went before it has an instance of its own
+                return ReadBackFound.ENTERED  # whatever went before it has an instance of its own
             newer = connection.execute(
                 "select 1 from job where key = ? and id > ? and field = ? and instance is ? and attempts > 0"
                 " and state in ('sending', 'unknown', 'held', 'stored', 'done')",
                 (utf8(key), job.id, job.field, job.instance),
             ).fetchone()
-            return Found.ENTERED if newer is None else Found.NEWER_WENT
+            return ReadBackFound.ENTERED if newer is None else ReadBackFound.NEWER_WENT
 
         try:
             came = self._commit.write(apply)
         except sqlite3.IntegrityError:
-            return Found.ANOTHER_GOES
-        if came is Found.ENTERED and job.back_of is not None:
+            return ReadBackFound.ANOTHER_GOES
+        if came is ReadBackFound.ENTERED and job.back_of is not None:
             self._commit.write(returned.take_over(job.id))
         return came
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger.model import TRANSITIONS, MarkKind, State
+from dropcap.ledger.job import TRANSITIONS, MarkKind, State
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
 _BEFORE: dict[State, tuple[str, ...]] = {

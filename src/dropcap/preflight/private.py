@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dropcap.config.model import Folder
 from dropcap.files.private import open_to_others
-from dropcap.intake import marker
+from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts
 from dropcap.routing.target import ExistingFile
 
@@ -62,13 +62,13 @@ def _marked(real: Path, state_dir: Path, owners: Collection[int]) -> Iterator[Pa
         if above == state:
             continue
         try:
-            fd = os.open(above / marker.NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(above / owner.NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
         try:
             status = os.fstat(fd)
             # One of somebody else's making says nothing.
-            if stat.S_ISREG(status.st_mode) and status.st_uid in owners and os.read(fd, 4096) != marker.STATE:
+            if stat.S_ISREG(status.st_mode) and status.st_uid in owners and os.read(fd, 4096) != owner.STATE:
                 yield above
         finally:
             os.close(fd)

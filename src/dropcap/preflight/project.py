@@ -9,7 +9,7 @@ from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import export_reasons
 from dropcap.preflight.remark import Remark, place_of
-from dropcap.preflight.rules import Finding, inspect, mismatch, needed_fields
+from dropcap.preflight.rules import Disagreement, inspect, mismatch, needed_fields
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import Rights
@@ -93,7 +93,9 @@ def project_remarks(
         yield from _of_rules(folder, [*found, *unseen.get(folder.name, ())])
 
 
-def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> dict[str, list[Finding]]:
+def _unseen(
+    folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure
+) -> dict[str, list[Disagreement]]:
     """Fields that REDCap leaves out of what it tells this token of a record, by folder: files that need them are held.
 
     One record is looked at, so an empty project tells nothing. Raises RedcapError.
@@ -106,16 +108,16 @@ def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure
         return {}
     rows = client.records(records=ids[:1], fields=[key, *wanted])
     hidden = {name for name in wanted if not any(name in row for row in rows)} if rows else set()
-    found: dict[str, list[Finding]] = {}
+    found: dict[str, list[Disagreement]] = {}
     for (folder, rule), names in needed.items():
         for name in sorted(names & hidden):
             message = f"REDCap leaves the field {name} out of what it exports to this token: files of this rule are held"
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
-            found.setdefault(folder, []).append(Finding("error", folder, rule, "rights", message, remedy))
+            found.setdefault(folder, []).append(Disagreement("error", folder, rule, "rights", message, remedy))
     return found
 
 
-def _of_rules(folder: Folder, found: Sequence[Finding]) -> Iterator[Remark]:
+def _of_rules(folder: Folder, found: Sequence[Disagreement]) -> Iterator[Remark]:
     for rule in folder.rules:
         mine = [finding for finding in found if finding.rule == rule.name]
         for finding in mine:

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dropcap.config.model import Folder
-from dropcap.content.finding import UNDECIDED, Verdict
+from dropcap.content.finding import UNDECIDED, Wholeness
 from dropcap.content.probe import is_volume, judged
+from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import Question, look_up
-from dropcap.delivery.outcome import Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, plan
 from dropcap.delivery.possible import impossible
-from dropcap.delivery.project import ProjectLine
 from dropcap.files.tree import Entry, Tree
-from dropcap.intake import marker
+from dropcap.intake import owner
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import Marks, is_left
-from dropcap.intake.marker import lies_above
-from dropcap.intake.settle import Pace, Seen, Sight, settled_at
+from dropcap.intake.owner import lies_above
+from dropcap.intake.settle import RestTime, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
+from dropcap.ledger.outcome import Refused, WaitForRecord
 from dropcap.reasons import Reason
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.ignored import ignored
@@ -34,7 +34,7 @@ from dropcap.routing.target import NEXT, ContentCheck, ExistingFile, Target
 #: Files whose records are looked up together.
 GROUP = 500
 
-_OURS = frozenset({marker.NAME, "_STATUS.html"})
+_OURS = frozenset({owner.NAME, "_STATUS.html"})
 
 #: Outcomes of files that would land in REDCap; all others, but for `ignored`, would not or not yet.
 LANDS = frozenset({"stored", "replaces", "creates_record"})
@@ -183,7 +183,7 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
     now, wall = time.monotonic(), time.time_ns()
     age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
     seen = Seen(Sight.of(status), now - age, now - age)
-    left = settled_at(seen, Pace(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
+    left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
     return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
 
@@ -203,7 +203,7 @@ def _doubt(tree: Tree, name: str, check: ContentCheck) -> str | None:
         return None  # whoever takes it meets the same and tells
     if finding.is_cut and check is not ContentCheck.OFF:
         return f"{CUT_OFF}: {finding.why}"
-    return DISK_WAS_FULL if full and finding.verdict is not Verdict.WHOLE else None
+    return DISK_WAS_FULL if full and finding.verdict is not Wholeness.WHOLE else None
 
 
 def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lying]) -> Iterator[Prospect]:

@@ -32,7 +32,7 @@ Level = Literal["error", "warning", "unsure"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Disagreement:
     """One thing about a rule. `error`: no file of the rule, or of one of its words, can be stored. `warning`: probably
     not what is meant. `unsure`: REDCap does not tell. `rule` is empty for what concerns the whole folder.
     """
@@ -51,18 +51,18 @@ def inspect(
     rights: Rights | None,
     project: Project | None = None,
     tables: Mapping[str, Mapping[str, str]] | None = None,
-) -> list[Finding]:
+) -> list[Disagreement]:
     """What is wrong with `folder`'s rules, the project's and the token's rights considered.
 
     `rights` is None if REDCap does not tell them. With `project`, its `project_id` and `blocked_extensions` are looked at.
     With the configuration's `tables`, so is every word that a template can look up in them.
     """
-    findings: list[Finding] = []
+    findings: list[Disagreement] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
-        findings.append(Finding("error", folder.name, "", "project_id", *mismatch(project, structure)))
+        findings.append(Disagreement("error", folder.name, "", "project_id", *mismatch(project, structure)))
     if rights is None:
         findings.append(
-            Finding(
+            Disagreement(
                 "unsure",
                 folder.name,
                 "",
@@ -102,14 +102,14 @@ class _Inspection:
     project: Project | None
     tables: Mapping[str, Mapping[str, str]]
 
-    def run(self) -> list[Finding]:
+    def run(self) -> list[Disagreement]:
         found = [*self._targets(), *self._lookups(), *self._extensions()]
         if self.rights is not None:
             found += self._rights(self.rights)
         return list(dict.fromkeys(found))
 
-    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Finding:
-        return Finding(level, self.folder.name, self.rule.name, key, message, remedy)
+    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
+        return Disagreement(level, self.folder.name, self.rule.name, key, message, remedy)
 
     def _outcomes(self, *keys: str) -> list[dict[str, str]] | None:
         every = {"field": self.rule.field, "event": self.rule.event}
@@ -117,7 +117,7 @@ class _Inspection:
 
     # -- where a file goes -------------------------------------------------------------------------------------------
 
-    def _targets(self) -> Iterator[Finding]:
+    def _targets(self) -> Iterator[Disagreement]:
         if self.rule.event is None:
             yield from self._event(None)
         elif not self.structure.longitudinal:
@@ -134,7 +134,7 @@ class _Inspection:
             if "event" in outcome:
                 yield from self._event(outcome["event"])
 
-    def _target(self, name: str, event: str | None) -> Iterator[Finding]:
+    def _target(self, name: str, event: str | None) -> Iterator[Disagreement]:
         yield from self._field(name)
         if self.structure.longitudinal and event is None:
             return  # told of the rule
@@ -150,7 +150,7 @@ class _Inspection:
             return
         yield from self._instance(name, event)
 
-    def _field(self, name: str) -> Iterator[Finding]:
+    def _field(self, name: str) -> Iterator[Disagreement]:
         why = field_impossible(self.structure, name)
         if why is None:
             return
@@ -161,7 +161,7 @@ class _Inspection:
             remedy = _did_you_mean(name, file_fields, self.structure.fields)
         yield self._finding("field", why.message, remedy)
 
-    def _event(self, event: str | None) -> Iterator[Finding]:
+    def _event(self, event: str | None) -> Iterator[Disagreement]:
         why = event_impossible(self.structure, event)
         if why is None:
             return
@@ -169,7 +169,7 @@ class _Inspection:
         remedy = f"give the rule an `event`: {_listed(events)}" if event is None else _did_you_mean(event, events, ())
         yield self._finding("event", why.message, remedy)
 
-    def _instance(self, name: str, event: str | None) -> Iterator[Finding]:
+    def _instance(self, name: str, event: str | None) -> Iterator[Disagreement]:
         if not self.structure.told_repeating:
             yield self._finding(
                 "instance",
@@ -184,7 +184,7 @@ class _Inspection:
 
     # -- what is asked first, and what is refused ----------------------------------------------------------------------
 
-    def _lookups(self) -> Iterator[Finding]:
+    def _lookups(self) -> Iterator[Disagreement]:
         for key in ("record_where", "must_match"):
             templates: dict[str, Template] = getattr(self.rule, key)
             for name in templates:
@@ -196,7 +196,7 @@ class _Inspection:
                     message = f"{name} is a {info.type} field, whose value cannot be compared"
                     yield self._finding(key, message, "name a text, choice or date field")
 
-    def _extensions(self) -> Iterator[Finding]:
+    def _extensions(self) -> Iterator[Disagreement]:
         blocked = self.project.blocked_extensions if self.project is not None else frozenset()
         names = {"pattern": self.rule.pattern.text}
         if self.rule.upload_as is not None:
@@ -212,7 +212,7 @@ class _Inspection:
 
     # -- rights ----------------------------------------------------------------------------------------------------------
 
-    def _rights(self, rights: Rights) -> Iterator[Finding]:
+    def _rights(self, rights: Rights) -> Iterator[Disagreement]:
         who = f"the token's user {rights.username}" if rights.username else "the token's user"
         if not rights.api_import:
             yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
@@ -231,7 +231,7 @@ class _Inspection:
             if info is not None:
                 yield from self._export_level(rights, info, who)
 
-    def _export_level(self, rights: Rights, info: FieldInfo, who: str) -> Iterator[Finding]:
+    def _export_level(self, rights: Rights, info: FieldInfo, who: str) -> Iterator[Disagreement]:
         level = rights.export_of(info.form)
         reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
         if level == FULL_DATA or not reads:

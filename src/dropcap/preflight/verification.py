@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dropcap.delivery.project import ProjectLine
-from dropcap.ledger.model import OPEN, Job
+from dropcap.delivery.line import ProjectLine
+from dropcap.ledger.job import OPEN, Job
 from dropcap.ledger.query import Query
 from dropcap.reasons import Reason
 from dropcap.redcap.client import NoFile, RedcapError

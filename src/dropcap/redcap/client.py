@@ -321,7 +321,7 @@ class Redcap:
         An import is made again only if none of its bytes had left.
         """
         for attempt in (1, 2):
-            self._take_turn(stop, for_)
+            self._wait_for_room(stop, for_)
             answered = False
             try:
                 with self._transport.post(*body(), stop=stop) as reply:
@@ -340,7 +340,7 @@ class Redcap:
                     no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
                 ) from failed
 
-    def _take_turn(self, stop: threading.Event | None, for_: Asked) -> None:
+    def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
         try:
             self._window.acquire(stop)
         except OSError as error:

@@ -11,8 +11,8 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from dropcap.redcap.deadline import Exchange, Twin
 from dropcap.redcap.head import HeadReadingResponse
-from dropcap.redcap.watchdog import Exchange, Twin
 
 #: After the sending broke, a reply is either on its way or will never come. Seconds.
 _LATE_REPLY = 5.0

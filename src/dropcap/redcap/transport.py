@@ -25,7 +25,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from dropcap.reasons import Reason
 from dropcap.redcap.connection import PlainPool, TlsPool, current
-from dropcap.redcap.watchdog import WATCHDOG, BrokenOff, Exchange
+from dropcap.redcap.deadline import WATCHDOG, BrokenOff, Exchange
 
 _READ = 64 * 1024
 

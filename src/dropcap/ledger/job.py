@@ -165,7 +165,7 @@ class Address:
     takes_next: bool = False
 
 
-class Found(Enum):
+class ReadBackFound(Enum):
     """What came of the first look-up of a job, which tells where it really goes."""
 
     ENTERED = "its place in the order is known"

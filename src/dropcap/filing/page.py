@@ -1,14 +1,58 @@
-"""The status page as HTML: no script, nothing from elsewhere, every text escaped."""
+"""`_STATUS.html`: what a person who only sees the share can know. No script, nothing from elsewhere, every text escaped."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
+import structlog
+
+from dropcap.config.model import Folder
 from dropcap.display import shown
-from dropcap.filing.status_view import Line, StatusView
+from dropcap.files.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One file on the page. `since` has a time zone; `note` says why it waits; `message` and `remedy` why it did not go."""
+
+    name: str
+    since: datetime
+    note: str = ""
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """What one folder's page shows. Only this folder's files, and nothing that REDCap holds.
+
+    A list may be cut: `*_count` then says how many there are in all (None: as many as are listed).
+    """
+
+    folder: str
+    generated: datetime
+    contact: str = ""
+    waiting: list[Line] = field(default_factory=list)
+    held: list[Line] = field(default_factory=list)
+    failed: list[Line] = field(default_factory=list)
+    done_today: int = 0
+    done_last: list[Line] = field(default_factory=list)
+    not_taken: list[tuple[str, str]] = field(default_factory=list)
+    pauses: list[str] = field(default_factory=list)
+    version: str = ""
+    waiting_count: int | None = None
+    held_count: int | None = None
+    failed_count: int | None = None
+    left: list[str] = field(default_factory=list)  # the first names
+    left_count: int = 0
+    left_note: str = ""
+
 
 _WAITING_SHOWN = 100
 _TROUBLE_SHOWN = 200
@@ -146,3 +190,73 @@ def _when(moment: datetime) -> str:
 
 def _text(text: str) -> str:
     return html.escape(shown(text))
+
+
+NAME = "_STATUS.html"
+#: Where somebody else's file has that name.
+OTHER_NAME = "_STATUS (dropcap).html"
+
+#: Seconds between two pages: at least, and at most.
+SOONEST = 5.0
+LATEST = 60.0
+
+_log = structlog.get_logger()
+
+
+class StatusPage:
+    """Keeps one folder's page: at once when something changed, at most every 5 s, at least every 60 s."""
+
+    def __init__(self, tree: Tree, folder: Folder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tree = tree
+        self._folder = folder
+        self._clock = clock
+        self._offered: StatusView | None = None
+        self._written: StatusView | None = None
+        self._tried_at: float | None = None
+        self._trouble: str | None = None
+
+    def offer(self, view: StatusView) -> bool:
+        """Take the newest view, and write it if it is time to. Returns whether a page was written. Never raises OSError."""
+        self._offered = view
+        now = self._clock()
+        if self.due(now) > now:
+            return False
+        self._tried_at = now
+        try:
+            self._write(render(view).encode())
+        except OSError as error:
+            self._tell(error.strerror or str(error))
+            return False
+        self._written = view
+        self._trouble = None
+        return True
+
+    def due(self, now: float) -> float:
+        """When, on the clock given, the page next wants a view: in the past if at once."""
+        if self._tried_at is None:
+            return now
+        changed = self._offered is not None and (self._written is None or not _same(self._offered, self._written))
+        return self._tried_at + (SOONEST if changed else LATEST)
+
+    def _write(self, page: bytes) -> None:
+        try:
+            self._tree.write_over(NAME, page, is_ours)
+        except FileExistsError:
+            self._tree.write_over(OTHER_NAME, page, is_ours)
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            _log.warning(
+                "check_problem",
+                folder=self._folder.name,
+                file=NAME,
+                message=f"The status page cannot be written: {trouble}",
+                remedy="Give dropcap's user the right to write in the folder, and make room on its disk",
+            )
+
+
+def _same(one: StatusView, other: StatusView) -> bool:
+    """Whether the two differ in nothing but the time."""
+    epoch = datetime.fromtimestamp(0, UTC)
+    return replace(one, generated=epoch) == replace(other, generated=epoch)

@@ -13,20 +13,20 @@ from functools import partial
 
 import structlog
 
-from dropcap.delivery.consequence import Consequence
-from dropcap.delivery.filer import Ending
-from dropcap.delivery.folder import Answer, Candidate, DropFolder, Known
+from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
+from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Held, Refused
 from dropcap.delivery.plan import unasked
-from dropcap.delivery.project import ProjectLine
+from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
 from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
-from dropcap.delivery.slots import Slots
-from dropcap.delivery.turns import Sending, Turns
-from dropcap.ledger.model import Job, Pause, State
+from dropcap.delivery.work import Sending, Work
+from dropcap.delivery.workers import Workers
+from dropcap.filing.loop import Ending
+from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Scope
@@ -41,14 +41,14 @@ class Delivery:
         """`changed` is told of folders whose page may say something else now. It has nothing to do before `take_up`."""
         self._ledger = ledger
         self._changed = changed
-        self._slots = Slots(1)
+        self._workers = Workers(1)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
         self._schedule = Schedule(order, self.health)
-        self._left: dict[str, DropFolder] = {}  # out of the configuration: what was under way is still filed
-        self._consequence = Consequence(ledger, self.health, self._folder)
-        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()  # of look-ups, for the deciding thread
-        self._turns = Turns(ledger, self.health, self._consequence, self._break_off, self._answers.put, self.ended, order)
+        self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
+        self._conclusion = Conclusion(ledger, self.health, self._folder)
+        self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
+        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -61,7 +61,7 @@ class Delivery:
         self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
         self._next_due = 0.0
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
-        self.last_turn = time.monotonic()
+        self.last_round = time.monotonic()
 
     # Called from other threads ------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Delivery:
         with self._wake:
             if self._woken or self._in_flight:
                 return False
-        if self._slots.running() or not all(one.filer.idle() for one in self._every()) or not self._read_back.idle():
+        if self._workers.running() or not all(one.filer.idle() for one in self._every()) or not self._read_back.idle():
             return False
         now = time.time()
         query = self._ledger.query
@@ -116,12 +116,12 @@ class Delivery:
 
     def alive(self) -> bool:
         """Whether the deciding thread turns."""
-        return self._thread.is_alive() and time.monotonic() - self.last_turn < 120.0
+        return self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
 
     def take_up(
-        self, folders: Mapping[str, DropFolder], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
+        self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
     ) -> None:
-        """Go on with these folders, projects and sizes. Turns under way end with the ones that they began with. Waits for no
+        """Go on with these folders, projects and sizes. Work under way end with the ones that they began with. Waits for no
         folder: one that is not among them any more, or another one of its name, is to be retired by whoever started it."""
         with self._deciding:
             for folder in self._folders.values():
@@ -130,7 +130,7 @@ class Delivery:
             self._left = {name: one for name, one in (self._left | self._folders).items() if name not in folders}
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
             self._schedule.small_file = small_file
-            self._slots.size = uploads_at_once
+            self._workers.size = uploads_at_once
             self._look_for_absent()
             self._ledger.look_for_records()
             self._apply_folder_pauses()
@@ -144,7 +144,7 @@ class Delivery:
 
     def under_way(self) -> int:
         """How many turns are under way."""
-        return self._slots.running()
+        return self._workers.running()
 
     def stop(self, within: float) -> None:
         """Begin nothing new; let what is under way end for so many seconds, then break it off."""
@@ -152,9 +152,9 @@ class Delivery:
             self._stopping = True
             self._wake.notify()
         self._thread.join()
-        if not self._slots.wait_for_none(within):
+        if not self._workers.wait_for_none(within):
             self._break_off.set()
-            self._slots.wait_for_none(10.0)
+            self._workers.wait_for_none(10.0)
         self._break_off.set()
         self._read_back.stop(5.0)
         for one in self._every():
@@ -162,7 +162,7 @@ class Delivery:
         end = time.monotonic() + 10.0
         for one in self._every():
             one.filer.join(max(0.0, end - time.monotonic()))
-        self._slots.stop()
+        self._workers.stop()
         for line in self._lines.values():
             line.client.close()
 
@@ -170,7 +170,7 @@ class Delivery:
 
     def _run(self) -> None:
         while not self._stopping:
-            self.last_turn = time.monotonic()
+            self.last_round = time.monotonic()
             try:
                 with self._deciding:
                     self._decide()
@@ -203,7 +203,7 @@ class Delivery:
                 self.health.resume(Scope.SERVER, server)
                 continue
             try:
-                threading.Thread(target=self._turns.probe, args=(server, line), name="probe", daemon=True).start()
+                threading.Thread(target=self._work.probe, args=(server, line), name="probe", daemon=True).start()
             except RuntimeError:  # no more threads are to be had: at the next turn
                 self.health.not_probed(server)
                 raise
@@ -224,7 +224,7 @@ class Delivery:
                         f"put the {'project' if moved else 'rule'} back and reload: dropcap then reads it back first. "
                         "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
                     )
-                    self._consequence.hold(job, Held(nowhere.reason, message, remedy))
+                    self._conclusion.hold(job, Held(nowhere.reason, message, remedy))
                     continue
                 self._in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
@@ -235,22 +235,22 @@ class Delivery:
     def _give_turns(self, now: float) -> None:
         # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
         waiting = frozenset[int]().union(*(line.client.waiting for line in self._lines.values()))
-        free = self._slots.free(waiting)
+        free = self._workers.free(waiting)
         if free <= 0:
             return
-        picked = self._schedule.pick(now, free, self._slots.size, self._slots.large())
+        picked = self._schedule.pick(now, free, self._workers.size, self._workers.large())
         for folder, candidate, ended in picked.ended:
             self._take(folder, candidate)
-            self._consequence.apply(candidate.job, ended, None)
+            self._conclusion.apply(candidate.job, ended, None)
             self.health.give_back(candidate.job.id)
             if not isinstance(ended, Refused):
                 self.ended([candidate.job])
         for folder, candidate, create in picked.creates:
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
-            self._slots.run(partial(self._turns.create, line=line, candidate=candidate, step=create), folder.name)
+            self._workers.run(partial(self._work.create, line=line, candidate=candidate, step=create), folder.name)
         for (project, _), group in picked.asks.items():
-            if self._slots.free(waiting) > 0:
+            if self._workers.free(waiting) > 0:
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
 
@@ -259,13 +259,13 @@ class Delivery:
         for candidate in group:
             asked.append(self._folders[candidate.job.folder].asking(candidate))
             self._in_flight.add(candidate.job.id)
-        self._slots.run(partial(self._turns.ask, line=line, group=asked), group[0].job.folder)
+        self._workers.run(partial(self._work.ask, line=line, group=asked), group[0].job.folder)
 
     def _take_answers(self) -> None:
         """What look-ups have told since."""
         with contextlib.suppress(queue.Empty):
             while True:
-                answer = self._answers.get_nowait()
+                answer = self._looked_up.get_nowait()
                 if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
                     folder.answered(answer)
 
@@ -303,35 +303,35 @@ class Delivery:
                     self.ended([job])
             if sendings:
                 turn = partial(
-                    self._turns.send,
+                    self._work.send,
                     run=sendings,
                     line=line,
                     place=place,
                     goes_on=partial(self._goes_on, folder, line),
                     pace=folder.pace,
                 )
-                self._slots.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
+                self._workers.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
 
-    def _goes_on(self, folder: DropFolder, line: ProjectLine, job: Job) -> bool:
+    def _goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         return not self._stopping and self._schedule.goes_on(folder, line, job)
 
     # Beneath ------------------------------------------------------------------------------------------------------
 
-    def _folder(self, name: str) -> DropFolder:
+    def _folder(self, name: str) -> FolderQueue:
         return self._folders.get(name) or self._left[name]
 
-    def _every(self) -> list[DropFolder]:
+    def _every(self) -> list[FolderQueue]:
         return [*self._folders.values(), *self._left.values()]
 
     @property
-    def _folders(self) -> dict[str, DropFolder]:
+    def _folders(self) -> dict[str, FolderQueue]:
         return self._schedule.folders
 
     @property
     def _lines(self) -> dict[str, ProjectLine]:
         return self._schedule.lines
 
-    def _take(self, folder: DropFolder, candidate: Candidate) -> None:
+    def _take(self, folder: FolderQueue, candidate: Candidate) -> None:
         self._in_flight.add(candidate.job.id)
         for lane in folder.lanes:
             lane.jobs.pop(candidate.job.id, None)
@@ -348,7 +348,7 @@ class Delivery:
             self._wake.notify()
 
     def _notice_hung(self, now: float) -> None:
-        hung = self._slots.hung(now)
+        hung = self._workers.hung(now)
         for name, folder in self._folders.items():
             if hung.get(name, 0) and not folder.stuck:
                 message = "its file system does not answer; other folders go on"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.delivery.filer import Ending, Filer, FilingHooks
-from dropcap.delivery.outcome import Refused
-from dropcap.ledger.model import Address, Job, NewFile, State
+from dropcap.filing.loop import Ending, Filer, FilingHooks
+from dropcap.ledger.job import Address, Job, NewFile, State
+from dropcap.ledger.outcome import Refused
 from dropcap.ledger.store import Ledger
 from tests.site import eventually
 

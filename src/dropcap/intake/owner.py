@@ -11,8 +11,8 @@ from typing import Any
 
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
+from dropcap.intake.entries import IntakeLedger, KnownFolders
 from dropcap.intake.mounts import Mount
-from dropcap.intake.port import IntakeLedger, KnownFolders
 
 NAME = ".dropcap"
 _VERSION = 1

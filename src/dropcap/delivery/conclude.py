@@ -9,10 +9,14 @@ from typing import Any
 
 import structlog
 
-from dropcap.delivery.filer import Ending
-from dropcap.delivery.folder import DropFolder
 from dropcap.delivery.health import Health, backoff
-from dropcap.delivery.outcome import (
+from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
+from dropcap.delivery.queue import FolderQueue
+from dropcap.filing.loop import Ending
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.log_keys import about
+from dropcap.ledger.outcome import (
     Gone,
     Held,
     Later,
@@ -25,10 +29,6 @@ from dropcap.delivery.outcome import (
     Stored,
     WaitForRecord,
 )
-from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
-from dropcap.delivery.project import ProjectLine
-from dropcap.delivery.words import about
-from dropcap.ledger.model import Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
@@ -49,10 +49,10 @@ GONE_LOOK = 10.0
 ANOTHER_LOOK = 10.0
 
 
-class Consequence:
+class Conclusion:
     """Applies outcomes. May be called from any thread."""
 
-    def __init__(self, ledger: Ledger, health: Health, folder: Callable[[str], DropFolder]) -> None:
+    def __init__(self, ledger: Ledger, health: Health, folder: Callable[[str], FolderQueue]) -> None:
         """`folder` gives the drop folder of a name; one that has left the configuration still files what was under way."""
         self._ledger = ledger
         self._health = health

@@ -14,13 +14,13 @@ from dropcap.config.model import Folder
 from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
-from dropcap.intake import marker
+from dropcap.intake import owner
+from dropcap.intake.entries import KnownFolders
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import LeftFiles, Marks, is_left, left_files, note_first
 from dropcap.intake.mounts import Mount, Mounts, open_tree
-from dropcap.intake.port import KnownFolders
 from dropcap.intake.walk import OWN, dropped
-from dropcap.ledger.model import KnownFolder, OpenFile
+from dropcap.ledger.job import KnownFolder, OpenFile
 from dropcap.ledger.query import Query
 from dropcap.preflight.remark import Level, Remark, place_of
 
@@ -87,11 +87,11 @@ def _marker(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None
         yield Remark("unsure", where, "the ledger cannot be read, which alone knows whether the folder is ours", "see state_dir")
         return
     try:
-        found = marker.examine(tree, folder.name, str(folder.path), mount, known)
-    except marker.Away as error:
+        found = owner.examine(tree, folder.name, str(folder.path), mount, known)
+    except owner.Away as error:
         yield Remark("error", where, f"the folder is away: {error}")
     except OSError as error:
-        yield Remark("error", where, f"{marker.NAME} cannot be read ({error.strerror})", "let dropcap's user read it")
+        yield Remark("error", where, f"{owner.NAME} cannot be read ({error.strerror})", "let dropcap's user read it")
     else:
         yield Remark("ok", where, "the folder is ours" if found else "the folder is new: it gets its marker when dropcap starts")
 
@@ -188,14 +188,14 @@ def _group(folder: Folder) -> Iterator[Remark]:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class FolderContents:
     """What a walk of a folder met: how many directories are watched for it, and what is left that lay there at first."""
 
     directories: int
     left: LeftFiles
 
 
-def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Contents:
+def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> FolderContents:
     """Walk a folder. Nothing counts as left if it cannot be known when the folder was first watched."""
     directories, count, first = 3, 0, list[str]()  # itself, in_progress/ and failed/ at least
     judged, since_ns = _first_watched(folder, tree, mount, known)
@@ -209,12 +209,12 @@ def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | 
                 if status is not None and is_left(folder, entry.name, status, since_ns, marks):
                     count += 1
                     note_first(first, entry.name)
-    return Contents(directories, left_files(folder, count, first))
+    return FolderContents(directories, left_files(folder, count, first))
 
 
 def _not_another(tree: Tree) -> Callable[[str, int], bool]:
     """Enters every subfolder but another drop folder."""
-    return lambda name, fd: not name or not marker.lies_in(fd)
+    return lambda name, fd: not name or not owner.lies_in(fd)
 
 
 def _first_watched(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> tuple[bool, int | None]:
@@ -222,8 +222,8 @@ def _first_watched(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders
     if known is None:
         return False, None
     try:
-        found = marker.examine(tree, folder.name, str(folder.path), mount, known)
-    except (marker.Away, OSError):
+        found = owner.examine(tree, folder.name, str(folder.path), mount, known)
+    except (owner.Away, OSError):
         return False, None  # told with the rest
     return True, found.since_ns if found else None
 

@@ -12,25 +12,25 @@ from functools import partial
 
 import structlog
 
-from dropcap.delivery.attempt import Attempt, Turn, judge
-from dropcap.delivery.consequence import MAY_HAVE_CHANGED, Consequence
+from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation
-from dropcap.delivery.folder import Answer, Candidate, Known
 from dropcap.delivery.health import Health
+from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.project import SURE_FOR, ProjectLine
+from dropcap.delivery.queue import Candidate, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
-from dropcap.delivery.slots import Slot
+from dropcap.delivery.send import Attempt, Upload, judge
 from dropcap.delivery.vacancy import Vacancies
-from dropcap.delivery.words import about
+from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.model import Found, Job, State
+from dropcap.ledger.job import Job, ReadBackFound, State
+from dropcap.ledger.log_keys import about
+from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
@@ -60,7 +60,7 @@ class Sending:
     known: Known
 
 
-class Turns:
+class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
 
     `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, whatever came of it.
@@ -70,15 +70,15 @@ class Turns:
         self,
         ledger: Ledger,
         health: Health,
-        consequence: Consequence,
+        conclusion: Conclusion,
         break_off: threading.Event,
-        answered: Callable[[Answer], None],
+        answered: Callable[[LookedUp], None],
         ended: Callable[[Sequence[Job]], None],
         order: Order,
     ) -> None:
         self._ledger = ledger
         self._health = health
-        self._consequence = consequence
+        self._conclusion = conclusion
         self._break_off = break_off
         self._answered = answered
         self._ended = ended
@@ -104,8 +104,10 @@ class Turns:
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
             upload_as = found.target.upload_as
-            turn = Turn(one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at)
-            attempt = Attempt(turn, self._ledger.note, self._break_off, slot, self._vacancies)
+            upload = Upload(
+                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at
+            )
+            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies)
             self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
             ended = time.monotonic()
             if not slot.large:
@@ -141,7 +143,7 @@ class Turns:
         finally:
             for candidate in group:
                 known = told.get(candidate.job.id)
-                self._answered(Answer(candidate, known))
+                self._answered(LookedUp(candidate, known))
                 if known is None:  # whatever it waits for now, it does not keep a trial from the others
                     self._health.give_back(candidate.job.id)
             self._ended([c.job for c in group if c.job.id not in over])
@@ -164,7 +166,7 @@ class Turns:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:
                 unknown = candidate.job.state is State.UNKNOWN
-                self._consequence.apply(candidate.job, Later(Reason.SERVER_ERROR, _ODD, scope=Scope.FILE, sent=unknown), None)
+                self._conclusion.apply(candidate.job, Later(Reason.SERVER_ERROR, _ODD, scope=Scope.FILE, sent=unknown), None)
             return set()
 
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
@@ -184,7 +186,7 @@ class Turns:
                 message = f"REDCap refuses to export the record and its fields: {why.meaning.message}"
                 unknown = candidate.job.state is State.UNKNOWN
                 later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
-                self._consequence.apply(candidate.job, later, None)
+                self._conclusion.apply(candidate.job, later, None)
         return over
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
@@ -199,7 +201,7 @@ class Turns:
         for candidate in group:
             why = hopeless.get(candidate.job.id)
             if why is not None:
-                self._consequence.apply(candidate.job, why, None)
+                self._conclusion.apply(candidate.job, why, None)
             elif (learnt := self._learn(candidate, facts[candidate.job.id])) is not None:
                 told[candidate.job.id] = Known(learnt, now)
         if hopeless:
@@ -223,10 +225,10 @@ class Turns:
         # Only now is it known which record of which project this file belongs to: it takes its place in the order of that
         # record's files. What was told may be outdated when its turn comes.
         match self._ledger.found(job, facts.record, key):
-            case Found.ANOTHER_GOES:
-                self._consequence.wait_for_another(job)
-            case Found.NEWER_WENT:
-                self._consequence.hold(job, _NEWER_WENT)
+            case ReadBackFound.ANOTHER_GOES:
+                self._conclusion.wait_for_another(job)
+            case ReadBackFound.NEWER_WENT:
+                self._conclusion.hold(job, _NEWER_WENT)
         return None
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
@@ -246,7 +248,7 @@ class Turns:
                     outcome.until_resume, outcome.certain,
                 )  # fmt: skip
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
-            self._consequence.apply(candidate.job, mine, line if place == 0 else None)
+            self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
 
     def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards."""
@@ -312,7 +314,7 @@ class Turns:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
             outcome = Later(Reason.SERVER_ERROR, _ODD, scope=Scope.SERVER, sent=sent)
         try:
-            self._consequence.apply(job, outcome, line)
+            self._conclusion.apply(job, outcome, line)
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")

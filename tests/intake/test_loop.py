@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import Tree
-from dropcap.intake.marker import Marker, adopt
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.ledger.model import Address, KnownFolder, State
+from dropcap.intake.owner import Marker, adopt
+from dropcap.ledger.job import Address, KnownFolder, State
 from dropcap.ledger.transition import Change
 from tests import needs
 
@@ -459,7 +459,7 @@ def test_odd_hints_do_no_harm(desk: Desk, name: str) -> None:
 
 def test_one_folder_hangs_the_other_goes_on(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that does not return (here: into the ledger) holds one thread and is shown as what it is."""
-    monkeypatch.setattr("dropcap.intake.folder._STUCK", 0.3)
+    monkeypatch.setattr("dropcap.intake.loop._STUCK", 0.3)
     hanging, go_on = threading.Event(), threading.Event()
 
     class Hangs(Port):

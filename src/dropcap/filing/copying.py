@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
-from dropcap.delivery.outcome import Refused, Stored
 from dropcap.files.move import Crossing
 from dropcap.filing.place import Filed, Filing
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
+from dropcap.ledger.outcome import Refused, Stored
 from dropcap.ledger.store import Ledger
 
 

@@ -59,7 +59,7 @@ class WatchedFile(FileIO):
             slot.in_file_since = None
 
 
-class Slots:
+class Workers:
     """Runs turns on threads of its own; at most `size` that make headway."""
 
     def __init__(self, size: int) -> None:

@@ -14,20 +14,20 @@ from io import FileIO
 
 import structlog
 
+from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
 from dropcap.delivery.plan import Facts, Send, newly_listed
-from dropcap.delivery.project import ProjectLine
-from dropcap.delivery.same_bytes import as_sent, record_what_is_sent, sha256
-from dropcap.delivery.slots import Slot, WatchedFile
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
-from dropcap.delivery.words import about
+from dropcap.delivery.workers import Slot, WatchedFile
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Origin
-from dropcap.ledger.model import Job, State
+from dropcap.filing.same_bytes import as_sent, record_what_is_sent, sha256
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.log_keys import about
+from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
@@ -50,7 +50,7 @@ RATE_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Upload:
     """All that one attempt needs."""
 
     job: Job
@@ -73,7 +73,7 @@ class Attempt:
     `vacancies` knows what refused exports mean.
     """
 
-    turn: Turn
+    upload: Upload
     note: Callable[[int, str, dict[str, object]], None]
     stop: threading.Event
     slot: Slot
@@ -88,25 +88,25 @@ class Attempt:
         outcome = self._run()
         if isinstance(outcome, Stored):
             outcome = replace(outcome, ctime_ns=self._ctime_ns)
-        waits = self.turn.settings.missing_record is MissingRecord.WAIT
+        waits = self.upload.settings.missing_record is MissingRecord.WAIT
         if isinstance(outcome, Refused) and outcome.reason == Reason.NO_RECORD and waits:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
         # An instance that an earlier attempt chose may have been sent to: it stays this file's.
-        fresh = self.turn.job.state is State.WAITING and self.turn.step.chosen
+        fresh = self.upload.job.state is State.WAITING and self.upload.step.chosen
         if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh:
             return replace(outcome, release_instance=True)
         return outcome
 
     def _run(self) -> Outcome:
         started = time.monotonic()
-        turn = self.turn
-        self._sent = turn.job.state is State.UNKNOWN
-        name = f"{IN_PROGRESS}/{turn.job.name}"
+        upload = self.upload
+        self._sent = upload.job.state is State.UNKNOWN
+        name = f"{IN_PROGRESS}/{upload.job.name}"
         self.slot.in_file_since = started
         try:
-            fd = turn.tree.open(name)
+            fd = upload.tree.open(name)
         except FileNotFoundError:
             return Gone()
         except NotRegular:
@@ -134,11 +134,11 @@ class Attempt:
             return self._folder_trouble(error)
 
     def _claimed(self, source: FileIO, started: float) -> Outcome:
-        turn = self.turn
+        upload = self.upload
         fd = source.fileno()
         status = os.fstat(fd)
         self._ctime_ns = status.st_ctime_ns
-        job = turn.job
+        job = upload.job
         if status.st_size < job.size:
             return Held(
                 Reason.CAME_BACK_SHORT,
@@ -147,24 +147,24 @@ class Attempt:
             )
         if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
             return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
-        place = FileTarget(turn.step.record, turn.step.field, turn.step.event, turn.step.instance)
-        if turn.step.perhaps is not None:
-            found = self._is_at(replace(place, instance=turn.step.perhaps), fd, status.st_size, started)
+        place = FileTarget(upload.step.record, upload.step.field, upload.step.event, upload.step.instance)
+        if upload.step.perhaps is not None:
+            found = self._is_at(replace(place, instance=upload.step.perhaps), fd, status.st_size, started)
             if found is not None:
                 return found
         result = Result.STORED
-        if turn.step.look or self._sent:
+        if upload.step.look or self._sent:
             answer = self._what_is_there(place, fd, status.st_size, started)
             if not isinstance(answer, Result):
                 return answer
             result = answer
-        if turn.target.instance == NEXT:
+        if upload.target.instance == NEXT:
             record_what_is_sent(job, fd, self.note)
         self._sent, self._importing = False, True
-        sent = turn.line.client.import_file(place, source, status.st_size, turn.upload_as, stop=self.stop)
+        sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
-        reached = turn.settings.confirm
+        reached = upload.settings.confirm
         if after is None:
             confirmed = self._confirm(place, sent)
             if not isinstance(confirmed, Confirm):
@@ -181,18 +181,18 @@ class Attempt:
 
         The outcome if the job ends here, else what the result of sending will be called.
         """
-        turn = self.turn
+        upload = self.upload
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
-        keep = turn.settings.existing_file is ExistingFile.PRESERVE or turn.target.instance == NEXT
+        keep = upload.settings.existing_file is ExistingFile.PRESERVE or upload.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(turn.filing.preserve_sink(turn.job.id)) if keep and not self._fresh else None
+            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keep and not self._fresh else None
             try:
-                there = turn.line.client.export_file(place, self._seen(sink.write) if sink else None)
+                there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile:
                 return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
-            turn.line.exported(place.field, self.vacancies)
+            upload.line.exported(place.field, self.vacancies)
             if self._fresh:
                 return self._occupied(place)
             own = sha256(fd)
@@ -200,9 +200,9 @@ class Attempt:
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
-            if there.sha256 == turn.job.sha256:
+            if there.sha256 == upload.job.sha256:
                 return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
-            if turn.target.instance == NEXT and turn.job.sha256 is None:
+            if upload.target.instance == NEXT and upload.job.sha256 is None:
                 # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
                 # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
                 message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
@@ -210,43 +210,43 @@ class Attempt:
                     "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
                 )
                 return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
-            if turn.settings.existing_file is ExistingFile.REFUSE:
+            if upload.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     Reason.FILE_EXISTS,
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
-            if sink is not None and there.sha256 != turn.job.preserved_sha256:
+            if sink is not None and there.sha256 != upload.job.preserved_sha256:
                 # A file of no known length may have been cut off.
                 if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later(Reason.SERVER_ERROR, _NO_END, _HTTP_1_1, Scope.SERVER)
                 kept = sink.commit(self._origin(place, there.name))
-                self.note(turn.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
-                log.info("preserved", **about(turn.job), kept_as=shown(kept), sha256=there.sha256)
+                self.note(upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
+                log.info("preserved", **about(upload.job), kept_as=shown(kept), sha256=there.sha256)
         return Result.REPLACED
 
     @property
     def _fresh(self) -> bool:
         """Whether its instance was chosen for being new, and nothing of this file was ever sent there."""
-        return self.turn.step.chosen and not self._sent
+        return self.upload.step.chosen and not self._sent
 
     def _occupied(self, place: FileTarget) -> Outcome:
         """Somebody has put a file into the instance since it was chosen."""
         message = f"instance {place.instance} of record `{shown(place.record)}` was taken meanwhile: another one is chosen"
-        at_once = 0.0 if self.turn.job.faults < _CHOICES_AT_ONCE else None
+        at_once = 0.0 if self.upload.job.faults < _CHOICES_AT_ONCE else None
         return Later(Reason.FILE_EXISTS, message, "nothing needs to be done", Scope.FILE, seconds=at_once, own_fault=True)
 
     def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | Result:
         """REDCap gives out no file, for a reason that may be that there is none."""
-        turn, meaning = self.turn, error.meaning
-        replaces = turn.settings.existing_file is ExistingFile.REPLACE and turn.target.instance != NEXT
+        upload, meaning = self.upload, error.meaning
+        replaces = upload.settings.existing_file is ExistingFile.REPLACE and upload.target.instance != NEXT
         if replaces and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
             return Result.STORED  # whatever is there is replaced, and sending it again to the same place does no harm
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
-        refused = RefusedExport(turn.job.project, turn.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
-        hideable = turn.line.may_hide(place.field, self.vacancies)
-        match self.vacancies.judge(refused, turn.facts, turn.looked, hideable=hideable):
+        refused = RefusedExport(upload.job.project, upload.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
+        hideable = upload.line.may_hide(place.field, self.vacancies)
+        match self.vacancies.judge(refused, upload.facts, upload.looked, hideable=hideable):
             case Vacancy.EMPTY:
                 return Result.STORED
             case Vacancy.LOOK:
@@ -267,21 +267,21 @@ class Attempt:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
         hardly twice at the same byte."""
         try:
-            return self.turn.line.client.export_file(place, None).sha256 == sha256
+            return self.upload.line.client.export_file(place, None).sha256 == sha256
         except NoFile:
             return False
 
     def _is_at(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | None:
         """Whether REDCap has these very bytes at `place`."""
         try:
-            there = self.turn.line.client.export_file(place, None)
+            there = self.upload.line.client.export_file(place, None)
         except NoFile:
             return None
         own = sha256(fd)
         os.lseek(fd, 0, os.SEEK_SET)
         if there.sha256 != own:
             return None
-        self.note(self.turn.job.id, "found in REDCap", {"instance": place.instance})
+        self.note(self.upload.job.id, "found in REDCap", {"instance": place.instance})
         return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, time.monotonic() - started)
 
     def _seen(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -297,31 +297,31 @@ class Attempt:
         return seen
 
     def _origin(self, place: FileTarget, original_name: str) -> Origin:
-        job = self.turn.job
+        job = self.upload.job
         now = datetime.now().astimezone()
         return Origin(job.project, job.id, place.record, place.field, original_name, now, place.event, place.instance)
 
     def _confirm(self, place: FileTarget, sent: Sent) -> Confirm | Outcome:
         """The level that was reached: what `confirm` asks for, or more where REDCap's answer may not have been all of it."""
-        turn, confirm = self.turn, self.turn.settings.confirm
+        upload, confirm = self.upload, self.upload.settings.confirm
         if confirm is Confirm.NONE and sent.proven:
             return confirm
         if confirm is Confirm.LISTED:
-            structure = turn.line.structure()
-            rows = turn.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
-            after = shown_in_field(rows, structure, turn.target, place.instance)
-            if not newly_listed(turn.step.shows, after, safe_name(turn.upload_as)):
+            structure = upload.line.structure()
+            rows = upload.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
+            after = shown_in_field(rows, structure, upload.target, place.instance)
+            if not newly_listed(upload.step.shows, after, safe_name(upload.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but lists none in that field")
             return confirm
         try:
-            there = turn.line.client.export_file(place, None)
+            there = upload.line.client.export_file(place, None)
         except NoFile:
             return _not_confirmed("REDCap accepted the file, but the field is empty")
         except RedcapError as error:
             if confirm is Confirm.NONE and _may_not_read(error):
                 return confirm
             raise
-        turn.line.exported(place.field, self.vacancies)
+        upload.line.exported(place.field, self.vacancies)
         if there.sha256 != sent.sha256:
             return _not_confirmed("REDCap exports other bytes than were sent")
         return Confirm.READBACK
@@ -333,8 +333,8 @@ class Attempt:
         """
         now = os.fstat(fd)
         with contextlib.suppress(FileNotFoundError):  # a person has renamed it; filing looks for it
-            there = self.turn.tree.lstat(f"{IN_PROGRESS}/{self.turn.job.name}")
-            if self.turn.tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+            there = self.upload.tree.lstat(f"{IN_PROGRESS}/{self.upload.job.name}")
+            if self.upload.tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
                 return there
             if (there.st_size, there.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 return there
@@ -344,7 +344,7 @@ class Attempt:
 
     def _rewritten(self, name: str) -> Outcome:
         try:
-            status = self.turn.tree.lstat(name)
+            status = self.upload.tree.lstat(name)
         except FileNotFoundError:
             return Gone() if not self._sent else Later(Reason.VANISHED, "the file vanished while it was sent", sent=True)
         except OSError as error:

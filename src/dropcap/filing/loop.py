@@ -12,16 +12,16 @@ from datetime import datetime
 
 import structlog
 
-from dropcap.delivery.copies import crossing, finish_copies
-from dropcap.delivery.outcome import Refused, Result, Stored
-from dropcap.delivery.same_bytes import changed_since, same_times
-from dropcap.delivery.words import about
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.again import FAILED, arrived_as, forget_why, free_name
+from dropcap.filing.copying import crossing, finish_copies
 from dropcap.filing.place import DONE, IN_PROGRESS, Failure, Filed, Filing
 from dropcap.filing.preserve import DIRECTORY
-from dropcap.ledger.model import Address, Job, State
+from dropcap.filing.same_bytes import changed_since, same_times
+from dropcap.filing.why import FAILED, arrived_as, forget_why, free_name
+from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.log_keys import about
+from dropcap.ledger.outcome import Refused, Result, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope

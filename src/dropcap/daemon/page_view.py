@@ -8,13 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dropcap import __version__
-from dropcap.delivery.folder import DropFolder
+from dropcap.delivery.queue import FolderQueue
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.status_page import StatusPage
-from dropcap.filing.status_view import Line, StatusView
-from dropcap.intake.folder import FolderIntake
-from dropcap.ledger.model import Job, Pause, State
+from dropcap.filing.page import Line, StatusPage, StatusView
+from dropcap.intake.loop import Intake
+from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.reasons import Scope
 
@@ -32,8 +31,8 @@ class Page:
     def __init__(
         self,
         query: Query,
-        intake: FolderIntake,
-        drop: DropFolder,
+        intake: Intake,
+        drop: FolderQueue,
         contact: str,
         pauses: Callable[[], list[Pause]],
         mistake: Callable[[str], str | None],

@@ -7,9 +7,9 @@ import os
 import stat
 from collections.abc import Callable
 
-from dropcap.delivery.outcome import Stored
 from dropcap.files.tree import Tree
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
+from dropcap.ledger.outcome import Stored
 
 _CHUNK = 256 * 1024
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
-from dropcap.delivery.outcome import Refused
 from dropcap.delivery.vacancy import Vacancies
+from dropcap.ledger.outcome import Refused
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
-from dropcap.intake import marker
-from dropcap.intake.marker import Away
+from dropcap.intake import owner
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.ledger.model import NewFile
+from dropcap.intake.owner import Away
+from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
 
 from .conftest import Port
@@ -33,8 +33,8 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def own(tree: Tree, port: Port, folder: str = "consents", path: str = "/srv/drop") -> marker.Marker:
-    return marker.own(tree, folder, path, UNKNOWN, port)
+def own(tree: Tree, port: Port, folder: str = "consents", path: str = "/srv/drop") -> owner.Marker:
+    return owner.own(tree, folder, path, UNKNOWN, port)
 
 
 def test_a_new_folder_gets_one_and_it_stays(tree: Tree, port: Port) -> None:
@@ -67,7 +67,7 @@ def test_another_installation(tree: Tree, port: Port, tmp_path: Path) -> None:
     own(tree, Port(other))
     with pytest.raises(Away, match="another installation"):
         own(tree, port)
-    marker.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+    owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
     own(tree, port)
     with pytest.raises(Away, match="another installation"):
         own(tree, Port(other))
@@ -107,7 +107,7 @@ def test_a_new_path_without_a_marker(tree: Tree, port: Port) -> None:
 
 def test_written_but_not_remembered(tree: Tree, port: Port, tmp_path: Path) -> None:
     """The end came between the marker and the ledger."""
-    value = marker.Marker(port.installation, "consents", "id", 5)
+    value = owner.Marker(port.installation, "consents", "id", 5)
     (tree.path / ".dropcap").write_bytes(value.to_bytes())
     assert own(tree, port) == value
     assert port.known_folder("consents") is not None
@@ -115,7 +115,7 @@ def test_written_but_not_remembered(tree: Tree, port: Port, tmp_path: Path) -> N
 
 def _link(path: Path) -> None:
     target = path.with_name("target")
-    target.write_bytes(marker.Marker("x", "y", "z").to_bytes())
+    target.write_bytes(owner.Marker("x", "y", "z").to_bytes())
     path.symlink_to(target)
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_marker_is_left_alone(tree: Tree, port: Port, put: Callable[[
     with pytest.raises(Away):
         own(tree, port)
     with pytest.raises(Away):
-        marker.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+        owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
     assert path.lstat().st_ino == before.st_ino
     assert path.lstat().st_size == before.st_size
 
@@ -154,4 +154,4 @@ def test_what_is_no_marker_is_left_alone(tree: Tree, port: Port, put: Callable[[
 def test_any_bytes_are_judged_without_a_fault(tree: Tree, data: bytes) -> None:
     (tree.path / ".dropcap").write_bytes(data)
     with pytest.raises(Away):
-        marker.read(tree)
+        owner.read(tree)

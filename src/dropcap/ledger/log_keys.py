@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger.model import Job
+from dropcap.ledger.job import Job
 
 
 def about(job: Job) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from dropcap.config.model import Folder
-from dropcap.delivery.filer import Filer, FilingHooks
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
 from dropcap.delivery.runs import Pace
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.keep import Keep
+from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.filing.place import Filing
-from dropcap.ledger.model import Address, Job, State
+from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LookedUp:
     """What came of the look-up for a candidate; `known` is None if nothing did, or if the ledger says more of it by now."""
 
     candidate: Candidate
@@ -70,7 +70,7 @@ class Strays:
     moved: list[Job] = field(default_factory=list)
 
 
-class DropFolder:
+class FolderQueue:
     """One folder's next jobs, and the filing of those that are over; only the dispatching thread touches the lanes."""
 
     def __init__(
@@ -82,7 +82,7 @@ class DropFolder:
         order: Order,
         keep: Keep,
         hooks: FilingHooks,
-        after: DropFolder | None = None,
+        after: FolderQueue | None = None,
     ) -> None:
         """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
         REDCap holds. `after` worked in the same directory before and is to end."""
@@ -192,7 +192,7 @@ class DropFolder:
         self._put(candidate, asked)
         return asked
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: LookedUp) -> None:
         """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing."""
         candidate = answer.candidate
         told = None if answer.known is None else replace(candidate, known=answer.known, asking=False)

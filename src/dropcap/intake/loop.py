@@ -1,0 +1,345 @@
+"""One thread a folder: it waits for hints, walks, claims. A share that does not answer stops its own thread alone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.folder import OpenedFolder
+from dropcap.intake.left import LeftFiles
+from dropcap.intake.owner import Away
+from dropcap.intake.walk import OWN, top
+from dropcap.intake.watch import Watch
+from dropcap.reasons import Reason
+
+_log = structlog.get_logger()
+
+#: How often a folder that is away is looked for (seconds).
+AWAY_LOOK = 5.0
+#: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
+UNWATCHED_WALK = 3.0
+#: How long the thread sleeps at most, so that `alive` can tell a sleeping from a dead one (seconds).
+_NAP = 2.0
+#: A folder that does not answer for so long is called away (seconds).
+_STUCK = 30.0
+#: More hints than this and a walk is cheaper.
+_HINTS = 20_000
+
+
+class Intake:
+    """Watches one drop folder and claims what settles there.
+
+    `on_claimed(folder, jobs)` is called from the folder's thread after jobs were entered in the ledger, or renamed there.
+    The properties may be read from any thread at any time; none of them blocks.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        ledger: IntakeLedger,
+        on_claimed: Callable[[str, list[int]], None],
+        *,
+        examiner: Examiner | None = None,
+        watched: bool = True,
+        unsafe: Callable[[], str | None] = lambda: None,
+        noted: Callable[[], None] = lambda: None,
+        after: Intake | None = None,
+    ) -> None:
+        """Without `examiner` no content is looked into. `watched=False` does without events: the folder is walked at its `rescan`
+        only. `unsafe` says why nothing may be taken from it, if so; it is asked each time before the folder is opened. `noted` is
+        told when other files than before wait for something. `after` worked there before and is to end: this one begins when it
+        has."""
+        self.folder = folder
+        self._ledger = ledger
+        self._on_claimed = on_claimed
+        self._examiner = examiner
+        self._watched = watched
+        self._unsafe = unsafe
+        self._after = after
+        self._log = _log.bind(folder=folder.name)
+        self._wake = threading.Condition()
+        self._hints: set[str] = set()
+        self._doubt = True
+        self._answered = False
+        self._noted: frozenset[tuple[str, str]] = frozenset()
+        self._stopping = False
+        self._opened: OpenedFolder | None = None
+        self._away: str | None = None
+        self._left: Tree | None = None
+        self._let_go = False
+        self._was_watched = False
+        self._told_limit = False
+        self._walk_at = 0.0
+        self._retry_at = 0.0
+        self._working_since: float | None = None
+        self._beat = time.monotonic()
+        self._unsettled: dict[str, tuple[float, str]] = {}
+        self._next = 0.0
+        self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
+        self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
+        self._tell_noted = noted
+        self.idle = threading.Event()
+        self.last_walk: float | None = None
+
+    # For the daemon -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin. Once only."""
+        self._beat = time.monotonic()
+        self._thread.start()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def let_go(self) -> None:
+        """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
+        self._let_go, self._left = True, None
+
+    def wake(self, names: Iterable[str] | None = None) -> None:
+        """Look at these names (relative to the folder) soon, or walk the whole folder."""
+        with self._wake:
+            told = self._doubt or bool(self._hints)
+            if names is not None:
+                self._hints.update(names)
+            if names is None or len(self._hints) > _HINTS:
+                self._doubt = True
+            if (self._doubt or self._hints) and not told:
+                self.idle.clear()
+                self._wake.notify()
+
+    def alive(self, within: float = 60.0) -> bool:
+        """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
+        if not self._thread.is_alive():
+            return False
+        return self._working_since is not None or time.monotonic() - self._beat < within
+
+    @property
+    def away(self) -> str | None:
+        """Why nothing is taken from the folder and what to do, None if all is well."""
+        working, beat = self._working_since, self._beat
+        silent = time.monotonic() - max(beat, working or 0.0)
+        if working is not None and silent > _STUCK:
+            if why := self._ledger.unwritable:
+                return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
+            return f"it has not answered for {silent:.0f} s: its server or disk hangs; mend it, or unmount it"
+        return self._away
+
+    @property
+    def lent(self) -> Tree | None:
+        """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
+        opened = self._opened
+        if opened is None:
+            return self._left  # intake ends before the uploads under way do, which are still to be filed
+        return opened.lent if self._away is None else None
+
+    @property
+    def full(self) -> bool:
+        """Whether less than `min_free` is left, so that nothing is taken."""
+        opened = self._opened
+        return opened is not None and opened.full
+
+    @property
+    def not_taken(self) -> dict[str, str]:
+        """What lies in the folder and cannot be taken, and why."""
+        opened = self._opened
+        return opened.not_taken if opened is not None else {}
+
+    @property
+    def unsettled(self) -> dict[str, float]:
+        """What is not settled yet, and since when it is known (seconds since the epoch)."""
+        return {name: since for name, (since, _) in self._unsettled.items()}
+
+    @property
+    def behind(self) -> int:
+        """How many more files wait than those that `unsettled` names."""
+        opened = self._opened
+        return 0 if opened is None else opened.behind
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What each unsettled file waits for."""
+        return {name: note for name, (_, note) in self._unsettled.items()}
+
+    @property
+    def left(self) -> LeftFiles:
+        """The files that lay there when the folder was first watched, and are left."""
+        opened = self._opened
+        return LeftFiles() if opened is None else opened.left
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
+        opened = self._opened
+        asks = opened is not None and opened.asks
+        return self._working_since is not None or self._doubt or bool(self._hints) or asks or self._next <= time.monotonic()
+
+    # The thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        if self._after is not None:
+            self._working_since = self._tick()
+            self._after._thread.join()  # what hangs there would hang here
+            self._after = None
+        while not self._stopping:
+            self._working_since = self._tick()
+            try:
+                self._round()
+            except Exception as error:
+                self._leave(error)
+                self._doubt = True
+            self._tick()
+            self._working_since = None
+            self._sleep()
+        self._left = None if self._let_go else self.lent
+        self._close()
+
+    def _round(self) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            looked = self._look(self._opened)
+            self._answered = False
+            worked = self._opened.work(self._tick)
+        except (Away, OSError) as error:
+            self._leave(error)
+            return
+        if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
+            self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
+            noted = frozenset(self.notes.items())
+            if noted != self._noted:
+                self._noted = noted
+                self._tell_noted()
+        self._next = min(self._opened.next(), self._walk_at)
+        with self._wake:
+            if self._hints or self._doubt or self._opened.waits:
+                self.idle.clear()
+            else:
+                self.idle.set()
+
+    def _open(self) -> OpenedFolder:
+        self._doubt = True
+        if why := self._unsafe():
+            raise Away(why)
+        watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
+        return OpenedFolder(
+            self.folder,
+            self._ledger,
+            watch,
+            lambda jobs: self._on_claimed(self.folder.name, jobs),
+            self._examiner,
+            self._has_answer,
+        )
+
+    def _has_answer(self) -> None:
+        with self._wake:
+            self._answered = True
+            self._wake.notify()
+
+    def _look(self, opened: OpenedFolder) -> bool:
+        """Walk, or look at what was hinted at; whether there was either."""
+        with self._wake:
+            hints, self._hints = self._hints, set()
+            walk, self._doubt = self._doubt, False
+        if walk or time.monotonic() >= self._walk_at or (opened.watch is not None and opened.watch.lost):
+            started = time.monotonic()
+            opened.walk()
+            self.last_walk = time.time()
+            self._walk_at = time.monotonic() + self._rescan(opened, time.monotonic() - started)
+            self._here(opened)
+            walk = True
+        for name in hints:
+            opened.look(name)
+        return walk or bool(hints)
+
+    def _rescan(self, opened: OpenedFolder, took: float) -> float:
+        if opened.watch is None or not (opened.watch.limited or not opened.watch.alive):
+            return self.folder.rescan
+        if not self._told_limit:
+            self._told_limit = True
+            self._log.warning(
+                "check_problem",
+                message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
+                remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
+            )
+        return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
+
+    def _here(self, opened: OpenedFolder) -> None:
+        if not self._was_watched:
+            self._was_watched = True
+            self._log.info("folder_watched", path=shown(str(self.folder.path)), mount=str(opened.mount))
+        elif self._away is not None:
+            self._log.info("folder_back", path=shown(str(self.folder.path)), mount=str(opened.mount))
+        self._away = None
+
+    def _leave(self, error: Exception) -> None:
+        """The folder is not to be had now: let go of it and try again later."""
+        path = shown(str(self.folder.path))
+        if isinstance(error, Away):
+            why = f"{path} is away: {error}"
+        elif isinstance(error, sqlite3.Error):
+            why = (
+                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
+            )
+        elif not isinstance(error, OSError):
+            why = (
+                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
+            )
+            if self._away != why:
+                self._log.error("internal_error", where="intake", exc_info=error)
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
+            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
+            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
+        else:
+            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
+        if self._away != why:
+            self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
+        self._close()
+        self._away = why
+        self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)
+        with self._wake:
+            self._hints.clear()
+            self.idle.set()
+
+    def _close(self) -> None:
+        opened, self._opened = self._opened, None
+        self._unsettled, self.resting = {}, 0
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                opened.close()
+
+    def _sleep(self) -> None:
+        now = time.monotonic()
+        until = self._retry_at
+        if self._opened is not None:
+            until = max(until, min(self._walk_at, self._opened.next()))
+        with self._wake:
+            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
+                return
+            if until > now:
+                self._wake.wait(min(until - now, _NAP))
+
+    def _tick(self) -> float:
+        self._beat = time.monotonic()
+        return self._beat
