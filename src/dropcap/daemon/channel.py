@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
@@ -54,7 +53,7 @@ class Channel:
         self.folder = folder
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.project, partial(around.order.address, folder), self._refused)
+        claims = IntakeLedger(around.ledger, folder.project, lambda name: self.queue.address(name), self._refused)
         self.intake: Intake = Intake(
             folder,
             claims,
@@ -64,7 +63,7 @@ class Channel:
             noted=self._noted,
             after=before.intake if before is not None else None,
         )
-        self.drop: FolderQueue = FolderQueue(
+        self.queue: FolderQueue = FolderQueue(
             folder,
             around.ledger,
             lambda: self.intake.lent,
@@ -72,9 +71,9 @@ class Channel:
             around.order,
             keep,
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
-            before.drop if before is not None else None,
+            before.queue if before is not None else None,
         )
-        self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses, around.mistake)
+        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
         self._told = around.claimed
         self.retired = False
 
@@ -83,7 +82,7 @@ class Channel:
         if self._after is not None:
             self._after.retire(self)
             self._after = None
-        self.drop.filer.start()
+        self.queue.filer.start()
         self.intake.start()
 
     def retire(self, successor: Channel | None = None) -> None:
@@ -91,7 +90,7 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.drop.filer.retire(successor.drop.filer)
+            self.queue.filer.retire(successor.queue.filer)
 
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()
@@ -99,7 +98,7 @@ class Channel:
 
     def _refused(self, jobs: list[int]) -> None:
         """These were refused as they were taken: they are only to be filed."""
-        self.drop.filer.take_up(jobs)
+        self.queue.filer.take_up(jobs)
 
     def _noted(self) -> None:
         self.page.changed()
@@ -109,7 +108,7 @@ class Channel:
         self.intake.wake(names)  # a second file of such a name waits for this
 
     def _over(self) -> None:
-        self.drop.let_go()
+        self.queue.let_go()
         self.intake.let_go()
 
     def _refresh(self) -> float:

@@ -106,7 +106,7 @@ class Engine:
 
     def _take_up(self) -> None:
         self.delivery.take_up(
-            {name: one.drop for name, one in self.channels.items()},
+            {name: one.queue for name, one in self.channels.items()},
             self.lines,
             uploads_at_once=self.config.uploads_at_once,
             small_file=self.config.small_file,

@@ -32,14 +32,14 @@ class Page:
         self,
         query: Query,
         intake: Intake,
-        drop: FolderQueue,
+        queue: FolderQueue,
         contact: str,
         pauses: Callable[[], list[Pause]],
         mistake: Callable[[str], str | None],
     ) -> None:
         self._query = query
         self._intake = intake
-        self._drop = drop
+        self._queue = queue
         self._contact = contact
         self._pauses = pauses
         self._mistake = mistake
@@ -59,19 +59,19 @@ class Page:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        place = self._drop.place()
+        place = self._queue.place()
         if place is None:
             self._page = None
             return _ABSENT
         if self._page is None or self._page[0] is not place[0]:
-            self._page = (place[0], StatusPage(place[0], self._drop.folder))
+            self._page = (place[0], StatusPage(place[0], self._queue.folder))
         self._changed.clear()
         self._last = now
         self._page[1].offer(self._view())
         return _SOONEST
 
     def _view(self) -> StatusView:
-        name = self._drop.name
+        name = self._queue.name
         now = datetime.now().astimezone()
         midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
         counts = self._query.counts().get(name, {})
@@ -105,13 +105,13 @@ class Page:
         )
 
     def _told(self) -> list[str]:
-        its = ((Scope.PROJECT, self._drop.folder.project), (Scope.FOLDER, self._drop.name))
+        its = ((Scope.PROJECT, self._queue.folder.project), (Scope.FOLDER, self._queue.name))
         told = [
             f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
             for pause in self._pauses()
             if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
         ]
-        if (mistake := self._mistake(self._drop.name)) is not None:
+        if (mistake := self._mistake(self._queue.name)) is not None:
             told.append(mistake)
         if self._intake.full:
             told.append("This share has less room than min_free: nothing is taken until there is more.")
