@@ -63,4 +63,4 @@ def test_names_that_never_come_in_line_fill_no_memory(place: Site, ledger: Ledge
     queue = queue_of(place, ledger)
     for number in range(10 * WINDOW):
         queue.address(f"{number}.jpg")
-    assert len(queue._verdicts) <= 4 * WINDOW
+    assert len(queue._routed) <= 4 * WINDOW

@@ -26,7 +26,7 @@ from dropcap.routing.target import NEXT
 WINDOW = 200
 LOW = 50
 #: Names of which it is kept where they go, from their claim on.
-_VERDICTS = 4 * WINDOW
+_ROUTED = 4 * WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class FolderQueue:
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
         self._readdressed: set[int] = set()
-        self._verdicts: dict[str, Route | NoRoute] = {}  # of names that were claimed, until their jobs are in line
+        self._routed: dict[str, Route | NoRoute] = {}  # of names that were claimed, until their jobs are in line
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self.paused = False
         self.stuck = 0  # turns that hang in this folder's file system
@@ -161,7 +161,7 @@ class FolderQueue:
 
     def _way_of(self, job: Job) -> Route | NoRoute | None:
         """Where a job goes; None if the rules have changed since it was entered, while it was being sent."""
-        found = self._verdicts.pop(job.name, None) or route(self.folder.rules, self.name, job.name)
+        found = self._routed.pop(job.name, None) or route(self.folder.rules, self.name, job.name)
         if isinstance(found, NoRoute):
             return found
         target, now = found.target, self.order.address_of(self.folder, found)
@@ -227,7 +227,7 @@ class FolderQueue:
     def address(self, name: str) -> Address:
         """The address under which a file of that name is claimed. What the rules say of it stands until its job is in line."""
         found = route(self.folder.rules, self.name, name)
-        if len(self._verdicts) >= _VERDICTS:  # of files that never come in line: those that intake refuses
-            self._verdicts.clear()
-        self._verdicts[name] = found
+        if len(self._routed) >= _ROUTED:  # of files that never come in line: those that intake refuses
+            self._routed.clear()
+        self._routed[name] = found
         return self.order.address_of(self.folder, found)

@@ -27,10 +27,10 @@ from dropcap.intake.take import (
     Moved,
     NameTaken,
     NotThere,
-    NotYet,
-    Outcome,
+    PutOff,
     Settled,
     Taken,
+    TakeOutcome,
     Untakable,
     Wanted,
     open_settled,
@@ -237,10 +237,10 @@ class Claimer:
         patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return any(file.folder == self._folder.name or patient for file in known.still_open)
 
-    def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome) -> None:
+    def _judge(self, name: str, waiting: Waiting, target: str, outcome: TakeOutcome) -> None:
         """A file was not taken, or not yet."""
         match outcome:
-            case NotYet(seen, at, note, rests):
+            case PutOff(seen, at, note, rests):
                 if seen.sight != waiting.seen.sight:
                     self._contents.saw(name, seen.sight, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
