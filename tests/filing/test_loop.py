@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.filing.loop import Ending, Filer, FilingHooks
+from dropcap.filing.ending import Ending
+from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.ledger.job import Address, Job, NewFile, State
 from dropcap.ledger.outcome import Refused
 from dropcap.ledger.store import Ledger

@@ -13,7 +13,7 @@ from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
 from dropcap.delivery.queue import FolderQueue
-from dropcap.filing.loop import Ending
+from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import (

@@ -24,7 +24,7 @@ from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.work import Sending, Work
 from dropcap.delivery.workers import Workers
-from dropcap.filing.loop import Ending
+from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
