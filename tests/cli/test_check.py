@@ -15,7 +15,7 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, site
 
 
