@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_server import OK, Peer, Script, forever, once, reply, serving
-from tests import needs
 
 from dropcap.redcap.client import NoFile, Redcap, RedcapError
 from dropcap.redcap.model import FileTarget
@@ -26,6 +24,8 @@ from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token
+from tests import needs
+from tests.redcap.raw_server import OK, Peer, Script, forever, once, reply, serving
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 TARGET = FileTarget("101", "consent_pdf")

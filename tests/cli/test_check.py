@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from dropcap.config.load import load
-from dropcap.intake.mounts import Mounts
-from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, site
 
 
@@ -300,20 +297,3 @@ def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(pl
         window.unlink()
     line(check(place, code=0), "warning", "this check runs as root")
     assert [window.stat().st_uid for window in (place.state / "windows").iterdir()] == [65534]
-
-
-def test_a_state_directory_on_a_share_is_refused(tmp_path: Path) -> None:
-    mounts = Mounts([f"9 1 0:77 / {tmp_path} rw - nfs4 filer:/export rw"])
-    (remark,) = state_dir_remarks(tmp_path, mounts)
-    assert (remark.level, remark.later) == ("error", False)
-    assert "nfs4 filer:/export" in remark.message
-
-
-def test_limits_of_inotify(place: Site, tmp_path: Path) -> None:
-    for name, value in (("max_user_watches", 10), ("max_user_instances", 128)):
-        (tmp_path / name).write_text(f"{value}\n")
-    config = load(place.config_file)
-    (remark,) = inotify_remarks(config, 11, tmp_path)
-    assert (remark.level, "max_user_watches is 10, and 11 are needed" in remark.message) == ("warning", True)
-    (remark,) = inotify_remarks(config, 10, tmp_path)
-    assert remark.level == "ok"
