@@ -29,9 +29,9 @@ def control(stand_in: StandIn, exchange: Exchange) -> Reply:
         body += chunk
     page = exchange.path.removeprefix("/_sandbox/")
     if exchange.method == "GET":
-        look = _LOOKS.get(page)
+        look = LOOKS.get(page)
         return look(stand_in, dict(parse_qsl(exchange.query))) if look else _missing(page)
-    do = _DEEDS.get(page)
+    do = DEEDS.get(page)
     if exchange.method != "POST" or do is None:
         return _missing(page)
     try:
@@ -51,7 +51,7 @@ def _json(value: object, status: int = 200) -> Reply:
 
 
 def _missing(page: str) -> Reply:
-    return _json({"error": f"there is no control page {page!r}", "GET": list(_LOOKS), "POST": list(_DEEDS)}, 404)
+    return _json({"error": f"there is no control page {page!r}", "GET": list(LOOKS), "POST": list(DEEDS)}, 404)
 
 
 # Looks -------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _row(stand_in: StandIn, told: Told, form: str) -> RowKey:
     return RowKey(event) if repeats is None else RowKey(event, repeats, int(told.get("instance") or 1))
 
 
-_LOOKS: dict[str, Callable[[StandIn, Told], Reply]] = {
+LOOKS: dict[str, Callable[[StandIn, Told], Reply]] = {
     "holdings": _holdings,
     "versions": _versions,
     "requests": _requests,
@@ -178,7 +178,7 @@ _LOOKS: dict[str, Callable[[StandIn, Told], Reply]] = {
     "settings": _settings,
     "wording": _wording,
 }
-_DEEDS: dict[str, Callable[[StandIn, Told], None]] = {
+DEEDS: dict[str, Callable[[StandIn, Told], None]] = {
     "ill": _ill,
     "well": _well,
     "unban": _unban,
