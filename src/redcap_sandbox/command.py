@@ -14,6 +14,7 @@ from redcap_sandbox.dictionary import from_dictionary, load_records
 from redcap_sandbox.fault import KINDS, MATCHED, Fault
 from redcap_sandbox.odm import from_xml
 from redcap_sandbox.project import classic_project, demo_project
+from redcap_sandbox.recorder import Recorder
 from redcap_sandbox.server import Sandbox
 from redcap_sandbox.settings import SETTINGS, change, rights
 from redcap_sandbox.structure import Rights, SandboxProject
@@ -30,6 +31,8 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
     if told.list:
         print(_list())
         return 0
+    if told.record is not None or told.upstream is not None:
+        return _record(parser, told)
     try:
         box = _sandbox(told)
     except (OSError, ValueError) as error:
@@ -43,6 +46,23 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
         until_told()
     finally:
         box.stop()
+    return 0
+
+
+def _record(parser: argparse.ArgumentParser, told: argparse.Namespace) -> int:
+    """Record what a real REDCap says, until told to stop."""
+    if told.record is None or told.upstream is None:
+        parser.error("--record and --upstream go together: where to note what is said, and the API to ask")
+    try:
+        with Recorder(told.upstream, told.record, told.port, told.ca_file) as recorder:
+            path = recorder.recording.path
+            print(f"url: {recorder.url}\nrecording: {path}", flush=True)
+            until_told()
+    except FileExistsError:
+        parser.error(f"{told.record} holds a recording already: name another directory")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{recorder.recording.count} exchanges are in {path}: read it before you send it to anybody")
     return 0
 
 
@@ -72,6 +92,9 @@ def _parser(name: str) -> argparse.ArgumentParser:
     add("--store", type=Path, metavar="DIR", help="keep what is uploaded in this folder")
     add("--ill", action="append", default=[], metavar="FAULT", help=_FAULT)
     add("--list", action="store_true", help="tell all faults, settings and rights, and end")
+    add("--record", type=Path, metavar="DIR", help="stand before --upstream instead, and note there what the wire shows")
+    add("--upstream", metavar="URL", help="the API of the real REDCap to record, https://redcap.example.org/api/")
+    add("--ca-file", type=Path, metavar="FILE", help="the authority of --upstream's certificate (PEM), if the system lacks it")
     return parser
 
 

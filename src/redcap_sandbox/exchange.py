@@ -94,6 +94,16 @@ class Exchange:
         value: bytes = self._request.inheaders.get(name, b"")
         return value.decode("utf-8", "replace")
 
+    def headers(self) -> list[tuple[str, str]]:
+        """The request's headers; several of one name are one here, as cheroot joins them."""
+        found: dict[bytes, bytes] = self._request.inheaders
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.items()]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with this exchange."""
+        return bool(self._request.close_connection)
+
     def wait(self, seconds: float) -> None:
         """Wait, but not longer than the sandbox runs."""
         self._stopping.wait(seconds)
