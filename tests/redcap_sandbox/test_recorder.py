@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import re
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +25,7 @@ from redcap_sandbox import Fault, Sandbox, demo_project
 from redcap_sandbox.recorder import Recorder
 from redcap_sandbox.recording import ALLOWED, gate
 from redcap_sandbox.shape import known_words, shape_of
+from tests import needs
 
 #: Letters and digits such that no four of them in a row stand in a count or a word of the recording.
 TOKEN = "CAFEF00DBEEFD00D5EED4B1DDECAFBAD"
@@ -70,14 +74,17 @@ def nothing_of_anybody(text: str) -> None:
 
 
 @contextmanager
-def answering(*replies: bytes) -> Iterator[str]:
+def answering(*replies: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that reads each request and answers with these bytes, one connection each; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
             for reply in replies:
                 connection, _ = listening.accept()
-                with connection:
+                with (
+                    contextlib.suppress(OSError),
+                    tls.wrap_socket(connection, server_side=True) if tls else connection as connection,
+                ):
                     got = b""
                     while b"\r\n\r\n" not in got:
                         got += connection.recv(65536)
@@ -89,7 +96,7 @@ def answering(*replies: bytes) -> Iterator[str]:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/api/"
+        yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{listening.getsockname()[1]}/api/"
         thread.join(10)
 
 
@@ -276,6 +283,25 @@ def test_nobody_at_the_other_end(tmp_path: Path) -> None:
             ask(recorder.url)
         (told,) = entries(recorder, 1)
     assert (told["failed"], told["asked"]["sent"]) == ("refused", 0)
+
+
+def test_over_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    command = [needs.program("openssl"), "req", "-x509", *curve, *names, "-keyout", "server.key", "-out", "server.crt"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    with answering(b"", reply_with(b""), tls=context) as url:
+        with recording(url, tmp_path / "unknown") as recorder:
+            with pytest.raises(requests.ConnectionError):
+                ask(recorder.url)
+            (told,) = entries(recorder, 1)
+        assert (told["failed"], told["asked"]["sent"]) == ("certificate", 0)
+        with Recorder(url, tmp_path / "known", ca_file=tmp_path / "server.crt") as recorder:
+            assert ask(recorder.url).status_code == 200
+            (told,) = entries(recorder, 1)
+    assert told["answered"]["shape"] == {"kind": "empty"}
 
 
 @pytest.mark.parametrize(
