@@ -19,9 +19,10 @@ def answer(call: Call) -> Reply:
     try:
         if call.project.offline:
             raise ApiError(400, "offline")
-        method = METHODS.get(call.text("content"))
+        content = call.text("content")
+        method = METHODS.get(content)
         if method is None:
-            raise ApiError(501, "not_implemented")
+            raise ApiError(400, "bad_content") if content else ApiError(501, "not_implemented")
         return method(call)
     except ApiError as error:
         return refusal(error, call.return_format)
@@ -34,7 +35,17 @@ def refusal(error: ApiError, kind: str) -> Reply:
 
 def _rows(call: Call, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], root: str) -> Reply:
     call.need_export()
-    return call.reply(rows_body(rows, call.format, columns, root))
+    return call.reply(rows_body([_flags(call, row) for row in rows], call.format, columns, root))
+
+
+def _flags(call: Call, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Numbers as text, where the server tells them so."""
+    if not call.project.flags_as_text:
+        return row
+    return {
+        name: _flags(call, value) if isinstance(value, Mapping) else str(value) if isinstance(value, int) else value
+        for name, value in row.items()
+    }
 
 
 def _only_export(call: Call) -> None:
@@ -89,12 +100,12 @@ def _project(call: Call) -> Reply:
         "external_modules": "",
         "bypass_branching_erase_field_prompt": 0,
     }
-    return call.reply(object_body(info, call.format))
+    return call.reply(object_body(_flags(call, info), call.format))
 
 
 def _metadata(call: Call) -> Reply:
     _only_export(call)
-    names, forms = call.post.array("fields"), call.post.array("forms")
+    names, forms = call.array("fields"), call.array("forms")
     rows = [
         field.metadata()
         for field in call.project.dictionary()
@@ -107,7 +118,7 @@ def _event(call: Call) -> Reply:
     _only_export(call)
     if not call.project.longitudinal:
         raise ApiError(400, "no_events")
-    arms = call.post.array("arms")
+    arms = call.array("arms")
     rows = [
         {
             "event_name": event.label,
@@ -132,7 +143,7 @@ def _arm(call: Call) -> Reply:
 
 def _mapping(call: Call) -> Reply:
     _only_export(call)
-    project, arms = call.project, call.post.array("arms")
+    project, arms = call.project, call.array("arms")
     if not project.longitudinal:
         raise ApiError(400, "no_mapping")
     rows = [
@@ -146,6 +157,7 @@ def _mapping(call: Call) -> Reply:
 
 def _repeating(call: Call) -> Reply:
     _only_export(call)
+    call.need_right(call.rights.design, "Project Design and Setup")
     project = call.project
     if not project.repeating:
         raise ApiError(400, "no_repeating")
@@ -184,14 +196,15 @@ def _field_names(call: Call) -> Reply:
 
 def _user(call: Call) -> Reply:
     _only_export(call)
+    call.need_right(call.rights.user_rights, "User Rights")
     rows = [_rights_row(call, call.rights)]
     return _rows(call, rows, list(rows[0]), "users")
 
 
 def _rights_row(call: Call, rights: Rights) -> dict[str, Any]:
     project = call.project
-    always = "design alerts user_rights data_access_groups reports stats_and_charts manage_survey_participants calendar"
-    tools = "data_import_tool data_comparison_tool logging email_logging file_repository"
+    rest = "alerts reports stats_and_charts manage_survey_participants calendar"
+    tools = "data_import_tool data_comparison_tool email_logging file_repository"
     quality = "data_quality_create data_quality_execute"
     never = "mobile_app mobile_app_download_data"
     locks = "record_rename lock_records_all_forms lock_records lock_records_customization"
@@ -203,7 +216,8 @@ def _rights_row(call: Call, rights: Rights) -> dict[str, Any]:
         "expiration": "",
         "data_access_group": rights.dag or "",
         "data_access_group_id": project.dags.index(rights.dag) + 1 if rights.dag in project.dags else "",
-        **dict.fromkeys(f"{always} {tools} {quality}".split(), 0),
+        **{name: int(getattr(rights, name)) for name in ("design", "user_rights", "data_access_groups", "logging")},
+        **dict.fromkeys(f"{rest} {tools} {quality}".split(), 0),
         "api_export": int(rights.api_export),
         "api_import": int(rights.api_import),
         **dict.fromkeys(f"{never} {locks}".split(), 0),
@@ -216,6 +230,7 @@ def _rights_row(call: Call, rights: Rights) -> dict[str, Any]:
 
 def _dag(call: Call) -> Reply:
     _only_export(call)
+    call.need_right(call.rights.data_access_groups, "Data Access Groups")
     rows = [
         {"data_access_group_name": name, "unique_group_name": name, "data_access_group_id": number}
         for number, name in enumerate(call.project.dags, 1)
@@ -229,6 +244,7 @@ def _next_record(call: Call) -> Reply:
 
 
 def _log(call: Call) -> Reply:
+    call.need_right(call.rights.logging, "Logging")
     record = call.text("record")
     rows = [row for row in reversed(call.project.log) if not record or row["record"] == record]
     return _rows(call, rows, ["timestamp", "username", "action", "details", "record"], "items")

@@ -8,6 +8,7 @@ from typing import IO
 
 from redcap_sandbox.formats import CONTENT_TYPES, FORMATS
 from redcap_sandbox.multipart import Post
+from redcap_sandbox.store import RowKey
 from redcap_sandbox.structure import Rights, SandboxProject
 from redcap_sandbox.wording import ApiError
 
@@ -72,6 +73,21 @@ class Call:
     def need_writable(self) -> None:
         if self.project.archived:
             raise ApiError(400, "archived")
+
+    def need_right(self, held: bool, right: str) -> None:
+        """For methods that ask for another right beside API Export, as its name is in the user rights page."""
+        if not (held and self.rights.api_export):
+            raise ApiError(400, "insufficient", right=right)
+
+    def need_unlocked(self, record: str, key: RowKey, form: str) -> None:
+        if (record, key, form) in self.project.store.locked:
+            raise ApiError(400, "locked")
+
+    def array(self, name: str) -> list[str]:
+        """A list that was sent as `name[0]=…`; or as one text, where the server still takes that."""
+        if self.project.strict_arrays and self.text(name):
+            raise ApiError(400, "not_an_array", name=name)
+        return self.post.array(name)
 
     def visible(self, record: str) -> bool:
         """Whether the record exists and lies in the caller's data access group."""

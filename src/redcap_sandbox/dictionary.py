@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from redcap_sandbox.store import RowKey
@@ -31,6 +32,8 @@ HEADINGS = (
     "Matrix Ranking?",
     "Field Annotation",
 )
+#: What REDCap offers between columns, and spreadsheets write.
+_DELIMITERS = ",;\t|^"
 _COLUMN = {heading.lower(): column for heading, column in zip(HEADINGS, METADATA_COLUMNS, strict=True)}
 
 
@@ -43,16 +46,15 @@ def from_dictionary(
     title: str = "",
     records: str | Path | None = None,
 ) -> SandboxProject:
-    """A project from a data dictionary, with or without a byte order mark.
+    """A project from a data dictionary, with or without a byte order mark, with commas, semicolons or tabs between columns.
 
     `events` make it longitudinal; an event without an entry in `designations` has all forms. `repeating` maps events
     to forms (none: the whole event). `records` is a flat CSV.
     Raises ValueError if a file does not have the needed columns, OSError if it cannot be read.
     """
     path = Path(path)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = [_by_column(row) for row in _rows(lines, path.name)]
-    fields = fields_by_name(_field(row, f"{path.name}, field {number}") for number, row in enumerate(rows, 1))
+    rows = [(line, _by_column(row)) for line, row in _rows(path)]
+    fields = fields_by_name(_field(row, f"{path.name}:{line}") for line, row in rows)
     forms = tuple(dict.fromkeys(field.form for field in fields.values()))
     made = tuple(Event(event) if isinstance(event, str) else event for event in events)
     designated = {name: tuple(chosen) for name, chosen in (designations or {}).items()}
@@ -70,28 +72,38 @@ def from_dictionary(
     return project
 
 
-def _rows(lines: Iterable[str], where: str) -> Iterator[dict[str | None, str | None]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows with the number of the line that each ends in. Blank lines, and those of delimiters alone, are left out."""
     try:
-        yield from csv.DictReader(lines)
+        text = path.read_text(encoding="utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+        lines = ((reader.line_num, line) for line in reader if any(cell.strip() for cell in line))
+        _, header = next(lines, (0, []))
+        if header and header[0].lower().startswith("sep="):  # what spreadsheets write for themselves
+            _, header = next(lines, (0, []))
+        for number, line in lines:
+            yield number, {heading.strip(): cell for heading, cell in zip(header, line, strict=False)}
     except csv.Error as error:
-        raise ValueError(f"{where} is not a CSV file that can be read ({error}); export it from REDCap again") from None
+        raise ValueError(f"{path.name} is not a CSV file that can be read ({error}); export it from REDCap again") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{where} is not in UTF-8; export it from REDCap again, or save it as CSV UTF-8") from None
+        raise ValueError(f"{path.name} is not in UTF-8; export it from REDCap again, or save it as CSV UTF-8") from None
 
 
-def _by_column(row: Mapping[str | None, str | None]) -> dict[str, str]:
+def _delimiter(text: str) -> str:
+    """What stands between the columns: what the heading has most of."""
+    heading = next((line for line in text.splitlines() if line.strip() and not line.lower().startswith("sep=")), "")
+    return max(_DELIMITERS, key=heading.count)
+
+
+def _by_column(row: Mapping[str, str]) -> dict[str, str]:
     """The row under the API's column names, whichever of the two kinds of heading the file has."""
-    named = {(heading or "").strip(): value or "" for heading, value in row.items() if isinstance(value, str | None)}
-    return {_COLUMN.get(heading.lower(), heading): value for heading, value in named.items()}
+    return {_COLUMN.get(heading.lower(), heading): value for heading, value in row.items()}
 
 
 def _field(row: Mapping[str, str], where: str) -> Field:
     name, form = row.get("field_name", "").strip(), row.get("form_name", "").strip()
     if not name or not form:
-        raise ValueError(
-            f"{where}: the field's name or form is missing; "
-            "export the data dictionary from REDCap again, with commas between its columns"
-        )
+        raise ValueError(f"{where}: the field's name or form is missing; export the data dictionary from REDCap again")
     return Field(
         name=name,
         form=form,
@@ -114,26 +126,22 @@ def load_records(project: SandboxProject, path: str | Path) -> int:
     path = Path(path)
     columns = {column for field in project.fields.values() if not field.is_file for column in field.columns}
     seen: set[str] = set()
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        for number, row in enumerate(_rows(lines, path.name), 2):
-            where = f"{path.name}:{number}"
-            record = (row.get(project.record_id) or "").strip()
-            event = row.get("redcap_event_name") or project.events[0].unique_name
-            if not record or event not in project.event_names:
-                raise ValueError(
-                    f"{where}: no {project.record_id}, or no event named {event!r}; "
-                    "use a raw export of this project, with commas between its columns"
-                )
-            instance = _instance(row.get("redcap_repeat_instance") or "0", where)
-            key = RowKey(event, row.get("redcap_repeat_instrument") or "", instance)
-            project.store.make_row(record, key)
-            for name, value in row.items():
-                if name in columns and value:
-                    project.store.set_value(record, key, name, value)
-            if group := row.get("redcap_data_access_group"):
-                project.store.dags[record] = group
-                project.dags = tuple(dict.fromkeys((*project.dags, group)))
-            seen.add(record)
+    for number, row in _rows(path):
+        where = f"{path.name}:{number}"
+        record = row.get(project.record_id, "").strip()
+        event = row.get("redcap_event_name") or project.events[0].unique_name
+        if not record or event not in project.event_names:
+            raise ValueError(f"{where}: no {project.record_id}, or no event named {event!r}; use a raw export of this project")
+        instance = _instance(row.get("redcap_repeat_instance") or "0", where)
+        key = RowKey(event, row.get("redcap_repeat_instrument", ""), instance)
+        project.store.make_row(record, key)
+        for name, value in row.items():
+            if name in columns and value:
+                project.store.set_value(record, key, name, value)
+        if group := row.get("redcap_data_access_group"):
+            project.store.dags[record] = group
+            project.dags = tuple(dict.fromkeys((*project.dags, group)))
+        seen.add(record)
     return len(seen)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from redcap_sandbox.call import Reply
 
 SLICE = 256 * 1024
+#: PHP behind Apache sends chunks of up to so many bytes.
+CHUNK = 8 * 1024
 
 
 class ConnectionGoneError(Exception):
@@ -92,6 +94,16 @@ class Exchange:
         value: bytes = self._request.inheaders.get(name, b"")
         return value.decode("utf-8", "replace")
 
+    def headers(self) -> list[tuple[str, str]]:
+        """The request's headers; several of one name are one here, as cheroot joins them."""
+        found: dict[bytes, bytes] = self._request.inheaders
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.items()]
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with this exchange."""
+        return bool(self._request.close_connection)
+
     def wait(self, seconds: float) -> None:
         """Wait, but not longer than the sandbox runs."""
         self._stopping.wait(seconds)
@@ -101,7 +113,9 @@ class Exchange:
         found: socket.socket = self._request.conn.socket
         return found
 
-    def head(self, reply: Reply, length: int | None = None) -> bytes:
+    def head(self, reply: Reply, length: int | None = None, *, chunked: bool = False) -> bytes:
+        """The reply's head; `length` in bytes, where it is not to be the body's."""
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {reply.length if length is None else length}"
         try:
             phrase = HTTPStatus(reply.status).phrase
         except ValueError:
@@ -110,8 +124,8 @@ class Exchange:
             f"HTTP/1.1 {reply.status} {phrase}",
             f"Date: {formatdate(usegmt=True)}",
             f"Content-Type: {reply.content_type}",
-            f"Content-Length: {reply.length if length is None else length}",
             *(f"{name}: {value}" for name, value in reply.headers),
+            framing,
         ]
         if self._request.close_connection:
             lines.append("Connection: close")
@@ -136,6 +150,16 @@ class Exchange:
         except OSError as error:
             self._request.close_connection = True
             raise ConnectionGoneError from error
+
+    def send_chunked(self, reply: Reply, body: bytes, *, whole: bool = True) -> None:
+        """Send the body in chunks, or, if not `whole`, half of the one chunk that was announced."""
+        head = self.head(reply, chunked=True)
+        if not whole:
+            self.close()
+            self.send_bytes(head + b"%x\r\n" % len(body) + body[: len(body) // 2])
+            return
+        chunks = (body[start : start + CHUNK] for start in range(0, len(body), CHUNK))
+        self.send_bytes(head + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n")
 
     def send_slowly(self, data: bytes, bytes_per_second: int) -> None:
         """Send in about ten slices a second, or byte by byte where that is too many."""

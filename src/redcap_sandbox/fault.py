@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "empty_200_without_storing": {},
     "stored_then_500": {"body": ""},
     "html_200": {"stored": False},
+    "unknown_error_page": {"code": 200, "stored": False},
+    "database_down": {"code": 200, "stored": False},
+    "crashed": {"code": 200, "stored": False},
+    "php_warning": {"stored": True},
     "maintenance": {"code": 503},
     "ban": {"code": 403},
-    "token_echo": {"code": 400},
+    "token_echo": {"code": 400, "shape": "error"},  # shape: error | page
     "reset_before_body": {},
     "reset_during_body": {"after": 1},
     "reset_after_body": {"stored": True},
     "truncated_head": {"stored": True},
     "truncated_body": {"stored": True},
+    "cut_chunk": {"stored": True},
+    "chunked": {},
+    "gzip": {},
     "drip": {"bytes_per_second": 100},
     "delay": {"seconds": 1.0, "before": "answer"},
     "early_413_and_close": {"linger": 0.0},
@@ -72,12 +80,62 @@ class Fault:
         object.__setattr__(self, "match", {name: str(value) for name, value in (match or {}).items()})
         object.__setattr__(self, "params", {**KINDS[kind], **params})
 
+    @classmethod
+    def read(cls, text: str) -> Fault:
+        """A fault as it stands on a command line: `status:code=503,times=2,action=import`, or the JSON of the control page.
+
+        `times`, `skip` and what can be matched stand among the parameters. Raises ValueError.
+        """
+        if text.startswith("{"):
+            return cls.from_json(json.loads(text))
+        kind, _, rest = text.partition(":")
+        told: dict[str, Any] = {"kind": kind}
+        match: dict[str, str] = {}
+        for part in rest.split(",") if rest else ():
+            name, equals, value = part.partition("=")
+            if not equals:
+                raise ValueError(f"{part!r} in {text!r} is no NAME=VALUE; write {kind}:times=2,action=import")
+            if name in MATCHED:
+                match[name] = value
+            else:
+                told[name] = _scalar(value)
+        return cls.from_json({**told, "match": match})
+
+    @classmethod
+    def from_json(cls, told: object) -> Fault:
+        """A fault as the control page takes it. Raises ValueError."""
+        if not isinstance(told, dict) or not isinstance(told.get("kind"), str):
+            raise ValueError('a fault is an object with a kind, {"kind": "status", "times": 1, "code": 503}')
+        if not isinstance(told.get("match") or {}, dict):
+            raise ValueError('match is no object; write {"action": "import"}')
+        fault = cls(**told)
+        for name, value in fault.params.items():
+            default = KINDS[fault.kind][name]
+            if isinstance(value, str) != isinstance(default, str) or not isinstance(value, str | int | float):
+                raise ValueError(f"{fault.kind} has {value!r} as {name}; use something like {default!r}")
+        return fault
+
     @property
     def before_body(self) -> bool:
         return self.kind in BEFORE_BODY or (self.kind == "delay" and self.params["before"] != "answer")
 
     def concerns(self, request: Mapping[str, str]) -> bool:
         return all(request.get(name, "") == value for name, value in self.match.items())
+
+
+def _scalar(text: str) -> Any:
+    """A number or yes and no as what they are, everything else as text."""
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @dataclass(slots=True)

@@ -65,6 +65,7 @@ def _import(call: Call) -> Reply:
     call.need_writable()
     project = call.project
     record, key, field = _place(call)
+    call.need_unlocked(record, key, field.form)
     if field.is_signature:
         raise ApiError(400, "signature", field=field.name)
     if call.rights.form(field.form) == "2":
@@ -72,6 +73,8 @@ def _import(call: Call) -> Reply:
     posted = call.post.files.get("file")
     if posted is None or posted.error:
         raise ApiError(400, "no_upload", code=int(posted.error if posted else UploadError.NO_FILE))
+    if not posted.upload.size and project.empty_files == "refuse":
+        raise ApiError(400, "empty_file")
     name = posted.name
     extension = name.rpartition(".")[2].lower()
     if extension in project.blocked_extensions:
@@ -109,7 +112,8 @@ def _delete(call: Call) -> Reply:
     record, key, field = _place(call)
     if call.rights.form(field.form) == "2":
         raise ApiError(403, "form_rights", form=field.form)
+    call.need_unlocked(record, key, field.form)
     if not call.project.store.remove_file(record, key, field.name):
-        raise ApiError(400, "no_file")
+        raise ApiError(400, "nothing_to_delete")
     call.note("Delete uploaded document", record, field.name)
     return Reply()

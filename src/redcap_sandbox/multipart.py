@@ -33,11 +33,14 @@ class UploadError(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """PHP's settings, in bytes; 0 for no limit."""
+    """PHP's settings, in bytes; 0 for no limit. `emptied_status`: what REDCap answers to a request over post_max_size, of
+    which PHP leaves nothing (which of 400, 403 and 501 it is, no public capture tells)."""
 
     upload_max_filesize: int = 0
     post_max_size: int = 0
     max_input_vars: int = 100_000
+    emptied_status: int = 403
+    display_errors: bool = False
 
 
 @dataclass(slots=True)
@@ -49,10 +52,11 @@ class PostedFile:
 
 @dataclass(slots=True)
 class Post:
-    """`fields` holds text, or for arrays a mapping of keys to text."""
+    """`fields` holds text, or for arrays a mapping of keys to text. `emptied`: bytes of a body that was over post_max_size."""
 
     fields: dict[str, str | dict[str, str]] = field(default_factory=dict)
     files: dict[str, PostedFile] = field(default_factory=dict)
+    emptied: int = 0
 
     def text(self, name: str) -> str:
         value = self.fields.get(name, "")
@@ -169,7 +173,7 @@ def parse_body(
     """Read a body to its end. `length` is its announced length in bytes, None if it has none."""
     if limits.post_max_size and (length or 0) > limits.post_max_size:
         _drain(read)
-        return Post()
+        return Post(emptied=length or 0)
     taken = 0
 
     def counted(size: int) -> bytes:
@@ -185,7 +189,7 @@ def parse_body(
         post = _parse_form(content_type, counted, limits)
     if limits.post_max_size and taken > limits.post_max_size:  # a chunked body tells its length only at the end
         post.discard()
-        return Post()
+        return Post(emptied=taken)
     return post
 
 

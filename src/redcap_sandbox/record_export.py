@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,17 +19,43 @@ def export_records(call: Call) -> Reply:
     call.need_export()
     if call.rights.export == "0":
         raise ApiError(403, "no_export")
-    if call.text("type").lower() not in ("", "flat"):
+    kind = call.text("type").lower() or "flat"
+    if kind not in ("flat", "eav"):
         raise ApiError(501, "not_implemented")
     fields = _fields(call)
     with call.project.store.lock:
-        rows = list(_rows(call, fields))
-    return call.reply(rows_body(rows, call.format, _columns(call, fields)))
+        rows = list(_rows(call, fields, kind == "eav"))
+        if kind == "eav":
+            rows = [triple for row in rows for triple in _triples(call, row, fields)]
+    if call.project.ids_as_numbers and call.format == "json":
+        rows = [{name: _number(value) for name, value in row.items()} for row in rows]
+    return call.reply(rows_body(rows, call.format, _eav_columns(call) if kind == "eav" else _columns(call, fields)))
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,15}", value, re.ASCII) else value
+
+
+def _eav_columns(call: Call) -> list[str]:
+    repeat = ["redcap_repeat_instrument", "redcap_repeat_instance"] if call.project.repeating else []
+    return ["record", *(["redcap_event_name"] if call.project.longitudinal else []), *repeat, "field_name", "value"]
+
+
+def _triples(call: Call, row: dict[str, Any], fields: list[Field]) -> Iterator[dict[str, Any]]:
+    """A row of the flat export as the rows of the other kind: one for each value that there is."""
+    leading = {name: row[name] for name in _eav_columns(call) if name in row}
+    for field in fields:
+        for column in field.columns:
+            value = row[column]
+            if field.type == "checkbox":
+                value = next(code for code in field.codes if checkbox_column(field.name, code) == column) if value == "1" else ""
+            if value:
+                yield {"record": row[call.project.record_id], **leading, "field_name": field.name, "value": value}
 
 
 def _fields(call: Call) -> list[Field]:
     """The fields to show, in the order of the project: those asked for, and those of the forms asked for."""
-    project, names, forms = call.project, call.post.array("fields"), call.post.array("forms")
+    project, names, forms = call.project, call.array("fields"), call.array("forms")
     _check(call, "fields", names, project.fields)
     _check(call, "forms", forms, project.forms)
     chosen = [
@@ -74,9 +101,10 @@ def _shows_dags(call: Call) -> bool:
     return asked and bool(call.project.dags) and call.rights.dag is None
 
 
-def _rows(call: Call, fields: list[Field]) -> Iterator[dict[str, Any]]:
+def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]]:
+    """The rows of the flat export; for the other kind with every record's id and with document ids for files."""
     project = call.project
-    records, events = call.post.array("records"), call.post.array("events")
+    records, events = call.array("records"), call.array("events")
     _check(call, "events", events, project.event_names)
     logic = _logic(project, call.text("filterLogic"))
     labels = call.text("rawOrLabel") == "label"
@@ -94,7 +122,11 @@ def _rows(call: Call, fields: list[Field]) -> Iterator[dict[str, Any]]:
                 continue
             if logic is not None and not logic.matches(_lookup(project, rows, key)):
                 continue
-            yield _shown(call, record, key, rows[key], fields, columns, labels)
+            shown = _shown(call, record, key, rows[key], fields, columns, labels)
+            if eav:
+                ids = {name: str(stored.doc_id) for name, stored in rows[key].files.items() if shown.get(name)}
+                shown |= ids | {project.record_id: record}
+            yield shown
 
 
 def _natural(record: str) -> tuple[bool, int, str]:

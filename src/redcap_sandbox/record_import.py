@@ -67,6 +67,7 @@ def _check(call: Call, row: dict[str, str], renamed: dict[str, str], columns: di
             raise ApiError(400, "not_designated", field=name, event=key.event)
         if (project.repeats(key.event, field.form) or "") != key.instrument:
             raise ApiError(400, "bad_instance", instance=row.get("redcap_repeat_instance", ""))
+        call.need_unlocked(record, key, field.form)
         codes = {"0": "", "1": ""} if field.type == "checkbox" else field.codes
         if codes and value not in codes:
             raise ApiError(400, "bad_choice", value=value, field=name)
@@ -132,7 +133,7 @@ def delete_records(call: Call) -> Reply:
     call.need_import()
     call.need_writable()
     store = call.project.store
-    records = call.post.array("records")
+    records = call.array("records")
     with store.lock:
         if missing := [record for record in records if not call.visible(record)]:
             raise ApiError(400, "records_missing", records=", ".join(missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,7 +46,7 @@ class Sandbox(StandIn):
             project, token, rights=rights, limits=limits, rate_limit=rate_limit, ban_status=ban_status, storage=storage
         )
         self._stopping = threading.Event()
-        self._server = _server(self, self._stopping, port, threads)
+        self._server = http_server(lambda request: serve(self, Exchange(request, self._stopping)), port, threads)
         self._thread: threading.Thread | None = None
         self._port = port
 
@@ -90,12 +91,14 @@ class _Server(HTTPServer):
         logging.getLogger("redcap_sandbox").error(msg, exc_info=traceback)
 
 
-def _server(stand_in: StandIn, stopping: threading.Event, port: int, threads: int) -> Any:
-    class SandboxGateway(Gateway):
-        def respond(self) -> None:
-            serve(stand_in, Exchange(self.req, stopping))
+def http_server(respond: Callable[[Any], None], port: int, threads: int) -> Any:
+    """A server of cheroot's on 127.0.0.1 that hands each of its requests to `respond`."""
 
-    server: Any = _Server(("127.0.0.1", port), SandboxGateway, minthreads=threads)
+    class OwnGateway(Gateway):
+        def respond(self) -> None:
+            respond(self.req)
+
+    server: Any = _Server(("127.0.0.1", port), OwnGateway, minthreads=threads)
     server.keep_alive_conn_limit = None
     server.request_queue_size = socket.SOMAXCONN
     server.timeout = 60

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
+import secrets
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
 
 from redcap_sandbox.api import answer, refusal
 from redcap_sandbox.call import Call, Reply, return_format
+from redcap_sandbox.control import control
 from redcap_sandbox.exchange import ConnectionGoneError, Exchange
 from redcap_sandbox.fault import Fault
 from redcap_sandbox.multipart import Limits, Post, parse_body
@@ -19,7 +18,7 @@ from redcap_sandbox.request import Request
 from redcap_sandbox.stand_in import StandIn
 from redcap_sandbox.store import Upload
 from redcap_sandbox.symptoms import after_body, before_body, page
-from redcap_sandbox.wording import ApiError
+from redcap_sandbox.wording import WORDING, ApiError
 
 _API = re.compile(r"(?:/redcap)?/api/?")
 _CONTROL = "/_sandbox/"
@@ -31,7 +30,7 @@ def serve(stand_in: StandIn, exchange: Exchange) -> None:
     """Answer one request."""
     with contextlib.suppress(ConnectionGoneError):
         if exchange.path.startswith(_CONTROL):
-            exchange.send(_control(stand_in, exchange))
+            exchange.send(control(stand_in, exchange))
         elif _API.fullmatch(exchange.path) is None:
             exchange.body.drain()
             exchange.send(Reply(404, b"<!DOCTYPE html><title>404 Not Found</title>"))
@@ -82,7 +81,9 @@ class _Visit:
         exchange = self._exchange
         if exchange.method != "POST":
             exchange.body.drain()
-            self._send(refusal(ApiError(501, "not_implemented"), "xml"))
+            reply = _to_nothing(0, self._stand_in.limits)
+            reply.headers += _own_headers()
+            self._send(reply)
             return False
         self._post.discard()
         self._post = parse_body(
@@ -116,9 +117,16 @@ class _Visit:
         self._exchange.send(reply)
 
     def _run(self) -> Reply:
+        reply = self._answer()
+        reply.headers += _own_headers()
+        return reply
+
+    def _answer(self) -> Reply:
         stand_in = self._stand_in
+        if not self._post.fields and not self._post.files:
+            return _to_nothing(self._post.emptied, stand_in.limits)
         rights = stand_in.tokens.get(self._post.text("token"))
-        if rights is None:
+        if rights is None or stand_in.project.deleted:
             return refusal(ApiError(403, "no_permission"), return_format(self._post))
 
         def note(action: str, record: str, details: str) -> None:
@@ -157,48 +165,25 @@ class _Visit:
         self._stand_in.remember(self._request)
 
 
-def _control(stand_in: StandIn, exchange: Exchange) -> Reply:
-    """The control pages. They count as no API request and meet no fault."""
-    body = bytearray()
-    while chunk := exchange.body.read(AHEAD):
-        body += chunk
-    query = dict(parse_qsl(exchange.query))
-    posted = exchange.method == "POST"
-    match exchange.path.removeprefix(_CONTROL), posted:
-        case "holdings", False:
-            return _json([asdict(holding) for holding in stand_in.holdings()])
-        case "requests", False:
-            return _json([asdict(request) for request in stand_in.requests])
-        case "content", False:
-            return _content(stand_in, query)
-        case "ill", True:
-            return _ill(stand_in, bytes(body))
-        case "well", True:
-            stand_in.well()
-            return _json({})
-        case "unban", True:
-            stand_in.unban()
-            return _json({})
-    return _json({"error": "there is no such control page"}, 404)
+def _to_nothing(emptied: int, limits: Limits) -> Reply:
+    """The answer to a request without parameters, or to one of which PHP has left none: nobody asked for JSON in it."""
+    status = limits.emptied_status if emptied else 501
+    key = {400: "bad_content", 403: "no_permission"}.get(status, "not_implemented")
+    reply = refusal(ApiError(status, key), "xml")
+    if emptied and limits.display_errors:
+        warning = WORDING["post_too_large"].text.format(length=emptied, limit=limits.post_max_size)
+        reply = Reply(status, warning.encode() + reply.body)
+    return reply
 
 
-def _json(value: object, status: int = 200) -> Reply:
-    return Reply(status, json.dumps(value).encode(), "application/json")
-
-
-def _content(stand_in: StandIn, query: dict[str, str]) -> Reply:
-    try:
-        instance = int(query["instance"]) if query.get("instance") else None
-        content = stand_in.content(query["record"], query["field"], query.get("event"), instance)
-    except (KeyError, ValueError) as error:
-        return _json({"error": f"there is no such file: {error}"}, 404)
-    return Reply(200, content, "application/octet-stream")
-
-
-def _ill(stand_in: StandIn, body: bytes) -> Reply:
-    try:
-        fault = Fault(**json.loads(body))
-    except (ValueError, TypeError) as error:
-        return _json({"error": str(error)}, 400)
-    stand_in.ill(fault)
-    return _json({})
+def _own_headers() -> list[tuple[str, str]]:
+    """What every answer of REDCap's own has, and no page of a proxy."""
+    return [
+        ("Expires", "0"),
+        ("cache-control", "no-store, no-cache, must-revalidate"),
+        ("Pragma", "no-cache"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("X-XSS-Protection", "1; mode=block"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("REDCap-Random-Text", secrets.token_urlsafe(secrets.randbelow(48) + 1)[:64]),
+    ]

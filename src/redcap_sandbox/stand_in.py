@@ -103,6 +103,11 @@ class StandIn:
         with self._seen:
             return list(self._requests)
 
+    def forget(self) -> None:
+        """Forget the requests so far: another test begins."""
+        with self._seen:
+            self._requests.clear()
+
     def remember(self, request: Request) -> None:
         with self._seen:
             self._requests.append(request)

@@ -119,6 +119,9 @@ class Store:
         self.lock = threading.RLock()
         self.records: dict[str, dict[RowKey, Row]] = {}
         self.dags: dict[str, str] = {}
+        self.locked: set[tuple[str, RowKey, str]] = set()  # (record, row, form)
+        self.keeps_versions = False
+        self.versions: dict[tuple[str, RowKey, str], list[StoredFile]] = {}  # what a file field held before, oldest first
         self._doc_ids = itertools.count(1)
 
     def row(self, record: str, key: RowKey) -> Row | None:
@@ -154,8 +157,14 @@ class Store:
             stored = StoredFile(next(self._doc_ids), filename, mime, size, sha256, content)
             files = self.make_row(record, key).files
             replaced, files[name] = files.get(name), stored
-            _forget(replaced)
+            self._put_away(record, key, name, replaced)
         return stored
+
+    def _put_away(self, record: str, key: RowKey, name: str, stored: StoredFile | None) -> None:
+        if stored is not None and self.keeps_versions:
+            self.versions.setdefault((record, key, name), []).append(stored)
+        else:
+            _forget(stored)
 
     def file(self, record: str, key: RowKey, name: str) -> StoredFile | None:
         with self.lock:
@@ -166,7 +175,7 @@ class Store:
         with self.lock:
             row = self.row(record, key)
             removed = row.files.pop(name, None) if row else None
-            _forget(removed)
+            self._put_away(record, key, name, removed)
             return removed is not None
 
     def delete_row(self, record: str, key: RowKey) -> None:

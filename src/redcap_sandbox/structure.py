@@ -120,6 +120,10 @@ class Rights:
     export: str = "1"  # "0" none, "1" all, "2" de-identified, "3" without identifiers
     record_create: bool = True
     record_delete: bool = True
+    design: bool = True
+    user_rights: bool = True
+    logging: bool = True
+    data_access_groups: bool = True
     dag: str | None = None  # the unique name of the data access group that the user is confined to
     forms: Mapping[str, str] = field(default_factory=dict)  # form -> "0" none, "1" edit, "2" read; default "1"
 
@@ -147,12 +151,17 @@ class SandboxProject:
     in_production: bool = False
     offline: bool = False
     archived: bool = False
+    deleted: bool = False
     autonumber: bool = True
     file_values: str = "document"  # what a record export shows for a file: document | name | doc_id
     hidden_fields: str = "absent"  # what a record export makes of fields that the token may not see: absent | blank
     sanitize_names: bool = False
     blocked_extensions: frozenset[str] = frozenset()
     max_record_name: int = 100
+    empty_files: str = "accept"  # accept | refuse
+    ids_as_numbers: bool = False  # whole numbers in a JSON export of records are numbers: 007 comes as 7
+    flags_as_text: bool = False  # what project, user and the like tell as 0 and 1 comes as text
+    strict_arrays: bool = False  # lists that are sent as one text are refused, as servers since 2023 do
     store: Store = field(default_factory=Store)
     log: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=10_000))
 
@@ -192,6 +201,13 @@ class SandboxProject:
     def ordered(self) -> list[Field]:
         """All fields form by form, each form ended by its status field, as an export shows them."""
         return [f for form in self.forms for f in self.fields_of(form)]
+
+    def field_of(self, column: str) -> Field:
+        """The field that an export shows under this name. Raises KeyError."""
+        for found in self.fields.values():
+            if column in found.columns:
+                return found
+        raise KeyError(f"the field {column!r}")
 
     def fields_of(self, form: str) -> list[Field]:
         plain = [f for f in self.fields.values() if f.form == form and not self.is_status(f.name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 
 from redcap_sandbox.call import Reply
@@ -18,7 +19,10 @@ def page(status: int, key: str, **values: object) -> Reply:
 
 
 #: Faults after which the client has no whole reply.
-_BREAKING = frozenset({"reset_after_body", "truncated_head", "truncated_body"})
+_BREAKING = frozenset({"reset_after_body", "truncated_head", "truncated_body", "cut_chunk"})
+#: Faults that only change how the honest reply is sent.
+_HONEST = frozenset({"stored_then_500", "drip", "delay", "wrong_content", "chunked", "gzip"})
+_TEXT = "text/html; charset=utf-8"
 
 
 def before_body(exchange: Exchange, fault: Fault, remember: Callable[[int], None]) -> bool:
@@ -69,6 +73,10 @@ def after_body(
             exchange.send_bytes(head[: len(head) // 2])
         case "truncated_body":
             _truncated_body(exchange, reply)
+        case "chunked":
+            exchange.send_chunked(reply, _whole(reply))
+        case "cut_chunk":
+            exchange.send_chunked(reply, _whole(reply) or b"\0", whole=False)
         case "drip":
             data = exchange.head(reply) + _whole(reply)
             exchange.send_slowly(data, int(params["bytes_per_second"]))
@@ -79,7 +87,7 @@ def after_body(
 def _carries_out(fault: Fault) -> bool:
     if "stored" in fault.params:
         return bool(fault.params["stored"])
-    return fault.kind in {"stored_then_500", "drip", "delay", "wrong_content"}
+    return fault.kind in _HONEST
 
 
 def _spoilt(fault: Fault, honest: Reply, token: str, kind: str, address: str) -> Reply:
@@ -92,12 +100,23 @@ def _spoilt(fault: Fault, honest: Reply, token: str, kind: str, address: str) ->
             return Reply(500, str(params["body"]).encode())
         case "html_200":
             return page(200, "log_in")
+        case "unknown_error_page":
+            return page(int(params["code"]), "several_tabs")
+        case "database_down" | "crashed":
+            return Reply(int(params["code"]), WORDING[fault.kind].text.encode(), _TEXT)
+        case "php_warning":
+            return Reply(honest.status, WORDING["php_warning"].text.encode() + _whole(honest), _TEXT, honest.headers)
+        case "gzip":
+            headers = [*honest.headers, ("Content-Encoding", "gzip")]
+            return Reply(honest.status, gzip.compress(_whole(honest)), honest.content_type, headers)
         case "maintenance":
             return page(int(params["code"]), "maintenance")
         case "ban":
             return page(int(params["code"]), "banned", address=address)
         case "token_echo":
             message = f"{WORDING['internal'].text}: token={token}"
+            if params["shape"] == "page":
+                return Reply(int(params["code"]), f"<!DOCTYPE html><html><body><p>{message}</p></body></html>".encode())
             return Reply(int(params["code"]), error_body(message, kind), CONTENT_TYPES[kind])
         case "redirect":
             return Reply(int(params["code"]), headers=[("Location", str(params["location"]))])

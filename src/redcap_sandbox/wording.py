@@ -31,6 +31,14 @@ WORDING: dict[str, Wording] = {
     ),
     "not_a_file_field": Wording("The field '{field}' does not exist or is not a 'file' field"),
     "no_file": Wording("There is no file to download for this record"),
+    "nothing_to_delete": Wording("There is no file to delete for this record"),
+    "bad_content": Wording('The value of the parameter "content" is not valid'),
+    "insufficient": Wording(
+        "Insufficient user privileges: You must have 'API Export' privileges and '{right}' privileges in the project."
+    ),
+    "not_an_array": Wording('The "{name}" parameter has been provided with a value, but the value is not an array.'),
+    "empty_file": Wording("The file is empty", invented=True),
+    "locked": Wording("This field is located on a form that is locked. You must first unlock this form for this record."),
     "no_record": Wording('The record "{record}" does not exist'),
     "signature": Wording("The field '{field}' is a signature field; files cannot be imported into it", invented=True),
     "missing_parameter": Wording("The parameter '{name}' is missing", invented=True),
@@ -56,6 +64,23 @@ WORDING: dict[str, Wording] = {
         "The following records do not exist: {records}"
     ),
     "banned": Wording("Your IP address ({address}) has been banned because of too many requests", invented=True),
+    "several_tabs": Wording(
+        "An unknown error has occurred. This may happen if you have opened multiple browser tabs", invented=True
+    ),
+    "database_down": Wording(
+        "The hostname (db.example.org) / username (redcap) / password (hidden) combination could not connect to the "
+        "database server",
+        invented=True,
+    ),
+    "crashed": Wording("REDCap crashed due to an unexpected PHP fatal error!"),
+    "php_warning": Wording(
+        "<br />\n<b>Warning</b>:  Undefined array key in <b>/var/www/redcap/api/index.php</b> on line <b>1</b><br />\n",
+        invented=True,
+    ),
+    "post_too_large": Wording(
+        "<br />\n<b>Warning</b>:  POST Content-Length of {length} bytes exceeds the limit of {limit} bytes "
+        "in <b>Unknown</b> on line <b>0</b><br />\n"
+    ),
     "log_in": Wording("Please log in with your user name and password", invented=True),
     "maintenance": Wording("REDCap is undergoing maintenance", invented=True),
     "internal": Wording("An unknown error occurred", invented=True),

@@ -36,6 +36,13 @@ from .conftest import TOKEN, call, download, head_and_body, upload
         (Fault("drip", bytes_per_second=2000), 200, True),
         (Fault("slow_read", bytes_per_second=20_000), 200, True),
         (Fault("wrong_content"), 200, True),
+        (Fault("unknown_error_page"), 200, False),
+        (Fault("database_down", stored=True), 200, True),
+        (Fault("crashed", code=500), 500, False),
+        (Fault("php_warning"), 200, True),
+        (Fault("token_echo", shape="page"), 400, False),
+        (Fault("chunked"), 200, True),
+        (Fault("gzip"), 200, True),
     ],
 )
 def test_replies(box: Sandbox, fault: Fault, status: int, stored: bool) -> None:
@@ -67,6 +74,7 @@ def test_what_the_replies_say(box: Sandbox) -> None:
         (Fault("reset_during_body", after=1000), False),
         (Fault("reset_after_body", stored=True), True),
         (Fault("reset_after_body", stored=False), False),
+        (Fault("cut_chunk"), True),
         (Fault("truncated_body", stored=True), True),
         (Fault("truncated_body", stored=False), False),
     ],
@@ -106,7 +114,7 @@ def test_truncated_head_is_half_a_head(box: Sandbox) -> None:
         connection.sendall(head_and_body(box, "B", b"--B--\r\n"))
         with connection.makefile("rb") as stream:
             got = stream.read()
-    assert got.startswith(b"HTTP/1.1 403")
+    assert got.startswith(b"HTTP/1.1 501")
     assert b"\r\n\r\n" not in got
 
 

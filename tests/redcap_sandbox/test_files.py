@@ -33,7 +33,8 @@ def test_addresses(box: Sandbox, path: str) -> None:
 def test_elsewhere_is_not_the_api(box: Sandbox) -> None:
     assert requests.post(f"http://127.0.0.1:{box.port}/apy/", timeout=10).status_code == 404
     assert requests.get(box.url, timeout=10).status_code == 501
-    assert call(box, content="nonsense").status_code == 501
+    assert requests.post(box.url, timeout=10).status_code == 501
+    assert call(box, content="nonsense").status_code == 400
 
 
 @pytest.mark.parametrize(

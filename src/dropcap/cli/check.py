@@ -32,6 +32,7 @@ from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost
 from dropcap.preflight.keep import keep_remarks
+from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, place_of
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.touching import touching
@@ -88,6 +89,15 @@ def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
                     f"pattern: nothing tells where {{{first}}} ends and {{{second}}} begins, so that a name can be misread",
                     f"put a character between them, or say how many one has, such as {{{second}:digits(2)}}",
                 )
+        for pair in look_alikes(folder):
+            one, other = pair.first, pair.second
+            yield Remark(
+                "warning",
+                place_of(folder, other.rule),
+                f"a suffix alone decides the event: {pair.longer} goes to {other.target.event}, {pair.name} by the rule "
+                f"{one.rule.name} to {one.target.event}",
+                "let both names say the event, such as {visit:VISITS} with a table of its words",
+            )
 
 
 def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from dropcap.display import shown
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT
 
 _LONGEST_LABEL = 60
+
+#: (word, event) for each event that stands in names of a rule.
+Words = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +27,32 @@ class Proposal:
     token_file: str
     folder_name: str
     folder: str
-    state_dir: str
+    state_dir: str | None  # None: the file is one that another includes
     ca_file: str | None = None
+    tables_taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ProposedRule:
-    """One rule. `events` are those at which files of this field may land; none in a classic project."""
+    """One rule. `events` are those at which files of this field may land; none in a classic project.
+
+    `words` are what stands for them in names: none where there is one event, and no other rule of the field leads to another.
+    """
 
     name: str
     field: str
     label: str
     events: tuple[str, ...]
     repeats: bool
+    words: Words = ()
 
 
 def proposed_rules(structure: ProjectStructure) -> list[ProposedRule]:
-    """One rule for each file field; two where its form repeats at some events and not at others."""
+    """One rule for each file field; two where its form repeats at some events and not at others.
+
+    Names that the two match have the event in them, also where each leads to one event alone: else a mere `-2` behind the
+    name would decide to which event a file goes.
+    """
     rules: list[ProposedRule] = []
     for name in structure.file_fields():
         info = structure.fields[name]
@@ -50,10 +63,12 @@ def proposed_rules(structure: ProjectStructure) -> list[ProposedRule]:
         at = [event for event in structure.events if structure.is_designated(event, info.form)]
         once = tuple(event for event in at if not structure.repeats(event, info.form))
         again = tuple(event for event in at if structure.repeats(event, info.form))
-        if once:
-            rules.append(ProposedRule(name, name, label, once, False))
-        if again:
-            rules.append(ProposedRule(f"{name} (repeating)" if once else name, name, label, again, True))
+        words = event_words(at) if len(at) > 1 else {}
+        for events, repeats in ((once, False), (again, True)):
+            if events:
+                called = f"{name} (repeating)" if once and repeats else name
+                own = tuple((word, event) for word, event in words.items() if event in events)
+                rules.append(ProposedRule(called, name, label, events, repeats, own))
     return rules
 
 
@@ -84,23 +99,26 @@ _EXAMPLES = {"digits": "101", "alnum": "A101", "word": "A-101"}
 def config_text(proposal: Proposal, structure: ProjectStructure, records: Sequence[str], version: str) -> str:
     """The whole file, with comments. The project has at least one file field at an event."""
     rules = proposed_rules(structure)
-    tables = _tables(rules)
+    tables = _tables(rules, proposal.tables_taken)
     lines = [*_head(proposal), *_table_lines(tables), *_project(proposal, structure, version), *_folder(proposal)]
     for rule in rules:
         lines += _rule(rule, tables, record_type(records))
     return "\n".join(lines) + "\n"
 
 
-def _tables(rules: Sequence[ProposedRule]) -> dict[tuple[str, ...], str]:
-    """A table for each set of several events, by its events: a field must not be offered events that it is not at."""
-    sets = dict.fromkeys(rule.events for rule in rules if len(rule.events) > 1)
-    return {events: "visits" if number == 1 else f"visits_{number}" for number, events in enumerate(sets, 1)}
+def _tables(rules: Sequence[ProposedRule], taken: Collection[str]) -> dict[Words, str]:
+    """A table for each set of events that stand in names: a field must not be offered events that it is not at."""
+    sets = dict.fromkeys(rule.words for rule in rules if rule.words)
+    names = (name for number in count(1) if (name := "visits" if number == 1 else f"visits_{number}") not in taken)
+    return dict(zip(sets, names, strict=False))
 
 
 def _head(proposal: Proposal) -> Iterator[str]:
     yield "# dropcap: configuration, proposed by `dropcap init` from the project's structure."
     yield "# Change what differs, then: dropcap check; and try names with: dropcap explain NAME"
     yield ""
+    if proposal.state_dir is None:
+        return
     yield "# Ledger, request windows, lock and control socket. On a local disk, not on a share."
     yield f"state_dir: {_quoted(proposal.state_dir)}"
     yield ""
@@ -109,14 +127,14 @@ def _head(proposal: Proposal) -> Iterator[str]:
     yield ""
 
 
-def _table_lines(tables: dict[tuple[str, ...], str]) -> Iterator[str]:
+def _table_lines(tables: dict[Words, str]) -> Iterator[str]:
     if not tables:
         return
     yield "# Words in file names -> events in REDCap. Choose the words that people use."
     yield "tables:"
-    for events, table in tables.items():
+    for words, table in tables.items():
         yield f"  {table}:"
-        yield from (f"    {_quoted(word)}: {_quoted(event)}" for word, event in event_words(events).items())
+        yield from (f"    {_quoted(word)}: {_quoted(event)}" for word, event in words)
     yield ""
 
 
@@ -151,15 +169,14 @@ def _folder(proposal: Proposal) -> Iterator[str]:
     yield "    rules:   # the first that matches wins"
 
 
-def _rule(rule: ProposedRule, tables: dict[tuple[str, ...], str], kind: str) -> Iterator[str]:
+def _rule(rule: ProposedRule, tables: dict[Words, str], kind: str) -> Iterator[str]:
     record = _EXAMPLES[kind]
-    table = tables.get(rule.events)
+    table = tables.get(rule.words)
     visit = f"_{{visit:{table}}}" if table else ""
     # `-` and what follows tells several files of one form apart; no field name has a `-`.
     pattern = f"{{record:{kind}}}{visit}_{rule.field}{'[-*]' if rule.repeats else ''}.*"
-    word = next(iter(event_words(rule.events)), "") if table else ""
+    word, event = rule.words[0] if table else ("", rule.events[0] if rule.events else "")
     example = "_".join(part for part in (record, word, rule.field) if part) + ("-2.pdf" if rule.repeats else ".pdf")
-    event = event_words(rule.events)[word] if table else rule.events[0] if rule.events else ""
     goal = f"record {record}" + (f", event {event}" if event else "") + f", field {rule.field}"
     yield f"      # {rule.label}" if rule.label else f"      # {rule.field}"
     yield f"      # {shown(example)} -> {shown(goal)}" + (", a new instance" if rule.repeats else "")
