@@ -68,13 +68,14 @@ def ways(token: str) -> dict[str, str]:
 
 def holds(content: bytes, token: str) -> bool:
     """Whether half of `token` can be read out of `content`."""
-    text = unicodedata.normalize("NFKC", content.decode("utf-8", "replace"))
-    views = [text, html.unescape(text), html.unescape(html.unescape(html.unescape(text))), urllib.parse.unquote(text)]
-    views += [re.sub(r"\\u[0-9a-f]{4}|\\x[0-9a-f]{2}", "", view) for view in views]
-    views.append(re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text))
-    views += [re.sub(r"<[^<>]*>", "", view) for view in views]
+    text = content.decode("utf-8", "replace")
+    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    views = {text, html.unescape(text), html.unescape(html.unescape(html.unescape(text))), urllib.parse.unquote(text)}
+    views |= {re.sub(r"\\u[0-9a-f]{4}|\\x[0-9a-f]{2}", "", view) for view in views}
+    views.add(re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text))
+    views |= {re.sub(r"<[^<>]*>", "", view) for view in views}
     wanted = [token.lower()[at : at + 16] for at in range(17)]
-    plain = [re.sub(r"[\W_]+", "", view).lower() for view in views]
+    plain = {re.sub(r"[\W_]+", "", view).lower() for view in views}
     encoded = [token.encode().hex(), token.lower().encode().hex()]
     encoded += [
         base64.b64encode(before + cased.encode()).decode()[4:36]
