@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from dropcap.config.model import Config, Project
@@ -34,6 +35,8 @@ def window_of(config: Config, project: Project) -> RequestWindow:
 
 def client_to(config: Config, project: Project) -> Redcap:
     """A client of a project, with the limits that the configuration sets."""
+    with contextlib.suppress(TokenError):  # told with the first request
+        project.token_source.read()  # from now on the gate knows it, whichever server says it
     return Redcap(
         project.url,
         token_of(project),

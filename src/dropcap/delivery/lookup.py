@@ -6,11 +6,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from dropcap.delivery.plan import Facts, agree
-from dropcap.redcap.client import Redcap
+from dropcap.reasons import Reason
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT, RuleSettings, Target
+from dropcap.secret import mentions_token
 
 #: Records asked about in one request, and conditions in one filter.
 GROUP = 100
@@ -93,6 +97,16 @@ def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Tar
     return ""
 
 
+def _ask(client: Redcap, structure: ProjectStructure, **asked: Any) -> list[dict[str, str]]:
+    """The rows of `Redcap.records`. A record's name is kept and shown as it is, so one that holds a token is none."""
+    rows = client.records(**asked)
+    if any(mentions_token(row.get(structure.record_id_field, "")) for row in rows):
+        message = "REDCap, or a proxy before it, answers with a record whose name holds an API token"
+        remedy = "tell REDCap's administrator, who can see where it comes from; then renew the token"
+        raise RedcapError(Meaning(Verdict.REFUSED, Reason.REFUSED, message, remedy))
+    return rows
+
+
 def _rows(
     client: Redcap, structure: ProjectStructure, questions: Sequence[Question], names: Sequence[str]
 ) -> dict[str, list[Row]]:
@@ -106,7 +120,7 @@ def _rows(
             fields.add(f"{_form(structure, question.target.field)}_complete")
     rows: dict[str, list[Row]] = defaultdict(list)
     for start in range(0, len(names), GROUP):
-        for row in client.records(records=list(names[start : start + GROUP]), fields=sorted(fields)):
+        for row in _ask(client, structure, records=list(names[start : start + GROUP]), fields=sorted(fields)):
             rows[row.get(structure.record_id_field, "")].append(row)
     return rows
 
@@ -175,7 +189,7 @@ def _by_values(
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for start in range(0, len(conditions), GROUP):
         logic = " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions[start : start + GROUP])
-        for row in client.records(fields=fields, filter_logic=logic):
+        for row in _ask(client, structure, fields=fields, filter_logic=logic):
             for name in fields:
                 if row.get(name):
                     values[row[structure.record_id_field]][name].add(row[name])
@@ -202,7 +216,7 @@ def _almost(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     asked = sorted({name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))})
     there: set[str] = set()
     for start in range(0, len(asked), GROUP):
-        there.update(row.get(key, "") for row in client.records(records=asked[start : start + GROUP], fields=[key]))
+        there.update(row.get(key, "") for row in _ask(client, structure, records=asked[start : start + GROUP], fields=[key]))
     return there
 
 
@@ -218,7 +232,7 @@ def _similar(
         close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
         if not close and record and question.settings.suggest_records:
             if every is None:
-                every = sorted({row.get(key, "") for row in client.records(fields=[key])})
+                every = sorted({row.get(key, "") for row in _ask(client, structure, fields=[key])})
             close = tuple(get_close_matches(record, every, n=3, cutoff=0.75))
         facts[question.job] = Facts(None, similar=close)
     return facts

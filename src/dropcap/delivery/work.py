@@ -298,7 +298,7 @@ class Work:
             trouble = outcome if isinstance(outcome, Later) else None
         except Exception as error:
             log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
-            well, trouble = False, Later(Reason.UNREACHABLE, str(error), scope=Scope.SERVER)
+            well, trouble = False, Later(Reason.UNREACHABLE, _ODD, scope=Scope.SERVER)
         log.debug("probe", server=server, well=well)
         if well:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))

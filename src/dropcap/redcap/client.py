@@ -32,7 +32,7 @@ from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
 from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
 from dropcap.redcap.window import RequestWindow, Stopped
-from dropcap.secret import Token
+from dropcap.secret import Token, without_tokens
 
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
 SMALL = 256 * 1024
@@ -98,7 +98,7 @@ class Redcap:
 
     def version(self, stop: threading.Event | None = None) -> str:
         """REDCap's version, as in `14.5.2`: the cheapest question, so it also serves as the probe of a paused server."""
-        text = self._ask({"content": "version"}, stop).decode("utf-8", "replace").strip()
+        text = readable(self._ask({"content": "version"}, stop)[:_MAX_WORDS].decode("utf-8", "replace"))
         if not text or not text[0].isdigit() or len(text) > 40:
             raise RedcapError(_not_the_api(f"the server does not tell REDCap's version, but answers {text[:80]!r}"))
         return text
@@ -176,7 +176,7 @@ class Redcap:
                 Meaning(
                     Verdict.REFUSED,
                     Reason.REFUSED,
-                    f"REDCap did not create the record, but answered {str(answer)[:200]}",
+                    f"REDCap did not create the record, but answered {readable(str(answer))[:200]}",
                     "create the record in REDCap, then drop the file again",
                 )
             )
@@ -239,7 +239,7 @@ class Redcap:
                     sink(chunk)
             if not size:  # REDCap takes no empty files, so hardly that is what it holds
                 self._judge(reply, b"", "export", complete=True)
-            return Exported(name or "", size, digest.hexdigest(), reply.framed)
+            return Exported(without_tokens(name or ""), size, digest.hexdigest(), reply.framed)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Redcap:
         try:
             return json.loads(words)
         except (ValueError, RecursionError):
-            beginning = readable(self._token().scrub(words[:200].decode("utf-8", "replace")))[:80]
+            beginning = readable(words[:_MAX_WORDS].decode("utf-8", "replace"))[:80]
             raise RedcapError(
                 _not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
             ) from None
@@ -334,10 +334,9 @@ class Redcap:
                 harmless = not failed.began or for_ != "import"
                 if attempt == 1 and failed.again and not answered and harmless and rewindable:
                     continue
-                message = self._token().scrub(str(failed))
                 remedy = _CERTIFICATE if failed.reason == Reason.CERTIFICATE else ""
                 raise RedcapError(
-                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
+                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=str(failed), remedy=remedy)
                 ) from failed
 
     def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
@@ -358,7 +357,6 @@ class Redcap:
             for_=for_,
             body_complete=complete,
             request_complete=reply.request_complete,
-            scrub=lambda text: self._token().scrub(text) if text else text,  # read only if there is something to hide it in
         )
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(

@@ -12,6 +12,10 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from dropcap.display import shown
+from dropcap.secret import without_tokens
+
+#: More of what a server says is not read: people are shown a few hundred characters.
+_READ_AT_MOST = 8192
 
 
 def error_text(text: str) -> str | None:
@@ -62,8 +66,8 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 
 def readable(text: str) -> str:
-    """`text` on one line, without markup of entities, with control and bidi characters escaped."""
-    return shown(" ".join(html.unescape(text).split()))
+    """The beginning of `text` on one line, without tokens and markup of entities, with control and bidi characters escaped."""
+    return shown(" ".join(html.unescape(without_tokens(text[:_READ_AT_MOST])).split()))
 
 
 def is_page(headers: Mapping[str, str], text: str) -> bool:

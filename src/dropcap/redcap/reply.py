@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from dropcap.reasons import Reason
 from dropcap.redcap import wording
 from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after
+from dropcap.secret import without_tokens
 
 #: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
 Asked = Literal["import", "export", "json"]
@@ -40,7 +41,7 @@ class Meaning:
     `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    the token.
+    tokens.
     """
 
     verdict: Verdict
@@ -69,25 +70,24 @@ def read_reply(
     for_: Asked,
     body_complete: bool,
     request_complete: bool = True,
-    scrub: Callable[[str], str] = str,
 ) -> Meaning:
     """Judge a reply whose head arrived whole.
 
     `headers` is looked up without regard to case if it is such a mapping, as those of requests are. `body` may be the
     beginning only; `body_complete` says that the reply is known to have ended where it was meant to end.
-    `request_complete` is False if the server answered before it had the whole request. `scrub` takes the token out of
-    what the server says.
+    `request_complete` is False if the server answered before it had the whole request. What the server says is told
+    without tokens.
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
     error = error_text(text)
     page = error is None and is_page(headers, text)
-    words = readable(scrub(error if error is not None else page_text(text) if page else text))
-    location = readable(scrub(headers.get("Location") or ""))
+    words = readable(error if error is not None else page_text(text) if page else text)
+    location = readable(headers.get("Location") or "")
     reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
     for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
-            return _of_an_export(meaning, reply, scrub(error or text)) if for_ == "export" else meaning
+            return _of_an_export(meaning, reply, without_tokens(error or text)) if for_ == "export" else meaning
     return ACCEPTED
 
 
