@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.intake.owner import Away
 from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
 
 from .conftest import Port
+
+RUN = Run("0" * 16, "1" * 16)
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 
 def own(tree: Tree, port: Port, folder: str = "consents", path: str = "/srv/drop") -> owner.Marker:
-    return owner.own(tree, folder, path, UNKNOWN, port)
+    return owner.own(tree, folder, path, UNKNOWN, port, RUN, Vigil())
 
 
 def test_a_new_folder_gets_one_and_it_stays(tree: Tree, port: Port) -> None:
@@ -67,7 +70,7 @@ def test_another_installation(tree: Tree, port: Port, tmp_path: Path) -> None:
     own(tree, Port(other))
     with pytest.raises(Away, match="another installation"):
         own(tree, port)
-    owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+    owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port, RUN)
     own(tree, port)
     with pytest.raises(Away, match="another installation"):
         own(tree, Port(other))
@@ -139,7 +142,7 @@ def test_what_is_no_marker_is_left_alone(tree: Tree, port: Port, put: Callable[[
     with pytest.raises(Away):
         own(tree, port)
     with pytest.raises(Away):
-        owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+        owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port, RUN)
     assert path.lstat().st_ino == before.st_ino
     assert path.lstat().st_size == before.st_size
 

@@ -13,6 +13,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
+from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Job, Pause
@@ -22,8 +23,9 @@ from dropcap.ledger.store import Ledger
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
-    is wrong with a folder's new configuration."""
+    is wrong with a folder's new configuration, `busy` whether a turn of one of its files is under way."""
 
+    run: Run
     ledger: Ledger
     order: Order
     examiner: Examiner
@@ -32,6 +34,7 @@ class Surroundings:
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
     ended: Callable[[Sequence[Job]], None]
+    busy: Callable[[str], bool]
 
 
 class Channel:
@@ -59,6 +62,7 @@ class Channel:
             folder,
             claims,
             self._claimed,
+            around.run,
             examiner=around.examiner,
             unsafe=unsafe,
             noted=self._noted,
@@ -73,7 +77,9 @@ class Channel:
             keep,
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
             before.drop if before is not None else None,
+            self.intake.confirm,
         )
+        self._busy = around.busy
         self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses, around.mistake)
         self._told = around.claimed
         self.retired = False
@@ -91,7 +97,10 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
+            self.intake.leave(lambda: False)  # the other one goes on there
             self.drop.filer.retire(successor.drop.filer)
+        else:
+            self.intake.leave(lambda: self.drop.filer.idle() and not self._busy(self.folder.name))
 
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()
