@@ -147,8 +147,8 @@ class Delivery:
         return self._workers.running()
 
     def busy(self, folder: str) -> bool:
-        """Whether a turn of a file of that folder is under way."""
-        return self._workers.busy(folder)
+        """Whether a turn of a file of that folder is under way, or may begin."""
+        return folder in self._folders or self._workers.busy(folder)
 
     def stop(self, within: float) -> None:
         """Begin nothing new; let what is under way end for so many seconds, then break it off."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import structlog
 
-from dropcap.files.tree import Tree
+from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake import beat as beats
 from dropcap.intake import owner
 from dropcap.intake.beat import Run
@@ -20,7 +20,7 @@ from dropcap.intake.owner import Away, Marker
 _log = structlog.get_logger()
 
 #: How soon a beat is tried again that failed, and how often it is asked whether all is over (seconds).
-_AGAIN = 5.0
+_AGAIN, _OVER_LOOK = 5.0, 1.0
 
 
 class Presence:
@@ -141,7 +141,7 @@ class Presence:
         """Write the beat over the one that is there; False if none is, or if we may not."""
         try:
             fd = self._tree.open(owner.NAME, write=True)
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, PermissionError, NotRegular):
             return False
         try:
             found = owner.read_open(fd)
@@ -193,7 +193,7 @@ class Presence:
         until = self._now() + seconds
         with self._changed:
             while not self._ending and not self._hurry and (left := until - self._now()) > 0:
-                self._changed.wait(min(left, _AGAIN))
+                self._changed.wait(left if self._idle is None else min(left, _OVER_LOOK))
                 if self._idle is not None and self._idle():
                     self._ending = self._says_so = True
             self._hurry = False
@@ -218,3 +218,4 @@ class Presence:
         """End, and say so, once `idle` says that nothing is under way; never, if it is None."""
         with self._changed:
             self._idle = idle
+            self._changed.notify()
