@@ -13,7 +13,7 @@ from typing import Any
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing import page
-from dropcap.intake.beat import Beat, Run, Vigil
+from dropcap.intake.beat import LEFT_AFTER, Beat, Run, Vigil
 from dropcap.intake.entries import IntakeLedger, KnownFolders
 from dropcap.intake.mounts import Mount
 
@@ -76,6 +76,7 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, 
     """
     marker = examine(tree, folder, path, mount, ledger, vigil)
     if marker is None:
+        _watch_page(tree, vigil)
         return _make(tree, folder, path, mount, ledger, run.beat())
     if not run.knows(marker.beat):
         _watch_twin(tree, vigil)
@@ -100,6 +101,28 @@ def _watch_twin(tree: Tree, vigil: Vigil) -> None:
         raise Away(
             f"its marker {NAME} was kept last before this machine was started, or by a copy of it: whether a copy is alive is "
             "told by watching it for a minute and a half; nothing needs to be done"
+        )
+
+
+def _watch_page(tree: Tree, vigil: Vigil) -> None:
+    """There is no marker; but somebody may just have removed that of a dropcap which is alive, and renews its page.
+
+    Raises:
+        Away: the page is too young, and was not watched for long enough.
+        OSError: the folder cannot be read or written.
+    """
+    try:
+        fd = tree.open(page.NAME)
+    except OSError:
+        return
+    try:
+        ours, written_ns = page.is_ours(os.read(fd, LARGEST)), os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    if ours and _now_ns(tree) - written_ns < LEFT_AFTER * 1e9 and vigil.look(sign_of_life(tree)) > 0:
+        raise Away(
+            f"it has no marker {NAME}, but another dropcap has just written {page.NAME} in it: whether that one is alive is told "
+            "by watching it for a minute and a half; nothing needs to be done, if it is not"
         )
 
 
@@ -247,14 +270,18 @@ def _parse(data: bytes) -> Marker:
 
 
 def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, beat: Beat) -> Marker:
-    # The file system's own clock is read off a file that it has just made; ours may differ from a server's.
-    with tree.stage() as probe:
-        probe.seal()
-    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, probe.status.st_ctime_ns, beat)
+    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, _now_ns(tree), beat)
     put(tree, marker)
     # The marker first: should the end come in between, it is ours by the installation's id.
     ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
+
+
+def _now_ns(tree: Tree) -> int:
+    """The time by the file system's own clock, read off a file that it has just made: ours may differ from a server's."""
+    with tree.stage() as probe:
+        probe.seal()
+    return probe.status.st_ctime_ns
 
 
 def put(tree: Tree, marker: Marker, over: Callable[[Marker], bool] = lambda present: True) -> None:
