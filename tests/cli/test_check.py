@@ -249,9 +249,9 @@ def test_a_folder_of_another_installation_is_told_and_adopted_on_request(place: 
 
 
 def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(place: Site) -> None:
-    daemon = place.start()
-    daemon.wait_for("folder_watched")
+    assert place.once().returncode == 0
     (place.drop / ".dropcap").unlink()
+    daemon = place.start()
     daemon.wait_for("folder_away")
     line(check(place, "--offline", code=1), "error", "is gone")
     line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")

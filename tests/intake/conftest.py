@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Folder
+from dropcap.intake.beat import Run
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
@@ -110,7 +111,8 @@ class Desk:
         return Folder("consents", self.path, "p", rules, **{**defaults, **settings})
 
     def start(self, *, watched: bool = True, **settings: Any) -> Intake:
-        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)
+        run = Run.of(self.path.parent)
+        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), run, watched=watched)
         self.intake.start()
         return self.intake
 

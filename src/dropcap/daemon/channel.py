@@ -12,6 +12,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
+from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Job, Pause
@@ -21,8 +22,9 @@ from dropcap.ledger.store import Ledger
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
-    is wrong with a folder's new configuration."""
+    is wrong with a folder's new configuration, `busy` whether a turn of one of its files is under way."""
 
+    run: Run
     ledger: Ledger
     order: Order
     examiner: Examiner
@@ -31,6 +33,7 @@ class Surroundings:
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
     ended: Callable[[Sequence[Job]], None]
+    busy: Callable[[str], bool]
 
 
 class Channel:
@@ -58,6 +61,7 @@ class Channel:
             folder,
             claims,
             self._claimed,
+            around.run,
             examiner=around.examiner,
             unsafe=unsafe,
             noted=self._noted,
@@ -72,7 +76,9 @@ class Channel:
             keep,
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
             before.queue if before is not None else None,
+            self.intake.confirm,
         )
+        self._busy = around.busy
         self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
         self._told = around.claimed
         self.retired = False
@@ -90,7 +96,10 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
+            self.intake.leave(lambda: False)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
+        else:
+            self.intake.leave(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()

@@ -24,6 +24,7 @@ from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.vacancy import FOR_GOOD
+from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -43,6 +44,7 @@ class Engine:
         self.config = config
         self.ledger = ledger
         self.started = time.time()
+        self._run = Run.of(config.state_dir)
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
@@ -72,6 +74,7 @@ class Engine:
     def _renew(self, config: Config) -> list[Channel]:
         """Channels for all folders; those that are new or changed are returned, and to be started."""
         around = Surroundings(
+            self._run,
             self.ledger,
             self.order,
             self.examiner,
@@ -80,6 +83,7 @@ class Engine:
             self._mistake,
             self.delivery.wake,
             self.delivery.ended,
+            self.delivery.busy,
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
@@ -129,8 +133,12 @@ class Engine:
             one.intake.stop(0.0)
         self.delivery.stop(within)
         end = time.monotonic() + 2.0
-        for one in self.channels.values():
-            one.intake.stop(max(0.0, end - time.monotonic()))
+        ended = [one for one in self.channels.values() if one.intake.stop(max(0.0, end - time.monotonic()))]
+        if not self.delivery.under_way():
+            for within in (0.0, 2.0):  # all at once, then each
+                end = time.monotonic() + within
+                for one in [*ended, *self._left.values()]:
+                    one.intake.leave(within=max(0.0, end - time.monotonic()))
         self.examiner.close()
 
     def _changed(self, folder: str) -> None:

@@ -146,6 +146,10 @@ class Delivery:
         """How many turns are under way."""
         return self._workers.running()
 
+    def busy(self, folder: str) -> bool:
+        """Whether a turn of a file of that folder is under way, or may begin."""
+        return folder in self._folders or self._workers.busy(folder)
+
     def stop(self, within: float) -> None:
         """Begin nothing new; let what is under way end for so many seconds, then break it off."""
         with self._wake:
@@ -212,11 +216,11 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            strays = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
-            if strays.moved:
-                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in strays.moved])
+            unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
+            if unfit.moved:
+                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
                 self.wake(folder.name)
-            for job, nowhere in strays.lost:
+            for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
                     moved = bool(job.project) and job.project != folder.folder.project
@@ -308,6 +312,7 @@ class Delivery:
                     line=line,
                     place=place,
                     goes_on=partial(self._goes_on, folder, line),
+                    confirm=folder.confirm,
                     pace=folder.pace,
                 )
                 self._workers.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)

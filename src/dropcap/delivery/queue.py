@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from dropcap.config.model import Folder
 from dropcap.delivery.order import Order
@@ -21,6 +22,8 @@ from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT
+
+Confirm: TypeAlias = Callable[[], Callable[[], bool] | None]
 
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
 WINDOW = 200
@@ -65,7 +68,7 @@ class Lane:
 
 
 @dataclass(slots=True)
-class Strays:
+class Unfit:
     """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
@@ -85,13 +88,16 @@ class FolderQueue:
         keep: Keep,
         hooks: FilingHooks,
         after: FolderQueue | None = None,
+        confirm: Confirm = lambda: lambda: True,
     ) -> None:
         """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
-        REDCap holds. `after` worked in the same directory before and is to end."""
+        REDCap holds. `after` worked in the same directory before and is to end. `confirm` reads in the folder whether it is still
+        ours: None if not, else what tells so later."""
         self.folder = folder
         self.filer: Filer = Filer(folder.name, ledger, self.place, self.address, hooks, after.filer if after else None)
         self.pace = Pace()
         self.order = order
+        self.confirm = confirm
         self._tree = tree
         self._contact = contact
         self._keep = keep
@@ -129,11 +135,9 @@ class FolderQueue:
             self._tree, self._filing = lambda: None, None
         self._keep.let_go()
 
-    def refill(
-        self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Collection[str] = ()
-    ) -> Strays:
+    def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Collection[str] = ()) -> Unfit:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
-        strays = Strays()
+        unfit = Unfit()
         with self._lock:
             renamed, self.renamed = self.renamed, set()
         for lane in self.lanes:
@@ -153,11 +157,11 @@ class FolderQueue:
                 if isinstance(found, Route):
                     lane.jobs[job.id] = Candidate(job, found)
                 elif found is not None:
-                    strays.lost.append((job, found))
+                    unfit.lost.append((job, found))
                 else:
-                    strays.moved.append(job)
-        self._readdressed.update(job.id for job in strays.moved)
-        return strays
+                    unfit.moved.append(job)
+        self._readdressed.update(job.id for job in unfit.moved)
+        return unfit
 
     def _way_of(self, job: Job) -> Route | NoRoute | None:
         """Where a job goes; None if the rules have changed since it was entered, while it was being sent."""

@@ -63,6 +63,7 @@ class Upload:
     upload_as: str
     facts: Facts
     looked: float  # when the look-up that told the facts began (monotonic)
+    ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
 
 
 @dataclass(slots=True)
@@ -160,6 +161,8 @@ class Attempt:
             result = answer
         if upload.target.instance == NEXT:
             record_what_is_sent(job, fd, self.note)
+        if not upload.ours():
+            return Later(Reason.AWAY, "it is not known any more whether the folder is ours", scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256

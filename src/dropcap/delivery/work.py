@@ -20,7 +20,7 @@ from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.queue import Candidate, Known, LookedUp
+from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import Attempt, Upload, judge
 from dropcap.delivery.vacancy import Vacancies
@@ -93,9 +93,16 @@ class Work:
         line: ProjectLine,
         place: tuple[Tree, Filing],
         goes_on: Callable[[Job], bool],
+        confirm: Confirm,
         pace: Pace,
     ) -> None:
-        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
+        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue; none, if the
+        folder turns out not to be ours any more (`confirm`)."""
+        ours = slot.in_file(confirm)
+        if ours is None:
+            self._give_back(run)
+            self._ended([one.job for one in run])
+            return
         began = started = time.monotonic()
         for number, one in enumerate(run):
             if number and (started - began > OVERDUE or not goes_on(one.job)):
@@ -105,7 +112,7 @@ class Work:
             found = one.route
             upload_as = found.target.upload_as
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at
+                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies)
             self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
@@ -124,7 +131,7 @@ class Work:
             columns: dict[str, object] = {"attempts": one.job.attempts - 1}
             if one.step.chosen:  # one chosen earlier may have been sent to
                 columns["instance"] = None  # somebody else may take it meanwhile
-            back.append(Change(one.job.id, State.WAITING, "not begun", columns))
+            back.append(Change(one.job.id, one.job.state, "not begun", columns))
         try:
             self._ledger.change(back)
         except Exception as error:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
+from typing import TypeVar
 
 import structlog
 
 log = structlog.get_logger()
+Seen = TypeVar("Seen")
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
@@ -30,6 +32,14 @@ class Slot:
     in_file_since: float | None = None
     hung: bool = False
     thread: int = 0
+
+    def in_file(self, look: Callable[[], Seen]) -> Seen:
+        """What `look` tells, seen so that one that hangs is noticed."""
+        self.in_file_since = time.monotonic()
+        try:
+            return look()
+        finally:
+            self.in_file_since = None
 
 
 class WatchedFile(FileIO):
@@ -112,6 +122,11 @@ class Workers:
         """How many turns are under way, hung ones included."""
         with self._lock:
             return len(self._slots)
+
+    def busy(self, label: str) -> bool:
+        """Whether a turn of that label is under way, also one that hangs."""
+        with self._lock:
+            return any(slot.label == label for slot in self._slots.values())
 
     def wait_for_none(self, within: float) -> bool:
         """Wait until no turn is under way; False if some still were after so many seconds."""

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class NotRegular(OSError):  # noqa: N818
@@ -30,8 +30,8 @@ def kind_of(mode: int) -> str:
     return "a device"
 
 
-def open_regular(directory: int, leaf: str, shown_as: str | None = None) -> int:
-    """A descriptor for reading `leaf` in the directory `directory`; never blocks, never follows a link.
+def open_regular(directory: int, leaf: str, shown_as: str | None = None, *, write: bool = False) -> int:
+    """A descriptor for reading `leaf` in the directory `directory`, or for reading and writing it; never blocks, follows no link.
 
     Raises NotRegular, or OSError as open(2) does.
     """
@@ -42,7 +42,7 @@ def open_regular(directory: int, leaf: str, shown_as: str | None = None) -> int:
         before = os.stat(leaf, dir_fd=directory, follow_symlinks=False).st_mode
         if not stat.S_ISREG(before):
             raise NotRegular(name, kind_of(before))
-        fd = os.open(leaf, _FLAGS, dir_fd=directory)
+        fd = os.open(leaf, (os.O_RDWR if write else os.O_RDONLY) | _FLAGS, dir_fd=directory)
     except NotRegular:
         raise
     except OSError as error:

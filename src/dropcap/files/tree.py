@@ -41,10 +41,11 @@ class Tree(Root):
             return False
         return True
 
-    def open(self, name: str) -> int:
-        """A descriptor for reading the regular file `name`; never blocks. Raises NotRegular for anything else."""
+    def open(self, name: str, *, write: bool = False) -> int:
+        """A descriptor for reading the regular file `name`, or for writing it as well; never blocks. Raises NotRegular for
+        anything else."""
         with self.parent(name) as (fd, leaf):
-            return open_regular(fd, leaf, name)
+            return open_regular(fd, leaf, name, write=write)
 
     def scan(self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> Iterator[Entry]:
         """Everything beneath `relative`, in no order, as it is come across; see `Entry`.

@@ -17,6 +17,7 @@ from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner, walk
 from dropcap.intake.backlog import Backlog
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.claim import SHARE_GONE, Claimer, Notes
 from dropcap.intake.content import ContentJudge
 from dropcap.intake.entries import IntakeLedger
@@ -24,6 +25,7 @@ from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
+from dropcap.intake.presence import Presence
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
@@ -50,10 +52,13 @@ class OpenedFolder:
         ledger: IntakeLedger,
         watch: Watch | None,
         on_claimed: Callable[[list[int]], None],
+        run: Run,
+        vigil: Vigil,
         examiner: Examiner | None = None,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do."""
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do. `vigil`
+        is the same at every opening of the folder."""
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
@@ -66,13 +71,18 @@ class OpenedFolder:
         self._others: set[str] = set()  # drop folders within this one
         self._not_taken = Notes(self._log)
         self._left = Left(folder, ledger, self._log)
+        self.presence: Presence | None = None
         self.tree = open_tree(folder.path)
         try:
             # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
             self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
             if self.lent.identity != self.tree.identity:
                 raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
-            self._own()
+            self._look_at_mounts()
+            path = str(folder.path)
+            self._marker = owner.own(self.lent, folder.name, path, self.mount, ledger, run, vigil)
+            self.presence = Presence(self.lent, self._marker, run, on_answer)
+            self.presence.start()
             if self.tree.exists(walk.IN_PROGRESS):
                 self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
         except BaseException:
@@ -103,14 +113,27 @@ class OpenedFolder:
             lambda: self._mounts.divides(self._path),
         )
 
-    def _own(self) -> None:
+    def _look_at_mounts(self) -> None:
         path = os.path.realpath(self._folder.path)
         self._mounts = Mounts.now()
         self._paces.clear()
         self._path = path
         self.mount = self._mounts.of(path, self.tree.identity[0])
         self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
-        self._marker = owner.own(self.tree, self._folder.name, str(self._folder.path), self.mount, self._ledger)
+
+    def sure(self) -> bool:
+        """Whether the folder is known to be ours at this moment. For any thread."""
+        return self.presence is not None and self.presence.sure()
+
+    def confirm_if_unsure(self) -> None:
+        """Raise Away or OSError if the folder is not ours any more, as far as is known."""
+        if not self.sure():
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """The same, and the marker is read anew."""
+        if self.presence is not None:
+            self.presence.confirm()
 
     def _stay(self) -> None:
         """Raise Away if the path leads to another directory than the one that is open."""
@@ -125,10 +148,12 @@ class OpenedFolder:
         if not same:
             raise owner.Away(f"another directory now lies at {shown(str(self._folder.path))}")
 
-    def close(self) -> None:
-        """Let go of it."""
+    def close(self, *, goes_on: bool = False) -> None:
+        """Let go of it. If something is still under way there (`goes_on`), its presence stays, for somebody else to end."""
         if self.watch is not None:
             self.watch.close()
+        if self.presence is not None and not goes_on:
+            self.presence.end()
         self.tree.close()
 
     # Looking ----------------------------------------------------------------------------------------------------------
@@ -141,7 +166,8 @@ class OpenedFolder:
             OSError: it does not answer as it should.
         """
         self._stay()
-        self._own()
+        self._look_at_mounts()
+        self._confirm()
         self._directories, self._others = set(), set()
         if self.watch is not None:
             self.watch.begin()
@@ -309,7 +335,12 @@ class OpenedFolder:
             return False
         self._own_directories.look_if_due(not self._backlog)
         self._refill()
-        self._claims.work(beat)
+
+        def before_batch() -> None:
+            beat()
+            self._confirm()
+
+        self._claims.work(before_batch)
         self._contents.save()
         return was_due
 

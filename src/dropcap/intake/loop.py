@@ -15,10 +15,13 @@ from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake import owner
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
+from dropcap.intake.presence import Presence
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
@@ -49,6 +52,7 @@ class Intake:
         folder: Folder,
         ledger: IntakeLedger,
         on_claimed: Callable[[str, list[int]], None],
+        run: Run,
         *,
         examiner: Examiner | None = None,
         watched: bool = True,
@@ -56,13 +60,15 @@ class Intake:
         noted: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
-        """Without `examiner` no content is looked into. `watched=False` does without events: the folder is walked at its `rescan`
-        only. `unsafe` says why nothing may be taken from it, if so; it is asked each time before the folder is opened. `noted` is
-        told when other files than before wait for something. `after` worked there before and is to end: this one begins when it
-        has."""
+        """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
+        the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
+        before the folder is opened. `noted` is told when other files than before wait for something. `after` worked there before
+        and is to end: this one begins when it has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
+        self._started_by = run
+        self._vigil = Vigil()
         self._examiner = examiner
         self._watched = watched
         self._unsafe = unsafe
@@ -76,8 +82,9 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._left: Tree | None = None
+        self._left: tuple[Tree, Presence] | None = None
         self._let_go = False
+        self._idle: Callable[[], bool] | None = None
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -110,7 +117,33 @@ class Intake:
 
     def let_go(self) -> None:
         """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
-        self._let_go, self._left = True, None
+        left, self._let_go, self._left = self._left, True, None
+        if left is not None:
+            left[1].end()
+
+    def leave(self, idle: Callable[[], bool] | None = None, within: float = 0.0) -> None:
+        """Say in the marker that nobody works there any more, after `stop`: now, or once `idle` tells that nothing is under way.
+        Waits for the share so long at most."""
+        self._idle = idle
+        left = self._left
+        if left is None:
+            return
+        if idle is None:
+            left[1].end(say_so=True, within=within)
+        else:
+            left[1].end_once(idle)
+
+    def confirm(self) -> Callable[[], bool] | None:
+        """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
+        opened, left = self._opened, self._left
+        presence = opened.presence if opened is not None else left[1] if left is not None else None
+        if presence is None:
+            return None
+        try:
+            presence.confirm()
+        except (Away, OSError):
+            return None
+        return presence.sure
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
@@ -144,10 +177,11 @@ class Intake:
     @property
     def lent(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        opened = self._opened
-        if opened is None:
-            return self._left  # intake ends before the uploads under way do, which are still to be filed
-        return opened.lent if self._away is None else None
+        opened, left = self._opened, self._left
+        if opened is not None:
+            return opened.lent if self._away is None and opened.sure() else None
+        # Intake ends before the uploads under way do, which are still to be filed.
+        return left[0] if left is not None and left[1].sure() else None
 
     @property
     def full(self) -> bool:
@@ -207,8 +241,13 @@ class Intake:
             self._tick()
             self._working_since = None
             self._sleep()
-        self._left = None if self._let_go else self.lent
-        self._close()
+        opened = self._opened
+        if opened is not None and opened.presence is not None and self._away is None and not self._let_go:
+            self._left = (opened.lent, opened.presence)
+            opened.presence.end_once(self._idle)
+        self._close(goes_on=self._left is not None)
+        if self._let_go:  # meanwhile
+            self.let_go()
 
     def _round(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -216,6 +255,7 @@ class Intake:
         try:
             if self._opened is None:
                 self._opened = self._open()
+            self._opened.confirm_if_unsure()
             looked = self._look(self._opened)
             self._answered = False
             worked = self._opened.work(self._tick)
@@ -239,15 +279,21 @@ class Intake:
         self._doubt = True
         if why := self._unsafe():
             raise Away(why)
-        watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
+        watch = Watch(self._happened, self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,
             self._ledger,
             watch,
             lambda jobs: self._on_claimed(self.folder.name, jobs),
+            self._started_by,
+            self._vigil,
             self._examiner,
             self._has_answer,
         )
+
+    def _happened(self, name: str) -> None:
+        if name != owner.NAME:  # what is written there for others to see is read whenever it matters
+            self.wake((name,))
 
     def _has_answer(self) -> None:
         with self._wake:
@@ -322,12 +368,12 @@ class Intake:
             self._hints.clear()
             self.idle.set()
 
-    def _close(self) -> None:
+    def _close(self, *, goes_on: bool = False) -> None:
         opened, self._opened = self._opened, None
         self._unsettled, self.resting = {}, 0
         if opened is not None:
             with contextlib.suppress(OSError):
-                opened.close()
+                opened.close(goes_on=goes_on)
 
     def _sleep(self) -> None:
         now = time.monotonic()
