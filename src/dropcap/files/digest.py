@@ -7,7 +7,6 @@ import os
 
 from dropcap.files.tree import Tree
 
-
 #: Bytes read at a time.
 _CHUNK = 256 * 1024
 

@@ -43,6 +43,10 @@ class Tree(Root):
 
     def open(self, name: str) -> int:
         """A descriptor for reading the regular file `name`; never blocks. Raises NotRegular for anything else."""
+        return self.open_seen(name)[0]
+
+    def open_seen(self, name: str) -> tuple[int, os.stat_result]:
+        """The same, with what fstat(2) says of it."""
         with self.parent(name) as (fd, leaf):
             return open_regular(fd, leaf, name)
 

@@ -239,21 +239,9 @@ class Filer:
         for ending, came in results:
             if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
                 filing.explain(came.name, _failure(ending, now))
-        changed: list[Ending] = []
-        stored: list[Ending] = []
-        for e in batch:
-            if isinstance(e.outcome, Stored):
-                try:
-                    is_other = changed_since(tree, f"{IN_PROGRESS}/{e.job.name}", e.job, e.outcome)
-                    (changed if is_other else stored).append(e)
-                except OSError as error:
-                    results.append((e, error))
-        refused = [e for e in batch if isinstance(e.outcome, Refused)]
-        crossings = {e.job.name: crossing(self._ledger, e) for e in batch}
-        if stored:
-            results += zip(stored, filing.to_done([e.job.name for e in stored], now.date(), crossings), strict=True)
-        if refused:
-            results += zip(refused, filing.to_failed([_failure(e, now) for e in refused], crossings), strict=True)
+        with tree.held():
+            changed, moved = self._moved(batch, tree, filing, now)
+        results += moved
         changes: list[Change] = []
         ended: list[tuple[Ending, str]] = []
         put_off: list[Ending] = []
@@ -296,6 +284,28 @@ class Filer:
             self._hooks.filed([e.job.name for e, _ in ended])
         if not all(name for _, name in ended):
             self._hooks.missing()
+
+    def _moved(
+        self, batch: Sequence[Ending], tree: Tree, filing: Filing, now: datetime
+    ) -> tuple[list[Ending], list[tuple[Ending, Filed | OSError]]]:
+        """Move the files of a batch: those that were not moved, since they are others now, and what came of the rest."""
+        changed: list[Ending] = []
+        stored: list[Ending] = []
+        results: list[tuple[Ending, Filed | OSError]] = []
+        for e in batch:
+            if isinstance(e.outcome, Stored):
+                try:
+                    is_other = changed_since(tree, f"{IN_PROGRESS}/{e.job.name}", e.job, e.outcome)
+                    (changed if is_other else stored).append(e)
+                except OSError as error:
+                    results.append((e, error))
+        refused = [e for e in batch if isinstance(e.outcome, Refused)]
+        crossings = {e.job.name: crossing(self._ledger, e) for e in batch}
+        if stored:
+            results += zip(stored, filing.to_done([e.job.name for e in stored], now.date(), crossings), strict=True)
+        if refused:
+            results += zip(refused, filing.to_failed([_failure(e, now) for e in refused], crossings), strict=True)
+        return changed, results
 
     def _renamed(self, tree: Tree, ending: Ending) -> str | None:
         """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
