@@ -114,7 +114,7 @@ class Channel:
 
     def _filed(self, names: list[str]) -> None:
         self.page.changed()
-        self.intake.wake(names)  # a second file of such a name waits for this
+        self.intake.freed(names)
 
     def _over(self) -> None:
         self.queue.let_go()

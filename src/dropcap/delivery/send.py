@@ -20,11 +20,12 @@ from dropcap.delivery.plan import Facts, Send, newly_listed
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.workers import Slot, WatchedFile
 from dropcap.display import shown
+from dropcap.files.digest import sha256
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Origin
-from dropcap.filing.same_bytes import as_sent, record_what_is_sent, sha256
+from dropcap.filing.same_bytes import as_sent, record_what_is_sent
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
@@ -199,7 +200,6 @@ class Attempt:
             if self._fresh:
                 return self._occupied(place)
             own = sha256(fd)
-            os.lseek(fd, 0, os.SEEK_SET)
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
@@ -281,7 +281,6 @@ class Attempt:
         except NoFile:
             return None
         own = sha256(fd)
-        os.lseek(fd, 0, os.SEEK_SET)
         if there.sha256 != own:
             return None
         self.note(self.upload.job.id, "found in REDCap", {"instance": place.instance})

@@ -224,7 +224,9 @@ class Filer:
         over: list[tuple[Ending, str | None]] = []  # with where its file lies now
         put_off: list[Ending] = []
         trouble = "the file is being moved"
-        for ending, result in self._move(batch, tree, filing, now):
+        with tree.held():
+            results = self._move(batch, tree, filing, now)
+        for ending, result in results:
             if isinstance(result, Filed):
                 over.append((ending, result.name))
             elif result is None:

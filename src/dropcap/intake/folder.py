@@ -356,6 +356,10 @@ class OpenedFolder:
 
     # For everybody ----------------------------------------------------------------------------------------------------
 
+    def waits_for(self, name: str) -> bool:
+        """Whether a file of this name waits to be taken."""
+        return name in self._pending.names
+
     @property
     def waits(self) -> bool:
         """Whether anything is there that may still be claimed or has to be looked at again."""

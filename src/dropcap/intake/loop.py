@@ -32,6 +32,8 @@ _log = structlog.get_logger()
 AWAY_LOOK = 5.0
 #: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
 UNWATCHED_WALK = 3.0
+#: What waits is told to others before a rest; so often at least where there is none (seconds).
+_TELL = 0.5
 #: How long the thread sleeps at most, so that `alive` can tell a sleeping from a dead one (seconds).
 _NAP = 2.0
 #: A folder that does not answer for so long is called away (seconds).
@@ -92,6 +94,8 @@ class Intake:
         self._working_since: float | None = None
         self._beat = time.monotonic()
         self._unsettled: dict[str, tuple[float, str]] = {}
+        self._told = True  # `_unsettled` and what goes with it are as the folder is
+        self._told_at = 0.0
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
@@ -156,6 +160,12 @@ class Intake:
             if (self._doubt or self._hints) and not told:
                 self.idle.clear()
                 self._wake.notify()
+
+    def freed(self, names: Iterable[str]) -> None:
+        """Files of these names have left in_progress/: one that has waited for that is looked at."""
+        opened = self._opened
+        if opened is not None and (waiting := [name for name in names if opened.waits_for(name)]):
+            self.wake(waiting)
 
     def alive(self, within: float = 60.0) -> bool:
         """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
@@ -262,18 +272,25 @@ class Intake:
         except (Away, OSError) as error:
             self._leave(error)
             return
-        if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
-            self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
-            noted = frozenset(self.notes.items())
-            if noted != self._noted:
-                self._noted = noted
-                self._tell_noted()
         self._next = min(self._opened.next(), self._walk_at)
+        self._told = self._told and not (looked or worked)
+        now = time.monotonic()
+        if not self._told and (self._next > now or now - self._told_at > _TELL):  # with many waiting files it takes its time
+            self._tell(self._opened)
+            self._told_at = now
         with self._wake:
             if self._hints or self._doubt or self._opened.waits:
                 self.idle.clear()
             else:
                 self.idle.set()
+
+    def _tell(self, opened: OpenedFolder) -> None:
+        self._told = True
+        self._unsettled, self.resting = opened.unsettled(), opened.resting()
+        noted = frozenset(self.notes.items())
+        if noted != self._noted:
+            self._noted = noted
+            self._tell_noted()
 
     def _open(self) -> OpenedFolder:
         self._doubt = True

@@ -110,10 +110,12 @@ def take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
 
 
 def _take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
-    steps = [_look(tree, file) for file in files]
-    steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
+    with tree.held():
+        steps = [_look(tree, file) for file in files]
+        steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
     _flush(tree, [step for step in steps if isinstance(step, _Held)])
-    return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
+    with tree.held():  # opened anew: what has been put in the place of a directory meanwhile is seen
+        return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
 
 
 def _look(tree: Tree, file: Wanted) -> _Held | TakeOutcome:
@@ -132,14 +134,14 @@ def _look(tree: Tree, file: Wanted) -> _Held | TakeOutcome:
 def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
     """Open a file that has settled; the descriptor is the caller's."""
     try:
-        fd = tree.open(file.source)
+        fd, status = tree.open_seen(file.source)
     except (FileNotFoundError, NotADirectoryError):
         return NotThere()
     except OSError as error:
         return Untakable(reason(error), error)
     seen = file.seen
     try:
-        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+        seen = Seen.again(file.seen, Sight.of(status, tree.stable_inodes), time.monotonic())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Untakable(reason(error), error)
