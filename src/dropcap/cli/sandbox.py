@@ -29,6 +29,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--token-file", type=_FILE, help="A file that holds the token to accept.")
 @click.option("--rate-limit", type=click.IntRange(min=0), default=0, help="Ban after so many requests a minute (0: never).")
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Keep what is uploaded in this folder.")
+@click.option(
+    "--success",
+    type=click.Choice(("empty", "json")),
+    default="empty",
+    help="Answer a stored file without a word, as REDCap does (default), or with JSON, as its documentation shows.",
+)
 @click.option("--ill", "kinds", multiple=True, metavar="KIND", help="Start with this fault; may be repeated.")
 def sandbox_command(
     port: int,
@@ -41,6 +47,7 @@ def sandbox_command(
     token_file: Path | None,
     rate_limit: int,
     store: Path | None,
+    success: str,
     kinds: tuple[str, ...],
 ) -> None:
     """Serve a REDCap stand-in on 127.0.0.1, with made-up data, until Ctrl-C.
@@ -68,7 +75,7 @@ def sandbox_command(
         raise click.UsageError(str(error)) from error
     if token is not None and not re.fullmatch(r"[0-9A-Za-z]{32}", token):
         raise click.UsageError("the token is not 32 letters and digits; leave it out to have one made up")
-    box = Sandbox(project, token, port, rate_limit, store)
+    box = Sandbox(project, token, port, rate_limit, store, success=success)
     for fault in faults:
         box.ill(fault)
     ended = threading.Event()

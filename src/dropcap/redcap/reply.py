@@ -9,7 +9,7 @@ from typing import Literal
 
 from dropcap.reasons import Reason
 from dropcap.redcap import wording
-from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after
+from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after, says_success
 
 #: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
 Asked = Literal["import", "export", "json"]
@@ -79,11 +79,12 @@ def read_reply(
     what the server says.
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
-    error = error_text(text)
+    success = says_success(text) if for_ == "import" and status in (200, 201) else None
+    error = error_text(text) if success is None else None
     page = error is None and is_page(headers, text)
     words = readable(scrub(error if error is not None else page_text(text) if page else text))
     location = readable(scrub(headers.get("Location") or ""))
-    reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
+    reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location, success)
     for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
@@ -111,6 +112,7 @@ class _Reply:
     complete: bool
     request_complete: bool
     location: str
+    success: bool | None = None  # what the body says of it, if it does
 
     @property
     def ok(self) -> bool:
@@ -216,7 +218,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
     if success and reply.for_ == "export" and file_name(reply.headers) is not None:
         return None
     if reply.for_ == "import" and not reply.page and reply.status < 300:
-        if reply.ok and not reply.text:
+        if reply.ok and (not reply.text or reply.success):
             return None
         return _meaning(
             Verdict.UNKNOWN,
