@@ -32,6 +32,11 @@ def error_text(text: str) -> str | None:
     return None
 
 
+def has_xml_error(text: str) -> bool:
+    """Whether an error of REDCap's in XML stands in a body, be it behind warnings of PHP's."""
+    return re.search(r"<hash>\s*<error>", text, re.IGNORECASE) is not None
+
+
 def says_success(text: str) -> bool | None:
     """Whether a JSON body says that the call succeeded, as REDCap's page on Import File documents it; None if it says nothing
     of success. Said twice, or with an error beside it, it is none.
