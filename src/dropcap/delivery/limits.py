@@ -30,6 +30,9 @@ class Limit:
     size: int
     files: int
 
+    def __str__(self) -> str:
+        return f"the server has refused {self.files} files of late for their size, also of {self.size:,} bytes"
+
 
 def limit_of(refused: Iterable[str]) -> Limit | None:
     """The limit that refused files (`SIZE JOB`) tell of, None if they are too few."""
@@ -87,10 +90,9 @@ class Limits:
             limit = limit_of(what for (project, what), until in self._refused.items() if project == job.project and now < until)
         if limit is None or job.size < limit.size:
             return None
-        message = f"the file is {job.size:,} bytes, and the server has refused {limit.files} files of late for their size"
         return Refused(
             Reason.TOO_LARGE,
-            f"{message}, also of {limit.size:,} bytes: it was not sent",
+            f"the file is {job.size:,} bytes, and {limit}: it was not sent",
             "make the file smaller, or have the server's limit raised; `dropcap retry` sends it all the same",
         )
 
