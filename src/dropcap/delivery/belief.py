@@ -72,6 +72,18 @@ class Belief:
             if answers:
                 host.tokens[line.project.name, stamp] = (now, trouble)
 
+    def forget(self, scope: Scope, name: str) -> None:
+        """A server or a project is no longer paused: what was wrong with it is over."""
+        with self._lock:
+            for host in [self._hosts[name]] if scope == Scope.SERVER else list(self._hosts.values()):
+                if scope == Scope.SERVER and host.trouble is not None:
+                    host.at, host.trouble = -SERVES, None
+                host.tokens = {
+                    key: known
+                    for key, known in host.tokens.items()
+                    if known[1] is None or (scope, name) != (Scope.PROJECT, key[0])
+                }
+
     def of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
         """What becomes of a file whose export or import met this. Arguments as for `judge`."""
         try:
@@ -85,12 +97,13 @@ class Belief:
         Whether a page or a refused token is the project's affair, the state of server and project decides.
         """
         try:
-            if meaning.verdict is Verdict.BANNED:
+            if meaning.verdict is Verdict.BANNED or meaning.shut_out:
                 trouble = self._server(line)
-                if trouble is None:
+                if trouble is not None:
+                    return _as_probed(trouble, sent)
+                if meaning.verdict is Verdict.BANNED:
                     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, sent, own_fault=alone)
-                return _as_well(judge(trouble, sent), sent)
-            return judge(meaning, sent)
+            return judge(replace(meaning, shut_out=False), sent)
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent)
 
@@ -105,12 +118,12 @@ class Belief:
             trouble = self._server(line)
             if trouble is None:
                 return self._turned_away(meaning, job, line, unknown)
-            return _as_well(judge(trouble, unknown), unknown)
+            return _as_probed(trouble, unknown)
         if meaning.verdict is Verdict.PROJECT and meaning.reason != Reason.PROJECT_MISMATCH:
             trouble = self._token(line)
             if trouble is None:
                 return self._forbidden_it(meaning, job, line, unknown)
-            return _as_well(judge(trouble, unknown), unknown)
+            return _as_probed(trouble, unknown)
         if importing and meaning.verdict is Verdict.UNKNOWN and meaning.reason == Reason.UNREACHABLE:
             self.limits.broke_off(job)
         return judge(meaning, sent, final=importing)
@@ -176,11 +189,13 @@ def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool) -> Later:
     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds, own_fault=own)
 
 
-def _as_well(outcome: Outcome, unknown: bool) -> Outcome:
+def _as_probed(trouble: Meaning, unknown: bool) -> Later:
     """What the probe met is certain, and stops whom it concerns at once."""
-    if isinstance(outcome, Later):
-        return replace(outcome, certain=True, worded=False, sent=unknown)
-    return Later(Reason.SERVER_ERROR, "the server refuses even a small question", scope=Scope.SERVER, sent=unknown)
+    outcome = judge(trouble, unknown, final=False)
+    assert isinstance(outcome, Later)
+    # REDCap refuses even to tell its version: that is no file's trouble.
+    scope = Scope.PROJECT if trouble.verdict is Verdict.REFUSED else outcome.scope
+    return replace(outcome, scope=scope, certain=True, worded=False, own_fault=False, sent=unknown)
 
 
 def _form_lost(meaning: Meaning, size: int) -> Meaning:

@@ -11,6 +11,8 @@ from dropcap.redcap.reply import Meaning, Verdict
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
 RATE_LIMIT = 60.0
+#: How long a server is left alone that answers 403 with a page: it may be a ban, in words that nobody knows (seconds).
+SHUT_OUT = 900.0
 
 
 def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
@@ -34,6 +36,7 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
                 return replace(later, certain=True, worded=True)
         case Verdict.NOT_THE_API:
             scope, certain = Scope.SERVER, True
+            seconds = SHUT_OUT if meaning.shut_out else seconds
         case Verdict.UNCLEAR | Verdict.REFUSED:  # the refusal of a question: of this file's, and nobody else's trouble
             later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
             return replace(later, own_fault=True)

@@ -51,8 +51,10 @@ class Delivery:
         self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
-        belief = Belief(limits, self._break_off)
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order, belief)
+        self._belief = Belief(limits, self._break_off)
+        self._work = Work(
+            ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order, self._belief
+        )
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -144,6 +146,8 @@ class Delivery:
                 continue
             if pause.scope == Scope.PROJECT or pause.name not in known[pause.scope]:
                 self.health.resume(pause.scope, pause.name)
+            elif pause.scope == Scope.SERVER:  # another url may be all that it needed
+                self.health.try_now(pause.scope, pause.name)
         self.wake()
 
     def under_way(self) -> int:
@@ -395,6 +399,7 @@ class Delivery:
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
+        self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
             with self._refusing:
                 self._refused.pop(name, None)

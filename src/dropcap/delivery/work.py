@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -112,7 +111,7 @@ class Work:
                 one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
-            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
+            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
             if isinstance(outcome, Stored) and outcome.result is not Result.ALREADY_THERE:
                 self._belief.stored(one.job, line)
             ended = time.monotonic()
@@ -326,16 +325,27 @@ class Work:
         return outcome
 
 
-def _attempted(attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief) -> Outcome:
     """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has for
     that: the rule's other files need not follow this one to failed/.
     """
-    began = time.monotonic()
+    began, known = time.monotonic(), line.known()
     outcome = attempt.run()
-    if isinstance(outcome, Refused) and outcome.reason in MAY_HAVE_CHANGED:
-        with contextlib.suppress(RedcapError, Stopped):
-            outcome = _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
-    return outcome
+    if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
+        return outcome
+    try:
+        return _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+    except Stopped:
+        return outcome
+    except RedcapError as error:
+        if not known:  # this token was never told anything
+            return outcome
+        why = belief.of_a_question(error.meaning, line, sent=False, alone=True)
+        if isinstance(why, Later):
+            return why
+        message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
+        remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
+        return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
 
 
 def _hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:

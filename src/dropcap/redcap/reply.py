@@ -43,6 +43,7 @@ class Meaning:
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
     the token. `in_xml`: an import was answered with an error of REDCap's in XML, where JSON was asked for, as to a request of
     which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
+    `shut_out`: 403, and not from REDCap's API.
     """
 
     verdict: Verdict
@@ -55,6 +56,7 @@ class Meaning:
     in_xml: bool = False
     of_size: bool = False
     worded: bool = False
+    shut_out: bool = False
 
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
@@ -257,6 +259,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         else "correct the project's `url`; if it is right, ask REDCap's administrator "
         "whether a firewall or a log-in page stands in between",
         unknown=reply.ok and reply.for_ == "import",
+        shut_out=reply.status == 403,
     )
 
 
@@ -285,12 +288,12 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
 
 def _meaning(
     verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
-    worded: bool = False, of_size: bool = False,
+    worded: bool = False, of_size: bool = False, shut_out: bool = False,
 ) -> Meaning:  # fmt: skip
     message = message.rstrip(": ")
     if len(message) > MAX_MESSAGE:
         message = message[: MAX_MESSAGE - 1] + "…"
-    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size)
+    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out)
 
 
 def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
