@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, stop
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
+from dropcap.delivery.limits import known_limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order, takes_next
 from dropcap.intake.lease import ignore_lease_breaks
@@ -64,6 +66,7 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
     if adopt:
         found += map(_told, adopted(config, folders, force=force))
     found += map(_told, _local(config, folders))
+    found += map(_told, _limits(config, folders))
     if not offline:
         with lines(config) as asked:
             found += map(_told, _remote(config, folders, asked))
@@ -136,6 +139,17 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
+
+
+def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+    """How large files may be, as far as servers have refused some."""
+    with suppress(sqlite3.Error), remembered(config) as known:  # told with the rest
+        limits = known_limits(known.learned(time.time())) if known is not None else {}
+        for name in dict.fromkeys(folder.project for folder in folders):
+            if name in limits:
+                remedy = "have the server's limit raised, or set `max_size` to it; `dropcap retry` sends one all the same"
+                message = f"{limits[name]}; since then none as large is sent, for a day or until one arrives"
+                yield Remark("warning", place_of(config.projects[name]), message, remedy)
 
 
 def _by_way_of_links(folder: Folder, real: Path, state_dir: Path, others: Mapping[str, Path]) -> Iterator[Remark]:

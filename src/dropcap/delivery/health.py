@@ -163,7 +163,8 @@ class Health:
                 return
             else:
                 patient.probe = scope == Scope.SERVER and not (patient.denied and len(patient.suspects) >= SUSPICIOUS)
-            patient.owned_up = patient.owned_up or job is None or trouble.reason == Reason.RATE_LIMITED
+            asked_for_rest = trouble.reason == Reason.RATE_LIMITED and not trouble.worded
+            patient.owned_up = patient.owned_up or job is None or asked_for_rest
             patient.probing = patient.probing and job is not None
             patient.tries += 1
             first, most = (FIRST, MOST) if scope == Scope.SERVER else (PROJECT_FIRST, PROJECT_MOST)

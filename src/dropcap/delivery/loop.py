@@ -13,9 +13,11 @@ from functools import partial
 
 import structlog
 
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
+from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import unasked
@@ -44,11 +46,15 @@ class Delivery:
         self._workers = Workers(1)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
-        self._schedule = Schedule(order, self.health)
+        limits = Limits(ledger)
+        self._schedule = Schedule(order, self.health, limits)
         self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order)
+        self._belief = Belief(limits, self._break_off)
+        self._work = Work(
+            ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order, self._belief
+        )
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -140,6 +146,8 @@ class Delivery:
                 continue
             if pause.scope == Scope.PROJECT or pause.name not in known[pause.scope]:
                 self.health.resume(pause.scope, pause.name)
+            elif pause.scope == Scope.SERVER:  # another url may be all that it needed
+                self.health.try_now(pause.scope, pause.name)
         self.wake()
 
     def under_way(self) -> int:
@@ -396,6 +404,7 @@ class Delivery:
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
+        self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
             with self._refusing:
                 self._refused.pop(name, None)

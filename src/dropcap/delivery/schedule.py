@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from dropcap.delivery.health import Health
+from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
@@ -32,6 +33,8 @@ _SUSPECT = frozenset(
         Reason.CAME_BACK_SHORT,
         Reason.UNREACHABLE,
         Reason.NOT_THE_API,
+        Reason.BANNED,
+        Reason.RATE_LIMITED,
         Reason.MAINTENANCE,
         Reason.TOKEN,
         Reason.RIGHTS,
@@ -66,12 +69,13 @@ class Picked:
 class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
-    def __init__(self, order: Order, health: Health) -> None:
+    def __init__(self, order: Order, health: Health, limits: Limits) -> None:
         self.folders: dict[str, FolderQueue] = {}
         self.lines: dict[str, ProjectLine] = {}
         self.small_file = 0
         self._order = order
         self._health = health
+        self._limits = limits
         self._first = 0  # which folder is asked first
         self._limited: set[str] = set()  # servers whose request limit is being waited for
 
@@ -134,7 +138,7 @@ class Schedule:
             return NotYet.PAUSED
         hopeless: Held | Refused | None = too_many_faults(job)
         if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
-            hopeless = line.refuses(job.size, target.upload_as)
+            hopeless = line.refuses(job.size, target.upload_as) or self._limits.forbids(job)
         if hopeless is not None:
             return hopeless
         if line.host in self._limited or not self._may_send(line, job.id, now):

@@ -14,6 +14,7 @@ from io import FileIO
 
 import structlog
 
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import Facts, Send, newly_listed
@@ -34,7 +35,7 @@ from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import FileTarget, Sent
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
-from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
@@ -43,11 +44,8 @@ log = structlog.get_logger()
 IN_PROGRESS = "in_progress"
 _NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
-#: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
-LONGEST = 3600.0
 #: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
 _CHOICES_AT_ONCE = 3
-RATE_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class Attempt:
     """One try to bring a file into its field.
 
     `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way;
-    `vacancies` knows what refused exports mean.
+    `vacancies` knows what refused exports mean, `belief` whose trouble it is that a request met.
     """
 
     upload: Upload
@@ -80,6 +78,7 @@ class Attempt:
     stop: threading.Event
     slot: Slot
     vacancies: Vacancies
+    belief: Belief
     _sent: bool = False
     _importing: bool = False
     _acknowledged: str | None = None
@@ -123,7 +122,7 @@ class Attempt:
                 return self._claimed(source, started)
         except RedcapError as error:
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
-            return judge(error.meaning, self._sent, final=self._importing)
+            return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
         except Stopped as stopped:
             return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NoCopy as error:
@@ -160,6 +159,8 @@ class Attempt:
             if not isinstance(answer, Result):
                 return answer
             result = answer
+            if (held := self.belief.limits.gives_up(job)) is not None:
+                return held
         if upload.target.instance == NEXT:
             record_what_is_sent(job, fd, self.note)
         if not upload.ours():
@@ -370,34 +371,6 @@ class Attempt:
             scope=Scope.FOLDER,
             sent=self._sent,
         )
-
-
-def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
-    """The outcome of a request that did not do what it should.
-
-    `sent`: the file may already be in REDCap from before. `final`: a refusal is one of the file, for good.
-    """
-    unknown = sent or meaning.outcome_unknown or meaning.verdict is Verdict.UNKNOWN
-    seconds = None if meaning.retry_after is None else min(max(meaning.retry_after, 1.0), LONGEST)
-    match meaning.verdict:
-        case Verdict.REFUSED if final and not sent:
-            return Refused(meaning.reason, meaning.message, meaning.remedy)
-        case Verdict.PROJECT:
-            scope, certain = Scope.PROJECT, True
-        case Verdict.BANNED:
-            return Later(meaning.reason, meaning.message, meaning.remedy, Scope.SERVER, unknown, until_resume=True, certain=True)
-        case Verdict.RATE_LIMITED:
-            scope, certain, seconds = Scope.SERVER, True, seconds or RATE_LIMIT
-        case Verdict.NOT_THE_API:
-            scope, certain = Scope.SERVER, True
-        case Verdict.UNCLEAR | Verdict.REFUSED:  # the refusal of a question: of this file's, and nobody else's trouble
-            later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
-            return replace(later, own_fault=True)
-        case Verdict.SERVER:
-            scope, certain = Scope.SERVER, meaning.reason in (Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE)
-        case _:
-            scope, certain = Scope.SERVER, False
-    return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
 
 
 def _may_not_read(error: RedcapError) -> bool:

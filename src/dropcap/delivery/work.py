@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -12,9 +11,11 @@ from functools import partial
 
 import structlog
 
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation
 from dropcap.delivery.health import Health
+from dropcap.delivery.judge import judge
 from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
 from dropcap.delivery.order import Order
@@ -22,7 +23,7 @@ from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
 from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
-from dropcap.delivery.send import Attempt, Upload, judge
+from dropcap.delivery.send import Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
@@ -30,7 +31,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, ReadBackFound, State
 from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
+from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
@@ -75,6 +76,7 @@ class Work:
         answered: Callable[[LookedUp], None],
         ended: Callable[[Sequence[Job]], None],
         order: Order,
+        belief: Belief,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -83,6 +85,7 @@ class Work:
         self._answered = answered
         self._ended = ended
         self._order = order
+        self._belief = belief
         self._creation = Creation(ledger)
         self._vacancies = Vacancies(ledger)
 
@@ -114,8 +117,10 @@ class Work:
             upload = Upload(
                 one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
             )
-            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies)
-            self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
+            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
+            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
+            if isinstance(outcome, Stored) and outcome.result is not Result.ALREADY_THERE:
+                self._belief.stored(one.job, line)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -241,7 +246,7 @@ class Work:
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
-            outcome = judge(error.meaning, sent=False)
+            outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
@@ -250,10 +255,7 @@ class Work:
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
-                mine = Later(
-                    outcome.reason, outcome.message, outcome.remedy, outcome.scope, True, outcome.seconds,
-                    outcome.until_resume, outcome.certain,
-                )  # fmt: skip
+                mine = replace(outcome, sent=True)
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
             self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
 
@@ -280,7 +282,7 @@ class Work:
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
                 line.client.create_record(step.record, structure.record_id_field, first)
             except RedcapError as error:
-                return judge(error.meaning, sent=unknown)
+                return self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
             log.info("record_created", **about(job))
             return RecordCreated(step.record)
 
@@ -295,10 +297,12 @@ class Work:
             line.client.version(self._break_off)
             well = True
             trouble = None
+            self._belief.probed(line, None)
         except Stopped:
             well, trouble = False, None
             self._health.not_probed(server)
         except RedcapError as error:
+            self._belief.probed(line, error.meaning)
             outcome = judge(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
             well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
@@ -328,16 +332,27 @@ class Work:
         return outcome
 
 
-def _attempted(attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief) -> Outcome:
     """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has for
     that: the rule's other files need not follow this one to failed/.
     """
-    began = time.monotonic()
+    began, known = time.monotonic(), line.known()
     outcome = attempt.run()
-    if isinstance(outcome, Refused) and outcome.reason in MAY_HAVE_CHANGED:
-        with contextlib.suppress(RedcapError, Stopped):
-            outcome = _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
-    return outcome
+    if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
+        return outcome
+    try:
+        return _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+    except Stopped:
+        return outcome
+    except RedcapError as error:
+        if not known:  # this token was never told anything
+            return outcome
+        why = belief.of_a_question(error.meaning, line, sent=False, alone=True)
+        if isinstance(why, Later):
+            return why
+        message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
+        remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
+        return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
 
 
 def _hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,8 +37,6 @@ from dropcap.secret import Token, without_tokens
 
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
 SMALL = 256 * 1024
-#: PHP drops the whole body of a request over its `post_max_size`, the token too. No server that takes files has it below this.
-_MAY_LOSE_TOKEN = 1024 * 1024
 _MAX_WORDS = 64 * 1024
 _MAX_JSON = 256 * 1024**2
 _FORM = "application/x-www-form-urlencoded"
@@ -197,24 +196,17 @@ class Redcap:
         """
         began = time.monotonic()
         sent: FileBody | None = None
-        token = ""
 
         def body() -> tuple[bytes | Iterable[bytes | memoryview], int, str]:
-            nonlocal sent, token
+            nonlocal sent
             fields = self._file_fields("import", target)
-            token = dict(fields)["token"]
             sent = FileBody(fields, source, size, safe_name(name), progress)
             return sent.whole() if size <= SMALL else sent, sent.length, sent.content_type
 
-        try:
-            with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
-                words, ended = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "import", ended)
-                proven = reply.framed
-        except RedcapError as error:
-            if error.meaning.reason == Reason.TOKEN and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
-                raise RedcapError(_token_lost(size)) from None
-            raise
+        with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
+            words, ended = reply.read(_MAX_WORDS)
+            self._judge(reply, words, "import", ended, (*_values(target), *_names(name), *_names(safe_name(name))))
+            proven = reply.framed
         assert sent is not None
         return Sent(sent.sha256, size, time.monotonic() - began, proven)
 
@@ -230,7 +222,7 @@ class Redcap:
             name = file_name(reply.headers)
             if reply.status != 200 or name is None:
                 words, ended = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "export", ended and reply.framed)
+                self._judge(reply, words, "export", ended and reply.framed, _values(target))
             digest, size = hashlib.sha256(), 0
             for chunk in reply.chunks():
                 digest.update(chunk)
@@ -242,14 +234,6 @@ class Redcap:
             return Exported(without_tokens(name or ""), size, digest.hexdigest(), reply.framed)
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _admits(self, token: str, stop: threading.Event | None) -> bool:
-        """Whether REDCap takes `token`, which is still the one to use, in a small request."""
-        try:
-            self.version(stop)
-        except RedcapError:
-            return False
-        return self._token().reveal() == token
 
     def _file_fields(self, action: str, target: FileTarget) -> list[tuple[str, str]]:
         fields = [
@@ -304,7 +288,7 @@ class Redcap:
             words, ended = reply.read(_MAX_JSON)
             # Without a length or chunks (an old proxy) the end of the connection is the end of the reply: data that is
             # whole by its own grammar is whole.
-            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words))
+            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words), _data_values(asked))
             return words
 
     @contextmanager
@@ -349,7 +333,7 @@ class Redcap:
                 no_reply(for_=for_, request_began=False, reason=Reason.NO_SPACE, message=message, remedy=remedy)
             ) from error
 
-    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool) -> None:
+    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool, asked_with: Iterable[str] = ()) -> None:
         meaning = read_reply(
             reply.status,
             reply.headers,
@@ -357,6 +341,7 @@ class Redcap:
             for_=for_,
             body_complete=complete,
             request_complete=reply.request_complete,
+            asked_with=asked_with,
         )
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
@@ -373,6 +358,26 @@ class Redcap:
             raise RedcapError(meaning)
 
 
+def _values(target: FileTarget) -> tuple[str, ...]:
+    return target.record, target.field, target.event or "", str(target.instance or "")
+
+
+def _names(name: str) -> tuple[str, ...]:
+    """A file's name as it may be repeated: without its folder, without its extension."""
+    last = name.rpartition("/")[2]
+    return name, last, last.rpartition(".")[0]
+
+
+def _data_values(asked: dict[str, str]) -> list[str]:
+    """Whatever of a question comes from names of files or from records."""
+    values = [value for key, value in asked.items() if key.startswith(("records[", "fields[", "events["))]
+    for quoted in re.findall(r"'([^']*)'|\"([^\"]*)\"", asked.get("filterLogic", "")):
+        values += quoted
+    for row in json.loads(asked.get("data", "[]")):
+        values += row.values()
+    return values
+
+
 def _is_whole(words: bytes) -> bool:
     try:
         return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
@@ -384,16 +389,6 @@ _CERTIFICATE = (
     "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
     "check the host name in `url` and this machine's clock"
 )
-
-
-def _token_lost(size: int) -> Meaning:
-    return Meaning(
-        Verdict.REFUSED,
-        Reason.TOO_LARGE,
-        f"REDCap accepts the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
-        "(PHP's post_max_size)",
-        "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
-    )
 
 
 def _nothing(content: str) -> str:

@@ -36,6 +36,25 @@ def error_text(text: str) -> str | None:
     return None
 
 
+def has_xml_error(text: str) -> bool:
+    """Whether an error of REDCap's in XML stands in a body, be it behind warnings of PHP's."""
+    return re.search(r"<hash>\s*<error>", text, re.IGNORECASE) is not None
+
+
+def says_success(text: str) -> bool | None:
+    """Whether a JSON body says that the call succeeded, as REDCap's page on Import File documents it; None if it says nothing
+    of success. Said twice, or with an error beside it, it is none.
+    """
+    if not text.startswith("{"):
+        return None
+    try:
+        pairs = json.loads(text, strict=False, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return None
+    said = [value for key, value in pairs if key == "success"]
+    return (said == [True] and said[0] is True and all(key != "error" for key, _ in pairs)) if said else None
+
+
 def file_name(headers: Mapping[str, str]) -> str | None:
     """The file's name in `Content-Type: TYPE; name="NAME"`, which marks an export's reply as the file; else None.
 
