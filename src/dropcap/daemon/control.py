@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from dropcap.daemon.state import StateError
+from dropcap.log import Log
 
-log = structlog.get_logger()
+log = Log()
 
 SOCKET = "control.sock"
 #: Nothing that is asked is longer (a retry of many jobs is the longest). An answer may be: it names every file of a folder.

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
-
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation
 from dropcap.delivery.health import Health
@@ -33,6 +31,7 @@ from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
@@ -40,7 +39,7 @@ from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
 
-log = structlog.get_logger()
+log = Log()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
 _NEWER_WENT = Held(

@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
 
-import structlog
+from dropcap.log import Log
 
-log = structlog.get_logger()
+log = Log()
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0

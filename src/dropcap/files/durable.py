@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 
-import structlog
-
 from dropcap.display import shown
+from dropcap.log import Log
 
-_log = structlog.get_logger()
+_log = Log()
 _REFUSED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _told: set[int] = set()
 

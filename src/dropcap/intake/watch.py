@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
-import structlog
 from watchdog.observers.inotify_c import (
     CallbackId,
     InotifyConstants,
@@ -23,7 +22,9 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-_log = structlog.get_logger()
+from dropcap.log import Log
+
+_log = Log()
 
 _MASK = Mask(
     InotifyConstants.IN_CLOSE_WRITE

@@ -8,9 +8,9 @@ import sqlite3
 import threading
 from pathlib import Path
 
-import structlog
+from dropcap.log import Log
 
-log = structlog.get_logger()
+log = Log()
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNWRITABLE = {
