@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
-from dropcap.log import told_to
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.rule import Rule
 from dropcap.routing.template import compile_template
@@ -107,7 +108,7 @@ def start(directory: Path, settle_closed: float) -> tuple[Intake, Counter, Path,
 
 def main() -> None:
     """`bench/intake.py [DIRECTORY]`: where the drop folder is to lie; default: the temporary directory."""
-    told_to(lambda *_: None)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     for settle, files in ((0.0, 200), (1.0, 10)):
         times = sorted(latency(settle, files))
         print(

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 
+import structlog
+
 from dropcap.content.finding import UNDECIDED, Finding
 from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
-from dropcap.log import Log
 
-_log = Log()
+_log = structlog.get_logger()
 
 #: Told the number of a file and what was found. None: nobody knows, ask again; TAKES_LONG: it is told later.
 Told = Callable[[int, Finding | None], None]

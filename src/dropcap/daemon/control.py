@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dropcap.daemon.state import StateError
-from dropcap.log import Log
+import structlog
 
-log = Log()
+from dropcap.daemon.state import StateError
+
+log = structlog.get_logger()
 
 SOCKET = "control.sock"
 #: Nothing that is asked is longer (a retry of many jobs is the longest). An answer may be: it names every file of a folder.

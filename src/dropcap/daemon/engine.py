@@ -11,6 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
+import structlog
+
 from dropcap.config.model import Config, Folder
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Surroundings
@@ -25,10 +27,9 @@ from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.log import Log
 from dropcap.redcap.model import ProjectInfo
 
-log = Log()
+log = structlog.get_logger()
 
 #: As many as the unit grants.
 DESCRIPTORS = 65536

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from dropcap.config.model import Config, Folder, Project
 from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
@@ -15,7 +17,6 @@ from dropcap.delivery.loop import Delivery
 from dropcap.delivery.possible import contradiction
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
-from dropcap.log import Log
 from dropcap.preflight.project import LATER
 from dropcap.preflight.rules import Disagreement, inspect
 from dropcap.reasons import Reason, Scope
@@ -25,7 +26,7 @@ from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 
-log = Log()
+log = structlog.get_logger()
 
 #: Seconds between two looks at REDCap's version and whether the project is in production.
 HOURLY = 3600.0

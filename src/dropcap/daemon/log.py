@@ -10,17 +10,17 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, TextIO
 
+import structlog
+
 from dropcap.display import shown
-from dropcap.log import Log, told_to, with_traceback
 
-_log = Log()
-
-#: What a terminal shows a level in.
-_COLOURS = {"debug": "36", "info": "32", "warning": "33", "error": "31"}
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_FIRST = ("timestamp", "level", "event")
 
 #: Lines that wait to be written at most; further ones are counted and lost.
 MOST = 100_000
@@ -37,8 +37,17 @@ def set_up(format_: str | None = None, level: str = "info", stream: TextIO | Non
     lines = _background(stream) if background else _Lines(stream)
     if format_ is None:
         format_ = "text" if stream.isatty() else "json"
-    write = _json if format_ == "json" else _Text(colours=stream.isatty())
-    told_to(lambda *line: lines.write(write(*line)), level)
+    last: list[Any]
+    if format_ == "json":
+        last = [_one_line_exceptions, _ordered, _as_json]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    structlog.configure(
+        processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *_: lines,
+        cache_logger_on_first_use=False,
+    )
     # watchdog, urllib3 and others speak through logging; what they warn of belongs into the same log.
     logging.basicConfig(handlers=[_Others()], level=logging.WARNING, force=True)
 
@@ -56,13 +65,15 @@ class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, message: str) -> None:
+    def msg(self, message: str) -> None:
         try:
             with self._lock:
                 self._stream.write(message + "\n")
                 self._stream.flush()
         except (OSError, ValueError):
             pass
+
+    debug = info = warning = error = critical = exception = log = msg
 
 
 class _Background(_Lines):
@@ -77,12 +88,14 @@ class _Background(_Lines):
         self._thread.start()
         atexit.register(self.flush)
 
-    def write(self, message: str) -> None:
+    def msg(self, message: str) -> None:
         if self._lines.qsize() < MOST or threading.current_thread() is self._thread:
             self._lines.put(message)
         else:
             with self._losing:
                 self._lost += 1
+
+    debug = info = warning = error = critical = exception = log = msg
 
     def flush(self) -> None:
         """Wait until all lines so far are written, unless the reader hangs."""
@@ -98,56 +111,25 @@ class _Background(_Lines):
                 while True:
                     taken.append(self._lines.get_nowait())
             if lines := [line for line in taken if isinstance(line, str)]:
-                super().write("\n".join(lines))
+                super().msg("\n".join(lines))
             for waiting in taken:
                 if isinstance(waiting, threading.Event):
                     waiting.set()
             if self._lost:
                 with self._losing:
                     lost, self._lost = self._lost, 0
-                _log.error("log_lost", lines=lost, message="nobody read the log for too long")
+                structlog.get_logger().error("log_lost", lines=lost, message="nobody read the log for too long")
 
 
 class _Others(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        _log.warning("library", library=record.name, message=record.getMessage())
+        structlog.get_logger().warning("library", library=record.name, message=record.getMessage())
 
 
-def _json(level: str, event: str, keys: dict[str, Any]) -> str:
-    return _JSON.encode({"timestamp": _now(), "level": level, "event": event, **with_traceback(_escaped(keys))})
-
-
-class _Text:
-    """Lines for people: the time, the level, the event, its keys; a traceback below."""
-
-    def __init__(self, colours: bool) -> None:
-        self._coloured = _coloured if colours else _plain
-
-    def __call__(self, level: str, event: str, keys: dict[str, Any]) -> str:
-        keys = with_traceback(_escaped(keys))
-        trace = keys.pop("exception", "")
-        colour = self._coloured
-        said = [f"{colour(key, '36')}={_value(value)}" for key, value in keys.items()]
-        line = " ".join([colour(_now(), "2"), colour(f"{level:7}", _COLOURS[level]), colour(f"{event:20}", "1"), *said]).rstrip()
-        return "\n".join([line, *(shown(below) for below in trace.splitlines())])
-
-
-def _coloured(text: str, code: str) -> str:
-    return f"\x1b[{code}m{text}\x1b[0m"
-
-
-def _plain(text: str, _code: str) -> str:
-    return text
-
-
-def _value(value: Any) -> str:
-    """As it is if nobody can mistake where it ends, else as Python writes it."""
-    return value if type(value) is str and value and not set(value) & set(" =\"'\\") else repr(value)
-
-
-def _now() -> str:
+def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     seconds, rest = divmod(time.time_ns(), 10**9)
-    return f"{_second(seconds)}.{rest // 10**6:03d}Z"
+    event["timestamp"] = f"{_second(seconds)}.{rest // 10**6:03d}Z"
+    return event
 
 
 @lru_cache(maxsize=4)
@@ -155,12 +137,30 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _escaped(keys: dict[str, Any]) -> dict[str, Any]:
+def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     # Whatever comes from a name or a server may hold control or bidi characters, or bytes that are not UTF-8.
-    for key, value in keys.items():
+    for key, value in event.items():
         if type(value) is str and not (value.isascii() and value.isprintable()):
-            keys[key] = shown(value)
-    return keys
+            event[key] = shown(value)
+    return event
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, default=repr)  # made once: json.dumps makes one for each line
+def _one_line_exceptions(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if event.get("exc_info"):
+        return structlog.processors.format_exc_info(None, method, event)
+    return event
+
+
+def _plain(value: Any) -> str:
+    return repr(value)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=_plain)  # made once: json.dumps makes one for each line
+
+
+def _as_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    return _JSON.encode(event)
+
+
+def _ordered(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: event[key] for key in _FIRST if key in event} | dict(event)

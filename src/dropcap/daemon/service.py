@@ -12,6 +12,8 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
+import structlog
+
 from dropcap import __version__
 from dropcap.config.load import load
 from dropcap.config.model import Config, Problem
@@ -22,10 +24,9 @@ from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.job import State
-from dropcap.log import Log
 from dropcap.reasons import Scope
 
-log = Log()
+log = structlog.get_logger()
 
 #: Seconds between two looks at whether all is alive.
 TURN = 5.0

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from dropcap.intake import owner
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.trouble import is_damage
-from dropcap.log import Log
 
-log = Log()
+log = structlog.get_logger()
 
 LEDGER = "ledger.db"
 #: The installation's id, kept beside the ledger too: folders know it, and a new ledger after a damaged one takes it up.

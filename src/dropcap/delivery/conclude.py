@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
@@ -29,10 +31,9 @@ from dropcap.ledger.outcome import (
 )
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 
-log = Log()
+log = structlog.get_logger()
 
 #: Refusals after which the project is looked at anew: its fields, events or rights may have changed.
 _LOOK_AT_PROJECT = frozenset(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import structlog
+
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
@@ -27,10 +29,9 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.log import Log
 from dropcap.reasons import Scope
 
-log = Log()
+log = structlog.get_logger()
 
 
 class Delivery:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
@@ -18,13 +20,12 @@ from dropcap.ledger.job import OPEN, Job, Pause
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.store import Ledger
-from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.window import Stopped
 
-log = Log()
+log = structlog.get_logger()
 
 #: How often it is looked whether there is one to read back (seconds).
 LOOK = 1.0

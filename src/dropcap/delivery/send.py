@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from io import FileIO
 
+import structlog
+
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import Facts, Send, newly_listed
@@ -26,7 +28,6 @@ from dropcap.filing.same_bytes import as_sent, record_what_is_sent, sha256
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
-from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
@@ -36,7 +37,7 @@ from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Stopped
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
-log = Log()
+log = structlog.get_logger()
 
 IN_PROGRESS = "in_progress"
 _NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"

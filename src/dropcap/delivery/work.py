@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import structlog
+
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation
 from dropcap.delivery.health import Health
@@ -31,7 +33,6 @@ from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
@@ -39,7 +40,7 @@ from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
 
-log = Log()
+log = structlog.get_logger()
 
 _ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
 _NEWER_WENT = Held(

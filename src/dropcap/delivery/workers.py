@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
 
-from dropcap.log import Log
+import structlog
 
-log = Log()
+log = structlog.get_logger()
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
-from dropcap.display import shown
-from dropcap.log import Log
+import structlog
 
-_log = Log()
+from dropcap.display import shown
+
+_log = structlog.get_logger()
 _REFUSED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _told: set[int] = set()
 

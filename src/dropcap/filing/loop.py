@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
+
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.copying import crossing, finish_copies
@@ -22,10 +24,9 @@ from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Refused, Result, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.log import Log
 from dropcap.reasons import Reason, Scope
 
-log = Log()
+log = structlog.get_logger()
 
 #: Files filed in one go.
 BATCH = 256

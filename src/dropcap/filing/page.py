@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.log import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ OTHER_NAME = "_STATUS (dropcap).html"
 SOONEST = 5.0
 LATEST = 60.0
 
-_log = Log()
+_log = structlog.get_logger()
 
 
 class StatusPage:

@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
+
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.digest import sha256_of
@@ -21,7 +23,6 @@ from dropcap.files.tree import Staged, Tree
 from dropcap.filing import preserve
 from dropcap.filing.crossing import finish
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
-from dropcap.log import Log
 
 if TYPE_CHECKING:
     from dropcap.config.model import Folder
@@ -35,7 +36,7 @@ FAILED = "failed"
 
 _NO_CROSSINGS: Mapping[str, Crossing] = MappingProxyType({})
 
-_log = Log()
+_log = structlog.get_logger()
 _Item = TypeVar("_Item")
 
 

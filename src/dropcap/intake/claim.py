@@ -9,6 +9,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -36,7 +38,6 @@ from dropcap.intake.take import (
 )
 from dropcap.intake.twin import remove_twin
 from dropcap.ledger.job import NewFile, Refusal
-from dropcap.log import Log
 
 #: Files in one transaction of the ledger.
 BATCH = 500
@@ -57,7 +58,7 @@ SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno
 class Notes:
     """What cannot be taken, and why; each reason is logged once. Other threads may copy `all`, but not go through it."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
         self._log = log
         self.all: dict[str, str] = {}
 
@@ -108,7 +109,7 @@ class Claimer:
         self._on_claimed = on_claimed
         self._on_missing = on_missing
         self._copies = copies
-        self._log = Log(folder=folder.name)
+        self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
         self.full = False
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.content.finding import UNDECIDED, Finding, Wholeness
@@ -22,7 +24,6 @@ from dropcap.intake.room import Room
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.walk import OWN, top
 from dropcap.ledger.job import Mark, MarkKind, Refusal
-from dropcap.log import Log
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
@@ -95,7 +96,7 @@ class ContentJudge:
         self._ledger = ledger
         self._examiner = examiner
         self._wake = wake
-        self._log = Log(folder=folder.name)
+        self._log = structlog.get_logger().bind(folder=folder.name)
         self._marks: dict[tuple[str, MarkKind], Mark] = {
             (mark.name, mark.kind): mark for mark in ledger.marks(folder.name) if mark.kind is not MarkKind.AS_IS
         }

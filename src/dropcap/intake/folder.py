@@ -9,6 +9,8 @@ import stat as modes
 import time
 from collections.abc import Callable
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
@@ -25,9 +27,8 @@ from dropcap.intake.people import OwnDirectories
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
-from dropcap.log import Log
 
-_log = Log()
+_log = structlog.get_logger()
 
 #: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
 WINDOW = 1000
@@ -57,7 +58,7 @@ class OpenedFolder:
         self._ledger = ledger
         self.watch = watch
         self._on_claimed = on_claimed
-        self._log = Log(folder=folder.name)
+        self._log = _log.bind(folder=folder.name)
         self._pending = Pending()
         self._backlog = Backlog()
         self._paces: dict[int, RestTime] = {}  # by device; one object for all files, of which there may be many

@@ -11,10 +11,11 @@ from array import array
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.intake.entries import IntakeLedger
-from dropcap.log import Log
 from dropcap.routing.route import matches
 
 #: So many are told by their names.
@@ -64,7 +65,7 @@ class Marks:
 class Left:
     """The files of one opened folder that are left, as the last walk met them. For its thread; others may read `files`."""
 
-    def __init__(self, folder: Folder, ledger: IntakeLedger, log: Log) -> None:
+    def __init__(self, folder: Folder, ledger: IntakeLedger, log: structlog.stdlib.BoundLogger) -> None:
         self._folder = folder
         self._ledger = ledger
         self._log = log

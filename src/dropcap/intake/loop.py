@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
@@ -19,10 +21,9 @@ from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
-from dropcap.log import Log
 from dropcap.reasons import Reason
 
-_log = Log()
+_log = structlog.get_logger()
 
 #: How often a folder that is away is looked for (seconds).
 AWAY_LOOK = 5.0
@@ -66,7 +67,7 @@ class Intake:
         self._watched = watched
         self._unsafe = unsafe
         self._after = after
-        self._log = Log(folder=folder.name)
+        self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
         self._doubt = True

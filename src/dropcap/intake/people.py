@@ -10,6 +10,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
+
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
@@ -20,7 +22,6 @@ from dropcap.intake.pending import Pending
 from dropcap.intake.reconcile import FailedFiles, compare, lies_there
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.ledger.job import FailedFile
-from dropcap.log import Log
 
 _PARTS = 256
 
@@ -111,7 +112,7 @@ class OwnDirectories:
         self._stay = stay
         self._on_directory = on_directory
         self._on_claimed = on_claimed
-        self._log = Log(folder=folder)
+        self._log = structlog.get_logger().bind(folder=folder)
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._lone: dict[str, float] = {}  # texts whose file is not beside them, and when they go

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
+import structlog
 from watchdog.observers.inotify_c import (
     CallbackId,
     InotifyConstants,
@@ -22,9 +23,7 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-from dropcap.log import Log
-
-_log = Log()
+_log = structlog.get_logger()
 
 _MASK = Mask(
     InotifyConstants.IN_CLOSE_WRITE

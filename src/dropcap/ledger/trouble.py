@@ -8,9 +8,9 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from dropcap.log import Log
+import structlog
 
-log = Log()
+log = structlog.get_logger()
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNWRITABLE = {
