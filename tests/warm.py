@@ -1,8 +1,8 @@
-"""Starting dropcap in a process of its own without an interpreter's start and imports, which cost more than most of what it then does.
+"""Starting dropcap in a process of its own without an interpreter's start and imports, which cost more than what it then does.
 
-A server has imported dropcap and does nothing else; each start is a fork of it, which gets its words, environment, directory and
-output as an exec would. `DROPCAP_COLD=1` starts all with an interpreter of their own, as people do. So is started in any case what
-needs another program before the command (`strace`, `setpriv`) or variables of its own in its environment.
+A server has imported dropcap and does nothing else; each start is a fork of it, which gets its words, environment, directory
+and output as an exec would. `DROPCAP_COLD=1` starts all with an interpreter of their own, as people do; so is started in any
+case what needs another program before the command (`strace`, `setpriv`) or variables of its own in its environment.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def _become(out: int, err: int, words: list[str], env: dict[str, str], directory
     for number, name, given in ((1, "stdout", out), (2, "stderr", err)):
         os.dup2(given, number)
         os.close(given)
-        setattr(sys, name, open(number, "w", 1 if number == 2 else -1, encoding="utf-8", closefd=False))
+        stream = open(number, "w", 1 if number == 2 else -1, encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
     sys.argv = ["dropcap", *words]
     code: Any = 1
     try:
