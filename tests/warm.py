@@ -46,7 +46,7 @@ class Warm:
         wanted = {"words": list(words), "env": env, "directory": os.getcwd(), "mask": mask}
         told, tell = os.pipe()
         try:
-            socket.send_fds(_server(), [json.dumps(wanted).encode()], [out, err, tell])
+            socket.send_fds(_server()[0], [json.dumps(wanted).encode()], [out, err, tell])
         finally:
             os.close(tell)
         self._told = open(told, "rb", buffering=0)  # noqa: SIM115 - the process's id, then its exit code
@@ -94,13 +94,21 @@ def run(words: Sequence[str], env: dict[str, str], patience: float) -> subproces
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """The server of this process, which ends with it."""
+def _server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """The server of this process, and what to ask it by."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         command = [sys.executable, "-m", "tests.warm", str(its.fileno())]
-        subprocess.Popen(command, cwd=Path(__file__).parents[1], pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
-    return ours
+        root = Path(__file__).parents[1]
+        return ours, subprocess.Popen(command, cwd=root, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
+
+
+def end() -> None:
+    """End the server, if there is one."""
+    if _server.cache_info().currsize:
+        asked, process = _server()
+        asked.close()
+        process.wait(10)
 
 
 def _serve(asked: socket.socket) -> None:
