@@ -48,17 +48,18 @@ def keep_in(root: Path, name: str = "consents", min_free: int = 0) -> Keep:
 class Daemon:
     """A running `dropcap run`, its log read as it comes."""
 
-    def __init__(self, env: dict[str, str], prefix: list[str] | None = None, *, cold: bool = False) -> None:
+    def __init__(self, command: list[str] | None, env: dict[str, str]) -> None:
+        """Without `command`: `dropcap run`, whose start costs little (`tests.warm`)."""
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._changed = threading.Condition()
         reading, writing = os.pipe()
         self.process: Warm | subprocess.Popen[bytes]
         with open(os.devnull, "wb") as nowhere:
-            if cold or prefix or COLD:
-                self.process = subprocess.Popen([*(prefix or []), *DROPCAP, "run"], env=env, stdout=nowhere, stderr=writing)
-            else:
+            if command is None:
                 self.process = Warm(["run"], env, nowhere.fileno(), writing)
+            else:
+                self.process = subprocess.Popen(command, env=env, stdout=nowhere, stderr=writing)
         os.close(writing)
         self._reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
         self._reader.start()
@@ -255,7 +256,8 @@ class Site:
 
     def start(self, prefix: list[str] | None = None, ready: bool = True, **env: str) -> Daemon:
         """Start the daemon; ended with the site."""
-        daemon = Daemon(self.env(**env), prefix, cold=bool(env))
+        cold = COLD or bool(prefix or env)
+        daemon = Daemon([*(prefix or []), *DROPCAP, "run"] if cold else None, self.env(**env))
         self._daemons.append(daemon)
         if ready:
             daemon.wait_for("ready")

@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ _IMPORTED = tuple(
 )
 #: The most that a start may say: its words and environment.
 _MOST = 1 << 20
+_NUMBER = struct.Struct("i")
 
 
 class Warm:
@@ -49,10 +51,10 @@ class Warm:
             socket.send_fds(_server()[0], [json.dumps(wanted).encode()], [out, err, tell])
         finally:
             os.close(tell)
-        self._told = open(told, "rb", buffering=0)  # noqa: SIM115 - the process's id, then its exit code
+        self._told = open(told, "rb", buffering=0)  # noqa: SIM115 - two numbers: the process's id, then its exit code
         self._reading = threading.Lock()
         self._code: int | None = None
-        self.pid = int(self._told.read(16))
+        (self.pid,) = _NUMBER.unpack(self._told.read(_NUMBER.size))
 
     def poll(self) -> int | None:
         """Its exit code if it has ended, that of a signal negative."""
@@ -66,7 +68,7 @@ class Warm:
             if self._code is None:
                 if not select.select([self._told], [], [], timeout)[0]:
                     raise subprocess.TimeoutExpired("dropcap", timeout or 0.0)
-                self._code = int(self._told.read(16))
+                (self._code,) = _NUMBER.unpack(self._told.read(_NUMBER.size))
                 self._told.close()
             return self._code
 
@@ -137,7 +139,7 @@ def _serve(asked: socket.socket) -> None:
                     os.close(fd)
                 _become(out, err, **json.loads(data))
             started[pid] = tell
-            os.write(tell, b"%d" % pid)
+            os.write(tell, _NUMBER.pack(pid))
             os.close(out)
             os.close(err)
 
@@ -147,7 +149,7 @@ def _tell_of_the_dead(started: dict[int, int]) -> None:
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             tell = started.pop(ended[0])
             with contextlib.suppress(BrokenPipeError):
-                os.write(tell, b"%d" % os.waitstatus_to_exitcode(ended[1]))
+                os.write(tell, _NUMBER.pack(os.waitstatus_to_exitcode(ended[1])))
             os.close(tell)
 
 
