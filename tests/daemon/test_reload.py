@@ -144,7 +144,7 @@ def test_a_folder_with_a_mistake_goes_on_by_its_last_good_rules(place: Site) -> 
     assert result.returncode == 1
     assert "feild" in result.stderr
     assert "last good" in result.stderr
-    (told,) = daemon.events("config_problem")
+    (told,) = daemon.wait_for("config_problem")
     assert told["keeps"] == "folder consents as it was"
     place.put("101_V1_consent.pdf", b"by the old rules")
     place.put("999_V1_consent.pdf", b"for nobody")

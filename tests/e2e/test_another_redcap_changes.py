@@ -45,10 +45,11 @@ def test_somebody_who_takes_each_instance_that_is_chosen(there: tuple[Site, Othe
     place.put("P-5__befund_1.pdf", b"unser")
     place.put("P-6__befund_1.pdf", b"anders")
     daemon.wait_for("done", file="P-6__befund_1.pdf")
-    daemon.wait_for("retrying", 5, reason="file_exists", patience=40)
+    daemon.wait_for("retrying", 4, reason="file_exists", patience=40)
     assert len(other.asked) < 40
     other.before = lambda _: None
-    daemon.wait_for("done", 2, patience=60)
+    place.retry(1)
+    daemon.wait_for("done", 2)
     assert [content for at, content in other.ever if at[0] == "P-5"] == [b"unser"]
     assert all(other.held(*at) == b"kollegin %d" % at[2] for at in taken)
 

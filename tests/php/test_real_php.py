@@ -224,7 +224,7 @@ def test_warnings_before_the_answer_make_no_false_done(tmp_path: Path, html: str
         php.noisy(how)
         place.put("101_a.pdf", b"there is such a record")
         place.put("999_a.pdf", b"there is none")
-        result = place.once("--wait", "0")
+        result = place.once("--wait", "500ms")
         assert result.returncode in (1, 3), result.stderr
         assert "Traceback" not in result.stderr
         assert place.done() == []
@@ -263,7 +263,7 @@ def test_a_present_file_that_comes_cut_off_without_a_length_is_not_replaced(tmp_
         assert place.once().returncode == 0
         php.tells_no_length("cut")
         place.put("101_a.pdf", b"the new one")
-        place.once("--wait", "0")
+        place.once("--wait", "500ms")
         assert place.names("in_progress") == ["101_a.pdf"]
         assert place.copies() == []
         assert php.content("101", FIELD) == old

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from redcap_sandbox import Sandbox
 from tests import needs
+from tests.content.make import pdf
 from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually
 
@@ -81,9 +82,11 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         daemon = place.start()
         drop(place.drop, "101_V1_consent.pdf", b"the old one")
         daemon.wait_for("done")
-        drop(place.drop, "101_V1_consent.pdf", b"the new one")
+        # It is taken though the disk fills up before it has rested, since nobody can take it for cut off: full is the disk in
+        # the moment of filing.
+        whole = pdf()
+        drop(place.drop, "101_V1_consent.pdf", whole)
         drop(place.drop, "holiday.jpg", b"nowhere")
-        # Both wait for the token: full is the disk in the moment of filing.
         filler = fill(place.drop)
         daemon.wait_for("paused", scope="folder", reason="filing")
         assert "holiday.jpg" not in place.failed(), "not without its reason"
@@ -92,7 +95,7 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         daemon.wait_for("failed")
         daemon.wait_for("done", 2)
         assert "no rule matches" in place.why("holiday.jpg")
-        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
+        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == whole
         assert place.copies()
         assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
         assert not tracebacks(daemon)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
+from dropcap.delivery.possible import impossible
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.ledger.outcome import Refused
 from dropcap.reasons import Reason
@@ -15,6 +16,7 @@ from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
+from dropcap.routing.target import Target
 
 #: Seconds for which a project's structure is taken as known, and for which it is gone by where files are sent.
 KNOWN_FOR, SURE_FOR = 3600.0, 60.0
@@ -112,10 +114,12 @@ class ProjectLine:
         """Whether the structure is in memory."""
         return self._structure is not None
 
-    def sure(self) -> bool:
-        """Whether what is in memory was told lately, or REDCap has said lately that this token is told nothing."""
-        now = time.monotonic()
-        return (self._structure is not None and now - self._since <= SURE_FOR) or now - self._untold <= SURE_FOR
+    def surely_takes(self, target: Target) -> bool:
+        """Whether a file can go there by what was told lately, or REDCap has said lately that this token is told nothing."""
+        now, structure = time.monotonic(), self._structure
+        if structure is not None and now - self._since <= SURE_FOR:
+            return impossible(structure, target) is None
+        return now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
         """Fetch the structure anew when it is next needed: a field, event or right was not as expected."""

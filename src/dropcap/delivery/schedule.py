@@ -158,7 +158,7 @@ class Schedule:
         """Whether it can go without a question about its record, and its place in the order is known."""
         if needs_lookup(target, settings) or self._order.must_be_told(line.project.name):
             return False
-        return line.sure() and job.key == self._order.key(job.project, target, target.record)
+        return line.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
 
     def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""
