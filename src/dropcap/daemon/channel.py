@@ -21,8 +21,8 @@ from dropcap.ledger.store import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
-    is wrong with a folder's new configuration."""
+    """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
+    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration."""
 
     ledger: Ledger
     order: Order
@@ -31,6 +31,7 @@ class Surroundings:
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
+    left: Callable[[], None]
     ended: Callable[[Sequence[Job]], None]
 
 
@@ -62,6 +63,7 @@ class Channel:
             examiner=around.examiner,
             unsafe=unsafe,
             noted=self._noted,
+            left=around.left,
             after=before.intake if before is not None else None,
         )
         self.drop: FolderQueue = FolderQueue(

@@ -79,6 +79,7 @@ class Engine:
             self.delivery.health.pauses,
             self._mistake,
             self.delivery.wake,
+            self.delivery.wake,
             self.delivery.ended,
         )
         channels: dict[str, Channel] = {}
