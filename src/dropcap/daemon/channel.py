@@ -21,8 +21,9 @@ from dropcap.ledger.store import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
-    is wrong with a folder's new configuration, `busy` whether a turn of one of its files is under way."""
+    """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
+    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `busy` whether
+    a turn of one of its files is under way."""
 
     run: Run
     ledger: Ledger
@@ -32,6 +33,7 @@ class Surroundings:
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
+    left: Callable[[], None]
     ended: Callable[[Sequence[Job]], None]
     busy: Callable[[str], bool]
 
@@ -65,6 +67,7 @@ class Channel:
             examiner=around.examiner,
             unsafe=unsafe,
             noted=self._noted,
+            left=around.left,
             after=before.intake if before is not None else None,
         )
         self.queue: FolderQueue = FolderQueue(

@@ -82,6 +82,7 @@ class Engine:
             self.delivery.health.pauses,
             self._mistake,
             self.delivery.wake,
+            self.delivery.wake,
             self.delivery.ended,
             self.delivery.busy,
         )

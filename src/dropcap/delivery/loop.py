@@ -35,6 +35,9 @@ from dropcap.reasons import Scope
 
 log = structlog.get_logger()
 
+#: Places that are asked about in one go.
+_KEYS = 500
+
 
 class Delivery:
     """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
@@ -61,6 +64,7 @@ class Delivery:
         self._woken = True
         self._stopping = False
         self._in_flight = InFlight()
+        self._freed: set[str] = set()  # places that jobs may have left: files of other folders may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refusing = threading.Lock()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
@@ -85,11 +89,12 @@ class Delivery:
         self._thread.start()
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
-        """`jobs` are new in a folder, or their files have other names or were taken away; or something changed for all."""
+        """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
+        place, say, may have kept another folder's file to it waiting."""
         with self._wake:
             for name, one in self._folders.items():
-                # What has left a place may have kept another folder's file to it waiting.
-                one.look_again(jobs if folder in (None, name) else ())
+                if folder in (None, name):
+                    one.look_again(jobs)
             self._woken = True
             self._wake.notify()
 
@@ -220,6 +225,7 @@ class Delivery:
                 self.health.not_probed(server)
                 raise
         self._notice_new_tokens()
+        self._look_behind_freed()
         if self._next_due and now >= self._next_due:
             for folder in self._folders.values():
                 folder.look_again()
@@ -227,7 +233,7 @@ class Delivery:
             unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
             if unfit.moved:
                 self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
-                self.wake(folder.name)
+                self.wake()  # they may have left places as well
             for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
@@ -240,9 +246,17 @@ class Delivery:
                     continue
                 self._in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
-        dues = [self._ledger.query.next_due(name, now) for name in self._folders]
-        self._next_due = min((due for due in dues if due is not None), default=0.0)
+        self._next_due = min((one.next_due for one in self._folders.values() if one.next_due is not None), default=0.0)
         self._give_turns(monotonic)
+
+    def _look_behind_freed(self) -> None:
+        """Look again in the folders that have files to a place that another one may have left."""
+        with self._wake:
+            freed, self._freed = list(self._freed), set()
+        for start in range(0, len(freed), _KEYS):
+            for name in self._ledger.query.folders_with(freed[start : start + _KEYS]):
+                if name in self._folders:
+                    self._folders[name].look_again()
 
     def _give_turns(self, now: float) -> None:
         # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
@@ -353,10 +367,12 @@ class Delivery:
         """These jobs' turns are over; those behind them to the same target can be next."""
         with self._wake:
             self._in_flight.discard([job.id for job in jobs])
-            for job in jobs:
-                self._changed(job.folder)
-            for folder in self._folders.values():
-                folder.look_again()
+            for name in {job.folder for job in jobs}:
+                self._changed(name)
+                if name in self._folders:
+                    self._folders[name].look_again()
+            if len(self._folders) > 1 or any(job.folder not in self._folders for job in jobs):
+                self._freed.update(job.key for job in jobs if job.key)
             self._woken = True
             self._wake.notify()
 

@@ -107,6 +107,7 @@ class FolderQueue:
         self._readdressed: set[int] = set()
         self._routed: dict[str, Route | NoRoute] = {}  # of names that were claimed, until their jobs are in line
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
+        self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
         self.paused = False
         self.stuck = 0  # turns that hang in this folder's file system
 
@@ -140,6 +141,8 @@ class FolderQueue:
         unfit = Unfit()
         with self._lock:
             renamed, self.renamed = self.renamed, set()
+        if any(lane.more for lane in self.lanes):
+            self.next_due = query.next_due(self.name, now)
         for lane in self.lanes:
             for job_id in renamed & lane.jobs.keys():
                 del lane.jobs[job_id]

@@ -25,8 +25,8 @@ from dropcap.reasons import Reason, Scope
 
 log = structlog.get_logger()
 
-#: Files filed in one go.
-BATCH = 256
+#: Files filed in one go, and how soon one batch may follow another (seconds): where many end, they are filed together.
+BATCH, TOGETHER = 256, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,9 @@ class Filer:
 
     def _work(self) -> None:
         next_page = time.monotonic()
-        next_again = 0.0
+        next_again = began = 0.0
         while True:
+            time.sleep(max(0.0, began + TOGETHER - time.monotonic()))
             with self._changed:
                 self._busy = False
                 while not self._pending and not self._stopping:
@@ -181,6 +182,7 @@ class Filer:
                     next_again = time.monotonic() + min(60.0, 2.0 * 2 ** min(self._tries, 5))
                 self._busy = bool(batch)
             if batch:
+                began = time.monotonic()
                 self._file_or_keep(batch)
             elif time.monotonic() >= next_page:
                 self._clean()

@@ -95,9 +95,11 @@ class Claimer:
         pace: Callable[[str, int], RestTime],
         on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
+        on_left: Callable[[], None],
         copies: Callable[[], bool],
     ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
+        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file,
+        `on_left` that another folder's job was withdrawn;
         `copies` says whether a claim may be a copy to another file system.
         """
         self._tree = tree
@@ -109,6 +111,7 @@ class Claimer:
         self._pace = pace
         self._on_claimed = on_claimed
         self._on_missing = on_missing
+        self._on_left = on_left
         self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
@@ -250,6 +253,7 @@ class Claimer:
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
+                self._on_left()
         patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return any(file.folder == self._folder.name or patient for file in known.still_open)
 

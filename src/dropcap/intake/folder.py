@@ -56,9 +56,10 @@ class OpenedFolder:
         vigil: Vigil,
         examiner: Examiner | None = None,
         on_answer: Callable[[], None] = lambda: None,
+        on_left: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do. `vigil`
-        is the same at every opening of the folder."""
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do;
+        `on_left` as in `OwnDirectories`. `vigil` is the same at every opening of the folder."""
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
@@ -99,6 +100,7 @@ class OpenedFolder:
             stay=self._stay,
             on_directory=self._on_directory,
             on_claimed=on_claimed,
+            on_left=on_left,
         )
         self._claims = Claimer(
             self.tree,
@@ -110,6 +112,7 @@ class OpenedFolder:
             self._pace,
             on_claimed,
             self._own_directories.hint_missing,
+            on_left,
             lambda: self._mounts.divides(self._path),
         )
 

@@ -60,12 +60,14 @@ class Intake:
         watched: bool = True,
         unsafe: Callable[[], str | None] = lambda: None,
         noted: Callable[[], None] = lambda: None,
+        left: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
         """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
         the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
-        before the folder is opened. `noted` is told when other files than before wait for something. `after` worked there before
-        and is to end: this one begins when it has."""
+        before the folder is opened. `noted` is told when other files than before wait for something, `left` when a person has
+        renamed or taken away a job's file: others may have waited for its place. `after` worked there before and is to end: this
+        one begins when it has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
@@ -100,6 +102,7 @@ class Intake:
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
         self._tell_noted = noted
+        self._tell_left = left
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
@@ -306,6 +309,7 @@ class Intake:
             self._vigil,
             self._examiner,
             self._has_answer,
+            self._tell_left,
         )
 
     def _happened(self, name: str) -> None:

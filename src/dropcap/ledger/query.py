@@ -228,6 +228,11 @@ class Query:
         )
         return None if row[0] is None else float(row[0])
 
+    def folders_with(self, keys: Collection[str]) -> set[str]:
+        """The folders that have open jobs of one of these keys."""
+        sql = f"select distinct folder from job where state in {OPEN_STATES} and key in ({','.join('?' * len(keys))})"
+        return {folder for (folder,) in self._rows(sql, *keys)}
+
     def highest_instance(self, key: str) -> int:
         """The highest instance that an open job of this key is to go to, 0 if there is none."""
         sql = f"select max(instance) from job where state in {OPEN_STATES} and key = ?"
