@@ -165,7 +165,7 @@ def test_a_refused_token_that_is_well_pauses_its_project_at_the_second_file(plac
     assert not daemon.events("failed")
     assert asked(place, "version") == probes + 1
     place.box.well()
-    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    place.dropcap("resume", "--project", "trial")  # unless one that was on its way has ended it
     daemon.wait_for("done", 14, patience=30)
     assert place.failed() == []
 

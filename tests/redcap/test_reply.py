@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import unicodedata
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from hypothesis import given
@@ -261,3 +263,63 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"a":1}', "<hash></hash>", "error", "null", '{"error"'])
 def test_what_is_no_error_of_redcaps(body: str) -> None:
     assert error_text(body) is None
+
+
+NAMES = [
+    "my ip address is banned",
+    "banned ip address",
+    "too many requests",
+    "You exceeded 900 requests per minute",
+    "rate limit",
+    "invalid token",
+    "project was deleted",
+    "offline for maintenance",
+    "api import rights",
+    "no file exists",
+    "system is offline/ÜBER \"quotes\" & 'such' <b>things</b>",
+    "suspected\u00a0abuse\tÄ",
+]
+
+
+def _shapes(name: str) -> dict[str, tuple[str, dict[str, str]]]:
+    quoted = f'Fall "{name}" kzt'
+    page = f"<html><body>Fall {html.escape(name)} kzt</body></html>"
+    return {
+        "json": (json.dumps({"error": quoted}), {}),
+        "json, escaped as PHP does": (json.dumps({"error": quoted}).replace("/", "\\/"), {}),
+        "json in raw letters": (json.dumps({"error": quoted.upper()}, ensure_ascii=False), {}),
+        "xml": (f"<hash><error>{html.escape(quoted)}</error></hash>", {}),
+        "csv": (f"ERROR: {quoted}", {}),
+        "entities within json": (json.dumps({"error": html.escape(quoted)}), {}),
+        "slashes before quotes": (json.dumps({"error": "Fall " + name.replace('"', '\\"').replace("'", "\\'")}), {}),
+        "a url": (json.dumps({"error": "nicht da: /x?record=" + quote_plus(name)}), {}),
+        "decomposed": (json.dumps({"error": unicodedata.normalize("NFD", quoted)}), {}),
+        "a page": (page, HTML),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", list(_shapes("")))
+def test_what_was_asked_is_no_wording(name: str, shape: str) -> None:
+    """A name that is repeated means what any other name would mean."""
+    body, headers = _shapes(name)[shape]
+    plain, _ = _shapes("P-17")[shape]
+    for status in (200, 400, 403, 500):
+        for for_ in ("import", "export", "json"):
+            for value in (name, f"  {name} "):
+                meaning = judged(status, body, headers, for_=for_, asked_with=[value, "field", "", "1"])
+                expected = judged(status, plain, headers, for_=for_, asked_with=["P-17"])
+                assert (meaning.verdict, meaning.reason) == (expected.verdict, expected.reason), (status, for_)
+
+
+@pytest.mark.parametrize(
+    ("said", "values", "reason"),
+    [
+        ("Your IP address was banned", ["banned"], "refused"),  # vaguer, and a probe decides
+        ("Your IP address was banned", ["ban", "ip", "address wa"], "banned"),  # no whole words, or too short
+        ("Record 'no' does not exist", ["no"], "no_record"),
+        ("The project is offline", ["a project is offline and more"], "project_offline"),
+    ],
+)
+def test_only_whole_values_are_blanked_out(said: str, values: list[str], reason: str) -> None:
+    assert judged(400, json.dumps({"error": said}), asked_with=values).reason == reason

@@ -29,6 +29,7 @@ SERVES = 60.0
 MAY_LOSE_FORM = 1024 * 1024
 #: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
 _IN_A_ROW = 2
+_MOST_REMEMBERED = 10_000
 _STOPPED = Reason.STOPPED, "dropcap was stopped"
 
 
@@ -40,7 +41,8 @@ class _Host:
     at: float = -SERVES
     trouble: Meaning | None = None
     tokens: dict[tuple[str, int | None], tuple[float, Meaning | None]] = field(default_factory=dict)
-    turned_away: set[int] = field(default_factory=set)  # jobs, since a file was stored last
+    stored_at: float = -SERVES
+    turned_away: dict[int, float] = field(default_factory=dict)  # jobs that met a page or a ban, and when at first
 
 
 class Belief:
@@ -58,7 +60,9 @@ class Belief:
         """A file has arrived."""
         with self._lock:
             self._forbidden.pop(line.project.name, None)
-            self._hosts[line.host].turned_away.clear()
+            host = self._hosts[line.host]
+            host.stored_at = self._clock()
+            host.turned_away.pop(job.id, None)
         self.limits.stored(job)
 
     def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
@@ -129,14 +133,16 @@ class Belief:
         return judge(meaning, sent, final=importing)
 
     def _turned_away(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
-        """The server is well: something on the way dislikes this file. If it dislikes one new file after the other, and none
+        """The server is well: something on the way dislikes this file. Where it dislikes one new file after the other and none
         arrives, it may be all of them, and nobody's fault.
         """
         with self._lock:
-            others = self._hosts[line.host].turned_away
-            if not job.faults:
-                others.add(job.id)
-            own = bool(job.faults) or len(others) <= _IN_A_ROW
+            host = self._hosts[line.host]
+            first = host.turned_away.setdefault(job.id, self._clock())
+            in_a_row = sum(at >= host.stored_at for at in host.turned_away.values())
+            own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
+            if len(host.turned_away) > _MOST_REMEMBERED:
+                del host.turned_away[next(iter(host.turned_away))]
         return _alone(meaning, job, unknown, own=own)
 
     def _forbidden_it(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
@@ -184,8 +190,8 @@ class Belief:
 
 
 def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool) -> Later:
-    """The file waits, longer each time, and nobody else does."""
-    seconds = backoff(max(job.attempts, 1))
+    """The file waits, longer each time, and nobody else does; until the next probe at least if it may be all of them."""
+    seconds = backoff(max(job.attempts, 1), 2.0 if own else 2 * SERVES)
     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds, own_fault=own)
 
 

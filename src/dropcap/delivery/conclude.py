@@ -104,7 +104,7 @@ class Conclusion:
                 self._ledger.blame(self._health.well(Scope.SERVER, line.host, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._health.ill(Scope.SERVER, line.host, job.id, outcome, now)
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.host, job.id, outcome, now))
                 if not outcome.certain:
                     self._health.doubt(line.project.name, line.host, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):

@@ -59,7 +59,9 @@ class Limits:
         self._smallest: dict[str, int] = {}  # the size of the smallest file that has arrived, by project
 
     def refused(self, job: Job) -> None:
-        """The server has refused a file for its size."""
+        """The server has refused a file for its size; one that a person has tried again is no other file."""
+        if job.again_of is not None:
+            return
         until = time.time() + _DAY
         with self._lock:
             self._refused[job.project, f"{job.size} {job.id}"] = until

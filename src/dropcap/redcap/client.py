@@ -274,7 +274,7 @@ class Redcap:
         try:
             return json.loads(words)
         except (ValueError, RecursionError):
-            beginning = readable(words[:_MAX_WORDS].decode("utf-8", "replace"))[:80]
+            beginning = readable(words[:_MAX_WORDS].decode("utf-8", "replace"))[:200]
             raise RedcapError(
                 _not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
             ) from None
