@@ -94,11 +94,9 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
     beginning = text[:1024].lower()
     if beginning.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in beginning:
         return True
-    if not text.startswith("<"):
-        return False
     kind = Message()
     kind["Content-Type"] = headers.get("Content-Type") or ""
-    return kind.get_content_type() in ("text/html", "application/xhtml+xml")
+    return bool(text) and text.startswith("<") and kind.get_content_type() in ("text/html", "application/xhtml+xml")
 
 
 def page_text(page: str) -> str:

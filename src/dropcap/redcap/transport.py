@@ -1,30 +1,32 @@
 """HTTP as an upload needs it: what went out is known, an early reply is heard, and deadlines and stops hold.
 
-There are no cookies, redirects, proxies or `.netrc`; and the connections (`connection`) have to know how far a request got,
-which decides whether it may be sent again.
+requests' adapter is driven without a Session: there are no cookies, redirects, proxies or `.netrc` to look up, and the
+connections (`connection`) have to know how far a request got, which decides whether it may be sent again.
 """
 
 from __future__ import annotations
 
-import http.client
+import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import Any
 
+import requests
 import truststore
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
 from dropcap.reasons import Reason
-from dropcap.redcap.connection import Connection, Pool, Server
+from dropcap.redcap.connection import PlainPool, TlsPool, current
 from dropcap.redcap.deadline import WATCHDOG, BrokenOff, Exchange
-from dropcap.redcap.head import Fields, Response
 
-#: What may stand in a path or query besides letters and digits.
-_SAFE = "/%:@!$&'()*+,;=~-._?"
-#: Bytes that are decompressed at a time.
 _READ = 64 * 1024
 
 
@@ -42,24 +44,62 @@ class ExchangeFailed(Exception):  # noqa: N818
         self.stopped = stopped
 
 
+def _pool_for(url: urllib3.util.Url, size: int, ca_file: Path | None) -> HTTPConnectionPool:
+    options: dict[str, Any] = {
+        "maxsize": size,
+        "socket_options": [
+            *HTTPConnection.default_socket_options,  # TCP_NODELAY
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ],
+    }
+    host = (url.host or "").strip("[]")
+    if url.scheme == "https":
+        return TlsPool(host, url.port or 443, ssl_context=_trust(ca_file), **options)
+    return PlainPool(host, url.port or 80, **options)
+
+
+class _OneServer(HTTPAdapter):
+    """An adapter for one server, with the trust store of our choice and no other."""
+
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        super().__init__(pool_maxsize=1)
+        self._pool = pool
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the pool's context verifies. The adapter's own way would add certifi's authorities to it."""
+
+    def build_response(self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse) -> requests.Response:
+        """What a reply needs here, without cookies and history."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        return response
+
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    context = (
-        truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
-    )
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=str(ca_file))
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Reply:
     """A reply whose head is there."""
 
-    def __init__(self, response: Response, exchange: Exchange) -> None:
-        self._response = response
+    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+        self._raw: urllib3.BaseHTTPResponse = response.raw
         self._exchange = exchange
-        self.status: int = response.status
-        self.headers: Fields = response.headers
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
         #: The reply says where it ends, so that a cut is noticed.
-        self.framed = response.framed
+        self.framed = self.headers.get("Content-Length", "").isdigit() or bool(getattr(self._raw, "chunked", False))
         self.request_complete = exchange.complete
 
     def chunks(self) -> Iterator[bytes]:
@@ -67,20 +107,20 @@ class Reply:
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         try:
             if encoding == "identity":
-                yield from self._response.pieces()
+                yield from self._raw.stream(_READ, decode_content=False)
             else:
                 yield from self._decompressed(encoding)
-        except (http.client.HTTPException, OSError, zlib.error) as error:
+        except (urllib3.exceptions.HTTPError, OSError, zlib.error) as error:
             raise _failed(error, self._exchange) from error
         if self._exchange.broken_off:
             raise _failed(None, self._exchange)
 
     def _decompressed(self, encoding: str) -> Iterator[bytes]:
-        """For a server that compresses unasked."""
+        """For a server that compresses unasked. urllib3 would not mind a stream without its end."""
         if encoding not in ("gzip", "x-gzip", "deflate"):
             raise zlib.error(f"the server sends the encoding {encoding!r}, which was not asked for")
         decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        for chunk in self._response.pieces():
+        for chunk in self._raw.stream(_READ, decode_content=False):
             while chunk and not decoder.eof:
                 yield decoder.decompress(chunk, _READ)
                 chunk = decoder.unconsumed_tail
@@ -101,6 +141,10 @@ class Reply:
             return body, False
         return body, self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
 
+    def close(self) -> None:
+        # Closes the connection too if the body was not read to its end.
+        self._raw.close()
+
 
 class Transport:
     """POST requests to one URL. May be shared by threads. Times are in seconds."""
@@ -117,51 +161,56 @@ class Transport:
         user_agent: str,
     ) -> None:
         try:
-            parts = urlsplit(url)
-            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-        except ValueError:
-            host = ""
-        if not host or parts.scheme not in ("http", "https"):
+            parts = urllib3.util.parse_url(url)
+        except urllib3.exceptions.LocationParseError:
+            parts = urllib3.util.Url()
+        if parts.scheme not in ("http", "https") or not parts.host:
             raise ValueError(f"{url!r} is not the URL of a REDCap API, which looks like https://redcap.example.org/api/")
-        tls = parts.scheme == "https"
-        server = Server(host, port or (443 if tls else 80), _trust(ca_file) if tls else None, connect_timeout, timeout)
-        self._pool = Pool(server, pool)
+        self._url = parts.url
+        self._timeouts = urllib3.Timeout(connect=connect_timeout, read=timeout)
+        self._silence = timeout
         self._deadline = deadline
-        path = quote(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", safe=_SAFE)
-        at = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {at}\r\nUser-Agent: {user_agent}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
-        )
+        self._user_agent = user_agent
+        self._adapter = _OneServer(_pool_for(parts, pool, ca_file))
 
     @contextmanager
     def post(
         self, body: bytes | Iterable[bytes | memoryview], length: int, content_type: str, stop: threading.Event | None = None
     ) -> Iterator[Reply]:
         """Send `body` and give the reply, as soon as its head is there. Raises `ExchangeFailed`."""
-        head = f"{self._head}Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n".encode()
+        request = requests.PreparedRequest()
+        request.method = "POST"
+        request.url = self._url
+        request.body = body  # type: ignore[assignment]  # its pieces go to `_Watched.send`
+        request.headers = CaseInsensitiveDict(
+            {
+                "User-Agent": self._user_agent,
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Content-Type": content_type,
+                "Content-Length": str(length),
+            }
+        )
         exchange = Exchange(self._deadline, stop)
-        connection: Connection | None = None
-        response: Response | None = None
+        current.exchange = exchange
+        current.silence = self._silence
         WATCHDOG.add(exchange)
         try:
             try:
-                connection = self._pool.connection(exchange)
-                response = connection.ask(head, body, exchange)
-            except (http.client.HTTPException, OSError) as error:
+                reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise _failed(error, exchange) from error
-            yield Reply(response, exchange)
+            try:
+                yield reply
+            finally:
+                reply.close()
         finally:
             WATCHDOG.remove(exchange)
             exchange.close()
-            if connection is not None:
-                if response is not None and response.ended and response.kept and not exchange.broken_off:
-                    self._pool.give_back(connection)
-                else:
-                    connection.close()
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pool.close()
+        self._adapter.close()
 
 
 def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
@@ -170,15 +219,33 @@ def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
         return ExchangeFailed(Reason.UNREACHABLE, "stopped", began=began, again=False, stopped=True)
     if exchange.broken_off is BrokenOff.DEADLINE:
         return ExchangeFailed(Reason.UNREACHABLE, "the request took longer than `deadline` allows", began=began, again=False)
-    if not began and isinstance(error, ssl.SSLError):
-        return ExchangeFailed(Reason.CERTIFICATE, f"no trusted TLS connection: {_tls_words(error)}", began=False, again=False)
-    timed_out = isinstance(error, TimeoutError)
-    innermost = (isinstance(error, OSError) and error.strerror) or str(error or "connection lost")
+    causes = list(_causes(error))
+    if not began and (fault := next((c for c in causes if isinstance(c, ssl.SSLError)), None)) is not None:
+        return ExchangeFailed(Reason.CERTIFICATE, f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
+    timed_out = any(
+        isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError)
+        and not isinstance(cause, urllib3.exceptions.NewConnectionError)  # a time-out by inheritance only
+        for cause in causes
+    )
+    last = causes[-1] if causes else None
+    innermost = (isinstance(last, OSError) and last.strerror) or str(last or "connection lost")
     where = "while the request was under way" if began else "before anything was sent"
     message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"
     if began and not timed_out:
         message = f"the connection was lost {where}: {innermost}"
     return ExchangeFailed(Reason.UNREACHABLE, message, began=began, again=not exchange.fresh and not timed_out)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and what it wraps: requests and urllib3 keep the cause in their arguments or in `reason`."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        error = inner or error.__cause__ or error.__context__
 
 
 def _tls_words(fault: ssl.SSLError) -> str:
