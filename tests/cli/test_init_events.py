@@ -55,6 +55,12 @@ def test_the_event_stands_in_the_name(tmp_path: Path, events: tuple[str, ...], r
         assert bare.output.count("no rule matches") == 2
         named = [line.split()[1] for line in made.read_text().splitlines() if "-> record" in line and "dicom" in line]
         assert len(named) == 2
+        quick = (
+            made.read_text()
+            .replace("# settle_closed: 5s", "settle_closed: 50ms")
+            .replace("# settle_quiet: 15s", "settle_quiet: 300ms")
+        )
+        made.write_text(quick)
         for name in named:
             (tmp_path / "in" / name).write_bytes(name.encode())
         assert place.once("-c", str(made)).returncode == 0

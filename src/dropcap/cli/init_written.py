@@ -1,0 +1,165 @@
+"""What `dropcap init` writes: new files, and at most one line more in a configuration that is there. Nothing is written over."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from dropcap.cli.configured import stop
+from dropcap.config.document import read_document
+from dropcap.config.load import load
+from dropcap.config.model import Config
+from dropcap.display import shown
+from dropcap.secret import Token
+
+#: Where further files go, beside a configuration that includes none yet.
+_BESIDE = "conf.d"
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A configuration that is there, to which a project is added."""
+
+    path: Path
+    config: Config
+
+    @classmethod
+    def read(cls, path: Path) -> Existing:
+        """The configuration in `path`, or the end with exit code 2: it is not there, or has mistakes of its own."""
+        path = path.absolute()
+        if not path.exists():
+            stop(f"there is no configuration {shown(str(path))} to add to: name it with -c, or leave out --add", 2)
+        config = load(path)
+        for problem in config.problems:
+            click.echo(str(problem), err=True)
+        if config.problems:
+            stop(f"{shown(str(path))} has mistakes: correct what is said above, then add to it", 2)
+        return cls(path, config)
+
+    @property
+    def projects(self) -> Iterable[str]:
+        return self.config.projects
+
+    @property
+    def tables(self) -> frozenset[str]:
+        return frozenset(self.config.tables)
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """What a new drop folder must not overlap with."""
+        folders = {f"the drop folder of {name}": folder.path for name, folder in self.config.folders.items()}
+        return {"state_dir": self.config.state_dir, **folders}
+
+    def lacks(self, url: str, project_id: int) -> None:
+        """The end with exit code 2 if this REDCap project is in the configuration already."""
+        for name, project in self.config.projects.items():
+            if project.project_id == project_id and (urlsplit(project.url).hostname == urlsplit(url).hostname):
+                stop(f"the configuration has this project already, as `{name}`: add a folder to it in the file", 2)
+
+    def free_folder_name(self, wanted: str) -> str:
+        """`wanted`, or the first name like it that no folder has."""
+        names = (wanted, *(f"{wanted}-{number}" for number in range(2, 10_000)))
+        return next(name for name in names if name not in self.config.folders)
+
+    def file_for(self, project: str) -> Path:
+        """The new file for a project: where the configuration looks for further ones, if it does, else in conf.d beside it."""
+        file_name = f"{project.replace(' ', '-')}.yaml"
+        for pattern in self._includes():
+            path = self.path.parent / Path(pattern).parent / file_name
+            if fnmatch.fnmatch(file_name, Path(pattern).name) and not os.path.lexists(path):
+                return path
+        if self._includes():
+            told = f"`include` in {shown(str(self.path))} takes in no file called {shown(file_name)}"
+            stop(f"{told}: add {_BESIDE}/*.yaml to it, then try again", 2)
+        return self.path.parent / _BESIDE / file_name
+
+    def _includes(self) -> list[str]:
+        """The entries of `include` as they stand in the file."""
+        root = read_document(os.fspath(self.path), [])
+        node = root.section().get("include") if root is not None else None
+        if node is None:
+            return []
+        return [text for entry in (node.items() or [node]) if (text := entry.text())]
+
+    def add(self, target: Path, text: str, project: str) -> None:
+        """Write the project's file, and have the configuration include it. All is taken back if that makes no sound whole."""
+        made = not target.parent.is_dir()
+        target.parent.mkdir(mode=0o755, exist_ok=True)
+        write_new(target, text, 0o644)
+        line = self._line()
+        whole = self._tried(line)
+        if whole.problems or project not in whole.projects:
+            target.unlink()
+            if made:
+                target.parent.rmdir()
+            for problem in whole.problems:
+                click.echo(str(problem), err=True)
+            stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
+        if line:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            click.echo(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
+        main = shown(str(self.path))
+        click.echo(
+            f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}", err=True
+        )
+
+    def _line(self) -> str:
+        """What the configuration lacks to include the new file; nothing if it does."""
+        if self._includes():  # and that takes it in: `file_for` chose it so
+            return ""
+        text = self.path.read_text(encoding="utf-8")
+        return ("" if text.endswith("\n") else "\n") + f"include: {_BESIDE}/*.yaml\n"
+
+    def _tried(self, line: str) -> Config:
+        """The configuration with one line more, as it would be read."""
+        if not line:
+            return load(self.path)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self.path.parent, prefix=".dropcap-init-", suffix=".new", encoding="utf-8"
+        ) as file:
+            file.write(self.path.read_text(encoding="utf-8") + line)
+            file.flush()
+            return load(Path(file.name))
+
+
+def keep_token(token: Token, target: Path | None, name: str) -> Path:
+    """Write a token that was typed beside the configuration; its file."""
+    assert target is not None
+    path = target.with_name(f"{name.replace(' ', '-')}.token")
+    write_new(path, token.reveal() + "\n", 0o600)
+    click.echo(f"wrote the token to {shown(str(path))}, for this user alone: give it to dropcap's user", err=True)
+    return path
+
+
+def write(target: Path | None, text: str) -> None:
+    """Write the configuration, or print it."""
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    write_new(target, text, 0o644)
+    path = shown(str(target))
+    click.echo(f"wrote {path}; look through it, then: dropcap check -c {path}", err=True)
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Write a file that is not there yet, or the end with exit code 2."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    except FileExistsError:
+        stop(f"{shown(str(path))} exists already and is not written over: move it away, or name another", 2)
+    except OSError as error:
+        stop(f"{shown(str(path))} cannot be written ({error.strerror}): name another place", 2)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
