@@ -241,3 +241,12 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"a":1}', "<hash></hash>", "error", "null", '{"error"'])
 def test_what_is_no_error_of_redcaps(body: str) -> None:
     assert error_text(body) is None
+
+
+@pytest.mark.parametrize("title", ["400 No required SSL certificate was sent", "400 The SSL certificate error"])
+@pytest.mark.parametrize("for_", ["import", "export", "json"])
+def test_a_web_server_that_wants_to_see_a_certificate(title: str, for_: str) -> None:
+    """nginx takes the connection, and says so in a page only then."""
+    meaning = judged(400, f"<html><head><title>{title}</title></head><body>{title}<hr>nginx</body></html>", HTML, for_=for_)
+    assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.NOT_THE_API, "certificate", False)
+    assert "client_cert_file" in meaning.remedy

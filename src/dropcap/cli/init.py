@@ -13,17 +13,21 @@ import click
 
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.config.load import STATE_DIR
+from dropcap.config.proxy import ProxyCredentials, proxy_address
 from dropcap.config.token_source import TokenError, TokenSource
 from dropcap.config.values import BadValueError, api_url
 from dropcap.config.values import name as name_of
+from dropcap.delivery.clients import credentials_from
 from dropcap.display import shown
 from dropcap.preflight.project import LATER, Answer, ask, remedy_now
 from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
 from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.way import Proxy, Way
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
 
 T = TypeVar("T")
+_THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("init")
@@ -34,9 +38,11 @@ T = TypeVar("T")
 @click.option("--folder", metavar="PATH", type=click.Path(path_type=Path), help="The drop folder; it is made if need be.")
 @click.option("--project-name", metavar="NAME", help="What the project is called here.")
 @click.option("--state-dir", metavar="PATH", type=click.Path(path_type=Path), help=f"On a local disk. Default: {STATE_DIR}.")
-@click.option(
-    "--ca-file", metavar="FILE", type=click.Path(path_type=Path, exists=True), help="The hospital's own authority (PEM)."
-)
+@click.option("--ca-file", metavar="FILE", type=_THERE, help="The hospital's own authority (PEM).")
+@click.option("--client-cert-file", metavar="FILE", type=_THERE, help="The certificate (PEM) that the server asks for.")
+@click.option("--client-key-file", metavar="FILE", type=_THERE, help="Its key (PEM), if the certificate's file does not hold it.")
+@click.option("--proxy", metavar="URL", help="The proxy that leads to REDCap, such as http://proxy.example.org:3128.")
+@click.option("--proxy-credentials-file", metavar="FILE", type=_THERE, help="The file that holds user:password for the proxy.")
 @click.option("--output", metavar="FILE", help=f"The configuration to write; `-` prints it. Default: {DEFAULT}.")
 @click.option("--yes", is_flag=True, help="Ask nothing; take the proposed answers.")
 def init_command(
@@ -46,6 +52,10 @@ def init_command(
     project_name: str | None,
     state_dir: Path | None,
     ca_file: Path | None,
+    client_cert_file: Path | None,
+    client_key_file: Path | None,
+    proxy: str | None,
+    proxy_credentials_file: Path | None,
     output: str | None,
     yes: bool,
 ) -> None:
@@ -57,8 +67,9 @@ def init_command(
     """
     target = _output(output, yes)
     address = _asked("URL of REDCap's API", url, "--url", api_url(allow_http=False), yes)
+    way = _way(address, (ca_file, client_cert_file, client_key_file), proxy, proxy_credentials_file)
     token, kept = _token(token_file, target, yes)
-    answer, records = _read(address, token, ca_file)
+    answer, records = _read(address, token, way)
     if not proposed_rules(answer.structure):
         stop(f"the project {_title(answer)} has no file upload field (at an event): add one in REDCap first", 1)
     click.echo(f"read: REDCap {answer.version}, project {_title(answer)}", err=True)
@@ -75,7 +86,7 @@ def init_command(
         folder_name=re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop",
         folder=str(place),
         state_dir=str(state),
-        ca_file=str(ca_file.absolute()) if ca_file else None,
+        way=_way_lines(way, proxy_credentials_file),
     )
     _write(target, config_text(proposal, answer.structure, records, answer.version))
     sys.exit(0)
@@ -127,10 +138,41 @@ def _token(token_file: Path | None, target: Path | None, yes: bool) -> tuple[Tok
         click.echo("that is not a project's API token, which has 32 characters 0-9 A-F; copy it from the API page", err=True)
 
 
-def _read(url: str, token: Token, ca_file: Path | None) -> tuple[Answer, list[str]]:
+def _way(url: str, files: tuple[Path | None, Path | None, Path | None], proxy: str | None, credentials: Path | None) -> Way:
+    """How to reach REDCap, as the options say."""
+    ca, certificate, key = (path.absolute() if path else None for path in files)
+    if key is not None and certificate is None:
+        raise click.UsageError("--client-key-file goes with --client-cert-file")
+    if proxy is None:
+        if credentials is not None:
+            raise click.UsageError("--proxy-credentials-file goes with --proxy")
+        return Way(ca, certificate, key)
+    if url.startswith("http://"):
+        raise click.UsageError("--proxy: the token would cross the proxy in clear text; use an https:// url")
+    try:
+        address = proxy_address(proxy)
+    except BadValueError as error:
+        raise click.UsageError(f"--proxy: {error.message}; {error.remedy}") from None
+    source = ProxyCredentials(str(credentials.absolute())) if credentials else None
+    return Way(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
+
+
+def _way_lines(way: Way, credentials: Path | None) -> dict[str, str]:
+    """The keys of the configuration for that way."""
+    named = {
+        "ca_file": way.ca_file,
+        "client_cert_file": way.client_cert_file,
+        "client_key_file": way.client_key_file,
+        "proxy": f"http://{way.proxy}" if way.proxy else None,
+        "proxy_credentials_file": credentials.absolute() if credentials else None,
+    }
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
+def _read(url: str, token: Token, way: Way) -> tuple[Answer, list[str]]:
     """What the project says of itself, and the names of its records."""
     # A handful of requests before there is a state directory: no window counts them.
-    client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), ca_file=ca_file)
+    client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), way=way)
     try:
         answer = ask(client)
         key = answer.structure.record_id_field

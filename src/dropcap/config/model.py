@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dropcap.config.proxy import ProxyAddress, ProxyCredentials
 from dropcap.config.token_source import TokenSource
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
@@ -40,13 +41,27 @@ class Project:
     max_size: int = 128 * 1024**2
     blocked_extensions: frozenset[str] = frozenset(BLOCKED_EXTENSIONS)
     ca_file: Path | None = None
+    client_cert_file: Path | None = None
+    client_key_file: Path | None = None
+    proxy: ProxyAddress | None = None
+    proxy_credentials: ProxyCredentials | None = None
     file: str = field(default="", compare=False)  # where it stands, for people
     line: int = field(default=0, compare=False)
 
     @property
     def host(self) -> str:
-        """The server that is limited and paused as one: scheme, host name and port."""
+        """The server that is limited as one: host name and port."""
         return _host(self.url)
+
+    @property
+    def server(self) -> str:
+        """What is paused as one: the server, and the way to it, whose troubles are no other way's."""
+        shows = f" as {self.client_cert_file}" if self.client_cert_file is not None else ""
+        return self.host + shows + (f" via {self.proxy}" if self.proxy is not None else "")
+
+    def stands_still_with(self, server: str, until_resume: bool) -> bool:
+        """Whether a pause of that name keeps from asking this project's server: of its own way, or one for a person to end."""
+        return server == self.server or (until_resume and server == self.host)
 
     @property
     def api(self) -> str:

@@ -157,7 +157,7 @@ class Inspector:
 
     def _until_resume(self, line: InspectedLine) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
-        names = {(Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
+        names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
     def _known_of(self, name: str) -> _Known:

@@ -167,8 +167,10 @@ class Schedule:
                 self._health.give_back(job)
 
     def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
-        may = self._health.may_send(Scope.SERVER, line.host, job, now) and self._health.may_send(
-            Scope.PROJECT, line.project.name, job, now
+        may = (
+            not self._health.stopped(Scope.SERVER, line.host)
+            and self._health.may_send(Scope.SERVER, line.server, job, now)
+            and self._health.may_send(Scope.PROJECT, line.project.name, job, now)
         )
         if not may:
             self._health.give_back(job)

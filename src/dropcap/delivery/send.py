@@ -47,6 +47,8 @@ LONGEST = 3600.0
 #: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
 _CHOICES_AT_ONCE = 3
 RATE_LIMIT = 60.0
+#: Troubles of a server, or of the way to it, that no file can have caused.
+_CERTAIN = frozenset({Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE, Reason.PROXY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +394,7 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
             later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
             return replace(later, own_fault=True)
         case Verdict.SERVER:
-            scope, certain = Scope.SERVER, meaning.reason in (Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE)
+            scope, certain = Scope.SERVER, meaning.reason in _CERTAIN
         case _:
             scope, certain = Scope.SERVER, False
     return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dropcap.display import shown
 from dropcap.redcap.structure import ProjectStructure
@@ -24,7 +24,7 @@ class Proposal:
     folder_name: str
     folder: str
     state_dir: str
-    ca_file: str | None = None
+    way: dict[str, str] = field(default_factory=dict)  # further keys of the project: how its server is reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,7 @@ def _project(proposal: Proposal, structure: ProjectStructure, version: str) -> I
     yield "    # The file holds the project's API token and nothing else, with mode 0600."
     yield f"    token_file: {_quoted(proposal.token_file)}"
     yield f"    project_id: {info.project_id}   # the token of another project is refused"
-    if proposal.ca_file:
-        yield f"    ca_file: {_quoted(proposal.ca_file)}"
+    yield from (f"    {key}: {_quoted(value)}" for key, value in proposal.way.items())
     yield "    # requests_per_minute: 400   # per host; keep it below what your REDCap allows"
     yield ""
 

@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap import answers
+from dropcap.redcap.failure import ExchangeFailed
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
     EventInfo,
@@ -30,7 +30,8 @@ from dropcap.redcap.model import (
 from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
-from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
+from dropcap.redcap.transport import Reply, Transport
+from dropcap.redcap.way import DIRECT, Way
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token
 
@@ -71,7 +72,7 @@ class Redcap:
         connect_timeout: float = 10.0,
         timeout: float = 120.0,
         deadline: float = 3600.0,
-        ca_file: Path | None = None,
+        way: Way = DIRECT,
         pool: int = 8,
         user_agent: str = f"dropcap/{__version__}",
     ) -> None:
@@ -82,7 +83,7 @@ class Redcap:
             connect_timeout=connect_timeout,
             timeout=timeout,
             deadline=deadline,
-            ca_file=ca_file,
+            way=way,
             pool=pool,
             user_agent=user_agent,
         )
@@ -335,10 +336,10 @@ class Redcap:
                 if attempt == 1 and failed.again and not answered and harmless and rewindable:
                     continue
                 message = self._token().scrub(str(failed))
-                remedy = _CERTIFICATE if failed.reason == Reason.CERTIFICATE else ""
-                raise RedcapError(
-                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
-                ) from failed
+                meaning = no_reply(
+                    for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=failed.remedy
+                )
+                raise RedcapError(meaning) from failed
 
     def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
         try:
@@ -380,12 +381,6 @@ def _is_whole(words: bytes) -> bool:
         return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
     except (ValueError, RecursionError):
         return words[:1].isdigit()  # REDCap's version
-
-
-_CERTIFICATE = (
-    "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
-    "check the host name in `url` and this machine's clock"
-)
 
 
 def _token_lost(size: int) -> Meaning:
