@@ -23,6 +23,7 @@ def export_records(call: Call) -> Reply:
     fields = _fields(call)
     with call.project.store.lock:
         rows = list(_rows(call, fields))
+    call.note("Data export", "", ", ".join(field.name for field in fields))
     return call.reply(rows_body(rows, call.format, _columns(call, fields)))
 
 

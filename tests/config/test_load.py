@@ -61,7 +61,7 @@ def test_a_sound_file(tmp_path: Path) -> None:
     assert config.problems == ()
     assert config.state_dir == Path("/var/lib/dropcap")
     project = config.projects["trial"]
-    assert (project.url, project.requests_per_minute, project.max_size) == ("https://redcap.example.org/api/", 400, 128 * 1024**2)
+    assert (project.url, project.requests_per_minute, project.max_size) == ("https://redcap.example.org/api/", 240, 128 * 1024**2)
     assert "exe" in project.blocked_extensions
     assert project.token_source.where == str(tmp_path / "trial.token")
     folder = config.folders["consents"]

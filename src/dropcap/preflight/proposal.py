@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from dropcap.config.model import REQUESTS_PER_MINUTE
 from dropcap.display import shown
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT
@@ -130,7 +131,7 @@ def _project(proposal: Proposal, structure: ProjectStructure, version: str) -> I
     yield f"    token_file: {_quoted(proposal.token_file)}"
     yield f"    project_id: {info.project_id}   # the token of another project is refused"
     yield from (f"    {key}: {_quoted(value)}" for key, value in proposal.way.items())
-    yield "    # requests_per_minute: 400   # per host; keep it below what your REDCap allows"
+    yield f"    # requests_per_minute: {REQUESTS_PER_MINUTE}   # per host; dropcap check says what to ask before you raise it"
     yield ""
 
 
