@@ -17,8 +17,9 @@ from dropcap.delivery.loop import Delivery
 from dropcap.delivery.possible import contradiction
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
+from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import ProjectInfo

@@ -17,6 +17,7 @@ from dropcap.redcap import answers
 from dropcap.redcap.failure import ExchangeFailed
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
+    GROUP_COLUMN,
     EventInfo,
     Exported,
     FieldInfo,
@@ -151,8 +152,14 @@ class Redcap:
         filter_logic: str | None = None,
         stop: threading.Event | None = None,
     ) -> list[dict[str, str]]:
-        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named."""
-        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": "false"}
+        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named.
+
+        `model.GROUP_COLUMN` among the fields asks for the records' groups.
+        """
+        fields = list(fields)
+        groups = "true" if GROUP_COLUMN in fields else "false"
+        fields = [name for name in fields if name != GROUP_COLUMN]
+        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": groups}
         for key, values in (("records", records), ("fields", fields), ("events", events)):
             asked |= {f"{key}[{index}]": value for index, value in enumerate(values)}
         if filter_logic is not None:
