@@ -36,6 +36,7 @@ PACKAGES = {
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",
     "testparm": "samba-common-bin",
+    "tinyproxy": "tinyproxy",
     "unshare": "util-linux",
 }
 #: Where systems keep programs for root, which not everybody has on their PATH.

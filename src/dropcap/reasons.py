@@ -42,6 +42,7 @@ class Reason(StrEnum):
     BANNED = "banned"
     RATE_LIMITED = "rate_limited"
     CERTIFICATE = "certificate"
+    PROXY = "proxy"
     NOT_CONFIRMED = "not_confirmed"
     UNREADABLE = "unreadable"
     CHANGED_WHILE_SENT = "changed_while_sent"

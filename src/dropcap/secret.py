@@ -50,25 +50,20 @@ _known = _Known()  # replaced whole
 _remembering = threading.Lock()
 
 
-class Token:
-    """A REDCap API token. Only `reveal()` gives it out; printing, logging, comparing by repr or pickling do not.
-
-    From its first one on, the gate knows it (`without_tokens`).
-    """
+class Secret:
+    """Only `reveal()` gives it out; printing, logging, comparing by repr or pickling do not."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         self._value = value
-        if value not in _known.tokens and len(value) > _PART:
-            _remember(value)
 
     def reveal(self) -> str:
-        """The token itself, for the body of a request and nothing else."""
+        """The secret itself, for a request and nothing else."""
         return self._value
 
     def __repr__(self) -> str:
-        return "Token(hidden)"
+        return f"{type(self).__name__}(hidden)"
 
     __str__ = __repr__
 
@@ -76,13 +71,22 @@ class Token:
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Token) and self._value == other._value
+        return isinstance(other, Secret) and self._value == other._value
 
     def __hash__(self) -> int:
         return hash(self._value)
 
     def __reduce__(self) -> str:
-        raise TypeError("a token is not to be pickled")
+        raise TypeError("a secret is not to be pickled")
+
+
+class Token(Secret):
+    """A REDCap API token, for the body of a request alone. From its first one on, the gate knows it (`without_tokens`)."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        if value not in _known.tokens and len(value) > _PART:
+            _remember(value)
 
 
 def without_tokens(said: str) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from dropcap.config.model import Project
+from dropcap.config.token_source import TokenSource
+from dropcap.preflight.cost import limit_remark
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
 from tests.cli.command import dropcap
@@ -280,10 +283,27 @@ def test_what_a_file_costs_and_how_many_a_day_the_limit_allows(place: Site) -> N
     place.folder["rules"][0].update(confirm="none", existing_file="replace")
     place.write_config()
     lines = check(place, code=0)
-    text = line(lines, "rule consent: costs 1 request a file, each an entry")
-    assert "at most 144,000 files a day" in text
+    text = line(lines, "rule consent: costs 1 request a file; in REDCap's log 1 entry a file")
+    assert "at 100 requests a minute at most 98 files a minute, 141,639 a day" in text  # 100 * 60 / 61
     text = line(lines, "rule scan: costs 3 requests a file, 1 for up to 100 files")
-    assert "at most 47,840 files a day" in text  # 100 * 1440 / 3.01
+    assert "at most 32 files a minute, 47,056 a day" in text  # 100 * 60 / 61 / 3.01
+    line(lines, "ok", "project trial: at most 100 requests in any minute go to 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "level", "remedy"),
+    [
+        (0, "warning", "set requests_per_minute, or ask its administrator for an exception for this address"),
+        (241, "warning", "ask its administrator for an exception for this address, or take 240"),
+        (240, "ok", "before you raise requests_per_minute, ask its administrator for an exception for this address"),
+    ],
+)
+def test_what_the_limit_leaves_to_others(limit: int, level: str, remedy: str) -> None:
+    project = Project("trial", "https://redcap.example.org/api/", TokenSource("env", "X"), requests_per_minute=limit)
+    remark = limit_remark(project, limit)
+    assert (remark.level, remark.remedy) == (level, remedy)
+    assert "bans the address for good" in remark.message
+    assert "redcap.example.org:443" in remark.message
 
 
 def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(place: Site) -> None:

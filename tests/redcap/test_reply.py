@@ -323,3 +323,12 @@ def test_what_was_asked_is_no_wording(name: str, shape: str) -> None:
 )
 def test_only_whole_values_are_blanked_out(said: str, values: list[str], reason: str) -> None:
     assert judged(400, json.dumps({"error": said}), asked_with=values).reason == reason
+
+
+@pytest.mark.parametrize("title", ["400 No required SSL certificate was sent", "400 The SSL certificate error"])
+@pytest.mark.parametrize("for_", ["import", "export", "json"])
+def test_a_web_server_that_wants_to_see_a_certificate(title: str, for_: str) -> None:
+    """nginx takes the connection, and says so in a page only then."""
+    meaning = judged(400, f"<html><head><title>{title}</title></head><body>{title}<hr>nginx</body></html>", HTML, for_=for_)
+    assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.NOT_THE_API, "certificate", False)
+    assert "client_cert_file" in meaning.remedy

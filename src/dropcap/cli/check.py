@@ -26,7 +26,7 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
-from dropcap.preflight.cost import cost
+from dropcap.preflight.cost import cost, limit_remark
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, place_of
@@ -173,16 +173,10 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
         yield from redcap_project.project_remarks(project, its, config.tables, asked[name].client, order)
         limit = config.limit_of(project.host)
+        yield limit_remark(project, limit)
         for folder in its:
             for rule in folder.rules:
-                price = cost(rule)
-                most = (
-                    f"at {limit} requests a minute at most {price.files_a_day(limit):,} files a day"
-                    if limit
-                    else "no limit is set"
-                )
-                message = f"costs {price}, each an entry in REDCap's log; {most}"
-                yield Remark("ok", place_of(folder, rule), message)
+                yield Remark("ok", place_of(folder, rule), f"costs {cost(rule).told(limit)}")
     for folder in folders:
         for rule in folder.rules:
             held = order.unordered(folder.project) if takes_next(rule.instance) else None

@@ -136,8 +136,6 @@ def _folder(
 def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:
     folder = config.folders.get(folder_name)
     project = config.projects.get(folder.project) if folder else None
-    return (pause.scope, pause.name) in {
-        (Scope.FOLDER, folder_name),
-        (Scope.PROJECT, project.name if project else None),
-        (Scope.SERVER, project.host if project else None),
-    }
+    if pause.scope == Scope.SERVER:
+        return project is not None and project.stands_still_with(pause.name, pause.until_resume)
+    return (pause.scope, pause.name) in {(Scope.FOLDER, folder_name), (Scope.PROJECT, project.name if project else None)}

@@ -17,8 +17,9 @@ from dropcap.delivery.loop import Delivery
 from dropcap.delivery.possible import contradiction
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
+from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import ProjectInfo
@@ -157,7 +158,7 @@ class Inspector:
 
     def _until_resume(self, line: InspectedLine) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
-        names = {(Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
+        names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
     def _known_of(self, name: str) -> _Known:

@@ -101,15 +101,15 @@ class Conclusion:
         match outcome:
             case Stored() | Refused() | WaitForRecord():
                 self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
-                self._ledger.blame(self._health.well(Scope.SERVER, line.host, job.id))
+                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._ledger.blame(self._health.ill(Scope.SERVER, line.host, job.id, outcome, now))
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now))
                 if not outcome.certain:
-                    self._health.doubt(line.project.name, line.host, job.id, outcome, now)
+                    self._health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self._health.well(Scope.SERVER, line.host, job.id)
+                self._health.well(Scope.SERVER, line.server, job.id)
                 self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()

@@ -110,6 +110,12 @@ class Health:
                 patient.on_trial, patient.trial_began = job, now
             return patient.on_trial == job
 
+    def stopped(self, scope: Scope, name: str) -> bool:
+        """Whether it is paused until somebody resumes."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            return patient is not None and patient.pause is not None and patient.pause.until_resume
+
     def give_back(self, job: int) -> None:
         """A job that was let through on trial did not get its turn after all."""
         with self._lock:
@@ -133,11 +139,12 @@ class Health:
                 patient.probing, patient.asked_at = True, now
             return [patient.name for patient in due]
 
-    def not_probed(self, server: str) -> None:
-        """A probe that was due could not be made, or was broken off: it is due still."""
+    def not_probed(self, server: str, before: float = 0.0) -> None:
+        """A probe that was due could not be made, or was broken off: it is due still, but not before that time."""
         with self._lock:
             if (patient := self._patients.get((Scope.SERVER, server))) is not None:
                 patient.probing = False
+                patient.next_try = max(patient.next_try, before)
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until something here wants doing, or None."""

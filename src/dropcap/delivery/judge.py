@@ -11,6 +11,8 @@ from dropcap.redcap.reply import Meaning, Verdict
 #: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
 LONGEST = 3600.0
 RATE_LIMIT = 60.0
+#: Troubles of a server, or of the way to it, that no file can have caused.
+_CERTAIN = frozenset({Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE, Reason.PROXY})
 #: How long a server is left alone that answers 403 with a page: it may be a ban, in words that nobody knows (seconds).
 SHUT_OUT = 900.0
 
@@ -41,7 +43,7 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
             later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
             return replace(later, own_fault=True)
         case Verdict.SERVER:
-            scope, certain = Scope.SERVER, meaning.reason in (Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE)
+            scope, certain = Scope.SERVER, meaning.reason in _CERTAIN
         case _:
             scope, certain = Scope.SERVER, False
     return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)

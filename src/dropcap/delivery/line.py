@@ -41,8 +41,13 @@ class ProjectLine:
 
     @property
     def host(self) -> str:
-        """The server, as it is paused and limited."""
+        """The server, as it is limited."""
         return self.project.host
+
+    @property
+    def server(self) -> str:
+        """The server by the way that leads there, as it is paused."""
+        return self.project.server
 
     def structure(self, known_for: float = KNOWN_FOR) -> ProjectStructure:
         """The project's fields, events and forms; from memory for so many seconds.

@@ -146,6 +146,9 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
         record=name,
         shows=shown_in_field(rows, structure, target, instance),
         next_instance=following,
+        repeats=target.instance is None
+        and not structure.told_repeating
+        and any(_repeats_here(row, structure, target) and row.get(target.field) for row in rows),
         differing=agree(target.must_match, values),
         untold=untold,
     )

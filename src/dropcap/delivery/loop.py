@@ -15,7 +15,7 @@ import structlog
 
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import Health
+from dropcap.delivery.health import MOST, Health
 from dropcap.delivery.in_flight import InFlight
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
@@ -145,7 +145,7 @@ class Delivery:
             self._look_for_absent()
             self._ledger.look_for_records()
             self._apply_folder_pauses()
-        known = {Scope.SERVER: {line.host for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
+        known = {Scope.SERVER: {line.server for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
         for pause in self.health.pauses():
             if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
                 continue
@@ -215,9 +215,12 @@ class Delivery:
         self._notice_hung(monotonic)
         self._take_answers()
         for server in self.health.probes_due(monotonic):
-            line = next((line for line in self._lines.values() if line.host == server), None)
+            line = next((line for line in self._lines.values() if line.server == server), None)
             if line is None:
                 self.health.resume(Scope.SERVER, server)
+                continue
+            if self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
+                self.health.not_probed(server, monotonic + MOST)
                 continue
             try:
                 threading.Thread(target=self._work.probe, args=(server, line), name="probe", daemon=True).start()

@@ -15,6 +15,7 @@ from dropcap.display import shown
 from dropcap.ledger.job import Job
 from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
+from dropcap.redcap.model import GROUP_COLUMN
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
@@ -45,6 +46,7 @@ class Facts:
     next_instance: int | None = None
     differing: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
+    repeats: bool = False  # the rule names no instance, the project does not tell what repeats, and a row shows that this does
     known: bool = True  # False if nothing needed to be looked up
 
 
@@ -162,6 +164,13 @@ def plan(
             "rename the file so that the record is written as in REDCap",
         )
     needed = _needed(target, settings) - ({target.field} if sent_before else set())  # what arrived is read back by itself
+    if GROUP_COLUMN in set(facts.untold) & needed:
+        return Held(
+            Reason.RIGHTS,
+            f"REDCap does not tell this token the data access group of record `{shown(facts.record)}`",
+            "REDCap tells groups only to users who are in none, of projects that have some: take the token's user out of its "
+            f"group (User Rights), or `{GROUP_COLUMN}` out of must_match; then `dropcap retry`",
+        )
     if untold := sorted(set(facts.untold) & needed):
         return Held(
             Reason.RIGHTS,
@@ -174,6 +183,13 @@ def plan(
             Reason.MISMATCH,
             f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
             "check that the file belongs to this record; then rename it, or correct the record in REDCap",
+        )
+    if facts.repeats and not sent_before:
+        return Refused(
+            Reason.NEEDS_INSTANCE,
+            f"the form of `{target.field}` repeats for record `{shown(facts.record)}`, and the rule names no instance: "
+            "every file would overwrite instance 1",
+            f"give the rule an `instance`: `{NEXT}`, a number or a template",
         )
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None

@@ -112,7 +112,7 @@ class ReadBack:
         tried, of which there may be none: it does not keep from asking.
         """
         return any(
-            (pause.scope, pause.name) == (Scope.SERVER, line.host)
+            (pause.scope == Scope.SERVER and line.project.stands_still_with(pause.name, pause.until_resume))
             or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
             for pause in self._pauses()
         )

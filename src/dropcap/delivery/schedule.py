@@ -111,7 +111,24 @@ class Schedule:
                 case ended:
                     picked.ended.append((folder, candidate, ended))
         picked.runs = runs.all()
+        for (project, of_one), asked in picked.asks.items():
+            if not of_one:
+                self._join(project, asked, now)
         return picked
+
+    def _join(self, project: str, asked: list[Candidate], now: float) -> None:
+        """Files that were not looked at, as all threads have something to send, share the question that is asked anyhow."""
+        there = {candidate.job.id for candidate in asked}
+        for folder in self.folders.values():
+            if folder.folder.project != project or not folder.open():
+                continue
+            for candidate in (candidate for lane in folder.lanes for candidate in lane.jobs.values()):
+                if len(asked) >= ASK_AT_ONCE:
+                    return
+                if candidate.asking or candidate.job.id in there or candidate.job.reason in _SUSPECT:
+                    continue
+                if self._step(folder, candidate, now) is NotYet.ASK:
+                    asked.append(candidate)
 
     def _in_turn(self) -> Iterator[tuple[FolderQueue, Candidate]]:
         """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
@@ -171,8 +188,10 @@ class Schedule:
                 self._health.give_back(job)
 
     def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
-        may = self._health.may_send(Scope.SERVER, line.host, job, now) and self._health.may_send(
-            Scope.PROJECT, line.project.name, job, now
+        may = (
+            not self._health.stopped(Scope.SERVER, line.host)
+            and self._health.may_send(Scope.SERVER, line.server, job, now)
+            and self._health.may_send(Scope.PROJECT, line.project.name, job, now)
         )
         if not may:
             self._health.give_back(job)

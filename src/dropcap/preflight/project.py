@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import export_reasons
+from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.remark import Remark, place_of
-from dropcap.preflight.rules import Disagreement, inspect, mismatch, needed_fields
+from dropcap.preflight.rights import instead_of
+from dropcap.preflight.rules import inspect, mismatch, needed_fields
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import Rights
+from dropcap.redcap.model import GROUP_COLUMN, Rights
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.reply import remedy_now as remedy_now
 from dropcap.redcap.structure import ProjectStructure
@@ -44,6 +46,21 @@ def ask(client: Redcap) -> Answer:
     return Answer(version, ProjectStructure.from_api(client), client.rights())
 
 
+def import_only(folders: Sequence[Folder]) -> Iterator[Remark]:
+    """What works with a token that may not export, rule by rule."""
+    for folder in folders:
+        for rule in folder.rules:
+            needing = export_reasons(rule)
+            if needing:
+                message = f"does not work without API Export: {', '.join(needing)} {'needs' if len(needing) == 1 else 'need'} it"
+                yield Remark(
+                    "error", place_of(folder, rule), message, "give API export (User Rights), or set " + instead_of(needing)
+                )
+            else:
+                message = "needs no API Export; whether the project has its field and event is not told to this token"
+                yield Remark("unsure", place_of(folder, rule), message, "compare it by hand, or try it with one file")
+
+
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
     if meaning.reason == Reason.RIGHTS:
@@ -69,6 +86,8 @@ def project_remarks(
         if error.meaning.reason == Reason.RIGHTS:
             order.hides(project.name)
         yield trouble(project, folders, error.meaning)
+        if error.meaning.reason == Reason.RIGHTS:
+            yield from import_only(folders)
         return
     except OSError as error:
         message = f"no request can be made: the request window {error.filename or ''} cannot be used ({error.strerror})"
@@ -113,6 +132,9 @@ def _unseen(
         for name in sorted(names & hidden):
             message = f"REDCap leaves the field {name} out of what it exports to this token: files of this rule are held"
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
+            if name == GROUP_COLUMN:
+                message = "REDCap tells this token no data access groups: files of this rule are held"
+                remedy = f"see that the project has some and the token's user is in none, or take {name} out of must_match"
             found.setdefault(folder, []).append(Disagreement("error", folder, rule, "rights", message, remedy))
     return found
 

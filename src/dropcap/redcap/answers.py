@@ -61,7 +61,16 @@ def rights(row: Row) -> Rights:
         export=_level(_text(row, "data_export")),
         forms_export=_levels(by_form) if isinstance(by_form, dict) else {},
         export_told=_text(row, "data_export") in _LEVELS,
+        group=_text(row, "data_access_group").strip(),
+        read_only=_read_only(row.get("forms")),
     )
+
+
+def _read_only(by_form: object) -> frozenset[str]:
+    """Forms without the right to edit: 0 no access, 2 read only. Later versions have other numbers, which say nothing here."""
+    if not isinstance(by_form, dict):
+        return frozenset()
+    return frozenset(str(form) for form, level in by_form.items() if str(level) in ("0", "2"))
 
 
 def _text(row: Row, key: str) -> str:

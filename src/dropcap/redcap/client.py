@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap import answers
+from dropcap.redcap.failure import ExchangeFailed
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
+    GROUP_COLUMN,
     EventInfo,
     Exported,
     FieldInfo,
@@ -31,7 +32,8 @@ from dropcap.redcap.model import (
 from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
-from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
+from dropcap.redcap.transport import Reply, Transport
+from dropcap.redcap.way import DIRECT, Way
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token, without_tokens
 
@@ -70,7 +72,7 @@ class Redcap:
         connect_timeout: float = 10.0,
         timeout: float = 120.0,
         deadline: float = 3600.0,
-        ca_file: Path | None = None,
+        way: Way = DIRECT,
         pool: int = 8,
         user_agent: str = f"dropcap/{__version__}",
     ) -> None:
@@ -81,7 +83,7 @@ class Redcap:
             connect_timeout=connect_timeout,
             timeout=timeout,
             deadline=deadline,
-            ca_file=ca_file,
+            way=way,
             pool=pool,
             user_agent=user_agent,
         )
@@ -149,8 +151,14 @@ class Redcap:
         filter_logic: str | None = None,
         stop: threading.Event | None = None,
     ) -> list[dict[str, str]]:
-        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named."""
-        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": "false"}
+        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named.
+
+        `model.GROUP_COLUMN` among the fields asks for the records' groups.
+        """
+        fields = list(fields)
+        groups = "true" if GROUP_COLUMN in fields else "false"
+        fields = [name for name in fields if name != GROUP_COLUMN]
+        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": groups}
         for key, values in (("records", records), ("fields", fields), ("events", events)):
             asked |= {f"{key}[{index}]": value for index, value in enumerate(values)}
         if filter_logic is not None:
@@ -318,10 +326,14 @@ class Redcap:
                 harmless = not failed.began or for_ != "import"
                 if attempt == 1 and failed.again and not answered and harmless and rewindable:
                     continue
-                remedy = _CERTIFICATE if failed.reason == Reason.CERTIFICATE else ""
-                raise RedcapError(
-                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=str(failed), remedy=remedy)
-                ) from failed
+                meaning = no_reply(
+                    for_=for_,
+                    request_began=failed.began,
+                    reason=failed.reason,
+                    message=without_tokens(str(failed)),
+                    remedy=failed.remedy,
+                )
+                raise RedcapError(meaning) from failed
 
     def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
         try:
@@ -383,12 +395,6 @@ def _is_whole(words: bytes) -> bool:
         return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
     except (ValueError, RecursionError):
         return words[:1].isdigit()  # REDCap's version
-
-
-_CERTIFICATE = (
-    "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
-    "check the host name in `url` and this machine's clock"
-)
 
 
 def _nothing(content: str) -> str:

@@ -66,6 +66,11 @@ _WAIT = "nothing needs to be done: dropcap asks the server again by itself; if i
 _NOTHING = (
     "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
 )
+#: Also where TLS itself says so.
+CLIENT_CERTIFICATE = (
+    "ask the server's administrator which certificate this machine has to show, and name it in `client_cert_file` "
+    "and its key in `client_key_file`"
+)
 _READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
 
 
@@ -249,6 +254,9 @@ def _something_else(reply: _Reply) -> Meaning | None:
         )
     if not reply.ok and not reply.page and reply.status != 404 and wording.known(reply.heard):
         return None  # REDCap's words, though not in one of its formats
+    if reply.page and wording.CLIENT_CERTIFICATE.search(reply.heard):
+        message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
+        return _meaning(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
     maintenance = bool(wording.MAINTENANCE.search(reply.heard))
     return _meaning(
         Verdict.NOT_THE_API,
@@ -314,6 +322,6 @@ def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, 
 def remedy_now(meaning: Meaning) -> str:
     """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
     if meaning.reason == Reason.UNREACHABLE:
-        return "check `url`, and that this machine may reach it; then try again later"
+        return "check `url` (and `proxy`, if you have set one), and that this machine may reach it; then try again later"
     later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
     return "try again later" if meaning.reason in later else meaning.remedy
