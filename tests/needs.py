@@ -5,6 +5,7 @@ names what is missing and the Debian package that brings it.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ PACKAGES = {
     "mount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
+    "prlimit": "util-linux",
     "script": "bsdutils",
     "setfacl": "acl",
     "setpriv": "util-linux",
@@ -38,6 +40,8 @@ PACKAGES = {
     "testparm": "samba-common-bin",
     "unshare": "util-linux",
 }
+#: User and group of a command that root's tests start for somebody else.
+SOMEBODY = (61234, 61234)
 #: Where systems keep programs for root, which not everybody has on their PATH.
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -92,6 +96,26 @@ def unprivileged(without: str = "-all") -> list[str]:
     words = [program("setpriv"), "--bounding-set", without, "--inh-caps", without]
     right("put away root's privileges", [*words, "true"])
     return words
+
+
+def limited_threads() -> list[str]:
+    """The words before a command for which a limit on its threads holds (see `limit_threads`): for root it does not, so the
+    command is somebody else's then, who may read and write what lies where the tests do.
+    """
+    if os.geteuid() != 0:
+        return []
+    may = "-all,+dac_override,+dac_read_search,+chown,+fowner"
+    words = [program("setpriv"), "--reuid", str(SOMEBODY[0]), "--regid", str(SOMEBODY[1]), "--clear-groups"]
+    words += ["--inh-caps", may, "--ambient-caps", may]
+    right("be somebody else", [*words, "true"])
+    return words
+
+
+def limit_threads(process: int, most: int | None) -> None:
+    """Let a command that was begun with `limited_threads` have no thread more once its user has so many; None: let it again."""
+    number = resource.getrlimit(resource.RLIMIT_NPROC)[1] if most is None else most
+    words = [program("prlimit"), "--pid", str(process), f"--nproc={number}:"]
+    right("limit another's threads", [*limited_threads(), *words])
 
 
 def terminal() -> str:

@@ -24,14 +24,20 @@ from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.work import Sending, Work
 from dropcap.delivery.workers import Workers
+from dropcap.files.tree import Tree
 from dropcap.filing.loop import Ending
+from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Scope
+from dropcap.threads import NoThread, begin, start
 
 log = structlog.get_logger()
+
+#: Seconds until a probe is tried again for which there was no thread.
+_NO_THREAD = 1.0
 
 
 class Delivery:
@@ -76,7 +82,7 @@ class Delivery:
         self._look_for_absent()
         self._ledger.look_for_records()
         self._read_back.start()
-        self._thread.start()
+        start(self._thread)
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
         """`jobs` are new in a folder, or their files have other names or were taken away; or something changed for all."""
@@ -115,8 +121,9 @@ class Delivery:
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread turns."""
-        return self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        """Whether the deciding thread turns, and has threads to give the work to."""
+        turns = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        return turns and self._workers.alive() and self._read_back.alive()
 
     def take_up(
         self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
@@ -151,7 +158,8 @@ class Delivery:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if not self._workers.wait_for_none(within):
             self._break_off.set()
             self._workers.wait_for_none(10.0)
@@ -203,10 +211,9 @@ class Delivery:
                 self.health.resume(Scope.SERVER, server)
                 continue
             try:
-                threading.Thread(target=self._work.probe, args=(server, line), name="probe", daemon=True).start()
-            except RuntimeError:  # no more threads are to be had: at the next turn
-                self.health.not_probed(server)
-                raise
+                begin(self._work.probe, "probe", server, line)
+            except NoThread:
+                self.health.not_probed(server, monotonic + _NO_THREAD)
         self._notice_new_tokens()
         if self._next_due and now >= self._next_due:
             for folder in self._folders.values():
@@ -246,11 +253,13 @@ class Delivery:
             if not isinstance(ended, Refused):
                 self.ended([candidate.job])
         for folder, candidate, create in picked.creates:
+            if not self._workers.ready(1):
+                break  # it is still in line
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
             self._workers.run(partial(self._work.create, line=line, candidate=candidate, step=create), folder.name)
         for (project, _), group in picked.asks.items():
-            if self._workers.free(waiting) > 0:
+            if self._workers.free(waiting) > 0 and self._workers.ready(1):
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
 
@@ -271,10 +280,11 @@ class Delivery:
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
-        ready = []
+        ready: list[tuple[Sequence[Chosen], tuple[Tree, Filing]]] = []
+        threads = self._workers.ready(len(runs))
         for run in runs:
             place = run[0][0].place()
-            if place is None:  # the folder went away just now
+            if place is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
                 for _, candidate, _ in run:
                     self.health.give_back(candidate.job.id)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -14,6 +15,7 @@ from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
+from dropcap.threads import NoThread, begin
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -197,9 +199,9 @@ def _flush(tree: Tree, files: Sequence[_Held]) -> None:
                 files[number].error = error
 
     others = THREADS - 1 if len(files) > THREADS else 0
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(others)]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
+    with contextlib.suppress(NoThread):  # then one does all of it
+        workers.extend(begin(work) for _ in range(others))
     work()
     for worker in workers:
         worker.join()

@@ -26,6 +26,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from dropcap.reasons import Reason
 from dropcap.redcap.connection import PlainPool, TlsPool, current
 from dropcap.redcap.deadline import WATCHDOG, BrokenOff, Exchange
+from dropcap.threads import NoThread
 
 _READ = 64 * 1024
 
@@ -194,7 +195,10 @@ class Transport:
         exchange = Exchange(self._deadline, stop)
         current.exchange = exchange
         current.silence = self._silence
-        WATCHDOG.add(exchange)
+        try:
+            WATCHDOG.add(exchange)
+        except NoThread as error:  # nobody could break it off: it does not begin
+            raise ExchangeFailed(Reason.UNREACHABLE, f"nothing was sent: {error.strerror}", began=False, again=False) from error
         try:
             try:
                 reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
