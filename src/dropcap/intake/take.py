@@ -141,7 +141,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
         return Untakable(reason(error), error)
     seen = file.seen
     try:
-        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic(), time.time_ns())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Untakable(reason(error), error)
@@ -153,7 +153,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
 
 def _unsettled(fd: int, seen: Seen, pace: RestTime) -> Outcome | None:
     now, lease = time.monotonic(), writer_free(fd)
-    at = settled_at(seen, pace, lease, now, time.time_ns())
+    at = settled_at(seen, pace, lease)
     if at <= now:
         return None
     if math.isinf(at):
