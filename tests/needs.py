@@ -19,6 +19,7 @@ from dropcap.intake.mounts import UNKNOWN, Mounts
 #: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
 PACKAGES = {
     "bindfs": "bindfs",
+    "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
     "mkfs.ext4": "e2fsprogs",
@@ -137,6 +138,12 @@ def fuse(*programs: str) -> None:
         program(name)
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         lacking("/dev/fuse and the right to use it")
+
+
+def faketime() -> str:
+    """The path of the library that shows a command another time; the test is skipped without it."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return str(found[0]) if found else lacking("libfaketime")
 
 
 def libfuse() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -36,6 +37,8 @@ from dropcap.threads import NoThread, begin, start
 
 log = structlog.get_logger()
 
+#: The clock was set if it goes back by more than so many seconds.
+_SET_BACK = 1.0
 #: Seconds until a probe is tried again for which there was no thread.
 _NO_THREAD = 1.0
 
@@ -66,6 +69,7 @@ class Delivery:
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
         self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
         self._next_due = 0.0
+        self._boot = math.inf  # by the clock: not known before the first round
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_round = time.monotonic()
 
@@ -203,6 +207,7 @@ class Delivery:
 
     def _decide(self) -> None:
         now, monotonic = time.time(), time.monotonic()
+        self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
         self._take_answers()
         for server in self.health.probes_due(monotonic):
@@ -356,6 +361,15 @@ class Delivery:
                 folder.look_again()
             self._woken = True
             self._wake.notify()
+
+    def _mind_the_clock(self, boot: float) -> None:
+        """What was put off by a clock that was ahead is due once that stands right. `boot` is when the monotonic clock was 0."""
+        before, self._boot = self._boot, boot
+        if boot < before - _SET_BACK and (jobs := self._ledger.clock_was_set()):
+            message = "the clock was set back: what it had put off until a time far ahead is due now"
+            log.info("clock_set", jobs=jobs, message=message)
+            for folder in self._folders.values():
+                folder.look_again()
 
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)
