@@ -24,12 +24,12 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"routing"}),
     frozenset({"files", "content"}),
-    frozenset({"display", "secret", "reasons"}),
+    frozenset({"display", "secret", "reasons", "threads"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
 WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox"}
 #: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
-LOW = frozenset({"display", "secret", "reasons"})
+LOW = frozenset({"display", "secret", "reasons", "threads"})
 
 #: Folders of tests that are no package's: each is a way of dealing with the whole.
 OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "shares"})

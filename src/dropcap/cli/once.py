@@ -92,6 +92,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
     moved_at, last, counted_at = time.monotonic(), (-1, -1, -1), 0.0
     try:
         while not stopped.wait(0.05):
+            engine.start_channels()
             now = time.monotonic()
             if engine.idle() and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now

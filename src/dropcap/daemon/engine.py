@@ -29,6 +29,7 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.redcap.model import ProjectInfo
+from dropcap.threads import MORE_THREADS, NoThread
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Engine:
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
+        self._told_threads = False
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -71,8 +73,8 @@ class Engine:
         elif self.order.told(entry, project):
             self.ledger.learn(entry, "project_id", str(project.project_id), FOR_GOOD)
 
-    def _renew(self, config: Config) -> list[Channel]:
-        """Channels for all folders; those that are new or changed are returned, and to be started."""
+    def _renew(self, config: Config) -> None:
+        """Channels for all folders; those that are new or changed are to be started."""
         around = Surroundings(
             self._run,
             self.ledger,
@@ -94,13 +96,11 @@ class Engine:
                 continue
             keep = self._keeping.of(folder)
             channels[folder.name] = Channel(folder, around, keep, partial(self._keeping.unsafe, folder, keep), old)
-        fresh = [one for name, one in channels.items() if self.channels.get(name) is not one]
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
                 self._left[name] = gone
         self.channels = channels
-        return fresh
 
     def _mistake(self, folder: str) -> str | None:
         mistake = self.mistakes.get(folder)
@@ -123,8 +123,19 @@ class Engine:
             self._rerouted(one.folder)
         self._take_up()
         self.delivery.start()
-        for one in self.channels.values():
-            one.start()
+        self.start_channels()
+
+    def start_channels(self) -> None:
+        """Begin with the folders that have not begun: all at first, those that a reload brings, or that had no threads yet."""
+        try:
+            for one in self.channels.values():
+                one.start()
+            self._told_threads = False
+        except NoThread as error:
+            if not self._told_threads:
+                self._told_threads = True
+                message = f"{error.strerror}: not all folders are watched yet"
+                log.error("check_problem", message=message, remedy=MORE_THREADS)
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
@@ -161,7 +172,8 @@ class Engine:
         """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
-        return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.channels.values())
+        channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
+        return self.ledger.alive() and self.delivery.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""
@@ -181,15 +193,14 @@ class Engine:
         """
         config, self.mistakes = with_last_good(config, self.config, self.mistakes, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
-        fresh = self._renew(config)
+        self._renew(config)
         self.config = config
         self.lines = self._lines(config)
         for one in self.channels.values():
             self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
         self._take_up()
         self.release_held()
-        for one in fresh:
-            one.start()
+        self.start_channels()
         for name in self.mistakes:
             self._changed(name)
         self.inspector.again()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
+from dropcap.threads import NoThread, start
 
 log = structlog.get_logger()
 
@@ -111,8 +113,10 @@ class Inspector:
         self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
 
     def start(self) -> None:
-        """Begin with a look at all projects. Once only."""
-        self._thread.start()
+        """Begin with a look at all projects, unless it has; if there is no thread for it, another call may do."""
+        if self._thread.ident is None:
+            with contextlib.suppress(NoThread):
+                start(self._thread)
 
     def stop(self, within: float = 2.0) -> None:
         """Look at nothing more."""

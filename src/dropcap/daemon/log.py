@@ -19,6 +19,7 @@ import structlog
 
 from dropcap.display import shown
 from dropcap.secret import without_tokens
+from dropcap.threads import start
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIRST = ("timestamp", "level", "event")
@@ -86,7 +87,7 @@ class _Background(_Lines):
         self._lost = 0
         self._losing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        start(self._thread)
         atexit.register(self.flush)
 
     def msg(self, message: str) -> None:

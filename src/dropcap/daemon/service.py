@@ -53,6 +53,7 @@ class Service:
 
         Raises:
             StateError, AlreadyRunning, LedgerError: it cannot start; the message says what to do.
+            NoThread: nor can it without threads.
         """
         config = self._config
         prepare(config.state_dir)
@@ -67,7 +68,6 @@ class Service:
                 engine.start()
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
-                engine.inspector.start()  # what it finds is told; nothing waits for it
                 code = self._watch(engine)
             finally:
                 systemd.notify("STOPPING=1")
@@ -103,6 +103,8 @@ class Service:
                 told = self._take_up(engine)
                 for one in asked:
                     one.set_result(told)
+            engine.start_channels()
+            engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
             status = summary(engine)

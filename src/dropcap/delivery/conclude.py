@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
-from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
+from dropcap.delivery.plan import record_wait, waited_long_enough
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, State
@@ -158,7 +158,7 @@ class Conclusion:
         log.debug("retrying", **about(job), reason=again.reason, message=again.message, in_seconds=0.0, attempt=job.attempts)
 
     def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
-        if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
+        if waited_long_enough(job.lookups, time.time() - job.claimed_at):
             message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
             self._folder(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))

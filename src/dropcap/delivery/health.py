@@ -139,12 +139,12 @@ class Health:
                 patient.probing, patient.asked_at = True, now
             return [patient.name for patient in due]
 
-    def not_probed(self, server: str, before: float = 0.0) -> None:
-        """A probe that was due could not be made, or was broken off: it is due still, but not before that time."""
+    def not_probed(self, server: str, again: float = 0.0) -> None:
+        """A probe that was due could not be made, or was broken off: it is due still, but not before `again`."""
         with self._lock:
             if (patient := self._patients.get((Scope.SERVER, server))) is not None:
                 patient.probing = False
-                patient.next_try = max(patient.next_try, before)
+                patient.next_try = max(patient.next_try, again)
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until something here wants doing, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
@@ -22,8 +23,17 @@ from dropcap.routing.target import Target
 KNOWN_FOR, SURE_FOR = 3600.0, 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A structure, when it was told (monotonic), and what nobody had doubted when it was asked for."""
+
+    structure: ProjectStructure
+    at: float
+    undoubted: object
+
+
 class ProjectLine:
-    """One project's client, with its structure fetched when it is first needed."""
+    """One project's client, with its structure fetched when it is first needed. Only `structure` waits for the server."""
 
     def __init__(
         self, project: Project, client: Redcap, identified: Callable[[ProjectInfo | None], None] = lambda _: None
@@ -32,11 +42,11 @@ class ProjectLine:
         self.project = project
         self.client = client
         self._identified = identified
-        self._lock = threading.Lock()
-        self._structure: ProjectStructure | None = None
+        self._fetching = threading.Lock()
+        self._told: _Told | None = None
+        self._undoubted = object()  # another one each time that what is known counts no more
         self._fields: dict[str, FieldInfo] = {}  # as they were told last
         self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
-        self._since = 0.0
         self.rights: Rights | None = None  # of the token's user, if REDCap has told them
 
     @property
@@ -55,8 +65,10 @@ class ProjectLine:
         Raises:
             RedcapError: REDCap did not answer, or the token belongs to another project than `project_id`.
         """
-        with self._lock:
-            if self._structure is None or time.monotonic() - self._since > known_for:
+        with self._fetching:
+            told = self._known_now()
+            if told is None or time.monotonic() - told.at > known_for:
+                undoubted = self._undoubted
                 structure = self._fetch()
                 self._identified(structure.project)
                 wanted = self.project.project_id
@@ -70,8 +82,13 @@ class ProjectLine:
                             "use the token of the right project, or correct project_id",
                         )
                     )
-                self._structure, self._since, self._fields = structure, time.monotonic(), structure.fields
-            return self._structure
+                self._fields = structure.fields
+                self._told = told = _Told(structure, time.monotonic(), undoubted)
+            return told.structure
+
+    def _known_now(self) -> _Told | None:
+        told = self._told
+        return told if told is not None and told.undoubted is self._undoubted else None
 
     def _fetch(self) -> ProjectStructure:
         try:
@@ -117,19 +134,19 @@ class ProjectLine:
 
     def known(self) -> bool:
         """Whether the structure is in memory."""
-        return self._structure is not None
+        return self._known_now() is not None
 
     def surely_takes(self, target: Target) -> bool:
         """Whether a file can go there by what was told lately, or REDCap has said lately that this token is told nothing."""
-        now, structure = time.monotonic(), self._structure
-        if structure is not None and now - self._since <= SURE_FOR:
-            return impossible(structure, target) is None
+        now, told = time.monotonic(), self._known_now()
+        if told is not None and now - told.at <= SURE_FOR:
+            return impossible(told.structure, target) is None
         return now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
-        """Fetch the structure anew when it is next needed: a field, event or right was not as expected."""
-        with self._lock:
-            self._structure = None
+        """Fetch the structure anew when it is next needed: a field, event or right was not as expected. Waits for nobody who
+        is fetching it now, and what he is told counts no more then."""
+        self._undoubted = object()
 
     def doubt(self) -> None:
         """A rule does not agree with what is known of the project."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -26,17 +27,24 @@ from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.work import Sending, Work
 from dropcap.delivery.workers import Workers
+from dropcap.files.tree import Tree
 from dropcap.filing.ending import Ending
+from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Scope
+from dropcap.threads import NoThread, begin, start
 
 log = structlog.get_logger()
 
 #: Places that are asked about in one go.
 _KEYS = 500
+#: The clock was set if it goes back by more than so many seconds.
+_SET_BACK = 1.0
+#: Seconds until a probe is tried again for which there was no thread.
+_NO_THREAD = 1.0
 
 
 class Delivery:
@@ -70,6 +78,7 @@ class Delivery:
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
         self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
         self._next_due = 0.0
+        self._boot = math.inf  # by the clock: not known before the first round
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_round = time.monotonic()
 
@@ -86,7 +95,7 @@ class Delivery:
         self._look_for_absent()
         self._ledger.look_for_records()
         self._read_back.start()
-        self._thread.start()
+        start(self._thread)
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
         """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
@@ -126,8 +135,9 @@ class Delivery:
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread turns."""
-        return self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        """Whether the deciding thread turns, and has threads to give the work to."""
+        turns = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        return turns and self._workers.alive() and self._read_back.alive()
 
     def take_up(
         self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
@@ -168,7 +178,8 @@ class Delivery:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if not self._workers.wait_for_none(within):
             self._break_off.set()
             self._workers.wait_for_none(10.0)
@@ -212,6 +223,7 @@ class Delivery:
 
     def _decide(self) -> None:
         now, monotonic = time.time(), time.monotonic()
+        self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
         self._take_answers()
         for server in self.health.probes_due(monotonic):
@@ -223,10 +235,9 @@ class Delivery:
                 self.health.not_probed(server, monotonic + MOST)
                 continue
             try:
-                threading.Thread(target=self._work.probe, args=(server, line), name="probe", daemon=True).start()
-            except RuntimeError:  # no more threads are to be had: at the next turn
-                self.health.not_probed(server)
-                raise
+                begin(self._work.probe, "probe", server, line)
+            except NoThread:
+                self.health.not_probed(server, monotonic + _NO_THREAD)
         self._notice_new_tokens()
         self._look_behind_freed()
         if self._next_due and now >= self._next_due:
@@ -256,8 +267,8 @@ class Delivery:
         """Look again in the folders that have files to a place that another one may have left."""
         with self._wake:
             freed, self._freed = list(self._freed), set()
-        for start in range(0, len(freed), _KEYS):
-            for name in self._ledger.query.folders_with(freed[start : start + _KEYS]):
+        for first in range(0, len(freed), _KEYS):
+            for name in self._ledger.query.folders_with(freed[first : first + _KEYS]):
                 if name in self._folders:
                     self._folders[name].look_again()
 
@@ -275,11 +286,13 @@ class Delivery:
             if not isinstance(ended, Refused):
                 self.ended([candidate.job])
         for folder, candidate, create in picked.creates:
+            if not self._workers.ready(1):
+                break  # it is still in line
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
             self._workers.run(partial(self._work.create, line=line, candidate=candidate, step=create), folder.name)
         for (project, _), group in picked.asks.items():
-            if self._workers.free(waiting) > 0:
+            if self._workers.free(waiting) > 0 and self._workers.ready(1):
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
 
@@ -300,10 +313,11 @@ class Delivery:
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
-        ready = []
+        ready: list[tuple[Sequence[Chosen], tuple[Tree, Filing]]] = []
+        threads = self._workers.ready(len(runs))
         for run in runs:
             place = run[0][0].place()
-            if place is None:  # the folder went away just now
+            if place is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
                 for _, candidate, _ in run:
                     self.health.give_back(candidate.job.id)
             else:
@@ -378,6 +392,15 @@ class Delivery:
                 self._freed.update(job.key for job in jobs if job.key)
             self._woken = True
             self._wake.notify()
+
+    def _mind_the_clock(self, boot: float) -> None:
+        """What was put off by a clock that was ahead is due once that stands right. `boot` is when the monotonic clock was 0."""
+        before, self._boot = self._boot, boot
+        if boot < before - _SET_BACK and (jobs := self._ledger.clock_was_set()):
+            message = "the clock was set back: what it had put off until a time far ahead is due now"
+            log.info("clock_set", jobs=jobs, message=message)
+            for folder in self._folders.values():
+                folder.look_again()
 
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)

@@ -271,6 +271,15 @@ def too_many_faults(job: Job) -> Held | None:
     )
 
 
+def waited_long_enough(lookups: int, claimed_ago: float) -> bool:
+    """Whether `missing_record: wait` is over, after `lookups` look-ups in vain and by the clock.
+
+    A clock that is set ahead ends no wait, and look-ups at a reload end none either.
+    """
+    waits = sum(RECORD_WAITS) + (lookups - len(RECORD_WAITS)) * RECORD_WAITS[-1]
+    return claimed_ago > RECORD_WAIT_ENDS and waits > RECORD_WAIT_ENDS
+
+
 def record_wait(lookups: int) -> float:
     """Seconds until a missing record is looked up again after `lookups` look-ups in vain."""
     return RECORD_WAITS[min(max(lookups, 1), len(RECORD_WAITS)) - 1]

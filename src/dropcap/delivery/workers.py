@@ -16,11 +16,15 @@ from typing import TypeVar
 
 import structlog
 
+from dropcap.threads import MORE_THREADS, NoThread, begin
+
 log = structlog.get_logger()
 Seen = TypeVar("Seen")
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
+#: Seconds for which the system may give no thread at all before that is told of as the end of delivery.
+_BARREN = 60.0
 
 
 @dataclass(slots=True)
@@ -76,23 +80,44 @@ class Workers:
         self.size = size
         self._turns: queue.SimpleQueue[tuple[Callable[[Slot], None], Slot] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._busy: set[int] = set()
         self._slots: dict[int, Slot] = {}
         self._threads: list[threading.Thread] = []
         self._none = threading.Condition(self._lock)
-        self._idle = 0
+        self._idle = 0  # threads that wait for a turn and were promised to none
+        self._barren: float | None = None  # since when the system gives no thread (monotonic)
+
+    def ready(self, turns: int) -> int:
+        """Have threads wait for so many turns; for how many of them the system gives any. To be asked before anything is done
+        for a turn that could not be undone."""
+        with self._lock:
+            while self._idle < turns:
+                try:
+                    thread = begin(self._work, f"delivery {len(self._threads) + 1}")
+                except NoThread as error:
+                    self._none_to_be_had(error)
+                    break
+                self._barren = None
+                self._threads.append(thread)
+                self._idle += 1
+            return min(self._idle, turns)
+
+    def _none_to_be_had(self, error: NoThread) -> None:
+        if self._barren is None:
+            self._barren = time.monotonic()
+            message = f"{error.strerror}: it works with the {len(self._threads)} for files that it has"
+            log.warning("check_problem", message=message, remedy=MORE_THREADS)
+
+    def alive(self) -> bool:
+        """Whether there are threads for files, or there is hope for one."""
+        with self._lock:
+            return bool(self._threads) or self._barren is None or time.monotonic() - self._barren < _BARREN
 
     def run(self, turn: Callable[[Slot], None], label: str, large: bool = False) -> None:
-        """Start a turn; `turn` must not raise."""
+        """Give a turn to one of the threads that are `ready`; `turn` must not raise."""
         slot = Slot(label, large)
         with self._lock:
             self._slots[id(slot)] = slot
-            if self._idle > 0:
-                self._idle -= 1
-            else:
-                thread = threading.Thread(target=self._work, name=f"delivery {len(self._threads) + 1}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._idle -= 1
         self._turns.put((turn, slot))
 
     def _work(self) -> None:

@@ -22,6 +22,7 @@ from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.outcome import Refused, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
+from dropcap.threads import start
 
 log = structlog.get_logger()
 
@@ -81,8 +82,13 @@ class Filer:
         self._thread = threading.Thread(target=self._run, name=f"filing {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin with what an earlier run left unfiled."""
-        self._thread.start()
+        """Begin with what an earlier run left unfiled, unless it has. Raises NoThread: to be tried again."""
+        if self._thread.ident is None:
+            start(self._thread)
+
+    def alive(self) -> bool:
+        """Whether it files, or its successor does."""
+        return self._thread.is_alive() or self._stopping
 
     def take_up(self, jobs: Iterable[int]) -> None:
         """File what is over according to the ledger."""
@@ -143,7 +149,8 @@ class Filer:
 
     def _begin(self) -> None:
         if self._after is not None:
-            self._after._thread.join()  # what hangs there would hang here
+            if self._after._thread.ident is not None:
+                self._after._thread.join()  # what hangs there would hang here
             self._after = None
         for job in self._ledger.query.unfiled(self._name):
             self._found_at_start.add(job.id)

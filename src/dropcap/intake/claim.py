@@ -360,12 +360,12 @@ def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
 
     A scanner that writes page by page closes its file after each, and makes a new one if the first pages are gone.
     """
-    now, wall_ns = time.monotonic(), time.time_ns()
-    changed_at = wall_ns / 1e9 - (now - quiet_since(waiting.seen, waiting.pace, now, wall_ns))
+    now = time.monotonic()
+    changed_at = time.time() - (now - quiet_since(waiting.seen, waiting.pace))
     if changed_at - claimed_at >= ANOTHER_PAGE:  # a clock that was set back since makes it wait, not hurry
         return False
     waiting.pace = waiting.pace.for_another_page()
-    at = settled_at(waiting.seen, waiting.pace, Lease.FREE, now, wall_ns)
+    at = settled_at(waiting.seen, waiting.pace, Lease.FREE)
     if at <= now:
         return False
     waiting.at, waiting.rests = at, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
+from dropcap.threads import NoThread, begin
 
 #: What looks cut off is refused when nothing has changed for so long (seconds).
 REFUSED_AFTER = 3600.0
@@ -291,10 +293,10 @@ class ContentJudge:
         Nobody waits for it: its disk may be the one that is full, and who comes next must be seen meanwhile.
         """
         if self._unsaved and (self._saving is None or not self._saving.is_alive()):
-            keys, self._unsaved = self._unsaved, set()
-            marks = {key: self._marks.get(key) for key in keys}
-            self._saving = threading.Thread(target=self._write, args=(marks,), name="marks", daemon=True)
-            self._saving.start()
+            marks = {key: self._marks.get(key) for key in self._unsaved}
+            with contextlib.suppress(NoThread):  # at the next time
+                self._saving = begin(self._write, "marks", marks)
+                self._unsaved = set()
 
     def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
         try:

@@ -25,6 +25,7 @@ from dropcap.intake.presence import Presence
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
+from dropcap.threads import MORE_THREADS, start
 
 _log = structlog.get_logger()
 
@@ -109,9 +110,10 @@ class Intake:
     # For the daemon -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin. Once only."""
-        self._beat = time.monotonic()
-        self._thread.start()
+        """Begin, unless it has. Raises NoThread: to be tried again."""
+        if self._thread.ident is None:
+            self._beat = time.monotonic()
+            start(self._thread)
 
     def stop(self, timeout: float = 5.0) -> bool:
         """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
@@ -242,7 +244,8 @@ class Intake:
     def _run(self) -> None:
         if self._after is not None:
             self._working_since = self._tick()
-            self._after._thread.join()  # what hangs there would hang here
+            if self._after._thread.ident is not None:
+                self._after._thread.join()  # what hangs there would hang here
             self._after = None
         while not self._stopping:
             self._working_since = self._tick()
@@ -342,11 +345,12 @@ class Intake:
             return self.folder.rescan
         if not self._told_limit:
             self._told_limit = True
-            self._log.warning(
-                "check_problem",
-                message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
-                remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
-            )
+            why = "the kernel watches no more directories for dropcap"
+            remedy = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+            if opened.watch.threadless:
+                why, remedy = "the system gives dropcap no thread to watch this folder", MORE_THREADS
+            message = f"{why}: it is walked every few seconds instead"
+            self._log.warning("check_problem", message=message, remedy=remedy)
         return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
 
     def _here(self, opened: OpenedFolder) -> None:

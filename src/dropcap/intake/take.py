@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -14,6 +15,7 @@ from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
+from dropcap.threads import NoThread, begin
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -141,7 +143,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
         return Untakable(reason(error), error)
     seen = file.seen
     try:
-        seen = Seen.again(file.seen, Sight.of(status, tree.stable_inodes), time.monotonic())
+        seen = Seen.again(file.seen, Sight.of(status, tree.stable_inodes), time.monotonic(), time.time_ns())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Untakable(reason(error), error)
@@ -153,7 +155,7 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
 
 def _unsettled(fd: int, seen: Seen, pace: RestTime) -> TakeOutcome | None:
     now, lease = time.monotonic(), writer_free(fd)
-    at = settled_at(seen, pace, lease, now, time.time_ns())
+    at = settled_at(seen, pace, lease)
     if at <= now:
         return None
     if math.isinf(at):
@@ -199,9 +201,9 @@ def _flush(tree: Tree, files: Sequence[_Held]) -> None:
                 files[number].error = error
 
     others = THREADS - 1 if len(files) > THREADS else 0
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(others)]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
+    with contextlib.suppress(NoThread):  # then one does all of it
+        workers.extend(begin(work) for _ in range(others))
     work()
     for worker in workers:
         worker.join()

@@ -12,6 +12,7 @@ from typing import Any
 
 from dropcap.display import shown
 from dropcap.ledger import returned
+from dropcap.ledger.clock import due_now
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, ReadBackFound, Refusal, State
@@ -384,6 +385,12 @@ class Ledger:
                 " and reason in ('no_record', 'create_limit')"
             )
         )
+
+    def clock_was_set(self) -> int:
+        """The clock went back, or may have before the start: what it had put off until a time far ahead is due now. How many
+        jobs that is.
+        """
+        return self._commit.write(due_now(self._clock()))
 
     # Pauses and counts ---------------------------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
     now, wall = time.monotonic(), time.time_ns()
     age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
     seen = Seen(Sight.of(status), now - age, now - age)
-    left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
+    left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease) - now
     return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
 

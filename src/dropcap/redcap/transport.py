@@ -21,12 +21,14 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
+from dropcap.reasons import Reason
 from dropcap.redcap.connection import PlainPool, TlsPool, current
 from dropcap.redcap.deadline import WATCHDOG, Exchange
 from dropcap.redcap.failure import ExchangeFailed, failed
 from dropcap.redcap.trust import Trust
 from dropcap.redcap.tunnel import Tunnel
 from dropcap.redcap.way import DIRECT, NoWay, Way
+from dropcap.threads import NoThread
 
 _READ = 64 * 1024
 
@@ -178,7 +180,10 @@ class Transport:
         exchange = Exchange(self._deadline, stop)
         current.exchange = exchange
         current.silence = self._silence
-        WATCHDOG.add(exchange)
+        try:
+            WATCHDOG.add(exchange)
+        except NoThread as error:  # nobody could break it off: it does not begin
+            raise ExchangeFailed(Reason.UNREACHABLE, f"nothing was sent: {error.strerror}", began=False, again=False) from error
         try:
             try:
                 reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
