@@ -27,6 +27,7 @@ from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
 from dropcap.intake.presence import Presence
 from dropcap.intake.settle import RestTime, Sight
+from dropcap.intake.strays import Strays
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
 
@@ -88,6 +89,7 @@ class OpenedFolder:
         except BaseException:
             self.close()
             raise
+        self.strays = Strays(self.tree, folder.name, ledger, self._marker.since_ns, self._trouble)
         self._contents = ContentJudge(self.tree, folder, ledger, examiner, on_answer)
         self._own_directories = OwnDirectories(
             self.tree,
@@ -182,6 +184,7 @@ class OpenedFolder:
         # What is wrong in dropcap's own directories is found anew below.
         self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
+        self.strays.look()
         self._contents.keep(self._pending.names)
         self._contents.save()
         if self.watch is not None:

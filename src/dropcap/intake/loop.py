@@ -22,6 +22,7 @@ from dropcap.intake.folder import OpenedFolder
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.presence import Presence
+from dropcap.intake.strays import StrayFiles
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
@@ -218,6 +219,12 @@ class Intake:
         return LeftFiles() if opened is None else opened.left
 
     @property
+    def strays(self) -> StrayFiles:
+        """The files that somebody put into done/ or failed/."""
+        opened = self._opened
+        return StrayFiles() if opened is None else opened.strays.files
+
+    @property
     def at_work(self) -> bool:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
         opened = self._opened
@@ -259,12 +266,13 @@ class Intake:
             looked = self._look(self._opened)
             self._answered = False
             worked = self._opened.work(self._tick)
+            self._opened.strays.step()
         except (Away, OSError) as error:
             self._leave(error)
             return
         if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
             self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
-            noted = frozenset(self.notes.items())
+            noted = frozenset(self.notes.items()) | {("", self.strays.message)}
             if noted != self._noted:
                 self._noted = noted
                 self._tell_noted()
@@ -379,7 +387,7 @@ class Intake:
         now = time.monotonic()
         until = self._retry_at
         if self._opened is not None:
-            until = max(until, min(self._walk_at, self._opened.next()))
+            until = max(until, min(self._walk_at, self._opened.next(), self._opened.strays.next_step()))
         with self._wake:
             if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.job import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -137,6 +137,28 @@ class Query:
             )
             for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
         }
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
+        return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
+
+    def each_filed(self, folder: str, since: float | None = None) -> Iterator[FiledFile]:
+        """The files that are being filed now, and those that were filed since then, or ever: that looks through all jobs."""
+        columns = "state, size, mtime_ns, inode, filed_as"
+        yield from (
+            _filed(row)
+            for row in self._each(
+                f"select {columns} from job where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?",
+                folder,
+            )
+        )
+        ended = "folder = ? and state in ('done', 'failed')"
+        if since is None:
+            yield from (_filed(row) for row in self._each(f"select {columns} from job where {ended}", folder))
+        else:
+            rows = self._each(f"select {columns} from job where ended_at >= ? and {ended}", since, folder)
+            yield from (_filed(row) for row in rows)
 
     def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
         """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
@@ -372,6 +394,11 @@ class Query:
         if folder is None:
             return self._jobs(f"{tail} order by id limit ?", since, after, limit)
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
+
+
+def _filed(row: tuple[Any, ...]) -> FiledFile:
+    state, size, mtime_ns, inode, filed_as = row
+    return FiledFile(State(state), size, int(mtime_ns), int(inode), None if filed_as is None else os.fsdecode(filed_as))
 
 
 def _job(row: Any) -> Job:
