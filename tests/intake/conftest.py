@@ -67,8 +67,8 @@ class Port:
     def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
         return self.ledger.query.each_done(folder, since, until)
 
-    def each_filed(self, folder: str, since: float | None = None) -> Iterator[FiledFile]:
-        return self.ledger.query.each_filed(folder, since)
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        return self.ledger.query.each_filed(folder, sizes, since)
 
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         return self.ledger.query.taken_away("p", sizes, time.time())

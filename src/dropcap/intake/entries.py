@@ -103,9 +103,10 @@ class IntakeLedger:
         """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
         return self._ledger.query.each_done(folder, since, until)
 
-    def each_filed(self, folder: str, since: float | None = None) -> Iterator[FiledFile]:
-        """The files that are being filed now, and those that were filed since then, or ever: that looks through all jobs."""
-        return self._ledger.query.each_filed(folder, since)
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        return self._ledger.query.each_filed(folder, sizes, since)
 
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         """The jobs of the folder's project, with a file of one of these sizes, whose file may have arrived and is not, or perhaps

@@ -211,7 +211,8 @@ class Strays:
         left = dict(files)
         for since in (time.time() - 300.0, None):
             if left:
-                left = self._unknown(directory, left, self._ledger.each_filed(self._folder, since))
+                sizes = {status.st_size for status in left.values()}
+                left = self._unknown(directory, left, self._ledger.each_filed(self._folder, sizes, since))
         return {name: (status.st_ino, status.st_ctime_ns, name in left) for name, status in files.items()}
 
     def _unknown(self, directory: str, files: dict[str, os.stat_result], filed: Iterable[FiledFile]) -> dict[str, os.stat_result]:

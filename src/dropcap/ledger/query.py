@@ -143,22 +143,20 @@ class Query:
         sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
         return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
 
-    def each_filed(self, folder: str, since: float | None = None) -> Iterator[FiledFile]:
-        """The files that are being filed now, and those that were filed since then, or ever: that looks through all jobs."""
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
         columns = "state, size, mtime_ns, inode, filed_as"
-        yield from (
-            _filed(row)
-            for row in self._each(
-                f"select {columns} from job where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?",
-                folder,
-            )
-        )
-        ended = "folder = ? and state in ('done', 'failed')"
-        if since is None:
-            yield from (_filed(row) for row in self._each(f"select {columns} from job where {ended}", folder))
-        else:
-            rows = self._each(f"select {columns} from job where ended_at >= ? and {ended}", since, folder)
-            yield from (_filed(row) for row in rows)
+        # SQLite takes so many values, and says no to more; then those of all sizes come.
+        its = f" and size in ({','.join('?' * len(sizes))})" if len(sizes) <= 500 else ""
+        values = tuple(sizes) if its else ()
+        now = f"state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?{its}"
+        ended = f"{'' if since is None else 'ended_at >= ? and '}folder = ? and state in ('done', 'failed'){its}"
+        for where, first in ((now, ()), (ended, () if since is None else (since,))):
+            for state, size, mtime_ns, inode, place in self._each(
+                f"select {columns} from job where {where}", *first, folder, *values
+            ):
+                yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
 
     def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
         """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
@@ -394,11 +392,6 @@ class Query:
         if folder is None:
             return self._jobs(f"{tail} order by id limit ?", since, after, limit)
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
-
-
-def _filed(row: tuple[Any, ...]) -> FiledFile:
-    state, size, mtime_ns, inode, filed_as = row
-    return FiledFile(State(state), size, int(mtime_ns), int(inode), None if filed_as is None else os.fsdecode(filed_as))
 
 
 def _job(row: Any) -> Job:
