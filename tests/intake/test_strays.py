@@ -92,7 +92,7 @@ def test_found_at_each_walk(place: Place, name: str) -> None:
     path = place.put(name)
     assert place.found() == [name]
     assert place.strays.files.count == 1
-    assert "dropcap did not put it there" in place.strays.files.message
+    assert "dropcap did not put them there" in place.strays.files.message
     path.unlink()
     assert place.found() == []
     assert place.strays.files == strays.StrayFiles()
@@ -218,7 +218,8 @@ def test_told_once_with_count_and_first_names(place: Place) -> None:
         place.found()
     assert [(one["event"], one["count"], len(one["first"])) for one in told] == [("stray", 50, 20), ("stray", 51, 20)]
     assert told[0]["first"][0] == f"{TODAY}/000.pdf"
-    assert "50 files lie in done/, but dropcap did not put them there" in told[0]["message"]
+    assert "these lie in done/, but dropcap did not put them there" in told[0]["message"]
+    assert "… (50 files)" in told[0]["message"]
     assert "done/ and failed/" in told[1]["message"]
 
 
@@ -248,10 +249,10 @@ def test_a_directory_that_does_not_change_is_not_listed_again(place: Place) -> N
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ({"done/a.pdf"}, "1 file lies in done/, but dropcap did not put it there: done/a.pdf"),
+        ({"done/a.pdf"}, "these lie in done/, but dropcap did not put them there: done/a.pdf"),
         (
             {"failed/a.pdf", "failed/b\n.pdf"},
-            "2 files lie in failed/, but dropcap did not put them there: failed/a.pdf, failed/b\\x0a.pdf",
+            "these lie in failed/, but dropcap did not put them there: failed/a.pdf, failed/b\\x0a.pdf",
         ),
     ],
 )

@@ -89,7 +89,7 @@ class Strays:
         if began < self._look_at:
             return
         known = self._ledger.known_folder(self._folder)
-        if known is not None:
+        if known is not None and known.first_seen < time.time():  # else the clock was wrong then
             self._since_ns = max(self._since_ns, int(known.first_seen * 1e9))
         today = datetime.now().astimezone().date()
         days = [f"{DONE}/{(today - timedelta(days=ago)).isoformat()}" for ago in (1, 0)]
@@ -256,11 +256,10 @@ def stray_files(names: set[str]) -> StrayFiles:
     if not names:
         return StrayFiles()
     where = " and ".join(f"{own}/" for own in (DONE, walk.FAILED) if any(walk.top(name) == own for name in names))
-    files, have = ("1 file lies", "it") if len(names) == 1 else (f"{len(names)} files lie", "them")
     first = sorted(names)[:_TOLD]
-    named = ", ".join(shown(name) for name in first[:3]) + (", …" if len(names) > 3 else "")
-    message = f"{files} in {where}, but dropcap did not put {have} there: {named}"
-    remedy = f"if REDCap is to have {have}, move {have} to where files are dropped; else take {have} out of {where}"
+    named = ", ".join(shown(name) for name in first[:3]) + (f", … ({len(names)} files)" if len(names) > 3 else "")
+    message = f"these lie in {where}, but dropcap did not put them there: {named}"
+    remedy = f"if REDCap is to have them, move them to where files are dropped; else take them out of {where}"
     return StrayFiles(len(names), tuple(first), message, remedy)
 
 
