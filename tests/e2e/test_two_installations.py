@@ -134,6 +134,7 @@ def test_a_folder_that_leaves_the_configuration_is_free(place: Site, other: Site
 
 
 @heavy
+@pytest.mark.timeout(600)
 def test_a_killed_a_stopped_and_a_living_owner(place: Site, other: Site) -> None:
     daemon = place.start()
     began = time.monotonic()
@@ -166,6 +167,7 @@ def test_a_killed_a_stopped_and_a_living_owner(place: Site, other: Site) -> None
 
 
 @heavy
+@pytest.mark.timeout(600)
 def test_a_copy_whose_first_one_is_killed(place: Site, other: Site) -> None:
     daemon = place.start()
     shutil.copytree(place.state, other.state, ignore=shutil.ignore_patterns("*.sock"))

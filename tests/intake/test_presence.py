@@ -199,6 +199,7 @@ def test_a_twin_is_watched_by_each_look(place: Place) -> None:
         place.clock.at += 30
     place.clock.at += 61
     assert own() == place.marker, "it has not moved for a minute and a half"
+    assert place.presence().sure()
     beat()
     with pytest.raises(Away, match="nothing needs to be done"):
         own()

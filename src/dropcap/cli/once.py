@@ -179,9 +179,10 @@ def _obstacles(engine: Engine) -> list[str]:
 def _strange(engine: Engine) -> list[str]:
     """What lies in the drop folders and is no file to take, a line each, and what is left there."""
     left = [
-        f"  left: {name}: {files.message}; {files.remedy}"
+        f"  {word}: {name}: {files.message}; {files.remedy}"
         for name, one in engine.channels.items()
-        if (files := one.intake.left).count
+        for word, files in (("stray", one.intake.strays), ("left", one.intake.left))
+        if files.count
     ]
     return left + [
         f"  not taken: {name}: {shown(entry)}: {why}"

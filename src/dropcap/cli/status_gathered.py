@@ -41,6 +41,7 @@ class FolderStatus:
     mistake: str | None  # what is wrong with its new configuration, so that it goes on by the last good one
     mistake_since: float | None
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
+    strays: dict[str, Any] | None  # what somebody put into done/ or failed/: the same
 
     @property
     def troubled(self) -> bool:
@@ -130,6 +131,7 @@ def _folder(
         mistake=live.get("mistake"),
         mistake_since=live.get("mistake_since"),
         left=live.get("left"),
+        strays=live.get("strays"),
     )
 
 

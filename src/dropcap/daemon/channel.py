@@ -99,10 +99,10 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.intake.leave(lambda: False)  # the other one goes on there
+            self.intake.leave_once(None)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
         else:
-            self.intake.leave(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
+            self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()

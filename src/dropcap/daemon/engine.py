@@ -145,12 +145,13 @@ class Engine:
             one.intake.stop(0.0)
         self.delivery.stop(within)
         end = time.monotonic() + 2.0
-        ended = [one for one in self.channels.values() if one.intake.stop(max(0.0, end - time.monotonic()))]
+        for one in self.channels.values():
+            one.intake.stop(max(0.0, end - time.monotonic()))
         if not self.delivery.under_way():
             for within in (0.0, 2.0):  # all at once, then each
                 end = time.monotonic() + within
-                for one in [*ended, *self._left.values()]:
-                    one.intake.leave(within=max(0.0, end - time.monotonic()))
+                for one in [*self.channels.values(), *self._left.values()]:
+                    one.intake.leave(max(0.0, end - time.monotonic()))
         self.examiner.close()
 
     def _changed(self, folder: str) -> None:

@@ -77,7 +77,7 @@ class Page:
         counts = self._query.counts().get(name, {})
         unsettled = self._intake.unsettled
         notes = self._intake.notes
-        left = self._intake.left
+        left, strays = self._intake.left, self._intake.strays
         waiting = [
             Line(shown(file), _time(since), notes.get(file, ""))
             for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
@@ -97,6 +97,9 @@ class Page:
             left=[shown(file) for file in left.first],
             left_count=left.count,
             left_note=f"{left.message}. What to do: {left.remedy}." if left.count else "",
+            strays=[shown(file) for file in strays.first],
+            stray_count=strays.count,
+            stray_note=f"{strays.message}. What to do: {strays.remedy}." if strays.count else "",
             pauses=self._told(),
             version=__version__,
             waiting_count=len(unsettled) + self._intake.behind + sum(counts.get(state.value, 0) for state in _WAITING),

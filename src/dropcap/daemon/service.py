@@ -244,6 +244,7 @@ def view(engine: Engine) -> dict[str, Any]:
                 "behind": one.intake.behind,
                 "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
                 "left": asdict(one.intake.left),
+                "strays": asdict(one.intake.strays),
                 "cannot_file": one.queue.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
                 "mistake": engine.mistakes[name].message if name in engine.mistakes else None,

@@ -290,7 +290,8 @@ class Delivery:
                 break  # it is still in line
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
-            self._workers.run(partial(self._work.create, line=line, candidate=candidate, step=create), folder.name)
+            turn = partial(self._work.create, line=line, candidate=candidate, step=create, confirm=folder.confirm)
+            self._workers.run(turn, folder.name)
         for (project, _), group in picked.asks.items():
             if self._workers.free(waiting) > 0 and self._workers.ready(1):
                 self._ask(self._lines[project], group)

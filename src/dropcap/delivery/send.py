@@ -42,6 +42,7 @@ from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, R
 log = structlog.get_logger()
 
 IN_PROGRESS = "in_progress"
+NOT_OURS = "it is not known any more whether its folder is ours"
 _NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
 #: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
@@ -164,7 +165,7 @@ class Attempt:
         if upload.target.instance == NEXT:
             record_what_is_sent(job, fd, self.note)
         if not upload.ours():
-            return Later(Reason.AWAY, "it is not known any more whether the folder is ours", scope=Scope.STOP, sent=self._sent)
+            return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256

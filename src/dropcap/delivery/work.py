@@ -23,7 +23,7 @@ from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
 from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
-from dropcap.delivery.send import Attempt, Upload
+from dropcap.delivery.send import NOT_OURS, Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
@@ -259,8 +259,9 @@ class Work:
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
             self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
 
-    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
-        """Create a missing record, within the day's limit; the file is looked up again afterwards."""
+    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create, confirm: Confirm) -> None:
+        """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
+        not to be ours any more (`confirm`)."""
         job, settings = candidate.job, candidate.route.settings
         unknown = job.state is State.UNKNOWN
         record = shown(step.record)
@@ -269,6 +270,8 @@ class Work:
             if job.created == step.record:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
                 return WaitForRecord(f"REDCap says it has created record `{record}`, but does not show it to dropcap")
+            if slot.in_file(confirm) is None:
+                return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=unknown)
             with self._creation.one_at_a_time(job.project, step.record) as first:
                 if not first:  # another file of the same record has just asked
                     return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)

@@ -27,6 +27,7 @@ from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
 from dropcap.intake.presence import Presence
 from dropcap.intake.settle import RestTime, Sight
+from dropcap.intake.strays import Strays
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
 
@@ -72,7 +73,6 @@ class OpenedFolder:
         self._others: set[str] = set()  # drop folders within this one
         self._not_taken = Notes(self._log)
         self._left = Left(folder, ledger, self._log)
-        self.presence: Presence | None = None
         self.tree = open_tree(folder.path)
         try:
             # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
@@ -83,12 +83,13 @@ class OpenedFolder:
             path = str(folder.path)
             self._marker = owner.own(self.lent, folder.name, path, self.mount, ledger, run, vigil)
             self.presence = Presence(self.lent, self._marker, run, on_answer)
-            self.presence.start()
             if self.tree.exists(walk.IN_PROGRESS):
                 self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
+            self.presence.start()
         except BaseException:
             self.close()
             raise
+        self.strays = Strays(self.tree, folder.name, ledger, self._marker.since_ns, self._trouble)
         self._contents = ContentJudge(self.tree, folder, ledger, examiner, on_answer)
         self._own_directories = OwnDirectories(
             self.tree,
@@ -124,20 +125,6 @@ class OpenedFolder:
         self.mount = self._mounts.of(path, self.tree.identity[0])
         self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
 
-    def sure(self) -> bool:
-        """Whether the folder is known to be ours at this moment. For any thread."""
-        return self.presence is not None and self.presence.sure()
-
-    def confirm_if_unsure(self) -> None:
-        """Raise Away or OSError if the folder is not ours any more, as far as is known."""
-        if not self.sure():
-            self._confirm()
-
-    def _confirm(self) -> None:
-        """The same, and the marker is read anew."""
-        if self.presence is not None:
-            self.presence.confirm()
-
     def _stay(self) -> None:
         """Raise Away if the path leads to another directory than the one that is open."""
         same = self.tree.still_there()
@@ -151,12 +138,10 @@ class OpenedFolder:
         if not same:
             raise owner.Away(f"another directory now lies at {shown(str(self._folder.path))}")
 
-    def close(self, *, goes_on: bool = False) -> None:
-        """Let go of it. If something is still under way there (`goes_on`), its presence stays, for somebody else to end."""
+    def close(self) -> None:
+        """Let go of it, but for `lent` and `presence`, of which others may still make use."""
         if self.watch is not None:
             self.watch.close()
-        if self.presence is not None and not goes_on:
-            self.presence.end()
         self.tree.close()
 
     # Looking ----------------------------------------------------------------------------------------------------------
@@ -170,7 +155,7 @@ class OpenedFolder:
         """
         self._stay()
         self._look_at_mounts()
-        self._confirm()
+        self.presence.confirm()
         self._directories, self._others = set(), set()
         if self.watch is not None:
             self.watch.begin()
@@ -185,6 +170,7 @@ class OpenedFolder:
         # What is wrong in dropcap's own directories is found anew below.
         self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
+        self.strays.look()
         self._contents.keep(self._pending.names)
         self._contents.save()
         if self.watch is not None:
@@ -341,7 +327,7 @@ class OpenedFolder:
 
         def before_batch() -> None:
             beat()
-            self._confirm()
+            self.presence.confirm()
 
         self._claims.work(before_batch)
         self._contents.save()

@@ -21,7 +21,8 @@ from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
-from dropcap.intake.presence import Presence
+from dropcap.intake.strays import StrayFiles
+from dropcap.intake.tenure import Tenure
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
@@ -87,9 +88,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._left: tuple[Tree, Presence] | None = None
-        self._let_go = False
-        self._idle: Callable[[], bool] | None = None
+        self._tenure = Tenure()
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -126,33 +125,20 @@ class Intake:
 
     def let_go(self) -> None:
         """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
-        left, self._let_go, self._left = self._left, True, None
-        if left is not None:
-            left[1].end()
+        self._tenure.end()
 
-    def leave(self, idle: Callable[[], bool] | None = None, within: float = 0.0) -> None:
-        """Say in the marker that nobody works there any more, after `stop`: now, or once `idle` tells that nothing is under way.
-        Waits for the share so long at most."""
-        self._idle = idle
-        left = self._left
-        if left is None:
-            return
-        if idle is None:
-            left[1].end(say_so=True, within=within)
-        else:
-            left[1].end_once(idle)
+    def leave(self, within: float) -> None:
+        """Say in the marker that nobody works there any more, after `stop`. Waits for the share so long at most (seconds)."""
+        if not self._thread.is_alive():
+            self._tenure.leave(within)
+
+    def leave_once(self, idle: Callable[[], bool] | None) -> None:
+        """The same, once this has ended and `idle` tells that nothing is under way; not at all, if it is None."""
+        self._tenure.leave_once(None if idle is None else lambda: not self._thread.is_alive() and idle())
 
     def confirm(self) -> Callable[[], bool] | None:
         """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
-        opened, left = self._opened, self._left
-        presence = opened.presence if opened is not None else left[1] if left is not None else None
-        if presence is None:
-            return None
-        try:
-            presence.confirm()
-        except (Away, OSError):
-            return None
-        return presence.sure
+        return self._tenure.confirm()
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
@@ -192,11 +178,7 @@ class Intake:
     @property
     def lent(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        opened, left = self._opened, self._left
-        if opened is not None:
-            return opened.lent if self._away is None and opened.sure() else None
-        # Intake ends before the uploads under way do, which are still to be filed.
-        return left[0] if left is not None and left[1].sure() else None
+        return None if self._away is not None else self._tenure.lent
 
     @property
     def full(self) -> bool:
@@ -233,6 +215,12 @@ class Intake:
         return LeftFiles() if opened is None else opened.left
 
     @property
+    def strays(self) -> StrayFiles:
+        """The files that somebody put into done/ or failed/."""
+        opened = self._opened
+        return StrayFiles() if opened is None else opened.strays.files
+
+    @property
     def at_work(self) -> bool:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
         opened = self._opened
@@ -257,13 +245,7 @@ class Intake:
             self._tick()
             self._working_since = None
             self._sleep()
-        opened = self._opened
-        if opened is not None and opened.presence is not None and self._away is None and not self._let_go:
-            self._left = (opened.lent, opened.presence)
-            opened.presence.end_once(self._idle)
-        self._close(goes_on=self._left is not None)
-        if self._let_go:  # meanwhile
-            self.let_go()
+        self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
 
     def _round(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -271,10 +253,12 @@ class Intake:
         try:
             if self._opened is None:
                 self._opened = self._open()
-            self._opened.confirm_if_unsure()
+                self._tenure.begin(self._opened.lent, self._opened.presence)
+            self._opened.presence.keep()
             looked = self._look(self._opened)
             self._answered = False
             worked = self._opened.work(self._tick)
+            self._opened.strays.step()
         except (Away, OSError) as error:
             self._leave(error)
             return
@@ -293,7 +277,7 @@ class Intake:
     def _tell(self, opened: OpenedFolder) -> None:
         self._told = True
         self._unsettled, self.resting = opened.unsettled(), opened.resting()
-        noted = frozenset(self.notes.items())
+        noted = frozenset(self.notes.items()) | {("", self.strays.message)}
         if noted != self._noted:
             self._noted = noted
             self._tell_noted()
@@ -386,6 +370,7 @@ class Intake:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
+        self._tenure.end()
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)
@@ -393,18 +378,18 @@ class Intake:
             self._hints.clear()
             self.idle.set()
 
-    def _close(self, *, goes_on: bool = False) -> None:
+    def _close(self) -> None:
         opened, self._opened = self._opened, None
         self._unsettled, self.resting = {}, 0
         if opened is not None:
             with contextlib.suppress(OSError):
-                opened.close(goes_on=goes_on)
+                opened.close()
 
     def _sleep(self) -> None:
         now = time.monotonic()
         until = self._retry_at
         if self._opened is not None:
-            until = max(until, min(self._walk_at, self._opened.next()))
+            until = max(until, min(self._walk_at, self._opened.next(), self._opened.strays.next_step()))
         with self._wake:
             if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
                 return

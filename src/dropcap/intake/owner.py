@@ -7,7 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dropcap.display import shown
@@ -80,6 +80,8 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, 
         return _make(tree, folder, path, mount, ledger, run.beat())
     if not run.knows(marker.beat):
         _watch_twin(tree, vigil)
+        there, marker = marker, replace(marker, beat=run.beat())
+        put(tree, marker, lambda present: present == there and present.beat == there.beat)
     vigil.forget()
     known = ledger.known_folder(folder)
     if known is None or known.path != path:

@@ -57,7 +57,7 @@ class Presence:
         self._hurry = self._ending = self._says_so = False
         self._idle: Callable[[], bool] | None = None
         self.beat()
-        self._thread = threading.Thread(target=self._go_on, name="beat", daemon=True)
+        self._thread = threading.Thread(target=self._go_on, name=f"beat-{marker.folder}", daemon=True)
 
     def start(self) -> None:
         """Go on beating."""
@@ -88,6 +88,11 @@ class Presence:
             self._sure_until = 0.0  # the next beat decides
             self._soon()
             raise
+
+    def keep(self) -> None:
+        """Beat, if the folder is not known to be ours at this moment. Raises as `beat`."""
+        if not self.sure():
+            self.beat()
 
     def beat(self) -> None:
         """Write the next beat, in place: it needs no room, and no event tells of it but that the marker was written.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.job import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -137,6 +137,26 @@ class Query:
             )
             for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
         }
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
+        return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        columns = "state, size, mtime_ns, inode, filed_as"
+        # SQLite takes so many values, and says no to more; then those of all sizes come.
+        its = f" and size in ({','.join('?' * len(sizes))})" if len(sizes) <= 500 else ""
+        values = tuple(sizes) if its else ()
+        now = f"state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?{its}"
+        ended = f"{'' if since is None else 'ended_at >= ? and '}folder = ? and state in ('done', 'failed'){its}"
+        for where, first in ((now, ()), (ended, () if since is None else (since,))):
+            for state, size, mtime_ns, inode, place in self._each(
+                f"select {columns} from job where {where}", *first, folder, *values
+            ):
+                yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
 
     def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
         """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
