@@ -17,6 +17,7 @@ from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import unasked
 from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
@@ -44,7 +45,7 @@ class Delivery:
         self._workers = Workers(1)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
-        self._schedule = Schedule(order, self.health)
+        self._schedule = Schedule(order, self.health, Mismatches(ledger))
         self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread

@@ -67,6 +67,7 @@ class Later:
     release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
     sha256: str | None = None
     own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+    in_general: str = ""  # what the file's own folder is told in place of a message that may speak of another folder's file
 
 
 @dataclass(frozen=True, slots=True)
