@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SEVERAL_RECORDS = "several_records"
     RECORD_DIFFERS = "record_differs"
     MISMATCH = "mismatch"
+    TOO_MANY_MISMATCHES = "too_many_mismatches"
     NEWER_WENT = "newer_went"
     NO_FIELD = "no_field"
     NOT_A_FILE_FIELD = "not_a_file_field"

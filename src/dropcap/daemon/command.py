@@ -33,6 +33,8 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int
     tried: list[int] = []
     cannot: list[str] = []
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
+    guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
+    ledger.forget_mismatches(guessed)
     went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN) for j in open_jobs])
     tried += sorted(went)
     for job in jobs:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dropcap import __version__
+from dropcap.delivery.neighbours import in_general
 from dropcap.delivery.queue import FolderQueue
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -110,7 +111,7 @@ class Page:
     def _told(self) -> list[str]:
         its = ((Scope.PROJECT, self._queue.folder.project), (Scope.FOLDER, self._queue.name))
         told = [
-            f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
+            f"{pause.scope} {pause.name}: {in_general(pause.reason)}. {pause.remedy}"
             for pause in self._pauses()
             if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
         ]

@@ -205,4 +205,5 @@ class Conclusion:
 
 
 def _why(what: Held | Later) -> dict[str, Any]:
-    return {"reason": what.reason, "message": what.message, "remedy": what.remedy}
+    told = what.in_general if isinstance(what, Later) else ""
+    return {"reason": what.reason, "message": told or what.message, "remedy": what.remedy}

@@ -20,6 +20,7 @@ from dropcap.delivery.health import MOST, Health
 from dropcap.delivery.in_flight import InFlight
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import unasked
 from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
@@ -58,7 +59,7 @@ class Delivery:
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
         limits = Limits(ledger)
-        self._schedule = Schedule(order, self.health, limits)
+        self._schedule = Schedule(order, self.health, limits, Mismatches(ledger))
         self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread

@@ -12,8 +12,9 @@ from typing import TypeAlias
 from dropcap.delivery.health import Health
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
+from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.queue import Candidate, FolderQueue
 from dropcap.delivery.runs import Runs
 from dropcap.ledger.job import Job, State
@@ -69,13 +70,14 @@ class Picked:
 class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
-    def __init__(self, order: Order, health: Health, limits: Limits) -> None:
+    def __init__(self, order: Order, health: Health, limits: Limits, mismatches: Mismatches) -> None:
         self.folders: dict[str, FolderQueue] = {}
         self.lines: dict[str, ProjectLine] = {}
         self.small_file = 0
         self._order = order
         self._health = health
         self._limits = limits
+        self._mismatches = mismatches
         self._first = 0  # which folder is asked first
         self._limited: set[str] = set()  # servers whose request limit is being waited for
 
@@ -169,7 +171,15 @@ class Schedule:
             return NotYet.ASK
         chooses = target.instance == NEXT and job.instance is None
         unordered = self._order.unordered(job.project) if chooses else None
-        return unordered or plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+        return unordered or self._planned(job, target, settings, facts)
+
+    def _planned(self, job: Job, target: Target, settings: RuleSettings, facts: Facts) -> Send | Create | Ended:
+        record = facts.record if target.must_match else None
+        guessed = record is not None and self._mismatches.too_many(job.folder, record)
+        step = plan(target, settings, facts, job.instance, job.state is State.UNKNOWN, guessed)
+        if record is not None and isinstance(step, Refused) and step.reason is Reason.MISMATCH:
+            self._mismatches.count(job.folder, record)
+        return step
 
     def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, line: ProjectLine) -> bool:
         """Whether it can go without a question about its record, and its place in the order is known."""

@@ -18,6 +18,7 @@ from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
+from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
@@ -223,6 +224,8 @@ class Work:
     def _learn(self, candidate: Candidate, facts: Facts) -> Facts | None:
         """The facts to act upon; None if the ledger says more of the job by now."""
         target, job = candidate.route.target, candidate.job
+        if target.record and not target.record_where and facts.record not in (None, target.record):
+            return facts  # written otherwise in REDCap: such a file goes nowhere
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
             self._ledger.note(job.id, "its record has other values now", {"record": ""})
@@ -247,6 +250,8 @@ class Work:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
             outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
+        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
+            outcome = replace(outcome, in_general=in_general(outcome.reason))
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(

@@ -68,6 +68,7 @@ class Later:
     sha256: str | None = None
     worded: bool = False  # only the server's words say so: nothing is believed before a probe agrees
     own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+    in_general: str = ""  # what the file's own folder is told in place of a message that may speak of another folder's file
 
 
 @dataclass(frozen=True, slots=True)

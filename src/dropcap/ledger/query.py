@@ -277,6 +277,12 @@ class Query:
             )
         ]
 
+    def mismatches(self, folder: str, record: str, now: float, within: float) -> int:
+        """How often names of a folder's files did not agree with a record in the last `within` seconds."""
+        sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"
+        name = record.encode("utf-8", "backslashreplace").decode()
+        return int(next(self._rows(sql, folder, name, now - within, now + within))[0])
+
     def pauses(self) -> list[Pause]:
         """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
         sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"

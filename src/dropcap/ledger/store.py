@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,7 @@ class Ledger:
             connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
             connection.execute("delete from folder where folder = ?", (old,))
             connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
+            connection.execute("update mismatch set folder = ? where folder = ?", (new, old))
             connection.execute(
                 "update or replace pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
                 (new, old),
@@ -422,6 +423,24 @@ class Ledger:
             return changed.rowcount > 0
 
         return self._commit.write(apply)
+
+    def mismatched(self, folder: str, record: str, within: float) -> None:
+        """A file's name did not agree with the record; what is older than `within` seconds is forgotten."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from mismatch where not at between ? and ?", (now - within, now + within))
+            connection.execute("insert into mismatch values (?,?,?)", (folder, utf8(record), now))
+
+        self._commit.write(apply)
+
+    def forget_mismatches(self, places: Collection[tuple[str, str]]) -> None:
+        """A person has looked at these folders' mismatches of these records: they are counted anew."""
+        if places:
+            rows = [(folder, utf8(record)) for folder, record in places]
+            self._commit.write(
+                lambda connection: connection.executemany("delete from mismatch where folder = ? and record = ?", rows)
+            )
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""

@@ -247,7 +247,7 @@ class _Booked:
         prospect, target, settings = one.prospect, one.route.target, one.route.settings
         if target.record in self._new and facts.record is None:
             facts = _created(target)
-        step = plan(target, settings, facts)
+        step = plan(target, replace(settings, suggest_records=True), facts)  # who asks here may see them
         if isinstance(step, Refused):
             return _refusal(replace(prospect, record=facts.record or prospect.record), step)
         if isinstance(step, WaitForRecord):
