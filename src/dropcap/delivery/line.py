@@ -99,6 +99,11 @@ class ProjectLine:
                 self._untold = time.monotonic()
             raise
 
+    def told_rights(self) -> Rights | None:
+        """The rights of the token's user, asked for until they are told; None if REDCap does not tell them. Raises RedcapError."""
+        self.rights = self.rights or self.client.rights()
+        return self.rights
+
     def exported(self, field: str, vacancies: Vacancies) -> None:
         """REDCap has given out a file of this field."""
         info = self._info(field)

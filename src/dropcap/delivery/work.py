@@ -284,11 +284,11 @@ class Work:
 
         def create() -> Outcome:
             try:
-                line.rights = line.rights or line.client.rights()
+                rights = line.told_rights()
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
-            if line.rights is not None and line.rights.group:
-                return _not_in_its_group(record, line.rights.group)
+            if rights is not None and rights.group:
+                return _not_in_its_group(record, rights.group)
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:
