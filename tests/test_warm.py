@@ -48,7 +48,7 @@ def test_it_ends_by_signals_and_has_a_process_of_its_own(place: Site) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         daemon.process.wait(0.01)
     daemon.kill()
-    assert daemon.process.poll() == -signal.SIGKILL
+    assert daemon.process.poll() == daemon.process.returncode == -signal.SIGKILL
     other = place.start()
     assert other.stop(signal.SIGINT) == 0
     assert other.process.pid != daemon.process.pid

@@ -77,8 +77,16 @@ class Warm:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, if anybody has asked since it ended."""
+        return self._code
 
 
 def run(words: Sequence[str], env: dict[str, str], patience: float) -> subprocess.CompletedProcess[str]:
