@@ -2,8 +2,8 @@
 
 `sink.py [--latency SECONDS] [--hash] [--tls FILE]` prints its port and serves 127.0.0.1 until it is ended. A file import gets
 an empty 200, as late as `latency` says; what a client asks about the project gets the answers of a small classic project. With
-`--hash` it hashes what it gets: a receiver that does something with the bytes. With `--tls` it speaks TLS, by the certificate
-and key in FILE.
+`--hash` it hashes what it gets: a receiver that does something with the bytes. With `--tls` it speaks TLS, by the certificate and
+key in FILE.
 `GET /received` gives [file name, size, monotonic time of the first byte and of the last] of every import since the last asking.
 """
 
