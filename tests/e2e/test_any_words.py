@@ -86,6 +86,7 @@ def test_what_becomes_of_files_depends_on_no_words(worded: Site) -> None:
     assert place.box.token not in "".join(daemon.raw)
 
 
+@pytest.mark.parametrize("worded", ["german", "nonsense"], indirect=True)
 def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> None:
     place, box = worded, worded.box
     daemon = place.start()

@@ -145,3 +145,28 @@ def test_a_number_that_has_lost_its_zeros_and_a_code_in_place_of_a_file(tmp_path
             (told,) = daemon.wait_for("retrying", file="8__brief.pdf")
             assert "look in REDCap at what the field holds" in told["message"] or told["scope"] == "file"
         assert {place[0] for place, _ in other.ever} == ({"8", "9"} if known else {"9"})
+
+
+def test_a_project_that_moves_to_production_while_files_wait_is_noticed_at_the_first_refusal(place: Site) -> None:
+    """With one field less, and the others as they were."""
+    daemon = place.start()
+    place.put("101_V1_scan.tif", b"before")
+    daemon.wait_for("done")
+    assert place.dropcap("pause", "--folder", "consents").returncode == 0
+    for record in range(102, 112):
+        place.put(f"{record}_V1_scan.tif", b"waits")
+        place.put(f"{record}_V1_consent.pdf", b"goes on")
+    daemon.wait_for("claimed", 21)
+    place.box.project.in_production = True
+    del place.box.project.fields["scan"]
+    assert place.dropcap("resume", "--folder", "consents").returncode == 0
+    daemon.wait_for("held", 10, reason="no_field")
+    daemon.wait_for("done", 11)
+    assert not daemon.events("failed")
+    place.dropcap("reload")  # else the rules are compared within a minute
+    daemon.wait_for("project_changed")
+    place.dropcap("reload")
+    daemon.wait_for("reloaded", 2)
+    (told,) = daemon.wait_for("check_problem", rule="scan")
+    assert "no field scan" in told["message"]
+    assert len(daemon.events("project_changed")) == 1, "said once"
