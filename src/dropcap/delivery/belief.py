@@ -76,7 +76,8 @@ class Belief:
         with self._lock:
             host = self._hosts[line.host]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
-            host.at, host.trouble = now, None if answers else trouble
+            if stamp is not None:  # without a token nothing was asked
+                host.at, host.trouble = now, None if answers else trouble
             host.tokens = {key: known for key, known in host.tokens.items() if now - known[0] < SERVES}
             if answers:
                 host.tokens[line.project.name, stamp] = (now, trouble)
