@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from dropcap.delivery.belief import SERVES, Belief
-from dropcap.delivery.limits import Limit, Limits, known_limits, limit_of
+from dropcap.delivery.limits import LEAST, Limit, Limits, known_limits, limit_of
 from dropcap.delivery.line import ProjectLine
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.outcome import Held, Later, Refused
@@ -156,7 +156,7 @@ def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
         (MIB, replace(FORBIDDEN, in_xml=True), True),
         (MIB, Meaning(Verdict.UNKNOWN, Reason.SERVER_ERROR, "501", outcome_unknown=True, in_xml=True), True),
         (MIB, replace(REFUSED, in_xml=True), True),
-        (MIB, replace(FORBIDDEN, reason=Reason.TOKEN), True),
+        (MIB, replace(FORBIDDEN, reason=Reason.TOKEN), False),  # in JSON, so the form was there
         (MIB - 1, replace(FORBIDDEN, in_xml=True), False),
         (MIB, FORBIDDEN, False),
         (MIB, REFUSED, False),
@@ -178,21 +178,26 @@ def test_limits(told: Told) -> None:
         "p": Limit(6, 2)
     }
     limits = told.limits
-    limits.refused(job(1, size=500))
-    limits.refused(job(1, size=500))
-    fresh = job(9, size=900, attempts=0)
-    limits.refused(job(4, size=500, again_of=1))
+    limits.refused(job(1, size=500 * MIB))
+    limits.refused(job(1, size=500 * MIB))
+    fresh = job(9, size=900 * MIB, attempts=0)
+    limits.refused(job(4, size=500 * MIB, again_of=1))
     assert limits.forbids(fresh) is None, "one file, though refused three times"
-    limits.refused(job(2, size=800))
+    limits.refused(job(2, size=800 * MIB))
     assert limits.forbids(fresh) is not None
     assert Limits(told.ledger).forbids(fresh) is not None, "a restart forgets nothing"
-    assert limits.forbids(replace(fresh, size=799)) is None
+    assert limits.forbids(replace(fresh, size=799 * MIB)) is None
     assert limits.forbids(replace(fresh, project="q")) is None
     assert limits.forbids(replace(fresh, attempts=1)) is None
     assert limits.forbids(replace(fresh, again_of=3)) is None
-    limits.stored(job(3, size=600))
+    limits.stored(job(3, size=600 * MIB))
     assert limits.forbids(fresh) is None, "only one is left that is larger than what arrives"
     assert Limits(told.ledger).forbids(fresh) is None
+    limits.refused(job(5, size=600 * MIB))
+    assert limits.forbids(fresh) is None, "one as large has arrived: it is no limit"
+    for number in range(10, 20):
+        limits.refused(job(number, project="q", size=LEAST - 1))
+    assert limits.forbids(replace(fresh, project="q")) is None, "nor is what refuses small files"
 
 
 def test_three_breaks_of_one_file_while_smaller_ones_arrive(told: Told) -> None:

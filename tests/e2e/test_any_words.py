@@ -86,6 +86,7 @@ def test_what_becomes_of_files_depends_on_no_words(worded: Site) -> None:
     assert place.box.token not in "".join(daemon.raw)
 
 
+@pytest.mark.parametrize("worded", ["german", "nonsense"], indirect=True)
 def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> None:
     place, box = worded, worded.box
     daemon = place.start()
@@ -96,7 +97,7 @@ def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> No
     for record in (102, 103, 104):
         (plain / f"{record}_V1_scan.bin").write_bytes(b"z")
     daemon.wait_for("paused", scope="server")
-    daemon.wait_for("claimed", 4)
+    daemon.wait_for("retrying", 3, scope="server")
     asked = len(box.requests)
     assert not box.wait_for(lambda b: len(b.requests) > asked, timeout=2.0), "no probing loop"
     box.well()
@@ -106,6 +107,7 @@ def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> No
     for record in (105, 106, 107):
         (plain / f"{record}_V1_scan.bin").write_bytes(b"z")
     daemon.wait_for("paused", scope="project")
+    daemon.wait_for("retrying", 3, scope="project")
     box.project.offline = False
     place.dropcap("resume", "--project", "trial")  # unless one that was on its way has ended it
     daemon.wait_for("done", 7)

@@ -125,7 +125,7 @@ def test_a_deleted_project_or_an_expired_user_pauses_its_project_until_all_is_ba
 @pytest.mark.parametrize("known", [True, False], ids=["in known words", "in words that nobody knows"])
 def test_a_number_that_has_lost_its_zeros_and_a_code_in_place_of_a_file(tmp_path: Path, known: bool) -> None:
     records = {"007": {"kuerzel": "K7"}, "8": {"kuerzel": "K8"}, "9": {"kuerzel": "K9"}}
-    with other_site(tmp_path, records=records) as (place, other):
+    with other_site(tmp_path, records=records, missing_codes="-999, Not asked | NI, No information") as (place, other):
         other.no_file = lambda _: in_json("There is no file to download for this record" if known else "kzt brx")
 
         def row(one: dict[str, Any]) -> dict[str, Any]:
@@ -139,9 +139,50 @@ def test_a_number_that_has_lost_its_zeros_and_a_code_in_place_of_a_file(tmp_path
         daemon.wait_for("done", file="9__brief.pdf")
         daemon.wait_for("failed", file="007__brief.pdf", reason="record_differs")
         assert "`7`" in place.why("007__brief.pdf")
-        if known:
-            daemon.wait_for("done", file="8__brief.pdf")
-        else:  # it may be a file that REDCap does not give out
-            (told,) = daemon.wait_for("retrying", file="8__brief.pdf")
-            assert "look in REDCap at what the field holds" in told["message"] or told["scope"] == "file"
-        assert {place[0] for place, _ in other.ever} == ({"8", "9"} if known else {"9"})
+        daemon.wait_for("done", file="8__brief.pdf")
+        assert {place[0] for place, _ in other.ever} == {"8", "9"}
+
+
+def test_words_for_no_file_are_not_believed_where_the_record_shows_one(place: Site) -> None:
+    """A file whose content the server has lost, say: what is sent then would replace it uncopied."""
+    place.put("101_V1_consent.pdf", b"the old one")
+    assert place.once().returncode == 0
+    place.box.ill(
+        Fault("status", code=400, body='{"error": "There is no file stored"}', match={"action": "export", "record": "101"})
+    )
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"the new one")
+    place.put("102_V1_consent.pdf", b"another")
+    (told,) = daemon.wait_for("retrying", reason="not_confirmed", scope="file")
+    assert "shows a file" in told["message"]
+    daemon.wait_for("done", file="102_V1_consent.pdf")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the old one"
+    place.box.well()
+    place.retry(2)
+    daemon.wait_for("done", 2)
+    assert [(place.kept / name).read_bytes() for name in place.copies()] == [b"the old one"]
+
+
+def test_a_project_that_moves_to_production_while_files_wait_is_noticed_at_the_first_refusal(place: Site) -> None:
+    """With one field less, and the others as they were."""
+    daemon = place.start()
+    place.put("101_V1_scan.tif", b"before")
+    daemon.wait_for("done")
+    assert place.dropcap("pause", "--folder", "consents").returncode == 0
+    for record in range(102, 112):
+        place.put(f"{record}_V1_scan.tif", b"waits")
+        place.put(f"{record}_V1_consent.pdf", b"goes on")
+    daemon.wait_for("claimed", 21)
+    place.box.project.in_production = True
+    del place.box.project.fields["scan"]
+    assert place.dropcap("resume", "--folder", "consents").returncode == 0
+    daemon.wait_for("held", 10, reason="no_field")
+    daemon.wait_for("done", 11)
+    assert not daemon.events("failed")
+    place.dropcap("reload")  # else the rules are compared within a minute
+    daemon.wait_for("project_changed")
+    place.dropcap("reload")
+    daemon.wait_for("reloaded", 2)
+    (told,) = daemon.wait_for("check_problem", rule="scan")
+    assert "no field scan" in told["message"]
+    assert len(daemon.events("project_changed")) == 1, "said once"

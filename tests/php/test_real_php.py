@@ -202,10 +202,19 @@ def test_php_stores_nothing_of_half_a_body(site: tuple[Site, RealPhp], announced
 
 
 @pytest.mark.parametrize(
-    ("setting", "display_errors"), [("upload_max_filesize", "0"), ("post_max_size", "0"), ("post_max_size", "1")]
+    ("setting", "display_errors", "emptied"),
+    [
+        ("upload_max_filesize", "0", ""),
+        ("post_max_size", "0", ""),
+        ("post_max_size", "1", ""),
+        ("post_max_size", "1", "501 kzt brx"),
+        ("post_max_size", "0", "400 Kein Zugriff"),
+    ],
 )
-def test_a_file_that_php_takes_for_too_large_fails_alone(tmp_path: Path, setting: str, display_errors: str) -> None:
+def test_a_file_that_php_takes_for_too_large_fails_alone(tmp_path: Path, setting: str, display_errors: str, emptied: str) -> None:
     with php_site(tmp_path, **{setting: "2M"}, display_errors=display_errors) as (place, php):
+        if emptied:
+            (php.state / "emptied").write_text(emptied)
         place.put("101_small.bin", b"small")
         place.put("102_large.bin", b"z" * (2 * 1024 * 1024 + 1))
         assert place.once().returncode == 1

@@ -200,7 +200,10 @@ class Inspector:
             line.fetch_anew()
         structure, rights = line.structure(), client.rights()
         line.rights = rights
-        known.seen = (version, structure.project.in_production)
+        seen = (version, structure.project.in_production)
+        if doubt and known.seen not in (None, seen):
+            log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
+        known.seen = seen
         folders = [folder for folder in config.folders.values() if folder.project == project.name]
         found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
         self._tell(project, known, found)

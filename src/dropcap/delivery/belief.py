@@ -30,6 +30,11 @@ MAY_LOSE_FORM = 1024 * 1024
 #: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
 _IN_A_ROW = 2
 _MOST_REMEMBERED = 10_000
+_WELL = "the server is well when it is asked; this came in answer to this file"
+_DISLIKED = (
+    "dropcap tries again by itself, and holds the file in the end; ask REDCap's administrator whether a firewall on the way "
+    "dislikes what is in the file, or its name"
+)
 _STOPPED = Reason.STOPPED, "dropcap was stopped"
 
 
@@ -71,7 +76,8 @@ class Belief:
         with self._lock:
             host = self._hosts[line.host]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
-            host.at, host.trouble = now, None if answers else trouble
+            if stamp is not None:  # without a token nothing was asked
+                host.at, host.trouble = now, None if answers else trouble
             host.tokens = {key: known for key, known in host.tokens.items() if now - known[0] < SERVES}
             if answers:
                 host.tokens[line.project.name, stamp] = (now, trouble)
@@ -113,8 +119,7 @@ class Belief:
 
     def _of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
         unknown = sent or meaning.outcome_unknown
-        may_be_lost = importing and job.size >= MAY_LOSE_FORM and (meaning.in_xml or meaning.reason == Reason.TOKEN)
-        if may_be_lost and self._token(line) is None:
+        if importing and job.size >= MAY_LOSE_FORM and meaning.in_xml and self._token(line) is None:
             meaning, unknown = _form_lost(meaning, job.size), False
         if meaning.of_size:
             self.limits.refused(job)
@@ -143,7 +148,7 @@ class Belief:
             own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
             if len(host.turned_away) > _MOST_REMEMBERED:
                 del host.turned_away[next(iter(host.turned_away))]
-        return _alone(meaning, job, unknown, own=own)
+        return _alone(replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED), job, unknown, own=own)
 
     def _forbidden_it(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
         """The token is well and may not do this: to this file's form or record, or, from the second file on, to any."""

@@ -19,6 +19,8 @@ from dropcap.reasons import Reason
 
 KIND = "too_large"
 _DAY = 86400.0
+#: No server that takes files has a limit below this: what refuses smaller ones for their size has another trouble (bytes).
+LEAST = 512 * 1024
 #: Files that must have been refused, and sends of one file that must have broken off.
 _FILES, _BREAKS = 2, 3
 
@@ -56,11 +58,14 @@ class Limits:
         learned = ledger.query.learned(time.time())
         self._refused = {(project, what): until for (project, kind, what), until in learned.items() if kind == KIND}
         self._breaks: Counter[int] = Counter()
-        self._smallest: dict[str, int] = {}  # the size of the smallest file that has arrived, by project
+        self._smallest: dict[str, int] = {}  # the sizes of the smallest and the largest file that has arrived, by project
+        self._largest: dict[str, int] = {}
 
     def refused(self, job: Job) -> None:
-        """The server has refused a file for its size; one that a person has tried again is no other file."""
-        if job.again_of is not None:
+        """The server has refused a file for its size. It tells of no limit if one as large has arrived; nor is one that a person
+        has tried again another file.
+        """
+        if job.again_of is not None or job.size < LEAST or job.size <= self._largest.get(job.project, 0):
             return
         until = time.time() + _DAY
         with self._lock:
@@ -72,6 +77,7 @@ class Limits:
         with self._lock:
             self._breaks.pop(job.id, None)
             self._smallest[job.project] = min(job.size, self._smallest.get(job.project, job.size))
+            self._largest[job.project] = max(job.size, self._largest.get(job.project, job.size))
             over = [key for key in self._refused if key[0] == job.project and int(key[1].partition(" ")[0]) <= job.size]
             for key in over:
                 del self._refused[key]

@@ -92,8 +92,9 @@ def absent_field(structure: ProjectStructure, target: Target) -> str | None:
 def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
     """What the record's export shows in the target's field: empty if there is no file."""
     for row in rows:
-        if _at(row, structure, target, instance) and row.get(target.field):
-            return row[target.field]
+        shown = row.get(target.field, "") if _at(row, structure, target, instance) else ""
+        if shown and shown not in structure.project.missing_codes:
+            return shown
     return ""
 
 

@@ -194,7 +194,10 @@ class Attempt:
             sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keep and not self._fresh else None
             try:
                 there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
-            except NoFile:
+            except NoFile as error:
+                shown_there = upload.facts.known and upload.facts.shows and not upload.step.chosen
+                if keep and shown_there:  # its words and its record contradict each other
+                    return self._contradicted(place, error)
                 return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
@@ -257,9 +260,7 @@ class Attempt:
             case Vacancy.LOOK:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
             case Vacancy.TAKEN:
-                message = f"REDCap shows a file in the field `{place.field}`, but does not export it: {meaning.message}"
-                remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
-                return Later(meaning.reason, message, remedy, sent=self._sent, own_fault=True)
+                return self._taken(place, meaning.reason, meaning.message)
             case Vacancy.HIDDEN:
                 message = (
                     f"it cannot be told whether the field `{place.field}` holds a file: REDCap refuses to export it"
@@ -267,6 +268,19 @@ class Attempt:
                 )
                 remedy = "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`"
                 return Held(Reason.RIGHTS, message, remedy)
+
+    def _contradicted(self, place: FileTarget, error: NoFile) -> Outcome:
+        """REDCap says that there is no file, and showed one in the record: one of both is outdated, or the file is damaged."""
+        refused = RefusedExport(self.upload.job.project, self.upload.job.id, place, error.meaning.message, of_rights=False)
+        vacancy = self.vacancies.judge(refused, self.upload.facts, self.upload.looked, hideable=True)
+        if vacancy is Vacancy.LOOK:
+            return LookAgain(error.meaning.reason, error.meaning.message, error.meaning.remedy, self._sent)
+        return self._taken(place, Reason.NOT_CONFIRMED, error.meaning.message)
+
+    def _taken(self, place: FileTarget, reason: Reason, said: str) -> Later:
+        message = f"REDCap shows a file in the field `{place.field}`, but does not export it: {said}"
+        remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
+        return Later(reason, message, remedy, sent=self._sent, own_fault=True)
 
     def _comes_again(self, place: FileTarget, sha256: str) -> bool:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but

@@ -26,6 +26,9 @@ def project(row: Row) -> ProjectInfo | None:
         longitudinal=_flag(row, "is_longitudinal"),
         repeating=_flag(row, "has_repeating_instruments_or_events"),
         in_production=_flag(row, "in_production"),
+        missing_codes=frozenset(
+            code for one in _text(row, "missing_data_codes").split("|") if (code := one.partition(",")[0].strip())
+        ),
     )
 
 

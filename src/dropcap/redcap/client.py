@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -78,6 +79,7 @@ class Redcap:
     ) -> None:
         self._token = token
         self._window = window
+        self._always_xml = False  # small questions are answered in XML too, though JSON is asked for
         self._transport = Transport(
             url,
             connect_timeout=connect_timeout,
@@ -355,6 +357,10 @@ class Redcap:
             request_complete=reply.request_complete,
             asked_with=asked_with,
         )
+        if for_ != "import":
+            self._always_xml = self._always_xml or meaning.in_xml
+        elif self._always_xml:  # so XML says nothing of an import
+            meaning = replace(meaning, in_xml=False)
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
                 no_reply(

@@ -51,6 +51,7 @@ class ProjectInfo:
     longitudinal: bool = False
     repeating: bool = False
     in_production: bool = False
+    missing_codes: frozenset[str] = frozenset()  # what stands in any field whose value is marked as missing
 
 
 @dataclass(frozen=True, slots=True)

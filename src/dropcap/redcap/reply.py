@@ -42,8 +42,8 @@ class Meaning:
     `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    tokens. `in_xml`: an import was answered with an error of REDCap's in XML, where JSON was asked for, as to a request of
-    which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
+    tokens. `in_xml`: REDCap's error stands in XML, where JSON was asked for, as in answer to a request of which PHP has
+    dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
     `shut_out`: 403, and not from REDCap's API.
     """
 
@@ -103,9 +103,10 @@ def read_reply(
     for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
+            meaning = replace(meaning, in_xml=has_xml_error(text))
             if for_ == "export":
                 return _of_an_export(meaning, reply, without_tokens(error or text))
-            return replace(meaning, in_xml=for_ == "import" and has_xml_error(text))
+            return meaning
     return ACCEPTED
 
 
