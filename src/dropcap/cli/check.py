@@ -59,17 +59,17 @@ def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: st
     found += [_told(Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)) for doubt in config.doubts]
     if config.fatal:
         stop(f"{config_path} cannot be used: correct what is said above", 2)
-    folders = chosen(config, folder_name)
+    folders = sound = chosen(config, folder_name)
     if not config.problems:
-        rules = sum(len(folder.rules) for folder in folders)
-        there = f"{_many(len(config.projects), 'project')}, {_many(len(folders), 'folder')}, {_many(rules, 'rule')}"
+        rules = sum(len(folder.rules) for folder in sound)
+        there = f"{_many(len(config.projects), 'project')}, {_many(len(sound), 'folder')}, {_many(rules, 'rule')}"
         found.append(_told(Remark("ok", str(config_path), there)))
     if folder_name is None:
-        folders += config.broken  # what else is wrong with them is told at once
+        folders = [*sound, *config.broken]  # what else is wrong with them is told at once
     found += map(_told, _unclear(folders))
     ignore_lease_breaks()
     if adopt:
-        found += map(_told, _adopted(config, folders))
+        found += map(_told, _adopted(config, sound))
     found += map(_told, _local(config, folders))
     if not offline:
         with lines(config) as asked:

@@ -95,7 +95,10 @@ class Existing:
         write_new(target, text, 0o644)
         line = self._line()
         whole = self._tried(line)
-        if whole.problems or project not in whole.projects:
+        more = {*whole.projects, *whole.folders} - {*self.config.projects, *self.config.folders, *load(target).folders, project}
+        if more:  # conf.d held files that nobody included so far
+            click.echo(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
+        if whole.problems or more or project not in whole.projects:
             target.unlink()
             if made:
                 target.parent.rmdir()
