@@ -42,6 +42,10 @@ KINDS: dict[str, dict[str, Any]] = {
 #: Kinds that strike before the body has been read.
 BEFORE_BODY = frozenset({"reset_before_body", "reset_during_body", "early_413_and_close", "slow_read"})
 
+#: Parameters that cannot be 0, and what none can be above.
+_AT_LEAST_ONE = frozenset({"bytes_per_second", "code"})
+_MOST = 10**9
+
 #: What a fault's `match` may name.
 MATCHED = frozenset({"content", "action", "record", "field", "event"})
 
@@ -74,6 +78,9 @@ class Fault:
             raise ValueError(f"times is {times!r}; use a number from 1, or leave it out")
         if not isinstance(skip, int) or skip < 0:
             raise ValueError(f"skip is {skip!r}; use a number from 0, or leave it out")
+        for name, value in params.items():
+            if isinstance(value, int | float) and not (1 if name in _AT_LEAST_ONE else 0) <= value <= _MOST:
+                raise ValueError(f"{kind} has {value!r} as {name}; use a number from 1, or from 0 for a time")
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "skip", skip)
         object.__setattr__(self, "times", times)

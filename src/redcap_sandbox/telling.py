@@ -30,6 +30,8 @@ from redcap_sandbox.vocabulary import (
 #: A wait that is told is told as the least of these that it does not exceed.
 _WAITS = (1, 10, 60, 300, 900, 3600, 86400)
 _OTHER = "other"
+#: So many words of names of records are kept from being told.
+_REMEMBERED = 100_000
 
 
 class Teller:
@@ -40,6 +42,7 @@ class Teller:
         self._lock = threading.Lock()
         self._places: dict[tuple[str, ...], int] = {}
         self._sent: set[str] = set()
+        self._records: set[str] = set()  # words of the names of records that were asked about in this run
 
     def told(self, passing: Passing) -> dict[str, Any]:
         """The entry for an exchange that is over."""
@@ -122,7 +125,11 @@ class Teller:
         if body is None or answer.length > LOOKED_AT or not answer.complete:
             return {"kind": "unread"}
         form = post.text("format").lower() or "xml"
-        return shape_of(body, post.text("content"), form, set(_private(post)))
+        with self._lock:
+            if len(self._records) < _REMEMBERED:
+                self._records.update(_record_words(post))
+            hidden = {*_private(post), *self._records}
+        return shape_of(body, post.text("content"), form, hidden)
 
     def _where(self, location: str) -> str:
         parts = urlsplit(location)
@@ -162,13 +169,18 @@ def _decoded(body: bytes, coding: str) -> bytes | None:
         return None
 
 
+def _record_words(post: Post) -> Iterator[str]:
+    """The words that names of records are made of: they may be names of people."""
+    for name in [*post.array("records"), post.text("record")]:
+        yield from re.findall(r"[^\W_]+", name[:1000])
+
+
 def _private(post: Post) -> Iterator[str]:
     """The words of all that a request says of its own: names, values, the file's name."""
     for name, value in post.fields.items():
         if name in PROTOCOL:
             continue
         for text in value.values() if isinstance(value, dict) else (value,):
-            for word in re.findall(r"[\w-]+", text[:100_000]):
-                yield from (word, *word.split("-"), *word.split("_"))
+            yield from re.findall(r"[\w-]+", text[:100_000])
     for posted in post.files.values():
         yield from re.findall(r"[^\W_]+", posted.name)

@@ -110,17 +110,26 @@ def test_what_cannot_be_added_changes_nothing(place: Site, registry: tuple[Sandb
     box, secret = registry
     words = ["--url", box.url, "--token-file", str(secret), "--folder", str(place.root / "in"), "--yes"]
 
-    def refused(*more: str, said: str) -> None:
+    def refused(*more: str, said: str, there: bool = False) -> None:
         before = {path: path.read_bytes() for path in place.root.rglob("*.yaml")}
         environment = {"DROPCAP_CONFIG": str(place.config_file)}
         result = CliRunner().invoke(commands, ["init", "--add", *words, *more], env=environment, catch_exceptions=False)
         assert (result.exit_code, said in result.output) == (2, True), result.output
         assert {path: path.read_bytes() for path in place.root.rglob("*.yaml")} == before
-        assert not (place.root / "conf.d").exists()
+        assert (place.root / "conf.d").exists() is there
 
     refused("--project-name", "trial", said="has a project `trial` already")
     refused("--output", "x.yaml", said="--add takes neither")
     refused("-c", str(place.root / "none.yaml"), said="no configuration")
+    plain = place.config_file.read_text()
+    place.config_file.write_text(plain + "...\n")  # the end of a YAML document: no line can follow
+    refused(said="could not be added")
+    place.config_file.write_text(plain)
+    (place.root / "conf.d").mkdir()
+    (place.root / "conf.d" / "old.yaml").write_text(f'projects: {{old: {{url: "{box.url}", token_file: t}}}}\n')
+    refused(said="conf.d holds more than this project: old", there=True)
+    (place.root / "conf.d" / "old.yaml").unlink()
+    (place.root / "conf.d").rmdir()
     place.config["include"] = ["more.yaml"]
     (place.root / "more.yaml").write_text("tables: {}\n")
     place.write_config()

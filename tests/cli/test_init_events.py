@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,19 @@ def test_check_warns_of_a_suffix_that_decides_the_event(place: Site, second: dic
         assert "baseline_arm_1" in told[0]
         assert "month_6_arm_1" in told[0]
         assert told[0].startswith("warning")
+
+
+def test_many_rules_are_looked_at_quickly(place: Site) -> None:
+    words = {f"V{number}": "baseline_arm_1" if number % 2 else "month_6_arm_1" for number in range(100)}
+    place.config["tables"]["visits"] = words
+    place.folder["rules"] = [
+        {"pattern": f"{{record:digits}}_{{visit:visits}}[_{{x}}][-{{y}}]_f{n}.pdf", "event": "{visit|visits}", "field": "scan"}
+        for n in range(80)
+    ] + RULES
+    place.write_config()
+    begun = time.process_time()
+    assert dropcap(place, "check", "--offline").output.count("a suffix alone decides") == 1
+    assert time.process_time() - begun < 5
 
 
 def test_visits_told_by_words_of_a_table_are_no_suffix(place: Site) -> None:

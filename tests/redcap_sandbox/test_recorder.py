@@ -202,6 +202,16 @@ def test_words_of_the_request_are_not_told_even_if_they_are_known() -> None:
     assert told["words"] == "the record … is locked"
 
 
+def test_a_record_that_was_asked_about_is_never_told(tmp_path: Path) -> None:
+    error = reply_with(b'{"error": "the user page young is locked"}', status="400 Bad Request")
+    with answering(reply_with(b""), error) as url, recording(url, tmp_path / "r") as recorder:
+        data = {"token": TOKEN, "content": "record", "format": "json"}
+        requests.post(recorder.url, data={**data, "records[0]": "page-young"}, timeout=9)
+        requests.post(recorder.url, data=data, timeout=9)
+        told = entries(recorder, 2)
+    assert told[1]["answered"]["shape"]["words"] == "the user … is locked"
+
+
 def test_values_of_data_are_told_by_their_kind_alone() -> None:
     rows = [{"record_id": "007", "redcap_event_name": "deleted", "sex": "1", "scan": "[document]", "note": "unknown"}]
     told = json.dumps(shape_of(json.dumps(rows).encode(), "record", "json", ()))

@@ -245,7 +245,22 @@ def test_a_fault_on_a_command_line(text: str, fault: Fault) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "flu", "status:code", "status:code=many", "status:times=0", "{}", "{", '{"kind": 7}', "drip:bytes_per_second=x"],
+    [
+        "",
+        ":",
+        "flu",
+        "status:code",
+        "status:code=many",
+        "status:times=0",
+        "{}",
+        "{",
+        '{"kind": 7}',
+        "drip:bytes_per_second=x",
+        "delay:seconds=inf",
+        "delay:seconds=nan",
+        "delay:seconds=-1",
+        "drip:bytes_per_second=0",
+    ],
 )
 def test_no_fault_on_a_command_line(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

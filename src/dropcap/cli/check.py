@@ -16,6 +16,7 @@ import click
 from dropcap.cli.adopt import adopted
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, stop
+from dropcap.config.doubts import same_project
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.limits import known_limits
@@ -53,23 +54,27 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
     if force and not adopt:
         raise click.UsageError("--force says how to --adopt, and does nothing alone")
     config = load(config_path)
-    found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.problems]
+    found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.told]
+    found += [_told(Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)) for doubt in config.doubts]
     if config.fatal:
         stop(f"{config_path} cannot be used: correct what is said above", 2)
-    folders = chosen(config, folder_name)
-    if not found:
-        rules = sum(len(folder.rules) for folder in folders)
-        there = f"{_many(len(config.projects), 'project')}, {_many(len(folders), 'folder')}, {_many(rules, 'rule')}"
+    folders = sound = chosen(config, folder_name)
+    if not config.problems:
+        rules = sum(len(folder.rules) for folder in sound)
+        there = f"{_many(len(config.projects), 'project')}, {_many(len(sound), 'folder')}, {_many(rules, 'rule')}"
         found.append(_told(Remark("ok", str(config_path), there)))
+    if folder_name is None:
+        folders = [*sound, *config.broken]  # what else is wrong with them is told at once
     found += map(_told, _unclear(folders))
     ignore_lease_breaks()
     if adopt:
-        found += map(_told, adopted(config, folders, force=force))
+        found += map(_told, adopted(config, sound, force=force))
     found += map(_told, _local(config, folders))
     found += map(_told, _limits(config, folders))
     if not offline:
         with lines(config) as asked:
-            found += map(_told, _remote(config, folders, asked))
+            said = {remark.text for remark in found}
+            found += [_told(remark) for remark in _remote(config, folders, asked) if remark.text not in said]
     sys.exit(_summary(found))
 
 
@@ -103,7 +108,7 @@ def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
 def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     mounts = Mounts.now()
     yield from machine.state_dir_remarks(config.state_dir, mounts)
-    for name in dict.fromkeys(folder.project for folder in folders):
+    for name in _projects(config, folders):
         yield from machine.project_remarks(config.projects[name])
     directories = 0
     state_dir = Path(os.path.realpath(config.state_dir))
@@ -121,7 +126,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
                 yield tree
                 continue
             real = Path(os.path.realpath(folder.path))
-            yield from _by_way_of_links(folder, real, state_dir, seen)
+            yield from _by_way_of_links(folder, real, config, state_dir, seen)
             seen[folder.name] = real
             try:
                 mount = drop_folder.mount_of(tree, folder, mounts)
@@ -152,9 +157,19 @@ def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
                 yield Remark("warning", place_of(config.projects[name]), message, remedy)
 
 
-def _by_way_of_links(folder: Folder, real: Path, state_dir: Path, others: Mapping[str, Path]) -> Iterator[Remark]:
+def _projects(config: Config, folders: Sequence[Folder]) -> list[str]:
+    """The projects of these folders, and those that no folder has: with all folders, all of them."""
+    named = dict.fromkeys(folder.project for folder in folders)
+    if {*config.folders} <= {folder.name for folder in folders}:
+        named |= dict.fromkeys(config.projects)
+    return list(named)
+
+
+def _by_way_of_links(folder: Folder, real: Path, config: Config, state_dir: Path, others: Mapping[str, Path]) -> Iterator[Remark]:
     """What lies in each other only once links are followed, which the configuration cannot tell by itself."""
-    if _in_each_other(real, state_dir):
+    paths = {one.name: one.path for one in (*config.folders.values(), *config.broken)}
+    others = {name: other for name, other in others.items() if not _in_each_other(folder.path, paths[name])}
+    if _in_each_other(real, state_dir) and not _in_each_other(folder.path, config.state_dir):
         message = f"a link makes the folder ({real}) and state_dir ({state_dir}) overlap"
         yield Remark("error", place_of(folder), message, "keep them apart")
     for name, other in others.items():
@@ -169,9 +184,16 @@ def _in_each_other(one: Path, other: Path) -> bool:
 
 def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:
     order = Order(config.projects.values(), config.folders.values(), {})
-    for name in dict.fromkeys(folder.project for folder in folders):
+    silent: set[tuple[str, str]] = set()
+    for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
-        yield from redcap_project.project_remarks(project, its, config.tables, asked[name].client, order)
+        for remark in redcap_project.project_remarks(project, its, config.tables, asked[name].client, order):
+            # A server that does not answer is one trouble, however many projects it has.
+            if not remark.later or (project.host, remark.message) not in silent:
+                yield remark
+            if remark.later:
+                silent.add((project.host, remark.message))
+        yield from _same_project(config, order, name)
         limit = config.limit_of(project.host)
         yield limit_remark(project, limit)
         for folder in its:
@@ -182,6 +204,20 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
             held = order.unordered(folder.project) if takes_next(rule.instance) else None
             if held is not None:
                 yield Remark("error", place_of(folder, rule), held.message, held.remedy)
+
+
+def _same_project(config: Config, order: Order, name: str) -> Iterator[Remark]:
+    """Another entry that leads to the same REDCap project, which only REDCap has told."""
+    project = config.projects[name]
+    for other in config.projects.values():
+        if other.name == name:
+            return
+        number = order.number(name)
+        if number is not None and other.api == project.api and order.number(other.name) == number:
+            doubt = same_project(project, other)
+            if doubt not in config.doubts:
+                yield Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)
+            return
 
 
 def _many(count: int, word: str) -> str:

@@ -49,7 +49,7 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     """The configuration, or the end with exit code 2 if nothing can start with it. Its problems are told on the way."""
     config = load(path)
     if tell or config.fatal:
-        for problem in config.problems:
+        for problem in config.told:
             click.echo(str(problem), err=True)
     if config.fatal:
         stop(f"{path} cannot be used: correct what is said above", 2)

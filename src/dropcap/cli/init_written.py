@@ -37,7 +37,7 @@ class Existing:
         if not path.exists():
             stop(f"there is no configuration {shown(str(path))} to add to: name it with -c, or leave out --add", 2)
         config = load(path)
-        for problem in config.problems:
+        for problem in config.told:
             click.echo(str(problem), err=True)
         if config.problems:
             stop(f"{shown(str(path))} has mistakes: correct what is said above, then add to it", 2)
@@ -95,11 +95,14 @@ class Existing:
         write_new(target, text, 0o644)
         line = self._line()
         whole = self._tried(line)
-        if whole.problems or project not in whole.projects:
+        more = {*whole.projects, *whole.folders} - {*self.config.projects, *self.config.folders, *load(target).folders, project}
+        if more:  # conf.d held files that nobody included so far
+            click.echo(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
+        if whole.problems or more or project not in whole.projects:
             target.unlink()
             if made:
                 target.parent.rmdir()
-            for problem in whole.problems:
+            for problem in whole.told:
                 click.echo(str(problem), err=True)
             stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
         if line:

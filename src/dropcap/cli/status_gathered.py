@@ -101,7 +101,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         put_off=ledger.put_off(only, MOST_TOLD),
         read_back=ledger.read_back(time.time() - KNOWN_FOR, only, MOST_TOLD),
         behind_held=ledger.behind_held(only, MOST_TOLD),
-        problems=[str(problem) for problem in config.problems],
+        problems=[str(problem) for problem in config.told],
     )
 
 

@@ -6,7 +6,6 @@ Only PyYAML's composer is used: nothing is constructed, so that every value keep
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,13 +14,11 @@ import yaml
 
 from dropcap.config.model import Problem
 from dropcap.config.values import BadValueError, did_you_mean, masked
+from dropcap.config.yaml_slips import noticed, remedy
 from dropcap.display import shown
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
-# A value that begins with a character that means something to YAML; a backslash within double quotes.
-_BARE = re.compile(r"(?::|-)\s+[{\[*&!%@`|>]")
-_BACKSLASH = re.compile(r'"[^"]*\\')
 _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
@@ -42,9 +39,12 @@ class Node:
     problems: list[Problem]
     scope: Scope = None
 
-    def problem(self, message: str, remedy: str) -> None:
-        """Report a problem of this value. What looks like a token is left out, whatever key it stands in."""
-        self.problems.append(Problem(self.file, self.line, self.key, masked(message), masked(remedy), self.scope))
+    def problem(self, message: str, remedy: str, *, echo: bool = False) -> None:
+        """Report a problem of this value. What looks like a token is left out, whatever key it stands in.
+
+        `echo`: another problem says it already, and this one only tells what else cannot be used.
+        """
+        self.problems.append(Problem(self.file, self.line, self.key, masked(message), masked(remedy), self.scope, echo))
 
     def scoped(self, kind: str, name: str) -> Node:
         """This node as the project or folder `name`: problems in it disable only that."""
@@ -161,8 +161,8 @@ def read_document(path: str, problems: list[Problem], named: Node | None = None)
     """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file. What cannot
     be read at all is a problem of the entry that `named` the file, if one did."""
 
-    def bad(message: str, remedy: str, line: int = 0) -> None:
-        problems.append(Problem(shown(path), line, "", masked(message), remedy))
+    def bad(message: str, what_to_do: str, line: int = 0) -> None:
+        problems.append(Problem(shown(path), line, "", masked(message), what_to_do))
 
     try:
         with open(path, "rb") as file:
@@ -180,12 +180,9 @@ def read_document(path: str, problems: list[Problem], named: Node | None = None)
     try:
         root = _LOADER(content).get_single_node()
     except yaml.MarkedYAMLError as error:
-        # A key without its `:` is only missed in the line after it.
-        mark = error.context_mark if error.context == "while scanning a simple key" else error.problem_mark
-        line = mark.line + 1 if mark else 0
         told = ": ".join(part for part in (error.context, error.problem) if part)
         # What YAML complains of may be the value itself, and that may be a token.
-        bad(f"not YAML: {told}", _remedy(content, line), line)
+        bad(f"not YAML: {told}", remedy(content.decode("utf-8", "replace").splitlines(), error), noticed(error))
         return None
     except (yaml.YAMLError, RecursionError):
         bad("not YAML", "save it as plain text in UTF-8", _undecodable(content))
@@ -194,21 +191,6 @@ def read_document(path: str, problems: list[Problem], named: Node | None = None)
         bad("the file is empty", "see config.example.yaml, or use dropcap init")
         return None
     return Node(root, shown(path), root.start_mark.line + 1, "", problems)
-
-
-def _remedy(content: bytes, line: int) -> str:
-    """What to do about a line that YAML does not take. Its own words are for programmers: the usual slips are named."""
-    lines = content.decode("utf-8", "replace").splitlines()
-    text = lines[line - 1] if 0 < line <= len(lines) else ""
-    if "\t" in text[: len(text) - len(text.lstrip())]:
-        return "indent with spaces: YAML allows no tabs there"
-    if "\u00a0" in "".join(lines[max(line - 2, 0) : line]):
-        return "there is a no-break space in that line or the one before: replace it by a space"
-    if _BARE.search(text):
-        return "put the value in quotes, because of the character that it begins with"
-    if _BACKSLASH.search(text):
-        return "write two backslashes for one within double quotes, or use single quotes"
-    return "see the indentation, quotes and brackets there"
 
 
 def _undecodable(content: bytes) -> int:

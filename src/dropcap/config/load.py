@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
+from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
 from dropcap.config.model import Config, Log, Problem, Project
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
@@ -38,7 +39,8 @@ def load(path: Path) -> Config:
     state_dir = main.read("state_dir", place, "")
     state_dir = absolute(state_dir, root) if state_dir else STATE_DIR
 
-    tables = {name: read_table(name, node) for name, node in _merged(sections, "tables", None).items()}
+    table_nodes = _merged(sections, "tables", None)
+    tables = {name: read_table(name, node) for name, node in table_nodes.items()}
     projects = _projects(_merged(sections, "projects", "project"), problems)
     folder_nodes = _merged(sections, "folders", "folder")
     reader = FolderReader(main.get("defaults"), tables, projects)
@@ -57,6 +59,12 @@ def load(path: Path) -> Config:
         folders=folders,
         tables=tables,
         problems=_in_order(problems),
+        broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),
+        doubts=(
+            *doubtful_texts(section.node for section in sections),
+            *doubtful_tables(table_nodes, any(rule.settings.case_sensitive for f in read.values() if f for rule in f.rules)),
+            *doubtful_projects([project for project in projects.values() if project is not None]),
+        ),
         **{key: value for key, value in values.items() if value is not None},
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
@@ -115,6 +116,7 @@ class Problem:
     message: str
     remedy: str
     scope: tuple[str, str] | None = None
+    echo: bool = False  # told by another problem already; this one says what else cannot be used
 
     @property
     def where(self) -> str:
@@ -123,6 +125,23 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One thing that is probably not meant. `error`: no file can be stored as it is meant."""
+
+    level: Literal["error", "warning"]
+    file: str
+    line: int
+    key: str
+    message: str
+    remedy: str
+
+    @property
+    def where(self) -> str:
+        """`FILE:LINE: KEY`."""
+        return f"{self.file}:{self.line}: {self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +159,13 @@ class Config:
     folders: dict[str, Folder] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+    broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
+
+    @property
+    def told(self) -> tuple[Problem, ...]:
+        """The problems as people are told of them, each once."""
+        return tuple(problem for problem in self.problems if not problem.echo)
 
     @property
     def fatal(self) -> tuple[Problem, ...]:

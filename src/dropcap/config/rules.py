@@ -30,6 +30,7 @@ _TEMPLATES = ("record", "event", "field", "instance", "upload_as")
 _GROUP = "redcap_data_access_group"
 _KEYS = ("name", "pattern", "regex", *_TEMPLATES, "record_where", "must_match", *SETTINGS)
 _FIELD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_SEEMS_CAPTURED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)|\(\?P?<(\w+)>", re.ASCII)
 
 Tables = Mapping[str, Table]
 
@@ -73,6 +74,7 @@ class _RuleReader:
         self._section = section
         self._tables = tables
         self._settings = settings
+        self._unread = False  # the pattern cannot be read: what it captures is only guessed
 
     def rule(self, default_name: str) -> Rule | None:
         section, before = self._section, len(self._section.node.problems)
@@ -128,7 +130,8 @@ class _RuleReader:
             return compile_pattern(text, self._tables, sensitive) if pattern else compile_regex(text, sensitive)
         except PatternError as error:
             _report(node, error)
-            return None
+            self._unread = True
+            return _stand_in(text)
 
     def _template(self, key: str, pattern: Pattern) -> Template | None:
         """The template of `key`; for record, event and field it is the capture of that name, if nothing else is said."""
@@ -169,7 +172,7 @@ class _RuleReader:
         return found
 
     def _missing(self, key: str, remedy: str) -> None:
-        if key not in self._section:
+        if key not in self._section and not self._unread:
             self._section.node.problem(f"names no {key}, and the pattern captures none", remedy)
 
     def _check_instance(self, instance: Template | None) -> None:
@@ -203,6 +206,12 @@ class _RuleReader:
                 "records are only created from a typed capture, lest a mistyped name become one",
                 "give the capture a type, such as {record:digits(4)}, or use missing_record: refuse or wait",
             )
+
+
+def _stand_in(text: str) -> Pattern:
+    """A pattern that cannot be read, with the captures that it seems to have: the rest of its rule is looked at all the same."""
+    names = tuple(dict.fromkeys(one or other for one, other in _SEEMS_CAPTURED.findall(text)))
+    return Pattern(text, names, frozenset(names))
 
 
 def _report(node: Node, error: PatternError) -> None:

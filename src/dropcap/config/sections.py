@@ -205,7 +205,7 @@ class FolderReader:
             node.problem(f"there is no project {quote(name)}", remedy)
             return None
         if self._projects[name] is None:
-            node.problem(f"the project {quote(name)} has problems of its own", "mend those first")
+            node.problem(f"the project {quote(name)} has problems of its own", "mend those first", echo=True)
             return None
         return name
 
@@ -239,7 +239,7 @@ def check_nesting(paths: Sequence[tuple[str, Node]], state_dir: str) -> None:
             other = outer[-1][1]
             relation = "the same folder as" if parts == outer[-1][0] else "inside the folder of"
             node.problem(f"{quote(path)} is {relation} `{other.key}` ({other.file}:{other.line})", "keep them apart")
-            other.problem(f"`{node.key}` ({node.file}:{node.line}) is in this folder as well", "keep them apart")
+            other.problem(f"`{node.key}` ({node.file}:{node.line}) is in this folder as well", "keep them apart", echo=True)
         outer.append((parts, node))
 
 

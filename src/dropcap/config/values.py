@@ -25,6 +25,10 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _LONGEST_SHOWN = 60
 
+#: What word processors write in the place of " and '.
+OPENING_QUOTES = "“„‟«‘‚‹”’"
+CLOSING_QUOTES = "”“»’‘›"
+
 DAY = 86400.0
 TIB = 1024**4
 

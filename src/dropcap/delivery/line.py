@@ -100,7 +100,7 @@ class ProjectLine:
             raise
 
     def told_rights(self) -> Rights | None:
-        """The rights of the token's user, asked for until they are told; None if REDCap does not tell them. Raises RedcapError."""
+        """The rights of the token's user, asked for until they are told; None if REDCap tells none. Raises RedcapError."""
         self.rights = self.rights or self.client.rights()
         return self.rights
 

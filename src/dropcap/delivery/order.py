@@ -74,7 +74,7 @@ class Order:
 
     def identity(self, entry: str) -> Identity:
         """What is known of an entry's project."""
-        if self._number(entry) is not None:
+        if self.number(entry) is not None:
             return Identity.TOLD
         return Identity.HIDDEN if entry in self._hidden else Identity.UNTOLD
 
@@ -98,7 +98,8 @@ class Order:
         )
         return Held(Reason.RIGHTS, message, f"set project_id for `{other}`, or give its token API export; then reload dropcap")
 
-    def _number(self, entry: str) -> int | None:
+    def number(self, entry: str) -> int | None:
+        """The id of an entry's project, as far as it is known."""
         project = self._projects.get(entry)
         configured = None if project is None else project.project_id
         return self._told.get(entry) if configured is None else configured
@@ -108,7 +109,7 @@ class Order:
     def key(self, entry: str, target: Target, record: str) -> str:
         """The key of files to this place of `record`, complete if the entry's project is known."""
         project = self._projects.get(entry)
-        number = self._number(entry)
+        number = self.number(entry)
         which = entry if project is None or number is None else f"{project.api}#{number}"
         shares = target.instance == NEXT or (
             target.instance is not None and project is not None and project.api in self._takes_next

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import islice, product
 
 from dropcap.config.model import Folder
-from dropcap.routing.route import Route, route
+from dropcap.routing.route import Route, matches, route
 from dropcap.routing.syntax import Capture, Element, Group, Literal, Wildcard
 
 #: What people, cameras and browsers put behind a name, before its extension.
 SUFFIXES = ("-2", "_2", "2", " 2", ".2", "(2)", " (2)", "-x", "_x")
-#: So many names of a pattern are tried.
-MOST = 200
+#: So many names of a pattern are tried at most, and fewer where a folder has many rules: each is compared with each of them.
+MOST = 24
+_COMPARED = 150_000
 _SAMPLES = {"digits": "1", "letters": "a", "alnum": "a", "word": "a", "date": "2026-01-02"}
 
 
@@ -33,10 +34,11 @@ class LookAlike:
 def look_alikes(folder: Folder) -> Iterator[LookAlike]:
     """Pairs of rules, each pair once, that a suffix alone tells apart although they lead to different events."""
     told: set[tuple[str, str]] = set()
+    most = max(1, min(MOST, _COMPARED // (len(SUFFIXES) * len(folder.rules) ** 2)))
     for rule in folder.rules:
         if rule.event is None:
             continue
-        for name in islice(_names([unit.element for unit in rule.pattern.units]), MOST):
+        for name in islice(_names([unit.element for unit in rule.pattern.units]), most):
             first = route(folder.rules, folder.name, name)
             if not isinstance(first, Route) or first.rule is not rule:
                 continue
@@ -51,6 +53,8 @@ def _longer(folder: Folder, first: Route, name: str) -> Iterator[tuple[Route, st
     stem, dot, extension = name.rpartition(".")
     for suffix in SUFFIXES:
         longer = f"{stem}{suffix}{dot}{extension}" if dot else name + suffix
+        if not matches(folder.rules, longer):  # `route` would look for the nearest rule, which takes its time
+            continue
         second = route(folder.rules, folder.name, longer)
         if not isinstance(second, Route) or second.rule is first.rule:
             continue

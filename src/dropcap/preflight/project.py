@@ -9,7 +9,7 @@ from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import export_reasons
 from dropcap.preflight.disagreement import Disagreement
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Level, Remark, place_of
 from dropcap.preflight.rights import instead_of
 from dropcap.preflight.rules import inspect, mismatch, needed_fields
 from dropcap.reasons import Reason
@@ -108,8 +108,7 @@ def project_remarks(
     except RedcapError as error:
         yield Remark("unsure", where, f"it cannot be told whether the token sees what the rules need: {error.meaning.message}")
         unseen = {}
-    for folder, found in findings:
-        yield from _of_rules(folder, [*found, *unseen.get(folder.name, ())])
+    yield from _of_rules([(folder, [*found, *unseen.get(folder.name, ())]) for folder, found in findings])
 
 
 def _unseen(
@@ -139,13 +138,30 @@ def _unseen(
     return found
 
 
-def _of_rules(folder: Folder, found: Sequence[Disagreement]) -> Iterator[Remark]:
-    for rule in folder.rules:
-        mine = [finding for finding in found if finding.rule == rule.name]
-        for finding in mine:
-            yield Remark(finding.level, f"{place_of(folder, rule)}: {finding.key}", finding.message, finding.remedy)
-        if not mine:
-            yield Remark("ok", place_of(folder, rule), "agrees with the project")
+def _of_rules(findings: Sequence[tuple[Folder, Sequence[Disagreement]]]) -> Iterator[Remark]:
+    """The findings at their rules. What is the same of several rules, such as a missing right, is told once, at the first."""
+    places: dict[tuple[Level, str, str, str], list[str]] = {}
+    well: list[Remark] = []
+    for folder, found in findings:
+        for rule in folder.rules:
+            mine = [finding for finding in found if finding.rule == rule.name]
+            for finding in mine:
+                same = (finding.level, finding.key, finding.message, finding.remedy)
+                places.setdefault(same, []).append(place_of(folder, rule))
+            if not mine:
+                well.append(Remark("ok", place_of(folder, rule), "agrees with the project"))
+    for (level, key, message, remedy), where in places.items():
+        others = f" (and of {len(where) - 1} more rules: {', '.join(_short(where[1:]))})" if len(where) > 1 else ""
+        yield Remark(level, f"{where[0]}: {key}", message + others, remedy)
+    yield from well
+
+
+def _short(places: Sequence[str]) -> Iterator[str]:
+    """A few places, without their files."""
+    for place in places[:5]:
+        yield place.rpartition(": folder ")[2].replace(", rule ", "/")
+    if len(places) > 5:
+        yield "…"
 
 
 def _described(answer: Answer) -> str:
