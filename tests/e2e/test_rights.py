@@ -10,7 +10,7 @@ import pytest
 
 from redcap_sandbox import Fault, Rights, Sandbox, demo_project
 from tests.preflight.command import dropcap
-from tests.site import TOKEN, Site, site
+from tests.site import TOKEN, Site, eventually, site
 
 NO_DESIGN = json.dumps({"error": "You do not have Project Design privileges"})
 
@@ -71,6 +71,7 @@ def test_a_project_without_groups_and_a_search_by_group(place: Site) -> None:
     place.write_config()
     assert says(place, "error", "rule consent: rights", "tells this token no data access groups")
     place.put("101_V1_consent.pdf")
+    eventually(lambda: "would be held (rights): REDCap does not tell this token" in dropcap(place, "dry-run").output)
     assert "data access group" in place.once("--wait", "5s").stdout
     assert place.box.holdings() == []
     del rule["must_match"]
@@ -86,9 +87,10 @@ def test_no_record_is_created_that_another_group_may_have(grouped: Site) -> None
     grouped.write_config()
     grouped.box.grant(TOKEN, Rights(dag="north"))
     assert says(grouped, "error", "rule by site: missing_record", "no record is created by somebody in a data access group")
-    daemon = grouped.start()
     grouped.put("102_south_consent.pdf")
     grouped.put("900_north_consent.pdf")
+    eventually(lambda: dropcap(grouped, "dry-run").output.count("would be held (rights): REDCap shows no record") == 2)
+    daemon = grouped.start()
     assert {line["reason"] for line in daemon.wait_for("held", 2)} == {"rights"}
     grouped.put("101_north_consent.pdf")
     daemon.wait_for("done", file="101_north_consent.pdf")

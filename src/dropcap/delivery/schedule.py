@@ -129,6 +129,8 @@ class Schedule:
                     return
                 if candidate.asking or candidate.job.id in there or candidate.job.reason in _SUSPECT:
                     continue
+                if candidate.known is not None and now - candidate.known.at < INSTANCES_LAST:
+                    continue  # told just now: most of thousands, which this looks through for each question
                 if self._step(folder, candidate, now) is NotYet.ASK:
                     asked.append(candidate)
 

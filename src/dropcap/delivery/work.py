@@ -13,7 +13,7 @@ import structlog
 
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
-from dropcap.delivery.creation import Creation
+from dropcap.delivery.creation import Creation, not_in_its_group
 from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import SURE_FOR, ProjectLine
@@ -288,7 +288,7 @@ class Work:
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
             if rights is not None and rights.group:
-                return _not_in_its_group(record, rights.group)
+                return not_in_its_group(step.record, rights.group)
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:
@@ -406,15 +406,6 @@ def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:
         target = candidate.route.target
         parts[(target.field, *sorted({*target.must_match, *target.record_where}))].append(candidate)
     return list(parts.values())
-
-
-def _not_in_its_group(record: str, group: str) -> Held:
-    message = (
-        f"REDCap shows no record `{record}` to the token's user, who is in the data access group `{shown(group)}`: "
-        "another group may have it"
-    )
-    remedy = "look for the record in REDCap; create it there, or take the token's user out of the group, then `dropcap retry`"
-    return Held(Reason.RIGHTS, message, remedy)
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

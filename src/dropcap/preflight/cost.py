@@ -81,8 +81,9 @@ def cost(rule: Rule) -> Cost:
 
 def limit_remark(project: Project, limit: int) -> Remark:
     """What the request limit of a project's server leaves to others, and what to ask for before it is raised."""
+    whose = f"the address of the proxy {project.proxy}" if project.proxy is not None else "this machine's address"
     others = (
-        "REDCap counts everything that comes from this machine's address, the browsers of others behind it too, and bans the "
+        f"REDCap counts everything that comes from {whose}, the browsers of others behind it too, and bans the "
         "address for good above its own limit (600 a minute, if nobody has changed it)"
     )
     first = "ask its administrator for an exception for this address"
