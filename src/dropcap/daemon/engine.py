@@ -27,6 +27,7 @@ from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.threads import MORE_THREADS, NoThread
 
@@ -190,7 +191,7 @@ class Engine:
         for one in self.channels.values():
             self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
         self._take_up()
-        self.release_held()
+        self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
         self.start_channels()
         for name in self.mistakes:
             self._changed(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.ledger.job import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -196,30 +197,34 @@ class Query:
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def due(
-        self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Collection[str] = ()
-    ) -> list[Job]:
+    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Absent = NOBODY) -> list[Job]:
         """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
 
-        A job is left out while an older one to the same target is open, or another one is being sent there. One that may have
-        been sent already goes first: until it was read back, nobody knows what the place holds. Nobody waits for the older
-        files of the folders that are `absent` from the configuration.
+        A job is left out while an older one to the same target is waiting or held, or another one is being sent there. One that
+        may have been sent already goes first: until it was read back, nobody knows what the place holds. Those of folders that
+        are `absent` may be passed.
         """
         # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
         # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
         which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
-        there = f" and older.folder not in ({','.join('?' * len(absent))})" if absent else ""
+        passes, values = may_pass(absent)
         return self._jobs(
             f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
-            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}{there})"
-            " and not exists (select 1 from job other where other.key = job.key and other.state in ('sending', 'unknown')))"
-            " order by due, id limit ?",
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}"
+            f" and older.state in ('waiting', 'held') and not ({passes}))"
+            " and not exists (select 1 from job older where older.key = job.key and older.state in ('sending', 'unknown')"
+            f" and not ({passes}))) order by due, id limit ?",
             folder,
             now,
             small_file,
-            *absent,
+            *values,
+            *values,
             limit,
         )
+
+    def newer_went(self, job: Job) -> bool:
+        """Whether a file that was claimed later has been sent to the place of a job."""
+        return next(self._rows(NEWER_WENT, job.key, job.id, job.field, job.instance), None) is not None
 
     def next_due(self, folder: str, now: float) -> float | None:
         """When the next job of a folder that is not due yet will be."""
