@@ -161,7 +161,7 @@ class Engine:
         return self.delivery.health.pauses()
 
     def alive(self) -> bool:
-        """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
+        """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.drop.filer.alive() for one in self.channels.values())

@@ -126,9 +126,9 @@ class Delivery:
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread turns, and has threads to give the work to."""
-        turns = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
-        return turns and self._workers.alive() and self._read_back.alive()
+        """Whether the deciding thread goes round, and has threads to give the work to."""
+        decides = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        return decides and self._workers.alive() and self._read_back.alive()
 
     def take_up(
         self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int

@@ -129,14 +129,12 @@ class Query:
             "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
             " coalesce(filed_as, cast('failed/' as blob) || name) as place"
             " from job where folder = ? and state = 'failed' and tried_again is null)"
-            " select place, id, name, size, mtime_ns, inode, placed, turn from"
-            " (select *, row_number() over (partition by place order by placed desc, id desc) as turn from failed)"
+            " select place, id, name, size, mtime_ns, inode, placed, nth from"
+            " (select *, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
         ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
         return {
-            os.fsdecode(p) + ("" if turn == 1 else f"/{i}"): FailedFile(
-                i, os.fsdecode(n), z, int(m), int(d), bool(f) and turn == 1
-            )
-            for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
+            os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)
+            for p, i, n, z, m, d, f, nth in self._rows(sql, folder, *sizes)
         }
 
     def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
