@@ -43,6 +43,7 @@ def row(ledger: Ledger, job: int) -> tuple[State, str | None]:
 
 
 SENT = {"attempts": 1}
+GONE_BY = {"reason": Reason.NEWER_WENT}
 SENDING, UNKNOWN = (State.SENDING,), (State.SENDING, State.UNKNOWN)
 
 
@@ -53,6 +54,7 @@ SENDING, UNKNOWN = (State.SENDING,), (State.SENDING, State.UNKNOWN)
         ("away for a while", ONE, (), {}, ONE, SHORT, False, None),
         ("away for long", ONE, (), {}, ONE, LONG, True, (State.WAITING, Reason.NEWER_WENT)),
         ("held, and away for long", ONE, (State.HELD,), {}, ONE, LONG, True, (State.HELD, Reason.NEWER_WENT)),
+        ("held since a newer one has gone", ONE, (State.HELD,), GONE_BY, ONE, NOBODY, True, (State.HELD, Reason.NEWER_WENT)),
         ("to be filed only", ONE, (*SENDING, State.STORED), {}, ONE, NOBODY, True, (State.STORED, None)),
         ("to be filed to failed/ only", ONE, (State.REFUSED,), {}, ONE, NOBODY, True, (State.REFUSED, None)),
         ("being sent is never passed", ONE, SENDING, SENT, ONE, LONG, False, None),
@@ -101,3 +103,11 @@ def test_nobody_is_passed_by_one_that_does_not_go(ledger: Ledger) -> None:
     gone = Change(second, State.SENDING, "", SENT, target=("another key", "f"))  # a reload came in between
     assert ledger.change([gone], LONG) == set()
     assert row(ledger, first) == (State.UNKNOWN, None)
+
+
+def test_a_second_try_passes_nobody_again(ledger: Ledger) -> None:
+    first = claim(ledger, "away", ONE)
+    second = claim(ledger, "here", ONE)
+    for state in (State.SENDING, State.UNKNOWN, State.SENDING):
+        assert ledger.change([Change(second, state, "", SENT)], LONG) == {second}
+    assert len(ledger.query.history(first)) == 2

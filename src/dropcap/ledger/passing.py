@@ -1,8 +1,8 @@
 """Files to one place go in their order, but nobody waits for ever for a folder that is not there: who may pass whom.
 
-A job whose file only has to be moved keeps nobody waiting. One that waits in an absent folder may be passed, and what is known
-of that stands in its reason until its folder is back. What is being sent is never passed; what may have been sent is only held
-then, unless nobody knows to which instance it went.
+A job whose file only has to be moved keeps nobody waiting, nor does one that is held since a newer one has gone. One that
+waits in an absent folder may be passed, and what is known of that stands in its reason until its folder is back. What is being
+sent is never passed; what may have been sent is only held then, unless nobody knows to which instance it went.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: flo
         " and (not older.takes_next or older.instance is not null)"
         " and coalesce(older.instance, 1) = coalesce(job.instance, 1)"
         " from job join job older on older.key = job.key and older.id < job.id"
-        f" where job.id = ? and older.state in {OPEN_STATES} and older.state in ('waiting', 'held', 'unknown') and {passes}",
+        f" where job.id = ? and older.state in {OPEN_STATES} and older.state in ('waiting', 'held', 'unknown')"
+        f" and (older.state = 'unknown' or older.reason is not 'newer_went') and {passes}",
         (job, *values),
     ).fetchall()
     for older, state, same_place in passed:

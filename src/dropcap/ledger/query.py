@@ -18,6 +18,8 @@ from dropcap.ledger.trouble import is_damage
 from dropcap.reasons import Scope
 
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
+#: Of a held job: nobody waits for it, since what came after it has gone.
+_GIVES_WAY = "older.reason is 'newer_went'"
 
 
 class Query:
@@ -209,7 +211,7 @@ class Query:
         return self._jobs(
             f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
             f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}"
-            f" and older.state in ('waiting', 'held') and not ({passes}))"
+            f" and older.state in ('waiting', 'held') and not (older.state = 'held' and {_GIVES_WAY}) and not ({passes}))"
             " and not exists (select 1 from job older where older.key = job.key and older.state in ('sending', 'unknown')"
             f" and not ({passes}))) order by due, id limit ?",
             folder,
@@ -328,6 +330,7 @@ class Query:
             self._rows(
                 "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
                 f" and newer.state in {OPEN_STATES} where held.state in {OPEN_STATES} and held.state = 'held'"
+                f" and not {_GIVES_WAY.replace('older.', 'held.')}"
                 " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id limit ?",
                 folder,
                 limit,
