@@ -20,6 +20,7 @@ from dropcap.delivery.plan import (
     newly_listed,
     plan,
     record_wait,
+    waited_long_enough,
 )
 from dropcap.ledger.outcome import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
@@ -237,3 +238,17 @@ def test_a_day_agrees_however_the_name_writes_it(wanted: str, there: set[str], s
 )
 def test_what_counts_as_listed(before: str, after: str, listed: bool) -> None:
     assert newly_listed(before, after, "new.pdf") is listed
+
+
+@pytest.mark.parametrize(
+    ("lookups", "days", "over"),
+    [
+        (1, 400.0, False),  # the clock was set ahead
+        (100, 8.0, False),
+        (400, 6.9, False),  # many reloads
+        (171, 7.1, True),
+        (2, 0.0, False),
+    ],
+)
+def test_how_long_a_record_is_waited_for(lookups: int, days: float, over: bool) -> None:
+    assert waited_long_enough(lookups, days * 86400.0) is over

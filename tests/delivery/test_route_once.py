@@ -44,15 +44,15 @@ def queue_of(place: Site, ledger: Ledger) -> FolderQueue:
     folder = config.folders["consents"]
     order = Order(config.projects.values(), [folder], {})
     hooks = FilingHooks(lambda jobs: None, lambda names: None, lambda: None, lambda: 60.0)
-    return FolderQueue(folder, ledger, lambda: None, "", order, keep_in(place.root), hooks)
+    return FolderQueue(folder, ledger, lambda: None, lambda: False, "", order, keep_in(place.root), hooks)
 
 
 def test_once_from_the_claim_to_the_turn(place: Site, ledger: Ledger, asked: list[str]) -> None:
     first = queue_of(place, ledger)
     ledger.claim("consents", [NewFile(name, 1, 0, number) for number, name in enumerate(NAMES)], first.address)
-    strays = first.refill(ledger.query, 1e12, 1 << 20, set())
+    unfit = first.refill(ledger.query, 1e12, 1 << 20, set())
     assert [one.job.name for lane in first.lanes for one in lane.jobs.values()] == NAMES[:1]
-    assert [job.name for job, _ in strays.lost] == NAMES[1:]
+    assert [job.name for job, _ in unfit.lost] == NAMES[1:]
     assert asked == NAMES
 
     queue_of(place, ledger).refill(ledger.query, 1e12, 1 << 20, set())  # after a reload or a restart

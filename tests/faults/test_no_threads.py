@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from dropcap.daemon.control import ask
+from dropcap.delivery import workers
 from dropcap.delivery.health import Health
 from dropcap.files.hand import Hand
 from dropcap.ledger.outcome import Later
@@ -138,3 +139,16 @@ def test_a_probe_without_a_thread_is_due_a_little_later() -> None:
     assert health.next_wake(100.0) == 1.0
     assert health.probes_due(100.5) == []
     assert health.probes_due(101.0) == ["host"]
+
+
+def test_without_any_thread_delivery_is_not_alive(no_threads: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    staff = workers.Workers(4)
+    assert staff.ready(2) == 0
+    assert staff.alive(), "there is hope"
+    monkeypatch.setattr(workers, "_BARREN", 0.0)
+    assert not staff.alive()
+    no_threads()
+    assert staff.ready(2) == 2
+    assert staff.alive()
+    assert staff.free() == 4, "what was tried in vain occupies no slot"
+    staff.stop()

@@ -55,7 +55,7 @@ class Status:
 
     running: bool  # a dropcap works with this state_dir
     answers: bool  # and answers what it is asked
-    alive: bool | None  # all its parts turn
+    alive: bool | None  # all its parts work
     version: str | None
     started: float | None
     under_way: int | None

@@ -74,6 +74,7 @@ class Channel:
             folder,
             around.ledger,
             lambda: self.intake.lent,
+            lambda: self.intake.away is not None,
             around.contact,
             around.order,
             keep,

@@ -28,6 +28,7 @@ from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.threads import MORE_THREADS, NoThread
 
@@ -170,7 +171,7 @@ class Engine:
         return self.delivery.health.pauses()
 
     def alive(self) -> bool:
-        """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
+        """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
@@ -200,7 +201,7 @@ class Engine:
         for one in self.channels.values():
             self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
         self._take_up()
-        self.release_held()
+        self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
         self.start_channels()
         for name in self.mistakes:
             self._changed(name)

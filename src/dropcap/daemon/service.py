@@ -29,7 +29,7 @@ from dropcap.reasons import Scope
 log = structlog.get_logger()
 
 #: Seconds between two looks at whether all is alive.
-TURN = 5.0
+LOOK = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
 #: Seconds within which a reload is done: it waits for no share and no server.
@@ -94,7 +94,7 @@ class Service:
         self._wake.set()
 
     def _watch(self, engine: Engine) -> int:
-        every = min(TURN, (systemd.watchdog_seconds() or TURN) / 2)
+        every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
         while not self._stop:
             if self._reload:

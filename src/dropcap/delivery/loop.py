@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from dropcap.delivery.absence import Absence
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import MOST, Health
@@ -35,7 +36,7 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.reasons import Scope
+from dropcap.reasons import Reason, Scope
 from dropcap.threads import NoThread, begin, start
 
 log = structlog.get_logger()
@@ -77,7 +78,7 @@ class Delivery:
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refusing = threading.Lock()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
-        self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
+        self._absence = Absence()
         self._next_due = 0.0
         self._boot = math.inf  # by the clock: not known before the first round
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
@@ -130,15 +131,15 @@ class Delivery:
         now = time.time()
         query = self._ledger.query
         return not any(
-            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absent)
+            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absence.absent)
             for folder in self._folders.values()
             for small in (True, False)
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread turns, and has threads to give the work to."""
-        turns = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
-        return turns and self._workers.alive() and self._read_back.alive()
+        """Whether the deciding thread goes round, and has threads to give the work to."""
+        decides = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        return decides and self._workers.alive() and self._read_back.alive()
 
     def take_up(
         self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
@@ -226,6 +227,9 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
+        if self._absence.look(self._folders, monotonic):
+            for folder in self._folders.values():
+                folder.look_again()
         self._take_answers()
         for server in self.health.probes_due(monotonic):
             line = next((line for line in self._lines.values() if line.server == server), None)
@@ -245,10 +249,12 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
+            unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
             if unfit.moved:
                 self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
                 self.wake()  # they may have left places as well
+            for job in unfit.passed:
+                self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
             for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
@@ -331,7 +337,7 @@ class Delivery:
                 columns["instance"] = step.instance
             target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
             changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
-        went = self._ledger.change(changes)
+        went = self._ledger.change(changes, self._absence.absent)
         for run, place in ready:
             folder = run[0][0]
             line = self._lines[folder.folder.project]
@@ -406,6 +412,8 @@ class Delivery:
 
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)
+        for one in self._every():
+            one.filer.enter_late(now)
         for name, folder in self._folders.items():
             if hung.get(name, 0) and not folder.stuck:
                 message = "its file system does not answer; other folders go on"
@@ -431,7 +439,7 @@ class Delivery:
                     self._refused[name] = now
 
     def _look_for_absent(self) -> None:
-        self._absent = tuple(name for name in self._ledger.query.counts() if name not in self._folders)
+        self._absence.configured(self._folders, self._ledger.query.counts())
 
     def _apply_folder_pauses(self) -> None:
         with self._pausing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from dropcap.filing.keep import Keep
 from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
@@ -69,20 +70,23 @@ class Lane:
 
 @dataclass(slots=True)
 class Unfit:
-    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
+    """Jobs that cannot be candidates as they are: those that have no way, those that have another one than they had, and those
+    that a newer one has passed while their folder was away."""
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
     moved: list[Job] = field(default_factory=list)
+    passed: list[Job] = field(default_factory=list)
 
 
 class FolderQueue:
-    """One folder's next jobs, and the filing of those that are over; only the dispatching thread touches the lanes."""
+    """One folder's next jobs, and the filing of those that are over; only the deciding thread touches the lanes."""
 
     def __init__(
         self,
         folder: Folder,
         ledger: Ledger,
         tree: Callable[[], Tree | None],
+        away: Callable[[], bool],
         contact: str,
         order: Order,
         keep: Keep,
@@ -90,15 +94,16 @@ class FolderQueue:
         after: FolderQueue | None = None,
         confirm: Confirm = lambda: lambda: True,
     ) -> None:
-        """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
-        REDCap holds. `after` worked in the same directory before and is to end. `confirm` reads in the folder whether it is still
-        ours: None if not, else what tells so later."""
+        """`tree` gives the directory that intake works in now, None while there is none; `away` says whether that is since the
+        folder is away. `keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end.
+        `confirm` reads in the folder whether it is still ours: None if not, else what tells so later."""
         self.folder = folder
         self.filer: Filer = Filer(folder.name, ledger, self.place, self.address, hooks, after.filer if after else None)
         self.pace = Pace()
         self.order = order
         self.confirm = confirm
         self._tree = tree
+        self._away = away
         self._contact = contact
         self._keep = keep
         self._filing: tuple[Tree, Filing] | None = None
@@ -120,6 +125,10 @@ class FolderQueue:
         """Whether its files may be worked on: it is there, answers, and is not paused."""
         return not self.paused and not self.stuck and self.place() is not None
 
+    def absent(self) -> bool:
+        """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
+        return not self.paused and (bool(self.stuck) or self._away())
+
     def place(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
         tree = self._tree()
@@ -136,7 +145,7 @@ class FolderQueue:
             self._tree, self._filing = lambda: None, None
         self._keep.let_go()
 
-    def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Collection[str] = ()) -> Unfit:
+    def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Absent = NOBODY) -> Unfit:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
         unfit = Unfit()
         with self._lock:
@@ -155,6 +164,9 @@ class FolderQueue:
                 lane.more = True
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
+                    continue
+                if job.reason == Reason.NEWER_WENT and job.state is State.WAITING and query.newer_went(job):
+                    unfit.passed.append(job)
                     continue
                 found = self._way_of(job)
                 if isinstance(found, Route):

@@ -90,22 +90,25 @@ class Workers:
         """Have threads wait for so many turns; for how many of them the system gives any. To be asked before anything is done
         for a turn that could not be undone."""
         with self._lock:
-            while self._idle < turns:
-                try:
-                    thread = begin(self._work, f"delivery {len(self._threads) + 1}")
-                except NoThread as error:
-                    self._none_to_be_had(error)
-                    break
-                self._barren = None
-                self._threads.append(thread)
-                self._idle += 1
-            return min(self._idle, turns)
-
-    def _none_to_be_had(self, error: NoThread) -> None:
-        if self._barren is None:
-            self._barren = time.monotonic()
-            message = f"{error.strerror}: it works with the {len(self._threads)} for files that it has"
+            refused_before = self._barren is not None
+            error = self._hire(turns)
+            ready, threads = min(self._idle, turns), len(self._threads)
+        if error is not None and not refused_before:
+            message = f"{error.strerror}: it works with the {threads} for files that it has"
             log.warning("check_problem", message=message, remedy=MORE_THREADS)
+        return ready
+
+    def _hire(self, turns: int) -> NoThread | None:
+        while self._idle < turns:
+            try:
+                thread = begin(self._work, f"delivery {len(self._threads) + 1}")
+            except NoThread as error:
+                self._barren = self._barren or time.monotonic()
+                return error
+            self._barren = None
+            self._threads.append(thread)
+            self._idle += 1
+        return None
 
     def alive(self) -> bool:
         """Whether there are threads for files, or there is hope for one."""

@@ -28,13 +28,16 @@ log = structlog.get_logger()
 
 #: Files filed in one go, and how soon one batch may follow another (seconds): where many end, they are filed together.
 BATCH, TOGETHER = 256, 0.05
+#: Seconds that moving a batch may take before others are no longer kept waiting for the next one.
+HANGS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class FilingHooks:
-    """Who is told of what happens while a folder's files are filed. Called from its filing thread.
+    """Who is told of what happens while a folder's files are filed. Called from its filing thread, but for `ended`.
 
-    `ended`: these jobs are over. `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be.
+    `ended`: these jobs are over, or only to be moved. `filed`: these names have left in_progress/. `missing`: in_progress/ is
+    not as it should be.
     `page` keeps the status page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
     """
 
@@ -74,6 +77,7 @@ class Filer:
         self._told = ""
         self._stopping = False
         self._busy = False
+        self._moving_since: float | None = None  # (monotonic)
         self._cleaned: Filing | None = None
         self._successor: Filer | None = None
         self._found_at_start: set[int] = set()
@@ -112,6 +116,18 @@ class Filer:
         with self._changed:
             self._stopping, self._successor = True, successor
             self._changed.notify()
+
+    def enter_late(self, now: float) -> None:
+        """Where its thread hangs in the folder's file system, what waits for it is entered in the ledger all the same: it keeps
+        no other folder's files waiting."""
+        with self._changed:
+            hangs = self._moving_since is not None and now - self._moving_since > HANGS
+            late = [ending for ending in self._pending if hangs and not ending.entered]
+            self._pending = [ending for ending in self._pending if ending not in late] if late else self._pending
+        if late:
+            entered = self._entered(late)
+            with self._changed:
+                self._pending += entered
 
     def missing(self) -> None:
         """A file is not in in_progress/ where it should be."""
@@ -199,6 +215,7 @@ class Filer:
     def _file_or_keep(self, batch: list[Ending]) -> None:
         try:
             batch = self._entered(batch)
+            self._moving_since = time.monotonic()
             self._file(batch)
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
@@ -206,6 +223,8 @@ class Filer:
             with self._changed:
                 self._again += batch
                 self._tries += 1
+        finally:
+            self._moving_since = None
 
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
@@ -307,7 +326,7 @@ class Filer:
         """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
         fresh = [ending for ending in batch if not ending.entered]
         taken = self._ledger.change([as_entered(ending) for ending in fresh])
-        self._hooks.ended([ending.job for ending in fresh if ending.job.id not in taken])
+        self._hooks.ended([ending.job for ending in fresh])  # what goes to the same place need not wait until they are moved
         return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _put_off(self, endings: list[Ending], why: str) -> None:

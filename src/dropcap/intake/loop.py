@@ -159,7 +159,7 @@ class Intake:
             self.wake(waiting)
 
     def alive(self, within: float = 60.0) -> bool:
-        """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
+        """Whether the thread works: it went round `within` so many seconds, or is inside a system call that does not return."""
         if not self._thread.is_alive():
             return False
         return self._working_since is not None or time.monotonic() - self._beat < within
