@@ -285,6 +285,31 @@ def test_the_folder_goes_on_when_a_dropper_removes_its_marker(desk: Desk) -> Non
     assert "--adopt" in str(intake.away)
 
 
+def test_what_covers_the_marker_stops_the_folder_until_it_is_gone(desk: Desk) -> None:
+    intake = desk.start(rescan=0.2)
+    until(lambda: intake.last_walk is not None)
+    marker = desk.path / ".dropcap"
+    before = owner.read(desk_tree := Tree(desk.path))
+    for cover in (lambda: marker.symlink_to("/nowhere"), lambda: marker.write_bytes(b""), marker.mkdir):
+        marker.unlink()
+        cover()
+        intake.wake()
+        until(lambda: intake.away is not None)
+        assert ".dropcap in it is not" in str(intake.away)
+        marker.rmdir() if marker.is_dir() else marker.unlink()
+        until(lambda: intake.away is None)
+        assert owner.read(desk_tree) == before
+    marker.unlink()
+    marker.mkdir()
+    until(lambda: intake.away is not None)
+    moved = desk.path.with_name("elsewhere")
+    desk.path.rename(moved)  # another directory in its place has no marker, and gets none
+    desk.path.mkdir()
+    until(lambda: "is gone" in str(intake.away))
+    assert list(desk.path.iterdir()) == []
+    desk_tree.close()
+
+
 def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path) -> None:
     """The next batch notices, long before the next walk or beat."""
     intake = desk.start()

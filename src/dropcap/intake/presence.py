@@ -159,6 +159,11 @@ class Presence:
         finally:
             os.close(fd)
 
+    def restore(self) -> None:
+        """Write the marker anew, if it is gone, as `beat` does. Raises Away and OSError."""
+        if owner.read(self._tree) is None:
+            self._write_whole(self._marker)
+
     def _write_whole(self, marker: Marker) -> None:
         """The marker is one of an earlier dropcap, or somebody else's file, or gone."""
         if self._read() is None and not (self._tree.stable_inodes and self._tree.still_there()):
