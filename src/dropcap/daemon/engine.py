@@ -179,7 +179,8 @@ class Engine:
 
         A folder that has a mistake now goes on as it was.
         """
-        config, self.mistakes = with_last_good(config, self.config, self.mistakes, time.time())
+        before = self.mistakes
+        config, self.mistakes = with_last_good(config, self.config, before, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
         fresh = self._renew(config)
         self.config = config
@@ -190,7 +191,7 @@ class Engine:
         self.release_held()
         for one in fresh:
             one.start()
-        for name in self.mistakes:
+        for name in {*before, *self.mistakes}:
             self._changed(name)
         self.inspector.again()
 
