@@ -149,6 +149,24 @@ def test_another_marker_ends_it_at_once_and_stays(place: Place, change: dict[str
     assert place.file.read_bytes() == content
 
 
+def test_a_beat_that_is_written_in_another_way(place: Place) -> None:
+    presence = place.presence()
+    text = place.file.read_text()
+    beat = place.values()["beat"]
+    place.file.write_text(text.replace(beat, f"\\u{ord(beat[0]):04x}{beat[1:]}"))
+    assert place.values()["beat"] == beat
+    presence.beat()
+    assert place.values()["beat"] in place.file.read_text()
+
+
+def test_what_covers_the_marker_is_told_by_whoever_asks(place: Place) -> None:
+    presence = place.presence()
+    place.file.write_bytes(b"")
+    for act in (presence.beat, presence.confirm, presence.keep):
+        with pytest.raises(owner.NoMarker):
+            act()
+
+
 def test_the_beat_of_an_earlier_run_of_this_home_is_taken_over(place: Place) -> None:
     presence = place.presence()
     place.file.write_bytes(Marker(**{**_fields(place.marker), "beat": Run(place.run.home, "f" * 16).beat()}).to_bytes())
