@@ -213,6 +213,13 @@ def sign_of_life(tree: Tree) -> bytes:
         os.close(fd)
 
 
+def written_since(tree: Tree) -> bool:
+    """Whether the page was written after the marker: by an earlier version, say, which beats not. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        return tree.lstat(page.NAME).st_mtime_ns > tree.lstat(NAME).st_mtime_ns
+    return False
+
+
 def read(tree: Tree) -> Marker | None:
     """The folder's marker, None if there is none.
 
