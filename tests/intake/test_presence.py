@@ -149,6 +149,24 @@ def test_another_marker_ends_it_at_once_and_stays(place: Place, change: dict[str
     assert place.file.read_bytes() == content
 
 
+def test_a_beat_that_is_written_in_another_way(place: Place) -> None:
+    presence = place.presence()
+    text = place.file.read_text()
+    beat = place.values()["beat"]
+    place.file.write_text(text.replace(beat, f"\\u{ord(beat[0]):04x}{beat[1:]}"))
+    assert place.values()["beat"] == beat
+    presence.beat()
+    assert place.values()["beat"] in place.file.read_text()
+
+
+def test_what_covers_the_marker_is_told_by_whoever_asks(place: Place) -> None:
+    presence = place.presence()
+    place.file.write_bytes(b"")
+    for act in (presence.beat, presence.confirm, presence.keep):
+        with pytest.raises(owner.NoMarker):
+            act()
+
+
 def test_the_beat_of_an_earlier_run_of_this_home_is_taken_over(place: Place) -> None:
     presence = place.presence()
     place.file.write_bytes(Marker(**{**_fields(place.marker), "beat": Run(place.run.home, "f" * 16).beat()}).to_bytes())
@@ -283,6 +301,31 @@ def test_the_folder_goes_on_when_a_dropper_removes_its_marker(desk: Desk) -> Non
     intake = desk.start()
     until(lambda: intake.away is not None)
     assert "--adopt" in str(intake.away)
+
+
+def test_what_covers_the_marker_stops_the_folder_until_it_is_gone(desk: Desk) -> None:
+    intake = desk.start(rescan=0.2)
+    until(lambda: intake.last_walk is not None)
+    marker = desk.path / ".dropcap"
+    before = owner.read(desk_tree := Tree(desk.path))
+    for cover in (lambda: marker.symlink_to("/nowhere"), lambda: marker.write_bytes(b""), marker.mkdir):
+        marker.unlink()
+        cover()
+        intake.wake()
+        until(lambda: intake.away is not None)
+        assert ".dropcap in it is not" in str(intake.away)
+        marker.rmdir() if marker.is_dir() else marker.unlink()
+        until(lambda: intake.away is None)
+        assert owner.read(desk_tree) == before
+    marker.unlink()
+    marker.mkdir()
+    until(lambda: intake.away is not None)
+    moved = desk.path.with_name("elsewhere")
+    desk.path.rename(moved)  # another directory in its place has no marker, and gets none
+    desk.path.mkdir()
+    until(lambda: "is gone" in str(intake.away))
+    assert list(desk.path.iterdir()) == []
+    desk_tree.close()
 
 
 def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Place:
     def found(self) -> list[str]:
         """After a walk, and the daily round if it is its time."""
         self.strays._look_at = 0.0
-        self.strays.look()
+        self.strays.want()
         while self.strays.next_step() < float("inf"):
             time.sleep(max(0.0, self.strays.next_step() - time.monotonic()))
             self.strays.step()
@@ -200,7 +200,8 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     ledger.remember_folder("consents", str(tmp_path / "drop"), "m", "ext4")
     tree = Tree(tmp_path / "drop")
     found = Strays(tree, "consents", Port(ledger), 0, lambda name, error: None)  # type: ignore[arg-type]
-    found.look()
+    found.want()
+    found.step()
     assert found.files.count == 0
     tree.close()
     ledger.close()

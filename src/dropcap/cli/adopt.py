@@ -81,11 +81,11 @@ def _may_be_alive(one: _Wanted, run: Run) -> bool:
     """Whether the marker may be somebody's who is alive."""
     try:
         found = owner.read(one.tree)
+        if found is None or found.installation == one.claims.installation:
+            return found is not None and not run.knows(found.beat)
+        return found.beat is None or not run.knows(found.beat) or owner.written_since(one.tree)
     except (owner.Away, OSError):
         return False  # adopting it tells
-    if found is None:
-        return False
-    return not run.knows(found.beat) or (found.beat is None and found.installation != one.claims.installation)
 
 
 def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Run) -> Iterator[Remark]:

@@ -193,7 +193,8 @@ class Engine:
 
         A folder that has a mistake now goes on as it was.
         """
-        config, self.mistakes = with_last_good(config, self.config, self.mistakes, time.time())
+        before = self.mistakes
+        config, self.mistakes = with_last_good(config, self.config, before, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
         self._renew(config)
         self.config = config
@@ -203,7 +204,7 @@ class Engine:
         self._take_up()
         self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
         self.start_channels()
-        for name in self.mistakes:
+        for name in {*before, *self.mistakes}:
             self._changed(name)
         self.inspector.again()
 

@@ -170,7 +170,7 @@ class OpenedFolder:
         # What is wrong in dropcap's own directories is found anew below.
         self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
-        self.strays.look()
+        self.strays.want()
         self._contents.keep(self._pending.names)
         self._contents.save()
         if self.watch is not None:

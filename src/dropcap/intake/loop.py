@@ -286,6 +286,7 @@ class Intake:
         self._doubt = True
         if why := self._unsafe():
             raise Away(why)
+        self._tenure.restore()
         watch = Watch(self._happened, self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,
@@ -370,7 +371,7 @@ class Intake:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
-        self._tenure.end()
+        self._tenure.end(error)
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)

@@ -37,6 +37,10 @@ class Away(Exception):  # noqa: N818  a state of the folder more than an error
     """The folder is not to be touched for now; the message says why and what to do."""
 
 
+class NoMarker(Away):
+    """Something that is no marker has its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """What `.dropcap` says.
@@ -209,6 +213,13 @@ def sign_of_life(tree: Tree) -> bytes:
         os.close(fd)
 
 
+def written_since(tree: Tree) -> bool:
+    """Whether the page was written after the marker: by an earlier version, say, which beats not. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        return tree.lstat(page.NAME).st_mtime_ns > tree.lstat(NAME).st_mtime_ns
+    return False
+
+
 def read(tree: Tree) -> Marker | None:
     """The folder's marker, None if there is none.
 
@@ -221,7 +232,7 @@ def read(tree: Tree) -> Marker | None:
     except FileNotFoundError:
         return None
     except NotRegular:
-        raise Away(f"{NAME} in it is not a plain file, and dropcap did not make it: remove it") from None
+        raise NoMarker(f"{NAME} in it is not a plain file, and dropcap did not make it: remove it") from None
     try:
         return read_open(fd)
     finally:
@@ -236,7 +247,7 @@ def read_open(fd: int) -> Marker:
     try:
         return _parse(data)
     except _NO_MARKER:
-        raise Away(
+        raise NoMarker(
             f"{NAME} in it is not a marker that dropcap can read: remove it if it is not needed, "
             "or install the newer dropcap that wrote it"
         ) from None

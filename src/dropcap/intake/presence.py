@@ -52,7 +52,7 @@ class Presence:
         self._on_lost = on_lost
         self._every, self._lasts, self._now = every, lasts, now
         self._sure_until = 0.0
-        self._lost: str | None = None
+        self._lost: Away | None = None
         self._changed = threading.Condition()
         self._hurry = self._ending = self._says_so = False
         self._idle: Callable[[], bool] | None = None
@@ -104,7 +104,7 @@ class Presence:
             OSError: the marker cannot be written.
         """
         if self._lost is not None:
-            raise Away(self._lost)
+            raise self._lost
         began = self._now()
         with self._losing():
             marker = replace(self._marker, beat=self._run.beat())
@@ -122,7 +122,7 @@ class Presence:
             yield
         except Away as error:
             if self._lost is None:
-                self._lost = str(error)
+                self._lost = error
                 self._on_lost()
             raise
 
@@ -151,13 +151,18 @@ class Presence:
         try:
             found = owner.read_open(fd)
             self._judge(found)
-            if found.beat is None:
+            place = os.pread(fd, owner.LARGEST, 0).rfind(str(found.beat).encode())
+            if found.beat is None or place < 0:
                 return False
-            data = os.pread(fd, owner.LARGEST, 0)
-            os.pwrite(fd, str(marker.beat).encode(), data.rindex(str(found.beat).encode()))
+            os.pwrite(fd, str(marker.beat).encode(), place)
             return True
         finally:
             os.close(fd)
+
+    def restore(self) -> None:
+        """Write the marker anew, if it is gone, as `beat` does. Raises Away and OSError."""
+        if owner.read(self._tree) is None:
+            self._write_whole(self._marker)
 
     def _write_whole(self, marker: Marker) -> None:
         """The marker is one of an earlier dropcap, or somebody else's file, or gone."""

@@ -73,21 +73,21 @@ class Strays:
         self._log = structlog.get_logger().bind(folder=folder)
         self._seen: dict[str, _Seen] = {}
         self._told: set[str] = set()
+        self._wanted = False
         self._look_at = 0.0
         self._round: deque[str] = deque()  # what is left of it
         self._round_at = 0.0
         self._step_at = math.inf
         self.files = StrayFiles()
 
-    def look(self) -> None:
-        """A walk: look at failed/, at done/ itself, at its directories of these days and at those that are no day's.
+    def want(self) -> None:
+        """The folder was walked: `step` is to look at all that is looked at after each walk."""
+        self._wanted = True
 
-        Raises:
-            OSError: the whole folder does not answer.
-        """
+    def _look(self) -> None:
+        """Look at failed/, at done/ itself, at its directories of these days and at those that are no day's."""
+        self._wanted = False
         began = time.monotonic()
-        if began < self._look_at:
-            return
         known = self._ledger.known_folder(self._folder)
         if known is not None and known.first_seen < time.time():  # else the clock was wrong then
             self._since_ns = max(self._since_ns, int(known.first_seen * 1e9))
@@ -109,11 +109,18 @@ class Strays:
 
     def next_step(self) -> float:
         """When `step` has something to do (monotonic)."""
-        return self._step_at
+        return min(self._step_at, self._look_at if self._wanted else math.inf)
 
     def step(self) -> None:
-        """Look at one more directory of the daily round, if it is time to. Raises as `look`."""
+        """Look at what is due: what is looked at after a walk, or one more directory of the daily round.
+
+        Raises:
+            OSError: the whole folder does not answer.
+        """
         began = time.monotonic()
+        if self._wanted and began >= self._look_at:
+            self._look()
+            return
         if began < self._step_at:
             return
         if self._round:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from dropcap.files.tree import Tree
-from dropcap.intake.owner import Away
+from dropcap.intake.owner import Away, NoMarker
 from dropcap.intake.presence import Presence
 
 
@@ -14,16 +15,24 @@ class Tenure:
 
     def __init__(self) -> None:
         self._held: tuple[Tree, Presence] | None = None
+        self._covered: Presence | None = None  # somebody has put something else over its marker
 
     def begin(self, tree: Tree, presence: Presence) -> None:
         """The folder was opened."""
-        self._held = (tree, presence)
+        self._held, self._covered = (tree, presence), None
 
-    def end(self) -> None:
+    def end(self, why: Exception | None = None) -> None:
         """The folder is away, or others work there now: the directory is closed once nobody uses it any more."""
         held, self._held = self._held, None
         if held is not None:
             held[1].end()
+            self._covered = held[1] if isinstance(why, NoMarker) else None
+
+    def restore(self) -> None:
+        """The folder is to be opened again: if its marker was covered and what covered it is gone, it is written anew."""
+        if self._covered is not None:
+            with contextlib.suppress(Away, OSError):  # opening it tells
+                self._covered.restore()
 
     @property
     def lent(self) -> Tree | None:
