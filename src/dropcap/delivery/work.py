@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
+from dropcap.delivery.questions import Refusals, by_rule, is_of_the_question, refuses_all
 from dropcap.delivery.queue import Candidate, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import Attempt, Upload, judge
@@ -85,6 +85,7 @@ class Work:
         self._ended = ended
         self._order = order
         self._creation = Creation(ledger)
+        self._refusals = Refusals()
         self._vacancies = Vacancies(ledger)
 
     def send(
@@ -158,9 +159,9 @@ class Work:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if _is_about_fields(error) and line.known():
+            if is_of_the_question(error) and line.known():
                 line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, _by_fields(group), told)
+                return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -179,15 +180,14 @@ class Work:
                 over |= self._answers(line, part, told)
             except (RedcapError, Stopped) as error:
                 refused.append((part, error))
+        answers = bool(refused) and (len(refused) < len(parts) or not refuses_all(line, parts[0][0]))
         for part, why in refused:
-            if len(refused) == len(parts) or not isinstance(why, RedcapError) or not _is_about_fields(why):
+            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
                 self._cannot_ask(line, part, why)
                 continue
+            later = self._refusals.refused(part, why.meaning)
             for candidate in part:
-                message = f"REDCap refuses to export the record and its fields: {why.meaning.message}"
-                unknown = candidate.job.state is State.UNKNOWN
-                later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
-                self._conclusion.apply(candidate.job, later, None)
+                self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
         return over
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
@@ -199,6 +199,7 @@ class Work:
         hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
+        self._refusals.answered([c for c in asking if c.job.id not in hopeless])
         for candidate in group:
             why = hopeless.get(candidate.job.id)
             if why is not None:
@@ -358,20 +359,6 @@ def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Cand
         else:
             told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
     return others
-
-
-def _is_about_fields(error: RedcapError | Stopped) -> bool:
-    """Whether REDCap may answer the same question about other fields."""
-    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS)
-
-
-def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:
-    """The group in parts, each of files for which the same fields are asked about."""
-    parts: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
-    for candidate in group:
-        target = candidate.route.target
-        parts[(target.field, *sorted({*target.must_match, *target.record_where}))].append(candidate)
-    return list(parts.values())
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:
