@@ -181,13 +181,16 @@ class Work:
             except (RedcapError, Stopped) as error:
                 refused.append((part, error))
         answers = bool(refused) and (len(refused) < len(parts) or not refuses_all(line, parts[0][0]))
+        others: list[Candidate] = []
         for part, why in refused:
             if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
-                self._cannot_ask(line, part, why)
+                others += part
                 continue
             later = self._refusals.refused(part, why.meaning)
             for candidate in part:
                 self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
+        if others:  # one trouble, told once
+            self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
@@ -239,13 +242,13 @@ class Work:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
             outcome = judge(error.meaning, sent=False)
-        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
-            outcome = replace(outcome, in_general=in_general(outcome.reason))
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
                 outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
             )
+        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
+            outcome = replace(outcome, in_general=in_general(outcome.reason))
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
