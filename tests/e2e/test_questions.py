@@ -68,6 +68,27 @@ def test_a_refused_question_stops_only_the_rule_that_asks_it(place: Site, status
         assert place.dropcap("check").returncode == 0
 
 
+def test_a_record_that_redcap_refuses_to_be_asked_about_stops_its_own_file(place: Site) -> None:
+    rules(place)
+
+    def refuse(fields: Fields, said: Said) -> Said:
+        asks = fields.get("content") == "record" and any(
+            value == "107" for key, value in fields.items() if key.startswith("records")
+        )
+        return Said(400, [], b'{"error": "Not this one"}') if asks else said
+
+    with echoing(place.box.port) as proxy:
+        proxy.spoil = refuse
+        through(place, proxy)
+        for record in range(101, 113):
+            place.put(f"{record}_scan.tif", b"%d" % record)
+        daemon = place.start()
+        daemon.wait_for("done", 11)
+        assert {line["file"] for line in daemon.events("retrying")} == {"107_scan.tif"}
+        assert "this file's record" in daemon.events("retrying")[0]["message"]
+        assert not daemon.events("paused")
+
+
 def test_a_project_that_refuses_every_question_pauses(place: Site) -> None:
     rules(place)
     place.write_config()

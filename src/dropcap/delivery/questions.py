@@ -30,9 +30,15 @@ class Refusals:
         self._lock = threading.Lock()
         self._waits: dict[Asking, tuple[int, float]] = {}  # how often it was refused in a row, and until when it waits
 
-    def refused(self, group: Sequence[Candidate], meaning: Meaning) -> Later:
-        """What becomes of files of one rule whose question was refused: all of them wait equally long."""
+    def refused(self, group: Sequence[Candidate], meaning: Meaning, *, of_this_file: bool) -> Later:
+        """What becomes of files of one rule whose question was refused: all of them wait equally long.
+
+        `of_this_file`: about others of the rule REDCap answers; one that is refused again and again is held in the end.
+        """
         rule = asking(group[0])
+        if of_this_file:
+            message = f"REDCap refuses to be asked about this file's record: {meaning.message}"
+            return Later(meaning.reason, message, meaning.remedy, Scope.FILE, own_fault=True)
         with self._lock:
             now = self._clock()
             tries, until = self._waits.get(rule, (0, 0.0))

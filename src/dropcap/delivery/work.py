@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.questions import Refusals, by_rule, is_of_the_question, refuses_all
+from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
 from dropcap.delivery.queue import Candidate, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import Attempt, Upload, judge
@@ -174,35 +175,54 @@ class Work:
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
         """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
-        refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
-        for part in parts:
-            try:
-                over |= self._answers(line, part, told)
-            except (RedcapError, Stopped) as error:
-                refused.append((part, error))
-        answers = bool(refused) and (len(refused) < len(parts) or not refuses_all(line, parts[0][0]))
+        refused = [one for part in parts for one in self._ask_part(line, part, told, over)]
+        if not refused:
+            return over
+        fine = {asking(c) for part in parts for c in part if c.job.id in told}
+        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
         others: list[Candidate] = []
         for part, why in refused:
             if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
                 others += part
                 continue
-            later = self._refusals.refused(part, why.meaning)
+            later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
             for candidate in part:
                 self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
         if others:  # one trouble, told once
             self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
 
+    def _ask_part(
+        self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
+    ) -> list[tuple[Sequence[Candidate], RedcapError | Stopped]]:
+        """Ask about files of one rule; what of them REDCap refuses, and how.
+
+        It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
+        """
+        try:
+            over |= self._answers(line, part, told)
+        except (RedcapError, Stopped) as error:
+            if len(part) == 1 or not is_of_the_question(error):
+                return [(part, error)]
+            alone = random.sample(part, 2)
+            refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
+            if len(refused) == len(alone):
+                return [(part, error)]
+            rest = [candidate for candidate in part if candidate not in alone]
+            halves = [half for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]) if half]
+            return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
+        return []
+
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
-        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
+        asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
         structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
         hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
-        self._refusals.answered([c for c in asking if c.job.id not in hopeless])
+        self._refusals.answered([c for c in asked if c.job.id not in hopeless])
         for candidate in group:
             why = hopeless.get(candidate.job.id)
             if why is not None:
