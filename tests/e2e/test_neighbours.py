@@ -102,7 +102,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     place.box.ill(Fault("status", match={"content": "file", "action": "import", "record": "117"}, code=403, body=body))
     place.put("117_V1_consent.pdf")
     daemon.wait_for("paused")
-    eventually(lambda: page.exists() and "project trial: REDCap refuses a right" in page.read_text())
+    eventually(lambda: page.exists() and "project trial: REDCap refuses a right" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     place.box.well()
     assert place.dropcap("resume", "--project", "trial").returncode == 0
@@ -115,7 +115,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     place.box.ill(Fault("status", match={"content": "record"}, times=1, code=401, body=body))
     assert place.dropcap("resume", "--server", "trial").returncode == 0
     daemon.wait_for("paused", reason="token")
-    eventually(lambda: "project trial: REDCap does not accept the API token" in page.read_text())
+    eventually(lambda: "project trial: REDCap does not accept the API token" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     assert [job.message for job in place.jobs() if job.folder == "other"] == ["REDCap does not accept the API token"]
     assert "Miller" in place.dropcap("status").stdout, "whoever looks after dropcap is told"

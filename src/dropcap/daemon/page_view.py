@@ -111,7 +111,7 @@ class Page:
     def _told(self) -> list[str]:
         its = ((Scope.PROJECT, self._queue.folder.project), (Scope.FOLDER, self._queue.name))
         told = [
-            f"{pause.scope} {pause.name}: {in_general(pause.reason)}. {pause.remedy}"
+            f"{pause.scope} {pause.name}: {_of_its_own(pause)}. {pause.remedy}"
             for pause in self._pauses()
             if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
         ]
@@ -120,6 +120,11 @@ class Page:
         if self._intake.full:
             told.append("This share has less room than min_free: nothing is taken until there is more.")
         return told
+
+
+def _of_its_own(pause: Pause) -> str:
+    """Why, without what REDCap has said of some file: it may be another folder's."""
+    return pause.message if pause.scope == Scope.FOLDER else in_general(pause.reason)
 
 
 def _time(seconds: float) -> datetime:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dropcap.delivery.plan import Facts, agree
 from dropcap.reasons import Reason
-from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.client import Redcap, RedcapError, TooMuch
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT, RuleSettings, Target
@@ -18,6 +18,8 @@ from dropcap.secret import mentions_token
 
 #: Records asked about in one request, and conditions in one filter.
 GROUP = 100
+#: No record is called so: asked about where it is to be known only whether REDCap answers.
+NOBODY = "dropcap asks"
 
 Row = Mapping[str, str]
 
@@ -121,9 +123,20 @@ def _rows(
             fields.add(f"{_form(structure, question.target.field)}_complete")
     rows: dict[str, list[Row]] = defaultdict(list)
     for start in range(0, len(names), GROUP):
-        for row in _ask(client, structure, records=list(names[start : start + GROUP]), fields=sorted(fields)):
+        for row in _of_records(client, structure, list(names[start : start + GROUP]), sorted(fields)):
             rows[row.get(structure.record_id_field, "")].append(row)
     return rows
+
+
+def _of_records(client: Redcap, structure: ProjectStructure, names: list[str], fields: list[str]) -> list[Row]:
+    """The rows of these records; in parts, where so many have too much to tell at once."""
+    try:
+        return list(_ask(client, structure, records=names, fields=fields))
+    except TooMuch:
+        if len(names) == 1:
+            raise
+        half = len(names) // 2
+        return [row for part in (names[:half], names[half:]) for row in _of_records(client, structure, part, fields)]
 
 
 def _facts(question: Question, name: str, rows: Sequence[Row], structure: ProjectStructure) -> Facts:
@@ -186,25 +199,37 @@ def _by_values(
     client: Redcap, structure: ProjectStructure, questions: Sequence[Question]
 ) -> tuple[dict[int, str], dict[int, int]]:
     """The records in which fields have certain values, and for which files there are several."""
-    found: dict[int, str] = {}
-    several: dict[int, int] = {}
+    found = _with_values(client, structure, questions)
+    # A file fails for want of a record: one empty answer, which may be wrong, is not enough for that.
+    found |= _with_values(client, structure, [question for question in questions if not found[question.job]])
+    one = {job: records[0] for job, records in found.items() if len(records) == 1}
+    return one, {job: len(records) for job, records in found.items() if len(records) > 1}
+
+
+def _with_values(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, list[str]]:
+    """For each question the records that have the values."""
     conditions = sorted({pair for q in questions for pair in q.target.record_where.items()})
     fields = sorted({structure.record_id_field, *(name for name, _ in conditions)})
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for start in range(0, len(conditions), GROUP):
-        logic = " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions[start : start + GROUP])
+        logic = either(conditions[start : start + GROUP])
         for row in _ask(client, structure, fields=fields, filter_logic=logic):
             for name in fields:
                 if row.get(name):
                     values[row[structure.record_id_field]][name].add(row[name])
-    for question in questions:
-        where = question.target.record_where
-        records = [record for record, has in values.items() if all(value in has[name] for name, value in where.items())]
-        if len(records) == 1:
-            found[question.job] = records[0]
-        elif records:
-            several[question.job] = len(records)
-    return found, several
+    return {
+        question.job: [
+            record
+            for record, has in values.items()
+            if all(value in has[name] for name, value in question.target.record_where.items())
+        ]
+        for question in questions
+    }
+
+
+def either(conditions: Iterable[tuple[str, str]]) -> str:
+    """The filter for records in which at least one of these fields has its value."""
+    return " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions)
 
 
 def _quoted(value: str) -> str:
@@ -228,7 +253,6 @@ def _similar(
     client: Redcap, structure: ProjectStructure, questions: Sequence[Question], there: Collection[str]
 ) -> dict[int, Facts]:
     """Missing records, with those that are written almost alike: of those that are `there`, or on request of all."""
-    key = structure.record_id_field
     facts: dict[int, Facts] = {}
     every: list[str] | None = None
     for question in questions:
@@ -236,10 +260,19 @@ def _similar(
         close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
         if not close and record and question.settings.suggest_records:
             if every is None:
-                every = sorted({row.get(key, "") for row in _ask(client, structure, fields=[key])})
+                every = _every(client, structure)
             close = tuple(get_close_matches(record, every, n=3, cutoff=0.75))
         facts[question.job] = Facts(None, similar=close)
     return facts
+
+
+def _every(client: Redcap, structure: ProjectStructure) -> list[str]:
+    """All records, or none where there are too many to be listed."""
+    key = structure.record_id_field
+    try:
+        return sorted({row.get(key, "") for row in _ask(client, structure, fields=[key])})
+    except TooMuch:
+        return []
 
 
 def _plain(name: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
+from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
 from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import NOT_OURS, Attempt, Upload
@@ -88,6 +89,7 @@ class Work:
         self._order = order
         self._belief = belief
         self._creation = Creation(ledger)
+        self._refusals = Refusals()
         self._vacancies = Vacancies(ledger)
 
     def send(
@@ -170,9 +172,9 @@ class Work:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if _is_about_fields(error) and line.known():
+            if is_of_the_question(error) and line.known():
                 line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, _by_fields(group), told)
+                return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -185,32 +187,54 @@ class Work:
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
         """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
-        refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
-        for part in parts:
-            try:
-                over |= self._answers(line, part, told)
-            except (RedcapError, Stopped) as error:
-                refused.append((part, error))
+        refused = [one for part in parts for one in self._ask_part(line, part, told, over)]
+        if not refused:
+            return over
+        fine = {asking(c) for part in parts for c in part if c.job.id in told}
+        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
+        others: list[Candidate] = []
         for part, why in refused:
-            if len(refused) == len(parts) or not isinstance(why, RedcapError) or not _is_about_fields(why):
-                self._cannot_ask(line, part, why)
+            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
+                others += part
                 continue
+            later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
             for candidate in part:
-                message = f"REDCap refuses to export the record and its fields: {why.meaning.message}"
-                unknown = candidate.job.state is State.UNKNOWN
-                later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
-                self._conclusion.apply(candidate.job, later, None)
+                self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
+        if others:  # one trouble, told once
+            self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
+
+    def _ask_part(
+        self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
+    ) -> list[tuple[Sequence[Candidate], RedcapError | Stopped]]:
+        """Ask about files of one rule; what of them REDCap refuses, and how.
+
+        It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
+        """
+        try:
+            over |= self._answers(line, part, told)
+        except (RedcapError, Stopped) as error:
+            if len(part) == 1 or not is_of_the_question(error):
+                return [(part, error)]
+            alone = random.sample(part, 2)
+            refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
+            if len(refused) == len(alone):
+                return [(part, error)]
+            rest = [candidate for candidate in part if candidate not in alone]
+            halves = [half for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]) if half]
+            return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
+        return []
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
-        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
+        asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
         structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
         hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
+        self._refusals.answered([c for c in asked if c.job.id not in hopeless])
         for candidate in group:
             why = hopeless.get(candidate.job.id)
             if why is not None:
@@ -250,13 +274,13 @@ class Work:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
             outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
-        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
-            outcome = replace(outcome, in_general=in_general(outcome.reason))
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
                 outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
             )
+        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
+            outcome = replace(outcome, in_general=in_general(outcome.reason))
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
@@ -392,20 +416,6 @@ def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Cand
         else:
             told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
     return others
-
-
-def _is_about_fields(error: RedcapError | Stopped) -> bool:
-    """Whether REDCap may answer the same question about other fields."""
-    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS)
-
-
-def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:
-    """The group in parts, each of files for which the same fields are asked about."""
-    parts: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
-    for candidate in group:
-        target = candidate.route.target
-        parts[(target.field, *sorted({*target.must_match, *target.record_where}))].append(candidate)
-    return list(parts.values())
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.plan import needs_field
+from dropcap.delivery.plan import lookup_reasons, needs_field
 from dropcap.delivery.possible import (
     event_impossible,
     field_impossible,
@@ -65,6 +65,16 @@ def needed_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, 
     named = {*rule.must_match, *rule.record_where}
     if needs_field(rule.settings, takes_next(rule.instance)):
         named |= {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+    return {name for name in named if structure.knows(name)}
+
+
+def asked_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """The fields that are asked about when the record of a rule's file is looked up; none if none is."""
+    if not lookup_reasons(rule):
+        return set()
+    fields = {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+    complete = {f"{structure.fields[name].form}_complete" for name in fields & structure.fields.keys()}
+    named = fields | {*rule.must_match, *rule.record_where} | (complete if takes_next(rule.instance) else set())
     return {name for name in named if structure.knows(name)}
 
 

@@ -41,7 +41,8 @@ from dropcap.secret import Token, without_tokens
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
 SMALL = 256 * 1024
 _MAX_WORDS = 64 * 1024
-_MAX_JSON = 256 * 1024**2
+#: A larger answer than this is not read. One about 100 records has some kilobytes, a list of very many records some megabytes.
+MAX_JSON = 32 * 1024**2
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -57,11 +58,16 @@ class NoFile(RedcapError):  # noqa: N818 - a state of the field, often no error 
     """REDCap says that the field holds no file."""
 
 
+class TooMuch(RedcapError):  # noqa: N818 - the question's fault
+    """The answer is larger than `MAX_JSON`."""
+
+
 class Redcap:
     """May be shared by threads. Times are in seconds.
 
     `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
-    Every method raises `RedcapError`, `window.Stopped` where a stop can be given, and whatever `token` raises.
+    Every method raises `RedcapError` (where an answer is too large, `TooMuch`), `window.Stopped` where a stop can be given, and
+    whatever `token` raises.
     """
 
     def __init__(
@@ -295,7 +301,9 @@ class Redcap:
             return self._form(fields)
 
         with self._exchange(body, "json", stop) as reply:
-            words, ended = reply.read(_MAX_JSON)
+            words, ended = reply.read(MAX_JSON)
+            if len(words) == MAX_JSON and reply.status == 200 and not ended:
+                raise TooMuch(_too_much(asked["content"]))
             # Without a length or chunks (an old proxy) the end of the connection is the end of the reply: data that is
             # whole by its own grammar is whole.
             self._judge(reply, words, "json", ended if reply.framed else _is_whole(words), _data_values(asked))
@@ -401,6 +409,15 @@ def _is_whole(words: bytes) -> bool:
         return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
     except (ValueError, RecursionError):
         return words[:1].isdigit()  # REDCap's version
+
+
+def _too_much(content: str) -> Meaning:
+    return Meaning(
+        Verdict.REFUSED,
+        Reason.REFUSED,
+        f"REDCap's answer about the {content} is larger than {MAX_JSON // 1024**2} MiB, and was not read",
+        "look in REDCap which fields or repeat instances hold so much; a rule that needs less of a record asks for less",
+    )
 
 
 def _nothing(content: str) -> str:

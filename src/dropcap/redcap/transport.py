@@ -115,17 +115,17 @@ class Reply:
 
     def read(self, limit: int) -> tuple[bytes, bool]:
         """The body up to `limit` bytes, and whether it has ended there; that is all of it for sure if it is `framed`."""
-        body = b""
+        body = bytearray()  # grows in place: joining bytes again and again would take time by the square of their number
         try:
             for chunk in self.chunks():
                 body += chunk
                 if len(body) > limit:
-                    return body[:limit], False
+                    return bytes(body[:limit]), False
         except ExchangeFailed as broken:
             if broken.stopped:
                 raise
-            return body, False
-        return body, self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
+            return bytes(body), False
+        return bytes(body), self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
 
     def close(self) -> None:
         # Closes the connection too if the body was not read to its end.
