@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from redcap_sandbox import Fault, Rights, Sandbox, demo_project
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, eventually, site
 
 NO_DESIGN = json.dumps({"error": "You do not have Project Design privileges"})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site
 from tests.tinyproxy import free_port, tinyproxy
 from tests.tls import in_front_of, make_authority, server_context
