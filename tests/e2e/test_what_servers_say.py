@@ -43,7 +43,7 @@ def test_a_database_that_is_down_at_200(place: Site, settings: dict[str, Any]) -
     assert not daemon.events("held")
 
 
-def test_what_concerns_one_file_ends_in_failed_with_redcaps_words(place: Site) -> None:
+def test_what_concerns_one_file_ends_in_failed_or_held_with_redcaps_words(place: Site) -> None:
     """A locked form, a record in other case, one in another data access group, a value that is marked as missing."""
     store = place.box.project.store
     store.set_value("AB-7", BASELINE, "record_id", "AB-7")
@@ -58,6 +58,7 @@ def test_what_concerns_one_file_ends_in_failed_with_redcaps_words(place: Site) -
         {**rule, "pattern": "{record:word}__c.pdf", "missing_record": "create"},
         {**rule, "pattern": "{record:digits}__{i:letters}.pdf", "must_match": {"initials": "{i}"}},
     ]
+    place.folder["suggest_records"] = True
     place.write_config()
     place.box.ill(Fault("status", code=400, body=f'{{"error": "{LOCKED}"}}', match={**IMPORT, "record": "101"}))
     for name in ("101__c.pdf", "ab-7__c.pdf", "12-34__c.pdf", "13-35__c.pdf", "104__XY.pdf"):
@@ -68,13 +69,13 @@ def test_what_concerns_one_file_ends_in_failed_with_redcaps_words(place: Site) -
         "101__c.pdf": ("failed", "refused"),
         "ab-7__c.pdf": ("failed", "record_differs"),
         "12-34__c.pdf": ("done", None),
-        "13-35__c.pdf": ("failed", "refused"),
+        "13-35__c.pdf": ("held", "rights"),
         "104__XY.pdf": ("failed", "mismatch"),
     }
     assert LOCKED in " ".join(place.why("101__c.pdf").split())
     assert "`AB-7`" in place.why("ab-7__c.pdf")
     assert "initials" in place.why("104__XY.pdf")
-    assert "group" in place.why("13-35__c.pdf")
+    assert "group `north`" in next(job.message or "" for job in place.jobs() if job.name == "13-35__c.pdf")
     assert {h.record for h in place.box.holdings()} == {"12-34"}
 
 
@@ -133,6 +134,8 @@ def test_a_number_that_has_lost_its_zeros_and_a_code_in_place_of_a_file(tmp_path
             return {**shown, "brief": "-999"} if shown.get("fall") == 8 and "brief" in shown else shown
 
         other.row = row
+        place.folder["suggest_records"] = True
+        place.write_config()
         daemon = place.start()
         for record in ("007", "8", "9"):
             place.put(f"{record}__brief.pdf", record.encode())

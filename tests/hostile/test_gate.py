@@ -79,6 +79,8 @@ def search(place: Site, said: list[tuple[str, bytes]]) -> None:
     count = 0
     for what, content in (*written(place), *said):
         count += 1
+        if what.endswith("-shm"):  # numbers of pages in a row; what the pages hold stands in the ledger beside it
+            continue
         assert not holds(content, TOKEN), f"the token is in {what}"
     assert count > 10
 
