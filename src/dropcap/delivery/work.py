@@ -267,11 +267,10 @@ class Work:
 
         def create() -> Outcome:
             try:
-                line.rights = line.rights or line.client.rights()
+                if group := line.group():
+                    return not_in_its_group(step.record, group)
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
-            if line.rights is not None and line.rights.group:
-                return not_in_its_group(step.record, line.rights.group)
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:
