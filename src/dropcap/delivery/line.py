@@ -99,10 +99,14 @@ class ProjectLine:
                 self._untold = time.monotonic()
             raise
 
-    def told_rights(self) -> Rights | None:
-        """The rights of the token's user, asked for until they are told; None if REDCap tells none. Raises RedcapError."""
-        self.rights = self.rights or self.client.rights()
-        return self.rights
+    def group(self) -> str:
+        """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.
+
+        Raises RedcapError.
+        """
+        if self.rights is None:
+            self.rights = self.client.rights()
+        return self.rights.group if self.rights is not None else ""
 
     def exported(self, field: str, vacancies: Vacancies) -> None:
         """REDCap has given out a file of this field."""

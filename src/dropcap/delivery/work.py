@@ -308,11 +308,10 @@ class Work:
 
         def create() -> Outcome:
             try:
-                rights = line.told_rights()
+                if group := line.group():
+                    return not_in_its_group(step.record, group)
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
-            if rights is not None and rights.group:
-                return not_in_its_group(step.record, rights.group)
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:

@@ -213,9 +213,8 @@ def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lyi
     Raises:
         RedcapError: it did not answer as it should; the files that were not yielded were not asked about.
     """
-    if any(one.route.settings.missing_record is MissingRecord.CREATE for one in lying):
-        line.rights = line.rights or line.client.rights()
-    booked = _Booked(structure, line.rights.group if line.rights is not None else "")
+    creates = any(one.route.settings.missing_record is MissingRecord.CREATE for one in lying)
+    booked = _Booked(structure, line.group() if creates else "")
     for start in range(0, len(lying), GROUP):
         group = lying[start : start + GROUP]
         refused = [_hopeless(line, structure, one) for one in group]
