@@ -99,3 +99,23 @@ def test_a_pause_by_hand_is_waited_for(place: Site, other: Path) -> None:
     daemon.wait_for("done", 3)
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
     assert [job.state for job in place.jobs()] == ["done"] * 3
+
+
+def test_what_may_have_arrived_is_held_when_it_is_passed(place: Site, other: Path) -> None:
+    place.box.ill(Fault("reset_after_body", match={"content": "file", "action": "import"}, stored=True))
+    daemon = place.start([sys.executable, "-c", SOON])
+    place.put("101_V1_consent.pdf", b"older")
+    daemon.wait_for("retrying", folder="consents", outcome="unknown")
+    gone = place.drop.with_name("gone")
+    place.drop.rename(gone)
+    daemon.wait_for("folder_away", folder="consents")
+    place.box.well()
+    (other / "101_V1_consent.pdf").write_bytes(b"newer")
+    daemon.wait_for("done", folder="other")
+    gone.rename(place.drop)
+    daemon.wait_for("folder_back", folder="consents")
+    (first, _) = place.jobs()
+    assert (first.state, first.reason) == ("held", "newer_went")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
+    kept = [path.read_bytes() for path in place.kept.with_name("other").rglob("*.pdf")]
+    assert kept == [b"older"], "it had arrived, and is kept"

@@ -403,12 +403,12 @@ class Delivery:
 
     def _mind_the_clock(self, boot: float) -> None:
         """What was put off by a clock that was ahead is due once that stands right. `boot` is when the monotonic clock was 0."""
-        before, self._boot = self._boot, boot
-        if boot < before - _SET_BACK and (jobs := self._ledger.clock_was_set()):
+        if boot < self._boot - _SET_BACK and (jobs := self._ledger.clock_was_set()):
             message = "the clock was set back: what it had put off until a time far ahead is due now"
             log.info("clock_set", jobs=jobs, message=message)
             for folder in self._folders.values():
                 folder.look_again()
+        self._boot = boot
 
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)
