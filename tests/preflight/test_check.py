@@ -259,7 +259,7 @@ def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(
     line(check(place, "--offline", code=1), "error", "is gone")
     line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
     place.put("101_V1_consent.pdf")
-    daemon.wait_for("folder_back")
+    daemon.wait_for("folder_watched")
     daemon.wait_for("done")
 
 
