@@ -296,7 +296,9 @@ def test_the_folder_goes_on_when_a_dropper_removes_its_marker(desk: Desk) -> Non
     intake.wake()
     until((desk.path / ".dropcap").exists)
     assert intake.away is None
+    (desk.path / ".dropcap").unlink()
     desk.stop()
+    assert (desk.path / ".dropcap").exists(), "the next run, or the next configuration, is to find it"
     (desk.path / ".dropcap").unlink()
     intake = desk.start()
     until(lambda: intake.away is not None)

@@ -245,6 +245,7 @@ class Intake:
             self._tick()
             self._working_since = None
             self._sleep()
+        self._tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
         self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
 
     def _round(self) -> None:

@@ -191,7 +191,9 @@ class Presence:
             except OSError as error:
                 wait = min(_AGAIN, self._every)
                 if told != (told := error.strerror or str(error)):
-                    _log.warning("check_problem", folder=self._marker.folder, message=f"the marker cannot be written: {told}")
+                    message = f"the marker {owner.NAME} cannot be written ({told}): after a minute nothing is taken or sent there"
+                    remedy = "let dropcap's user write in the folder; dropcap goes on by itself"
+                    _log.warning("check_problem", folder=self._marker.folder, message=message, remedy=remedy)
             else:
                 wait, told = self._every, ""
         if self._says_so:
