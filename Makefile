@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-# Most tests wait for other processes, so three at a time suit two cores. PYTEST="-x tests/e2e" for some of them.
-PYTEST ?= -n 3
+# Most tests wait for other processes or for a time to pass, so eight at a time suit two cores. PYTEST="-x tests/e2e" for some of them.
+PYTEST ?= -n 8 --dist worksteal
+# What is compiled once is compiled for all of them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench clean
 

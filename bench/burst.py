@@ -18,35 +18,47 @@ RIVALS = {"inotifywait + curl": "inotify_curl", "watchdog + PyCap": "watchdog_py
 
 def run(options: Options) -> list[str]:
     """Files a second of each, and dropcap's ratio to them."""
+    return compared(options, 1)
+
+
+def compared(options: Options, folders: int) -> list[str]:
+    """The same with the files in so many folders."""
     files = options.scaled(FILES)
     rates: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
     for _ in range(options.runs):
         for name in ("dropcap", *RIVALS):
-            rates.setdefault(name, []).append(files / _seconds(options, name, files))
+            rates.setdefault(name, []).append(files / _seconds(options, name, files, folders, cpu))
         rates.setdefault("the sink's ceiling", []).append(files / _ceiling(options, files))
     ours = statistics.median(rates["dropcap"])
-    lines = [f"burst of {files} files of {SIZE // 1024} KiB, median of {options.runs} alternating runs"]
+    where = "" if folders == 1 else f" in {folders} folders"
+    lines = [f"burst of {files} files of {SIZE // 1024} KiB{where}, median of {options.runs} alternating runs"]
     for name, found in rates.items():
         middle = statistics.median(found)
         ratio = "" if name == "dropcap" else f"   dropcap is {ours / middle:5.2f} x that"
-        lines.append(f"  {name:<20} {middle:7.0f} files/s  ({min(found):.0f} to {max(found):.0f}){ratio}")
+        used = f"  {statistics.median(cpu[name]):.2f} ms CPU a file" if name in cpu else ""
+        lines.append(f"  {name:<20} {middle:7.0f} files/s  ({min(found):.0f} to {max(found):.0f}){used}{ratio}")
     return lines
 
 
-def _seconds(options: Options, name: str, files: int) -> float:
+def _seconds(options: Options, name: str, files: int, folders: int, cpu: dict[str, list[float]]) -> float:
     with ground(options) as place:
-        with _uploader(place, name):
+        with _uploader(place, name, folders) as process:
+            before = process.cpu()
             began = time.monotonic()
-            place.write(files, SIZE)
-            took = place.wait_done(files) - began
+            place.write(files, SIZE, folders=folders)
+            took = place.wait_done(files, folders=folders) - began
+            cpu.setdefault(name, []).append(1000 * (process.cpu() - before) / files)
         arrived = len({one[0] for one in place.received()})
         if arrived != files:
             raise AssertionError(f"{name}: {files} files in done/, {arrived} at the server")
         return took
 
 
-def _uploader(place: Ground, name: str) -> AbstractContextManager[Process]:
-    return place.dropcap(uploads_at_once=CONNECTIONS) if name == "dropcap" else place.rival(RIVALS[name])
+def _uploader(place: Ground, name: str, folders: int) -> AbstractContextManager[Process]:
+    if name == "dropcap":
+        return place.dropcap(folders, uploads_at_once=CONNECTIONS)
+    return place.rival(RIVALS[name], folders)
 
 
 def _ceiling(options: Options, files: int) -> float:

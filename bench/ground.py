@@ -8,6 +8,7 @@ import os
 import queue
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -81,9 +82,14 @@ class Process:
             seen.append(line)
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used, all threads together."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of CPU that it has used, all threads and children together, those that have ended as well."""
+        ticks = 0
+        for one in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has just ended
+                fields = one.read_text().rpartition(")")[2].split()
+                if int(fields[3]) == self.pid:  # of its session
+                    ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident(self, peak: bool = False) -> float:
         """MiB of memory that it holds now, or has held at most since `forget_peak`."""
@@ -117,11 +123,16 @@ class Ground:
     root: Path
     sink: Process
     port: int
+    certificate: Path | None = None  # the sink's own, if it speaks TLS
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}/api/"
+
+    def drops(self, folders: int) -> list[Path]:
+        """The first drop folders."""
+        return [self.drop] + [self.root / f"drop{number}" for number in range(2, folders + 1)]
 
     @property
     def drop(self) -> Path:
@@ -137,7 +148,8 @@ class Ground:
 
     def received(self) -> list[tuple[str, int, float, float]]:
         """What the sink has received since the last asking: name, size, monotonic time of the first byte and of the last."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/received", timeout=30) as reply:
+        trust = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
+        with urllib.request.urlopen(self.url.replace("/api/", "/received"), timeout=30, context=trust) as reply:
             return [tuple(one) for one in json.load(reply)]
 
     def config(self, folders: int = 1, **settings: Any) -> Path:
@@ -153,10 +165,12 @@ class Ground:
         top: dict[str, Any] = {"state_dir": str(self.state), "uploads_at_once": settings.pop("uploads_at_once", 4)}
         first = settings.pop("first", {})
         folder |= settings
-        paths = [self.drop] + [self.root / f"drop{number}" for number in range(2, folders + 1)]
+        paths = self.drops(folders)
         for path in paths:
             path.mkdir(exist_ok=True)
         project = {"url": self.url, "token_file": str(self.token_file), "requests_per_minute": 0, "max_size": "4GiB"}
+        if self.certificate:
+            project["ca_file"] = str(self.certificate)
         top |= {"projects": {"bench": project}, "folders": {path.name: {"path": str(path), **folder} for path in paths}}
         top["folders"][self.drop.name] |= first
         file = self.root / "config.yaml"
@@ -176,11 +190,14 @@ class Ground:
             process.end()
 
     @contextmanager
-    def rival(self, name: str) -> Iterator[Process]:
-        """One of the scripts in rivals/, ready."""
+    def rival(self, name: str, folders: int = 1) -> Iterator[Process]:
+        """One of the scripts in rivals/, ready, for so many folders."""
         script = next((HERE / "rivals").glob(f"{name}.*"))
         shell = script.suffix == ".sh"
-        command = [*(["bash"] if shell else [sys.executable]), str(script), str(self.drop), self.url, str(self.token_file)]
+        drops = self.drops(folders)
+        for path in drops:
+            path.mkdir(exist_ok=True)
+        command = [*(["bash"] if shell else [sys.executable]), str(script), self.url, str(self.token_file), *map(str, drops)]
         process = Process(command, err=shell)
         try:
             process.wait_for("established" if shell else "ready")
@@ -188,19 +205,20 @@ class Ground:
         finally:
             process.end()
 
-    def write(self, files: int, size: int, first: int = 1, folder: Path | None = None) -> None:
-        """Files written into the drop folder, closed one after the other."""
+    def write(self, files: int, size: int, first: int = 1, folder: Path | None = None, folders: int = 1) -> None:
+        """Files written into the drop folder, or in turn into the first ones, closed one after the other."""
         content = os.urandom(size)
+        paths = [folder] if folder else self.drops(folders)
         for number in range(first, first + files):
-            with open((folder or self.drop) / f"{number}_consent.pdf", "wb") as file:
+            with open(paths[number % len(paths)] / f"{number}_consent.pdf", "wb") as file:
                 file.write(content)
 
-    def wait_done(self, files: int, folder: Path | None = None) -> float:
-        """Wait until so many files lie in done/; the monotonic time."""
-        done = (folder or self.drop) / "done"
+    def wait_done(self, files: int, folder: Path | None = None, folders: int = 1) -> float:
+        """Wait until so many files lie in done/, all of these folders together; the monotonic time."""
+        paths = [folder] if folder else self.drops(folders)
         last, moved = -1, time.monotonic()
         while True:
-            number = sum(len(names) for _, _, names in os.walk(done))
+            number = sum(len(names) for path in paths for _, _, names in os.walk(path / "done"))
             now = time.monotonic()
             if number >= files:
                 return now
@@ -212,7 +230,7 @@ class Ground:
 
 
 @contextmanager
-def ground(options: Options, latency: float = 0.0, hashes: bool = False) -> Iterator[Ground]:
+def ground(options: Options, latency: float = 0.0, hashes: bool = False, tls: bool = False) -> Iterator[Ground]:
     """A fresh place and a sink (see there); the place is gone when the benchmarks end.
 
     It is not removed at once: for half a minute after files are deleted, ext4 takes its time to create others (an inode is not
@@ -220,12 +238,24 @@ def ground(options: Options, latency: float = 0.0, hashes: bool = False) -> Iter
     """
     root = Path(tempfile.mkdtemp(prefix="dropcap-bench-", dir=options.directory))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    sink = Process([sys.executable, str(HERE / "sink.py"), "--latency", str(latency), *(["--hash"] if hashes else [])])
+    certificate = _certificate(root) if tls else None
+    asked = [*(["--hash"] if hashes else []), *(["--tls", str(certificate)] if tls else [])]
+    sink = Process([sys.executable, str(HERE / "sink.py"), "--latency", str(latency), *asked])
     try:
-        made = Ground(root, sink, int(sink.wait_for("\n")))
+        made = Ground(root, sink, int(sink.wait_for("\n")), certificate)
         made.drop.mkdir()
         made.token_file.write_text(TOKEN)
         made.token_file.chmod(0o600)
         yield made
     finally:
         sink.end()
+
+
+def _certificate(root: Path) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key, in one file."""
+    file, key = root / "certificate.pem", root / "key.pem"
+    for_whom = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run([*make, *for_whom, "-keyout", str(key), "-out", str(file)], check=True, capture_output=True)
+    file.write_bytes(file.read_bytes() + key.read_bytes())
+    return file

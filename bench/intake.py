@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from dropcap.config.model import Folder
+from dropcap.intake.beat import Run
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
@@ -103,7 +104,7 @@ def start(directory: Path, settle_closed: float) -> tuple[Intake, Counter, Path,
     counter = Counter()
     rule = Rule("files", compile_pattern("*.pdf", {}), compile_template("f", {}, ()))
     folder = Folder("bench", path, "p", (rule,), settle_closed=settle_closed, min_free=0)
-    return Intake(folder, Port(ledger), counter.add), counter, path, ledger
+    return Intake(folder, Port(ledger), counter.add, Run.of(path)), counter, path, ledger
 
 
 def main() -> None:

@@ -30,13 +30,13 @@ def run(options: Options) -> list[str]:
                 time.sleep(1.0)
                 idle.append(process.resident())
                 process.forget_peak()
-                _large(place, size)
+                put(place, size)
                 place.wait_done(1)
                 more.append(process.resident(peak=True) - idle[-1])
-                ours.append(_throughput(place))
-                curls.append(_curl(place, size))
-        our, curl = statistics.median(ours), statistics.median(curls)
-        lines.append(f"  a receiver that {what}: dropcap {our:.0f} MiB/s, curl -F {curl:.0f} MiB/s: {our / curl:.2f} x")
+                ours.append(throughput(place))
+                curls.append(curl(place))
+        our, its = statistics.median(ours), statistics.median(curls)
+        lines.append(f"  a receiver that {what}: dropcap {our:.0f} MiB/s, curl -F {its:.0f} MiB/s: {our / its:.2f} x")
     hashing = statistics.median(_hashing() for _ in range(options.runs))
     lines += [
         f"  SHA-256 alone, with nothing sent: {hashing:.0f} MiB/s",
@@ -61,7 +61,8 @@ def _hashing() -> float:
     return 2048 * len(content) / (time.monotonic() - began) / 1024**2
 
 
-def _large(place: Ground, size: int) -> None:
+def put(place: Ground, size: int) -> None:
+    """Write a file of zeros beside the drop folder, and move it there."""
     beside = place.root / "large"
     with beside.open("wb") as file:
         left = size
@@ -70,13 +71,17 @@ def _large(place: Ground, size: int) -> None:
     beside.rename(place.drop / "1_consent.pdf")
 
 
-def _throughput(place: Ground) -> float:
+def throughput(place: Ground) -> float:
+    """MiB a second of the one file that was received, from its first byte to the last."""
     ((_, size, began, ended),) = place.received()
     return size / (ended - began) / 1024**2
 
 
-def _curl(place: Ground, size: int) -> float:
+def curl(place: Ground) -> float:
+    """The same of `curl -F`, which sends the file that lies in done/."""
     file = next(path for path in (place.drop / "done").rglob("*_consent.pdf"))
     fields = ["-F", f"token=<{place.token_file}", "-F", "content=file", "-F", "action=import", "-F", "record=1"]
-    subprocess.run(["curl", "-sS", "--fail", *fields, "-F", "field=consent_pdf", "-F", f"file=@{file}", place.url], check=True)
-    return _throughput(place)
+    fields += ["-F", "field=consent_pdf", "-F", f"file=@{file}"]
+    trust = ["--cacert", str(place.certificate)] if place.certificate else []
+    subprocess.run(["curl", "-sS", "--fail", *trust, *fields, place.url], check=True)
+    return throughput(place)

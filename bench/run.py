@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ground import HERE, GaveUp, Options
 
-BENCHMARKS = ("burst", "slow", "latency", "large", "backlog", "walk")
-PROGRAMS = {"inotifywait": "inotify-tools", "curl": "curl", "strace": "strace", "bash": "bash"}
+BENCHMARKS = ("burst", "folders", "slow", "latency", "large", "tls", "backlog", "walk")
+PROGRAMS = {"inotifywait": "inotify-tools", "curl": "curl", "openssl": "openssl", "bash": "bash"}
 MODULES = {"redcap": "PyCap", "watchdog": "watchdog", "requests": "requests"}
 
 

@@ -1,8 +1,9 @@
 """A server that answers like REDCap and keeps nothing: what the uploaders are measured against.
 
-`sink.py [--latency SECONDS] [--hash]` prints its port and serves 127.0.0.1 until it is ended. A file import gets an empty
-200, as late as `latency` says; what a client asks about the project gets the answers of a small classic project. With `--hash`
-it hashes what it gets: a receiver that does something with the bytes.
+`sink.py [--latency SECONDS] [--hash] [--tls FILE]` prints its port and serves 127.0.0.1 until it is ended. A file import gets
+an empty 200, as late as `latency` says; what a client asks about the project gets the answers of a small classic project. With
+`--hash` it hashes what it gets: a receiver that does something with the bytes. With `--tls` it speaks TLS, by the certificate and
+key in FILE.
 `GET /received` gives [file name, size, monotonic time of the first byte and of the last] of every import since the last asking.
 """
 
@@ -13,6 +14,9 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
+import ssl
+import threading
 import time
 from urllib.parse import parse_qs
 
@@ -50,7 +54,7 @@ class Sink(asyncio.Protocol):
         self._digest = hashlib.sha256()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(transport, asyncio.Transport | _TlsTransport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -104,6 +108,36 @@ class Sink(asyncio.Protocol):
         )
 
 
+class _TlsTransport(asyncio.BaseTransport):
+    """What `Sink` needs of a transport. asyncio's own TLS would be what is measured."""
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__()
+        self._sock = sock
+        self.write = sock.sendall
+
+    def serve(self) -> None:
+        """Until the connection ends."""
+        sink, buffer = Sink(), bytearray(256 * 1024)
+        sink.connection_made(self)
+        while count := self._sock.recv_into(buffer):
+            sink.data_received(bytes(memoryview(buffer)[:count]))
+        self._sock.close()
+
+
+def serve_tls(file: str, hashes: bool) -> None:
+    """Serve until the process ends, each connection in a thread."""
+    Sink.hashes = hashes
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        plain, _ = listener.accept()
+        one = _TlsTransport(context.wrap_socket(plain, server_side=True))
+        threading.Thread(target=one.serve, daemon=True).start()
+
+
 async def serve(latency: float, hashes: bool) -> None:
     """Serve until the process ends."""
     Sink.latency, Sink.hashes = latency, hashes
@@ -116,5 +150,9 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--latency", type=float, default=0.0)
     options.add_argument("--hash", action="store_true")
+    options.add_argument("--tls")
     chosen = options.parse_args()
-    asyncio.run(serve(chosen.latency, chosen.hash))
+    if chosen.tls:
+        serve_tls(chosen.tls, chosen.hash)
+    else:
+        asyncio.run(serve(chosen.latency, chosen.hash))

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import warm
 from tests.site import Site, site
 
 # A machine that is busy with other tests is slow now and then; that is no fault of what is tested.
 settings.register_profile("dropcap", deadline=None)
 settings.load_profile("dropcap")
+
+
+def pytest_unconfigure() -> None:
+    warm.end()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ names what is missing and the Debian package that brings it.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -18,12 +19,14 @@ from dropcap.intake.mounts import UNKNOWN, Mounts
 #: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
 PACKAGES = {
     "bindfs": "bindfs",
+    "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
+    "prlimit": "util-linux",
     "script": "bsdutils",
     "setfacl": "acl",
     "setpriv": "util-linux",
@@ -36,8 +39,11 @@ PACKAGES = {
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",
     "testparm": "samba-common-bin",
+    "tinyproxy": "tinyproxy",
     "unshare": "util-linux",
 }
+#: User and group of a command that root's tests start for somebody else.
+SOMEBODY = (61234, 61234)
 #: Where systems keep programs for root, which not everybody has on their PATH.
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -94,6 +100,26 @@ def unprivileged(without: str = "-all") -> list[str]:
     return words
 
 
+def limited_threads() -> list[str]:
+    """The words before a command for which a limit on its threads holds (see `limit_threads`): for root it does not, so the
+    command is somebody else's then, who may read and write what lies where the tests do.
+    """
+    if os.geteuid() != 0:
+        return []
+    may = "-all,+dac_override,+dac_read_search,+chown,+fowner"
+    words = [program("setpriv"), "--reuid", str(SOMEBODY[0]), "--regid", str(SOMEBODY[1]), "--clear-groups"]
+    words += ["--inh-caps", may, "--ambient-caps", may]
+    right("be somebody else", [*words, "true"])
+    return words
+
+
+def limit_threads(process: int, most: int | None) -> None:
+    """Let a command that was begun with `limited_threads` have no thread more once its user has so many; None: let it again."""
+    number = resource.getrlimit(resource.RLIMIT_NPROC)[1] if most is None else most
+    words = [program("prlimit"), "--pid", str(process), f"--nproc={number}:"]
+    right("limit another's threads", [*limited_threads(), *words])
+
+
 def terminal() -> str:
     """The path of script(1), which gives a command a terminal; the test is skipped where there is none to be had."""
     script = program("script")
@@ -113,6 +139,12 @@ def fuse(*programs: str) -> None:
         program(name)
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         lacking("/dev/fuse and the right to use it")
+
+
+def faketime() -> str:
+    """The path of the library that shows a command another time; the test is skipped without it."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return str(found[0]) if found else lacking("libfaketime")
 
 
 def libfuse() -> None:

@@ -20,6 +20,7 @@ from dropcap.filing.keep import Keep
 from dropcap.ledger.job import Job
 from dropcap.ledger.query import Query
 from redcap_sandbox import Sandbox, demo_project
+from tests.warm import COLD, Warm, run
 
 DROPCAP = [sys.executable, "-m", "dropcap"]
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
@@ -47,24 +48,30 @@ def keep_in(root: Path, name: str = "consents", min_free: int = 0) -> Keep:
 class Daemon:
     """A running `dropcap run`, its log read as it comes."""
 
-    def __init__(self, command: list[str], env: dict[str, str], prefix: list[str] | None = None) -> None:
+    def __init__(self, command: list[str] | None, env: dict[str, str]) -> None:
+        """Without `command`: `dropcap run`, whose start costs little (`tests.warm`)."""
         self.lines: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [*(prefix or []), *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        reading, writing = os.pipe()
+        self.process: Warm | subprocess.Popen[bytes]
+        with open(os.devnull, "wb") as nowhere:
+            if command is None:
+                self.process = Warm(["run"], env, nowhere.fileno(), writing)
+            else:
+                self.process = subprocess.Popen(command, env=env, stdout=nowhere, stderr=writing)
+        os.close(writing)
+        self._reader = threading.Thread(target=self._read, args=(reading,), daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._changed:
-                self.raw.append(line)
-                with contextlib.suppress(ValueError):
-                    self.lines.append(json.loads(line))
-                self._changed.notify_all()
+    def _read(self, fd: int) -> None:
+        with open(fd, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                with self._changed:
+                    self.raw.append(line)
+                    with contextlib.suppress(ValueError):
+                        self.lines.append(json.loads(line))
+                    self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
 
@@ -231,10 +238,12 @@ class Site:
         return {**os.environ, "DROPCAP_CONFIG": str(self.config_file), "PYTHONUNBUFFERED": "1", **more}
 
     def dropcap(self, *words: str, patience: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return subprocess.run(
-            [*DROPCAP, *words], env=self.env(**env), capture_output=True, text=True, errors="replace", timeout=patience
-        )
+        """Run a command to its end; `env` on top of the environment is for an interpreter of its own."""
+        if env or COLD:
+            return subprocess.run(
+                [*DROPCAP, *words], env=self.env(**env), capture_output=True, text=True, errors="replace", timeout=patience
+            )
+        return run(words, self.env(), patience)
 
     def once(self, *words: str, patience: float = 60.0) -> subprocess.CompletedProcess[str]:
         """`dropcap run --once`."""
@@ -247,7 +256,8 @@ class Site:
 
     def start(self, prefix: list[str] | None = None, ready: bool = True, **env: str) -> Daemon:
         """Start the daemon; ended with the site."""
-        daemon = Daemon([*DROPCAP, "run"], self.env(**env), prefix)
+        cold = COLD or bool(prefix or env)
+        daemon = Daemon([*(prefix or []), *DROPCAP, "run"] if cold else None, self.env(**env))
         self._daemons.append(daemon)
         if ready:
             daemon.wait_for("ready")

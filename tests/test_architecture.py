@@ -24,12 +24,15 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"routing"}),
     frozenset({"files", "content"}),
-    frozenset({"display", "secret", "reasons"}),
+    frozenset({"display", "secret", "reasons", "threads"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
 WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox"}
 #: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
-LOW = frozenset({"display", "secret", "reasons"})
+LOW = frozenset({"display", "secret", "reasons", "threads"})
+
+#: Folders of tests that are no package's: each is a way of dealing with the whole.
+OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "shares"})
 
 
 @cache
@@ -67,6 +70,13 @@ def row(of: str) -> int:
 
 def test_every_package_has_its_row() -> None:
     assert {package(module) for module in imports()} == {name for names in ROWS for name in names}
+
+
+def test_the_tests_of_a_package_stand_under_its_name() -> None:
+    folders = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    packages = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert folders - OF_THE_WHOLE == packages | {"redcap_sandbox"}
+    assert not folders & OF_THE_WHOLE & packages
 
 
 def test_imports_go_one_way() -> None:

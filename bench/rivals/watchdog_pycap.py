@@ -1,4 +1,4 @@
-"""watchdog_pycap.py DROP URL TOKEN_FILE: watchdog sees a file closed, PyCap imports it, then it goes to DROP/done."""
+"""watchdog_pycap.py URL TOKEN_FILE DROP...: watchdog sees a file closed, PyCap imports it, then it goes to its done/."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ class Closed(FileSystemEventHandler):
 
 
 def main() -> None:
-    drop, url, token_file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    done, failed = drop / "done", drop / "failed"
-    done.mkdir(exist_ok=True)
-    failed.mkdir(exist_ok=True)
+    url, token_file, drops = sys.argv[1], Path(sys.argv[2]), [Path(drop) for drop in sys.argv[3:]]
+    for drop in drops:
+        (drop / "done").mkdir(exist_ok=True)
+        (drop / "failed").mkdir(exist_ok=True)
     project = Project(url, token_file.read_text().strip())
     project.field_names  # noqa: B018 - PyCap fetches the data dictionary now, not with the first file
     queue: SimpleQueue[Path] = SimpleQueue()
     observer = Observer()
-    observer.schedule(Closed(queue), str(drop), recursive=False)
+    for drop in drops:
+        observer.schedule(Closed(queue), str(drop), recursive=False)
     observer.start()
     print("ready", flush=True)
     while True:
@@ -43,9 +44,9 @@ def main() -> None:
             continue
         except (RedcapError, OSError) as error:
             print(f"{path.name}: {error}", file=sys.stderr)
-            path.rename(failed / path.name)
+            path.rename(path.parent / "failed" / path.name)
         else:
-            path.rename(done / path.name)
+            path.rename(path.parent / "done" / path.name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""watchdog_requests.py DROP URL TOKEN_FILE: the first thing that comes to mind, everything in watchdog's own thread."""
+"""watchdog_requests.py URL TOKEN_FILE DROP...: the first thing that comes to mind, everything in watchdog's own thread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from watchdog.observers import Observer
 class Upload(FileSystemEventHandler):
     """Imports a file when it is closed."""
 
-    def __init__(self, drop: Path, url: str, token: str) -> None:
-        self._drop = drop
+    def __init__(self, url: str, token: str) -> None:
         self._url = url
         self._fields = {"token": token, "content": "file", "action": "import", "field": "consent_pdf", "returnFormat": "json"}
 
@@ -24,15 +23,16 @@ class Upload(FileSystemEventHandler):
         fields = self._fields | {"record": path.name.partition("_")[0]}
         with path.open("rb") as file:
             reply = requests.post(self._url, data=fields, files={"file": (path.name, file)}, timeout=120)
-        path.rename(self._drop / ("done" if reply.ok else "failed") / path.name)
+        path.rename(path.parent / ("done" if reply.ok else "failed") / path.name)
 
 
 def main() -> None:
-    drop, url, token_file = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    (drop / "done").mkdir(exist_ok=True)
-    (drop / "failed").mkdir(exist_ok=True)
+    url, token_file = sys.argv[1], Path(sys.argv[2])
     observer = Observer()
-    observer.schedule(Upload(drop, url, token_file.read_text().strip()), str(drop), recursive=False)
+    for drop in map(Path, sys.argv[3:]):
+        (drop / "done").mkdir(exist_ok=True)
+        (drop / "failed").mkdir(exist_ok=True)
+        observer.schedule(Upload(url, token_file.read_text().strip()), str(drop), recursive=False)
     observer.start()
     print("ready", flush=True)
     while True:

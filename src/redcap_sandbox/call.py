@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
@@ -10,7 +11,7 @@ from redcap_sandbox.formats import CONTENT_TYPES, FORMATS
 from redcap_sandbox.multipart import Post
 from redcap_sandbox.store import RowKey
 from redcap_sandbox.structure import Rights, SandboxProject
-from redcap_sandbox.wording import ApiError
+from redcap_sandbox.wording import WORDING, ApiError
 
 
 @dataclass(slots=True)
@@ -29,6 +30,10 @@ class Reply:
         return self.size if self.stream is not None else len(self.body)
 
 
+#: How a server answers an import of a file: without a word, as clients see it, or as REDCap's page documents it.
+SUCCESSES = ("empty", "json")
+
+
 @dataclass(slots=True)
 class Call:
     """What the parts of the API work on."""
@@ -37,6 +42,7 @@ class Call:
     rights: Rights
     post: Post
     note: Callable[[str, str, str], None]  # (action, record, details) for the project's log
+    success: str = "empty"  # one of SUCCESSES
 
     def text(self, name: str) -> str:
         return self.post.text(name)
@@ -58,6 +64,15 @@ class Call:
     @property
     def return_format(self) -> str:
         return return_format(self.post)
+
+    def imported(self) -> Reply:
+        """The answer to a file that is stored."""
+        if self.success == "empty":
+            return Reply()
+        said = WORDING["imported"].text
+        if self.return_format != "json":
+            return Reply(body=said.encode())
+        return Reply(body=json.dumps({"success": True, "message": said}, indent=2).encode(), content_type=CONTENT_TYPES["json"])
 
     def reply(self, body: bytes, kind: str | None = None) -> Reply:
         return Reply(body=body, content_type=CONTENT_TYPES[kind or self.format])

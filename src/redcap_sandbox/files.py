@@ -84,7 +84,7 @@ def _import(call: Call) -> Reply:
     project.store.put_file(record, key, field.name, name, posted.upload)
     del call.post.files["file"]  # the store has it now
     call.note("Update record", record, f"{field.name} = '{name}'")
-    return Reply()
+    return call.imported()
 
 
 def _export(call: Call) -> Reply:

@@ -29,6 +29,7 @@ def export_records(call: Call) -> Reply:
             rows = [triple for row in rows for triple in _triples(call, row, fields)]
     if call.project.ids_as_numbers and call.format == "json":
         rows = [{name: _number(value) for name, value in row.items()} for row in rows]
+    call.note("Data export", "", ", ".join(field.name for field in fields))
     return call.reply(rows_body(rows, call.format, _eav_columns(call) if kind == "eav" else _columns(call, fields)))
 
 

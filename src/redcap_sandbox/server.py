@@ -26,6 +26,7 @@ class Sandbox(StandIn):
     banned until `unban()` (0: no limit), with `ban_status`. `storage` is a directory for the files' content (default:
     a temporary one, removed at the end). `maintenance`, which can be set at any time, is the HTTP status of a
     maintenance page that answers everything, or 0.
+    `success` is how a stored file is answered: `empty`, as clients see it, or `json`, as REDCap documents it.
     Raises OSError if the port is taken.
     """
 
@@ -40,10 +41,18 @@ class Sandbox(StandIn):
         rights: Rights | None = None,
         limits: Limits | None = None,
         ban_status: int = 403,
+        success: str = "empty",
         threads: int = 24,
     ) -> None:
         super().__init__(
-            project, token, rights=rights, limits=limits, rate_limit=rate_limit, ban_status=ban_status, storage=storage
+            project,
+            token,
+            rights=rights,
+            limits=limits,
+            rate_limit=rate_limit,
+            ban_status=ban_status,
+            storage=storage,
+            success=success,
         )
         self._stopping = threading.Event()
         self._server = http_server(lambda request: serve(self, Exchange(request, self._stopping)), port, threads)

@@ -141,7 +141,7 @@ class _Visit:
                 }
             )
 
-        return answer(Call(stand_in.project, rights, self._post, note))
+        return answer(Call(stand_in.project, rights, self._post, note, stand_in.success))
 
     def _parameters(self) -> dict[str, str]:
         post = self._post

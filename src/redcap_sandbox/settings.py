@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from redcap_sandbox.call import SUCCESSES
 from redcap_sandbox.stand_in import StandIn
 from redcap_sandbox.structure import Rights
 
@@ -51,6 +52,7 @@ SETTINGS: dict[str, Setting] = {
     "display_errors": Setting("limits", bool, "PHP's: its warning stands before that answer"),
     "rate_limit": Setting("server", int, "requests a minute above which an address is banned for good (0: never)"),
     "ban_status": Setting("server", int, "the status of the page that it then gets", (200, 403, 429)),
+    "success": Setting("server", str, "how a stored file is answered: without a word, or as documented", SUCCESSES),
     "maintenance": Setting("server", int, "the status of a maintenance page that answers everything (0: none)", (0, 200, 503)),
 }
 

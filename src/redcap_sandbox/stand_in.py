@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from redcap_sandbox.call import SUCCESSES
 from redcap_sandbox.fault import Fault, Illness
 from redcap_sandbox.multipart import Limits
 from redcap_sandbox.request import Request
@@ -36,6 +37,7 @@ class StandIn:
         rate_limit: int,
         ban_status: int,
         storage: str | Path | None,
+        success: str,
     ) -> None:
         self.project = project
         self.token = token or secrets.token_hex(16).upper()
@@ -44,6 +46,9 @@ class StandIn:
         self.rate_limit = rate_limit
         self.ban_status = ban_status
         self.maintenance = 0
+        if success not in SUCCESSES:
+            raise ValueError(f"success is {success!r}; use {' or '.join(SUCCESSES)}")
+        self.success = success
         self.illness = Illness()
         self._keep = storage is not None
         self._storage = Path(storage) if storage is not None else None

@@ -15,6 +15,7 @@ class Wording:
 
 
 WORDING: dict[str, Wording] = {
+    "imported": Wording("File uploaded successfully"),
     "no_permission": Wording("You do not have permissions to use the API"),
     "no_import": Wording("You do not have API Import/Update privileges"),
     "no_export": Wording("You do not have API Export privileges", invented=True),

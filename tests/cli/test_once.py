@@ -16,7 +16,7 @@ def test_files_that_a_person_holds_back(place: Site, scope: tuple[str, str]) -> 
     assert place.once().returncode == 0
     assert place.dropcap("pause", *scope).returncode == 0
     place.put("101_V1_consent.pdf", b"the consent")
-    result = place.once("--wait", "0")
+    result = place.once("--wait", "500ms")
     assert result.returncode == 1, result.stdout
     assert "paused by hand" in result.stdout
     assert place.names("in_progress") == ["101_V1_consent.pdf"]
@@ -25,7 +25,7 @@ def test_files_that_a_person_holds_back(place: Site, scope: tuple[str, str]) -> 
 def test_a_server_that_is_down(place: Site) -> None:
     place.box.maintenance = 503
     place.put("101_V1_consent.pdf", b"the consent")
-    result = place.once("--wait", "0")
+    result = place.once("--wait", "500ms")
     assert result.returncode == 3, result.stdout
     assert place.names("in_progress") == ["101_V1_consent.pdf"]
 
@@ -33,7 +33,7 @@ def test_a_server_that_is_down(place: Site) -> None:
 def test_a_token_that_is_refused(place: Site) -> None:
     place.token_file.write_text("F" * 32)
     place.put("101_V1_consent.pdf", b"the consent")
-    result = place.once("--wait", "0")
+    result = place.once("--wait", "500ms")
     assert result.returncode == 1, result.stdout
     assert "paused: project trial" in result.stdout
 
@@ -43,7 +43,7 @@ def test_a_full_folder(place: Site) -> None:
     place.write_config()
     place.put("101_V1_consent.pdf", b"the consent")
     (place.drop / "link.pdf").symlink_to(place.drop / "101_V1_consent.pdf")
-    result = place.once("--wait", "0")
+    result = place.once("--wait", "500ms")
     assert result.returncode == 1, result.stdout
     assert "full: consents: 1 file was not taken" in result.stdout
     assert "not taken: consents: link.pdf" in result.stdout
@@ -64,7 +64,7 @@ def test_a_file_that_somebody_keeps_open(place: Site) -> None:
 def test_a_second_file_of_the_name_of_one_that_waits(place: Site) -> None:
     place.box.maintenance = 503
     place.put("101_V1_consent.pdf", b"the consent")
-    assert place.once("--wait", "0").returncode == 3
+    assert place.once("--wait", "500ms").returncode == 3
     place.put("101_V1_consent.pdf", b"a second one")
     result = place.once("--wait", "1s")
     assert result.returncode == 3, result.stdout

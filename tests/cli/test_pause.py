@@ -59,7 +59,7 @@ def test_without_a_daemon(place: Site) -> None:
     place.once()
     assert place.dropcap("pause", "--server", "trial").returncode == 0
     place.put("101_V1_consent.pdf")
-    place.once("--wait", "0")
+    place.once("--wait", "500ms")
     assert place.names("in_progress") == ["101_V1_consent.pdf"]
     assert place.box.holdings() == []
     assert place.dropcap("resume", "--server", "trial").returncode == 0

@@ -25,12 +25,14 @@ def kept(place: Site) -> Site:
     other.mkdir()
     place.config["folders"]["scans"] = {**place.folder, "path": str(other)}
     place.write_config()
-    for content in (b"the old consent", b"the new consent"):
+    daemon = place.start()
+    for number, content in enumerate((b"the old consent", b"the new consent"), 1):
         place.put("101_V1_consent.pdf", content)
-        assert place.once().returncode == 0
+        daemon.wait_for("done", number)
     for number, content in enumerate((b"the old scan", b"the new scan")):
         (other / f"102_V2_scan_{number}.jpg").write_bytes(content)
-        assert place.once().returncode == 0
+        daemon.wait_for("done", 3 + number)
+    assert daemon.stop() == 0
     return place
 
 
@@ -65,29 +67,30 @@ def test_all_of_them(kept: Site) -> None:
             assert expected in listed.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "records"),
-    [
-        (["101_V1_consent.pdf"], ["101"]),  # as it was dropped, and as it was called in REDCap
-        (["102_V2_scan_1.jpg"], ["102"]),  # what the dropped file of this name replaced
-        (["{other}/102_V2_scan_1.jpg"], ["102"]),
-        (["SCAN_0"], ["102"]),  # a part of its name in REDCap
-        (["consent_pdf_baseline"], ["101"]),  # a part of the copy's name
-        (["{copy}"], ["101"]),
-        (["nothing"], []),
-        (["--record", "102"], ["102"]),
-        (["--folder", "scans"], ["102"]),
-        (["--since", "1h"], ["101", "102"]),
-        (["--since", "2126-01-01"], []),
-        (["scan", "--folder", "consents"], []),
-    ],
+#: Words, and the records whose copies they find.
+ASKED: tuple[tuple[list[str], list[str]], ...] = (
+    (["101_V1_consent.pdf"], ["101"]),  # as it was dropped, and as it was called in REDCap
+    (["102_V2_scan_1.jpg"], ["102"]),  # what the dropped file of this name replaced
+    (["{other}/102_V2_scan_1.jpg"], ["102"]),
+    (["SCAN_0"], ["102"]),  # a part of its name in REDCap
+    (["consent_pdf_baseline"], ["101"]),  # a part of the copy's name
+    (["{copy}"], ["101"]),
+    (["nothing"], []),
+    (["--record", "102"], ["102"]),
+    (["--folder", "scans"], ["102"]),
+    (["--since", "1h"], ["101", "102"]),
+    (["--since", "2126-01-01"], []),
+    (["scan", "--folder", "consents"], []),
 )
-def test_those_that_are_asked_for(kept: Site, words: list[str], records: list[str]) -> None:
+
+
+def test_those_that_are_asked_for(kept: Site) -> None:
     here = {"other": kept.root / "other", "copy": kept.kept / kept.copies()[0]}
-    words = [word.format(**here) for word in words]
-    assert [one["record"] for one in told(kept, *words)] == records
-    code = kept.dropcap("preserved", *words).returncode
-    assert code == (0 if records or "--since" in words else 1)
+    for asked, records in ASKED:
+        words = [word.format(**here) for word in asked]
+        assert [one["record"] for one in told(kept, *words)] == records, words
+        code = kept.dropcap("preserved", *words).returncode
+        assert code == (0 if records or "--since" in words else 1), words
 
 
 def test_an_unknown_folder(kept: Site) -> None:

@@ -44,6 +44,7 @@ def test_all_well(place: Site) -> None:
         "not_taken": [],
         "settling": [],
         "left": {"count": 0, "first": [], "message": "", "remedy": ""},
+        "strays": {"count": 0, "first": [], "message": "", "remedy": ""},
     }
     text = place.dropcap("status")
     assert text.returncode == 0

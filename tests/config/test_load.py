@@ -61,7 +61,7 @@ def test_a_sound_file(tmp_path: Path) -> None:
     assert config.problems == ()
     assert config.state_dir == Path("/var/lib/dropcap")
     project = config.projects["trial"]
-    assert (project.url, project.requests_per_minute, project.max_size) == ("https://redcap.example.org/api/", 400, 128 * 1024**2)
+    assert (project.url, project.requests_per_minute, project.max_size) == ("https://redcap.example.org/api/", 240, 128 * 1024**2)
     assert "exe" in project.blocked_extensions
     assert project.token_source.where == str(tmp_path / "trial.token")
     folder = config.folders["consents"]
@@ -105,6 +105,13 @@ def test_every_value(tmp_path: Path) -> None:
                 max_size: 1GB
                 blocked_extensions: [EXE, .js]
                 ca_file: ca.pem
+              q:
+                url: https://redcap.example.org/api/
+                token_env: Q
+                client_cert_file: client.pem
+                client_key_file: client.key
+                proxy: http://Proxy.example.org:3128/
+                proxy_credentials_file: proxy.credentials
             folders:
               f:
                 path: drop
@@ -131,6 +138,13 @@ def test_every_value(tmp_path: Path) -> None:
     assert (project.connect_timeout, project.timeout, project.deadline, project.max_size) == (0.5, 30, 7200, 10**9)
     assert (project.blocked_extensions, project.ca_file) == (frozenset({"exe", "js"}), tmp_path / "ca.pem")
     assert str(project.token_source) == "the credential trial"
+    assert (project.host, project.server) == ("redcap.example.org:80", "redcap.example.org:80")
+    behind = config.projects["q"]
+    assert (behind.client_cert_file, behind.client_key_file) == (tmp_path / "client.pem", tmp_path / "client.key")
+    assert (str(behind.proxy), behind.host) == ("proxy.example.org:3128", "redcap.example.org:443")
+    assert behind.proxy_credentials is not None
+    assert behind.proxy_credentials.file == str(tmp_path / "proxy.credentials")
+    assert behind.server == f"redcap.example.org:443 as {tmp_path / 'client.pem'} via proxy.example.org:3128"
     folder = config.folders["f"]
     assert (folder.path, folder.subfolders, folder.rescan, folder.mode) == (tmp_path / "drop", False, 300, 0o660)
     assert (folder.settle_closed, folder.settle_quiet, folder.first_start) == (2, 20, "leave")
@@ -238,6 +252,26 @@ def test_what_keeps_everything_from_starting(tmp_path: Path, text: str, line: in
         ('{url: "https://h/api/", token_env: A, blocked_extensions: exe}', ".blocked_extensions", "not a list"),
         ('{url: "https://h/api/", token_env: A, blocked_extensions: ["*"]}', ".blocked_extensions[1]", "not an extension"),
         ('{url: "https://h/api/", token_credential: ../x}', ".token_credential", "name of a credential"),
+        ('{url: "https://h/api/", token_env: A, proxy: "proxy.example.org:3128"}', ".proxy", "not the address of a proxy"),
+        ('{url: "https://h/api/", token_env: A, proxy: "http://u:geheim@h:3128"}', ".proxy", "holds a user or a password"),
+        ('{url: "https://h/api/", token_env: A, proxy: "https://h:3128"}', ".proxy", "not in this version"),
+        ('{url: "https://h/api/", token_env: A, proxy: "socks5://h:3128"}', ".proxy", "not in this version"),
+        ('{url: "https://h/api/", token_env: A, proxy: "http://h"}', ".proxy", "host and port alone"),
+        ('{url: "https://h/api/", token_env: A, proxy: "http://h:3128/pac"}', ".proxy", "host and port alone"),
+        ('{url: "https://h/api/", token_env: A, proxy: "http://h:99999"}', ".proxy", "not the address of a proxy"),
+        (
+            '{url: "https://h/api/", token_env: A, proxy_credentials_file: f}',
+            ".proxy_credentials_file",
+            "no proxy to show them to",
+        ),
+        ('{url: "https://h/api/", token_env: A, client_key_file: f}', ".client_key_file", "without its certificate"),
+        ('{url: "http://h/api/", allow_http: true, token_env: A, proxy: "http://h:3128"}', ".proxy", "clear text"),
+        ('{url: "http://127.0.0.1/api/", token_env: A, proxy: "http://127.0.0.1:3128"}', ".proxy", "clear text"),
+        (
+            '{url: "http://127.0.0.1/api/", token_env: A, client_cert_file: f}',
+            ".client_cert_file",
+            "http:// shows no certificates",
+        ),
         ("https://h/api/", "", "not a mapping"),
     ],
 )

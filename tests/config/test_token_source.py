@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dropcap.config.proxy import ProxyCredentials
+from dropcap.config.secret_file import SecretError
 from dropcap.config.token_source import TokenError, TokenSource
 from dropcap.secret import Token
 
@@ -100,3 +102,22 @@ def test_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DROPCAP_TEST_TOKEN", f" {TOKEN}\n")
     assert source.read() == Token(TOKEN)
     assert TOKEN not in repr(source)
+
+
+def test_user_and_password_for_a_proxy(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.credentials"
+    source = ProxyCredentials(str(file))
+    with pytest.raises(SecretError, match="does not exist; write user:password"):
+        source.read()
+    file.write_text("clinic\\svc:geheim: und mehr\n")
+    file.chmod(0o600)
+    assert source.read().reveal() == "clinic\\svc:geheim: und mehr"
+    assert "geheim" not in repr(source.read())
+    for text in ("", "geheim", ":geheim", "user:", "user:geheim\nX-Header: y"):
+        file.write_text(text)
+        with pytest.raises(SecretError, match="does not hold user:password") as caught:
+            source.read()
+        assert "geheim" not in str(caught.value)
+    file.chmod(0o644)
+    with pytest.raises(SecretError, match="everybody on this machine"):
+        source.read()

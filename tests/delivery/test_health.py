@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.health import FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
+from dropcap.delivery.health import FIRST, FRESH_FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
 from dropcap.ledger.job import Pause
 from dropcap.ledger.outcome import Later
 
@@ -136,10 +136,10 @@ def test_three_different_files_in_a_row_are_the_servers_trouble_and_one_at_a_tim
     told, now = Told(), 0.0
     for job in (1, 2, 3):
         assert told.opened == []
-        told.health.ill("server", "s", job, ODD, now)
-        told.health.probes_due(now)
+        blamed = told.health.ill("server", "s", job, ODD, now)
+        assert told.health.probes_due(now) == (["s"] if job == 1 else []), "one probe a minute serves all"
         if job < 3:
-            assert told.health.well("server", "s", None) == [job]
+            assert blamed + told.health.well("server", "s", None) == [job]
     assert [pause.reason for pause in told.opened] == ["server_error"]
     assert not told.health.may_send("server", "s", 4, now)
     now += MOST
@@ -199,3 +199,27 @@ def test_pauses_by_hand_outlive_troubles_and_restarts() -> None:
 def test_backoff(tries: int, low: float, high: float) -> None:
     assert backoff(tries, 2.0, 900.0, lambda: 0.0) == low
     assert backoff(tries, 2.0, 900.0, lambda: 1.0) == high
+
+
+def test_a_probe_answers_for_a_minute() -> None:
+    told = Told()
+    for second in range(0, 180, 5):
+        now = float(second)
+        blamed = told.health.ill("server", "s", 1, ODD, now)
+        asked = told.health.probes_due(now)
+        assert bool(asked) == (second % 60 == 0)
+        assert blamed + (told.health.well("server", "s", None) if asked else []) == [1]
+    told.health.ill("server", "s", 1, DOWN, 181.0)
+    assert told.health.pauses(), "what is certain pauses all the same"
+
+
+def test_a_file_that_has_not_failed_is_tried_before_those_that_have() -> None:
+    told = Told()
+    for job in (1, 2, 3):
+        told.health.ill("project", "p", job, TOKEN, 0.0)
+    wait = told.health.next_wake(0.0)
+    assert wait is not None
+    assert not told.health.may_send("project", "p", 1, wait)
+    assert told.health.may_send("project", "p", 4, wait), "though it is behind them"
+    told.health.give_back(4)
+    assert told.health.may_send("project", "p", 2, wait + FRESH_FIRST), "there may be no other"

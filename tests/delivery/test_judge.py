@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.send import judge
+from dropcap.delivery.judge import judge
 from dropcap.ledger.outcome import Later
 from dropcap.redcap.reply import Meaning, Verdict
 

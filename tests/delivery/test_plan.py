@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,7 @@ from dropcap.delivery.plan import (
     newly_listed,
     plan,
     record_wait,
+    waited_long_enough,
 )
 from dropcap.ledger.outcome import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
@@ -35,6 +37,7 @@ NEXT_ONE = Target(field="f", record="101", event="e", instance=NEXT)
 DEFAULT = RuleSettings()
 REPLACE = RuleSettings(existing_file=ExistingFile.REPLACE)
 LISTED = RuleSettings(existing_file=ExistingFile.REPLACE, confirm=Confirm.LISTED)
+SUGGEST = RuleSettings(suggest_records=True)
 WAIT = RuleSettings(missing_record=MissingRecord.WAIT)
 CREATE = RuleSettings(missing_record=MissingRecord.CREATE)
 
@@ -64,9 +67,10 @@ def test_steps(target: Target, settings: RuleSettings, facts: Facts, step: Step)
         (PLAIN, DEFAULT, Facts(None), "no_record", "`101`"),
         (PLAIN, CREATE, Facts(None), "no_record", "`101`"),
         (WHERE, CREATE, Facts(None), "no_record", "mrn = `7`"),
-        (PLAIN, WAIT, Facts(None, similar=("0101",)), "record_differs", "`0101`"),
-        (TYPED, CREATE, Facts(None, similar=("0101",)), "record_differs", "`0101`"),
-        (PLAIN, DEFAULT, Facts("1O1"), "record_differs", "`1O1`"),
+        (PLAIN, WAIT, Facts(None, similar=("0101",)), "record_differs", "`101`, but it has one"),
+        (TYPED, CREATE, Facts(None, similar=("0101",)), "record_differs", "`101`, but it has one"),
+        (PLAIN, SUGGEST, Facts(None, similar=("0101", "00101")), "record_differs", "`0101`, `00101`"),
+        (PLAIN, SUGGEST, Facts("1O1"), "record_differs", "`1O1`"),
         (WHERE, DEFAULT, Facts(None, several=2), "several_records", "2 records"),
         (PLAIN, DEFAULT, Facts("101", differing=("initials",)), "mismatch", "initials"),
     ],
@@ -77,6 +81,31 @@ def test_refusals(target: Target, settings: RuleSettings, facts: Facts, reason: 
     assert step.reason == reason
     assert shows in step.message
     assert step.remedy
+
+
+@pytest.mark.parametrize("there", [Facts(None, similar=("0101",)), Facts("1O1")])
+def test_a_near_name_is_told_only_if_asked_for(there: Facts) -> None:
+    step = plan(PLAIN, DEFAULT, there)
+    assert isinstance(step, Refused)
+    assert step.reason == "record_differs"
+    assert not {"0101", "1O1"} & set(re.findall(r"\w+", step.message + step.remedy))
+
+
+MATCHING = Target(field="f", record="101", event="e", must_match={"initials": "AB"})
+
+
+def test_after_too_many_mismatches_a_file_that_agrees_waits_like_one_that_does_not() -> None:
+    right, wrong = Facts("101"), Facts("101", differing=("initials",))
+    held = plan(MATCHING, DEFAULT, right, guessed=True)
+    assert isinstance(held, Held)
+    assert held.reason == "too_many_mismatches"
+    assert plan(MATCHING, DEFAULT, wrong, guessed=True) == held
+    assert isinstance(plan(MATCHING, DEFAULT, right), Send)
+    assert isinstance(plan(PLAIN, DEFAULT, right, guessed=True), Send), "a rule without must_match tells nothing"
+    assert isinstance(plan(MATCHING, DEFAULT, right, sent_before=True, guessed=True), Send), "it agreed before it was sent"
+    # What is told of a record that is not there, or not to be seen, is told as before.
+    for facts in (Facts(None), Facts(None, several=2), Facts("1O1"), Facts("101", untold=("initials",))):
+        assert plan(MATCHING, DEFAULT, facts, guessed=True) == plan(MATCHING, DEFAULT, facts)
 
 
 @pytest.mark.parametrize(
@@ -209,3 +238,17 @@ def test_a_day_agrees_however_the_name_writes_it(wanted: str, there: set[str], s
 )
 def test_what_counts_as_listed(before: str, after: str, listed: bool) -> None:
     assert newly_listed(before, after, "new.pdf") is listed
+
+
+@pytest.mark.parametrize(
+    ("lookups", "days", "over"),
+    [
+        (1, 400.0, False),  # the clock was set ahead
+        (100, 8.0, False),
+        (400, 6.9, False),  # many reloads
+        (171, 7.1, True),
+        (2, 0.0, False),
+    ],
+)
+def test_how_long_a_record_is_waited_for(lookups: int, days: float, over: bool) -> None:
+    assert waited_long_enough(lookups, days * 86400.0) is over

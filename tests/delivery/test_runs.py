@@ -53,6 +53,7 @@ def test_what_a_run_has_not_begun_when_the_server_falls_ill_is_not_counted_as_tr
             place.box.project.store.set_value(str(number), RowKey("baseline_arm_1"), "record_id", str(number))
             place.put(f"{number}_V1_scan.bin", b"x")
         place.box.ill(Fault("ban", match={**imports, "record": "120"}))
+        place.box.ill(Fault("ban", match={"content": "version"}))
         daemon = place.start()
         daemon.wait_for("paused")
         assert daemon.stop() == 0

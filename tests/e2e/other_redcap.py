@@ -75,6 +75,7 @@ class Other:
     after: Callable[[Asked], Said | None] = lambda _: None  # instead of the answer to an import that was stored
     row: Callable[[dict[str, Any]], dict[str, Any] | None] = dict
     designs: bool = True
+    missing_codes: str = ""
     shows: Callable[[str], Any] = lambda _: "[document]"
     asked: list[tuple[float, Asked]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -134,6 +135,7 @@ class Other:
                 "is_longitudinal": str(int(bool(self.events))),
                 "has_repeating_instruments_or_events": str(int(bool(self.repeats))),
                 "in_production": "1",
+                "missing_data_codes": self.missing_codes,
             }
         elif content == "metadata":
             given = [

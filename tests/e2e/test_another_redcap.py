@@ -152,7 +152,8 @@ def test_next_by_several_rules_for_one_form_of_a_classic_project(tmp_path: Path,
         assert len(other.ever) == 36
 
 
-def test_an_instance_is_named_where_nothing_repeats(there: tuple[Site, Other]) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["at once", "once the project is known"])
+def test_an_instance_is_named_where_nothing_repeats(there: tuple[Site, Other], known: bool) -> None:
     """Whatever the settings: REDCap would take them all for one place."""
     place, other = there
     place.folder.update(existing_file="replace", confirm="none")
@@ -161,6 +162,8 @@ def test_an_instance_is_named_where_nothing_repeats(there: tuple[Site, Other]) -
     )
     place.write_config()
     daemon = place.start()
+    if known:
+        daemon.wait_for("check_problem", rule="bild")
     for n in (1, 2, 3):
         place.put(f"P-{n}__bild_{n}.pdf", b"bild %d" % n)
     place.put("P-4__brief.pdf", b"gut")

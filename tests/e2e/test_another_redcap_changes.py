@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.other_redcap import TOKEN, Asked, Other, Said, other_site
+from tests.e2e.other_redcap import TOKEN, Asked, Other, Said, in_json, other_site
 from tests.e2e.test_another_redcap import FIRST, is_export, kept
 from tests.site import Site, eventually
 
@@ -45,10 +45,11 @@ def test_somebody_who_takes_each_instance_that_is_chosen(there: tuple[Site, Othe
     place.put("P-5__befund_1.pdf", b"unser")
     place.put("P-6__befund_1.pdf", b"anders")
     daemon.wait_for("done", file="P-6__befund_1.pdf")
-    daemon.wait_for("retrying", 5, reason="file_exists", patience=40)
+    daemon.wait_for("retrying", 4, reason="file_exists", patience=40)
     assert len(other.asked) < 40
     other.before = lambda _: None
-    daemon.wait_for("done", 2, patience=60)
+    place.retry(1)
+    daemon.wait_for("done", 2)
     assert [content for at, content in other.ever if at[0] == "P-5"] == [b"unser"]
     assert all(other.held(*at) == b"kollegin %d" % at[2] for at in taken)
 
@@ -140,8 +141,11 @@ def test_an_event_that_repeats_shares_its_instances_among_its_forms(there: tuple
     assert len(other.ever) == 32
 
 
+FILES = {"a field gets another name": "brief", "an event is taken away": "spaet", "a form repeats no more": "befund_1"}
+
+
 @pytest.mark.parametrize("settings", [{}, TO_THE_POINT])
-@pytest.mark.parametrize("what", ["a field gets another name", "an event is taken away"])
+@pytest.mark.parametrize("what", ["a field gets another name", "an event is taken away", "a form repeats no more"])
 def test_a_project_that_changes_while_fifty_files_wait(there: tuple[Site, Other], what: str, settings: dict[str, str]) -> None:
     """Its words for that are known to nobody, and what was read a moment ago says that all is well."""
     place, other = there
@@ -156,11 +160,16 @@ def test_a_project_that_changes_while_fifty_files_wait(there: tuple[Site, Other]
     daemon.wait_for("done")
     assert place.dropcap("pause", "--folder", "consents").returncode == 0
     for n in range(1, 51):
-        place.put(f"P-{n}__brief.pdf" if what == "a field gets another name" else f"P-{n}__spaet.pdf", b"nr %d" % n)
+        place.put(f"P-{n}__{FILES[what]}.pdf", b"nr %d" % n)
     daemon.wait_for("claimed", 51)
     with other.lock:
         if what == "a field gets another name":
             other.fields[2] = ("brief_neu", "arztbrief", "file")
+        elif what == "a form repeats no more":
+            other.repeats = {(LATER, "")}
+            other.before = lambda asked: (
+                in_json("kzt brx") if asked.get("field") == "befund" and "repeat_instance" in asked else None
+            )
         else:
             other.events[1] = "tag_31_arm_1"
             other.repeats = {(FIRST, "befunde"), ("tag_31_arm_1", "")}

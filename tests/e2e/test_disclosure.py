@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,16 @@ def dropped_by_a_dropper(place: Site, names: list[str], content: bytes) -> None:
 
 
 @pytest.fixture
-def shared(place: Site) -> Site:
-    """The drop folder is its droppers'; and they may go as far as the state directory."""
+def shared() -> Iterator[Site]:
+    """The drop folder is its droppers'; and they may go as far as the state directory. (Not beneath pytest's own directory: each
+    pytest that starts closes that to others.)
+    """
     needs.root("to become somebody else")
-    os.chown(place.drop, 0, DROPPERS)
-    place.drop.chmod(0o2770)
-    for above in (place.root, *place.root.parents):
-        if above.stat().st_uid == 0 and above != Path("/") and not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)
-    return place
+    with tempfile.TemporaryDirectory(prefix="dropcap-test-") as name, site(Path(name)) as place:
+        place.root.chmod(0o711)
+        os.chown(place.drop, 0, DROPPERS)
+        place.drop.chmod(0o2770)
+        yield place
 
 
 def test_thirty_files_of_junk_show_a_dropper_nothing(shared: Site) -> None:

@@ -11,19 +11,19 @@ import pytest
 
 from tests.site import Site, eventually
 
-STRAY = ["budget.xlsx", "holiday.jpg", "old/minutes.docx"]
+UNMATCHED = ["budget.xlsx", "holiday.jpg", "old/minutes.docx"]
 PAGE = "_STATUS.html"
 
 
 @pytest.fixture
 def used(place: Site) -> Site:
     """A folder that people used before: files of theirs, one that a rule matches, one that matches and cannot be stored."""
-    for name in (*STRAY, "101_V1_consent.pdf", "999_V1_consent.pdf"):
+    for name in (*UNMATCHED, "101_V1_consent.pdf", "999_V1_consent.pdf"):
         place.put(name, name.encode())
     return place
 
 
-def strays(place: Site) -> list[str]:
+def lying_there(place: Site) -> list[str]:
     return [name for name in place.everywhere() if not name.startswith(("done/", "failed/", "in_progress/", ".dropcap-"))]
 
 
@@ -38,8 +38,8 @@ def test_they_are_left_and_told_and_stay_so_after_a_restart(used: Site) -> None:
     daemon.wait_for("failed", file="999_V1_consent.pdf")
     (line,) = daemon.wait_for("files_left")
     assert line["count"] == 3
-    assert strays(used) == STRAY
-    assert left(used)["first"] == STRAY
+    assert lying_there(used) == UNMATCHED
+    assert left(used)["first"] == UNMATCHED
     text = used.dropcap("status").stdout
     assert (
         "3 files have been there since before the folder was watched, match no rule and are left: budget.xlsx, holiday.jpg"
@@ -55,7 +55,7 @@ def test_they_are_left_and_told_and_stay_so_after_a_restart(used: Site) -> None:
     daemon.wait_for("done")
     assert used.once().returncode == 4
     assert daemon.stop() == 0
-    assert strays(used) == STRAY
+    assert lying_there(used) == UNMATCHED
     assert used.failed() == ["999_V1_consent.pdf"]
     assert [job.name for job in used.jobs()] == ["101_V1_consent.pdf", "999_V1_consent.pdf", "102_V1_consent.pdf"]
 
@@ -103,7 +103,7 @@ def test_other_rights_or_another_owner_are_no_drop(used: Site) -> None:
     """An administrator mends the rights of the whole folder: hundreds of files have a new ctime, and nobody dropped one."""
     daemon = used.start()
     daemon.wait_for("files_left")
-    for name in STRAY:
+    for name in UNMATCHED:
         (used.drop / name).chmod(0o664)
         os.chown(used.drop / name, 12345, 12345)
     used.put("102_V1_consent.pdf")
@@ -118,7 +118,7 @@ def test_other_rights_or_another_owner_are_no_drop(used: Site) -> None:
     daemon.wait_for("done", file="104_V1_consent.pdf")
     assert daemon.stop() == 0
     assert used.once().returncode == 0
-    assert strays(used) == STRAY
+    assert lying_there(used) == UNMATCHED
     assert used.failed() == ["999_V1_consent.pdf"]
 
 
@@ -129,7 +129,7 @@ def test_run_once_names_them(used: Site) -> None:
         "left: consents: 3 files have been there since before the folder was watched, match no rule and are left" in result.stdout
     )
     again = used.once()
-    assert (again.returncode, strays(used)) == (0, STRAY)
+    assert (again.returncode, lying_there(used)) == (0, UNMATCHED)
     assert "left: consents: 3 files" in again.stdout
 
 
@@ -154,7 +154,7 @@ def test_an_adopted_folder_begins_anew(used: Site) -> None:
     assert "away" in used.once().stdout
     assert used.dropcap("check", "--offline", "--adopt").returncode == 0
     assert "left: consents: 4 files" in used.once().stdout
-    assert strays(used) == sorted([*STRAY, "mistyped.pdf"])
+    assert lying_there(used) == sorted([*UNMATCHED, "mistyped.pdf"])
 
 
 def test_first_start_leave_leaves_all_and_counts_them(used: Site) -> None:
@@ -166,4 +166,4 @@ def test_first_start_leave_leaves_all_and_counts_them(used: Site) -> None:
     (used.drop / "101_V1_consent.pdf").rename(used.drop / "101_V2_consent.pdf")
     daemon.wait_for("done", file="101_V2_consent.pdf")
     assert daemon.stop() == 0
-    assert strays(used) == sorted([*STRAY, "999_V1_consent.pdf"])
+    assert lying_there(used) == sorted([*UNMATCHED, "999_V1_consent.pdf"])

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
-from tests.site import Site, eventually
+import pytest
+
+from redcap_sandbox import Sandbox, demo_project
+from tests.site import TOKEN, Site, eventually, site
+
+SUCCESSES = ("empty", "json")
+
+
+@pytest.fixture(params=SUCCESSES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """Before a REDCap that answers a stored file without a word, and before one that answers as its documentation shows."""
+    with Sandbox(demo_project(), token=TOKEN, success=request.param) as box, site(tmp_path, box) as made:
+        yield made
 
 
 def test_a_dropped_file_lands_in_its_field(place: Site) -> None:
@@ -134,3 +148,22 @@ def _baseline(place: Site):  # type: ignore[no-untyped-def]
     from redcap_sandbox import RowKey
 
     return RowKey("baseline_arm_1")
+
+
+@pytest.mark.parametrize("confirm", ["readback", "none"])
+def test_either_success_costs_the_same_requests_and_pauses_nobody(tmp_path: Path, confirm: str) -> None:
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for success in SUCCESSES:
+        (tmp_path / success).mkdir()
+        with Sandbox(demo_project(), token=TOKEN, success=success) as box, site(tmp_path / success, box) as place:
+            place.folder.update(confirm=confirm)
+            place.write_config()
+            for record in (101, 102, 103):
+                place.put(f"{record}_V1_consent.pdf", b"the consent of %d" % record)
+            result = place.once()
+            assert result.returncode == 0, result.stderr
+            assert "paused" not in result.stderr
+            assert "retrying" not in result.stderr
+            assert {(job.result, job.attempts) for job in place.jobs()} == {("stored", 1)}
+            asked[success] = sorted((request.content, request.action) for request in box.requests)
+    assert asked["empty"] == asked["json"]

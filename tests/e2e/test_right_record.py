@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from redcap_sandbox import Fault, RowKey
@@ -61,15 +63,22 @@ def test_a_file_goes_only_where_the_record_agrees(place: Site) -> None:
 
 
 @pytest.mark.parametrize(("there", "named"), [("7", "007"), ("007", "7"), ("ab12", "AB12")])
-def test_other_zeros_or_letters_case_are_shown_not_guessed(place: Site, there: str, named: str) -> None:
+def test_other_zeros_or_letters_case_are_no_guess_and_shown_if_asked_for(place: Site, there: str, named: str) -> None:
     rule(place, pattern="{record:alnum}.pdf")
     place.box.project.store.set_value(there, BASELINE, "record_id", there)
     place.put(f"{named}.pdf")
+    told = place.dropcap("dry-run")
+    assert f"`{there}`" in told.stdout, "to whoever may run it"
     assert place.once().returncode == 1
     (job,) = place.jobs()
-    assert job.reason == "record_differs"
-    assert f"`{there}`" in (job.message or "")
-    assert f"`{named}`" in (job.message or "")
+    assert (job.reason, job.record) == ("record_differs", named)
+    shown = re.findall(r"\w+", (job.message or "") + place.why(f"{named}.pdf") + (place.drop / "_STATUS.html").read_text())
+    assert named in shown
+    assert there not in shown
+    rule(place, pattern="{record:alnum}.pdf", suggest_records=True)
+    place.put(f"{named}.pdf")
+    assert place.once().returncode == 1
+    assert f"`{there}`" in (place.jobs()[-1].message or "")
     assert place.box.holdings() == []
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from redcap_sandbox import Fault
+from tests.heavy import HEAVY
 from tests.site import Daemon, Site, eventually
 
-NUMBER = 2000
+NUMBER = 2000 if HEAVY else 1000
 
 
 @pytest.mark.slow
-def test_two_thousand_files_wait_for_a_server_that_is_down(place: Site) -> None:
+def test_a_thousand_files_wait_for_a_server_that_is_down(place: Site) -> None:
     place.folder["rules"][2]["pattern"] = "{record:digits}_{visit:visits}_scan_*.pdf"
     place.folder["existing_file"] = "replace"
     place.config["uploads_at_once"] = 8
@@ -29,9 +30,9 @@ def test_two_thousand_files_wait_for_a_server_that_is_down(place: Site) -> None:
         (place.drop / f"{101 + number % 20}_V1_scan_{number}.pdf").write_bytes(b"%d" % number)
     daemon.wait_for("claimed", NUMBER + 1, patience=60)
     asked = len(place.box.requests)
-    eventually(lambda: len(place.box.requests) >= asked + 2, 30)
+    eventually(lambda: len(place.box.requests) >= asked + 1, 30)
     assert {r.content for r in place.box.requests[asked:]} == {"version"}, "only probes"
-    assert memory(daemon) - rested < 24 * 1024, "kilobytes for 2,000 waiting files"
+    assert memory(daemon) - rested < 12 * NUMBER, "KiB: 12 a file that waits"
     others = [line for line in daemon.lines if line["event"] != "claimed"]
     assert len(others) < 30, "a handful of lines, not one a file"
     probes = [(r.time, r.time + r.seconds) for r in place.box.requests if r.content == "version"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from dropcap.filing.loop import Ending, Filer, FilingHooks
+from dropcap.filing.ending import Ending
+from dropcap.filing.loop import HANGS, Filer, FilingHooks
 from dropcap.ledger.job import Address, Job, NewFile, State
 from dropcap.ledger.outcome import Refused
 from dropcap.ledger.store import Ledger
@@ -103,3 +105,37 @@ def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(ledger: Ledger) -> 
     eventually(lambda: ledger.query.unfiled("consents"))
     new.stop()
     new.join(10)
+
+
+def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(ledger: Ledger) -> None:
+    """Files of other folders to its place go on then."""
+    first = claimed(ledger)
+    (number,) = ledger.claim("consents", [NewFile("b.pdf", 1, 2, 3)], lambda _: Address())
+    second = ledger.query.job(number)
+    assert second is not None
+    hangs, answers = threading.Event(), threading.Event()
+    over: list[int] = []
+
+    def dead() -> None:
+        hangs.set()
+        answers.wait(10)
+
+    filing = filer(ledger, lambda jobs: over.extend(job.id for job in jobs), place=dead)
+    filing.put(Ending(first, REFUSED))
+    filing.start()
+    assert hangs.wait(10)
+    filing.put(Ending(second, REFUSED))
+    filing.enter_late(time.monotonic())
+    assert state(ledger, second) is State.WAITING, "it may just be slow"
+    filing.enter_late(time.monotonic() + HANGS + 1.0)
+    assert state(ledger, second) is State.REFUSED
+    assert over == [first.id, second.id]
+    answers.set()
+    filing.stop()
+    filing.join(10)
+
+
+def state(ledger: Ledger, job: Job) -> State:
+    found = ledger.query.job(job.id)
+    assert found is not None
+    return found.state

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Folder
+from dropcap.intake.beat import Run
 from dropcap.intake.loop import Intake
-from dropcap.ledger.job import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
+from dropcap.ledger.job import Address, FailedFile, FiledFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.routing.pattern import compile_pattern
@@ -63,6 +64,12 @@ class Port:
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         return self.ledger.query.failed_files(folder, sizes)
 
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        return self.ledger.query.each_done(folder, since, until)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        return self.ledger.query.each_filed(folder, sizes, since)
+
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         return self.ledger.query.taken_away("p", sizes, time.time())
 
@@ -110,7 +117,8 @@ class Desk:
         return Folder("consents", self.path, "p", rules, **{**defaults, **settings})
 
     def start(self, *, watched: bool = True, **settings: Any) -> Intake:
-        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), watched=watched)
+        run = Run.of(self.path.parent)
+        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), run, watched=watched)
         self.intake.start()
         return self.intake
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import Tree
+from dropcap.intake.beat import Run
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.intake.owner import Marker, adopt
 from dropcap.ledger.job import Address, KnownFolder, State
@@ -494,7 +495,7 @@ def test_a_marker_of_another_installation(desk: Desk) -> None:
     assert "another installation" in str(intake.away)
     assert (desk.path / "x.pdf").exists()
     tree = Tree(desk.path)
-    adopt(tree, "consents", str(desk.path), UNKNOWN, desk.port)
+    adopt(tree, "consents", str(desk.path), UNKNOWN, desk.port, Run.of(desk.path.parent))
     tree.close()
     desk.until_open("x.pdf")
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
+from dropcap.filing import page
 from dropcap.intake import owner
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.intake.owner import Away
 from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
 
 from .conftest import Port
+
+RUN = Run("0" * 16, "1" * 16)
 
 
 @pytest.fixture
@@ -34,7 +41,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 
 def own(tree: Tree, port: Port, folder: str = "consents", path: str = "/srv/drop") -> owner.Marker:
-    return owner.own(tree, folder, path, UNKNOWN, port)
+    return owner.own(tree, folder, path, UNKNOWN, port, RUN, Vigil())
 
 
 def test_a_new_folder_gets_one_and_it_stays(tree: Tree, port: Port) -> None:
@@ -62,12 +69,51 @@ def test_a_lost_marker_is_a_bare_mount_point(tree: Tree, port: Port) -> None:
     assert list(tree.path.iterdir()) == []
 
 
+def test_a_marker_that_was_removed_under_a_living_dropcap(tree: Tree, port: Port) -> None:
+    """One that is new to the folder takes it only once the other one's page has stood still."""
+    now = 0.0
+    vigil = Vigil(now=lambda: now)
+    shown = page.render(page.StatusView("consents", datetime.now(UTC))).encode()
+    path = tree.path / page.NAME
+
+    def newcomer() -> owner.Marker:
+        return owner.own(tree, "consents", "/srv/drop", UNKNOWN, port, RUN, vigil)
+
+    for _ in range(3):
+        path.write_bytes(shown)
+        with pytest.raises(Away, match=r"no marker .*another dropcap has just written"):
+            newcomer()
+        now += 60
+    assert not (tree.path / ".dropcap").exists()
+    now += 31
+    assert newcomer().installation == port.installation
+
+
+@pytest.mark.parametrize(("content", "age"), [(b"<html>somebody's page</html>", 0), (None, 100)])
+def test_a_page_that_tells_of_no_living_dropcap(tree: Tree, port: Port, content: bytes | None, age: float) -> None:
+    path = tree.path / page.NAME
+    path.write_bytes(content or page.render(page.StatusView("consents", datetime.now(UTC))).encode())
+    os.utime(path, (time.time() - age,) * 2)
+    assert own(tree, port)
+
+
+def test_one_that_was_anothers_a_moment_ago_is_not_new(tree: Tree, port: Port, tmp_path: Path) -> None:
+    other, vigil = Ledger(tmp_path / "other.db"), Vigil()
+    own(tree, Port(other))
+    other.close()
+    for told in ("names another installation", "has just gone"):
+        with pytest.raises(Away, match=told):
+            owner.own(tree, "consents", "/srv/drop", UNKNOWN, port, RUN, vigil)
+        (tree.path / ".dropcap").unlink(missing_ok=True)
+    assert owner.own(tree, "consents", "/srv/drop", UNKNOWN, port, RUN, Vigil()), "to one that never saw it, it is"
+
+
 def test_another_installation(tree: Tree, port: Port, tmp_path: Path) -> None:
     other = Ledger(tmp_path / "other.db")
     own(tree, Port(other))
     with pytest.raises(Away, match="another installation"):
         own(tree, port)
-    owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+    owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port, RUN)
     own(tree, port)
     with pytest.raises(Away, match="another installation"):
         own(tree, Port(other))
@@ -139,7 +185,7 @@ def test_what_is_no_marker_is_left_alone(tree: Tree, port: Port, put: Callable[[
     with pytest.raises(Away):
         own(tree, port)
     with pytest.raises(Away):
-        owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port)
+        owner.adopt(tree, "consents", "/srv/drop", UNKNOWN, port, RUN)
     assert path.lstat().st_ino == before.st_ino
     assert path.lstat().st_size == before.st_size
 

@@ -22,25 +22,30 @@ def sight(size: int = 10, age: float = 0.0, ctime_age: float | None = None, inod
     return Sight(size, WALL - int(age * 1e9), WALL - int(later * 1e9), inode)
 
 
+def seen(sight: Sight, since: float = NOW) -> Seen:
+    """A file that was first seen at `since`."""
+    return Seen.again(None, sight, since, WALL - int((NOW - since) * 1e9))
+
+
 @pytest.mark.parametrize(
-    ("name", "seen", "local", "lease", "expected"),
+    ("name", "watched", "local", "lease", "expected"),
     [
-        ("old and free: at first sight", Seen(sight(age=60), NOW, NOW), True, Lease.FREE, NOW - 60 + 1),
-        ("just written: one second", Seen(sight(), NOW, NOW), True, Lease.FREE, NOW + 1),
-        ("half a second old", Seen(sight(age=0.5), NOW, NOW), True, Lease.FREE, NOW + 0.5),
-        ("old mtime kept by cp -p, new ctime", Seen(sight(age=9999, ctime_age=0), NOW, NOW), True, Lease.FREE, NOW + 1),
-        ("times in the future prove nothing", Seen(sight(age=-3600), NOW, NOW), True, Lease.FREE, NOW + 1),
-        ("future times, but watched", Seen(sight(age=-3600), NOW - 5, NOW - 5), True, Lease.FREE, NOW - 5 + 1),
-        ("somebody writes", Seen(sight(age=60), NOW - 60, NOW), True, Lease.WRITER, math.inf),
-        ("no lease: our own watching", Seen(sight(age=60), NOW, NOW), True, Lease.UNKNOWN, NOW + 10),
-        ("network: lease and clock do not count", Seen(sight(age=60), NOW, NOW), False, Lease.FREE, NOW + 10),
-        ("network, writer on this machine", Seen(sight(age=60), NOW, NOW), False, Lease.WRITER, math.inf),
-        ("empty waits longer", Seen(sight(size=0), NOW, NOW), True, Lease.FREE, NOW + 10),
-        ("old and empty", Seen(sight(size=0, age=60), NOW, NOW), True, Lease.FREE, NOW - 60 + 10),
+        ("old and free: at first sight", seen(sight(age=60)), True, Lease.FREE, NOW - 60 + 1),
+        ("just written: one second", seen(sight()), True, Lease.FREE, NOW + 1),
+        ("half a second old", seen(sight(age=0.5)), True, Lease.FREE, NOW + 0.5),
+        ("old mtime kept by cp -p, new ctime", seen(sight(age=9999, ctime_age=0)), True, Lease.FREE, NOW + 1),
+        ("times in the future prove nothing", seen(sight(age=-3600)), True, Lease.FREE, NOW + 1),
+        ("future times, but watched", seen(sight(age=-3600), NOW - 5), True, Lease.FREE, NOW - 5 + 1),
+        ("somebody writes", seen(sight(age=60), NOW - 60), True, Lease.WRITER, math.inf),
+        ("no lease: our own watching", seen(sight(age=60)), True, Lease.UNKNOWN, NOW + 10),
+        ("network: lease and clock do not count", seen(sight(age=60)), False, Lease.FREE, NOW + 10),
+        ("network, writer on this machine", seen(sight(age=60)), False, Lease.WRITER, math.inf),
+        ("empty waits longer", seen(sight(size=0)), True, Lease.FREE, NOW + 10),
+        ("old and empty", seen(sight(size=0, age=60)), True, Lease.FREE, NOW - 60 + 10),
     ],
 )
-def test_when_a_file_is_settled(name: str, seen: Seen, local: bool, lease: Lease, expected: float) -> None:
-    assert settled_at(seen, RestTime(1.0, 10.0, local), lease, NOW, WALL) == pytest.approx(expected), name
+def test_when_a_file_is_settled(name: str, watched: Seen, local: bool, lease: Lease, expected: float) -> None:
+    assert settled_at(watched, RestTime(1.0, 10.0, local), lease) == pytest.approx(expected), name
 
 
 def waiting(closed: float = 5.0, quiet: float = 15.0, age: float = 6.0, local: bool = True) -> Waiting:
@@ -75,7 +80,7 @@ def test_the_next_page_of_a_name_that_was_just_taken(
 
 
 def test_settle_closed_of_nothing_is_at_once() -> None:
-    assert settled_at(Seen(sight(), NOW, NOW), RestTime(0.0, 10.0, True), Lease.FREE, NOW, WALL) <= NOW
+    assert settled_at(seen(sight()), RestTime(0.0, 10.0, True), Lease.FREE) <= NOW
 
 
 @given(
@@ -86,13 +91,13 @@ def test_settle_closed_of_nothing_is_at_once() -> None:
 def test_without_a_trusted_lease_two_equal_looks_so_far_apart_are_needed(
     looks: list[tuple[float, int]], quiet: float, lease: Lease
 ) -> None:
-    now, seen, history = NOW, None, []
+    now, watched, history = NOW, None, []
     for pause, size in looks:
         now += pause
         # The server's clock is a year behind: it must not matter.
-        seen = Seen.again(seen, sight(size=size, age=31_536_000), now)
+        watched = Seen.again(watched, sight(size=size, age=31_536_000), now, WALL)
         history.append((now, size))
-        if settled_at(seen, RestTime(0.0, quiet, False), lease, now, WALL) <= now:
+        if settled_at(watched, RestTime(0.0, quiet, False), lease) <= now:
             unchanged = [at for at, _ in _tail(history)]
             assert len(unchanged) >= 2
             assert now - unchanged[0] >= max(quiet, BETWEEN_LOOKS) - 1e-9
@@ -109,10 +114,21 @@ def _tail(history: list[tuple[float, int]]) -> list[tuple[float, int]]:
 
 @given(age=st.floats(-1e6, 1e6), since=st.floats(0, 1000), closed=st.floats(0, 60), quiet=st.floats(0, 60))
 def test_more_lease_never_means_more_waiting(age: float, since: float, closed: float, quiet: float) -> None:
-    seen = Seen(sight(age=age), NOW - since, NOW - since)
+    watched = seen(sight(age=age), NOW - since)
     pace = RestTime(min(closed, quiet), quiet, True)
-    free, unknown, writer = (settled_at(seen, pace, lease, NOW, WALL) for lease in (Lease.FREE, Lease.UNKNOWN, Lease.WRITER))
+    free, unknown, writer = (settled_at(watched, pace, lease) for lease in (Lease.FREE, Lease.UNKNOWN, Lease.WRITER))
     assert free <= unknown <= writer
+
+
+@pytest.mark.parametrize("jump", [-86400.0, -1.0, 1.0, 3600.0, 400 * 86400.0])
+def test_a_clock_that_is_set_while_a_file_rests(jump: float) -> None:
+    """Its age is that of the first look; from then on our own watching counts."""
+    before = seen(sight(age=2.0))
+    pace, later = RestTime(5.0, 15.0, local=True), NOW + 1.0
+    again = Seen.again(before, before.sight, later, WALL + int((1.0 + jump) * 1e9))
+    assert settled_at(again, pace, Lease.FREE) == pytest.approx(NOW + 3.0)
+    changed = Seen.again(before, sight(size=20), later, WALL + int((1.0 + jump) * 1e9))
+    assert NOW + 5.0 <= settled_at(changed, pace, Lease.FREE) <= later + 5.0  # it was another file at NOW
 
 
 def test_a_rename_does_not_make_other_bytes() -> None:

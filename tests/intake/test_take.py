@@ -14,7 +14,7 @@ import pytest
 from dropcap.files.rename import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
 from dropcap.intake.settle import RestTime, Seen, Sight
-from dropcap.intake.take import Moved, NameTaken, NotThere, NotYet, Outcome, Taken, Untakable, Wanted, take
+from dropcap.intake.take import Moved, NameTaken, NotThere, PutOff, Taken, TakeOutcome, Untakable, Wanted, take
 from tests import needs
 
 from .conftest import Desk, until
@@ -29,7 +29,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
-def take_one(tree: Tree, source: str, target: str, before: Seen, pace: RestTime) -> Outcome:
+def take_one(tree: Tree, source: str, target: str, before: Seen, pace: RestTime) -> TakeOutcome:
     (outcome,) = take(tree, [Wanted(source, target, before, pace)])
     return outcome
 
@@ -82,7 +82,7 @@ class TestWithoutStableInodes:
 
         with_busy = Tree(tree.path, (busy,), stable_inodes=False)
         outcome = take_one(with_busy, "x", "in_progress/x", self.seen(tree), AT_ONCE)
-        assert isinstance(outcome, NotYet)
+        assert isinstance(outcome, PutOff)
         assert "open" in outcome.note
         assert (tree.path / "x").read_bytes() == b"x"
 
@@ -109,7 +109,7 @@ def test_changed_since_it_was_seen(tree: Tree) -> None:
     before = seen(path)
     path.write_bytes(b"longer")
     outcome = take_one(tree, "x", "in_progress/x", before, RestTime(5.0, 10.0, local=True))
-    assert isinstance(outcome, NotYet)
+    assert isinstance(outcome, PutOff)
     assert outcome.seen.sight.size == 6
     assert path.exists()
 

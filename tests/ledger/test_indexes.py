@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.passing import NEWER_WENT, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 
@@ -43,6 +44,8 @@ def query(tmp_path: Path) -> Iterator[Explained]:
     [
         lambda q: q.due("f", 1.0, 200, 1000, small=True),
         lambda q: q.due("f", 1.0, 200, 1000, small=False),
+        lambda q: q.due("f", 1.0, 200, 1000, small=True, absent=Absent(frozenset({"a"}), frozenset({"a", "b"}))),
+        lambda q: list(q._rows(NEWER_WENT, "k", 1, "f", None)),
         lambda q: q.next_due("f", 1.0),
         lambda q: q.open_files("f"),
         lambda q: q.open_names("f", ["a", "b", "c"]),

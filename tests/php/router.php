@@ -10,6 +10,7 @@
  * holds "at once", the head of the reply is out by then, as it is where output_buffering is off.
  * If DIRECTORY/no_length exists, replies do not tell their length, as PHP's own server leaves it; if it holds "cut", files are
  * given out less than whole, another part each time.
+ * If DIRECTORY/emptied exists (`501 SOME WORDS`), an empty request, as of a form over post_max_size, is answered so.
  * /echo tells what PHP made of a request. Start PHP with -d output_buffering=SIZE: each reply tells its length.
  */
 
@@ -70,6 +71,12 @@ function answer(): void
 {
     $project = project();
     $content = text('content');
+    $emptied = project_directory() . '/emptied';
+    if ($_POST === [] && file_exists($emptied)) {
+        [$status, $words] = explode(' ', file_get_contents($emptied), 2);
+        refuse((int) $status, $words);
+        return;
+    }
     if (text('token') !== $project['token']) {
         refuse(403, 'You do not have permissions to use the API');
         return;

@@ -202,10 +202,19 @@ def test_php_stores_nothing_of_half_a_body(site: tuple[Site, RealPhp], announced
 
 
 @pytest.mark.parametrize(
-    ("setting", "display_errors"), [("upload_max_filesize", "0"), ("post_max_size", "0"), ("post_max_size", "1")]
+    ("setting", "display_errors", "emptied"),
+    [
+        ("upload_max_filesize", "0", ""),
+        ("post_max_size", "0", ""),
+        ("post_max_size", "1", ""),
+        ("post_max_size", "1", "501 kzt brx"),
+        ("post_max_size", "0", "400 Kein Zugriff"),
+    ],
 )
-def test_a_file_that_php_takes_for_too_large_fails_alone(tmp_path: Path, setting: str, display_errors: str) -> None:
+def test_a_file_that_php_takes_for_too_large_fails_alone(tmp_path: Path, setting: str, display_errors: str, emptied: str) -> None:
     with php_site(tmp_path, **{setting: "2M"}, display_errors=display_errors) as (place, php):
+        if emptied:
+            (php.state / "emptied").write_text(emptied)
         place.put("101_small.bin", b"small")
         place.put("102_large.bin", b"z" * (2 * 1024 * 1024 + 1))
         assert place.once().returncode == 1
@@ -224,7 +233,7 @@ def test_warnings_before_the_answer_make_no_false_done(tmp_path: Path, html: str
         php.noisy(how)
         place.put("101_a.pdf", b"there is such a record")
         place.put("999_a.pdf", b"there is none")
-        result = place.once("--wait", "0")
+        result = place.once("--wait", "500ms")
         assert result.returncode in (1, 3), result.stderr
         assert "Traceback" not in result.stderr
         assert place.done() == []
@@ -263,7 +272,7 @@ def test_a_present_file_that_comes_cut_off_without_a_length_is_not_replaced(tmp_
         assert place.once().returncode == 0
         php.tells_no_length("cut")
         place.put("101_a.pdf", b"the new one")
-        place.once("--wait", "0")
+        place.once("--wait", "500ms")
         assert place.names("in_progress") == ["101_a.pdf"]
         assert place.copies() == []
         assert php.content("101", FIELD) == old

@@ -10,7 +10,8 @@ import pytest
 from dropcap.config.model import Folder, Project
 from dropcap.config.token_source import TokenSource
 from dropcap.delivery.possible import contradiction
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.disagreement import Disagreement
+from dropcap.preflight.rules import inspect
 from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.pattern import compile_pattern

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
+import pytest
+
+from dropcap.files.tree import Tree
+from dropcap.intake.beat import Run
+from dropcap.intake.owner import Marker
+from dropcap.intake.presence import Presence
 from redcap_sandbox import Sandbox
 from tests import needs
+from tests.content.make import pdf
 from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually
 
@@ -81,9 +89,11 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         daemon = place.start()
         drop(place.drop, "101_V1_consent.pdf", b"the old one")
         daemon.wait_for("done")
-        drop(place.drop, "101_V1_consent.pdf", b"the new one")
+        # It is taken though the disk fills up before it has rested, since nobody can take it for cut off: full is the disk in
+        # the moment of filing.
+        whole = pdf()
+        drop(place.drop, "101_V1_consent.pdf", whole)
         drop(place.drop, "holiday.jpg", b"nowhere")
-        # Both wait for the token: full is the disk in the moment of filing.
         filler = fill(place.drop)
         daemon.wait_for("paused", scope="folder", reason="filing")
         assert "holiday.jpg" not in place.failed(), "not without its reason"
@@ -92,7 +102,7 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         daemon.wait_for("failed")
         daemon.wait_for("done", 2)
         assert "no rule matches" in place.why("holiday.jpg")
-        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the new one"
+        assert place.box.content("101", "consent_pdf", "baseline_arm_1") == whole
         assert place.copies()
         assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
         assert not tracebacks(daemon)
@@ -187,3 +197,31 @@ def test_a_file_that_may_not_be_read(place: Site) -> None:
     daemon.wait_for("done", 2)
     assert len(daemon.events("entry_ignored")) == 1
     assert daemon.stop() == 0
+
+
+def test_the_beat_on_a_full_disk_and_on_one_that_is_read_only(tmp_path: Path) -> None:
+    """It is written in place, and so needs no room; whoever cannot write it is not sure of the folder for long."""
+    drop_folder = tmp_path / "drop"
+    drop_folder.mkdir()
+    marker = Marker("an installation", "consents", "an id")
+    with tmpfs(drop_folder, "1m"):
+        (drop_folder / ".dropcap").write_bytes(marker.to_bytes())
+        filler = fill(drop_folder)
+        tree = Tree(drop_folder)
+        with pytest.raises(OSError, match="no room for its marker"):
+            Presence(tree, marker, Run.of(tmp_path))  # that of the version before has no beat yet
+        filler.unlink()
+        presence = Presence(tree, marker, Run.of(tmp_path), every=0.05, lasts=0.5, now=time.monotonic)
+        fill(drop_folder)
+        presence.start()
+        before = (drop_folder / ".dropcap").read_bytes()
+        eventually(lambda: (drop_folder / ".dropcap").read_bytes() != before)
+        assert presence.sure()
+        remount(drop_folder, "ro")
+        eventually(lambda: not presence.sure())
+        with pytest.raises(OSError, match="Read-only"):
+            presence.confirm()
+        remount(drop_folder, "rw")
+        eventually(presence.sure)
+        presence.end(within=5)
+        tree.close()

@@ -100,6 +100,7 @@ def test_another_folder_in_its_place_is_noticed(place: Site, share: ErrorFs) -> 
     place.write_config()
     daemon = place.start()
     daemon.wait_for("folder_watched")
+    eventually(lambda: (share.lower / "inbox" / "_STATUS.html").exists())  # or it may just come into the other one
     (share.lower / "inbox").rename(share.lower / "before")
     (share.lower / "inbox").mkdir()
     drop(share.lower / "inbox", "101_V1_consent.pdf", b"one")

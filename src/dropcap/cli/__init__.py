@@ -7,11 +7,15 @@ import importlib
 import io
 import os
 import sys
+import threading
+import traceback
+from types import TracebackType
 
 import click
 
 from dropcap import __version__
 from dropcap.display import shown
+from dropcap.secret import without_tokens
 
 #: Module, function, and a line of help that is told without importing them.
 _COMMANDS = {
@@ -59,8 +63,19 @@ def commands() -> None:
     """
 
 
+def _veiled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An error inside dropcap, told as Python does, but for tokens that a server may have put into it."""
+    sys.stderr.write(without_tokens("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _veiled_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        _veiled(args.exc_type, args.exc_value, args.exc_traceback)
+
+
 def main() -> None:
     """Entry point of the `dropcap` command."""
+    sys.excepthook, threading.excepthook = _veiled, _veiled_of_thread
     for name in ("stdout", "stderr"):  # closed by the caller; what is opened next must not take their numbers either
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives

@@ -5,37 +5,32 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
+from dropcap.cli.adopt import adopted
 from dropcap.cli.asking import chosen, lines, remembered
-from dropcap.cli.configured import config_option, prepared, stop
-from dropcap.cli.reach import asked
+from dropcap.cli.configured import config_option, stop
 from dropcap.config.doubts import same_project
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.state import open_ledger
+from dropcap.delivery.limits import known_limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order, takes_next
-from dropcap.files.tree import Tree
-from dropcap.intake import owner
-from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
-from dropcap.ledger.schema import LedgerError
-from dropcap.ledger.store import Ledger
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine
 from dropcap.preflight import project as redcap_project
-from dropcap.preflight.cost import cost
+from dropcap.preflight.cost import cost, limit_remark
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, place_of
-from dropcap.reasons import Reason, Scope
 from dropcap.routing.touching import touching
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
@@ -45,15 +40,19 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"
 @config_option
 @click.option("--offline", is_flag=True, help="Look at the configuration and the folders only; ask no server.")
 @click.option("--adopt", is_flag=True, help="Take over folders whose owner marker names another installation, or is gone.")
+@click.option("--force", is_flag=True, help="With --adopt: also those in which another dropcap seems to be alive, and at once.")
 @click.option("--folder", "folder_name", metavar="F", help="This drop folder and its project only.")
-def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: str | None) -> None:
+def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, folder_name: str | None) -> None:
     """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
 
     One line for each finding: ok, warning, error or unsure, where, what, and what to do. Nothing is changed or sent
-    (a file of no bytes is written into each folder and removed again), but with --adopt the folders' markers.
+    (a file of no bytes is written into each folder and removed again), but with --adopt the folders' markers. Where
+    another dropcap may be alive, the folder is watched for a minute and a half first, and left to it if it is.
 
     Exit codes: 0 no error; 1 an error was found; 2 the configuration cannot be used; 3 a server could not be reached.
     """
+    if force and not adopt:
+        raise click.UsageError("--force says how to --adopt, and does nothing alone")
     config = load(config_path)
     found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.told]
     found += [_told(Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)) for doubt in config.doubts]
@@ -70,8 +69,9 @@ def check_command(config_path: Path, offline: bool, adopt: bool, folder_name: st
     found += map(_told, _unclear(folders))
     ignore_lease_breaks()
     if adopt and not config.fatal:
-        found += map(_told, _adopted(config, sound))
+        found += map(_told, adopted(config, sound, force=force))
     found += map(_told, _local(config, folders))
+    found += map(_told, _limits(config, folders))
     if not offline:
         with lines(config) as asked:
             said = {remark.text for remark in found}
@@ -150,6 +150,17 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     yield from machine.inotify_remarks(config, directories)
 
 
+def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+    """How large files may be, as far as servers have refused some."""
+    with suppress(sqlite3.Error), remembered(config) as known:  # told with the rest
+        limits = known_limits(known.learned(time.time())) if known is not None else {}
+        for name in dict.fromkeys(folder.project for folder in folders):
+            if name in limits:
+                remedy = "have the server's limit raised, or set `max_size` to it; `dropcap retry` sends one all the same"
+                message = f"{limits[name]}; since then none as large is sent, for a day or until one arrives"
+                yield Remark("warning", place_of(config.projects[name]), message, remedy)
+
+
 def _projects(config: Config, folders: Sequence[Folder]) -> list[str]:
     """The projects of these folders, and those that no folder has: with all folders, all of them."""
     named = dict.fromkeys(folder.project for folder in folders)
@@ -175,62 +186,6 @@ def _in_each_other(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _adopted(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
-    """Take over what is away because of its marker, and nothing else."""
-    prepared(config)
-    mounts = Mounts.now()
-    try:
-        ledger = open_ledger(config.state_dir)
-    except (LedgerError, sqlite3.Error) as error:
-        stop(f"the ledger cannot be written: {error}", 2)
-    try:
-        for folder in folders:
-            tree = drop_folder.open_folder(folder)
-            if isinstance(tree, Remark):
-                continue  # told with the rest
-            try:
-                yield from _adopted_one(config, folder, tree, mounts, ledger)
-            finally:
-                tree.close()
-    finally:
-        ledger.close()
-
-
-def _adopted_one(config: Config, folder: Folder, tree: Tree, mounts: Mounts, ledger: Ledger) -> Iterator[Remark]:
-    path, mount, where = str(folder.path), drop_folder.mount_of(tree, folder, mounts), place_of(folder)
-    order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
-    claims = IntakeLedger(ledger, folder.project, lambda name: order.address(folder, name), lambda _: None)
-    try:
-        owner.examine(tree, folder.name, path, mount, claims)
-        return
-    except owner.Away as error:
-        away = error
-    except OSError:
-        return  # told with the rest
-    try:
-        _renamed(config, folder, tree, ledger)
-        owner.adopt(tree, folder.name, path, mount, claims)
-    except (owner.Away, OSError) as error:
-        yield Remark("error", where, f"the folder cannot be adopted: {error}")
-    else:
-        # A running dropcap is to notice which files are its now: those that were held are tried again on the way.
-        asked(config, {"do": "retry", "jobs": [], "failed": False, "held": True, "folder": folder.name})
-        yield Remark("ok", where, f"adopted: this installation works there now (it was away: {away})")
-
-
-def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:
-    """The marker names a folder of ours that is no longer in the configuration: it goes by another name now."""
-    found = owner.read(tree)
-    if found is None or found.installation != ledger.installation or found.folder in config.folders:
-        return
-    paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == (Scope.FOLDER, found.folder)]
-    ledger.rename_folder(found.folder, folder.name)
-    for pause in paused:  # before the first file can go on its way
-        if pause.reason == Reason.BY_HAND:
-            asked(config, {"do": "pause", "scope": "folder", "name": folder.name})
-        asked(config, {"do": "resume", "scope": "folder", "name": found.folder})
-
-
 def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:
     order = Order(config.projects.values(), config.folders.values(), {})
     silent: set[tuple[str, str]] = set()
@@ -244,16 +199,10 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
                 silent.add((project.host, remark.message))
         yield from _same_project(config, order, name)
         limit = config.limit_of(project.host)
+        yield limit_remark(project, limit)
         for folder in its:
             for rule in folder.rules:
-                price = cost(rule)
-                most = (
-                    f"at {limit} requests a minute at most {price.files_a_day(limit):,} files a day"
-                    if limit
-                    else "no limit is set"
-                )
-                message = f"costs {price}, each an entry in REDCap's log; {most}"
-                yield Remark("ok", place_of(folder, rule), message)
+                yield Remark("ok", place_of(folder, rule), f"costs {cost(rule).told(limit)}")
     for folder in folders:
         for rule in folder.rules:
             held = order.unordered(folder.project) if takes_next(rule.instance) else None

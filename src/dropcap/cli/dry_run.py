@@ -39,6 +39,7 @@ _WORDS = {
     "unsettled": "not settled yet",
     "incomplete": "not taken until it is whole",
     "waits": "would wait",
+    "rights": "would be held (rights)",
     "left": "left alone",
     "not_a_file": "no regular file",
     "not_asked": "REDCap could not be asked",

@@ -12,12 +12,14 @@ from click.core import ParameterSource
 
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
+from dropcap.cli.init_way import way_lines, way_of
 from dropcap.cli.init_written import Existing, keep_token, write
 from dropcap.config.load import STATE_DIR
 from dropcap.display import shown
 from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
 
 _PATH = click.Path(path_type=Path)
+_THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command("init")
@@ -26,9 +28,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--folder", metavar="PATH", type=_PATH, help="The drop folder; it is made if need be.")
 @click.option("--project-name", metavar="NAME", help="What the project is called here.")
 @click.option("--state-dir", metavar="PATH", type=_PATH, help=f"On a local disk. Default: {STATE_DIR}.")
-@click.option(
-    "--ca-file", metavar="FILE", type=click.Path(path_type=Path, exists=True), help="The hospital's own authority (PEM)."
-)
+@click.option("--ca-file", metavar="FILE", type=_THERE, help="The hospital's own authority (PEM).")
+@click.option("--client-cert-file", metavar="FILE", type=_THERE, help="The certificate (PEM) that the server asks for.")
+@click.option("--client-key-file", metavar="FILE", type=_THERE, help="Its key (PEM), if the certificate's file does not hold it.")
+@click.option("--proxy", metavar="URL", help="The proxy that leads to REDCap, such as http://proxy.example.org:3128.")
+@click.option("--proxy-credentials-file", metavar="FILE", type=_THERE, help="The file that holds user:password for the proxy.")
 @click.option("--output", metavar="FILE", help=f"The configuration to write; `-` prints it. Default: {DEFAULT}.")
 @click.option("--add", is_flag=True, help="Add the project to a configuration that is there.")
 @click.option(
@@ -48,6 +52,10 @@ def init_command(
     project_name: str | None,
     state_dir: Path | None,
     ca_file: Path | None,
+    client_cert_file: Path | None,
+    client_key_file: Path | None,
+    proxy: str | None,
+    proxy_credentials_file: Path | None,
     output: str | None,
     add: bool,
     config_path: Path | None,
@@ -66,7 +74,8 @@ def init_command(
     if add and (output is not None or state_dir is not None):
         raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
     existing = Existing.read(config_path or Path(DEFAULT)) if add else None
-    asked = Asked(Given(url, token_file, folder, project_name, output, ca_file, yes, existing))
+    way = way_of((ca_file, client_cert_file, client_key_file), proxy, proxy_credentials_file)
+    asked = Asked(Given(url, token_file, folder, project_name, output, way, yes, existing))
     target = asked.output() if output is not None else None
     address, token, kept, answer, records = asked.project(prints=output == "-")
     info = answer.structure.project
@@ -93,7 +102,7 @@ def init_command(
         folder_name=existing.free_folder_name(folder_name) if existing else folder_name,
         folder=str(place),
         state_dir=str(state) if state else None,
-        ca_file=str(ca_file.absolute()) if ca_file else None,
+        way=way_lines(way, proxy_credentials_file),
         tables_taken=existing.tables if existing else frozenset(),
     )
     text = config_text(proposal, answer.structure, records, answer.version)

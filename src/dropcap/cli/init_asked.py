@@ -19,6 +19,7 @@ from dropcap.display import shown
 from dropcap.preflight.project import LATER, Answer, ask, remedy_now
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.way import Way
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
 
@@ -35,7 +36,7 @@ class Given:
     folder: Path | None
     project_name: str | None
     output: str | None
-    ca_file: Path | None
+    way: Way
     yes: bool
     existing: Existing | None
 
@@ -56,6 +57,8 @@ class Asked:
         kept: Path | None = None
         while True:
             address = address or self._answer("URL of REDCap's API", given.url, "--url", api_url(allow_http=False))
+            if given.way.proxy is not None and address.startswith("http://"):
+                raise click.UsageError("--proxy: the token would cross the proxy in clear text; use an https:// url")
             if token is None:
                 token, kept = self._token(prints)
             try:
@@ -71,7 +74,7 @@ class Asked:
 
     def _read(self, url: str, token: Token) -> tuple[Answer, list[str]]:
         # A handful of requests before there is a state directory: no window counts them.
-        client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), ca_file=self._given.ca_file)
+        client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), way=self._given.way)
         try:
             answer = ask(client)
             key = answer.structure.record_id_field

@@ -92,6 +92,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
     moved_at, last, counted_at = time.monotonic(), (-1, -1, -1), 0.0
     try:
         while not stopped.wait(0.05):
+            engine.start_channels()
             now = time.monotonic()
             if engine.idle() and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
@@ -178,9 +179,10 @@ def _obstacles(engine: Engine) -> list[str]:
 def _strange(engine: Engine) -> list[str]:
     """What lies in the drop folders and is no file to take, a line each, and what is left there."""
     left = [
-        f"  left: {name}: {files.message}; {files.remedy}"
+        f"  {word}: {name}: {files.message}; {files.remedy}"
         for name, one in engine.channels.items()
-        if (files := one.intake.left).count
+        for word, files in (("stray", one.intake.strays), ("left", one.intake.left))
+        if files.count
     ]
     return left + [
         f"  not taken: {name}: {shown(entry)}: {why}"

@@ -104,4 +104,5 @@ def _name(config: Config, scope: Scope, given: str, paused: list[str]) -> str:
         return known(scope, given, config.folders)
     if scope == Scope.PROJECT:
         return known(scope, given, config.projects)
-    return command.host_of(config, given) or known(scope, given, {project.host for project in config.projects.values()})
+    servers = {project.host for project in config.projects.values()} | set(paused)
+    return command.server_of(config, given, paused) or known(scope, given, servers)

@@ -12,6 +12,7 @@ from dropcap.daemon import log
 from dropcap.daemon.service import Service
 from dropcap.daemon.state import AlreadyRunning, StateError
 from dropcap.ledger.schema import LedgerError
+from dropcap.threads import NoThread
 
 
 @click.command("run")
@@ -36,5 +37,7 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
         sys.exit(Service(config).run())
     except AlreadyRunning as error:
         stop(f"{error}: stop that one first, or give this one its own state_dir", 4)
+    except NoThread as error:
+        stop(f"{error.strerror}: raise TasksMax= of the unit or the limit on processes (`ulimit -u`), then start it again", 1)
     except (StateError, LedgerError) as error:
         stop(str(error), 2)

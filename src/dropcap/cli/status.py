@@ -75,6 +75,7 @@ def _folder_json(one: FolderStatus) -> dict[str, Any]:
     for key, files in (("not_taken", one.not_taken), ("settling", one.settling)):
         if files is not None:
             told[key] = [{"file": shown(name), "why": why} for name, why in sorted(files.items())]
-    if one.left is not None:
-        told["left"] = one.left | {"first": [shown(name) for name in one.left["first"]]}
+    for key, counted in (("left", one.left), ("strays", one.strays)):
+        if counted is not None:
+            told[key] = counted | {"first": [shown(name) for name in counted["first"]]}
     return told

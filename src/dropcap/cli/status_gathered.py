@@ -41,6 +41,7 @@ class FolderStatus:
     mistake: str | None  # what is wrong with its new configuration, so that it goes on by the last good one
     mistake_since: float | None
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
+    strays: dict[str, Any] | None  # what somebody put into done/ or failed/: the same
 
     @property
     def troubled(self) -> bool:
@@ -54,7 +55,7 @@ class Status:
 
     running: bool  # a dropcap works with this state_dir
     answers: bool  # and answers what it is asked
-    alive: bool | None  # all its parts turn
+    alive: bool | None  # all its parts work
     version: str | None
     started: float | None
     under_way: int | None
@@ -130,14 +131,13 @@ def _folder(
         mistake=live.get("mistake"),
         mistake_since=live.get("mistake_since"),
         left=live.get("left"),
+        strays=live.get("strays"),
     )
 
 
 def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:
     folder = config.folders.get(folder_name)
     project = config.projects.get(folder.project) if folder else None
-    return (pause.scope, pause.name) in {
-        (Scope.FOLDER, folder_name),
-        (Scope.PROJECT, project.name if project else None),
-        (Scope.SERVER, project.host if project else None),
-    }
+    if pause.scope == Scope.SERVER:
+        return project is not None and project.stands_still_with(pause.name, pause.until_resume)
+    return (pause.scope, pause.name) in {(Scope.FOLDER, folder_name), (Scope.PROJECT, project.name if project else None)}

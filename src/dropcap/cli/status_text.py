@@ -96,8 +96,8 @@ def _copies(to: Console, folders: list[FolderStatus]) -> None:
 
 def _folders(to: Console, folders: list[FolderStatus]) -> None:
     for one in folders:
-        left = one.left or {}
-        if not (one.away or one.full or one.cannot_file or one.mistake or one.not_taken or one.settling or left.get("count")):
+        counted = [told for told in (one.strays, one.left) if told is not None and told["count"]]
+        if not (one.away or one.full or one.cannot_file or one.mistake or one.not_taken or one.settling or counted):
             continue
         screen.heading(to, f"Folder {shown(one.name)}")
         if one.away:
@@ -119,9 +119,9 @@ def _folders(to: Console, folders: list[FolderStatus]) -> None:
             screen.line(to, f"not taken yet: {shown(name)}: {why}")
         if (one.arriving or 0) > (told := len(one.settling or {})):
             screen.line(to, f"… and {(one.arriving or 0) - told} more that are not taken yet")
-        if left.get("count"):
-            screen.line(to, left["message"])
-            screen.remedy(to, left["remedy"])
+        for told_of in counted:
+            screen.line(to, told_of["message"])
+            screen.remedy(to, told_of["remedy"])
 
 
 def _pauses(to: Console, status: Status) -> None:

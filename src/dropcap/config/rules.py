@@ -26,6 +26,8 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "case_sensitive": boolean,
 }
 _TEMPLATES = ("record", "event", "field", "instance", "upload_as")
+#: No field, though must_match may name it: the unique name of the record's data access group.
+_GROUP = "redcap_data_access_group"
 _KEYS = ("name", "pattern", "regex", *_TEMPLATES, "record_where", "must_match", *SETTINGS)
 _FIELD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _SEEMS_CAPTURED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)|\(\?P?<(\w+)>", re.ASCII)
@@ -162,6 +164,8 @@ class _RuleReader:
         for field, entry in section:
             if not _FIELD.fullmatch(field):
                 entry.problem(f"{quote(field)} is not the name of a REDCap field", "those have a-z, 0-9 and `_`")
+            if key == "record_where" and field == _GROUP:
+                entry.problem("a data access group finds no single record", f"write it in must_match: {{{_GROUP}: ...}}")
             template = self._compiled(entry, pattern)
             if template is not None:
                 found[field] = template

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dropcap.config.document import Node, Section, absolute
 from dropcap.config.model import BLOCKED_EXTENSIONS, Folder, Project
+from dropcap.config.proxy import ProxyCredentials, proxy_address
 from dropcap.config.rules import SETTINGS, Settings, Tables, read_rules
 from dropcap.config.token_source import TokenSource
 from dropcap.config.values import (
@@ -51,7 +52,9 @@ _PROJECT_VALUES: dict[str, Callable[[str], Any]] = {
     "deadline": duration(0.01, 7 * DAY),
     "max_size": size(1, TIB),
 }
-_PROJECT_KEYS = ("url", "allow_http", *_TOKEN_KEYS, *_PROJECT_VALUES, "blocked_extensions", "ca_file")
+_TLS_FILES = ("ca_file", "client_cert_file", "client_key_file")
+_WAY = (*_TLS_FILES, "proxy", "proxy_credentials_file")
+_PROJECT_KEYS = ("url", "allow_http", *_TOKEN_KEYS, *_PROJECT_VALUES, "blocked_extensions", *_WAY)
 
 _FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
     "subfolders": boolean,
@@ -109,10 +112,35 @@ def read_project(name: str, node: Node) -> Project | None:
         )
     else:
         values["blocked_extensions"] = frozenset(BLOCKED_EXTENSIONS)
-    ca_file = section.read_or_null("ca_file", place)
-    if ca_file is not None:
-        values["ca_file"] = Path(absolute(ca_file, section.entries["ca_file"]))
+    values |= _way(section, url)
     return Project(name, url, source, **values, file=node.file, line=node.line) if url and source else None
+
+
+def _way(section: Section, url: str) -> dict[str, Any]:
+    """How the server is reached, where that is not just so."""
+    way: dict[str, Any] = {}
+    for key in _TLS_FILES:
+        path = section.read_or_null(key, place)
+        if path is not None:
+            way[key] = Path(absolute(path, section.entries[key]))
+    proxy = section.read_or_null("proxy", proxy_address)
+    if proxy is not None:
+        way["proxy"] = proxy
+    credentials = section.read_or_null("proxy_credentials_file", place)
+    if credentials is not None:
+        way["proxy_credentials"] = ProxyCredentials(absolute(credentials, section.entries["proxy_credentials_file"]))
+    if "client_key_file" in way and "client_cert_file" not in way:
+        section.entries["client_key_file"].problem("is a key without its certificate", "name that in client_cert_file")
+    if "proxy_credentials" in way and "proxy" not in section:
+        section.entries["proxy_credentials_file"].problem("there is no proxy to show them to", "name it in proxy")
+    if url.startswith("http://"):
+        if "client_cert_file" in way:
+            section.entries["client_cert_file"].problem("http:// shows no certificates", "use an https:// url")
+        if proxy is not None:
+            section.entries["proxy"].problem(
+                "the token and the files would cross the proxy in clear text", "use an https:// url, or take the proxy out"
+            )
+    return way
 
 
 def _token_source(section: Section) -> TokenSource | None:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import Literal
 
+from dropcap.config.secret_file import SecretError, read_secret
 from dropcap.display import shown
 from dropcap.secret import Token
 
 _TOKEN = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
 _SUPER_TOKEN = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
-_LONGEST = 4096  # bytes; no token file has more
-_OTHERS = 0o007
 
 
-class TokenError(Exception):
-    """A token that cannot be had: what happened, and what to do. Never holds what was read."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}; {remedy}")
-        self.message = message
-        self.remedy = remedy
+class TokenError(SecretError):
+    """A token that cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +59,9 @@ def _credential(name: str) -> str:
 
 def _file(path: str, private: bool) -> str:
     try:
-        # Not blocking: a FIFO in the file's place must not stop the daemon.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except FileNotFoundError:
-        raise TokenError(
-            f"the token file {shown(path)} does not exist", "write the project's API token into it, with mode 0600"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise TokenError(
-            f"the token file {shown(path)} cannot be read: {_reason(error)}", "let the account that dropcap runs as read it"
-        ) from None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise TokenError(f"{shown(path)} is not a file", "name the file that holds the token")
-        if private and status.st_mode & _OTHERS:
-            raise TokenError(
-                f"everybody on this machine can get at the token file {shown(path)} (mode {status.st_mode & 0o7777:04o})",
-                f"run chmod 0600 {shown(path)}, and renew the token in REDCap if others may have read it",
-            )
-        content = os.read(descriptor, _LONGEST)
-    except OSError as error:
-        raise TokenError(f"the token file {shown(path)} cannot be read: {_reason(error)}", "check its disk") from None
-    finally:
-        os.close(descriptor)
-    return content.decode("utf-8-sig", errors="replace")  # editors on Windows put a mark at the beginning
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or "error" if isinstance(error, OSError) else "no such path is possible"
+        return read_secret(path, "token file", "write the project's API token into it, with mode 0600", private=private)
+    except SecretError as error:
+        raise TokenError(error.message, error.remedy) from None
 
 
 def _token(text: str, place: str) -> Token:

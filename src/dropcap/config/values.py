@@ -215,7 +215,7 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
             raise BadValueError("the address has a `?` or a `#`", "end it with /api/")
         if not parts.path.endswith(("/api", "/api/")):
             raise BadValueError(f"{quote(url)} is not the API", "the address of REDCap's API ends with /api/")
-        if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        if parts.scheme == "http" and not allow_http and not is_loopback(host):
             raise BadValueError(
                 "the token and the files would cross the network in clear text",
                 "use https://, or set allow_http: true if something else protects the connection",
@@ -225,7 +225,8 @@ def api_url(allow_http: bool) -> Callable[[str], str]:
     return read
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine."""
     if host == "localhost":
         return True
     try:

@@ -17,6 +17,7 @@ import structlog
 
 from dropcap.content.finding import UNDECIDED, Finding
 from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
+from dropcap.threads import NoThread, begin
 
 _log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ class _Process:
     """The process, and who is to be told what. Ended or dead, it tells all that waits to ask again."""
 
     def __init__(self) -> None:
-        """Raises OSError."""
+        """Raises OSError: there is no process, or no thread, to be had."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -119,7 +120,13 @@ class _Process:
         self.alive = True
         self.began = time.monotonic()
         self._ending = False
-        threading.Thread(target=self._run, name="examiner", daemon=True).start()
+        try:
+            begin(self._run, "examiner")
+        except NoThread:
+            ours.close()  # the child ends with it
+            self._child.kill()
+            self._child.wait()
+            raise
 
     def ask(self, lane: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
         taken: list[int] = []

@@ -73,7 +73,7 @@ def _decoded(file: Reader, scan: int) -> Finding:
     return cut("the JPEG ends in the middle") if plain != with_noise else UNDECIDED
 
 
-class _Watched(io.BytesIO):
+class _Counted(io.BytesIO):
     """Bytes that ask for the time whenever more of them are wanted."""
 
     def __init__(self, data: bytes, file: Reader) -> None:
@@ -93,7 +93,7 @@ def _picture(file: Reader, data: bytes, scan: int) -> bytes | None:
         return None
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     Image.MAX_IMAGE_PIXELS = None  # its size is looked at here
-    with Image.open(_Watched(data, file), formats=("JPEG",)) as image:
+    with Image.open(_Counted(data, file), formats=("JPEG",)) as image:
         width, height = image.size
         progressive = bool(image.info.get("progressive"))
         passes = data.count(b"\xff\xda", scan) + 1

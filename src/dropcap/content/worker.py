@@ -19,6 +19,7 @@ from functools import partial
 from dropcap.content.finding import UNDECIDED, Finding, Wholeness
 from dropcap.content.probe import examine
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds
+from dropcap.threads import NoThread, begin
 
 #: Descriptors in one message.
 TOGETHER = 64
@@ -91,8 +92,10 @@ class _Lane:
         """Have somebody at work, unless too many hang already."""
         with self.lock:
             if self.shift is None and self.hung < _MOST_HUNG:
-                self.shift = _Shift()
-                threading.Thread(target=self._run, args=(self.shift,), daemon=True).start()
+                shift = _Shift()
+                with contextlib.suppress(NoThread):  # `relieve` tries again
+                    begin(self._run, None, shift)
+                    self.shift = shift
 
     def relieve(self, now: float) -> None:
         """Go on with another thread if the one at work hangs in its file system."""

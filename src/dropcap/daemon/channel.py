@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
@@ -13,6 +12,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
+from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Job, Pause
@@ -21,9 +21,11 @@ from dropcap.ledger.store import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all channels share. `claimed` is told of a folder's new jobs, `ended` of jobs whose turn is over; `mistake` says what
-    is wrong with a folder's new configuration."""
+    """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
+    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `busy` whether
+    a turn of one of its files is under way."""
 
+    run: Run
     ledger: Ledger
     order: Order
     examiner: Examiner
@@ -31,7 +33,9 @@ class Surroundings:
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
+    left: Callable[[], None]
     ended: Callable[[Sequence[Job]], None]
+    busy: Callable[[str], bool]
 
 
 class Channel:
@@ -54,36 +58,41 @@ class Channel:
         self.folder = folder
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.project, partial(around.order.address, folder), self._refused)
+        claims = IntakeLedger(around.ledger, folder.project, lambda name: self.queue.address(name), self._refused)
         self.intake: Intake = Intake(
             folder,
             claims,
             self._claimed,
+            around.run,
             examiner=around.examiner,
             unsafe=unsafe,
             noted=self._noted,
+            left=around.left,
             after=before.intake if before is not None else None,
         )
-        self.drop: FolderQueue = FolderQueue(
+        self.queue: FolderQueue = FolderQueue(
             folder,
             around.ledger,
             lambda: self.intake.lent,
+            lambda: self.intake.away is not None,
             around.contact,
             around.order,
             keep,
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
-            before.drop if before is not None else None,
+            before.queue if before is not None else None,
+            self.intake.confirm,
         )
-        self.page = Page(around.ledger.query, self.intake, self.drop, around.contact, around.pauses, around.mistake)
+        self._busy = around.busy
+        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
         self._told = around.claimed
         self.retired = False
 
     def start(self) -> None:
-        """Begin to take and to file; the channel that this one stands for is retired."""
+        """Begin to take and to file; the channel that this one stands for is retired. Raises NoThread: to be tried again."""
         if self._after is not None:
             self._after.retire(self)
             self._after = None
-        self.drop.filer.start()
+        self.queue.filer.start()
         self.intake.start()
 
     def retire(self, successor: Channel | None = None) -> None:
@@ -91,7 +100,10 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.drop.filer.retire(successor.drop.filer)
+            self.intake.leave_once(None)  # the other one goes on there
+            self.queue.filer.retire(successor.queue.filer)
+        else:
+            self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
     def _claimed(self, name: str, jobs: list[int]) -> None:
         self.page.changed()
@@ -99,17 +111,17 @@ class Channel:
 
     def _refused(self, jobs: list[int]) -> None:
         """These were refused as they were taken: they are only to be filed."""
-        self.drop.filer.take_up(jobs)
+        self.queue.filer.take_up(jobs)
 
     def _noted(self) -> None:
         self.page.changed()
 
     def _filed(self, names: list[str]) -> None:
         self.page.changed()
-        self.intake.wake(names)  # a second file of such a name waits for this
+        self.intake.freed(names)
 
     def _over(self) -> None:
-        self.drop.let_go()
+        self.queue.let_go()
         self.intake.let_go()
 
     def _refresh(self) -> float:

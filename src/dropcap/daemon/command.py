@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from dropcap.config.model import Config, Folder
@@ -33,6 +33,8 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int
     tried: list[int] = []
     cannot: list[str] = []
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
+    guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
+    ledger.forget_mismatches(guessed)
     went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN) for j in open_jobs])
     tried += sorted(went)
     for job in jobs:
@@ -90,12 +92,17 @@ def select(ledger: Ledger, numbers: Sequence[int], *, failed: bool, held: bool, 
     return jobs
 
 
-def host_of(config: Config, name: str) -> str | None:
-    """The server that a person means: its host, with or without port, or the name of one of its projects."""
-    hosts = {project.host for project in config.projects.values()}
-    if name in hosts:
-        return name
+def server_of(config: Config, name: str, paused: Collection[str] = ()) -> str | None:
+    """The server that a person means: its host, with or without port, or the name of one of its projects.
+
+    That is the server by whatever way; only what is `paused` can be a single way there.
+    """
     if name in config.projects:
-        return config.projects[name].host
-    close = [host for host in hosts if host.rpartition(":")[0] == name.lower()]
-    return close[0] if len(close) == 1 else None
+        projects = [config.projects[name]]
+    else:
+        given = name.lower()
+        projects = [project for project in config.projects.values() if given in (project.host, project.host.rpartition(":")[0])]
+    hosts = {project.host for project in projects}
+    ways = {project.server for project in projects}
+    found = sorted(hosts & set(paused) or ways & set(paused) or hosts)
+    return found[0] if len(found) == 1 else None

@@ -18,12 +18,15 @@ from typing import Any
 import structlog
 
 from dropcap.daemon.state import StateError
+from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
 
 SOCKET = "control.sock"
 #: Nothing that is asked is longer (a retry of many jobs is the longest). An answer may be: it names every file of a folder.
 _LONGEST = 1024 * 1024
+#: Seconds for which a silent client is waited for while no other can be answered.
+_ALONE = 2.0
 #: Seconds until a socket that gives nobody is asked again.
 _BETWEEN_TRIES = 0.2
 
@@ -34,7 +37,7 @@ class Control:
     """Serves the control socket until `close`."""
 
     def __init__(self, state_dir: Path, answer: Answer) -> None:
-        """Raises StateError if the socket cannot be made."""
+        """Raises StateError if the socket cannot be made, NoThread if nobody can serve it."""
         self._path = state_dir / SOCKET
         self._answer = answer
         self._closed = threading.Event()
@@ -51,7 +54,11 @@ class Control:
             raise StateError(
                 f"{self._path} cannot be made ({error.strerror or error}): put state_dir on a local disk with room"
             ) from None
-        threading.Thread(target=self._serve, name="control", daemon=True).start()
+        try:
+            begin(self._serve, "control")
+        except NoThread:
+            self._server.close()
+            raise
 
     def close(self) -> None:
         """Take the socket away."""
@@ -70,11 +77,14 @@ class Control:
                 if self._closed.wait(_BETWEEN_TRIES):
                     return
                 continue
-            threading.Thread(target=self._one, args=(connection,), name="control request", daemon=True).start()
+            try:
+                begin(self._one, "control request", connection)
+            except NoThread:  # then `status` is needed most
+                self._one(connection, _ALONE)
 
-    def _one(self, connection: socket.socket) -> None:
+    def _one(self, connection: socket.socket, patience: float = 30.0) -> None:
         with connection:
-            connection.settimeout(30.0)
+            connection.settimeout(patience)
             try:
                 asked = json.loads(_line(connection, _LONGEST))
                 told = self._answer(asked if isinstance(asked, dict) else {})

@@ -24,10 +24,13 @@ from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.vacancy import FOR_GOOD
+from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
+from dropcap.threads import MORE_THREADS, NoThread
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ class Engine:
         self.config = config
         self.ledger = ledger
         self.started = time.time()
+        self._run = Run.of(config.state_dir)
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
@@ -52,6 +56,7 @@ class Engine:
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
+        self._told_threads = False
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -69,9 +74,10 @@ class Engine:
         elif self.order.told(entry, project):
             self.ledger.learn(entry, "project_id", str(project.project_id), FOR_GOOD)
 
-    def _renew(self, config: Config) -> list[Channel]:
-        """Channels for all folders; those that are new or changed are returned, and to be started."""
+    def _renew(self, config: Config) -> None:
+        """Channels for all folders; those that are new or changed are to be started."""
         around = Surroundings(
+            self._run,
             self.ledger,
             self.order,
             self.examiner,
@@ -79,7 +85,9 @@ class Engine:
             self.delivery.health.pauses,
             self._mistake,
             self.delivery.wake,
+            self.delivery.wake,
             self.delivery.ended,
+            self.delivery.busy,
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
@@ -89,13 +97,11 @@ class Engine:
                 continue
             keep = self._keeping.of(folder)
             channels[folder.name] = Channel(folder, around, keep, partial(self._keeping.unsafe, folder, keep), old)
-        fresh = [one for name, one in channels.items() if self.channels.get(name) is not one]
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
                 self._left[name] = gone
         self.channels = channels
-        return fresh
 
     def _mistake(self, folder: str) -> str | None:
         mistake = self.mistakes.get(folder)
@@ -106,7 +112,7 @@ class Engine:
 
     def _take_up(self) -> None:
         self.delivery.take_up(
-            {name: one.drop for name, one in self.channels.items()},
+            {name: one.queue for name, one in self.channels.items()},
             self.lines,
             uploads_at_once=self.config.uploads_at_once,
             small_file=self.config.small_file,
@@ -118,8 +124,19 @@ class Engine:
             self._rerouted(one.folder)
         self._take_up()
         self.delivery.start()
-        for one in self.channels.values():
-            one.start()
+        self.start_channels()
+
+    def start_channels(self) -> None:
+        """Begin with the folders that have not begun: all at first, those that a reload brings, or that had no threads yet."""
+        try:
+            for one in self.channels.values():
+                one.start()
+            self._told_threads = False
+        except NoThread as error:
+            if not self._told_threads:
+                self._told_threads = True
+                message = f"{error.strerror}: not all folders are watched yet"
+                log.error("check_problem", message=message, remedy=MORE_THREADS)
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""
@@ -131,6 +148,11 @@ class Engine:
         end = time.monotonic() + 2.0
         for one in self.channels.values():
             one.intake.stop(max(0.0, end - time.monotonic()))
+        if not self.delivery.under_way():
+            for within in (0.0, 2.0):  # all at once, then each
+                end = time.monotonic() + within
+                for one in [*self.channels.values(), *self._left.values()]:
+                    one.intake.leave(max(0.0, end - time.monotonic()))
         self.examiner.close()
 
     def _changed(self, folder: str) -> None:
@@ -149,10 +171,11 @@ class Engine:
         return self.delivery.health.pauses()
 
     def alive(self) -> bool:
-        """Whether every loop turns (a thread that waits for a dead share or a full state disk does not count against it)."""
+        """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
-        return self.ledger.alive() and self.delivery.alive() and all(one.intake.alive(120.0) for one in self.channels.values())
+        channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
+        return self.ledger.alive() and self.delivery.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""
@@ -170,18 +193,18 @@ class Engine:
 
         A folder that has a mistake now goes on as it was.
         """
-        config, self.mistakes = with_last_good(config, self.config, self.mistakes, time.time())
+        before = self.mistakes
+        config, self.mistakes = with_last_good(config, self.config, before, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
-        fresh = self._renew(config)
+        self._renew(config)
         self.config = config
         self.lines = self._lines(config)
         for one in self.channels.values():
             self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
         self._take_up()
-        self.release_held()
-        for one in fresh:
-            one.start()
-        for name in self.mistakes:
+        self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
+        self.start_channels()
+        for name in {*before, *self.mistakes}:
             self._changed(name)
         self.inspector.again()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,14 +18,16 @@ from dropcap.delivery.loop import Delivery
 from dropcap.delivery.possible import contradiction
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
+from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
+from dropcap.threads import NoThread, start
 
 log = structlog.get_logger()
 
@@ -110,8 +113,10 @@ class Inspector:
         self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
 
     def start(self) -> None:
-        """Begin with a look at all projects. Once only."""
-        self._thread.start()
+        """Begin with a look at all projects, unless it has; if there is no thread for it, another call may do."""
+        if self._thread.ident is None:
+            with contextlib.suppress(NoThread):
+                start(self._thread)
 
     def stop(self, within: float = 2.0) -> None:
         """Look at nothing more."""
@@ -157,7 +162,7 @@ class Inspector:
 
     def _until_resume(self, line: InspectedLine) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
-        names = {(Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
+        names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
     def _known_of(self, name: str) -> _Known:
@@ -195,7 +200,10 @@ class Inspector:
             line.fetch_anew()
         structure, rights = line.structure(), client.rights()
         line.rights = rights
-        known.seen = (version, structure.project.in_production)
+        seen = (version, structure.project.in_production)
+        if doubt and known.seen not in (None, seen):
+            log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
+        known.seen = seen
         folders = [folder for folder in config.folders.values() if folder.project == project.name]
         found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
         self._tell(project, known, found)

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 import structlog
 
 from dropcap.display import shown
+from dropcap.secret import without_tokens
+from dropcap.threads import start
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIRST = ("timestamp", "level", "event")
@@ -39,9 +41,9 @@ def set_up(format_: str | None = None, level: str = "info", stream: TextIO | Non
         format_ = "text" if stream.isatty() else "json"
     last: list[Any]
     if format_ == "json":
-        last = [_one_line_exceptions, _ordered, _as_json]
+        last = [_one_line_exceptions, _veil, _ordered, _as_json]
     else:
-        last = [structlog.processors.format_exc_info, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        last = [structlog.processors.format_exc_info, _veil, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     structlog.configure(
         processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -85,7 +87,7 @@ class _Background(_Lines):
         self._lost = 0
         self._losing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        start(self._thread)
         atexit.register(self.flush)
 
     def msg(self, message: str) -> None:
@@ -123,7 +125,7 @@ class _Background(_Lines):
 
 class _Others(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().warning("library", library=record.name, message=record.getMessage())
+        structlog.get_logger().warning("library", library=record.name, message=without_tokens(record.getMessage()))
 
 
 def _stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -148,6 +150,14 @@ def _escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[
 def _one_line_exceptions(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     if event.get("exc_info"):
         return structlog.processors.format_exc_info(None, method, event)
+    return event
+
+
+def _veil(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # Whatever a library could not make sense of may stand in its error.
+    for key in ("error", "exception"):
+        if type(event.get(key)) is str:
+            event[key] = without_tokens(event[key])
     return event
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from dropcap import __version__
+from dropcap.delivery.neighbours import in_general
 from dropcap.delivery.queue import FolderQueue
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -32,14 +33,14 @@ class Page:
         self,
         query: Query,
         intake: Intake,
-        drop: FolderQueue,
+        queue: FolderQueue,
         contact: str,
         pauses: Callable[[], list[Pause]],
         mistake: Callable[[str], str | None],
     ) -> None:
         self._query = query
         self._intake = intake
-        self._drop = drop
+        self._queue = queue
         self._contact = contact
         self._pauses = pauses
         self._mistake = mistake
@@ -59,25 +60,25 @@ class Page:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        place = self._drop.place()
+        place = self._queue.place()
         if place is None:
             self._page = None
             return _ABSENT
         if self._page is None or self._page[0] is not place[0]:
-            self._page = (place[0], StatusPage(place[0], self._drop.folder))
+            self._page = (place[0], StatusPage(place[0], self._queue.folder))
         self._changed.clear()
         self._last = now
         self._page[1].offer(self._view())
         return _SOONEST
 
     def _view(self) -> StatusView:
-        name = self._drop.name
+        name = self._queue.name
         now = datetime.now().astimezone()
         midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
         counts = self._query.counts().get(name, {})
         unsettled = self._intake.unsettled
         notes = self._intake.notes
-        left = self._intake.left
+        left, strays = self._intake.left, self._intake.strays
         waiting = [
             Line(shown(file), _time(since), notes.get(file, ""))
             for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
@@ -97,6 +98,9 @@ class Page:
             left=[shown(file) for file in left.first],
             left_count=left.count,
             left_note=f"{left.message}. What to do: {left.remedy}." if left.count else "",
+            strays=[shown(file) for file in strays.first],
+            stray_count=strays.count,
+            stray_note=f"{strays.message}. What to do: {strays.remedy}." if strays.count else "",
             pauses=self._told(),
             version=__version__,
             waiting_count=len(unsettled) + self._intake.behind + sum(counts.get(state.value, 0) for state in _WAITING),
@@ -105,17 +109,22 @@ class Page:
         )
 
     def _told(self) -> list[str]:
-        its = ((Scope.PROJECT, self._drop.folder.project), (Scope.FOLDER, self._drop.name))
+        its = ((Scope.PROJECT, self._queue.folder.project), (Scope.FOLDER, self._queue.name))
         told = [
-            f"{pause.scope} {pause.name}: {pause.message}. {pause.remedy}"
+            f"{pause.scope} {pause.name}: {_of_its_own(pause)}. {pause.remedy}"
             for pause in self._pauses()
             if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
         ]
-        if (mistake := self._mistake(self._drop.name)) is not None:
+        if (mistake := self._mistake(self._queue.name)) is not None:
             told.append(mistake)
         if self._intake.full:
             told.append("This share has less room than min_free: nothing is taken until there is more.")
         return told
+
+
+def _of_its_own(pause: Pause) -> str:
+    """Why, without what REDCap has said of some file: it may be another folder's."""
+    return pause.message if pause.scope == Scope.FOLDER else in_general(pause.reason)
 
 
 def _time(seconds: float) -> datetime:

@@ -29,7 +29,7 @@ from dropcap.reasons import Scope
 log = structlog.get_logger()
 
 #: Seconds between two looks at whether all is alive.
-TURN = 5.0
+LOOK = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
 #: Seconds within which a reload is done: it waits for no share and no server.
@@ -53,6 +53,7 @@ class Service:
 
         Raises:
             StateError, AlreadyRunning, LedgerError: it cannot start; the message says what to do.
+            NoThread: nor can it without threads.
         """
         config = self._config
         prepare(config.state_dir)
@@ -67,7 +68,6 @@ class Service:
                 engine.start()
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
-                engine.inspector.start()  # what it finds is told; nothing waits for it
                 code = self._watch(engine)
             finally:
                 systemd.notify("STOPPING=1")
@@ -94,7 +94,7 @@ class Service:
         self._wake.set()
 
     def _watch(self, engine: Engine) -> int:
-        every = min(TURN, (systemd.watchdog_seconds() or TURN) / 2)
+        every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
         while not self._stop:
             if self._reload:
@@ -103,6 +103,8 @@ class Service:
                 told = self._take_up(engine)
                 for one in asked:
                     one.set_result(told)
+            engine.start_channels()
+            engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
             status = summary(engine)
@@ -242,7 +244,8 @@ def view(engine: Engine) -> dict[str, Any]:
                 "behind": one.intake.behind,
                 "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
                 "left": asdict(one.intake.left),
-                "cannot_file": one.drop.filer.waiting_for_room(),
+                "strays": asdict(one.intake.strays),
+                "cannot_file": one.queue.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
                 "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
                 "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from dropcap.config.model import Config, Project
+from dropcap.config.proxy import ProxyCredentials
+from dropcap.config.secret_file import SecretError
 from dropcap.config.token_source import TokenError
 from dropcap.delivery.line import ProjectLine
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.way import NoWay, Proxy, Way
 from dropcap.redcap.window import RequestWindow
-from dropcap.secret import Token
+from dropcap.secret import Secret, Token
 
 
 def token_of(project: Project) -> Callable[[], Token]:
@@ -26,6 +30,28 @@ def token_of(project: Project) -> Callable[[], Token]:
     return read
 
 
+def way_of(project: Project) -> Way:
+    """How the project's server is reached."""
+    proxy = None
+    if project.proxy is not None:
+        proxy = Proxy(project.proxy.host, project.proxy.port, credentials_from(project.proxy_credentials))
+    return Way(project.ca_file, project.client_cert_file, project.client_key_file, proxy)
+
+
+def credentials_from(source: ProxyCredentials | None) -> Callable[[], Secret] | None:
+    """Reads user and password for a proxy whenever they are needed; what cannot be had pauses the way, not the daemon."""
+    if source is None:
+        return None
+
+    def read() -> Secret:
+        try:
+            return source.read()
+        except SecretError as error:
+            raise NoWay(Reason.PROXY, error.message, error.remedy) from None
+
+    return read
+
+
 def window_of(config: Config, project: Project) -> RequestWindow:
     """The request window of the project's host, shared with every other dropcap process."""
     place = config.state_dir / "windows" / project.host.replace(":", "_").replace("/", "_")
@@ -34,6 +60,8 @@ def window_of(config: Config, project: Project) -> RequestWindow:
 
 def client_to(config: Config, project: Project) -> Redcap:
     """A client of a project, with the limits that the configuration sets."""
+    with contextlib.suppress(TokenError):  # told with the first request
+        project.token_source.read()  # from now on the gate knows it, whichever server says it
     return Redcap(
         project.url,
         token_of(project),
@@ -41,7 +69,7 @@ def client_to(config: Config, project: Project) -> Redcap:
         connect_timeout=project.connect_timeout,
         timeout=project.timeout,
         deadline=project.deadline,
-        ca_file=project.ca_file,
+        way=way_of(project),
         pool=config.uploads_at_once + 4,
     )
 

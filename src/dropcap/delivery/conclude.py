@@ -11,9 +11,9 @@ import structlog
 
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
-from dropcap.delivery.plan import RECORD_WAIT_ENDS, record_wait
+from dropcap.delivery.plan import record_wait, waited_long_enough
 from dropcap.delivery.queue import FolderQueue
-from dropcap.filing.loop import Ending
+from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import (
@@ -101,15 +101,15 @@ class Conclusion:
         match outcome:
             case Stored() | Refused() | WaitForRecord():
                 self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
-                self._ledger.blame(self._health.well(Scope.SERVER, line.host, job.id))
+                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._health.ill(Scope.SERVER, line.host, job.id, outcome, now)
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now))
                 if not outcome.certain:
-                    self._health.doubt(line.project.name, line.host, job.id, outcome, now)
+                    self._health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self._health.well(Scope.SERVER, line.host, job.id)
+                self._health.well(Scope.SERVER, line.server, job.id)
                 self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
@@ -158,7 +158,7 @@ class Conclusion:
         log.debug("retrying", **about(job), reason=again.reason, message=again.message, in_seconds=0.0, attempt=job.attempts)
 
     def _wait_for_record(self, job: Job, waiting: WaitForRecord) -> None:
-        if time.time() - job.claimed_at > RECORD_WAIT_ENDS:
+        if waited_long_enough(job.lookups, time.time() - job.claimed_at):
             message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
             self._folder(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
@@ -205,4 +205,5 @@ class Conclusion:
 
 
 def _why(what: Held | Later) -> dict[str, Any]:
-    return {"reason": what.reason, "message": what.message, "remedy": what.remedy}
+    told = what.in_general if isinstance(what, Later) else ""
+    return {"reason": what.reason, "message": told or what.message, "remedy": what.remedy}

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from dropcap.display import shown
 from dropcap.ledger.job import Job
+from dropcap.ledger.outcome import Held
 from dropcap.ledger.store import Ledger
+from dropcap.reasons import Reason
 
 
 class Creation:
@@ -50,3 +52,13 @@ class Creation:
         with self._changed:
             self._counted.add(key)
         return True
+
+
+def not_in_its_group(record: str, group: str) -> Held:
+    """Why a record is not created that REDCap does not show to somebody who is in a data access group."""
+    message = (
+        f"REDCap shows no record `{shown(record)}` to the token's user, who is in the data access group `{shown(group)}`: "
+        "another group may have it"
+    )
+    remedy = "look for the record in REDCap; create it there, or take the token's user out of the group, then `dropcap retry`"
+    return Held(Reason.RIGHTS, message, remedy)

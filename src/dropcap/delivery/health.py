@@ -26,6 +26,10 @@ PROJECT_FIRST, PROJECT_MOST = 60.0, 900.0
 SUSPICIOUS = 3
 #: A file on trial that has told nothing for so long (seconds) was renamed or taken away, or is very large: another one may try.
 TRIAL_LASTS = 600.0
+#: For so long (seconds) only files that have not failed yet are let through on trial.
+FRESH_FIRST = 1.0
+#: For so long (seconds) a probe that found a server well answers for it, should another file fail.
+WELL_FOR = 60.0
 
 
 def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
@@ -47,6 +51,8 @@ class Patient:
     trial_began: float = 0.0
     probe: bool = False  # ask the server itself before a file is let through
     probing: bool = False
+    asked_at: float = -WELL_FOR  # when it was asked last, and when that found it well
+    well_at: float = -WELL_FOR
     owned_up: bool = False  # it was ill when asked, or asked for a rest: the pause was no file's fault
     denied: bool = False  # files failed, and the first probe afterwards found it well
     doubted: tuple[str, Later] | None = None  # of a project: the server, and the last trouble that may be only this project's
@@ -98,9 +104,17 @@ class Health:
                 return True
             if patient.pause.until_resume or patient.probe or patient.probing or now < patient.next_try:
                 return False
+            if job in patient.suspects and now < patient.next_try + FRESH_FIRST:
+                return False  # one that has not failed yet tells more, and may have nothing to do with it
             if patient.on_trial is None or now - patient.trial_began > TRIAL_LASTS:
                 patient.on_trial, patient.trial_began = job, now
             return patient.on_trial == job
+
+    def stopped(self, scope: Scope, name: str) -> bool:
+        """Whether it is paused until somebody resumes."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            return patient is not None and patient.pause is not None and patient.pause.until_resume
 
     def give_back(self, job: int) -> None:
         """A job that was let through on trial did not get its turn after all."""
@@ -122,14 +136,15 @@ class Health:
                 and not (p.pause is not None and p.pause.until_resume)
             ]
             for patient in due:
-                patient.probing = True
+                patient.probing, patient.asked_at = True, now
             return [patient.name for patient in due]
 
-    def not_probed(self, server: str) -> None:
-        """A probe that was due could not be made, or was broken off: it is due still."""
+    def not_probed(self, server: str, again: float = 0.0) -> None:
+        """A probe that was due could not be made, or was broken off: it is due still, but not before `again`."""
         with self._lock:
             if (patient := self._patients.get((Scope.SERVER, server))) is not None:
                 patient.probing = False
+                patient.next_try = max(patient.next_try, again)
 
     def next_wake(self, now: float) -> float | None:
         """Seconds until something here wants doing, or None."""
@@ -144,8 +159,11 @@ class Health:
             ]
         return min(waits, default=None)
 
-    def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float) -> None:
-        """A job, or a probe (job None), has met a trouble that may be the server's or the project's."""
+    def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float) -> list[int]:
+        """A job, or a probe (job None), has met a trouble that may be the server's or the project's.
+
+        Returns the job if the server was well when it was asked a moment ago, so that the trouble is the job's own.
+        """
         opened = None
         with self._lock:
             patient = self._patient(scope, name)
@@ -158,12 +176,16 @@ class Health:
                 sure = True
                 patient.probe = False
             elif not sure:
+                if job is not None and patient.pause is None and now - patient.well_at < WELL_FOR:
+                    patient.suspects[job] = True
+                    return [job]
                 if patient.pause is None:
                     patient.probe, patient.next_try = True, now
-                return
+                return []
             else:
                 patient.probe = scope == Scope.SERVER and not (patient.denied and len(patient.suspects) >= SUSPICIOUS)
-            patient.owned_up = patient.owned_up or job is None or trouble.reason == Reason.RATE_LIMITED
+            asked_for_rest = trouble.reason == Reason.RATE_LIMITED and not trouble.worded
+            patient.owned_up = patient.owned_up or job is None or asked_for_rest
             patient.probing = patient.probing and job is not None
             patient.tries += 1
             first, most = (FIRST, MOST) if scope == Scope.SERVER else (PROJECT_FIRST, PROJECT_MOST)
@@ -176,6 +198,7 @@ class Health:
                 )
         if opened is not None:
             self._opened(opened)
+        return []
 
     def doubt(self, project: str, host: str, job: int, trouble: Later, now: float) -> None:
         """A job has met a trouble that only this project may have on its server."""
@@ -226,6 +249,8 @@ class Health:
             if patient is None or (patient.pause is not None and patient.pause.until_resume):
                 return []
             was_ill = patient.pause is not None
+            if job is None:
+                patient.well_at = patient.asked_at
             denied = job is None and not patient.owned_up
             other = scope == Scope.PROJECT and job is not None
             theirs = denied or other or not was_ill

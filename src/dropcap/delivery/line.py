@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
+from dropcap.delivery.possible import impossible
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.ledger.outcome import Refused
 from dropcap.reasons import Reason
@@ -15,13 +17,23 @@ from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
+from dropcap.routing.target import Target
 
 #: Seconds for which a project's structure is taken as known, and for which it is gone by where files are sent.
 KNOWN_FOR, SURE_FOR = 3600.0, 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A structure, when it was told (monotonic), and what nobody had doubted when it was asked for."""
+
+    structure: ProjectStructure
+    at: float
+    undoubted: object
+
+
 class ProjectLine:
-    """One project's client, with its structure fetched when it is first needed."""
+    """One project's client, with its structure fetched when it is first needed. Only `structure` waits for the server."""
 
     def __init__(
         self, project: Project, client: Redcap, identified: Callable[[ProjectInfo | None], None] = lambda _: None
@@ -30,17 +42,22 @@ class ProjectLine:
         self.project = project
         self.client = client
         self._identified = identified
-        self._lock = threading.Lock()
-        self._structure: ProjectStructure | None = None
+        self._fetching = threading.Lock()
+        self._told: _Told | None = None
+        self._undoubted = object()  # another one each time that what is known counts no more
         self._fields: dict[str, FieldInfo] = {}  # as they were told last
         self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
-        self._since = 0.0
         self.rights: Rights | None = None  # of the token's user, if REDCap has told them
 
     @property
     def host(self) -> str:
-        """The server, as it is paused and limited."""
+        """The server, as it is limited."""
         return self.project.host
+
+    @property
+    def server(self) -> str:
+        """The server by the way that leads there, as it is paused."""
+        return self.project.server
 
     def structure(self, known_for: float = KNOWN_FOR) -> ProjectStructure:
         """The project's fields, events and forms; from memory for so many seconds.
@@ -48,8 +65,10 @@ class ProjectLine:
         Raises:
             RedcapError: REDCap did not answer, or the token belongs to another project than `project_id`.
         """
-        with self._lock:
-            if self._structure is None or time.monotonic() - self._since > known_for:
+        with self._fetching:
+            told = self._known_now()
+            if told is None or time.monotonic() - told.at > known_for:
+                undoubted = self._undoubted
                 structure = self._fetch()
                 self._identified(structure.project)
                 wanted = self.project.project_id
@@ -63,8 +82,13 @@ class ProjectLine:
                             "use the token of the right project, or correct project_id",
                         )
                     )
-                self._structure, self._since, self._fields = structure, time.monotonic(), structure.fields
-            return self._structure
+                self._fields = structure.fields
+                self._told = told = _Told(structure, time.monotonic(), undoubted)
+            return told.structure
+
+    def _known_now(self) -> _Told | None:
+        told = self._told
+        return told if told is not None and told.undoubted is self._undoubted else None
 
     def _fetch(self) -> ProjectStructure:
         try:
@@ -74,6 +98,11 @@ class ProjectLine:
                 self._identified(None)
                 self._untold = time.monotonic()
             raise
+
+    def told_rights(self) -> Rights | None:
+        """The rights of the token's user, asked for until they are told; None if REDCap tells none. Raises RedcapError."""
+        self.rights = self.rights or self.client.rights()
+        return self.rights
 
     def exported(self, field: str, vacancies: Vacancies) -> None:
         """REDCap has given out a file of this field."""
@@ -110,17 +139,19 @@ class ProjectLine:
 
     def known(self) -> bool:
         """Whether the structure is in memory."""
-        return self._structure is not None
+        return self._known_now() is not None
 
-    def sure(self) -> bool:
-        """Whether what is in memory was told lately, or REDCap has said lately that this token is told nothing."""
-        now = time.monotonic()
-        return (self._structure is not None and now - self._since <= SURE_FOR) or now - self._untold <= SURE_FOR
+    def surely_takes(self, target: Target) -> bool:
+        """Whether a file can go there by what was told lately, or REDCap has said lately that this token is told nothing."""
+        now, told = time.monotonic(), self._known_now()
+        if told is not None and now - told.at <= SURE_FOR:
+            return impossible(told.structure, target) is None
+        return now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
-        """Fetch the structure anew when it is next needed: a field, event or right was not as expected."""
-        with self._lock:
-            self._structure = None
+        """Fetch the structure anew when it is next needed: a field, event or right was not as expected. Waits for nobody who
+        is fetching it now, and what he is told counts no more then."""
+        self._undoubted = object()
 
     def doubt(self) -> None:
         """A rule does not agree with what is known of the project."""

@@ -6,14 +6,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from dropcap.delivery.plan import Facts, agree
-from dropcap.redcap.client import Redcap
+from dropcap.reasons import Reason
+from dropcap.redcap.client import Redcap, RedcapError, TooMuch
+from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT, RuleSettings, Target
+from dropcap.secret import mentions_token
 
 #: Records asked about in one request, and conditions in one filter.
 GROUP = 100
+#: No record is called so: asked about where it is to be known only whether REDCap answers.
+NOBODY = "dropcap asks"
 
 Row = Mapping[str, str]
 
@@ -88,9 +94,20 @@ def absent_field(structure: ProjectStructure, target: Target) -> str | None:
 def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Target, instance: int | None) -> str:
     """What the record's export shows in the target's field: empty if there is no file."""
     for row in rows:
-        if _at(row, structure, target, instance) and row.get(target.field):
-            return row[target.field]
+        shown = row.get(target.field, "") if _at(row, structure, target, instance) else ""
+        if shown and shown not in structure.project.missing_codes:
+            return shown
     return ""
+
+
+def _ask(client: Redcap, structure: ProjectStructure, **asked: Any) -> list[dict[str, str]]:
+    """The rows of `Redcap.records`. A record's name is kept and shown as it is, so one that holds a token is none."""
+    rows = client.records(**asked)
+    if any(mentions_token(row.get(structure.record_id_field, "")) for row in rows):
+        message = "REDCap, or a proxy before it, answers with a record whose name holds an API token"
+        remedy = "tell REDCap's administrator, who can see where it comes from; then renew the token"
+        raise RedcapError(Meaning(Verdict.REFUSED, Reason.REFUSED, message, remedy))
+    return rows
 
 
 def _rows(
@@ -106,9 +123,20 @@ def _rows(
             fields.add(f"{_form(structure, question.target.field)}_complete")
     rows: dict[str, list[Row]] = defaultdict(list)
     for start in range(0, len(names), GROUP):
-        for row in client.records(records=list(names[start : start + GROUP]), fields=sorted(fields)):
+        for row in _of_records(client, structure, list(names[start : start + GROUP]), sorted(fields)):
             rows[row.get(structure.record_id_field, "")].append(row)
     return rows
+
+
+def _of_records(client: Redcap, structure: ProjectStructure, names: list[str], fields: list[str]) -> list[Row]:
+    """The rows of these records; in parts, where so many have too much to tell at once."""
+    try:
+        return list(_ask(client, structure, records=names, fields=fields))
+    except TooMuch:
+        if len(names) == 1:
+            raise
+        half = len(names) // 2
+        return [row for part in (names[:half], names[half:]) for row in _of_records(client, structure, part, fields)]
 
 
 def _facts(question: Question, name: str, rows: Sequence[Row], structure: ProjectStructure) -> Facts:
@@ -132,6 +160,9 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
         record=name,
         shows=shown_in_field(rows, structure, target, instance),
         next_instance=following,
+        repeats=target.instance is None
+        and not structure.told_repeating
+        and any(_repeats_here(row, structure, target) and row.get(target.field) for row in rows),
         differing=agree(target.must_match, values),
         untold=untold,
     )
@@ -168,25 +199,37 @@ def _by_values(
     client: Redcap, structure: ProjectStructure, questions: Sequence[Question]
 ) -> tuple[dict[int, str], dict[int, int]]:
     """The records in which fields have certain values, and for which files there are several."""
-    found: dict[int, str] = {}
-    several: dict[int, int] = {}
+    found = _with_values(client, structure, questions)
+    # A file fails for want of a record: one empty answer, which may be wrong, is not enough for that.
+    found |= _with_values(client, structure, [question for question in questions if not found[question.job]])
+    one = {job: records[0] for job, records in found.items() if len(records) == 1}
+    return one, {job: len(records) for job, records in found.items() if len(records) > 1}
+
+
+def _with_values(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, list[str]]:
+    """For each question the records that have the values."""
     conditions = sorted({pair for q in questions for pair in q.target.record_where.items()})
     fields = sorted({structure.record_id_field, *(name for name, _ in conditions)})
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for start in range(0, len(conditions), GROUP):
-        logic = " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions[start : start + GROUP])
-        for row in client.records(fields=fields, filter_logic=logic):
+        logic = either(conditions[start : start + GROUP])
+        for row in _ask(client, structure, fields=fields, filter_logic=logic):
             for name in fields:
                 if row.get(name):
                     values[row[structure.record_id_field]][name].add(row[name])
-    for question in questions:
-        where = question.target.record_where
-        records = [record for record, has in values.items() if all(value in has[name] for name, value in where.items())]
-        if len(records) == 1:
-            found[question.job] = records[0]
-        elif records:
-            several[question.job] = len(records)
-    return found, several
+    return {
+        question.job: [
+            record
+            for record, has in values.items()
+            if all(value in has[name] for name, value in question.target.record_where.items())
+        ]
+        for question in questions
+    }
+
+
+def either(conditions: Iterable[tuple[str, str]]) -> str:
+    """The filter for records in which at least one of these fields has its value."""
+    return " or ".join(f"[{name}] = {_quoted(value)}" for name, value in conditions)
 
 
 def _quoted(value: str) -> str:
@@ -202,7 +245,7 @@ def _almost(client: Redcap, structure: ProjectStructure, questions: Sequence[Que
     asked = sorted({name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))})
     there: set[str] = set()
     for start in range(0, len(asked), GROUP):
-        there.update(row.get(key, "") for row in client.records(records=asked[start : start + GROUP], fields=[key]))
+        there.update(row.get(key, "") for row in _ask(client, structure, records=asked[start : start + GROUP], fields=[key]))
     return there
 
 
@@ -210,7 +253,6 @@ def _similar(
     client: Redcap, structure: ProjectStructure, questions: Sequence[Question], there: Collection[str]
 ) -> dict[int, Facts]:
     """Missing records, with those that are written almost alike: of those that are `there`, or on request of all."""
-    key = structure.record_id_field
     facts: dict[int, Facts] = {}
     every: list[str] | None = None
     for question in questions:
@@ -218,10 +260,19 @@ def _similar(
         close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
         if not close and record and question.settings.suggest_records:
             if every is None:
-                every = sorted({row.get(key, "") for row in client.records(fields=[key])})
+                every = _every(client, structure)
             close = tuple(get_close_matches(record, every, n=3, cutoff=0.75))
         facts[question.job] = Facts(None, similar=close)
     return facts
+
+
+def _every(client: Redcap, structure: ProjectStructure) -> list[str]:
+    """All records, or none where there are too many to be listed."""
+    key = structure.record_id_field
+    try:
+        return sorted({row.get(key, "") for row in _ask(client, structure, fields=[key])})
+    except TooMuch:
+        return []
 
 
 def _plain(name: str) -> str:

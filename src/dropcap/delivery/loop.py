@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import sqlite3
 import threading
@@ -13,10 +14,14 @@ from functools import partial
 
 import structlog
 
+from dropcap.delivery.absence import Absence
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import Health
+from dropcap.delivery.health import MOST, Health
 from dropcap.delivery.in_flight import InFlight
+from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import unasked
 from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
@@ -24,14 +29,24 @@ from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
 from dropcap.delivery.work import Sending, Work
 from dropcap.delivery.workers import Workers
-from dropcap.filing.loop import Ending
+from dropcap.files.tree import Tree
+from dropcap.filing.ending import Ending
+from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.reasons import Scope
+from dropcap.reasons import Reason, Scope
+from dropcap.threads import NoThread, begin, start
 
 log = structlog.get_logger()
+
+#: Places that are asked about in one go.
+_KEYS = 500
+#: The clock was set if it goes back by more than so many seconds.
+_SET_BACK = 1.0
+#: Seconds until a probe is tried again for which there was no thread.
+_NO_THREAD = 1.0
 
 
 class Delivery:
@@ -44,22 +59,28 @@ class Delivery:
         self._workers = Workers(1)
         self._break_off = threading.Event()
         self.health = Health(time.time, self._pause_began, self._pause_ended)
-        self._schedule = Schedule(order, self.health)
+        limits = Limits(ledger)
+        self._schedule = Schedule(order, self.health, limits, Mismatches(ledger))
         self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order)
+        self._belief = Belief(limits, self._break_off)
+        self._work = Work(
+            ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order, self._belief
+        )
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
         self._stopping = False
         self._in_flight = InFlight()
+        self._freed: set[str] = set()  # places that jobs may have left: files of other folders may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refusing = threading.Lock()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
-        self._absent: tuple[str, ...] = ()  # folders that have files on their way and are not in the configuration
+        self._absence = Absence()
         self._next_due = 0.0
+        self._boot = math.inf  # by the clock: not known before the first round
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_round = time.monotonic()
 
@@ -76,14 +97,15 @@ class Delivery:
         self._look_for_absent()
         self._ledger.look_for_records()
         self._read_back.start()
-        self._thread.start()
+        start(self._thread)
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
-        """`jobs` are new in a folder, or their files have other names or were taken away; or something changed for all."""
+        """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
+        place, say, may have kept another folder's file to it waiting."""
         with self._wake:
             for name, one in self._folders.items():
-                # What has left a place may have kept another folder's file to it waiting.
-                one.look_again(jobs if folder in (None, name) else ())
+                if folder in (None, name):
+                    one.look_again(jobs)
             self._woken = True
             self._wake.notify()
 
@@ -109,14 +131,15 @@ class Delivery:
         now = time.time()
         query = self._ledger.query
         return not any(
-            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absent)
+            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absence.absent)
             for folder in self._folders.values()
             for small in (True, False)
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread turns."""
-        return self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        """Whether the deciding thread goes round, and has threads to give the work to."""
+        decides = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
+        return decides and self._workers.alive() and self._read_back.alive()
 
     def take_up(
         self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
@@ -134,24 +157,31 @@ class Delivery:
             self._look_for_absent()
             self._ledger.look_for_records()
             self._apply_folder_pauses()
-        known = {Scope.SERVER: {line.host for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
+        known = {Scope.SERVER: {line.server for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
         for pause in self.health.pauses():
             if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
                 continue
             if pause.scope == Scope.PROJECT or pause.name not in known[pause.scope]:
                 self.health.resume(pause.scope, pause.name)
+            elif pause.scope == Scope.SERVER:  # another url may be all that it needed
+                self.health.try_now(pause.scope, pause.name)
         self.wake()
 
     def under_way(self) -> int:
         """How many turns are under way."""
         return self._workers.running()
 
+    def busy(self, folder: str) -> bool:
+        """Whether a turn of a file of that folder is under way, or may begin."""
+        return folder in self._folders or self._workers.busy(folder)
+
     def stop(self, within: float) -> None:
         """Begin nothing new; let what is under way end for so many seconds, then break it off."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if not self._workers.wait_for_none(within):
             self._break_off.set()
             self._workers.wait_for_none(10.0)
@@ -195,28 +225,37 @@ class Delivery:
 
     def _decide(self) -> None:
         now, monotonic = time.time(), time.monotonic()
+        self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
+        if self._absence.look(self._folders, monotonic):
+            for folder in self._folders.values():
+                folder.look_again()
         self._take_answers()
         for server in self.health.probes_due(monotonic):
-            line = next((line for line in self._lines.values() if line.host == server), None)
+            line = next((line for line in self._lines.values() if line.server == server), None)
             if line is None:
                 self.health.resume(Scope.SERVER, server)
                 continue
+            if self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
+                self.health.not_probed(server, monotonic + MOST)
+                continue
             try:
-                threading.Thread(target=self._work.probe, args=(server, line), name="probe", daemon=True).start()
-            except RuntimeError:  # no more threads are to be had: at the next turn
-                self.health.not_probed(server)
-                raise
+                begin(self._work.probe, "probe", server, line)
+            except NoThread:
+                self.health.not_probed(server, monotonic + _NO_THREAD)
         self._notice_new_tokens()
+        self._look_behind_freed()
         if self._next_due and now >= self._next_due:
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            strays = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absent)
-            if strays.moved:
-                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in strays.moved])
-                self.wake(folder.name)
-            for job, nowhere in strays.lost:
+            unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
+            if unfit.moved:
+                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
+                self.wake()  # they may have left places as well
+            for job in unfit.passed:
+                self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
+            for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
                     moved = bool(job.project) and job.project != folder.folder.project
@@ -228,9 +267,17 @@ class Delivery:
                     continue
                 self._in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
-        dues = [self._ledger.query.next_due(name, now) for name in self._folders]
-        self._next_due = min((due for due in dues if due is not None), default=0.0)
+        self._next_due = min((one.next_due for one in self._folders.values() if one.next_due is not None), default=0.0)
         self._give_turns(monotonic)
+
+    def _look_behind_freed(self) -> None:
+        """Look again in the folders that have files to a place that another one may have left."""
+        with self._wake:
+            freed, self._freed = list(self._freed), set()
+        for first in range(0, len(freed), _KEYS):
+            for name in self._ledger.query.folders_with(freed[first : first + _KEYS]):
+                if name in self._folders:
+                    self._folders[name].look_again()
 
     def _give_turns(self, now: float) -> None:
         # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
@@ -246,11 +293,14 @@ class Delivery:
             if not isinstance(ended, Refused):
                 self.ended([candidate.job])
         for folder, candidate, create in picked.creates:
+            if not self._workers.ready(1):
+                break  # it is still in line
             self._take(folder, candidate)
             line = self._lines[folder.folder.project]
-            self._workers.run(partial(self._work.create, line=line, candidate=candidate, step=create), folder.name)
+            turn = partial(self._work.create, line=line, candidate=candidate, step=create, confirm=folder.confirm)
+            self._workers.run(turn, folder.name)
         for (project, _), group in picked.asks.items():
-            if self._workers.free(waiting) > 0:
+            if self._workers.free(waiting) > 0 and self._workers.ready(1):
                 self._ask(self._lines[project], group)
         self._send(picked.runs)
 
@@ -271,10 +321,11 @@ class Delivery:
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
-        ready = []
+        ready: list[tuple[Sequence[Chosen], tuple[Tree, Filing]]] = []
+        threads = self._workers.ready(len(runs))
         for run in runs:
             place = run[0][0].place()
-            if place is None:  # the folder went away just now
+            if place is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
                 for _, candidate, _ in run:
                     self.health.give_back(candidate.job.id)
             else:
@@ -286,7 +337,7 @@ class Delivery:
                 columns["instance"] = step.instance
             target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
             changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
-        went = self._ledger.change(changes)
+        went = self._ledger.change(changes, self._absence.absent)
         for run, place in ready:
             folder = run[0][0]
             line = self._lines[folder.folder.project]
@@ -308,6 +359,7 @@ class Delivery:
                     line=line,
                     place=place,
                     goes_on=partial(self._goes_on, folder, line),
+                    confirm=folder.confirm,
                     pace=folder.pace,
                 )
                 self._workers.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
@@ -340,15 +392,28 @@ class Delivery:
         """These jobs' turns are over; those behind them to the same target can be next."""
         with self._wake:
             self._in_flight.discard([job.id for job in jobs])
-            for job in jobs:
-                self._changed(job.folder)
-            for folder in self._folders.values():
-                folder.look_again()
+            for name in {job.folder for job in jobs}:
+                self._changed(name)
+                if name in self._folders:
+                    self._folders[name].look_again()
+            if len(self._folders) > 1 or any(job.folder not in self._folders for job in jobs):
+                self._freed.update(job.key for job in jobs if job.key)
             self._woken = True
             self._wake.notify()
 
+    def _mind_the_clock(self, boot: float) -> None:
+        """What was put off by a clock that was ahead is due once that stands right. `boot` is when the monotonic clock was 0."""
+        before, self._boot = self._boot, boot
+        if boot < before - _SET_BACK and (jobs := self._ledger.clock_was_set()):
+            message = "the clock was set back: what it had put off until a time far ahead is due now"
+            log.info("clock_set", jobs=jobs, message=message)
+            for folder in self._folders.values():
+                folder.look_again()
+
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)
+        for one in self._every():
+            one.filer.enter_late(now)
         for name, folder in self._folders.items():
             if hung.get(name, 0) and not folder.stuck:
                 message = "its file system does not answer; other folders go on"
@@ -374,7 +439,7 @@ class Delivery:
                     self._refused[name] = now
 
     def _look_for_absent(self) -> None:
-        self._absent = tuple(name for name in self._ledger.query.counts() if name not in self._folders)
+        self._absence.configured(self._folders, self._ledger.query.counts())
 
     def _apply_folder_pauses(self) -> None:
         with self._pausing:
@@ -391,6 +456,7 @@ class Delivery:
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
+        self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
             with self._refusing:
                 self._refused.pop(name, None)

@@ -121,13 +121,12 @@ class Order:
 
     def address(self, folder: Folder, name: str) -> Address:
         """Where a file goes as far as its name tells, and its key."""
-        found = route(folder.rules, folder.name, name)
+        return self.address_of(folder, route(folder.rules, folder.name, name))
+
+    def address_of(self, folder: Folder, found: Route | NoRoute) -> Address:
+        """The same of a file of which it is known what the rules say."""
         if isinstance(found, NoRoute):
             return Address(folder.project, found.rule.name if found.rule else "")
-        return self.address_of(folder, found)
-
-    def address_of(self, folder: Folder, found: Route) -> Address:
-        """The same of a file whose way is known."""
         target = found.target
         record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
         instance = target.instance if isinstance(target.instance, int) else None

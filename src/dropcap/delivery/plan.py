@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from dropcap.display import shown
 from dropcap.ledger.job import Job
 from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
+from dropcap.redcap.model import GROUP_COLUMN
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
@@ -45,6 +46,7 @@ class Facts:
     next_instance: int | None = None
     differing: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
+    repeats: bool = False  # the rule names no instance, the project does not tell what repeats, and a row shows that this does
     known: bool = True  # False if nothing needed to be looked up
 
 
@@ -92,6 +94,13 @@ class Asks(StrEnum):
     MISSING_RECORD = "missing_record"
 
 
+#: The same for a file that agrees as for one that does not.
+_TOO_MANY_MISMATCHES = Held(
+    Reason.TOO_MANY_MISMATCHES,
+    "the names of three files for this record did not agree with it within a day: further ones wait, whether they agree or not",
+    "whoever looks after dropcap compares the names with the record in REDCap; then `dropcap retry --held`, which counts anew",
+)
+
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 
 
@@ -138,13 +147,19 @@ def needs_field(settings: RuleSettings, chooses: bool) -> bool:
 
 
 def plan(
-    target: Target, settings: RuleSettings, facts: Facts, fixed_instance: int | None = None, sent_before: bool = False
+    target: Target,
+    settings: RuleSettings,
+    facts: Facts,
+    fixed_instance: int | None = None,
+    sent_before: bool = False,
+    guessed: bool = False,
 ) -> Step:
     """The next step for a file.
 
     Args:
         fixed_instance: the instance that an earlier attempt fixed for `instance: next`.
         sent_before: an earlier send of this file may have arrived.
+        guessed: so many names have not agreed with the record of late that nothing more is told of it.
     """
     asked = _wanted(target)
     if facts.several:
@@ -156,12 +171,15 @@ def plan(
     if facts.record is None:
         return _missing(target, settings, facts, asked)
     if target.record and facts.record != target.record:
-        return Refused(
-            Reason.RECORD_DIFFERS,
-            f"the file's name says record `{shown(target.record)}`, REDCap has `{shown(facts.record)}`",
-            "rename the file so that the record is written as in REDCap",
-        )
+        return _written_otherwise(target, settings, (facts.record,))
     needed = _needed(target, settings) - ({target.field} if sent_before else set())  # what arrived is read back by itself
+    if GROUP_COLUMN in set(facts.untold) & needed:
+        return Held(
+            Reason.RIGHTS,
+            f"REDCap does not tell this token the data access group of record `{shown(facts.record)}`",
+            "REDCap tells groups only to users who are in none, of projects that have some: take the token's user out of its "
+            f"group (User Rights), or `{GROUP_COLUMN}` out of must_match; then `dropcap retry`",
+        )
     if untold := sorted(set(facts.untold) & needed):
         return Held(
             Reason.RIGHTS,
@@ -169,11 +187,20 @@ def plan(
             "the token's user may not see it",
             "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
         )
+    if guessed and target.must_match and not sent_before:
+        return _TOO_MANY_MISMATCHES
     if facts.differing:
         return Refused(
             Reason.MISMATCH,
             f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
             "check that the file belongs to this record; then rename it, or correct the record in REDCap",
+        )
+    if facts.repeats and not sent_before:
+        return Refused(
+            Reason.NEEDS_INSTANCE,
+            f"the form of `{target.field}` repeats for record `{shown(facts.record)}`, and the rule names no instance: "
+            "every file would overwrite instance 1",
+            f"give the rule an `instance`: `{NEXT}`, a number or a template",
         )
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None
@@ -193,12 +220,7 @@ def _needed(target: Target, settings: RuleSettings) -> set[str]:
 
 def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -> Step:
     if facts.similar:
-        spelled = ", ".join(f"`{shown(name)}`" for name in facts.similar)
-        return Refused(
-            Reason.RECORD_DIFFERS,
-            f"REDCap has no record `{shown(target.record)}`, but it has {spelled}",
-            "rename the file so that the record is written as in REDCap",
-        )
+        return _written_otherwise(target, settings, facts.similar)
     message = f"REDCap has no record with {asked}" if target.record_where else f"REDCap has no record {asked}"
     if settings.missing_record is MissingRecord.WAIT:
         return WaitForRecord(message)
@@ -209,6 +231,18 @@ def _missing(target: Target, settings: RuleSettings, facts: Facts, asked: str) -
             Reason.NO_RECORD, message, "missing_record: create needs a typed capture for the record, like {record:digits}"
         )
     return Refused(Reason.NO_RECORD, message, "create the record in REDCap or correct the name, then try again")
+
+
+def _written_otherwise(target: Target, settings: RuleSettings, there: Sequence[str]) -> Refused:
+    """Whoever may drop need not know which records there are."""
+    has = ", ".join(f"`{shown(name)}`" for name in there)
+    if not settings.suggest_records:
+        has = "one whose name is written almost the same (capitals or leading zeros differ)"
+    return Refused(
+        Reason.RECORD_DIFFERS,
+        f"REDCap has no record `{shown(target.record)}`, but it has {has}",
+        "rename the file so that the record is written as in REDCap",
+    )
 
 
 def _wanted(target: Target) -> str:
@@ -253,6 +287,15 @@ def too_many_faults(job: Job) -> Held | None:
         f"{MOST_FAULTS} tries went wrong while the server was well; the last: {job.message or 'unknown'}",
         "look at the file and at the record in REDCap; then `dropcap retry`, or take the file out of in_progress/",
     )
+
+
+def waited_long_enough(lookups: int, claimed_ago: float) -> bool:
+    """Whether `missing_record: wait` is over, after `lookups` look-ups in vain and by the clock.
+
+    A clock that is set ahead ends no wait, and look-ups at a reload end none either.
+    """
+    waits = sum(RECORD_WAITS) + (lookups - len(RECORD_WAITS)) * RECORD_WAITS[-1]
+    return claimed_ago > RECORD_WAIT_ENDS and waits > RECORD_WAIT_ENDS
 
 
 def record_wait(lookups: int) -> float:

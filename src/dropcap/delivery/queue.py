@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from dropcap.config.model import Folder
 from dropcap.delivery.order import Order
@@ -16,15 +17,20 @@ from dropcap.filing.keep import Keep
 from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.target import NEXT
 
+Confirm: TypeAlias = Callable[[], Callable[[], bool] | None]
+
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
 WINDOW = 200
 LOW = 50
+#: Names of which it is kept where they go, from their claim on.
+_ROUTED = 4 * WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,41 +69,50 @@ class Lane:
 
 
 @dataclass(slots=True)
-class Strays:
-    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
+class Unfit:
+    """Jobs that cannot be candidates as they are: those that have no way, those that have another one than they had, and those
+    that a newer one has passed while their folder was away."""
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
     moved: list[Job] = field(default_factory=list)
+    passed: list[Job] = field(default_factory=list)
 
 
 class FolderQueue:
-    """One folder's next jobs, and the filing of those that are over; only the dispatching thread touches the lanes."""
+    """One folder's next jobs, and the filing of those that are over; only the deciding thread touches the lanes."""
 
     def __init__(
         self,
         folder: Folder,
         ledger: Ledger,
         tree: Callable[[], Tree | None],
+        away: Callable[[], bool],
         contact: str,
         order: Order,
         keep: Keep,
         hooks: FilingHooks,
         after: FolderQueue | None = None,
+        confirm: Confirm = lambda: lambda: True,
     ) -> None:
-        """`tree` gives the directory that intake works in now, None while the folder is away. `keep` takes copies of what
-        REDCap holds. `after` worked in the same directory before and is to end."""
+        """`tree` gives the directory that intake works in now, None while there is none; `away` says whether that is since the
+        folder is away. `keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end.
+        `confirm` reads in the folder whether it is still ours: None if not, else what tells so later."""
         self.folder = folder
         self.filer: Filer = Filer(folder.name, ledger, self.place, self.address, hooks, after.filer if after else None)
         self.pace = Pace()
         self.order = order
+        self.confirm = confirm
         self._tree = tree
+        self._away = away
         self._contact = contact
         self._keep = keep
         self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
         self._readdressed: set[int] = set()
+        self._routed: dict[str, Route | NoRoute] = {}  # of names that were claimed, until their jobs are in line
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
+        self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
         self.paused = False
         self.stuck = 0  # turns that hang in this folder's file system
 
@@ -109,6 +124,10 @@ class FolderQueue:
     def open(self) -> bool:
         """Whether its files may be worked on: it is there, answers, and is not paused."""
         return not self.paused and not self.stuck and self.place() is not None
+
+    def absent(self) -> bool:
+        """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
+        return not self.paused and (bool(self.stuck) or self._away())
 
     def place(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
@@ -126,13 +145,13 @@ class FolderQueue:
             self._tree, self._filing = lambda: None, None
         self._keep.let_go()
 
-    def refill(
-        self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Collection[str] = ()
-    ) -> Strays:
+    def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Absent = NOBODY) -> Unfit:
         """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
-        strays = Strays()
+        unfit = Unfit()
         with self._lock:
             renamed, self.renamed = self.renamed, set()
+        if any(lane.more for lane in self.lanes):
+            self.next_due = query.next_due(self.name, now)
         for lane in self.lanes:
             for job_id in renamed & lane.jobs.keys():
                 del lane.jobs[job_id]
@@ -146,19 +165,22 @@ class FolderQueue:
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
                     continue
+                if job.reason == Reason.NEWER_WENT and job.state is State.WAITING and query.newer_went(job):
+                    unfit.passed.append(job)
+                    continue
                 found = self._way_of(job)
                 if isinstance(found, Route):
                     lane.jobs[job.id] = Candidate(job, found)
                 elif found is not None:
-                    strays.lost.append((job, found))
+                    unfit.lost.append((job, found))
                 else:
-                    strays.moved.append(job)
-        self._readdressed.update(job.id for job in strays.moved)
-        return strays
+                    unfit.moved.append(job)
+        self._readdressed.update(job.id for job in unfit.moved)
+        return unfit
 
     def _way_of(self, job: Job) -> Route | NoRoute | None:
         """Where a job goes; None if the rules have changed since it was entered, while it was being sent."""
-        found = route(self.folder.rules, self.name, job.name)
+        found = self._routed.pop(job.name, None) or route(self.folder.rules, self.name, job.name)
         if isinstance(found, NoRoute):
             return found
         target, now = found.target, self.order.address_of(self.folder, found)
@@ -222,5 +244,9 @@ class FolderQueue:
             lane.more = True
 
     def address(self, name: str) -> Address:
-        """The address under which a file of that name is claimed."""
-        return self.order.address(self.folder, name)
+        """The address under which a file of that name is claimed. What the rules say of it stands until its job is in line."""
+        found = route(self.folder.rules, self.name, name)
+        if len(self._routed) >= _ROUTED:  # of files that never come in line: those that intake refuses
+            self._routed.clear()
+        self._routed[name] = found
+        return self.order.address_of(self.folder, found)

@@ -24,6 +24,7 @@ from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.window import Stopped
+from dropcap.threads import start
 
 log = structlog.get_logger()
 
@@ -55,13 +56,17 @@ class ReadBack:
 
     def start(self) -> None:
         """Begin. Once only."""
-        self._thread.start()
+        start(self._thread)
 
     def stop(self, within: float) -> None:
         """Break off what is under way and wait at most so many seconds."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(within)
+
+    def alive(self) -> bool:
+        """Whether it looks still."""
+        return self._thread.is_alive()
 
     def idle(self) -> bool:
         """Whether none is due."""
@@ -112,7 +117,7 @@ class ReadBack:
         tried, of which there may be none: it does not keep from asking.
         """
         return any(
-            (pause.scope, pause.name) == (Scope.SERVER, line.host)
+            (pause.scope == Scope.SERVER and line.project.stands_still_with(pause.name, pause.until_resume))
             or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
             for pause in self._pauses()
         )

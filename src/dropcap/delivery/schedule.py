@@ -10,9 +10,11 @@ from enum import Enum
 from typing import TypeAlias
 
 from dropcap.delivery.health import Health
+from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Create, Send, needs_lookup, plan, too_many_faults, unasked
+from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.queue import Candidate, FolderQueue
 from dropcap.delivery.runs import Runs
 from dropcap.ledger.job import Job, State
@@ -32,6 +34,8 @@ _SUSPECT = frozenset(
         Reason.CAME_BACK_SHORT,
         Reason.UNREACHABLE,
         Reason.NOT_THE_API,
+        Reason.BANNED,
+        Reason.RATE_LIMITED,
         Reason.MAINTENANCE,
         Reason.TOKEN,
         Reason.RIGHTS,
@@ -66,12 +70,14 @@ class Picked:
 class Schedule:
     """Picks among the candidates of all folders. For the deciding thread, but for `goes_on`."""
 
-    def __init__(self, order: Order, health: Health) -> None:
+    def __init__(self, order: Order, health: Health, limits: Limits, mismatches: Mismatches) -> None:
         self.folders: dict[str, FolderQueue] = {}
         self.lines: dict[str, ProjectLine] = {}
         self.small_file = 0
         self._order = order
         self._health = health
+        self._limits = limits
+        self._mismatches = mismatches
         self._first = 0  # which folder is asked first
         self._limited: set[str] = set()  # servers whose request limit is being waited for
 
@@ -107,7 +113,26 @@ class Schedule:
                 case ended:
                     picked.ended.append((folder, candidate, ended))
         picked.runs = runs.all()
+        for (project, of_one), asked in picked.asks.items():
+            if not of_one:
+                self._join(project, asked, now)
         return picked
+
+    def _join(self, project: str, asked: list[Candidate], now: float) -> None:
+        """Files that were not looked at, as all threads have something to send, share the question that is asked anyhow."""
+        there = {candidate.job.id for candidate in asked}
+        for folder in self.folders.values():
+            if folder.folder.project != project or not folder.open():
+                continue
+            for candidate in (candidate for lane in folder.lanes for candidate in lane.jobs.values()):
+                if len(asked) >= ASK_AT_ONCE:
+                    return
+                if candidate.asking or candidate.job.id in there or candidate.job.reason in _SUSPECT:
+                    continue
+                if candidate.known is not None and now - candidate.known.at < INSTANCES_LAST:
+                    continue  # told just now: most of thousands, which this looks through for each question
+                if self._step(folder, candidate, now) is NotYet.ASK:
+                    asked.append(candidate)
 
     def _in_turn(self) -> Iterator[tuple[FolderQueue, Candidate]]:
         """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
@@ -134,7 +159,7 @@ class Schedule:
             return NotYet.PAUSED
         hopeless: Held | Refused | None = too_many_faults(job)
         if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
-            hopeless = line.refuses(job.size, target.upload_as)
+            hopeless = line.refuses(job.size, target.upload_as) or self._limits.forbids(job)
         if hopeless is not None:
             return hopeless
         if line.host in self._limited or not self._may_send(line, job.id, now):
@@ -148,13 +173,21 @@ class Schedule:
             return NotYet.ASK
         chooses = target.instance == NEXT and job.instance is None
         unordered = self._order.unordered(job.project) if chooses else None
-        return unordered or plan(target, settings, facts, job.instance, job.state is State.UNKNOWN)
+        return unordered or self._planned(job, target, settings, facts)
+
+    def _planned(self, job: Job, target: Target, settings: RuleSettings, facts: Facts) -> Send | Create | Ended:
+        record = facts.record if target.must_match else None
+        guessed = record is not None and self._mismatches.too_many(job.folder, record)
+        step = plan(target, settings, facts, job.instance, job.state is State.UNKNOWN, guessed)
+        if record is not None and isinstance(step, Refused) and step.reason is Reason.MISMATCH:
+            self._mismatches.count(job.folder, record)
+        return step
 
     def _needs_nothing(self, job: Job, target: Target, settings: RuleSettings, line: ProjectLine) -> bool:
         """Whether it can go without a question about its record, and its place in the order is known."""
         if needs_lookup(target, settings) or self._order.must_be_told(line.project.name):
             return False
-        return line.sure() and job.key == self._order.key(job.project, target, target.record)
+        return line.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
 
     def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         """Whether a run still may go on with this file. May be called from any thread."""
@@ -167,8 +200,10 @@ class Schedule:
                 self._health.give_back(job)
 
     def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
-        may = self._health.may_send(Scope.SERVER, line.host, job, now) and self._health.may_send(
-            Scope.PROJECT, line.project.name, job, now
+        may = (
+            not self._health.stopped(Scope.SERVER, line.host)
+            and self._health.may_send(Scope.SERVER, line.server, job, now)
+            and self._health.may_send(Scope.PROJECT, line.project.name, job, now)
         )
         if not may:
             self._health.give_back(job)

@@ -14,17 +14,19 @@ from io import FileIO
 
 import structlog
 
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import Facts, Send, newly_listed
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.workers import Slot, WatchedFile
 from dropcap.display import shown
+from dropcap.files.digest import sha256
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Origin
-from dropcap.filing.same_bytes import as_sent, record_what_is_sent, sha256
+from dropcap.filing.same_bytes import as_sent, record_what_is_sent
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refused, Result, Rewritten, Stored, WaitForRecord
@@ -33,20 +35,18 @@ from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import FileTarget, Sent
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
-from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
 from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
 
 log = structlog.get_logger()
 
 IN_PROGRESS = "in_progress"
+NOT_OURS = "it is not known any more whether its folder is ours"
 _NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
-#: The longest wait that a server may ask for with `Retry-After`, and the one if it asks for fewer requests without it (seconds).
-LONGEST = 3600.0
 #: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
 _CHOICES_AT_ONCE = 3
-RATE_LIMIT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Upload:
     upload_as: str
     facts: Facts
     looked: float  # when the look-up that told the facts began (monotonic)
+    ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Attempt:
     """One try to bring a file into its field.
 
     `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way;
-    `vacancies` knows what refused exports mean.
+    `vacancies` knows what refused exports mean, `belief` whose trouble it is that a request met.
     """
 
     upload: Upload
@@ -78,6 +79,7 @@ class Attempt:
     stop: threading.Event
     slot: Slot
     vacancies: Vacancies
+    belief: Belief
     _sent: bool = False
     _importing: bool = False
     _acknowledged: str | None = None
@@ -121,7 +123,7 @@ class Attempt:
                 return self._claimed(source, started)
         except RedcapError as error:
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
-            return judge(error.meaning, self._sent, final=self._importing)
+            return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
         except Stopped as stopped:
             return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NoCopy as error:
@@ -158,8 +160,12 @@ class Attempt:
             if not isinstance(answer, Result):
                 return answer
             result = answer
+            if (held := self.belief.limits.gives_up(job)) is not None:
+                return held
         if upload.target.instance == NEXT:
             record_what_is_sent(job, fd, self.note)
+        if not upload.ours():
+            return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
@@ -188,7 +194,10 @@ class Attempt:
             sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keep and not self._fresh else None
             try:
                 there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
-            except NoFile:
+            except NoFile as error:
+                shown_there = upload.facts.known and upload.facts.shows and not upload.step.chosen
+                if keep and shown_there:  # its words and its record contradict each other
+                    return self._contradicted(place, error)
                 return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
@@ -196,7 +205,6 @@ class Attempt:
             if self._fresh:
                 return self._occupied(place)
             own = sha256(fd)
-            os.lseek(fd, 0, os.SEEK_SET)
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
@@ -252,9 +260,7 @@ class Attempt:
             case Vacancy.LOOK:
                 return LookAgain(meaning.reason, meaning.message, meaning.remedy, self._sent)
             case Vacancy.TAKEN:
-                message = f"REDCap shows a file in the field `{place.field}`, but does not export it: {meaning.message}"
-                remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
-                return Later(meaning.reason, message, remedy, sent=self._sent, own_fault=True)
+                return self._taken(place, meaning.reason, meaning.message)
             case Vacancy.HIDDEN:
                 message = (
                     f"it cannot be told whether the field `{place.field}` holds a file: REDCap refuses to export it"
@@ -262,6 +268,19 @@ class Attempt:
                 )
                 remedy = "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`"
                 return Held(Reason.RIGHTS, message, remedy)
+
+    def _contradicted(self, place: FileTarget, error: NoFile) -> Outcome:
+        """REDCap says that there is no file, and showed one in the record: one of both is outdated, or the file is damaged."""
+        refused = RefusedExport(self.upload.job.project, self.upload.job.id, place, error.meaning.message, of_rights=False)
+        vacancy = self.vacancies.judge(refused, self.upload.facts, self.upload.looked, hideable=True)
+        if vacancy is Vacancy.LOOK:
+            return LookAgain(error.meaning.reason, error.meaning.message, error.meaning.remedy, self._sent)
+        return self._taken(place, Reason.NOT_CONFIRMED, error.meaning.message)
+
+    def _taken(self, place: FileTarget, reason: Reason, said: str) -> Later:
+        message = f"REDCap shows a file in the field `{place.field}`, but does not export it: {said}"
+        remedy = "dropcap tries again by itself; if it stays so, look in REDCap at what the field holds"
+        return Later(reason, message, remedy, sent=self._sent, own_fault=True)
 
     def _comes_again(self, place: FileTarget, sha256: str) -> bool:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
@@ -278,7 +297,6 @@ class Attempt:
         except NoFile:
             return None
         own = sha256(fd)
-        os.lseek(fd, 0, os.SEEK_SET)
         if there.sha256 != own:
             return None
         self.note(self.upload.job.id, "found in REDCap", {"instance": place.instance})
@@ -368,34 +386,6 @@ class Attempt:
             scope=Scope.FOLDER,
             sent=self._sent,
         )
-
-
-def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
-    """The outcome of a request that did not do what it should.
-
-    `sent`: the file may already be in REDCap from before. `final`: a refusal is one of the file, for good.
-    """
-    unknown = sent or meaning.outcome_unknown or meaning.verdict is Verdict.UNKNOWN
-    seconds = None if meaning.retry_after is None else min(max(meaning.retry_after, 1.0), LONGEST)
-    match meaning.verdict:
-        case Verdict.REFUSED if final and not sent:
-            return Refused(meaning.reason, meaning.message, meaning.remedy)
-        case Verdict.PROJECT:
-            scope, certain = Scope.PROJECT, True
-        case Verdict.BANNED:
-            return Later(meaning.reason, meaning.message, meaning.remedy, Scope.SERVER, unknown, until_resume=True, certain=True)
-        case Verdict.RATE_LIMITED:
-            scope, certain, seconds = Scope.SERVER, True, seconds or RATE_LIMIT
-        case Verdict.NOT_THE_API:
-            scope, certain = Scope.SERVER, True
-        case Verdict.UNCLEAR | Verdict.REFUSED:  # the refusal of a question: of this file's, and nobody else's trouble
-            later = Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds)
-            return replace(later, own_fault=True)
-        case Verdict.SERVER:
-            scope, certain = Scope.SERVER, meaning.reason in (Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE)
-        case _:
-            scope, certain = Scope.SERVER, False
-    return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
 
 
 def _may_not_read(error: RedcapError) -> bool:

@@ -66,7 +66,7 @@ class Vacancies:
         """
         told = facts.known and facts.record is not None
         empty = told and not facts.shows and refused.place.field not in facts.untold
-        if empty and not hideable and self._knows(refused.project, _WORDS, refused.words):
+        if empty and not hideable and self._knows(refused.project, _WORDS, refused.words, _DAY):
             return Vacancy.EMPTY
         with self._lock:
             before = self._refused.get(refused.job)
@@ -88,15 +88,17 @@ class Vacancies:
 
     def has_exported(self, project: str, field: str, token: str) -> bool:
         """Whether this token was ever given a file of this field."""
-        return self._knows(project, _EXPORTED, f"{self._stamp(token)} {field}")
+        return self._knows(project, _EXPORTED, f"{self._stamp(token)} {field}", FOR_GOOD)
 
     def _stamp(self, token: str) -> str:
         """Stands for a token where it is kept; the token cannot be told from it."""
         return hashlib.sha256(f"{self._ledger.installation} {token}".encode()).hexdigest()[:16]
 
-    def _knows(self, project: str, kind: str, what: str) -> bool:
+    def _knows(self, project: str, kind: str, what: str, seconds: float) -> bool:
+        """Whether it was learned within so many `seconds`, and not by a clock that was ahead."""
+        now = time.time()
         with self._lock:
-            return time.time() < self._learned.get((project, kind, what), 0.0)
+            return now < self._learned.get((project, kind, what), 0.0) <= now + seconds + 1.0
 
     def _learn(self, project: str, kind: str, what: str, seconds: float) -> None:
         until = time.time() + seconds

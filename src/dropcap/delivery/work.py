@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+import random
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
+from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
-from dropcap.delivery.creation import Creation
+from dropcap.delivery.creation import Creation, not_in_its_group
 from dropcap.delivery.health import Health
+from dropcap.delivery.judge import judge
 from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
+from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
 from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.queue import Candidate, Known, LookedUp
+from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
+from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
 from dropcap.delivery.runs import OVERDUE, Pace
-from dropcap.delivery.send import Attempt, Upload, judge
+from dropcap.delivery.send import NOT_OURS, Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
@@ -30,7 +33,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, ReadBackFound, State
 from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
+from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
@@ -75,6 +78,7 @@ class Work:
         answered: Callable[[LookedUp], None],
         ended: Callable[[Sequence[Job]], None],
         order: Order,
+        belief: Belief,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -83,7 +87,9 @@ class Work:
         self._answered = answered
         self._ended = ended
         self._order = order
+        self._belief = belief
         self._creation = Creation(ledger)
+        self._refusals = Refusals()
         self._vacancies = Vacancies(ledger)
 
     def send(
@@ -93,9 +99,16 @@ class Work:
         line: ProjectLine,
         place: tuple[Tree, Filing],
         goes_on: Callable[[Job], bool],
+        confirm: Confirm,
         pace: Pace,
     ) -> None:
-        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
+        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue; none, if the
+        folder turns out not to be ours any more (`confirm`)."""
+        ours = slot.in_file(confirm)
+        if ours is None:
+            self._give_back(run)
+            self._ended([one.job for one in run])
+            return
         began = started = time.monotonic()
         for number, one in enumerate(run):
             if number and (started - began > OVERDUE or not goes_on(one.job)):
@@ -105,10 +118,12 @@ class Work:
             found = one.route
             upload_as = found.target.upload_as
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at
+                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
             )
-            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies)
-            self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
+            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
+            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
+            if isinstance(outcome, Stored) and outcome.result is not Result.ALREADY_THERE:
+                self._belief.stored(one.job, line)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
@@ -124,7 +139,7 @@ class Work:
             columns: dict[str, object] = {"attempts": one.job.attempts - 1}
             if one.step.chosen:  # one chosen earlier may have been sent to
                 columns["instance"] = None  # somebody else may take it meanwhile
-            back.append(Change(one.job.id, State.WAITING, "not begun", columns))
+            back.append(Change(one.job.id, one.job.state, "not begun", columns))
         try:
             self._ledger.change(back)
         except Exception as error:
@@ -157,9 +172,9 @@ class Work:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if _is_about_fields(error) and line.known():
+            if is_of_the_question(error) and line.known():
                 line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, _by_fields(group), told)
+                return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
             return set()
         except Exception as error:
@@ -172,32 +187,54 @@ class Work:
     def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
         """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
         over: set[int] = set()
-        refused: list[tuple[Sequence[Candidate], RedcapError | Stopped]] = []
-        for part in parts:
-            try:
-                over |= self._answers(line, part, told)
-            except (RedcapError, Stopped) as error:
-                refused.append((part, error))
+        refused = [one for part in parts for one in self._ask_part(line, part, told, over)]
+        if not refused:
+            return over
+        fine = {asking(c) for part in parts for c in part if c.job.id in told}
+        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
+        others: list[Candidate] = []
         for part, why in refused:
-            if len(refused) == len(parts) or not isinstance(why, RedcapError) or not _is_about_fields(why):
-                self._cannot_ask(line, part, why)
+            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
+                others += part
                 continue
+            later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
             for candidate in part:
-                message = f"REDCap refuses to export the record and its fields: {why.meaning.message}"
-                unknown = candidate.job.state is State.UNKNOWN
-                later = Later(why.meaning.reason, message, why.meaning.remedy, scope=Scope.FILE, sent=unknown, own_fault=True)
-                self._conclusion.apply(candidate.job, later, None)
+                self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
+        if others:  # one trouble, told once
+            self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
+
+    def _ask_part(
+        self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
+    ) -> list[tuple[Sequence[Candidate], RedcapError | Stopped]]:
+        """Ask about files of one rule; what of them REDCap refuses, and how.
+
+        It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
+        """
+        try:
+            over |= self._answers(line, part, told)
+        except (RedcapError, Stopped) as error:
+            if len(part) == 1 or not is_of_the_question(error):
+                return [(part, error)]
+            alone = random.sample(part, 2)
+            refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
+            if len(refused) == len(alone):
+                return [(part, error)]
+            rest = [candidate for candidate in part if candidate not in alone]
+            halves = [half for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]) if half]
+            return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
+        return []
 
     def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """What REDCap tells about a group; raises RedcapError and Stopped."""
         now = time.monotonic()
-        asking = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asking]
+        asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
+        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
         structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
         hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
+        self._refusals.answered([c for c in asked if c.job.id not in hopeless])
         for candidate in group:
             why = hopeless.get(candidate.job.id)
             if why is not None:
@@ -211,6 +248,8 @@ class Work:
     def _learn(self, candidate: Candidate, facts: Facts) -> Facts | None:
         """The facts to act upon; None if the ledger says more of the job by now."""
         target, job = candidate.route.target, candidate.job
+        if target.record and not target.record_where and facts.record not in (None, target.record):
+            return facts  # written otherwise in REDCap: such a file goes nowhere
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
             self._ledger.note(job.id, "its record has other values now", {"record": ""})
@@ -234,24 +273,24 @@ class Work:
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
         outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
         if isinstance(error, RedcapError):
-            outcome = judge(error.meaning, sent=False)
+            outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
                 outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
             )
+        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
+            outcome = replace(outcome, in_general=in_general(outcome.reason))
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
-                mine = Later(
-                    outcome.reason, outcome.message, outcome.remedy, outcome.scope, True, outcome.seconds,
-                    outcome.until_resume, outcome.certain,
-                )  # fmt: skip
+                mine = replace(outcome, sent=True)
             # One question has failed, not a hundred: only the first file is a sign of the server's state.
             self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
 
-    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
-        """Create a missing record, within the day's limit; the file is looked up again afterwards."""
+    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create, confirm: Confirm) -> None:
+        """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
+        not to be ours any more (`confirm`)."""
         job, settings = candidate.job, candidate.route.settings
         unknown = job.state is State.UNKNOWN
         record = shown(step.record)
@@ -260,12 +299,20 @@ class Work:
             if job.created == step.record:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
                 return WaitForRecord(f"REDCap says it has created record `{record}`, but does not show it to dropcap")
+            if slot.in_file(confirm) is None:
+                return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=unknown)
             with self._creation.one_at_a_time(job.project, step.record) as first:
                 if not first:  # another file of the same record has just asked
                     return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
                 return create()
 
         def create() -> Outcome:
+            try:
+                rights = line.told_rights()
+            except RedcapError as error:
+                return judge(error.meaning, sent=unknown)
+            if rights is not None and rights.group:
+                return not_in_its_group(step.record, rights.group)
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:
@@ -273,7 +320,7 @@ class Work:
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
                 line.client.create_record(step.record, structure.record_id_field, first)
             except RedcapError as error:
-                return judge(error.meaning, sent=unknown)
+                return self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
             log.info("record_created", **about(job))
             return RecordCreated(step.record)
 
@@ -288,17 +335,19 @@ class Work:
             line.client.version(self._break_off)
             well = True
             trouble = None
+            self._belief.probed(line, None)
         except Stopped:
             well, trouble = False, None
             self._health.not_probed(server)
         except RedcapError as error:
+            self._belief.probed(line, error.meaning)
             outcome = judge(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
             well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
             trouble = outcome if isinstance(outcome, Later) else None
         except Exception as error:
             log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
-            well, trouble = False, Later(Reason.UNREACHABLE, str(error), scope=Scope.SERVER)
+            well, trouble = False, Later(Reason.UNREACHABLE, _ODD, scope=Scope.SERVER)
         log.debug("probe", server=server, well=well)
         if well:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))
@@ -321,16 +370,27 @@ class Work:
         return outcome
 
 
-def _attempted(attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief) -> Outcome:
     """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has for
     that: the rule's other files need not follow this one to failed/.
     """
-    began = time.monotonic()
+    began, known = time.monotonic(), line.known()
     outcome = attempt.run()
-    if isinstance(outcome, Refused) and outcome.reason in MAY_HAVE_CHANGED:
-        with contextlib.suppress(RedcapError, Stopped):
-            outcome = _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
-    return outcome
+    if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
+        return outcome
+    try:
+        return _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+    except Stopped:
+        return outcome
+    except RedcapError as error:
+        if not known:  # this token was never told anything
+            return outcome
+        why = belief.of_a_question(error.meaning, line, sent=False, alone=True)
+        if isinstance(why, Later):
+            return why
+        message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
+        remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
+        return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
 
 
 def _hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:
@@ -356,20 +416,6 @@ def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Cand
         else:
             told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
     return others
-
-
-def _is_about_fields(error: RedcapError | Stopped) -> bool:
-    """Whether REDCap may answer the same question about other fields."""
-    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS)
-
-
-def _by_fields(group: Sequence[Candidate]) -> list[list[Candidate]]:
-    """The group in parts, each of files for which the same fields are asked about."""
-    parts: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
-    for candidate in group:
-        target = candidate.route.target
-        parts[(target.field, *sorted({*target.must_match, *target.record_where}))].append(candidate)
-    return list(parts.values())
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

@@ -12,13 +12,19 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
+from typing import TypeVar
 
 import structlog
 
+from dropcap.threads import MORE_THREADS, NoThread, begin
+
 log = structlog.get_logger()
+Seen = TypeVar("Seen")
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
+#: Seconds for which the system may give no thread at all before that is told of as the end of delivery.
+_BARREN = 60.0
 
 
 @dataclass(slots=True)
@@ -30,6 +36,14 @@ class Slot:
     in_file_since: float | None = None
     hung: bool = False
     thread: int = 0
+
+    def in_file(self, look: Callable[[], Seen]) -> Seen:
+        """What `look` tells, seen so that one that hangs is noticed."""
+        self.in_file_since = time.monotonic()
+        try:
+            return look()
+        finally:
+            self.in_file_since = None
 
 
 class WatchedFile(FileIO):
@@ -66,23 +80,47 @@ class Workers:
         self.size = size
         self._turns: queue.SimpleQueue[tuple[Callable[[Slot], None], Slot] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._busy: set[int] = set()
         self._slots: dict[int, Slot] = {}
         self._threads: list[threading.Thread] = []
         self._none = threading.Condition(self._lock)
-        self._idle = 0
+        self._idle = 0  # threads that wait for a turn and were promised to none
+        self._barren: float | None = None  # since when the system gives no thread (monotonic)
+
+    def ready(self, turns: int) -> int:
+        """Have threads wait for so many turns; for how many of them the system gives any. To be asked before anything is done
+        for a turn that could not be undone."""
+        with self._lock:
+            refused_before = self._barren is not None
+            error = self._hire(turns)
+            ready, threads = min(self._idle, turns), len(self._threads)
+        if error is not None and not refused_before:
+            message = f"{error.strerror}: it works with the {threads} for files that it has"
+            log.warning("check_problem", message=message, remedy=MORE_THREADS)
+        return ready
+
+    def _hire(self, turns: int) -> NoThread | None:
+        while self._idle < turns:
+            try:
+                thread = begin(self._work, f"delivery {len(self._threads) + 1}")
+            except NoThread as error:
+                self._barren = self._barren or time.monotonic()
+                return error
+            self._barren = None
+            self._threads.append(thread)
+            self._idle += 1
+        return None
+
+    def alive(self) -> bool:
+        """Whether there are threads for files, or there is hope for one."""
+        with self._lock:
+            return bool(self._threads) or self._barren is None or time.monotonic() - self._barren < _BARREN
 
     def run(self, turn: Callable[[Slot], None], label: str, large: bool = False) -> None:
-        """Start a turn; `turn` must not raise."""
+        """Give a turn to one of the threads that are `ready`; `turn` must not raise."""
         slot = Slot(label, large)
         with self._lock:
             self._slots[id(slot)] = slot
-            if self._idle > 0:
-                self._idle -= 1
-            else:
-                thread = threading.Thread(target=self._work, name=f"delivery {len(self._threads) + 1}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._idle -= 1
         self._turns.put((turn, slot))
 
     def _work(self) -> None:
@@ -112,6 +150,11 @@ class Workers:
         """How many turns are under way, hung ones included."""
         with self._lock:
             return len(self._slots)
+
+    def busy(self, label: str) -> bool:
+        """Whether a turn of that label is under way, also one that hangs."""
+        with self._lock:
+            return any(slot.label == label for slot in self._slots.values())
 
     def wait_for_none(self, within: float) -> bool:
         """Wait until no turn is under way; False if some still were after so many seconds."""

@@ -26,7 +26,7 @@ def copy_verified(
     behind then.
     """
     temporary = temporary or names.temporary()
-    original = open_regular(source_dir, source)
+    original, _ = open_regular(source_dir, source)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         copy = os.open(temporary, flags, 0o600, dir_fd=target_dir)

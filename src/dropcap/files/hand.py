@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dropcap.threads import begin
+
 T = TypeVar("T")
 
 #: Seconds without work after which the thread ends; it begins anew when there is some.
@@ -39,13 +41,12 @@ class Hand:
             raise
 
     def begin(self, act: Callable[[], T], within: float) -> Future[T]:
-        """Let `act` be done after all that was asked for before, and do not wait."""
+        """Let `act` be done after all that was asked for before, and do not wait. Raises NoThread (an OSError)."""
         done: Future[T] = Future()
         with self._lock:
-            self._acts.put((act, done, within))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._thread.start()
+                self._thread = begin(self._work, self._name)
+            self._acts.put((act, done, within))
         return done
 
     def _work(self) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class NotRegular(OSError):  # noqa: N818
@@ -30,8 +30,9 @@ def kind_of(mode: int) -> str:
     return "a device"
 
 
-def open_regular(directory: int, leaf: str, shown_as: str | None = None) -> int:
-    """A descriptor for reading `leaf` in the directory `directory`; never blocks, never follows a link.
+def open_regular(directory: int, leaf: str, shown_as: str | None = None, *, write: bool = False) -> tuple[int, os.stat_result]:
+    """A descriptor for reading `leaf` in the directory `directory`, or for reading and writing it, and its stat; never blocks,
+    follows no link.
 
     Raises NotRegular, or OSError as open(2) does.
     """
@@ -42,7 +43,7 @@ def open_regular(directory: int, leaf: str, shown_as: str | None = None) -> int:
         before = os.stat(leaf, dir_fd=directory, follow_symlinks=False).st_mode
         if not stat.S_ISREG(before):
             raise NotRegular(name, kind_of(before))
-        fd = os.open(leaf, _FLAGS, dir_fd=directory)
+        fd = os.open(leaf, (os.O_RDWR if write else os.O_RDONLY) | _FLAGS, dir_fd=directory)
     except NotRegular:
         raise
     except OSError as error:
@@ -50,11 +51,11 @@ def open_regular(directory: int, leaf: str, shown_as: str | None = None) -> int:
             raise NotRegular(name, "a link") from None
         error.filename = name
         raise
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISREG(mode):
-        return fd
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode):
+        return fd, status
     os.close(fd)
-    raise NotRegular(name, kind_of(mode))
+    raise NotRegular(name, kind_of(status.st_mode))
 
 
 def read_regular(directory: int, leaf: str, limit: int) -> tuple[bytes, os.stat_result]:
@@ -62,5 +63,5 @@ def read_regular(directory: int, leaf: str, limit: int) -> tuple[bytes, os.stat_
 
     Raises NotRegular, or OSError as open(2) and read(2) do.
     """
-    with os.fdopen(open_regular(directory, leaf), "rb") as file:
+    with os.fdopen(open_regular(directory, leaf)[0], "rb") as file:
         return file.read(limit + 1), os.fstat(file.fileno())

@@ -1,6 +1,6 @@
 """Renaming that never replaces, on whatever file system.
 
-There are three ways, tried in turn where a file system lacks the better one: `renameat2` with RENAME_NOREPLACE
+There are three ways, tried one after the other where a file system lacks the better one: `renameat2` with RENAME_NOREPLACE
 (local file systems, CIFS), a hard link with the old name removed afterwards (NFS), and a look before a plain rename
 (FUSE without links; the only one in which somebody quick can come between).
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +16,8 @@ from dropcap.files.durable import fsync
 from dropcap.files.regular import NotRegular
 from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way
 
+#: Seconds for which a directory that is held open is taken for the one of its name.
+_HELD_FOR = 0.3
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -21,8 +25,8 @@ class Root:
     """A directory, held open by a descriptor: what `Tree` stands on, and all that listing, moving and staging need of it.
 
     Names are relative `str` as `os.fsdecode` gives them, with `/` between parts. Every part is opened with O_NOFOLLOW,
-    so no link is followed, not even one that stands for `in_progress/` itself. Nothing is kept between two calls: a
-    directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
+    so no link is followed, not even one that stands for `in_progress/` itself. Nothing is kept between two calls, but within
+    `held`: a directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
     may be called from several threads; only `close` must come after all others.
     """
 
@@ -36,6 +40,7 @@ class Root:
         self.path = path
         self.stable_inodes = stable_inodes
         self._ways = ways
+        self._held = _Held()
         self.fd = os.open(path, _DIRECTORY)
         self._status = os.fstat(self.fd)
 
@@ -75,6 +80,24 @@ class Root:
     def directory(self, relative: str = "", create: bool = False) -> _Opened:
         """A descriptor of the directory `relative` for a `with`, made if `create`. ENOTDIR if a part is a link."""
         return _Opened(self, relative, create)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For a batch: what `directory` and `parent` open for this thread within the `with` serves those that follow as well.
+
+        For a moment only: a directory that is replaced meanwhile is worked in all the same, wherever it was moved to.
+        """
+        held = self._held
+        if held.fds is not None:
+            yield
+            return
+        held.fds, held.opened, held.until = {}, [], time.monotonic() + _HELD_FOR
+        try:
+            yield
+        finally:
+            held.fds = None
+            for fd in held.opened:
+                os.close(fd)
 
     def open_directory(self, relative: str, create: bool = False) -> int:
         """Like `directory`, but the caller closes the descriptor."""
@@ -134,10 +157,18 @@ class Root:
         fsync(parent, leaf)
 
 
+class _Held(threading.local):
+    """The directories that a thread holds open, by name; None if it holds none. `opened` are all that it is to close."""
+
+    fds: dict[str, int] | None = None
+    opened: list[int]
+    until: float
+
+
 class _Opened:
     """A directory, open for the length of a `with`; the root's own descriptor for the topmost one."""
 
-    __slots__ = ("_create", "_fd", "_relative", "_root")
+    __slots__ = ("_create", "_fd", "_owned", "_relative", "_root")
 
     def __init__(self, root: Root, relative: str, create: bool = False) -> None:
         self._root = root
@@ -145,11 +176,22 @@ class _Opened:
         self._create = create
 
     def __enter__(self) -> int:
-        self._fd = self._root.open_directory(self._relative, self._create) if self._relative else self._root.fd
+        root, relative, held = self._root, self._relative, self._root._held
+        self._owned = False
+        if not relative:
+            self._fd = root.fd
+        elif held.fds is None or time.monotonic() > held.until:
+            self._fd = root.open_directory(relative, self._create)
+            self._owned = True
+        elif relative in held.fds and not self._create:
+            self._fd = held.fds[relative]
+        else:
+            self._fd = held.fds[relative] = root.open_directory(relative, self._create)
+            held.opened.append(self._fd)
         return self._fd
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._relative:
+        if self._owned:
             os.close(self._fd)
 
 

@@ -41,10 +41,15 @@ class Tree(Root):
             return False
         return True
 
-    def open(self, name: str) -> int:
-        """A descriptor for reading the regular file `name`; never blocks. Raises NotRegular for anything else."""
+    def open(self, name: str, *, write: bool = False) -> int:
+        """A descriptor for reading the regular file `name`, or for writing it as well; never blocks. Raises NotRegular for
+        anything else."""
+        return self.open_seen(name, write=write)[0]
+
+    def open_seen(self, name: str, *, write: bool = False) -> tuple[int, os.stat_result]:
+        """The same, with what fstat(2) says of it."""
         with self.parent(name) as (fd, leaf):
-            return open_regular(fd, leaf, name)
+            return open_regular(fd, leaf, name, write=write)
 
     def scan(self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> Iterator[Entry]:
         """Everything beneath `relative`, in no order, as it is come across; see `Entry`.

@@ -16,6 +16,7 @@ from dropcap.files.hand import Hand
 from dropcap.files.private import PrivateTree, keeps_modes, make_private, open_to_others
 from dropcap.filing.copies import Index
 from dropcap.reasons import Reason
+from dropcap.threads import NoThread
 
 T = TypeVar("T")
 
@@ -112,8 +113,9 @@ class Keep:
             raise self._in_words(error) from error
 
     def later(self, act: Callable[[], object]) -> None:
-        """Tidy up, after whatever is being done in the place."""
-        self._hand.begin(act, _PATIENCE)
+        """Tidy up, after whatever is being done in the place; not at all if there is no thread for it."""
+        with contextlib.suppress(NoThread):
+            self._hand.begin(act, _PATIENCE)
 
     def room(self, tree: PrivateTree, size: int) -> None:
         """Make sure that `size` more bytes leave free what is to stay free. Raises OSError (ENOSPC)."""

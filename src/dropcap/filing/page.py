@@ -52,6 +52,9 @@ class StatusView:
     left: list[str] = field(default_factory=list)  # the first names
     left_count: int = 0
     left_note: str = ""
+    strays: list[str] = field(default_factory=list)  # the first of their places
+    stray_count: int = 0
+    stray_note: str = ""
 
 
 _WAITING_SHOWN = 100
@@ -119,6 +122,8 @@ def render(view: StatusView) -> str:
         *_section("Not taken", "These were left where they lie.",
                   (_not_taken(*entry) for entry in view.not_taken[:_TROUBLE_SHOWN]),
                   len(view.not_taken), len(view.not_taken[:_TROUBLE_SHOWN])),
+        *_section("Not put there by dropcap", _text(view.stray_note),
+                  (f"<li>{_text(name)}</li>" for name in view.strays), view.stray_count, len(view.strays)),
         *_section("Left", _text(view.left_note),
                   (f"<li>{_text(name)}</li>" for name in view.left), view.left_count, len(view.left)),
         *_section("Waiting", "", (_waits(line) for line in view.waiting[:_WAITING_SHOWN]),

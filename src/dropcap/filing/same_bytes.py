@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
 
+from dropcap.files.digest import sha256
 from dropcap.files.tree import Tree
 from dropcap.ledger.job import Job
 from dropcap.ledger.outcome import Stored
 
-_CHUNK = 256 * 1024
-
 Note = Callable[[int, str, dict[str, object]], None]
-
-
-def sha256(fd: int) -> str:
-    """The SHA-256 of an open file, in hex; it is read from its beginning, and stands at its end then. Raises OSError."""
-    digest = hashlib.sha256()
-    os.lseek(fd, 0, os.SEEK_SET)
-    while chunk := os.read(fd, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def record_what_is_sent(job: Job, fd: int, note: Note) -> None:
     """Enter, durably, which bytes go to an instance that was chosen for being new: should a person move the file back, or a copy
-    of it, it is known again, and makes no second instance. The file stands at its beginning then. Raises OSError.
+    of it, it is known again, and makes no second instance. Raises OSError.
     """
     own = sha256(fd)
-    os.lseek(fd, 0, os.SEEK_SET)
     if own != job.sent_sha256:
         note(job.id, "what is sent", {"sent_sha256": own})
 

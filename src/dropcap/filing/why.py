@@ -113,6 +113,11 @@ def file_beside(text: str, leaves: Iterable[str]) -> str | None:
     return None if match is None else next((leaf for leaf in leaves if _why_leaf(leaf, int(match[1] or 1)) == text), None)
 
 
+def is_text(leaf: str) -> bool:
+    """Whether it is the name of a text about a file, whoever wrote it."""
+    return _ENDING.search(leaf) is not None
+
+
 def lone_texts(leaves: Set[str]) -> set[str]:
     """Those of the names in one directory that a text about a file would have, and that file is not among them."""
     long = [leaf for leaf in leaves if len(os.fsencode(leaf)) + len(".why.txt") > names.LONGEST]

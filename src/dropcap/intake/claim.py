@@ -27,10 +27,10 @@ from dropcap.intake.take import (
     Moved,
     NameTaken,
     NotThere,
-    NotYet,
-    Outcome,
+    PutOff,
     Settled,
     Taken,
+    TakeOutcome,
     Untakable,
     Wanted,
     open_settled,
@@ -47,6 +47,7 @@ ROOM_LOOK = 3.0
 #: A file may be the next page of one of its name that was taken so shortly before its last change (seconds).
 ANOTHER_PAGE = 60.0
 LEDGER_LOOK = 10.0
+_ON_ITS_WAY = "a file of this name is still on its way"
 
 #: How long a file waits for another folder to tell that it was moved from there (seconds).
 OTHER_FOLDER = 180.0
@@ -94,9 +95,11 @@ class Claimer:
         pace: Callable[[str, int], RestTime],
         on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
+        on_left: Callable[[], None],
         copies: Callable[[], bool],
     ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
+        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file,
+        `on_left` that another folder's job was withdrawn;
         `copies` says whether a claim may be a copy to another file system.
         """
         self._tree = tree
@@ -108,6 +111,7 @@ class Claimer:
         self._pace = pace
         self._on_claimed = on_claimed
         self._on_missing = on_missing
+        self._on_left = on_left
         self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
@@ -148,44 +152,59 @@ class Claimer:
         return not full
 
     def _batch(self, batch: Sequence[tuple[str, Waiting]]) -> None:
-        names = [plain(name) for name, _ in batch]
-        open_names = self._ledger.open_names(self._folder.name, names)
-        away = self._taken_away({waiting.seen.sight.size for _, waiting in batch})
-        last_claims = self._ledger.last_claims(self._folder.name, names)
+        unknown, known = self._sorted(batch)
+        self._ask(unknown)
+        # What may have been there before is looked for once the file is to be taken: that asks the ledger, and reads files.
+        away = self._taken_away({waiting.seen.sight.size for _, waiting in known})
         tries: list[tuple[str, Waiting, Wanted, Refusal | None]] = []
-        unknown: list[tuple[str, Waiting]] = []
-        for name, waiting in batch:
-            if self._is_own_text(name):
-                self._done_with(name)
-                continue
-            if plain(name) in open_names:
-                waiting.put_off(NAME_LOOK, "a file of this name is still on its way")
-                if is_away(self._tree, plain(name)):
-                    self._on_missing()
+        taken: set[str] = set()
+        for name, waiting in known:
+            if plain(name) in taken:  # x and failed/x may both be due
+                waiting.put_off(NAME_LOOK, _ON_ITS_WAY)
                 continue
             if self._still_open(name, waiting, away):
                 waiting.put_off(NAME_LOOK, "it was in in_progress/ before: its job there must end first")
                 self._on_missing()
                 continue
+            said = self._contents.judge(name, waiting, sent_perhaps=self._may_have_been_sent(name))
+            if isinstance(said, Take):
+                taken.add(plain(name))
+                wanted = Wanted(name, _target(name), waiting.seen, waiting.pace, said.judged)
+                tries.append((name, waiting, wanted, said.refusal))
+        if tries:
+            self._take(tries)
+
+    def _sorted(self, batch: Sequence[tuple[str, Waiting]]) -> tuple[list[tuple[str, Waiting]], list[tuple[str, Waiting]]]:
+        """Those whose content must be looked into, and those that can be judged; the others of the batch are put off."""
+        names = [plain(name) for name, _ in batch]
+        open_names = self._ledger.open_names(self._folder.name, names)
+        last_claims = self._ledger.last_claims(self._folder.name, names)
+        unknown: list[tuple[str, Waiting]] = []
+        known: list[tuple[str, Waiting]] = []
+        for name, waiting in batch:
+            if self._is_own_text(name):
+                self._done_with(name)
+                continue
+            if plain(name) in open_names:
+                waiting.put_off(NAME_LOOK, _ON_ITS_WAY)
+                if is_away(self._tree, plain(name)):
+                    self._on_missing()
+                continue
             if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):
                 continue
             self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
-            said = self._contents.judge(name, waiting, sent_perhaps=self._ledger.rebuilt and self._is_found(name))
-            if isinstance(said, Take):
-                open_names.add(plain(name))  # x and failed/x may both be due
-                wanted = Wanted(name, _target(name), waiting.seen, waiting.pace, said.judged)
-                tries.append((name, waiting, wanted, said.refusal))
-            elif said is not None:
-                unknown.append((name, waiting))
-        self._ask(unknown)
-        if tries:
-            self._take(tries)
+            must_ask = self._contents.must_ask(name, waiting, sent_perhaps=self._may_have_been_sent(name))
+            (unknown if must_ask else known).append((name, waiting))
+        return unknown, known
+
+    def _may_have_been_sent(self, name: str) -> bool:
+        return self._ledger.rebuilt and self._is_found(name)
 
     def _ask(self, files: Sequence[tuple[str, Waiting]]) -> None:
         """Have the content of files looked into, as far as they have settled."""
         settled: list[tuple[str, Waiting, int]] = []
         try:
-            for name, waiting in files:
+            for name, waiting in self._contents.line_up(files):
                 found = open_settled(self._tree, Wanted(name, _target(name), waiting.seen, waiting.pace))
                 if isinstance(found, Settled):
                     waiting.seen = found.seen
@@ -234,13 +253,14 @@ class Claimer:
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
+                self._on_left()
         patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return any(file.folder == self._folder.name or patient for file in known.still_open)
 
-    def _judge(self, name: str, waiting: Waiting, target: str, outcome: Outcome) -> None:
+    def _judge(self, name: str, waiting: Waiting, target: str, outcome: TakeOutcome) -> None:
         """A file was not taken, or not yet."""
         match outcome:
-            case NotYet(seen, at, note, rests):
+            case PutOff(seen, at, note, rests):
                 if seen.sight != waiting.seen.sight:
                     self._contents.saw(name, seen.sight, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
@@ -340,12 +360,12 @@ def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
 
     A scanner that writes page by page closes its file after each, and makes a new one if the first pages are gone.
     """
-    now, wall_ns = time.monotonic(), time.time_ns()
-    changed_at = wall_ns / 1e9 - (now - quiet_since(waiting.seen, waiting.pace, now, wall_ns))
+    now = time.monotonic()
+    changed_at = time.time() - (now - quiet_since(waiting.seen, waiting.pace))
     if changed_at - claimed_at >= ANOTHER_PAGE:  # a clock that was set back since makes it wait, not hurry
         return False
     waiting.pace = waiting.pace.for_another_page()
-    at = settled_at(waiting.seen, waiting.pace, Lease.FREE, now, wall_ns)
+    at = settled_at(waiting.seen, waiting.pace, Lease.FREE)
     if at <= now:
         return False
     waiting.at, waiting.rests = at, True

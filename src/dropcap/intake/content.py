@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
+from dropcap.threads import NoThread, begin
 
 #: What looks cut off is refused when nothing has changed for so long (seconds).
 REFUSED_AFTER = 3600.0
@@ -105,6 +108,7 @@ class ContentJudge:
         self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
         self._asked: dict[int, tuple[str, Waiting, Sight]] = {}
         self._late: set[int] = set()  # those whose answers take long
+        self._line: deque[Waiting] = deque()  # those that are to be asked for when there is room
         self._looked: dict[str, Looked] = {}
         self._died: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -115,18 +119,21 @@ class ContentJudge:
 
     # Judging ----------------------------------------------------------------------------------------------------------
 
+    def must_ask(self, name: str, waiting: Waiting, *, sent_perhaps: bool) -> bool:
+        """Whether a file must be looked into before it can be judged, with `sent_perhaps` as in `judge`."""
+        return isinstance(self._found(name, waiting, sent_perhaps), Ask)
+
     def judge(self, name: str, waiting: Waiting, *, sent_perhaps: bool) -> Take | Ask | None:
         """Whether a file may be taken, or must be looked into first; None if it is put off.
 
         `sent_perhaps`: it may have been sent already, so that what is to become of it is not for us to say.
         """
-        if self._examiner is None or sent_perhaps or not self._is_checked(name):
+        finding, sight = self._found(name, waiting, sent_perhaps), waiting.seen.sight
+        if isinstance(finding, Ask):
+            return finding
+        if finding is None:
             return Take()
-        sight = waiting.seen.sight
-        looked = Looked(sight, UNDECIDED, math.inf) if is_volume(name) else self._looked.get(name)
-        if looked is None or looked.sight != sight or (looked.finding.is_cut and time.monotonic() - looked.at > FRESH):
-            return Ask()
-        finding, full = looked.finding, self._marked(name, MarkKind.FULL, sight, local=True) is not None
+        full = self._marked(name, MarkKind.FULL, sight, local=True) is not None
         if finding.verdict is Wholeness.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
             return Take(sight)
         if finding.is_cut:
@@ -152,6 +159,18 @@ class ContentJudge:
         )
         return None
 
+    def _found(self, name: str, waiting: Waiting, sent_perhaps: bool) -> Finding | Ask | None:
+        """What was found in a file as it is now; None if its content does not matter."""
+        if self._examiner is None or sent_perhaps:
+            return None
+        looked = self._looked.get(name)
+        if looked is not None and looked.sight == waiting.seen.sight:
+            old = looked.finding.is_cut and time.monotonic() - looked.at > FRESH
+            return Ask() if old else looked.finding
+        if not self._is_checked(name):
+            return None
+        return UNDECIDED if is_volume(name) else Ask()
+
     def _is_checked(self, name: str) -> bool:
         """Whether a file of this name is to be looked into. One that no rule matches goes to failed/ anyway."""
         settings = settings_for(self._folder.rules, plain(name))
@@ -168,15 +187,26 @@ class ContentJudge:
         """Have files looked into that have settled and are open; each is put off until its answer comes."""
         if self._examiner is None or not files:
             return
-        room = max(0, AT_ONCE - len(self._asked) + len(self._late))
-        some = files[:room]
-        numbers = self._examiner.ask(self._folder.name, [fd for _, _, fd in some], self._answered) if some else []
-        for number, (name, waiting, _) in zip(numbers, some, strict=False):
+        fds = [fd for _, _, fd in files[: self._vacant()]]
+        numbers = self._examiner.ask(self._folder.name, fds, self._answered) if fds else []
+        for number, (name, waiting, _) in zip(numbers, files, strict=False):
             self._asked[number] = (name, waiting, waiting.seen.sight)
             waiting.put_off(SILENT, waiting.note, rests=True)
         self._missing = len(self._asked) - len(self._late)
         for _, waiting, _ in files[len(numbers) :]:
             waiting.put_off(SOON, waiting.note, rests=True)
+
+    def line_up(self, files: Sequence[tuple[str, Waiting]]) -> list[tuple[str, Waiting]]:
+        """The first of the files, as many as may be asked for now; the others wait until answers have made room."""
+        room = self._vacant()
+        for _, waiting in files[room:]:
+            waiting.put_off(SILENT, waiting.note, rests=True)
+            self._line.append(waiting)
+        return list(files[:room])
+
+    def _vacant(self) -> int:
+        """How many more files may be asked for."""
+        return max(0, AT_ONCE - len(self._asked) + len(self._late))
 
     @property
     def asks(self) -> bool:
@@ -222,6 +252,8 @@ class ContentJudge:
                 finding = UNDECIDED
             self._looked[name] = Looked(sight, finding, now)
         self._missing = len(self._asked) - len(self._late)
+        for _ in range(min(self._vacant(), len(self._line))):
+            self._line.popleft().at = now
 
     # A full disk ------------------------------------------------------------------------------------------------------
 
@@ -261,10 +293,10 @@ class ContentJudge:
         Nobody waits for it: its disk may be the one that is full, and who comes next must be seen meanwhile.
         """
         if self._unsaved and (self._saving is None or not self._saving.is_alive()):
-            keys, self._unsaved = self._unsaved, set()
-            marks = {key: self._marks.get(key) for key in keys}
-            self._saving = threading.Thread(target=self._write, args=(marks,), name="marks", daemon=True)
-            self._saving.start()
+            marks = {key: self._marks.get(key) for key in self._unsaved}
+            with contextlib.suppress(NoThread):  # at the next time
+                self._saving = begin(self._write, "marks", marks)
+                self._unsaved = set()
 
     def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from dropcap.ledger.job import Address, FailedFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, TakenAway
+from dropcap.ledger.job import Address, FailedFile, FiledFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, TakenAway
 from dropcap.ledger.store import Ledger
 
 
@@ -98,6 +98,15 @@ class IntakeLedger:
     def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
         """The failed files of a folder by where they should lie, as `failed/a/x.pdf`; those of `sizes` only, if any are given."""
         return self._ledger.query.failed_files(folder, sizes)
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        return self._ledger.query.each_done(folder, since, until)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        return self._ledger.query.each_filed(folder, sizes, since)
 
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         """The jobs of the folder's project, with a file of one of these sizes, whose file may have arrived and is not, or perhaps

@@ -17,6 +17,7 @@ from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner, walk
 from dropcap.intake.backlog import Backlog
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.claim import SHARE_GONE, Claimer, Notes
 from dropcap.intake.content import ContentJudge
 from dropcap.intake.entries import IntakeLedger
@@ -24,7 +25,9 @@ from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
+from dropcap.intake.presence import Presence
 from dropcap.intake.settle import RestTime, Sight
+from dropcap.intake.strays import Strays
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
 
@@ -50,10 +53,14 @@ class OpenedFolder:
         ledger: IntakeLedger,
         watch: Watch | None,
         on_claimed: Callable[[list[int]], None],
+        run: Run,
+        vigil: Vigil,
         examiner: Examiner | None = None,
         on_answer: Callable[[], None] = lambda: None,
+        on_left: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do."""
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do;
+        `on_left` as in `OwnDirectories`. `vigil` is the same at every opening of the folder."""
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
@@ -72,12 +79,17 @@ class OpenedFolder:
             self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
             if self.lent.identity != self.tree.identity:
                 raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
-            self._own()
+            self._look_at_mounts()
+            path = str(folder.path)
+            self._marker = owner.own(self.lent, folder.name, path, self.mount, ledger, run, vigil)
+            self.presence = Presence(self.lent, self._marker, run, on_answer)
             if self.tree.exists(walk.IN_PROGRESS):
                 self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
+            self.presence.start()
         except BaseException:
             self.close()
             raise
+        self.strays = Strays(self.tree, folder.name, ledger, self._marker.since_ns, self._trouble)
         self._contents = ContentJudge(self.tree, folder, ledger, examiner, on_answer)
         self._own_directories = OwnDirectories(
             self.tree,
@@ -89,6 +101,7 @@ class OpenedFolder:
             stay=self._stay,
             on_directory=self._on_directory,
             on_claimed=on_claimed,
+            on_left=on_left,
         )
         self._claims = Claimer(
             self.tree,
@@ -100,17 +113,17 @@ class OpenedFolder:
             self._pace,
             on_claimed,
             self._own_directories.hint_missing,
+            on_left,
             lambda: self._mounts.divides(self._path),
         )
 
-    def _own(self) -> None:
+    def _look_at_mounts(self) -> None:
         path = os.path.realpath(self._folder.path)
         self._mounts = Mounts.now()
         self._paces.clear()
         self._path = path
         self.mount = self._mounts.of(path, self.tree.identity[0])
         self.tree.stable_inodes = self.lent.stable_inodes = self._mounts.stable_inodes(path)
-        self._marker = owner.own(self.tree, self._folder.name, str(self._folder.path), self.mount, self._ledger)
 
     def _stay(self) -> None:
         """Raise Away if the path leads to another directory than the one that is open."""
@@ -126,7 +139,7 @@ class OpenedFolder:
             raise owner.Away(f"another directory now lies at {shown(str(self._folder.path))}")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it, but for `lent` and `presence`, of which others may still make use."""
         if self.watch is not None:
             self.watch.close()
         self.tree.close()
@@ -141,7 +154,8 @@ class OpenedFolder:
             OSError: it does not answer as it should.
         """
         self._stay()
-        self._own()
+        self._look_at_mounts()
+        self.presence.confirm()
         self._directories, self._others = set(), set()
         if self.watch is not None:
             self.watch.begin()
@@ -156,6 +170,7 @@ class OpenedFolder:
         # What is wrong in dropcap's own directories is found anew below.
         self._not_taken.keep(self._not_taken.all.keys() - gone | self._others)
         self._own_directories.look(not self._backlog)
+        self.strays.want()
         self._contents.keep(self._pending.names)
         self._contents.save()
         if self.watch is not None:
@@ -309,7 +324,12 @@ class OpenedFolder:
             return False
         self._own_directories.look_if_due(not self._backlog)
         self._refill()
-        self._claims.work(beat)
+
+        def before_batch() -> None:
+            beat()
+            self.presence.confirm()
+
+        self._claims.work(before_batch)
         self._contents.save()
         return was_due
 
@@ -324,6 +344,10 @@ class OpenedFolder:
         return min(in_line, self._pending.next(), self._own_directories.next(), self._contents.next())
 
     # For everybody ----------------------------------------------------------------------------------------------------
+
+    def waits_for(self, name: str) -> bool:
+        """Whether a file of this name waits to be taken."""
+        return name in self._pending.names
 
     @property
     def waits(self) -> bool:

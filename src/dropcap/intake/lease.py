@@ -7,6 +7,9 @@ import fcntl
 import signal
 from enum import Enum
 
+#: Whether SIGIO does nothing to this process.
+_harmless = False
+
 
 class Lease(Enum):
     """What the kernel says about writers of a file."""
@@ -27,7 +30,8 @@ def writer_free(fd: int) -> Lease:
     try:
         # Should a writer come in the few microseconds that the lease is held, the kernel signals us.
         # SIGIO would end the process; SIGURG is ignored unless somebody asks for it.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        if not _harmless:
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
@@ -40,9 +44,11 @@ def writer_free(fd: int) -> Lease:
 def ignore_lease_breaks() -> None:
     """Make SIGIO harmless for the process. Main thread only.
 
-    `writer_free` asks for SIGURG in its place; this is for a kernel that cannot queue it and falls back to SIGIO.
+    `writer_free` need not ask for SIGURG in its place then, and where it has, the kernel may fall back to SIGIO.
 
     Raises:
         ValueError: called from another thread.
     """
+    global _harmless
     signal.signal(signal.SIGIO, signal.SIG_IGN)
+    _harmless = True

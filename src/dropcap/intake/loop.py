@@ -15,13 +15,18 @@ from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake import owner
+from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
+from dropcap.intake.strays import StrayFiles
+from dropcap.intake.tenure import Tenure
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
+from dropcap.threads import MORE_THREADS, start
 
 _log = structlog.get_logger()
 
@@ -29,6 +34,8 @@ _log = structlog.get_logger()
 AWAY_LOOK = 5.0
 #: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
 UNWATCHED_WALK = 3.0
+#: What waits is told to others before a rest; so often at least where there is none (seconds).
+_TELL = 0.5
 #: How long the thread sleeps at most, so that `alive` can tell a sleeping from a dead one (seconds).
 _NAP = 2.0
 #: A folder that does not answer for so long is called away (seconds).
@@ -49,20 +56,25 @@ class Intake:
         folder: Folder,
         ledger: IntakeLedger,
         on_claimed: Callable[[str, list[int]], None],
+        run: Run,
         *,
         examiner: Examiner | None = None,
         watched: bool = True,
         unsafe: Callable[[], str | None] = lambda: None,
         noted: Callable[[], None] = lambda: None,
+        left: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
-        """Without `examiner` no content is looked into. `watched=False` does without events: the folder is walked at its `rescan`
-        only. `unsafe` says why nothing may be taken from it, if so; it is asked each time before the folder is opened. `noted` is
-        told when other files than before wait for something. `after` worked there before and is to end: this one begins when it
-        has."""
+        """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
+        the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
+        before the folder is opened. `noted` is told when other files than before wait for something, `left` when a person has
+        renamed or taken away a job's file: others may have waited for its place. `after` worked there before and is to end: this
+        one begins when it has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
+        self._started_by = run
+        self._vigil = Vigil()
         self._examiner = examiner
         self._watched = watched
         self._unsafe = unsafe
@@ -76,8 +88,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._left: Tree | None = None
-        self._let_go = False
+        self._tenure = Tenure()
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -85,19 +96,23 @@ class Intake:
         self._working_since: float | None = None
         self._beat = time.monotonic()
         self._unsettled: dict[str, tuple[float, str]] = {}
+        self._told = True  # `_unsettled` and what goes with it are as the folder is
+        self._told_at = 0.0
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
         self._tell_noted = noted
+        self._tell_left = left
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
     # For the daemon -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin. Once only."""
-        self._beat = time.monotonic()
-        self._thread.start()
+        """Begin, unless it has. Raises NoThread: to be tried again."""
+        if self._thread.ident is None:
+            self._beat = time.monotonic()
+            start(self._thread)
 
     def stop(self, timeout: float = 5.0) -> bool:
         """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
@@ -110,7 +125,20 @@ class Intake:
 
     def let_go(self) -> None:
         """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
-        self._let_go, self._left = True, None
+        self._tenure.end()
+
+    def leave(self, within: float) -> None:
+        """Say in the marker that nobody works there any more, after `stop`. Waits for the share so long at most (seconds)."""
+        if not self._thread.is_alive():
+            self._tenure.leave(within)
+
+    def leave_once(self, idle: Callable[[], bool] | None) -> None:
+        """The same, once this has ended and `idle` tells that nothing is under way; not at all, if it is None."""
+        self._tenure.leave_once(None if idle is None else lambda: not self._thread.is_alive() and idle())
+
+    def confirm(self) -> Callable[[], bool] | None:
+        """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
+        return self._tenure.confirm()
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
@@ -124,8 +152,14 @@ class Intake:
                 self.idle.clear()
                 self._wake.notify()
 
+    def freed(self, names: Iterable[str]) -> None:
+        """Files of these names have left in_progress/: one that has waited for that is looked at."""
+        opened = self._opened
+        if opened is not None and (waiting := [name for name in names if opened.waits_for(name)]):
+            self.wake(waiting)
+
     def alive(self, within: float = 60.0) -> bool:
-        """Whether the thread works: it turned `within` so many seconds, or is inside a system call that does not return."""
+        """Whether the thread works: it went round `within` so many seconds, or is inside a system call that does not return."""
         if not self._thread.is_alive():
             return False
         return self._working_since is not None or time.monotonic() - self._beat < within
@@ -144,10 +178,7 @@ class Intake:
     @property
     def lent(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        opened = self._opened
-        if opened is None:
-            return self._left  # intake ends before the uploads under way do, which are still to be filed
-        return opened.lent if self._away is None else None
+        return None if self._away is not None else self._tenure.lent
 
     @property
     def full(self) -> bool:
@@ -184,6 +215,12 @@ class Intake:
         return LeftFiles() if opened is None else opened.left
 
     @property
+    def strays(self) -> StrayFiles:
+        """The files that somebody put into done/ or failed/."""
+        opened = self._opened
+        return StrayFiles() if opened is None else opened.strays.files
+
+    @property
     def at_work(self) -> bool:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
         opened = self._opened
@@ -195,7 +232,8 @@ class Intake:
     def _run(self) -> None:
         if self._after is not None:
             self._working_since = self._tick()
-            self._after._thread.join()  # what hangs there would hang here
+            if self._after._thread.ident is not None:
+                self._after._thread.join()  # what hangs there would hang here
             self._after = None
         while not self._stopping:
             self._working_since = self._tick()
@@ -207,8 +245,7 @@ class Intake:
             self._tick()
             self._working_since = None
             self._sleep()
-        self._left = None if self._let_go else self.lent
-        self._close()
+        self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
 
     def _round(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -216,38 +253,56 @@ class Intake:
         try:
             if self._opened is None:
                 self._opened = self._open()
+                self._tenure.begin(self._opened.lent, self._opened.presence)
+            self._opened.presence.keep()
             looked = self._look(self._opened)
             self._answered = False
             worked = self._opened.work(self._tick)
+            self._opened.strays.step()
         except (Away, OSError) as error:
             self._leave(error)
             return
-        if looked or worked:  # with a hundred thousand waiting files it is not done for nothing
-            self._unsettled, self.resting = self._opened.unsettled(), self._opened.resting()
-            noted = frozenset(self.notes.items())
-            if noted != self._noted:
-                self._noted = noted
-                self._tell_noted()
         self._next = min(self._opened.next(), self._walk_at)
+        self._told = self._told and not (looked or worked)
+        now = time.monotonic()
+        if not self._told and (self._next > now or now - self._told_at > _TELL):  # with many waiting files it takes its time
+            self._tell(self._opened)
+            self._told_at = now
         with self._wake:
             if self._hints or self._doubt or self._opened.waits:
                 self.idle.clear()
             else:
                 self.idle.set()
 
+    def _tell(self, opened: OpenedFolder) -> None:
+        self._told = True
+        self._unsettled, self.resting = opened.unsettled(), opened.resting()
+        noted = frozenset(self.notes.items()) | {("", self.strays.message)}
+        if noted != self._noted:
+            self._noted = noted
+            self._tell_noted()
+
     def _open(self) -> OpenedFolder:
         self._doubt = True
         if why := self._unsafe():
             raise Away(why)
-        watch = Watch(lambda name: self.wake((name,)), self.wake) if self._watched else None
+        self._tenure.restore()
+        watch = Watch(self._happened, self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,
             self._ledger,
             watch,
             lambda jobs: self._on_claimed(self.folder.name, jobs),
+            self._started_by,
+            self._vigil,
             self._examiner,
             self._has_answer,
+            self._tell_left,
         )
+
+    def _happened(self, name: str) -> None:
+        if name != owner.NAME:  # what is written there for others to see is read whenever it matters
+            self.wake((name,))
 
     def _has_answer(self) -> None:
         with self._wake:
@@ -275,11 +330,12 @@ class Intake:
             return self.folder.rescan
         if not self._told_limit:
             self._told_limit = True
-            self._log.warning(
-                "check_problem",
-                message="the kernel watches no more directories for dropcap: this folder is walked every few seconds instead",
-                remedy="raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)",
-            )
+            why = "the kernel watches no more directories for dropcap"
+            remedy = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
+            if opened.watch.threadless:
+                why, remedy = "the system gives dropcap no thread to watch this folder", MORE_THREADS
+            message = f"{why}: it is walked every few seconds instead"
+            self._log.warning("check_problem", message=message, remedy=remedy)
         return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))
 
     def _here(self, opened: OpenedFolder) -> None:
@@ -315,6 +371,7 @@ class Intake:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
+        self._tenure.end(error)
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)
@@ -333,7 +390,7 @@ class Intake:
         now = time.monotonic()
         until = self._retry_at
         if self._opened is not None:
-            until = max(until, min(self._walk_at, self._opened.next()))
+            until = max(until, min(self._walk_at, self._opened.next(), self._opened.strays.next_step()))
         with self._wake:
             if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
                 return

@@ -6,18 +6,26 @@ import contextlib
 import json
 import os
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
+from dropcap.filing import page
+from dropcap.intake.beat import LEFT_AFTER, Beat, Run, Vigil
 from dropcap.intake.entries import IntakeLedger, KnownFolders
 from dropcap.intake.mounts import Mount
 
 NAME = ".dropcap"
 _VERSION = 1
-_LARGEST = 4096
+LARGEST = 4096
 _NO_MARKER = (ValueError, KeyError, TypeError, RecursionError)
+#: What is said of a folder that a copy of this very installation works in.
+TWIN = (
+    f"another run of this very installation keeps its marker {NAME}: this machine, or its state_dir, has a copy that is alive; "
+    "end dropcap on one of them, and give that one an empty state_dir before it starts again"
+)
 _ADOPT = "if this installation is to work here, run `dropcap check --adopt`"
 
 
@@ -29,42 +37,102 @@ class Away(Exception):  # noqa: N818  a state of the folder more than an error
     """The folder is not to be touched for now; the message says why and what to do."""
 
 
+class NoMarker(Away):
+    """Something that is no marker has its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """What `.dropcap` says.
 
     `since_ns` is when the folder was first watched, by the clock of its own file system (nanoseconds since 1970):
-    `first_start: leave` goes by it.
+    `first_start: leave` goes by it. `beat` is the last sign of life, which a marker of an earlier dropcap has not; markers that
+    differ in nothing else are equal.
     """
 
     installation: str
     folder: str
     id: str
     since_ns: int = 0
-    dropcap: int = _VERSION
+    beat: Beat | None = field(default=None, compare=False)
 
     def to_bytes(self) -> bytes:
-        about = {"about": "dropcap works in this folder; please leave this file where it is."}
-        return json.dumps({**about, **asdict(self)}, indent=1).encode() + b"\n"
+        """The file's content. The beat comes last, and is written over in place."""
+        values: dict[str, object] = {
+            "about": "dropcap works in this folder; please leave this file where it is.",
+            "installation": self.installation,
+            "folder": self.folder,
+            "id": self.id,
+            "since_ns": self.since_ns,
+            "dropcap": _VERSION,
+        }
+        if self.beat is not None:
+            values["beat"] = str(self.beat)
+        return json.dumps(values, indent=1).encode() + b"\n"
 
 
-def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) -> Marker:
-    """The folder's marker, if it is ours to work in; made if the folder is new.
+def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, run: Run, vigil: Vigil) -> Marker:
+    """The folder's marker, if it is ours to work in; made if the folder is new. `vigil` is the same at each look at the folder.
 
     Raises:
         Away: it is not.
         OSError: the folder cannot be read or written.
     """
-    marker = examine(tree, folder, path, mount, ledger)
+    marker = examine(tree, folder, path, mount, ledger, vigil)
     if marker is None:
-        return _make(tree, folder, path, mount, ledger)
+        _watch_page(tree, vigil)
+        return _make(tree, folder, path, mount, ledger, run.beat())
+    if not run.knows(marker.beat):
+        _watch_twin(tree, vigil)
+        there, marker = marker, replace(marker, beat=run.beat())
+        put(tree, marker, lambda present: present == there and present.beat == there.beat)
+    vigil.forget()
     known = ledger.known_folder(folder)
     if known is None or known.path != path:
         ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
 
 
-def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders) -> Marker | None:
+def _watch_twin(tree: Tree, vigil: Vigil) -> None:
+    """The marker is ours, but another home has kept it last: this machine before it started anew, or a copy of it that is alive.
+
+    Raises:
+        Away: it moves, or was not watched for long enough.
+        OSError: it cannot be read.
+    """
+    left = vigil.look(sign_of_life(tree))
+    if left > 0 and vigil.moved:
+        raise Away(TWIN)
+    if left > 0:
+        raise Away(
+            f"its marker {NAME} was kept last before this machine was started, or by a copy of it: whether a copy is alive is "
+            "told by watching it for a minute and a half; nothing needs to be done"
+        )
+
+
+def _watch_page(tree: Tree, vigil: Vigil) -> None:
+    """There is no marker; but somebody may just have removed that of a dropcap which is alive, and renews its page.
+
+    Raises:
+        Away: the page is too young, and was not watched for long enough.
+        OSError: the folder cannot be read or written.
+    """
+    try:
+        fd = tree.open(page.NAME)
+    except OSError:
+        return
+    try:
+        ours, written_ns = page.is_ours(os.read(fd, LARGEST)), os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    if ours and _now_ns(tree) - written_ns < LEFT_AFTER * 1e9 and vigil.look(sign_of_life(tree)) > 0:
+        raise Away(
+            f"it has no marker {NAME}, but another dropcap has just written {page.NAME} in it: whether that one is alive is told "
+            "by watching it for a minute and a half; nothing needs to be done, if it is not"
+        )
+
+
+def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders, vigil: Vigil | None = None) -> Marker | None:
     """The folder's marker, if it is ours to work in; None if the folder is new and shall get one. Changes nothing.
 
     Raises:
@@ -84,8 +152,26 @@ def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolde
                 f"{number} of its files are still on their way in {shown(known.path)}, where it was before: "
                 f"move what lies there (with {NAME}) to the new place, or {_ADOPT}"
             )
+        if vigil is not None and vigil.another:
+            raise Away(
+                f"its marker {NAME}, which named another installation of dropcap, has just gone: that one may be alive; "
+                f"end it, then, {_ADOPT}"
+            )
         return None
-    if marker.installation != ledger.installation:
+    if vigil is not None:
+        vigil.another = marker.installation != ledger.installation
+    name_whose(marker, ledger.installation, folder)
+    if known is not None and known.marker != marker.id:
+        raise Away(
+            f"its marker {NAME} is not the one that dropcap left here: perhaps a copy or a backup is mounted "
+            f"in its place (it was on {known.mount}; now {mount}); mount the right one, or {_ADOPT}"
+        )
+    return marker
+
+
+def name_whose(marker: Marker, installation: str, folder: str) -> None:
+    """Raise Away if a marker names another installation or folder than these."""
+    if marker.installation != installation:
         raise Away(
             f"its marker {NAME} names another installation of dropcap: two must not work in one folder; "
             f"end the other one, then, {_ADOPT}"
@@ -95,23 +181,43 @@ def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolde
             f"its marker {NAME} says that it is the folder {shown(marker.folder)!r}: "
             f"two folders must not share one path; if it was renamed, {_ADOPT}"
         )
-    if known is not None and known.marker != marker.id:
-        raise Away(
-            f"its marker {NAME} is not the one that dropcap left here: perhaps a copy or a backup is mounted "
-            f"in its place (it was on {known.mount}; now {mount}); mount the right one, or {_ADOPT}"
-        )
-    return marker
 
 
-def adopt(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) -> Marker:
-    """Make the folder ours, whichever installation or folder its marker named.
+def adopt(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, run: Run) -> Marker:
+    """Make the folder ours, whichever installation or folder its marker named; whoever may be alive there was watched before.
 
     Raises:
         Away: something lies there as `.dropcap` that dropcap did not write; it is left alone.
         OSError: the folder cannot be written.
     """
     read(tree)
-    return _make(tree, folder, path, mount, ledger)
+    return _make(tree, folder, path, mount, ledger, run.over())
+
+
+def sign_of_life(tree: Tree) -> bytes:
+    """What changes as long as somebody works in the folder, read anew: the marker, and the page that earlier versions write too.
+
+    Raises OSError.
+    """
+    written = b""
+    with contextlib.suppress(FileNotFoundError):
+        status = tree.lstat(page.NAME)
+        written = b"%d %d" % (status.st_size, status.st_mtime_ns)
+    try:
+        fd = tree.open(NAME)
+    except (FileNotFoundError, NotRegular):
+        return written
+    try:
+        return os.read(fd, LARGEST) + written
+    finally:
+        os.close(fd)
+
+
+def written_since(tree: Tree) -> bool:
+    """Whether the page was written after the marker: by an earlier version, say, which beats not. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        return tree.lstat(page.NAME).st_mtime_ns > tree.lstat(NAME).st_mtime_ns
+    return False
 
 
 def read(tree: Tree) -> Marker | None:
@@ -126,17 +232,22 @@ def read(tree: Tree) -> Marker | None:
     except FileNotFoundError:
         return None
     except NotRegular:
-        raise Away(f"{NAME} in it is not a plain file, and dropcap did not make it: remove it") from None
+        raise NoMarker(f"{NAME} in it is not a plain file, and dropcap did not make it: remove it") from None
     try:
-        data = os.read(fd, _LARGEST + 1)
+        return read_open(fd)
     finally:
         os.close(fd)
+
+
+def read_open(fd: int) -> Marker:
+    """The marker that is open as `fd`. Raises as `read`."""
+    data = os.pread(fd, LARGEST + 1, 0)
     if data == STATE:
         raise Away("it is where a dropcap keeps its ledger: name another folder as its `path`")
     try:
         return _parse(data)
     except _NO_MARKER:
-        raise Away(
+        raise NoMarker(
             f"{NAME} in it is not a marker that dropcap can read: remove it if it is not needed, "
             "or install the newer dropcap that wrote it"
         ) from None
@@ -160,33 +271,47 @@ def lies_above(tree: Tree, name: str) -> bool:
 
 
 def _parse(data: bytes) -> Marker:
-    values: Any = json.loads(data[:_LARGEST])
-    if len(data) > _LARGEST or values["dropcap"] != _VERSION:
+    values: Any = json.loads(data[:LARGEST])
+    if len(data) > LARGEST or values["dropcap"] != _VERSION:
         raise ValueError
-    marker = Marker(values["installation"], values["folder"], values["id"], values["since_ns"])
+    beat = Beat.parse(values.get("beat"))
+    marker = Marker(values["installation"], values["folder"], values["id"], values["since_ns"], beat)
     texts = (marker.installation, marker.folder, marker.id)
     if not all(isinstance(text, str) and text for text in texts) or type(marker.since_ns) is not int:
         raise TypeError
     return marker
 
 
-def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger) -> Marker:
-    # The file system's own clock is read off a file that it has just made; ours may differ from a server's.
-    with tree.stage() as probe:
-        probe.seal()
-    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, probe.status.st_ctime_ns)
-    try:
-        tree.write_over(NAME, marker.to_bytes(), _is_marker)
-    except FileExistsError:
-        raise Away(f"{NAME} in it was just put there by somebody else: look at it, or remove it") from None
+def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, beat: Beat) -> Marker:
+    marker = Marker(ledger.installation, folder, uuid.uuid4().hex, _now_ns(tree), beat)
+    put(tree, marker)
     # The marker first: should the end come in between, it is ours by the installation's id.
     ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
 
 
-def _is_marker(content: bytes) -> bool:
+def _now_ns(tree: Tree) -> int:
+    """The time by the file system's own clock, read off a file that it has just made: ours may differ from a server's."""
+    with tree.stage() as probe:
+        probe.seal()
+    return probe.status.st_ctime_ns
+
+
+def put(tree: Tree, marker: Marker, over: Callable[[Marker], bool] = lambda present: True) -> None:
+    """Write a marker whole; in the place of one that is there, if `over` says so of that one.
+
+    Raises:
+        Away: what is there may not be replaced.
+        OSError: the folder cannot be written.
+    """
+
+    def replaceable(content: bytes) -> bool:
+        try:
+            return over(_parse(content))
+        except _NO_MARKER:
+            return False
+
     try:
-        _parse(content)
-    except _NO_MARKER:
-        return False
-    return True
+        tree.write_over(NAME, marker.to_bytes(), replaceable)
+    except FileExistsError:
+        raise Away(f"{NAME} in it was just put there by somebody else: look at it, or remove it") from None

@@ -53,10 +53,10 @@ class Pending:
         """The file was looked at. `hinted`: something happened to it, so that a reason to wait longer may have passed."""
         now = time.monotonic()
         before = self._files.get(name)
-        seen = Seen.again(before.seen if before else None, sight, now)
+        seen = Seen.again(before.seen if before else None, sight, now, time.time_ns())
         if before is not None and before.seen is seen and not hinted:
             return
-        at = settled_at(seen, pace, Lease.FREE, now, time.time_ns())
+        at = settled_at(seen, pace, Lease.FREE)
         self._files[name] = Waiting(seen, pace, at, rest_note(seen, pace, Lease.FREE))
 
     def put_off(self, name: str, seconds: float, note: str) -> None:

@@ -99,9 +99,11 @@ class OwnDirectories:
         stay: Callable[[], None],
         on_directory: walk.OnDirectory,
         on_claimed: Callable[[list[int]], None],
+        on_left: Callable[[], None],
     ) -> None:
         """`pace(name, st_dev)` says how long a file there must rest; `trouble` notes or raises what cannot be looked at;
-        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/.
+        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/; `on_left`
+        when a job has left its place in REDCap's order, so that those behind it can be next.
         """
         self._tree = tree
         self._folder = folder
@@ -112,6 +114,7 @@ class OwnDirectories:
         self._stay = stay
         self._on_directory = on_directory
         self._on_claimed = on_claimed
+        self._on_left = on_left
         self._log = structlog.get_logger().bind(folder=folder)
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
@@ -164,6 +167,7 @@ class OwnDirectories:
             if self._ledger.rename_open(job, name):
                 self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
                 self._on_claimed([job])
+                self._on_left()
         for name, sight in compared.strangers.items():
             path = f"{walk.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
@@ -185,7 +189,8 @@ class OwnDirectories:
             del self._missing[job]
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._on_claimed([job])  # those behind it to the same place can be next
+                self._on_claimed([job])
+                self._on_left()
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf

@@ -39,8 +39,11 @@ class TakenAwayFiles:
         self._tree = tree
         self._folder = folder
         self._by_size: dict[int, list[TakenAway]] = {}
+        self._by_times: dict[tuple[int, int], list[TakenAway]] = {}
         for file in files:
             self._by_size.setdefault(file.size, []).append(file)
+            self._by_times.setdefault((file.size, file.mtime_ns), []).append(file)
+        self._known: dict[int, list[TakenAway]] = {}  # by size: those whose bytes are known, looked for once
         self._away: dict[int, bool] = {}  # by job, looked at once
 
     def known(self, path: str, name: str, sight: Sight) -> Returned:
@@ -49,13 +52,14 @@ class TakenAwayFiles:
         Raises:
             OSError: it cannot be read, so that nothing is known.
         """
-        files = self._by_size.get(sight.size, ())
-        alike = _alike(files, sight)
-        perhaps = [file for file in files if (file.sent_sha256 or file in alike) and self._may_be_away(file)]
-        if not perhaps:
+        by_bytes = self._with_known_bytes(sight.size)
+        alike = _alike(self._by_times.get((sight.size, sight.mtime_ns), ()), sight)
+        blind = [file for file in alike if not file.sent_sha256 and self._may_be_away(file)]
+        if not (by_bytes or blind):
             return _NOT
         digest = sha256_of(self._tree, path)
-        same = [file for file in perhaps if file.sent_sha256 in (digest, None)]
+        same = [file for file in by_bytes if file.sent_sha256 == digest] + blind
+        same.sort(key=lambda file: file.job, reverse=True)  # the newest first
         still_open = tuple(file for file in same if file.state in OPEN)
         if still_open:
             moved = sight.inode and self._tree.lstat(path).st_nlink == 1
@@ -67,6 +71,13 @@ class TakenAwayFiles:
         old = own or same[0]
         more = tuple(file.job for file in same if file is not old)
         return Returned(Back(old.job, digest, own is not None, more))
+
+    def _with_known_bytes(self, size: int) -> list[TakenAway]:
+        """The files of this size that may be away, and of which the ledger knows which bytes were sent."""
+        if size not in self._known:
+            files = self._by_size.get(size, ())
+            self._known[size] = [file for file in files if file.sent_sha256 and self._may_be_away(file)]
+        return self._known[size]
 
     def _may_be_away(self, file: TakenAway) -> bool:
         """Whether a job is over or its file missing. Another folder's is looked at by its own thread alone: a share may hang, and
@@ -86,8 +97,8 @@ def is_away(tree: Tree, name: str) -> bool:
     return False
 
 
-def _alike(files: Sequence[TakenAway], sight: Sight) -> list[TakenAway]:
-    times = [file for file in files if file.mtime_ns == sight.mtime_ns]
+def _alike(times: Sequence[TakenAway], sight: Sight) -> list[TakenAway]:
+    """Those of files of the same size and mtime that may be the one that was seen."""
     if sight.inode:
         same = [file for file in times if file.inode == sight.inode]
         if same:

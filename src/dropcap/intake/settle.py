@@ -50,13 +50,20 @@ class Seen:
     sight: Sight
     since: float
     first: float  # when it was first seen at all
+    rested: float = 0.0  # seconds since its last change, by its times, when it was first seen just so
 
     @classmethod
-    def again(cls, before: Seen | None, sight: Sight, now: float) -> Seen:
-        """The file was looked at `now`, after `before`."""
+    def again(cls, before: Seen | None, sight: Sight, now: float, wall_ns: int) -> Seen:
+        """The file was looked at, after `before`. `now` and `wall_ns` are the monotonic and the wall clock at that moment.
+
+        The wall clock is asked only now: it may be set while the file rests.
+        """
+        if before is not None and before.sight == sight:
+            return before
+        age = max(0, wall_ns - max(sight.mtime_ns, sight.ctime_ns)) / 1e9  # times in the future prove nothing
         if before is None:
-            return cls(sight, now, now)
-        return before if before.sight == sight else cls(sight, now, before.first)
+            return cls(sight, now, now, age)
+        return cls(sight, now, before.first, min(age, now - before.since))  # it was another one then
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +79,20 @@ class RestTime:
         return replace(self, closed=max(self.closed, self.quiet))
 
 
-def settled_at(seen: Seen, pace: RestTime, lease: Lease, now: float, wall_ns: int) -> float:
-    """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes.
-
-    `now` and `wall_ns` are the monotonic and the wall clock at the same moment.
-    """
+def settled_at(seen: Seen, pace: RestTime, lease: Lease) -> float:
+    """The monotonic time from which the file counts as settled if nothing changes; `math.inf` while somebody writes."""
     if lease is Lease.WRITER:
         return math.inf
     if not pace.local or lease is Lease.UNKNOWN:
         return seen.since + max(pace.quiet, BETWEEN_LOOKS)
     rest = pace.closed if seen.sight.size else max(pace.quiet, pace.closed)
-    return quiet_since(seen, pace, now, wall_ns) + rest
+    return quiet_since(seen, pace) + rest
 
 
-def quiet_since(seen: Seen, pace: RestTime, now: float, wall_ns: int) -> float:
+def quiet_since(seen: Seen, pace: RestTime) -> float:
     """The monotonic time since which the file has not changed, as far as that is known: it may be longer."""
-    if not pace.local:
-        return seen.since  # another machine may be writing, and its clock may stamp the file: only our own watching counts
-    changed_ns = max(seen.sight.mtime_ns, seen.sight.ctime_ns)
-    age = max(0, wall_ns - changed_ns) / 1e9  # times in the future prove nothing
-    return min(seen.since, now - age)
+    # On a share another machine may be writing, and its clock may stamp the file: only our own watching counts.
+    return seen.since - seen.rested if pace.local else seen.since
 
 
 def rest_note(seen: Seen, pace: RestTime, lease: Lease) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -14,6 +15,7 @@ from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
+from dropcap.threads import NoThread, begin
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -33,7 +35,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class NotYet:
+class PutOff:
     """It is not settled: look again at the monotonic time `at`. `rests`: it waits for the end of its rest alone."""
 
     seen: Seen
@@ -73,7 +75,7 @@ class Settled:
     fd: int
 
 
-Outcome = Taken | NotYet | Moved | NotThere | NameTaken | Untakable
+TakeOutcome = Taken | PutOff | Moved | NotThere | NameTaken | Untakable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class _Held:
     fd: int = -1
     error: OSError | None = None
 
-    def let_go(self, outcome: Outcome) -> Outcome:
+    def let_go(self, outcome: TakeOutcome) -> TakeOutcome:
         """Close it, as this is what becomes of it."""
         if self.fd >= 0:
             os.close(self.fd)
@@ -104,42 +106,44 @@ class _Held:
         return outcome
 
 
-def take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
+def take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
     """Look at each file, move those that have settled, make them durable together, look at each once more."""
     return [outcome for start in range(0, len(files), AT_ONCE) for outcome in _take(tree, files[start : start + AT_ONCE])]
 
 
-def _take(tree: Tree, files: Sequence[Wanted]) -> list[Outcome]:
-    steps = [_look(tree, file) for file in files]
-    steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
+def _take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
+    with tree.held():
+        steps = [_look(tree, file) for file in files]
+        steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
     _flush(tree, [step for step in steps if isinstance(step, _Held)])
-    return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
+    with tree.held():  # opened anew: what has been put in the place of a directory meanwhile is seen
+        return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
 
 
-def _look(tree: Tree, file: Wanted) -> _Held | Outcome:
+def _look(tree: Tree, file: Wanted) -> _Held | TakeOutcome:
     found = open_settled(tree, file)
     if not isinstance(found, Settled):
         return found
     held = _Held(file, found.seen, found.fd)
     if file.judged is not None and file.judged != found.seen.sight:
-        return held.let_go(NotYet(found.seen, time.monotonic(), ""))
+        return held.let_go(PutOff(found.seen, time.monotonic(), ""))
     if not tree.stable_inodes:
         os.close(held.fd)
         held.fd = -1
     return held
 
 
-def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
+def open_settled(tree: Tree, file: Wanted) -> Settled | TakeOutcome:
     """Open a file that has settled; the descriptor is the caller's."""
     try:
-        fd = tree.open(file.source)
+        fd, status = tree.open_seen(file.source)
     except (FileNotFoundError, NotADirectoryError):
         return NotThere()
     except OSError as error:
         return Untakable(reason(error), error)
     seen = file.seen
     try:
-        seen = Seen.again(file.seen, Sight.of(os.fstat(fd), tree.stable_inodes), time.monotonic())
+        seen = Seen.again(file.seen, Sight.of(status, tree.stable_inodes), time.monotonic(), time.time_ns())
         outcome = _unsettled(fd, seen, file.pace)
     except OSError as error:
         outcome = Untakable(reason(error), error)
@@ -149,17 +153,17 @@ def open_settled(tree: Tree, file: Wanted) -> Settled | Outcome:
     return Settled(seen, fd)
 
 
-def _unsettled(fd: int, seen: Seen, pace: RestTime) -> Outcome | None:
+def _unsettled(fd: int, seen: Seen, pace: RestTime) -> TakeOutcome | None:
     now, lease = time.monotonic(), writer_free(fd)
-    at = settled_at(seen, pace, lease, now, time.time_ns())
+    at = settled_at(seen, pace, lease)
     if at <= now:
         return None
     if math.isinf(at):
-        return NotYet(seen, now + WRITER_LOOK, "somebody has it open for writing")
-    return NotYet(seen, at, rest_note(seen, pace, lease), rests=True)
+        return PutOff(seen, now + WRITER_LOOK, "somebody has it open for writing")
+    return PutOff(seen, at, rest_note(seen, pace, lease), rests=True)
 
 
-def _move(tree: Tree, held: _Held) -> _Held | Outcome:
+def _move(tree: Tree, held: _Held) -> _Held | TakeOutcome:
     """Move a file, open, so that what is looked at afterwards is the very same.
 
     Where only size and mtime know it again, it is opened afterwards: such shares move no file that is open (smbnetfs).
@@ -178,7 +182,7 @@ def _move(tree: Tree, held: _Held) -> _Held | Outcome:
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
             why = "somebody has it open, and the share moves no open file"
-            return held.let_go(NotYet(held.seen, time.monotonic() + WRITER_LOOK, why))
+            return held.let_go(PutOff(held.seen, time.monotonic() + WRITER_LOOK, why))
         return held.let_go(Untakable(reason(error), error))
 
 
@@ -197,15 +201,15 @@ def _flush(tree: Tree, files: Sequence[_Held]) -> None:
                 files[number].error = error
 
     others = THREADS - 1 if len(files) > THREADS else 0
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(others)]
-    for worker in workers:
-        worker.start()
+    workers: list[threading.Thread] = []
+    with contextlib.suppress(NoThread):  # then one does all of it
+        workers.extend(begin(work) for _ in range(others))
     work()
     for worker in workers:
         worker.join()
 
 
-def _arrived(tree: Tree, held: _Held) -> Outcome:
+def _arrived(tree: Tree, held: _Held) -> TakeOutcome:
     """Look once more at a file that was moved and flushed: a writer or another file may have come in between."""
     file = held.file
     if held.error is not None:

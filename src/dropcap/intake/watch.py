@@ -23,6 +23,8 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
+from dropcap.threads import start
+
 _log = structlog.get_logger()
 
 _MASK = Mask(
@@ -54,6 +56,7 @@ class Watch:
         self._watched: dict[tuple[int, int] | str, WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
         self._inotify: InotifyFD | None = None
         self.limited = False  # the kernel grants no more watches: some directories are not watched
+        self.threadless = False  # the system gives no thread for it: nothing is watched
 
     @property
     def alive(self) -> bool:
@@ -63,7 +66,7 @@ class Watch:
     @property
     def lost(self) -> bool:
         """Whether events did arrive and do not any more."""
-        return self._inotify is not None and not self._inotify.is_alive()
+        return self._inotify is not None and self._inotify.ident is not None and not self._inotify.is_alive()
 
     def begin(self) -> None:
         """A walk begins: `add` will be called for every directory. What has died is made anew."""
@@ -115,12 +118,17 @@ class Watch:
             self._names.clear()
             self._watched.clear()
         if inotify is not None:
+            if inotify.ident is None:  # no thread of its own will close its descriptors
+                inotify._is_reading = False
             inotify.stop()
 
     def _started(self) -> InotifyFD:
         if self._inotify is None:
             self._inotify = InotifyFD()
-            self._inotify.start()
+        if self._inotify.ident is None:
+            self.threadless = True
+            start(self._inotify)  # if not now, at the next walk
+            self.threadless = False
         return self._inotify
 
     # Called by watchdog, in its thread, which an exception would end. ------------------------------------------------

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from dropcap.ledger.trouble import Trouble, passes
+from dropcap.threads import start
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
@@ -38,7 +39,7 @@ class GroupCommit:
         self._closing = False
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        self._thread.start()
+        start(self._thread)
         self._ready.result()
 
     def write(self, change: Write[T]) -> T:

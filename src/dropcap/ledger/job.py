@@ -126,6 +126,17 @@ class NewFile:
 
 
 @dataclass(frozen=True, slots=True)
+class FiledFile:
+    """The file of a job that is over, or of which only the file's move is left; `filed_as` is where dropcap put it, if it did."""
+
+    state: State
+    size: int
+    mtime_ns: int
+    inode: int
+    filed_as: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenFile:
     """What the ledger knows of a file in in_progress/."""
 

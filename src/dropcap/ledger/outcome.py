@@ -66,7 +66,9 @@ class Later:
     certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
     release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
     sha256: str | None = None
+    worded: bool = False  # only the server's words say so: nothing is believed before a probe agrees
     own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+    in_general: str = ""  # what the file's own folder is told in place of a message that may speak of another folder's file
 
 
 @dataclass(frozen=True, slots=True)

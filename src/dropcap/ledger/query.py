@@ -10,13 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.job import Event, FailedFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
 from dropcap.reasons import Scope
 
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
+#: Of a held job: nobody waits for it, since what came after it has gone.
+_GIVES_WAY = "older.reason is 'newer_went'"
 
 
 class Query:
@@ -128,15 +131,33 @@ class Query:
             "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
             " coalesce(filed_as, cast('failed/' as blob) || name) as place"
             " from job where folder = ? and state = 'failed' and tried_again is null)"
-            " select place, id, name, size, mtime_ns, inode, placed, turn from"
-            " (select *, row_number() over (partition by place order by placed desc, id desc) as turn from failed)"
+            " select place, id, name, size, mtime_ns, inode, placed, nth from"
+            " (select *, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
         ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
         return {
-            os.fsdecode(p) + ("" if turn == 1 else f"/{i}"): FailedFile(
-                i, os.fsdecode(n), z, int(m), int(d), bool(f) and turn == 1
-            )
-            for p, i, n, z, m, d, f, turn in self._rows(sql, folder, *sizes)
+            os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)
+            for p, i, n, z, m, d, f, nth in self._rows(sql, folder, *sizes)
         }
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
+        return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        columns = "state, size, mtime_ns, inode, filed_as"
+        # SQLite takes so many values, and says no to more; then those of all sizes come.
+        its = f" and size in ({','.join('?' * len(sizes))})" if len(sizes) <= 500 else ""
+        values = tuple(sizes) if its else ()
+        now = f"state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?{its}"
+        ended = f"{'' if since is None else 'ended_at >= ? and '}folder = ? and state in ('done', 'failed'){its}"
+        for where, first in ((now, ()), (ended, () if since is None else (since,))):
+            for state, size, mtime_ns, inode, place in self._each(
+                f"select {columns} from job where {where}", *first, folder, *values
+            ):
+                yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
 
     def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
         """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
@@ -196,30 +217,34 @@ class Query:
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def due(
-        self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Collection[str] = ()
-    ) -> list[Job]:
+    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Absent = NOBODY) -> list[Job]:
         """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
 
-        A job is left out while an older one to the same target is open, or another one is being sent there. One that may have
-        been sent already goes first: until it was read back, nobody knows what the place holds. Nobody waits for the older
-        files of the folders that are `absent` from the configuration.
+        A job is left out while an older one to the same target is waiting or held, or another one is being sent there. One that
+        may have been sent already goes first: until it was read back, nobody knows what the place holds. Those of folders that
+        are `absent` may be passed.
         """
         # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
         # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
         which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
-        there = f" and older.folder not in ({','.join('?' * len(absent))})" if absent else ""
+        passes, values = may_pass(absent)
         return self._jobs(
             f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
-            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}{there})"
-            " and not exists (select 1 from job other where other.key = job.key and other.state in ('sending', 'unknown')))"
-            " order by due, id limit ?",
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}"
+            f" and older.state in ('waiting', 'held') and not (older.state = 'held' and {_GIVES_WAY}) and not ({passes}))"
+            " and not exists (select 1 from job older where older.key = job.key and older.state in ('sending', 'unknown')"
+            f" and not ({passes}))) order by due, id limit ?",
             folder,
             now,
             small_file,
-            *absent,
+            *values,
+            *values,
             limit,
         )
+
+    def newer_went(self, job: Job) -> bool:
+        """Whether a file that was claimed later has been sent to the place of a job."""
+        return next(self._rows(NEWER_WENT, job.key, job.id, job.field, job.instance), None) is not None
 
     def next_due(self, folder: str, now: float) -> float | None:
         """When the next job of a folder that is not due yet will be."""
@@ -227,6 +252,11 @@ class Query:
             self._rows("select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now)
         )
         return None if row[0] is None else float(row[0])
+
+    def folders_with(self, keys: Collection[str]) -> set[str]:
+        """The folders that have open jobs of one of these keys."""
+        sql = f"select distinct folder from job where state in {OPEN_STATES} and key in ({','.join('?' * len(keys))})"
+        return {folder for (folder,) in self._rows(sql, *keys)}
 
     def highest_instance(self, key: str) -> int:
         """The highest instance that an open job of this key is to go to, 0 if there is none."""
@@ -251,6 +281,12 @@ class Query:
                 f"select id, name from job where folder = ? and state in {OPEN_STATES} and state in ({marks})", folder
             )
         ]
+
+    def mismatches(self, folder: str, record: str, now: float, within: float) -> int:
+        """How often names of a folder's files did not agree with a record in the last `within` seconds."""
+        sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"
+        name = record.encode("utf-8", "backslashreplace").decode()
+        return int(next(self._rows(sql, folder, name, now - within, now + within))[0])
 
     def pauses(self) -> list[Pause]:
         """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
@@ -325,6 +361,7 @@ class Query:
             self._rows(
                 "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
                 f" and newer.state in {OPEN_STATES} where held.state in {OPEN_STATES} and held.state = 'held'"
+                f" and not {_GIVES_WAY.replace('older.', 'held.')}"
                 " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id limit ?",
                 folder,
                 limit,

@@ -96,8 +96,14 @@ update job set create_asked = record, created = case message when 'its record wa
     and exists (select 1 from history where job = job.id and note = 'asks REDCap to create record ' || record);
 """
 
+# When names of a folder's files did not agree with a record, for as long as it counts.
+_VERSION_6 = """
+create table mismatch (folder text not null, record text not null, at real not null);
+create index mismatch_of on mismatch (folder, record, at);
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 
 
 class LedgerError(Exception):

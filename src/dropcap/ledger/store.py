@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger import returned
+from dropcap.ledger import passing, returned
+from dropcap.ledger.clock import due_now
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, ReadBackFound, Refusal, State
+from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, update_of, utf8, values_of
+from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, utf8
 from dropcap.ledger.trouble import Trouble, identities
 from dropcap.reasons import Reason, Scope
 
@@ -218,6 +220,7 @@ class Ledger:
             connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
             connection.execute("delete from folder where folder = ?", (old,))
             connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
+            connection.execute("update mismatch set folder = ? where folder = ?", (new, old))
             connection.execute(
                 "update or replace pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
                 (new, old),
@@ -238,11 +241,11 @@ class Ledger:
 
     # Delivery -----------------------------------------------------------------------------------------------------
 
-    def change(self, changes: Sequence[Change]) -> set[int]:
+    def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
         """Take jobs to their next state, each with a history row; the jobs that could go.
 
         A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, or if
-        it has another target by now.
+        it has another target by now. One that is to be sent may pass those of folders that are `absent`.
         """
         if not changes:
             return set()
@@ -251,11 +254,7 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> set[int]:
             gone = {}
             for one in changes:
-                try:
-                    cursor = connection.execute(update_of(one), values_of(one, now))
-                except sqlite3.IntegrityError:
-                    continue
-                if cursor.rowcount:
+                if passing.step(connection, one, absent, now):
                     gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
             connection.executemany("insert into history values (?,?,?,?)", gone.values())
             return set(gone)
@@ -293,11 +292,7 @@ class Ledger:
                 connection.execute("insert into history select id, ?, state, 'record found' from job where id = ?", (now, job.id))
             if job.takes_next:
                 return ReadBackFound.ENTERED  # whatever went before it has an instance of its own
-            newer = connection.execute(
-                "select 1 from job where key = ? and id > ? and field = ? and instance is ? and attempts > 0"
-                " and state in ('sending', 'unknown', 'held', 'stored', 'done')",
-                (utf8(key), job.id, job.field, job.instance),
-            ).fetchone()
+            newer = connection.execute(passing.NEWER_WENT, (utf8(key), job.id, job.field, job.instance)).fetchone()
             return ReadBackFound.ENTERED if newer is None else ReadBackFound.NEWER_WENT
 
         try:
@@ -385,6 +380,12 @@ class Ledger:
             )
         )
 
+    def clock_was_set(self) -> int:
+        """The clock went back, or may have before the start: what it had put off until a time far ahead is due now. How many
+        jobs that is.
+        """
+        return self._commit.write(due_now(self._clock()))
+
     # Pauses and counts ---------------------------------------------------------------------------------------------
 
     def pause(self, pause: Pause) -> None:
@@ -415,6 +416,24 @@ class Ledger:
             return changed.rowcount > 0
 
         return self._commit.write(apply)
+
+    def mismatched(self, folder: str, record: str, within: float) -> None:
+        """A file's name did not agree with the record; what is older than `within` seconds is forgotten."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from mismatch where not at between ? and ?", (now - within, now + within))
+            connection.execute("insert into mismatch values (?,?,?)", (folder, utf8(record), now))
+
+        self._commit.write(apply)
+
+    def forget_mismatches(self, places: Collection[tuple[str, str]]) -> None:
+        """A person has looked at these folders' mismatches of these records: they are counted anew."""
+        if places:
+            rows = [(folder, utf8(record)) for folder, record in places]
+            self._commit.write(
+                lambda connection: connection.executemany("delete from mismatch where folder = ? and record = ?", rows)
+            )
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""

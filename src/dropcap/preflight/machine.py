@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
-import ssl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from dropcap.config.model import Config, Project
+from dropcap.config.secret_file import SecretError
 from dropcap.config.token_source import TokenError
+from dropcap.delivery.clients import way_of
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight.remark import Remark, place_of
+from dropcap.redcap.trust import Trust
+from dropcap.redcap.way import NoWay
 
 #: Room for the ledger below which it is worth a word, in bytes: it grows by about 1 KiB a file.
 _LITTLE = 100 * 1024**2
@@ -74,18 +78,31 @@ def project_remarks(project: Project) -> Iterator[Remark]:
         yield Remark("unsure" if by_hand else "error", where, error.message, error.remedy)
     else:
         yield Remark("ok", where, f"{project.token_source} holds a token")
-    if project.ca_file is None:
+    yield from _way_remarks(project)
+
+
+def _way_remarks(project: Project) -> Iterator[Remark]:
+    """Whether the files can be used that the way to the server needs."""
+    where = place_of(project)
+    if project.proxy_credentials is not None:
+        try:
+            project.proxy_credentials.read()
+        except SecretError as error:
+            yield Remark("error", where, error.message, error.remedy)
+    files = (project.ca_file, project.client_cert_file, project.client_key_file)
+    named = [str(path) for path in files if path is not None]
+    if not named:
         return
     try:
-        ssl.create_default_context(cafile=str(project.ca_file))
-    except FileNotFoundError:
-        yield Remark("error", where, f"ca_file: there is no {project.ca_file}", "correct the path")
-    except (OSError, ssl.SSLError) as error:
-        said = getattr(error, "reason", None) or error.strerror or "not a certificate"
-        remedy = "put the authority's certificate there, in PEM (text that begins with -----BEGIN CERTIFICATE-----)"
-        yield Remark("error", where, f"ca_file: {project.ca_file} cannot be used ({said})", remedy)
-    else:
-        yield Remark("ok", where, f"ca_file {project.ca_file} holds certificates")
+        Trust(way_of(project)).context()
+    except NoWay as error:
+        yield Remark("error", where, error.message, error.remedy)
+        return
+    yield Remark("ok", where, f"{' and '.join(dict.fromkeys(named))} can be used")
+    key = project.client_key_file or project.client_cert_file
+    if key is not None and key.stat().st_mode & stat.S_IRWXO:
+        message = f"everybody on this machine can get at the key in {key}"
+        yield Remark("warning", where, message, f"run chmod 0600 {key}, and have the key renewed if others may have read it")
 
 
 def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -> Iterator[Remark]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery.lookup import NOBODY, either
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import export_reasons
+from dropcap.delivery.plan import export_reasons, lookup_reasons
+from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.remark import Level, Remark, place_of
-from dropcap.preflight.rules import Disagreement, inspect, mismatch, needed_fields
+from dropcap.preflight.rights import instead_of
+from dropcap.preflight.rules import asked_fields, inspect, mismatch, needed_fields
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import Rights
-from dropcap.redcap.reply import Meaning
+from dropcap.redcap.model import GROUP_COLUMN, Rights
+from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.reply import remedy_now as remedy_now
 from dropcap.redcap.structure import ProjectStructure
 
@@ -44,6 +48,21 @@ def ask(client: Redcap) -> Answer:
     return Answer(version, ProjectStructure.from_api(client), client.rights())
 
 
+def import_only(folders: Sequence[Folder]) -> Iterator[Remark]:
+    """What works with a token that may not export, rule by rule."""
+    for folder in folders:
+        for rule in folder.rules:
+            needing = export_reasons(rule)
+            if needing:
+                message = f"does not work without API Export: {', '.join(needing)} {'needs' if len(needing) == 1 else 'need'} it"
+                yield Remark(
+                    "error", place_of(folder, rule), message, "give API export (User Rights), or set " + instead_of(needing)
+                )
+            else:
+                message = "needs no API Export; whether the project has its field and event is not told to this token"
+                yield Remark("unsure", place_of(folder, rule), message, "compare it by hand, or try it with one file")
+
+
 def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Remark:
     """What it means for a check that the project could not be asked."""
     if meaning.reason == Reason.RIGHTS:
@@ -69,6 +88,8 @@ def project_remarks(
         if error.meaning.reason == Reason.RIGHTS:
             order.hides(project.name)
         yield trouble(project, folders, error.meaning)
+        if error.meaning.reason == Reason.RIGHTS:
+            yield from import_only(folders)
         return
     except OSError as error:
         message = f"no request can be made: the request window {error.filename or ''} cannot be used ({error.strerror})"
@@ -84,18 +105,50 @@ def project_remarks(
     general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}
     for level, message, remedy in sorted(general):
         yield Remark(level, where, message, remedy)
+    asked: list[Disagreement] = []
     try:
-        unseen = _unseen(folders, tables, client, answer.structure)
+        asked += _refused(folders, tables, client, answer.structure)
+        asked += _unseen(folders, tables, client, answer.structure) if not asked else []
     except RedcapError as error:
         yield Remark("unsure", where, f"it cannot be told whether the token sees what the rules need: {error.meaning.message}")
-        unseen = {}
-    yield from _of_rules([(folder, [*found, *unseen.get(folder.name, ())]) for folder, found in findings])
+    yield from _of_rules([(folder, [*found, *(one for one in asked if one.folder == folder.name)]) for folder, found in findings])
 
 
-def _unseen(
-    folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure
-) -> dict[str, list[Disagreement]]:
-    """Fields that REDCap leaves out of what it tells this token of a record, by folder: files that need them are held.
+def _refused(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> Iterator[Disagreement]:
+    """Rules whose question about a record REDCap refuses: it is asked here as it is for a file, though about no record.
+
+    Raises RedcapError for any other trouble.
+    """
+    told: dict[tuple[object, ...], Meaning | None] = {}
+    for folder in folders:
+        for rule in folder.rules:
+            fields = sorted({structure.record_id_field, *asked_fields(rule, structure, tables)})
+            questions: list[dict[str, Any]] = [{"records": [NOBODY], "fields": fields}] if lookup_reasons(rule) else []
+            if rule.record_where and all(structure.knows(name) for name in rule.record_where):
+                known = sorted({structure.record_id_field, *rule.record_where})
+                questions.insert(0, {"fields": known, "filter_logic": either((name, NOBODY) for name in rule.record_where)})
+            for question in questions:
+                key = tuple(map(str, question.items()))
+                if key not in told:
+                    told[key] = _refusal(client, question)
+                if (meaning := told[key]) is not None:
+                    message = f"REDCap refuses what is asked of the record for this rule's files, so they wait: {meaning.message}"
+                    yield Disagreement("error", folder.name, rule.name, "lookup", message, meaning.remedy)
+                    break
+
+
+def _refusal(client: Redcap, question: Mapping[str, Any]) -> Meaning | None:
+    try:
+        client.records(**question)
+    except RedcapError as error:
+        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS:
+            return error.meaning
+        raise
+    return None
+
+
+def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> list[Disagreement]:
+    """Fields that REDCap leaves out of what it tells this token of a record: files that need them are held.
 
     One record is looked at, so an empty project tells nothing. Raises RedcapError.
     """
@@ -104,15 +157,18 @@ def _unseen(
     key = structure.record_id_field
     ids = [row[key] for row in client.records(fields=[key]) if row.get(key)] if wanted else []
     if not ids:
-        return {}
+        return []
     rows = client.records(records=ids[:1], fields=[key, *wanted])
     hidden = {name for name in wanted if not any(name in row for row in rows)} if rows else set()
-    found: dict[str, list[Disagreement]] = {}
+    found: list[Disagreement] = []
     for (folder, rule), names in needed.items():
         for name in sorted(names & hidden):
             message = f"REDCap leaves the field {name} out of what it exports to this token: files of this rule are held"
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
-            found.setdefault(folder, []).append(Disagreement("error", folder, rule, "rights", message, remedy))
+            if name == GROUP_COLUMN:
+                message = "REDCap tells this token no data access groups: files of this rule are held"
+                remedy = f"see that the project has some and the token's user is in none, or take {name} out of must_match"
+            found.append(Disagreement("error", folder, rule, "rights", message, remedy))
     return found
 
 

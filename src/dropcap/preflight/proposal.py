@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
+from dropcap.config.model import REQUESTS_PER_MINUTE
 from dropcap.display import shown
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import NEXT
@@ -28,7 +29,7 @@ class Proposal:
     folder_name: str
     folder: str
     state_dir: str | None  # None: the file is one that another includes
-    ca_file: str | None = None
+    way: dict[str, str] = field(default_factory=dict)  # further keys of the project: how its server is reached
     tables_taken: frozenset[str] = frozenset()
 
 
@@ -147,9 +148,8 @@ def _project(proposal: Proposal, structure: ProjectStructure, version: str) -> I
     yield "    # The file holds the project's API token and nothing else, with mode 0600."
     yield f"    token_file: {_quoted(proposal.token_file)}"
     yield f"    project_id: {info.project_id}   # the token of another project is refused"
-    if proposal.ca_file:
-        yield f"    ca_file: {_quoted(proposal.ca_file)}"
-    yield "    # requests_per_minute: 400   # per host; keep it below what your REDCap allows"
+    yield from (f"    {key}: {_quoted(value)}" for key, value in proposal.way.items())
+    yield f"    # requests_per_minute: {REQUESTS_PER_MINUTE}   # per host; dropcap check says what to ask before you raise it"
     yield ""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from dropcap.config.model import Folder
 from dropcap.content.finding import UNDECIDED, Wholeness
 from dropcap.content.probe import is_volume, judged
+from dropcap.delivery.creation import not_in_its_group
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.plan import Create, Facts, Send, plan
@@ -24,12 +25,12 @@ from dropcap.intake.left import Marks, is_left
 from dropcap.intake.owner import lies_above
 from dropcap.intake.settle import RestTime, Seen, Sight, settled_at
 from dropcap.intake.walk import OWN, top
-from dropcap.ledger.outcome import Refused, WaitForRecord
+from dropcap.ledger.outcome import Held, Refused, WaitForRecord
 from dropcap.reasons import Reason
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.ignored import ignored
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.target import NEXT, ContentCheck, ExistingFile, Target
+from dropcap.routing.target import NEXT, ContentCheck, ExistingFile, MissingRecord, Target
 
 #: Files whose records are looked up together.
 GROUP = 500
@@ -183,7 +184,7 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
     now, wall = time.monotonic(), time.time_ns()
     age = max(0, wall - max(status.st_mtime_ns, status.st_ctime_ns)) / 1e9
     seen = Seen(Sight.of(status), now - age, now - age)
-    left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease, now, wall) - now
+    left = settled_at(seen, RestTime(folder.settle_closed, folder.settle_quiet, local), lease) - now
     return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
 
@@ -212,7 +213,9 @@ def rehearse(line: ProjectLine, structure: ProjectStructure, lying: Sequence[Lyi
     Raises:
         RedcapError: it did not answer as it should; the files that were not yielded were not asked about.
     """
-    booked = _Booked(structure)
+    if any(one.route.settings.missing_record is MissingRecord.CREATE for one in lying):
+        line.rights = line.rights or line.client.rights()
+    booked = _Booked(structure, line.rights.group if line.rights is not None else "")
     for start in range(0, len(lying), GROUP):
         group = lying[start : start + GROUP]
         refused = [_hopeless(line, structure, one) for one in group]
@@ -236,7 +239,9 @@ def _hopeless(line: ProjectLine, structure: ProjectStructure, one: Lying) -> Ref
 class _Booked:
     """What the files before would have changed: places filled, instances taken, records created."""
 
-    def __init__(self, structure: ProjectStructure) -> None:
+    def __init__(self, structure: ProjectStructure, group: str) -> None:
+        """`group` is the data access group of the token's user, as far as it is told."""
+        self._group = group
         self._structure = structure
         self._filled: dict[tuple[Any, ...], str] = {}
         self._instances: dict[tuple[Any, ...], int] = {}
@@ -247,12 +252,16 @@ class _Booked:
         prospect, target, settings = one.prospect, one.route.target, one.route.settings
         if target.record in self._new and facts.record is None:
             facts = _created(target)
-        step = plan(target, settings, facts)
+        step = plan(target, replace(settings, suggest_records=True), facts)  # who asks here may see them
         if isinstance(step, Refused):
             return _refusal(replace(prospect, record=facts.record or prospect.record), step)
         if isinstance(step, WaitForRecord):
             remedy = "create the record in REDCap; dropcap looks again by itself for 7 days"
             return replace(prospect, outcome="waits", message=step.message, remedy=remedy)
+        if isinstance(step, Create) and self._group:
+            step = not_in_its_group(step.record, self._group)
+        if isinstance(step, Held):
+            return replace(prospect, outcome=step.reason, message=step.message, remedy=step.remedy)
         if isinstance(step, Create):
             return self._creates(one)
         assert isinstance(step, Send)  # nothing else comes of a file that was never sent

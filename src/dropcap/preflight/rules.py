@@ -9,11 +9,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.plan import Asks, export_reasons, needs_field
+from dropcap.delivery.plan import lookup_reasons, needs_field
 from dropcap.delivery.possible import (
     event_impossible,
     field_impossible,
@@ -22,27 +21,13 @@ from dropcap.delivery.possible import (
     instance_impossible,
     lookup_impossible,
 )
+from dropcap.preflight.disagreement import Disagreement, Level, listed
 from dropcap.preflight.renderings import outcomes
-from dropcap.redcap.model import DE_IDENTIFIED, FULL_DATA, NO_ACCESS, FieldInfo, Rights
+from dropcap.preflight.rights import general_rights, rights_findings
+from dropcap.redcap.model import Rights
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.rule import Rule
 from dropcap.routing.template import Template
-
-Level = Literal["error", "warning", "unsure"]
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """One thing about a rule. `error`: no file of the rule, or of one of its words, can be stored. `warning`: probably
-    not what is meant. `unsure`: REDCap does not tell. `rule` is empty for what concerns the whole folder.
-    """
-
-    level: Level
-    folder: str
-    rule: str
-    key: str
-    message: str
-    remedy: str
 
 
 def inspect(
@@ -60,17 +45,7 @@ def inspect(
     findings: list[Disagreement] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
         findings.append(Disagreement("error", folder.name, "", "project_id", *mismatch(project, structure)))
-    if rights is None:
-        findings.append(
-            Disagreement(
-                "unsure",
-                folder.name,
-                "",
-                "rights",
-                "REDCap does not tell which rights the token's user has",
-                "check them in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed",
-            )
-        )
+    findings += general_rights(folder.name, rights)
     for rule in folder.rules:
         findings += _Inspection(folder, rule, structure, rights, project, tables or {}).run()
     return findings
@@ -93,6 +68,16 @@ def needed_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, 
     return {name for name in named if structure.knows(name)}
 
 
+def asked_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """The fields that are asked about when the record of a rule's file is looked up; none if none is."""
+    if not lookup_reasons(rule):
+        return set()
+    fields = {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+    complete = {f"{structure.fields[name].form}_complete" for name in fields & structure.fields.keys()}
+    named = fields | {*rule.must_match, *rule.record_where} | (complete if takes_next(rule.instance) else set())
+    return {name for name in named if structure.knows(name)}
+
+
 @dataclass(frozen=True, slots=True)
 class _Inspection:
     folder: Folder
@@ -105,7 +90,7 @@ class _Inspection:
     def run(self) -> list[Disagreement]:
         found = [*self._targets(), *self._lookups(), *self._extensions()]
         if self.rights is not None:
-            found += self._rights(self.rights)
+            found += rights_findings(self.folder.name, self.rule, self.structure, self.rights, self.tables)
         return list(dict.fromkeys(found))
 
     def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
@@ -144,7 +129,7 @@ class _Inspection:
         why = form_impossible(self.structure, name, event)
         if why is not None:
             form = self.structure.fields[name].form
-            there = _listed(e for e in self.structure.events if self.structure.is_designated(e, form))
+            there = listed(e for e in self.structure.events if self.structure.is_designated(e, form))
             remedy = f"designate it in REDCap, or correct `event`: the form is collected at {there}"
             yield self._finding("event", why.message, remedy)
             return
@@ -156,7 +141,7 @@ class _Inspection:
             return
         file_fields = self.structure.file_fields()
         if name in self.structure.fields:
-            remedy = "name a file upload field: " + _listed(file_fields)
+            remedy = "name a file upload field: " + listed(file_fields)
         else:
             remedy = _did_you_mean(name, file_fields, self.structure.fields)
         yield self._finding("field", why.message, remedy)
@@ -166,7 +151,7 @@ class _Inspection:
         if why is None:
             return
         events = self.structure.events
-        remedy = f"give the rule an `event`: {_listed(events)}" if event is None else _did_you_mean(event, events, ())
+        remedy = f"give the rule an `event`: {listed(events)}" if event is None else _did_you_mean(event, events, ())
         yield self._finding("event", why.message, remedy)
 
     def _instance(self, name: str, event: str | None) -> Iterator[Disagreement]:
@@ -210,73 +195,10 @@ class _Inspection:
                     "have the file converted, or take the extension out of `blocked_extensions` if your REDCap accepts it",
                 )
 
-    # -- rights ----------------------------------------------------------------------------------------------------------
-
-    def _rights(self, rights: Rights) -> Iterator[Disagreement]:
-        who = f"the token's user {rights.username}" if rights.username else "the token's user"
-        if not rights.api_import:
-            yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
-        asks = export_reasons(self.rule)
-        if not asks:
-            return
-        if not rights.api_export:
-            yield self._finding(
-                "rights",
-                f"{who} has no API export right, which {_listed(asks)} needs",
-                "give it in REDCap (User Rights), or set " + self._without_export(asks),
-            )
-            return
-        for outcome in self._outcomes("field") or []:
-            info = self.structure.fields.get(outcome["field"])
-            if info is not None:
-                yield from self._export_level(rights, info, who)
-
-    def _export_level(self, rights: Rights, info: FieldInfo, who: str) -> Iterator[Disagreement]:
-        level = rights.export_of(info.form)
-        reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
-        if level == FULL_DATA or not reads:
-            return
-        if level == NO_ACCESS:
-            yield self._finding(
-                "rights",
-                f"{who} may export nothing of the form {info.form}, which {_listed(reads)} needs",
-                "give `Full Data Set` in REDCap (User Rights), or set " + self._without_export(reads),
-            )
-        elif info.identifier:
-            yield self._finding(
-                "rights",
-                f"{info.name} is tagged as an identifier, and {who} may export no identifiers: it cannot be read back",
-                "give `Full Data Set` in REDCap (User Rights), or set " + self._without_export(reads),
-            )
-        elif level == DE_IDENTIFIED:
-            yield self._finding(
-                "rights",
-                f"{who} may export de-identified data only; REDCap does not tell whether files can be read back then",
-                "give `Full Data Set` in REDCap (User Rights), or try it with one file",
-                "unsure",
-            )
-
-    @staticmethod
-    def _without_export(asks: Iterable[Asks]) -> str:
-        settable = {
-            Asks.READ_BACK: "`confirm: none`",
-            Asks.LISTED: "`confirm: none`",
-            Asks.EXISTING_FILE: "`existing_file: replace`",
-        }
-        return " and ".join(settable.get(ask, f"no `{ask}`") for ask in asks)
-
 
 def _did_you_mean(name: str, likely: Iterable[str], others: Iterable[str]) -> str:
     for names in (list(likely), list(others)):
         near = get_close_matches(name.lower(), names, n=1, cutoff=0.7)
         if near:
             return f"did you mean {near[0]}?"
-    return "the project has " + _listed(likely)
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    if not every:
-        return "none"
-    more = len(every) - 10
-    return ", ".join(every[:10]) + (f" and {more} more" if more > 0 else "")
+    return "the project has " + listed(likely)

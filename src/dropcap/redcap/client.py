@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap import answers
+from dropcap.redcap.failure import ExchangeFailed
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
+    GROUP_COLUMN,
     EventInfo,
     Exported,
     FieldInfo,
@@ -30,16 +33,16 @@ from dropcap.redcap.model import (
 from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
-from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
+from dropcap.redcap.transport import Reply, Transport
+from dropcap.redcap.way import DIRECT, Way
 from dropcap.redcap.window import RequestWindow, Stopped
-from dropcap.secret import Token
+from dropcap.secret import Token, without_tokens
 
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
 SMALL = 256 * 1024
-#: PHP drops the whole body of a request over its `post_max_size`, the token too. No server that takes files has it below this.
-_MAY_LOSE_TOKEN = 1024 * 1024
 _MAX_WORDS = 64 * 1024
-_MAX_JSON = 256 * 1024**2
+#: A larger answer than this is not read. One about 100 records has some kilobytes, a list of very many records some megabytes.
+MAX_JSON = 32 * 1024**2
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -55,11 +58,16 @@ class NoFile(RedcapError):  # noqa: N818 - a state of the field, often no error 
     """REDCap says that the field holds no file."""
 
 
+class TooMuch(RedcapError):  # noqa: N818 - the question's fault
+    """The answer is larger than `MAX_JSON`."""
+
+
 class Redcap:
     """May be shared by threads. Times are in seconds.
 
     `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
-    Every method raises `RedcapError`, `window.Stopped` where a stop can be given, and whatever `token` raises.
+    Every method raises `RedcapError` (where an answer is too large, `TooMuch`), `window.Stopped` where a stop can be given, and
+    whatever `token` raises.
     """
 
     def __init__(
@@ -71,18 +79,19 @@ class Redcap:
         connect_timeout: float = 10.0,
         timeout: float = 120.0,
         deadline: float = 3600.0,
-        ca_file: Path | None = None,
+        way: Way = DIRECT,
         pool: int = 8,
         user_agent: str = f"dropcap/{__version__}",
     ) -> None:
         self._token = token
         self._window = window
+        self._always_xml = False  # small questions are answered in XML too, though JSON is asked for
         self._transport = Transport(
             url,
             connect_timeout=connect_timeout,
             timeout=timeout,
             deadline=deadline,
-            ca_file=ca_file,
+            way=way,
             pool=pool,
             user_agent=user_agent,
         )
@@ -98,7 +107,7 @@ class Redcap:
 
     def version(self, stop: threading.Event | None = None) -> str:
         """REDCap's version, as in `14.5.2`: the cheapest question, so it also serves as the probe of a paused server."""
-        text = self._ask({"content": "version"}, stop).decode("utf-8", "replace").strip()
+        text = readable(self._ask({"content": "version"}, stop)[:_MAX_WORDS].decode("utf-8", "replace"))
         if not text or not text[0].isdigit() or len(text) > 40:
             raise RedcapError(_not_the_api(f"the server does not tell REDCap's version, but answers {text[:80]!r}"))
         return text
@@ -150,8 +159,14 @@ class Redcap:
         filter_logic: str | None = None,
         stop: threading.Event | None = None,
     ) -> list[dict[str, str]]:
-        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named."""
-        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": "false"}
+        """Rows of data, raw values, one per record, event and repeat instance; of all records if none is named.
+
+        `model.GROUP_COLUMN` among the fields asks for the records' groups.
+        """
+        fields = list(fields)
+        groups = "true" if GROUP_COLUMN in fields else "false"
+        fields = [name for name in fields if name != GROUP_COLUMN]
+        asked = {"content": "record", "type": "flat", "rawOrLabel": "raw", "exportDataAccessGroups": groups}
         for key, values in (("records", records), ("fields", fields), ("events", events)):
             asked |= {f"{key}[{index}]": value for index, value in enumerate(values)}
         if filter_logic is not None:
@@ -176,7 +191,7 @@ class Redcap:
                 Meaning(
                     Verdict.REFUSED,
                     Reason.REFUSED,
-                    f"REDCap did not create the record, but answered {str(answer)[:200]}",
+                    f"REDCap did not create the record, but answered {readable(str(answer))[:200]}",
                     "create the record in REDCap, then drop the file again",
                 )
             )
@@ -197,24 +212,17 @@ class Redcap:
         """
         began = time.monotonic()
         sent: FileBody | None = None
-        token = ""
 
         def body() -> tuple[bytes | Iterable[bytes | memoryview], int, str]:
-            nonlocal sent, token
+            nonlocal sent
             fields = self._file_fields("import", target)
-            token = dict(fields)["token"]
             sent = FileBody(fields, source, size, safe_name(name), progress)
             return sent.whole() if size <= SMALL else sent, sent.length, sent.content_type
 
-        try:
-            with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
-                words, ended = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "import", ended)
-                proven = reply.framed
-        except RedcapError as error:
-            if error.meaning.reason == Reason.TOKEN and size >= _MAY_LOSE_TOKEN and self._admits(token, stop):
-                raise RedcapError(_token_lost(size)) from None
-            raise
+        with self._exchange(body, "import", stop, rewindable=isinstance(source, int)) as reply:
+            words, ended = reply.read(_MAX_WORDS)
+            self._judge(reply, words, "import", ended, (*_values(target), *_names(name), *_names(safe_name(name))))
+            proven = reply.framed
         assert sent is not None
         return Sent(sent.sha256, size, time.monotonic() - began, proven)
 
@@ -230,7 +238,7 @@ class Redcap:
             name = file_name(reply.headers)
             if reply.status != 200 or name is None:
                 words, ended = reply.read(_MAX_WORDS)
-                self._judge(reply, words, "export", ended and reply.framed)
+                self._judge(reply, words, "export", ended and reply.framed, _values(target))
             digest, size = hashlib.sha256(), 0
             for chunk in reply.chunks():
                 digest.update(chunk)
@@ -239,17 +247,9 @@ class Redcap:
                     sink(chunk)
             if not size:  # REDCap takes no empty files, so hardly that is what it holds
                 self._judge(reply, b"", "export", complete=True)
-            return Exported(name or "", size, digest.hexdigest(), reply.framed)
+            return Exported(without_tokens(name or ""), size, digest.hexdigest(), reply.framed)
 
     # ------------------------------------------------------------------------------------------------------------------
-
-    def _admits(self, token: str, stop: threading.Event | None) -> bool:
-        """Whether REDCap takes `token`, which is still the one to use, in a small request."""
-        try:
-            self.version(stop)
-        except RedcapError:
-            return False
-        return self._token().reveal() == token
 
     def _file_fields(self, action: str, target: FileTarget) -> list[tuple[str, str]]:
         fields = [
@@ -290,7 +290,7 @@ class Redcap:
         try:
             return json.loads(words)
         except (ValueError, RecursionError):
-            beginning = readable(self._token().scrub(words[:200].decode("utf-8", "replace")))[:80]
+            beginning = readable(words[:_MAX_WORDS].decode("utf-8", "replace"))[:200]
             raise RedcapError(
                 _not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
             ) from None
@@ -301,10 +301,12 @@ class Redcap:
             return self._form(fields)
 
         with self._exchange(body, "json", stop) as reply:
-            words, ended = reply.read(_MAX_JSON)
+            words, ended = reply.read(MAX_JSON)
+            if len(words) == MAX_JSON and reply.status == 200 and not ended:
+                raise TooMuch(_too_much(asked["content"]))
             # Without a length or chunks (an old proxy) the end of the connection is the end of the reply: data that is
             # whole by its own grammar is whole.
-            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words))
+            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words), _data_values(asked))
             return words
 
     @contextmanager
@@ -334,11 +336,14 @@ class Redcap:
                 harmless = not failed.began or for_ != "import"
                 if attempt == 1 and failed.again and not answered and harmless and rewindable:
                     continue
-                message = self._token().scrub(str(failed))
-                remedy = _CERTIFICATE if failed.reason == Reason.CERTIFICATE else ""
-                raise RedcapError(
-                    no_reply(for_=for_, request_began=failed.began, reason=failed.reason, message=message, remedy=remedy)
-                ) from failed
+                meaning = no_reply(
+                    for_=for_,
+                    request_began=failed.began,
+                    reason=failed.reason,
+                    message=without_tokens(str(failed)),
+                    remedy=failed.remedy,
+                )
+                raise RedcapError(meaning) from failed
 
     def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
         try:
@@ -350,7 +355,7 @@ class Redcap:
                 no_reply(for_=for_, request_began=False, reason=Reason.NO_SPACE, message=message, remedy=remedy)
             ) from error
 
-    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool) -> None:
+    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool, asked_with: Iterable[str] = ()) -> None:
         meaning = read_reply(
             reply.status,
             reply.headers,
@@ -358,8 +363,12 @@ class Redcap:
             for_=for_,
             body_complete=complete,
             request_complete=reply.request_complete,
-            scrub=lambda text: self._token().scrub(text) if text else text,  # read only if there is something to hide it in
+            asked_with=asked_with,
         )
+        if for_ != "import":
+            self._always_xml = self._always_xml or meaning.in_xml
+        elif self._always_xml:  # so XML says nothing of an import
+            meaning = replace(meaning, in_xml=False)
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
                 no_reply(
@@ -375,6 +384,26 @@ class Redcap:
             raise RedcapError(meaning)
 
 
+def _values(target: FileTarget) -> tuple[str, ...]:
+    return target.record, target.field, target.event or "", str(target.instance or "")
+
+
+def _names(name: str) -> tuple[str, ...]:
+    """A file's name as it may be repeated: without its folder, without its extension."""
+    last = name.rpartition("/")[2]
+    return name, last, last.rpartition(".")[0]
+
+
+def _data_values(asked: dict[str, str]) -> list[str]:
+    """Whatever of a question comes from names of files or from records."""
+    values = [value for key, value in asked.items() if key.startswith(("records[", "fields[", "events["))]
+    for quoted in re.findall(r"'([^']*)'|\"([^\"]*)\"", asked.get("filterLogic", "")):
+        values += quoted
+    for row in json.loads(asked.get("data", "[]")):
+        values += row.values()
+    return values
+
+
 def _is_whole(words: bytes) -> bool:
     try:
         return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
@@ -382,19 +411,12 @@ def _is_whole(words: bytes) -> bool:
         return words[:1].isdigit()  # REDCap's version
 
 
-_CERTIFICATE = (
-    "name the hospital's certificate authority in `ca_file`, or install it in the system's trust store; "
-    "check the host name in `url` and this machine's clock"
-)
-
-
-def _token_lost(size: int) -> Meaning:
+def _too_much(content: str) -> Meaning:
     return Meaning(
         Verdict.REFUSED,
-        Reason.TOO_LARGE,
-        f"REDCap accepts the token, but did not see it in this upload of {size} bytes: the server drops requests of this size "
-        "(PHP's post_max_size)",
-        "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
+        Reason.REFUSED,
+        f"REDCap's answer about the {content} is larger than {MAX_JSON // 1024**2} MiB, and was not read",
+        "look in REDCap which fields or repeat instances hold so much; a rule that needs less of a record asks for less",
     )
 
 

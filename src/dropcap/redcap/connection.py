@@ -13,6 +13,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dropcap.redcap.deadline import Exchange, Twin
 from dropcap.redcap.head import HeadReadingResponse
+from dropcap.redcap.trust import Trust
+from dropcap.redcap.tunnel import Tunnel
 
 #: After the sending broke, a reply is either on its way or will never come. Seconds.
 _LATE_REPLY = 5.0
@@ -30,12 +32,20 @@ class _Watched:
     _twin: Twin | None = None
 
     def _new_conn(self) -> socket.socket:
-        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        sock: socket.socket = self._reach()
         exchange: Exchange = current.exchange
         exchange.fresh = True
         self._twin = Twin(sock)
         exchange.attach(self._twin)  # before the TLS handshake, which is thus watched as well
+        self._pass(sock)
         return sock
+
+    def _reach(self) -> socket.socket:
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        return sock
+
+    def _pass(self, sock: socket.socket) -> None:
+        """What has to be done on a connection before it is one to the server."""
 
     def close(self) -> None:
         super().close()  # type: ignore[misc]
@@ -115,7 +125,32 @@ class _PlainConnection(_Watched, HTTPConnection):  # type: ignore[misc]
 
 
 class _TlsConnection(_Watched, HTTPSConnection):  # type: ignore[misc]
-    pass
+    """Perhaps through a tunnel, which plain connections never are."""
+
+    def __init__(self, *args: Any, trust: Trust, tunnel: Tunnel | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._trust = trust
+        self._tunnel_through = tunnel
+
+    def connect(self) -> None:
+        self.ssl_context = self._trust.context()
+        self.cert_reqs = self.ssl_context.verify_mode
+        super().connect()
+
+    def _reach(self) -> socket.socket:
+        if self._tunnel_through is None:
+            return super()._reach()
+        return self._tunnel_through.reach(self.timeout, self.socket_options)
+
+    def _pass(self, sock: socket.socket) -> None:
+        if self._tunnel_through is None:
+            return
+        try:
+            self._tunnel_through.open(sock, self.host, self.port, self.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        sock.settimeout(self.timeout)
 
 
 class PlainPool(HTTPConnectionPool):

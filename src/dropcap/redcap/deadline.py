@@ -9,6 +9,8 @@ import threading
 import time
 from enum import Enum
 
+from dropcap.threads import begin
+
 #: How late a stop or a deadline may be noticed, in seconds.
 TICK = 0.1
 _LINGER = 5.0  # the thread ends after so long without a request
@@ -93,11 +95,11 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def add(self, exchange: Exchange) -> None:
+        """Watch an exchange from now on. Raises NoThread: nobody could break it off."""
         with self._lock:
-            self._exchanges.add(exchange)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="redcap-watchdog", daemon=True)
-                self._thread.start()
+                self._thread = begin(self._run, "redcap-watchdog")
+            self._exchanges.add(exchange)
 
     def remove(self, exchange: Exchange) -> None:
         with self._lock:

@@ -51,6 +51,7 @@ class ProjectInfo:
     longitudinal: bool = False
     repeating: bool = False
     in_production: bool = False
+    missing_codes: frozenset[str] = frozenset()  # what stands in any field whose value is marked as missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,10 @@ class Repeating:
     form: str
 
 
+#: The column, no field of the project, that tells a record's data access group by its unique name. REDCap shows it to those who
+#: are in no group themselves, where the project has any.
+GROUP_COLUMN = "redcap_data_access_group"
+
 #: Data export rights as REDCap numbers them.
 NO_ACCESS, FULL_DATA, DE_IDENTIFIED, NO_IDENTIFIERS = 0, 1, 2, 3
 
@@ -97,7 +102,8 @@ NO_ACCESS, FULL_DATA, DE_IDENTIFIED, NO_IDENTIFIERS = 0, 1, 2, 3
 class Rights:
     """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers.
 
-    `export_told`: REDCap has named `export`, which else is only assumed.
+    `export_told`: REDCap has named `export`, which else is only assumed. `group` is the data access group that confines the
+    user, empty for none. `read_only` names forms that the user may not edit, as far as REDCap tells.
     """
 
     username: str
@@ -106,6 +112,8 @@ class Rights:
     export: int = FULL_DATA
     forms_export: dict[str, int] = field(default_factory=dict)
     export_told: bool = True
+    group: str = ""
+    read_only: frozenset[str] = frozenset()
 
     def export_of(self, form: str) -> int:
         """The export level for `form`: its own if REDCap names one, else the project's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -9,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Protocol
+
+from dropcap.threads import NoThread, begin
 
 #: Bytes per read and send. Large enough to keep system calls few, small enough that progress and stops come quickly.
 CHUNK = 512 * 1024
@@ -99,12 +102,16 @@ class FileBody:
                 self._digest.update(work[1])
                 free.put(work[0])
 
-        hasher = threading.Thread(target=hash_what_is_sent, name="sha256", daemon=True)
-        hasher.start()
+        hasher: threading.Thread | None = None
+        with contextlib.suppress(NoThread):  # then this one hashes as well
+            hasher = begin(hash_what_is_sent, "sha256")
         position = 0
         piece = memoryview(b"")
         try:
             while position < self._size:
+                if hasher is None and free.empty():
+                    filled.put(None)
+                    hash_what_is_sent()
                 buffer = free.get()
                 piece = buffer[: self._size - position]
                 piece = piece[: self._read(piece, position)]
@@ -115,7 +122,10 @@ class FileBody:
                     self._report(position)
         finally:
             filled.put(None)
-        hasher.join()
+        if hasher is not None:
+            hasher.join()
+        else:
+            hash_what_is_sent()
         # The last bytes go out only together with the end, and the end only if the file ends here too.
         self._end()
         yield b"".join((piece, self._tail))

@@ -12,6 +12,10 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from dropcap.display import shown
+from dropcap.secret import without_tokens
+
+#: More of what a server says is not read: people are shown a few hundred characters.
+_READ_AT_MOST = 8192
 
 
 def error_text(text: str) -> str | None:
@@ -30,6 +34,25 @@ def error_text(text: str) -> str | None:
     if text.startswith("ERROR:"):
         return text.removeprefix("ERROR:").strip()
     return None
+
+
+def has_xml_error(text: str) -> bool:
+    """Whether an error of REDCap's in XML stands in a body, be it behind warnings of PHP's."""
+    return re.search(r"<hash>\s*<error>", text, re.IGNORECASE) is not None
+
+
+def says_success(text: str) -> bool | None:
+    """Whether a JSON body says that the call succeeded, as REDCap's page on Import File documents it; None if it says nothing
+    of success. Said twice, or with an error beside it, it is none.
+    """
+    if not text.startswith("{"):
+        return None
+    try:
+        pairs = json.loads(text, strict=False, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return None
+    said = [value for key, value in pairs if key == "success"]
+    return (said == [True] and said[0] is True and all(key != "error" for key, _ in pairs)) if said else None
 
 
 def file_name(headers: Mapping[str, str]) -> str | None:
@@ -62,8 +85,8 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 
 def readable(text: str) -> str:
-    """`text` on one line, without markup of entities, with control and bidi characters escaped."""
-    return shown(" ".join(html.unescape(text).split()))
+    """The beginning of `text` on one line, without tokens and markup of entities, with control and bidi characters escaped."""
+    return shown(" ".join(html.unescape(without_tokens(text[:_READ_AT_MOST])).split()))
 
 
 def is_page(headers: Mapping[str, str], text: str) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
 from dropcap.reasons import Reason
 from dropcap.redcap import wording
-from dropcap.redcap.parsing import error_text, file_name, is_page, page_text, readable, retry_after
+from dropcap.redcap.blanking import blanked
+from dropcap.redcap.parsing import error_text, file_name, has_xml_error, is_page, page_text, readable, retry_after, says_success
+from dropcap.secret import without_tokens
 
 #: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
 Asked = Literal["import", "export", "json"]
@@ -40,7 +42,9 @@ class Meaning:
     `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    the token.
+    tokens. `in_xml`: REDCap's error stands in XML, where JSON was asked for, as in answer to a request of which PHP has
+    dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
+    `shut_out`: 403, and not from REDCap's API.
     """
 
     verdict: Verdict
@@ -50,6 +54,10 @@ class Meaning:
     retry_after: float | None = None
     outcome_unknown: bool = False
     said: str = ""
+    in_xml: bool = False
+    of_size: bool = False
+    worded: bool = False
+    shut_out: bool = False
 
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
@@ -57,6 +65,11 @@ ACCEPTED = Meaning(Verdict.ACCEPTED)
 _WAIT = "nothing needs to be done: dropcap asks the server again by itself; if it lasts, tell REDCap's administrator"
 _NOTHING = (
     "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
+)
+#: Also where TLS itself says so.
+CLIENT_CERTIFICATE = (
+    "ask the server's administrator which certificate this machine has to show, and name it in `client_cert_file` "
+    "and its key in `client_key_file`"
 )
 _READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
 
@@ -69,25 +82,31 @@ def read_reply(
     for_: Asked,
     body_complete: bool,
     request_complete: bool = True,
-    scrub: Callable[[str], str] = str,
+    asked_with: Iterable[str] = (),
 ) -> Meaning:
     """Judge a reply whose head arrived whole.
 
     `headers` is looked up without regard to case if it is such a mapping, as those of requests are. `body` may be the
     beginning only; `body_complete` says that the reply is known to have ended where it was meant to end.
-    `request_complete` is False if the server answered before it had the whole request. `scrub` takes the token out of
-    what the server says.
+    `request_complete` is False if the server answered before it had the whole request. What the server says is told
+    without tokens. `asked_with` are the values of the request: they are data, and no wording is looked for in them.
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
-    error = error_text(text)
+    success = says_success(text) if for_ == "import" and status in (200, 201) else None
+    error = error_text(text) if success is None else None
     page = error is None and is_page(headers, text)
-    words = readable(scrub(error if error is not None else page_text(text) if page else text))
-    location = readable(scrub(headers.get("Location") or ""))
-    reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location)
+    words = readable(error if error is not None else page_text(text) if page else text)
+    location = readable(headers.get("Location") or "")
+    reply = _Reply(status, headers, text, error, page, words, for_, body_complete, request_complete, location, success)
+    if error is not None or page or not reply.ok:
+        reply = replace(reply, heard=blanked(error if error is not None else text, asked_with))
     for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
-            return _of_an_export(meaning, reply, scrub(error or text)) if for_ == "export" else meaning
+            meaning = replace(meaning, in_xml=has_xml_error(text))
+            if for_ == "export":
+                return _of_an_export(meaning, reply, without_tokens(error or text))
+            return meaning
     return ACCEPTED
 
 
@@ -111,15 +130,12 @@ class _Reply:
     complete: bool
     request_complete: bool
     location: str
+    success: bool | None = None  # what the body says of it, if it does
+    heard: str = ""  # where wording is looked for: in errors and pages without what was asked, never in data or a file
 
     @property
     def ok(self) -> bool:
         return self.status in (200, 201)
-
-    @property
-    def heard(self) -> str:
-        """Where to look for a ban or the like: in errors and pages, never in data or a file."""
-        return self.error if self.error is not None else self.text if self.page or not self.ok else ""
 
 
 def _turned_away(reply: _Reply) -> Meaning | None:
@@ -130,6 +146,7 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             Reason.BANNED,
             f"REDCap has banned this machine's address: {reply.words}",
             "ask REDCap's administrator to lift the ban, lower `requests_per_minute`, then `dropcap resume`",
+            worded=True,
         )
     if reply.status == 429 or wording.RATE_LIMITED.search(reply.heard):
         return _meaning(
@@ -138,6 +155,7 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             f"REDCap asks for fewer requests ({reply.status}): {reply.words}",
             "nothing needs to be done: dropcap waits; if it comes again, lower `requests_per_minute`",
             after=retry_after(reply.headers),
+            worded=reply.status != 429,
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
@@ -150,6 +168,7 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             Reason.TOO_LARGE,
             f"the server refuses a file of this size (413): {reply.words}",
             "make the file smaller, or ask REDCap's administrator to raise the upload limit",
+            of_size=True,
         )
     return None
 
@@ -216,7 +235,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
     if success and reply.for_ == "export" and file_name(reply.headers) is not None:
         return None
     if reply.for_ == "import" and not reply.page and reply.status < 300:
-        if reply.ok and not reply.text:
+        if reply.ok and (not reply.text or reply.success):
             return None
         return _meaning(
             Verdict.UNKNOWN,
@@ -234,8 +253,11 @@ def _something_else(reply: _Reply) -> Meaning | None:
             _READ_BACK if unknown else _WAIT,
             unknown=unknown,
         )
-    if not reply.ok and not reply.page and reply.status != 404 and wording.known(reply.text):
+    if not reply.ok and not reply.page and reply.status != 404 and wording.known(reply.heard):
         return None  # REDCap's words, though not in one of its formats
+    if reply.page and wording.CLIENT_CERTIFICATE.search(reply.heard):
+        message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
+        return _meaning(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
     maintenance = bool(wording.MAINTENANCE.search(reply.heard))
     return _meaning(
         Verdict.NOT_THE_API,
@@ -246,6 +268,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         else "correct the project's `url`; if it is right, ask REDCap's administrator "
         "whether a firewall or a log-in page stands in between",
         unknown=reply.ok and reply.for_ == "import",
+        shut_out=reply.status == 403,
     )
 
 
@@ -253,7 +276,7 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
     """A status of 4xx, or a success whose body is an error of REDCap's."""
     if reply.ok and reply.error is None:
         return None
-    said = reply.error if reply.error is not None else reply.text
+    said = reply.heard
     message = f"REDCap says: {reply.words}" if reply.words else f"REDCap answers {reply.status} without a word"
     turned_down = reply.status in (401, 403)
     if reply.for_ == "export" and not turned_down and wording.NO_FILE.pattern.search(said):
@@ -273,12 +296,13 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
 
 
 def _meaning(
-    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False
-) -> Meaning:
+    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
+    worded: bool = False, of_size: bool = False, shut_out: bool = False,
+) -> Meaning:  # fmt: skip
     message = message.rstrip(": ")
     if len(message) > MAX_MESSAGE:
         message = message[: MAX_MESSAGE - 1] + "…"
-    return Meaning(verdict, reason, message, remedy, after, unknown)
+    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out)
 
 
 def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
@@ -299,6 +323,6 @@ def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, 
 def remedy_now(meaning: Meaning) -> str:
     """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
     if meaning.reason == Reason.UNREACHABLE:
-        return "check `url`, and that this machine may reach it; then try again later"
+        return "check `url` (and `proxy`, if you have set one), and that this machine may reach it; then try again later"
     later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
     return "try again later" if meaning.reason in later else meaning.remedy

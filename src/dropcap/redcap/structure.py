@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
+from dropcap.redcap.model import GROUP_COLUMN, EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
 from dropcap.redcap.reply import Verdict
 
 _Row = TypeVar("_Row")
@@ -75,8 +75,8 @@ class ProjectStructure:
         return [one.name for one in self.fields.values() if one.type == "file" and one.validation != "signature"]
 
     def knows(self, name: str) -> bool:
-        """Whether a record's export can be asked for the field of that name."""
-        return name in self.fields or name in self.states()
+        """Whether a record's export can be asked for the values of that name: a field's, or the record's group."""
+        return name in self.fields or name in self.states() or name == GROUP_COLUMN
 
     def states(self) -> set[str]:
         """The fields that REDCap adds to each form: is it complete?"""

@@ -1,22 +1,20 @@
 """HTTP as an upload needs it: what went out is known, an early reply is heard, and deadlines and stops hold.
 
-requests' adapter is driven without a Session: there are no cookies, redirects, proxies or `.netrc` to look up, and the
-connections (`connection`) have to know how far a request got, which decides whether it may be sent again.
+requests' adapter is driven without a Session: there are no cookies, no redirects, and neither proxies of the environment nor
+`.netrc` to look up; and the connections (`connection`) have to know how far a request got, which decides whether it may be
+sent again.
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import requests
-import truststore
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
@@ -25,26 +23,17 @@ from urllib3.connectionpool import HTTPConnectionPool
 
 from dropcap.reasons import Reason
 from dropcap.redcap.connection import PlainPool, TlsPool, current
-from dropcap.redcap.deadline import WATCHDOG, BrokenOff, Exchange
+from dropcap.redcap.deadline import WATCHDOG, Exchange
+from dropcap.redcap.failure import ExchangeFailed, failed
+from dropcap.redcap.trust import Trust
+from dropcap.redcap.tunnel import Tunnel
+from dropcap.redcap.way import DIRECT, NoWay, Way
+from dropcap.threads import NoThread
 
 _READ = 64 * 1024
 
 
-class ExchangeFailed(Exception):  # noqa: N818
-    """No whole reply. `began`: some byte of the request may have reached the server.
-
-    `again`: the server had closed an idle connection, and the request can be made anew.
-    """
-
-    def __init__(self, reason: Reason, message: str, *, began: bool, again: bool, stopped: bool = False) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.began = began
-        self.again = again
-        self.stopped = stopped
-
-
-def _pool_for(url: urllib3.util.Url, size: int, ca_file: Path | None) -> HTTPConnectionPool:
+def _pool_for(url: urllib3.util.Url, size: int, way: Way) -> HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": size,
         "socket_options": [
@@ -54,7 +43,10 @@ def _pool_for(url: urllib3.util.Url, size: int, ca_file: Path | None) -> HTTPCon
     }
     host = (url.host or "").strip("[]")
     if url.scheme == "https":
-        return TlsPool(host, url.port or 443, ssl_context=_trust(ca_file), **options)
+        tunnel = Tunnel(way.proxy) if way.proxy is not None else None
+        return TlsPool(host, url.port or 443, trust=Trust(way), tunnel=tunnel, **options)
+    if way.proxy is not None:
+        raise ValueError("the token would cross the proxy in clear text: a way through a proxy needs https://")
     return PlainPool(host, url.port or 80, **options)
 
 
@@ -84,12 +76,6 @@ class _OneServer(HTTPAdapter):
         self._pool.close()
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    if ca_file is not None:
-        return ssl.create_default_context(cafile=str(ca_file))
-    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
 class Reply:
     """A reply whose head is there."""
 
@@ -103,7 +89,7 @@ class Reply:
         self.request_complete = exchange.complete
 
     def chunks(self) -> Iterator[bytes]:
-        """The body, decoded. Raises `ExchangeFailed` if it breaks off."""
+        """The body, decoded. Raises `failure.ExchangeFailed` if it breaks off."""
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         try:
             if encoding == "identity":
@@ -111,9 +97,9 @@ class Reply:
             else:
                 yield from self._decompressed(encoding)
         except (urllib3.exceptions.HTTPError, OSError, zlib.error) as error:
-            raise _failed(error, self._exchange) from error
+            raise failed(error, self._exchange) from error
         if self._exchange.broken_off:
-            raise _failed(None, self._exchange)
+            raise failed(None, self._exchange)
 
     def _decompressed(self, encoding: str) -> Iterator[bytes]:
         """For a server that compresses unasked. urllib3 would not mind a stream without its end."""
@@ -129,17 +115,17 @@ class Reply:
 
     def read(self, limit: int) -> tuple[bytes, bool]:
         """The body up to `limit` bytes, and whether it has ended there; that is all of it for sure if it is `framed`."""
-        body = b""
+        body = bytearray()  # grows in place: joining bytes again and again would take time by the square of their number
         try:
             for chunk in self.chunks():
                 body += chunk
                 if len(body) > limit:
-                    return body[:limit], False
-        except ExchangeFailed as failed:
-            if failed.stopped:
+                    return bytes(body[:limit]), False
+        except ExchangeFailed as broken:
+            if broken.stopped:
                 raise
-            return body, False
-        return body, self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
+            return bytes(body), False
+        return bytes(body), self.framed or not ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers)
 
     def close(self) -> None:
         # Closes the connection too if the body was not read to its end.
@@ -156,7 +142,7 @@ class Transport:
         connect_timeout: float,
         timeout: float,
         deadline: float,
-        ca_file: Path | None,
+        way: Way = DIRECT,
         pool: int,
         user_agent: str,
     ) -> None:
@@ -171,13 +157,13 @@ class Transport:
         self._silence = timeout
         self._deadline = deadline
         self._user_agent = user_agent
-        self._adapter = _OneServer(_pool_for(parts, pool, ca_file))
+        self._adapter = _OneServer(_pool_for(parts, pool, way))
 
     @contextmanager
     def post(
         self, body: bytes | Iterable[bytes | memoryview], length: int, content_type: str, stop: threading.Event | None = None
     ) -> Iterator[Reply]:
-        """Send `body` and give the reply, as soon as its head is there. Raises `ExchangeFailed`."""
+        """Send `body` and give the reply, as soon as its head is there. Raises `failure.ExchangeFailed`."""
         request = requests.PreparedRequest()
         request.method = "POST"
         request.url = self._url
@@ -194,12 +180,15 @@ class Transport:
         exchange = Exchange(self._deadline, stop)
         current.exchange = exchange
         current.silence = self._silence
-        WATCHDOG.add(exchange)
+        try:
+            WATCHDOG.add(exchange)
+        except NoThread as error:  # nobody could break it off: it does not begin
+            raise ExchangeFailed(Reason.UNREACHABLE, f"nothing was sent: {error.strerror}", began=False, again=False) from error
         try:
             try:
                 reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                raise _failed(error, exchange) from error
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, NoWay) as error:
+                raise failed(error, exchange) from error
             try:
                 yield reply
             finally:
@@ -211,42 +200,3 @@ class Transport:
     def close(self) -> None:
         """Close all idle connections."""
         self._adapter.close()
-
-
-def _failed(error: Exception | None, exchange: Exchange) -> ExchangeFailed:
-    began = exchange.began
-    if exchange.broken_off is BrokenOff.STOPPED:
-        return ExchangeFailed(Reason.UNREACHABLE, "stopped", began=began, again=False, stopped=True)
-    if exchange.broken_off is BrokenOff.DEADLINE:
-        return ExchangeFailed(Reason.UNREACHABLE, "the request took longer than `deadline` allows", began=began, again=False)
-    causes = list(_causes(error))
-    if not began and (fault := next((c for c in causes if isinstance(c, ssl.SSLError)), None)) is not None:
-        return ExchangeFailed(Reason.CERTIFICATE, f"no trusted TLS connection: {_tls_words(fault)}", began=False, again=False)
-    timed_out = any(
-        isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError)
-        and not isinstance(cause, urllib3.exceptions.NewConnectionError)  # a time-out by inheritance only
-        for cause in causes
-    )
-    last = causes[-1] if causes else None
-    innermost = (isinstance(last, OSError) and last.strerror) or str(last or "connection lost")
-    where = "while the request was under way" if began else "before anything was sent"
-    message = f"the server was silent for too long {where}" if timed_out else f"no connection {where}: {innermost}"
-    if began and not timed_out:
-        message = f"the connection was lost {where}: {innermost}"
-    return ExchangeFailed(Reason.UNREACHABLE, message, began=began, again=not exchange.fresh and not timed_out)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """`error` and what it wraps: requests and urllib3 keep the cause in their arguments or in `reason`."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        error = inner or error.__cause__ or error.__context__
-
-
-def _tls_words(fault: ssl.SSLError) -> str:
-    return getattr(fault, "verify_message", "") or fault.reason or str(fault)

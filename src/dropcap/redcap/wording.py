@@ -41,6 +41,11 @@ MAINTENANCE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 
+#: In a page of the web server's before REDCap (nginx, Apache), which wants to see a certificate.
+CLIENT_CERTIFICATE = re.compile(
+    r"\brequired (?:ssl|tls) certificate\b|\b(?:ssl|tls|client) certificate (?:error|required|is required)\b", re.IGNORECASE
+)
+
 TOKEN = _wording(
     Reason.TOKEN,
     "put a valid API token of this project into the token file, or ask for one in REDCap (API page)",

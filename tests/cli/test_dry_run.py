@@ -11,7 +11,7 @@ import pytest
 
 from redcap_sandbox import RowKey
 from tests import needs
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import Site, eventually
 
 BASELINE = RowKey("baseline_arm_1")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from dropcap.config.load import load
-from dropcap.intake.mounts import Mounts
-from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
+from dropcap.config.model import Project
+from dropcap.config.token_source import TokenSource
+from dropcap.preflight.cost import limit_remark
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
-from tests.preflight.command import dropcap
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, site
 
 
@@ -253,14 +253,14 @@ def test_a_folder_of_another_installation_is_told_and_adopted_on_request(place: 
 
 
 def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(place: Site) -> None:
-    daemon = place.start()
-    daemon.wait_for("folder_watched")
+    assert place.once().returncode == 0
     (place.drop / ".dropcap").unlink()
+    daemon = place.start()
     daemon.wait_for("folder_away")
     line(check(place, "--offline", code=1), "error", "is gone")
     line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
     place.put("101_V1_consent.pdf")
-    daemon.wait_for("folder_back")
+    daemon.wait_for("folder_watched")
     daemon.wait_for("done")
 
 
@@ -284,10 +284,27 @@ def test_what_a_file_costs_and_how_many_a_day_the_limit_allows(place: Site) -> N
     place.folder["rules"][0].update(confirm="none", existing_file="replace")
     place.write_config()
     lines = check(place, code=0)
-    text = line(lines, "rule consent: costs 1 request a file, each an entry")
-    assert "at most 144,000 files a day" in text
+    text = line(lines, "rule consent: costs 1 request a file; in REDCap's log 1 entry a file")
+    assert "at 100 requests a minute at most 98 files a minute, 141,639 a day" in text  # 100 * 60 / 61
     text = line(lines, "rule scan: costs 3 requests a file, 1 for up to 100 files")
-    assert "at most 47,840 files a day" in text  # 100 * 1440 / 3.01
+    assert "at most 32 files a minute, 47,056 a day" in text  # 100 * 60 / 61 / 3.01
+    line(lines, "ok", "project trial: at most 100 requests in any minute go to 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "level", "remedy"),
+    [
+        (0, "warning", "set requests_per_minute, or ask its administrator for an exception for this address"),
+        (241, "warning", "ask its administrator for an exception for this address, or take 240"),
+        (240, "ok", "before you raise requests_per_minute, ask its administrator for an exception for this address"),
+    ],
+)
+def test_what_the_limit_leaves_to_others(limit: int, level: str, remedy: str) -> None:
+    project = Project("trial", "https://redcap.example.org/api/", TokenSource("env", "X"), requests_per_minute=limit)
+    remark = limit_remark(project, limit)
+    assert (remark.level, remark.remedy) == (level, remedy)
+    assert "bans the address for good" in remark.message
+    assert "redcap.example.org:443" in remark.message
 
 
 def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(place: Site) -> None:
@@ -301,20 +318,3 @@ def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(pl
         window.unlink()
     line(check(place, code=0), "warning", "this check runs as root")
     assert [window.stat().st_uid for window in (place.state / "windows").iterdir()] == [65534]
-
-
-def test_a_state_directory_on_a_share_is_refused(tmp_path: Path) -> None:
-    mounts = Mounts([f"9 1 0:77 / {tmp_path} rw - nfs4 filer:/export rw"])
-    (remark,) = state_dir_remarks(tmp_path, mounts)
-    assert (remark.level, remark.later) == ("error", False)
-    assert "nfs4 filer:/export" in remark.message
-
-
-def test_limits_of_inotify(place: Site, tmp_path: Path) -> None:
-    for name, value in (("max_user_watches", 10), ("max_user_instances", 128)):
-        (tmp_path / name).write_text(f"{value}\n")
-    config = load(place.config_file)
-    (remark,) = inotify_remarks(config, 11, tmp_path)
-    assert (remark.level, "max_user_watches is 10, and 11 are needed" in remark.message) == ("warning", True)
-    (remark,) = inotify_remarks(config, 10, tmp_path)
-    assert remark.level == "ok"

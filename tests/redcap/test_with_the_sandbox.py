@@ -15,7 +15,7 @@ from dropcap.redcap.model import FileTarget
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
-from redcap_sandbox import Limits, Sandbox, classic_project, demo_project
+from redcap_sandbox import Fault, Sandbox, classic_project, demo_project
 
 PLACE = FileTarget("101", "consent_pdf", "baseline_arm_1")
 
@@ -83,11 +83,14 @@ def test_a_record_is_created_once(box: Sandbox) -> None:
     assert redcap.records(["9001"], [key])[0][key] == "9001"
 
 
-def test_a_token_that_php_dropped_with_a_large_request_is_not_taken_for_a_wrong_one() -> None:
-    large = b"z" * (1024 * 1024)
-    with Sandbox(demo_project(), limits=Limits(post_max_size=500_000)) as box:
-        for token, reason in ((None, "too_large"), ("F" * 32, "token")):
-            with pytest.raises(RedcapError) as caught:
-                client(box, token).import_file(PLACE, io.BytesIO(large), len(large), "a.pdf")
-            assert caught.value.meaning.reason == reason
-        assert box.holdings() == []
+def test_xml_tells_of_a_lost_form_only_where_other_errors_come_in_json(box: Sandbox) -> None:
+    xml = "<?xml version='1.0'?><hash><error>kzt</error></hash>"
+    redcap = client(box)
+    for small, told in (('{"error": "kzt"}', True), (xml, False)):
+        box.ill(Fault("status", times=1, code=400, body=small, match={"action": "export"}))
+        with pytest.raises(RedcapError):
+            redcap.export_file(PLACE)
+        box.ill(Fault("status", times=1, code=400, body=xml, match={"action": "import"}))
+        with pytest.raises(RedcapError) as caught:
+            redcap.import_file(PLACE, io.BytesIO(b"x"), 1, "a.pdf")
+        assert caught.value.meaning.in_xml == told

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_server import OK, Peer, Script, forever, once, reply, serving
-from tests import needs
 
 from dropcap.redcap.client import NoFile, Redcap, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.way import Way
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Token
+from tests.redcap.raw_server import OK, Peer, Script, forever, once, reply, serving
+from tests.tls import make_authority
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 TARGET = FileTarget("101", "consent_pdf")
@@ -554,22 +555,7 @@ def test_the_limit_is_kept(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `ca.pem`, and `server.pem` (certificate and key) for localhost, signed by it."""
-    program = needs.program("openssl")
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*words: str) -> None:
-        subprocess.run([program, *words], cwd=folder, check=True, capture_output=True)
-
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 insists on it
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Test authority", *usage)
-    openssl("req", *curve, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
-    signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-    openssl("x509", "-req", "-in", "server.csr", *signing, "-out", "server.crt")
-    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
-    return folder
+    return make_authority(tmp_path_factory.mktemp("tls"))
 
 
 def _tls(authority: Path) -> ssl.SSLContext:
@@ -581,7 +567,7 @@ def _tls(authority: Path) -> ssl.SSLContext:
 def test_tls_with_the_hospitals_own_authority(authority: Path) -> None:
     data = os.urandom(3_000_000)
     with serving(forever(), tls=_tls(authority)) as server:
-        redcap = client(server.url, ca_file=authority / "ca.pem")
+        redcap = client(server.url, way=Way(ca_file=authority / "ca.pem"))
         assert send(redcap, data).sha256 == hashlib.sha256(data).hexdigest()
         send(redcap)
         assert server.connections == 1
@@ -599,7 +585,7 @@ def test_an_unknown_authority_is_refused_before_anything_is_sent(authority: Path
 
 def test_a_certificate_for_another_name_is_refused(authority: Path) -> None:
     with serving(forever(), tls=_tls(authority)) as server, pytest.raises(RedcapError) as caught:
-        send(client(server.url.replace("localhost", "127.0.0.1"), ca_file=authority / "ca.pem"))
+        send(client(server.url.replace("localhost", "127.0.0.1"), way=Way(ca_file=authority / "ca.pem")))
     assert caught.value.meaning.reason == "certificate"
 
 
@@ -615,7 +601,7 @@ def test_an_early_413_and_a_stop_over_tls(authority: Path) -> None:
 
     stop = threading.Event()
     with serving(_early(lingers), stalls, tls=_tls(authority)) as server:
-        redcap = client(server.url, ca_file=authority / "ca.pem", timeout=20.0, deadline=20.0)
+        redcap = client(server.url, way=Way(ca_file=authority / "ca.pem"), timeout=20.0, deadline=20.0)
         with pytest.raises(RedcapError) as caught:
             send(redcap, b"x" * 20_000_000)
         assert caught.value.meaning.reason == "too_large"

@@ -1,0 +1,139 @@
+"""`dropcap check --adopt`: take over folders that are away because of their marker, unless somebody is alive there."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from dropcap.cli.configured import prepared, stop
+from dropcap.cli.reach import asked
+from dropcap.config.model import Config, Folder
+from dropcap.daemon.state import open_ledger
+from dropcap.delivery.order import Order
+from dropcap.files.tree import Tree
+from dropcap.intake import owner
+from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
+from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.mounts import Mount, Mounts
+from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.store import Ledger
+from dropcap.preflight import drop_folder
+from dropcap.preflight.remark import Remark, place_of
+from dropcap.reasons import Reason, Scope
+
+#: Seconds between two looks at a folder that is watched.
+_LOOK = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A folder that is away, open as `tree`, and why."""
+
+    folder: Folder
+    tree: Tree
+    mount: Mount
+    claims: IntakeLedger
+    away: owner.Away
+    vigil: Vigil = field(default_factory=Vigil)
+
+
+def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterator[Remark]:
+    """Take over what is away because of its marker, and nothing else; what may be alive is watched first, if not `force`."""
+    prepared(config)
+    try:
+        ledger = open_ledger(config.state_dir)
+    except (LedgerError, sqlite3.Error) as error:
+        stop(f"the ledger cannot be written: {error}", 2)
+    with contextlib.ExitStack() as stack:
+        stack.callback(ledger.close)
+        run = Run.of(config.state_dir)
+        wanted = list(_wanted(config, folders, ledger, stack))
+        doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]
+        for one in wanted:
+            if one not in doubtful:
+                yield _adopt(config, one, ledger, run)
+        yield from _watched(config, doubtful, ledger, run)
+
+
+def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: contextlib.ExitStack) -> Iterator[_Wanted]:
+    mounts = Mounts.now()
+    order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+    for folder in folders:
+        tree = drop_folder.open_folder(folder)
+        if isinstance(tree, Remark):
+            continue  # told with the rest
+        stack.callback(tree.close)
+        mount = drop_folder.mount_of(tree, folder, mounts)
+        claims = IntakeLedger(ledger, folder.project, partial(order.address, folder), lambda _: None)
+        try:
+            owner.examine(tree, folder.name, str(folder.path), mount, claims)
+        except owner.Away as away:
+            yield _Wanted(folder, tree, mount, claims, away)
+        except OSError:
+            pass  # told with the rest
+
+
+def _may_be_alive(one: _Wanted, run: Run) -> bool:
+    """Whether the marker may be somebody's who is alive."""
+    try:
+        found = owner.read(one.tree)
+        if found is None or found.installation == one.claims.installation:
+            return found is not None and not run.knows(found.beat)
+        return found.beat is None or not run.knows(found.beat) or owner.written_since(one.tree)
+    except (owner.Away, OSError):
+        return False  # adopting it tells
+
+
+def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Run) -> Iterator[Remark]:
+    """Watch folders together, each until it is known whether somebody is alive there."""
+    for one in folders:
+        message = f"the other dropcap has not said that it has ended: its marker is watched for {LEFT_AFTER:g} s"
+        yield Remark("ok", place_of(one.folder), message)
+    left = list(folders)
+    while left:
+        for one in list(left):
+            try:
+                seconds = one.vigil.look(owner.sign_of_life(one.tree))
+            except OSError as error:
+                left.remove(one)
+                yield Remark("error", place_of(one.folder), f"the folder cannot be adopted: {error}")
+                continue
+            if one.vigil.moved:
+                left.remove(one)
+                message = f"the folder is not adopted: another dropcap is alive there (it was away: {one.away})"
+                remedy = "end that one, then try again; --force takes the folder at once, and both may send one file"
+                yield Remark("error", place_of(one.folder), message, remedy)
+            elif not seconds:
+                left.remove(one)
+                yield _adopt(config, one, ledger, run)
+        if left:
+            time.sleep(_LOOK)
+
+
+def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
+    folder, where = one.folder, place_of(one.folder)
+    try:
+        _renamed(config, folder, one.tree, ledger)
+        owner.adopt(one.tree, folder.name, str(folder.path), one.mount, one.claims, run)
+    except (owner.Away, OSError) as error:
+        return Remark("error", where, f"the folder cannot be adopted: {error}")
+    # A running dropcap is to notice which files are its now: those that were held are tried again on the way.
+    asked(config, {"do": "retry", "jobs": [], "failed": False, "held": True, "folder": folder.name})
+    return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})")
+
+
+def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:
+    """The marker names a folder of ours that is no longer in the configuration: it goes by another name now."""
+    found = owner.read(tree)
+    if found is None or found.installation != ledger.installation or found.folder in config.folders:
+        return
+    paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == (Scope.FOLDER, found.folder)]
+    ledger.rename_folder(found.folder, folder.name)
+    for pause in paused:  # before the first file can go on its way
+        if pause.reason == Reason.BY_HAND:
+            asked(config, {"do": "pause", "scope": "folder", "name": folder.name})
+        asked(config, {"do": "resume", "scope": "folder", "name": found.folder})

@@ -1,0 +1,222 @@
+"""What one file was told, and whether it is true of its server or its project: a small question decides, never the words.
+
+A page, a ban or a refused token in answer to one file may be due to what the file is called or holds, or to its size. One
+`content=version` a minute and token is asked; its answer serves all. If it is well, the file alone has the trouble.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dropcap.delivery.health import backoff
+from dropcap.delivery.judge import judge
+from dropcap.delivery.limits import Limits
+from dropcap.delivery.line import ProjectLine
+from dropcap.ledger.job import Job
+from dropcap.ledger.outcome import Later, Outcome
+from dropcap.reasons import Reason, Scope
+from dropcap.redcap.client import RedcapError
+from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.window import Stopped
+
+#: Seconds for which the answer to a probe serves all who would ask again.
+SERVES = 60.0
+#: PHP drops the whole body of a request over its `post_max_size`. No server that takes files has it below this.
+MAY_LOSE_FORM = 1024 * 1024
+#: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
+_IN_A_ROW = 2
+_MOST_REMEMBERED = 10_000
+_WELL = "the server is well when it is asked; this came in answer to this file"
+_DISLIKED = (
+    "dropcap tries again by itself, and holds the file in the end; ask REDCap's administrator whether a firewall on the way "
+    "dislikes what is in the file, or its name"
+)
+_STOPPED = Reason.STOPPED, "dropcap was stopped"
+
+
+@dataclass(slots=True)
+class _Host:
+    """What is known of one server. `asking` is held while it is asked: the others wait for its answer."""
+
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    at: float = -SERVES
+    trouble: Meaning | None = None
+    tokens: dict[tuple[str, int | None], tuple[float, Meaning | None]] = field(default_factory=dict)
+    stored_at: float = -SERVES
+    turned_away: dict[int, float] = field(default_factory=dict)  # jobs that met a page or a ban, and when at first
+
+
+class Belief:
+    """Judges replies to files. Safe for threads."""
+
+    def __init__(self, limits: Limits, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._stop = stop
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
+        self._forbidden: defaultdict[str, set[int]] = defaultdict(set)  # by project: jobs, since one was stored last
+
+    def stored(self, job: Job, line: ProjectLine) -> None:
+        """A file has arrived."""
+        with self._lock:
+            self._forbidden.pop(line.project.name, None)
+            host = self._hosts[line.host]
+            host.stored_at = self._clock()
+            host.turned_away.pop(job.id, None)
+        self.limits.stored(job)
+
+    def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
+        """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
+        now, stamp = self._clock(), line.token_stamp()
+        with self._lock:
+            host = self._hosts[line.host]
+            answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
+            if stamp is not None:  # without a token nothing was asked
+                host.at, host.trouble = now, None if answers else trouble
+            host.tokens = {key: known for key, known in host.tokens.items() if now - known[0] < SERVES}
+            if answers:
+                host.tokens[line.project.name, stamp] = (now, trouble)
+
+    def forget(self, scope: Scope, name: str) -> None:
+        """A server or a project is no longer paused: what was wrong with it is over."""
+        with self._lock:
+            for host in [self._hosts[name]] if scope == Scope.SERVER else list(self._hosts.values()):
+                if scope == Scope.SERVER and host.trouble is not None:
+                    host.at, host.trouble = -SERVES, None
+                host.tokens = {
+                    key: known
+                    for key, known in host.tokens.items()
+                    if known[1] is None or (scope, name) != (Scope.PROJECT, key[0])
+                }
+
+    def of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
+        """What becomes of a file whose export or import met this. Arguments as for `judge`."""
+        try:
+            return self._of_a_file(meaning, job, line, sent=sent, importing=importing)
+        except Stopped:
+            return Later(*_STOPPED, scope=Scope.STOP, sent=sent or meaning.outcome_unknown)
+
+    def of_a_question(self, meaning: Meaning, line: ProjectLine, *, sent: bool, alone: bool) -> Outcome:
+        """What becomes of files about which a question met this; `alone`: it was about one file.
+
+        Whether a page or a refused token is the project's affair, the state of server and project decides.
+        """
+        try:
+            if meaning.verdict is Verdict.BANNED or meaning.shut_out:
+                trouble = self._server(line)
+                if trouble is not None:
+                    return _as_probed(trouble, sent)
+                if meaning.verdict is Verdict.BANNED:
+                    return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, sent, own_fault=alone)
+            return judge(replace(meaning, shut_out=False), sent)
+        except Stopped:
+            return Later(*_STOPPED, scope=Scope.STOP, sent=sent)
+
+    def _of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
+        unknown = sent or meaning.outcome_unknown
+        if importing and job.size >= MAY_LOSE_FORM and meaning.in_xml and self._token(line) is None:
+            meaning, unknown = _form_lost(meaning, job.size), False
+        if meaning.of_size:
+            self.limits.refused(job)
+        if meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API):
+            trouble = self._server(line)
+            if trouble is None:
+                return self._turned_away(meaning, job, line, unknown)
+            return _as_probed(trouble, unknown)
+        if meaning.verdict is Verdict.PROJECT and meaning.reason != Reason.PROJECT_MISMATCH:
+            trouble = self._token(line)
+            if trouble is None:
+                return self._forbidden_it(meaning, job, line, unknown)
+            return _as_probed(trouble, unknown)
+        if importing and meaning.verdict is Verdict.UNKNOWN and meaning.reason == Reason.UNREACHABLE:
+            self.limits.broke_off(job)
+        return judge(meaning, sent, final=importing)
+
+    def _turned_away(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
+        """The server is well: something on the way dislikes this file. Where it dislikes one new file after the other and none
+        arrives, it may be all of them, and nobody's fault.
+        """
+        with self._lock:
+            host = self._hosts[line.host]
+            first = host.turned_away.setdefault(job.id, self._clock())
+            in_a_row = sum(at >= host.stored_at for at in host.turned_away.values())
+            own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
+            if len(host.turned_away) > _MOST_REMEMBERED:
+                del host.turned_away[next(iter(host.turned_away))]
+        return _alone(replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED), job, unknown, own=own)
+
+    def _forbidden_it(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
+        """The token is well and may not do this: to this file's form or record, or, from the second file on, to any."""
+        with self._lock:
+            others = self._forbidden[line.project.name]
+            others.add(job.id)
+            all_of_them = len(others) > 1
+        if meaning.reason == Reason.TOKEN:
+            remedy = "give the token's user the right to import files and to edit the form (User Rights page)"
+            meaning = replace(meaning, reason=Reason.RIGHTS, remedy=f"REDCap takes the token itself: {remedy}")
+        if not all_of_them:
+            return _alone(meaning, job, unknown, own=True)
+        return Later(meaning.reason, meaning.message, meaning.remedy, Scope.PROJECT, unknown, certain=True)
+
+    def _server(self, line: ProjectLine) -> Meaning | None:
+        """What the server says of itself, None if it is well. Raises Stopped."""
+        with self._lock:
+            host = self._hosts[line.host]
+        with host.asking:
+            if self._clock() - host.at >= SERVES:
+                self._ask(line)
+            return host.trouble
+
+    def _token(self, line: ProjectLine) -> Meaning | None:
+        """What the server says of the token, or of itself; None if both are well. Raises Stopped."""
+        with self._lock:
+            host = self._hosts[line.host]
+        with host.asking:
+            at, known = host.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
+            if self._clock() - at < SERVES:
+                return known
+            if self._clock() - host.at >= SERVES or host.trouble is None:
+                return self._ask(line)
+            return host.trouble
+
+    def _ask(self, line: ProjectLine) -> Meaning | None:
+        trouble = None
+        try:
+            line.client.version(self._stop)
+        except RedcapError as error:
+            trouble = error.meaning
+        self.probed(line, trouble)
+        return trouble
+
+
+def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool) -> Later:
+    """The file waits, longer each time, and nobody else does; until the next probe at least if it may be all of them."""
+    seconds = backoff(max(job.attempts, 1), 2.0 if own else 2 * SERVES)
+    return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds, own_fault=own)
+
+
+def _as_probed(trouble: Meaning, unknown: bool) -> Later:
+    """What the probe met is certain, and stops whom it concerns at once."""
+    outcome = judge(trouble, unknown, final=False)
+    assert isinstance(outcome, Later)
+    # REDCap refuses even to tell its version: that is no file's trouble.
+    scope = Scope.PROJECT if trouble.verdict is Verdict.REFUSED else outcome.scope
+    return replace(outcome, scope=scope, certain=True, worded=False, own_fault=False, sent=unknown)
+
+
+def _form_lost(meaning: Meaning, size: int) -> Meaning:
+    message = (
+        f"REDCap accepts the token, but did not see it in this upload of {size:,} bytes: the server drops requests of this size"
+    )
+    return Meaning(
+        Verdict.REFUSED,
+        Reason.TOO_LARGE,
+        f"{message} (PHP's post_max_size). {meaning.message}",
+        "make the file smaller, or ask REDCap's administrator to raise the upload limit; set the project's `max_size` to it",
+        of_size=True,
+    )

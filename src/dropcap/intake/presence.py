@@ -1,0 +1,231 @@
+"""That this run works in a drop folder: told to others by a beat in the marker, and read there again before anything is done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import structlog
+
+from dropcap.files.tree import NotRegular, Tree
+from dropcap.intake import beat as beats
+from dropcap.intake import owner
+from dropcap.intake.beat import Run
+from dropcap.intake.owner import Away, Marker
+
+_log = structlog.get_logger()
+
+#: How soon a beat is tried again that failed, and how often it is asked whether all is over (seconds).
+_AGAIN, _OVER_LOOK = 5.0, 1.0
+
+
+class Presence:
+    """One run in one drop folder, from the folder's opening until nothing is under way in it any more. Safe for threads.
+
+    A thread of its own writes the beat, so that a share that hangs stops nobody else, and a long walk does not look like an end.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        marker: Marker,
+        run: Run,
+        on_lost: Callable[[], None] = lambda: None,
+        *,
+        every: float = beats.EVERY,
+        lasts: float = beats.LASTS,
+        now: Callable[[], float] = beats.clock,
+    ) -> None:
+        """Beats once; `tree` must be open since `marker` was read in it. `on_lost` is told, in any thread, that the folder is not
+        ours any more.
+
+        Raises:
+            Away, OSError: as `beat`.
+        """
+        self._tree = tree
+        self._marker = marker
+        self._run = run
+        self._on_lost = on_lost
+        self._every, self._lasts, self._now = every, lasts, now
+        self._sure_until = 0.0
+        self._lost: Away | None = None
+        self._changed = threading.Condition()
+        self._hurry = self._ending = self._says_so = False
+        self._idle: Callable[[], bool] | None = None
+        self.beat()
+        self._thread = threading.Thread(target=self._go_on, name=f"beat-{marker.folder}", daemon=True)
+
+    def start(self) -> None:
+        """Go on beating."""
+        self._thread.start()
+
+    # What it is for ---------------------------------------------------------------------------------------------------
+
+    def sure(self) -> bool:
+        """Whether the folder is known to be ours at this moment. Touches no file system."""
+        return self._lost is None and self._now() < self._sure_until
+
+    def confirm(self) -> None:
+        """Read the marker again, before something is done in the folder.
+
+        Raises:
+            Away: the folder is not ours any more.
+            OSError: the marker cannot be read, or not written for too long.
+        """
+        if not self.sure():
+            self.beat()
+            return
+        try:
+            with self._losing():
+                mine = self._mine(self._read())
+            if not mine:
+                self.beat()
+        except OSError:
+            self._sure_until = 0.0  # the next beat decides
+            self._soon()
+            raise
+
+    def keep(self) -> None:
+        """Beat, if the folder is not known to be ours at this moment. Raises as `beat`."""
+        if not self.sure():
+            self.beat()
+
+    def beat(self) -> None:
+        """Write the next beat, in place: it needs no room, and no event tells of it but that the marker was written.
+
+        A marker that somebody has removed is written anew, as long as the path leads to the very directory in which it was read.
+
+        Raises:
+            Away: the folder is not ours any more.
+            OSError: the marker cannot be written.
+        """
+        if self._lost is not None:
+            raise self._lost
+        began = self._now()
+        with self._losing():
+            marker = replace(self._marker, beat=self._run.beat())
+            if not self._write_over(marker):
+                self._write_whole(marker)
+            if not self._mine(self._read()):
+                raise OSError(errno.EAGAIN, "its marker was replaced while it was written", owner.NAME)
+        self._sure_until = began + self._lasts
+
+    # Beneath ----------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except Away as error:
+            if self._lost is None:
+                self._lost = error
+                self._on_lost()
+            raise
+
+    def _read(self) -> Marker | None:
+        found = owner.read(self._tree)
+        if found is not None:
+            self._judge(found)
+        return found
+
+    def _mine(self, found: Marker | None) -> bool:
+        return found is not None and found.beat is not None and found.beat.run == self._run.number
+
+    def _judge(self, found: Marker) -> None:
+        owner.name_whose(found, self._marker.installation, self._marker.folder)
+        if found.id != self._marker.id:
+            raise Away(f"its marker {owner.NAME} was replaced by another one of this installation")
+        if not self._run.knows(found.beat):
+            raise Away(owner.TWIN)
+
+    def _write_over(self, marker: Marker) -> bool:
+        """Write the beat over the one that is there; False if none is, or if we may not."""
+        try:
+            fd = self._tree.open(owner.NAME, write=True)
+        except (FileNotFoundError, PermissionError, NotRegular):
+            return False
+        try:
+            found = owner.read_open(fd)
+            self._judge(found)
+            place = os.pread(fd, owner.LARGEST, 0).rfind(str(found.beat).encode())
+            if found.beat is None or place < 0:
+                return False
+            os.pwrite(fd, str(marker.beat).encode(), place)
+            return True
+        finally:
+            os.close(fd)
+
+    def restore(self) -> None:
+        """Write the marker anew, if it is gone, as `beat` does. Raises Away and OSError."""
+        if owner.read(self._tree) is None:
+            self._write_whole(self._marker)
+
+    def _write_whole(self, marker: Marker) -> None:
+        """The marker is one of an earlier dropcap, or somebody else's file, or gone."""
+        if self._read() is None and not (self._tree.stable_inodes and self._tree.still_there()):
+            raise Away(
+                f"its marker {owner.NAME} is gone, and it cannot be told whether this is still the folder where it was: "
+                "mount its share or disk, or, if this is the folder, run `dropcap check --adopt`"
+            )
+        try:
+            owner.put(self._tree, marker, lambda present: present == marker)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OSError(error.errno, f"there is no room for its marker {owner.NAME}", owner.NAME) from None
+            raise
+
+    # The thread -------------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        wait = self._every
+        told = ""
+        while self._waits(wait):
+            try:
+                self.beat()
+            except Away:
+                return
+            except OSError as error:
+                wait = min(_AGAIN, self._every)
+                if told != (told := error.strerror or str(error)):
+                    _log.warning("check_problem", folder=self._marker.folder, message=f"the marker cannot be written: {told}")
+            else:
+                wait, told = self._every, ""
+        if self._says_so:
+            with contextlib.suppress(OSError, Away):
+                self._write_over(replace(self._marker, beat=self._run.over()))
+
+    def _waits(self, seconds: float) -> bool:
+        """Wait for the next beat; False if there is to be none."""
+        until = self._now() + seconds
+        with self._changed:
+            while not self._ending and not self._hurry and (left := until - self._now()) > 0:
+                self._changed.wait(left if self._idle is None else min(left, _OVER_LOOK))
+                if self._idle is not None and self._idle():
+                    self._ending = self._says_so = True
+            self._hurry = False
+            return not self._ending
+
+    def _soon(self) -> None:
+        with self._changed:
+            self._hurry = True
+            self._changed.notify()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    def end(self, *, say_so: bool = False, within: float = 0.0) -> None:
+        """Beat no more; `say_so` in the marker, since nothing is under way any more. Waits for the share so long at most."""
+        with self._changed:
+            self._ending, self._says_so = True, say_so or self._says_so
+            self._changed.notify()
+        if within and self._thread.ident is not None:
+            self._thread.join(within)
+
+    def end_once(self, idle: Callable[[], bool] | None) -> None:
+        """End, and say so, once `idle` says that nothing is under way; never, if it is None."""
+        with self._changed:
+            self._idle = idle
+            self._changed.notify()

@@ -1,0 +1,288 @@
+"""Strays: files that somebody put into done/ or failed/. They look stored, or told of, and dropcap has never seen them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import stat as modes
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import structlog
+
+from dropcap.display import shown
+from dropcap.files.tree import Tree
+from dropcap.filing.why import is_text
+from dropcap.intake import walk
+from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.people import Roll
+from dropcap.ledger.job import FiledFile, State
+from dropcap.routing.ignored import ignored
+
+DONE = "done"
+#: All of done/ is looked through so often (seconds).
+ROUND = 86400.0
+#: A look may take this part of the time at most, so that a large directory is looked at less often.
+_SHARE_OF_TIME = 1 / 20
+#: A directory whose time has not changed is not listed again, if that time was so old when it was listed (seconds).
+_TIME_TELLS = 5.0
+#: So many are told by their names, and so many are compared with the ledger at a time.
+_TOLD, _AT_ONCE = 20, 10_000
+_RECEIPT = re.compile(r"\.receipt\.[a-z]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class StrayFiles:
+    """How many strays lie in a folder, the first of their places in it, and what to say of them; nothing if there are none."""
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+    message: str = ""
+    remedy: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A directory as it was looked at last."""
+
+    times: dict[str, int] | None = None  # of it and of those beneath it; None if they tell nothing
+    judged: dict[str, tuple[int, int, bool]] = field(default_factory=dict)  # inode, ctime and whether it is a stray
+
+
+class Strays:
+    """The strays of one opened folder. For its thread; others may read `files`.
+
+    A file is dropcap's own if it lies where the ledger has put one, or was moved from there: it has the inode and size of one,
+    or, where inodes tell nothing, its size and mtime. What lay there before this installation came is let be.
+    """
+
+    def __init__(
+        self, tree: Tree, folder: str, ledger: IntakeLedger, since_ns: int, trouble: Callable[[str, OSError], None]
+    ) -> None:
+        """`since_ns` is when the folder was first watched, by its own clock; `trouble` notes or raises what cannot be read."""
+        self._tree = tree
+        self._folder = folder
+        self._ledger = ledger
+        self._since_ns = since_ns
+        self._trouble = trouble
+        self._log = structlog.get_logger().bind(folder=folder)
+        self._seen: dict[str, _Seen] = {}
+        self._told: set[str] = set()
+        self._wanted = False
+        self._look_at = 0.0
+        self._round: deque[str] = deque()  # what is left of it
+        self._round_at = 0.0
+        self._step_at = math.inf
+        self.files = StrayFiles()
+
+    def want(self) -> None:
+        """The folder was walked: `step` is to look at all that is looked at after each walk."""
+        self._wanted = True
+
+    def _look(self) -> None:
+        """Look at failed/, at done/ itself, at its directories of these days and at those that are no day's."""
+        self._wanted = False
+        began = time.monotonic()
+        known = self._ledger.known_folder(self._folder)
+        if known is not None and known.first_seen < time.time():  # else the clock was wrong then
+            self._since_ns = max(self._since_ns, int(known.first_seen * 1e9))
+        today = datetime.now().astimezone().date()
+        days = [f"{DONE}/{(today - timedelta(days=ago)).isoformat()}" for ago in (1, 0)]
+        inside = self._directories_in_done()
+        self._look_into(walk.FAILED)
+        self._look_into(DONE, recursive=False)
+        for directory in inside:
+            if directory in days or _day_of(directory) is None:
+                self._look_into(directory)
+        self._forget_gone({walk.FAILED, DONE, *inside})
+        if began >= self._round_at:
+            self._round_at = began + ROUND
+            self._round = deque(directory for directory in inside if directory not in days)
+            self._step_at = began
+        self._tell()
+        self._look_at = _rested(began)
+
+    def next_step(self) -> float:
+        """When `step` has something to do (monotonic)."""
+        return min(self._step_at, self._look_at if self._wanted else math.inf)
+
+    def step(self) -> None:
+        """Look at what is due: what is looked at after a walk, or one more directory of the daily round.
+
+        Raises:
+            OSError: the whole folder does not answer.
+        """
+        began = time.monotonic()
+        if self._wanted and began >= self._look_at:
+            self._look()
+            return
+        if began < self._step_at:
+            return
+        if self._round:
+            self._look_into(self._round.popleft(), anew=True)
+        if self._round:
+            self._step_at = _rested(began)
+        else:
+            self._step_at = math.inf
+            self._tell()
+
+    # Beneath ----------------------------------------------------------------------------------------------------------
+
+    def _directories_in_done(self) -> list[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(
+                entry.name
+                for entry in self._tree.scan(DONE, recursive=False)
+                if entry.kind == "dir" and ignored(entry.leaf, ()) is None
+            )
+        return []
+
+    def _look_into(self, directory: str, *, recursive: bool = True, anew: bool = False) -> None:
+        seen = self._seen.setdefault(directory, _Seen())
+        try:
+            if not anew and self._as_it_was(seen):
+                return
+            seen.times, times = None, dict[str, int]()
+            strangers = self._strangers(directory, recursive, times)
+            seen.judged = self._judged(directory, strangers, seen.judged)
+        except (FileNotFoundError, NotADirectoryError):
+            del self._seen[directory]
+        except OSError as error:
+            self._trouble(directory, error)
+        else:
+            # One that was changed just now may still change within the same tick of its clock.
+            fresh = time.time_ns() - _TIME_TELLS * 1e9
+            seen.times = times if all(then < fresh for then in times.values()) else None
+
+    def _as_it_was(self, seen: _Seen) -> bool:
+        return seen.times is not None and all(self._tree.lstat(name).st_mtime_ns == then for name, then in seen.times.items())
+
+    def _strangers(self, directory: str, recursive: bool, times: dict[str, int]) -> Iterator[str]:
+        """The files there that do not lie where dropcap has put one: nearly none, of what can be very many. `times` is to have
+        when the directory and those beneath it were changed, before they were listed."""
+        roll = Roll()
+        times[directory] = self._tree.lstat(directory).st_mtime_ns
+        for entry in self._tree.scan(directory, recursive):
+            if entry.error is not None:
+                self._trouble(entry.name, entry.error)
+            elif entry.kind == "dir" and recursive and (status := entry.stat) is not None:
+                times[entry.name] = status.st_mtime_ns
+            elif entry.kind == "file" and not _is_no_file(entry.name, entry.leaf):
+                roll.add(entry.name)
+        if roll:
+            for name in self._put_into(directory):
+                roll.strike(name)
+        if roll:
+            for entry in self._tree.scan(directory, recursive):
+                if entry.kind == "file" and entry.name in roll:
+                    yield entry.name
+
+    def _put_into(self, directory: str) -> Iterable[str]:
+        """The places of the files that dropcap has put there of late; of what is no day's, none."""
+        if directory == walk.FAILED:
+            return self._ledger.failed_files(self._folder)
+        day = _day_of(directory)
+        if day is None:
+            return ()
+        # The name is a day of this machine's clock and zone, and so is when the job ended, nearly.
+        start = datetime.combine(day, datetime.min.time()).timestamp()
+        return self._ledger.each_done(self._folder, start - 86400, start + 2 * 86400)
+
+    def _judged(
+        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]]
+    ) -> dict[str, tuple[int, int, bool]]:
+        judged: dict[str, tuple[int, int, bool]] = {}
+        fresh: dict[str, os.stat_result] = {}
+        for name in strangers:
+            try:
+                status = self._tree.lstat(name)
+            except OSError:
+                continue  # gone, or told by the listing
+            was = before.get(name)
+            if was is not None and was[:2] == (status.st_ino, status.st_ctime_ns):
+                judged[name] = was
+            elif modes.S_ISREG(status.st_mode) and status.st_ctime_ns > self._since_ns:
+                fresh[name] = status
+            if len(fresh) >= _AT_ONCE:
+                judged |= self._compared(directory, fresh)
+                fresh = {}
+        return judged | self._compared(directory, fresh)
+
+    def _compared(self, directory: str, files: dict[str, os.stat_result]) -> dict[str, tuple[int, int, bool]]:
+        """Compare files with those that the ledger knows: with those of the last minutes first, which are being filed."""
+        left = dict(files)
+        for since in (time.time() - 300.0, None):
+            if left:
+                sizes = {status.st_size for status in left.values()}
+                left = self._unknown(directory, left, self._ledger.each_filed(self._folder, sizes, since))
+        return {name: (status.st_ino, status.st_ctime_ns, name in left) for name, status in files.items()}
+
+    def _unknown(self, directory: str, files: dict[str, os.stat_result], filed: Iterable[FiledFile]) -> dict[str, os.stat_result]:
+        same_device = self._tree.identity[0]
+        by_inode: dict[tuple[int, int], list[str]] = {}
+        by_time: dict[tuple[int, int], list[str]] = {}
+        for name, status in files.items():
+            by_inode.setdefault((status.st_ino, status.st_size), []).append(name)
+            if not (self._tree.stable_inodes and status.st_dev == same_device):
+                by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
+        left = dict(files)
+        # What failed and lies in done/ is no file of done/.
+        own = (State.DONE, State.STORED) if directory != walk.FAILED else tuple(State)
+        for file in filed:
+            if file.state in own:
+                known = [*by_inode.get((file.inode, file.size), ()), *by_time.get((file.size, file.mtime_ns), ())]
+                for name in [*known, file.filed_as or ""]:
+                    left.pop(name, None)
+        return left
+
+    def _forget_gone(self, there: set[str]) -> None:
+        for directory in self._seen.keys() - there:
+            del self._seen[directory]
+        for seen in self._seen.values():
+            for name in [name for name, (_, _, stray) in seen.judged.items() if stray][:_TOLD]:
+                if not self._tree.exists(name):
+                    del seen.judged[name]
+
+    def _tell(self) -> None:
+        names = {name for seen in self._seen.values() for name, (_, _, stray) in seen.judged.items() if stray}
+        self.files = stray_files(names)
+        if names - self._told:
+            told = self.files
+            first = [shown(name) for name in told.first]
+            self._log.warning("stray", count=told.count, first=first, message=told.message, remedy=told.remedy)
+        self._told = names
+
+
+def stray_files(names: set[str]) -> StrayFiles:
+    """What to say of strays at these places."""
+    if not names:
+        return StrayFiles()
+    where = " and ".join(f"{own}/" for own in (DONE, walk.FAILED) if any(walk.top(name) == own for name in names))
+    first = sorted(names)[:_TOLD]
+    named = ", ".join(shown(name) for name in first[:3]) + (f", … ({len(names)} files)" if len(names) > 3 else "")
+    message = f"these lie in {where}, but dropcap did not put them there: {named}"
+    remedy = f"if REDCap is to have them, move them to where files are dropped; else take them out of {where}"
+    return StrayFiles(len(names), tuple(first), message, remedy)
+
+
+def _is_no_file(name: str, leaf: str) -> bool:
+    """Whether it is dropcap's text or receipt, or nothing that anybody drops."""
+    return is_text(leaf) or _RECEIPT.search(leaf) is not None or ignored(name.partition("/")[2], ()) is not None
+
+
+def _day_of(directory: str) -> date | None:
+    """The day of a directory of done/, None if it is no day's."""
+    with contextlib.suppress(ValueError):
+        return date.fromisoformat(directory.removeprefix(f"{DONE}/"))
+    return None
+
+
+def _rested(began: float) -> float:
+    """When to look again (monotonic), after a look that began then."""
+    now = time.monotonic()
+    return now + (now - began) / _SHARE_OF_TIME

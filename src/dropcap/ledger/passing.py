@@ -1,0 +1,98 @@
+"""Files to one place go in their order, but nobody waits for ever for a folder that is not there: who may pass whom.
+
+A job whose file only has to be moved keeps nobody waiting, nor does one that is held since a newer one has gone. One that
+waits in an absent folder may be passed, and what is known of that stands in its reason until its folder is back. What is being
+sent is never passed; what may have been sent is only held then, unless nobody knows to which instance it went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass
+
+from dropcap.ledger.job import State
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.transition import Change, update_of, values_of
+from dropcap.reasons import Reason
+
+_PASSED = "its folder was away, and a file that was dropped later has gone to the same place in REDCap meanwhile"
+_OVERTAKEN = "its folder was away when nobody knew whether it had arrived, and files that were dropped later have gone before it"
+_PASSED_REMEDY = (
+    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/"
+)
+_OVERTAKEN_REMEDY = "dropcap retry JOB: REDCap is read back first, and it is sent if it is not there"
+
+
+#: Whether a file that was claimed later than a job (key, number, field, instance) has been sent to its place.
+NEWER_WENT = (
+    "select 1 from job where key = ? and id > ? and field = ? and coalesce(instance, 1) = coalesce(?, 1) and attempts > 0"
+    " and state in ('sending', 'unknown', 'held', 'stored', 'done')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The drop folders that are not there. Nobody waits for those that are `long` gone; `next` for none that is away `now`."""
+
+    long: frozenset[str] = frozenset()
+    now: frozenset[str] = frozenset()
+
+
+#: All folders are there.
+NOBODY = Absent()
+
+
+def may_pass(absent: Absent) -> tuple[str, tuple[str, ...]]:
+    """Whether `job` may pass `older`, of the same key, as SQL with its values."""
+    away = absent.now | absent.long
+    if not away:
+        return "false", ()
+    long, now = (",".join("?" * len(names)) for names in (absent.long, away))
+    sql = (
+        "older.state <> 'sending' and not (older.state = 'unknown' and"
+        " (older.id > job.id or (older.takes_next and older.instance is null)))"
+        f" and (older.folder in ({long}) or (job.takes_next and older.folder in ({now})))"
+    )
+    return sql, (*sorted(absent.long), *sorted(away))
+
+
+def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float) -> bool:
+    """Take a job to its next state, and past those that it may pass if it is to be sent; False if it could not go."""
+    passes = one.state is State.SENDING and absent != NOBODY
+    connection.execute("savepoint step")
+    went = 0
+    with contextlib.suppress(sqlite3.IntegrityError):
+        if passes:
+            _make_way(connection, one.job, absent, now)
+        went = connection.execute(update_of(one), values_of(one, now)).rowcount
+    if not went:
+        connection.execute("rollback to step")
+    connection.execute("release step")
+    return went > 0
+
+
+def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: float) -> None:
+    """A job is about to be sent: of those that it passes, those to its place are marked, and those that may have been sent are
+    held."""
+    passes, values = may_pass(absent)
+    passed = connection.execute(
+        "select older.id, older.state, older.field = job.field and not job.takes_next"
+        " and (not older.takes_next or older.instance is not null)"
+        " and coalesce(older.instance, 1) = coalesce(job.instance, 1)"
+        " from job join job older on older.key = job.key and older.id < job.id"
+        f" where job.id = ? and older.state in {OPEN_STATES} and older.state in ('waiting', 'held', 'unknown')"
+        f" and (older.state = 'unknown' or older.reason is not 'newer_went') and {passes}",
+        (job, *values),
+    ).fetchall()
+    for older, state, same_place in passed:
+        held = state in (State.HELD, State.UNKNOWN)
+        if not same_place and state != State.UNKNOWN:
+            continue
+        message, remedy = (_PASSED, _PASSED_REMEDY) if same_place else (_OVERTAKEN, _OVERTAKEN_REMEDY)
+        connection.execute(
+            "update job set state = ?, reason = ?, message = ?, remedy = ?, changed_at = ? where id = ?",
+            (State.HELD if held else State.WAITING, Reason.NEWER_WENT, message, remedy, now, older),
+        )
+        note = f"job {job} passes it, since its folder is away"
+        connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, older))

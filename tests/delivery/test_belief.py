@@ -1,0 +1,212 @@
+"""How often a server is asked, for how long its answer serves, and against whom a trouble counts; with a clock of our own."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from dropcap.delivery.belief import SERVES, Belief
+from dropcap.delivery.limits import LEAST, Limit, Limits, known_limits, limit_of
+from dropcap.delivery.line import ProjectLine
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.outcome import Held, Later, Refused
+from dropcap.ledger.store import Ledger
+from dropcap.reasons import Reason, Scope
+from dropcap.redcap.client import RedcapError
+from dropcap.redcap.reply import Meaning, Verdict
+
+BAN = Meaning(Verdict.BANNED, Reason.BANNED, "banned", "lift it", worded=True)
+PAGE = Meaning(Verdict.NOT_THE_API, Reason.NOT_THE_API, "a page", "correct it")
+SHUT_OUT = replace(PAGE, shut_out=True)
+FORBIDDEN = Meaning(Verdict.PROJECT, Reason.RIGHTS, "no right", "give it")
+REFUSED = Meaning(Verdict.REFUSED, Reason.REFUSED, "no", "ask")
+MIB = 1024 * 1024
+
+
+def job(number: int, **more: Any) -> Job:
+    base = Job(
+        *(number, "f", f"{number}.pdf", State.SENDING, "p", "r", "1", None, "x", None, False, "k", 10, 0, 0, None),
+        *(1, 0, 0, 0.0, None, None, None, None, None, None, None, None, None, None, 0.0, 0.0, None, None),
+    )
+    return replace(base, **more)
+
+
+class There:
+    """A line to a server that answers probes as it is told to."""
+
+    host = "s"
+
+    def __init__(self, name: str = "p") -> None:
+        self.project = self
+        self.name = name
+        self.client = self
+        self.says: Meaning | None = None
+        self.asked = 0
+        self.stamp = 1
+
+    def token_stamp(self) -> int:
+        return self.stamp
+
+    def version(self, stop: object) -> str:
+        self.asked += 1
+        if self.says is not None:
+            raise RedcapError(self.says)
+        return "15.0.0"
+
+
+class Told:
+    def __init__(self, path: Path) -> None:
+        self.now = 0.0
+        self.ledger = Ledger(path / "ledger.db")
+        self.limits = Limits(self.ledger)
+        self.belief = Belief(self.limits, threading.Event(), lambda: self.now)
+
+    def a_file(self, meaning: Meaning, one: Job, there: There, **more: Any) -> Any:
+        asked = {"sent": False, "importing": True} | more
+        return self.belief.of_a_file(meaning, one, cast("ProjectLine", there), **asked)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Any:
+    made = Told(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.mark.parametrize("met", [BAN, PAGE, FORBIDDEN, replace(PAGE, outcome_unknown=True)])
+def test_one_probe_a_minute_serves_all(told: Told, met: Meaning) -> None:
+    there = There()
+    for number in range(50):
+        told.now += 1.1
+        outcome = told.a_file(met, job(number), there)
+        told.belief.stored(job(999), cast("ProjectLine", there))
+        assert isinstance(outcome, Later)
+        assert outcome.scope is Scope.FILE
+        assert outcome.sent == met.outcome_unknown
+    assert there.asked == 1
+    told.now += SERVES
+    told.a_file(met, job(60), there)
+    assert there.asked == 2
+
+
+def test_a_ban_is_believed_once_the_probe_agrees(told: Told) -> None:
+    there = There()
+    there.says = BAN
+    outcome = told.a_file(replace(BAN, outcome_unknown=True), job(1), there)
+    assert (outcome.scope, outcome.until_resume, outcome.sent) == (Scope.SERVER, True, True)
+    there.says = SHUT_OUT
+    told.belief.forget(Scope.SERVER, "s")
+    outcome = told.a_file(BAN, job(1), there)
+    assert (outcome.reason, outcome.until_resume, outcome.seconds) == (Reason.NOT_THE_API, False, 900.0)
+    there.says = FORBIDDEN
+    told.belief.forget(Scope.SERVER, "s")
+    assert told.a_file(BAN, job(1), there).scope is Scope.FILE, "who refuses a token bans nobody"
+
+
+def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> None:
+    there = cast("ProjectLine", There())
+    outcome = told.belief.of_a_question(BAN, there, sent=True, alone=True)
+    assert isinstance(outcome, Later)
+    assert (outcome.scope, outcome.own_fault, outcome.sent) == (Scope.FILE, True, True)
+    outcome = told.belief.of_a_question(SHUT_OUT, there, sent=False, alone=False)
+    assert isinstance(outcome, Later)
+    assert (outcome.scope, outcome.seconds) == (Scope.SERVER, None), "not for a quarter of an hour: the probe is well"
+
+
+def test_a_refused_token_is_asked_for_by_itself(told: Told) -> None:
+    one, two = There("p"), There("q")
+    two.says = replace(FORBIDDEN, reason=Reason.TOKEN)
+    assert told.a_file(FORBIDDEN, job(1), one).scope is Scope.FILE
+    assert told.a_file(FORBIDDEN, job(2, project="q"), two).reason is Reason.TOKEN, "another token, another question"
+    assert told.a_file(FORBIDDEN, job(2, project="q"), two).scope is Scope.PROJECT
+    two.says, two.stamp = None, 2
+    assert told.a_file(FORBIDDEN, job(2, project="q"), two).scope is Scope.FILE, "a new token"
+    assert two.asked == 2
+    one.says, one.stamp = REFUSED, 2
+    assert told.a_file(FORBIDDEN, job(3), one).scope is Scope.PROJECT, "it does not even tell its version"
+
+
+def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(told: Told) -> None:
+    there = There()
+    for _ in range(3):
+        assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
+    told.belief.stored(job(9), cast("ProjectLine", there))
+    assert told.a_file(FORBIDDEN, job(2), there).scope is Scope.FILE
+    assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT
+
+
+def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
+    there = There()
+    assert [told.a_file(PAGE, job(n), there).own_fault for n in range(1, 6)] == [True, True, False, False, False]
+    assert told.a_file(PAGE, job(5), there).seconds > SERVES / 2, "no sooner than it may be asked again"
+    told.now += 1
+    told.belief.stored(job(9), cast("ProjectLine", there))
+    told.now += 1
+    assert [told.a_file(PAGE, job(n), there).own_fault for n in range(3, 9)] == [True, True, True, True, True, False]
+    assert told.a_file(PAGE, job(8, faults=1), there).own_fault
+
+
+@pytest.mark.parametrize(
+    ("size", "meaning", "large"),
+    [
+        (MIB, replace(FORBIDDEN, in_xml=True), True),
+        (MIB, Meaning(Verdict.UNKNOWN, Reason.SERVER_ERROR, "501", outcome_unknown=True, in_xml=True), True),
+        (MIB, replace(REFUSED, in_xml=True), True),
+        (MIB, replace(FORBIDDEN, reason=Reason.TOKEN), False),  # in JSON, so the form was there
+        (MIB - 1, replace(FORBIDDEN, in_xml=True), False),
+        (MIB, FORBIDDEN, False),
+        (MIB, REFUSED, False),
+    ],
+)
+def test_who_is_too_large(told: Told, size: int, meaning: Meaning, large: bool) -> None:
+    there = There()
+    outcome = told.a_file(meaning, job(1, size=size), there)
+    assert (outcome.reason == Reason.TOO_LARGE) == large
+    assert isinstance(outcome, Refused) or not large
+    there.says, there.stamp = replace(FORBIDDEN, reason=Reason.TOKEN), 2
+    assert told.a_file(meaning, job(2, size=size), there).reason != Reason.TOO_LARGE or not large, "the token is at fault"
+
+
+def test_limits(told: Told) -> None:
+    assert limit_of(["5 1", "rubbish", "x 2"]) is None
+    assert limit_of(["9 1", "5 2", "7 3"]) == Limit(7, 3)
+    assert known_limits({("p", "too_large", "5 1"): 9.0, ("p", "too_large", "6 2"): 9.0, ("q", "no_file", "5 1"): 9.0}) == {
+        "p": Limit(6, 2)
+    }
+    limits = told.limits
+    limits.refused(job(1, size=500 * MIB))
+    limits.refused(job(1, size=500 * MIB))
+    fresh = job(9, size=900 * MIB, attempts=0)
+    limits.refused(job(4, size=500 * MIB, again_of=1))
+    assert limits.forbids(fresh) is None, "one file, though refused three times"
+    limits.refused(job(2, size=800 * MIB))
+    assert limits.forbids(fresh) is not None
+    assert Limits(told.ledger).forbids(fresh) is not None, "a restart forgets nothing"
+    assert limits.forbids(replace(fresh, size=799 * MIB)) is None
+    assert limits.forbids(replace(fresh, project="q")) is None
+    assert limits.forbids(replace(fresh, attempts=1)) is None
+    assert limits.forbids(replace(fresh, again_of=3)) is None
+    limits.stored(job(3, size=600 * MIB))
+    assert limits.forbids(fresh) is None, "only one is left that is larger than what arrives"
+    assert Limits(told.ledger).forbids(fresh) is None
+    limits.refused(job(5, size=600 * MIB))
+    assert limits.forbids(fresh) is None, "one as large has arrived: it is no limit"
+    for number in range(10, 20):
+        limits.refused(job(number, project="q", size=LEAST - 1))
+    assert limits.forbids(replace(fresh, project="q")) is None, "nor is what refuses small files"
+
+
+def test_three_breaks_of_one_file_while_smaller_ones_arrive(told: Told) -> None:
+    limits, large = told.limits, job(1, size=500)
+    for _ in range(3):
+        limits.broke_off(large)
+    assert limits.gives_up(large) is None, "nothing arrives: the line may be down"
+    limits.stored(job(2, size=600))
+    assert limits.gives_up(large) is None, "a larger one arrives"
+    limits.stored(job(3, size=400))
+    assert isinstance(limits.gives_up(large), Held)
+    assert limits.gives_up(large) is None, "`retry` begins anew"

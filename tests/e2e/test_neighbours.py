@@ -1,0 +1,123 @@
+"""What one who may drop can find out by dropping: of records whose values he guesses, and of other folders' files."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from redcap_sandbox import Fault, RowKey
+from tests.site import Daemon, Site, eventually
+
+BASELINE = RowKey("baseline_arm_1")
+PATTERN = "{record:digits}_{ini:letters}_{n:digits}.pdf"
+
+
+def guessing(place: Site) -> str:
+    """A rule that compares initials, and one that does not; the right initials of 101."""
+    place.folder["rules"] = [
+        {"name": "compared", "pattern": PATTERN, "field": "lab_report", "event": "baseline_arm_1",
+         "instance": "{n}", "must_match": {"initials": "{ini}"}},
+        {"name": "plain", "pattern": "{record:digits}_scan.pdf", "field": "scan", "event": "baseline_arm_1"},
+    ]  # fmt: skip
+    place.write_config()
+    return initials(place, "101")
+
+
+def initials(place: Site, record: str) -> str:
+    row = place.box.project.store.row(record, BASELINE)
+    assert row is not None
+    return row.values["initials"]
+
+
+def ends(daemon: Daemon) -> dict[str, Any]:
+    """What became of each file, as far as a dropper is told."""
+    keys = ("reason", "message", "remedy")
+    told = [line for line in list(daemon.lines) if line["event"] in ("done", "failed", "held")]
+    return {line["file"]: (line["event"], *(line.get(key) for key in keys)) for line in told}
+
+
+def test_nobody_finds_out_a_value_by_guessing(place: Site) -> None:
+    right = guessing(place)
+    # A burst whose right guess comes last, one that another attempt of the day would be, and those whom it must not touch.
+    guesses = [f"Q{chr(65 + number)}" for number in range(12)]
+    for number, guess in enumerate([*guesses, right], 1):
+        place.put(f"101_{guess}_{number}.pdf", b"%d" % number)
+    daemon = place.start()
+    eventually(lambda: len(ends(daemon)) == 13)
+    became = ends(daemon)
+    assert sorted(end[0] for end in became.values()) == ["failed"] * 3 + ["held"] * 10
+    assert became[f"101_{right}_13.pdf"] in [became[f"101_{guess}_{n}.pdf"] for n, guess in enumerate(guesses, 1)], (
+        "like a wrong one"
+    )
+    assert len({end for end in became.values() if end[0] == "held"}) == 1
+    assert place.box.holdings() == []
+    place.put("101_scan.pdf")
+    place.put(f"102_{initials(place, '102')}_1.pdf")
+    daemon.wait_for("done", 2)
+    # It is remembered over a restart, and a reload does not count anew; the page tells of it.
+    place.dropcap("reload")
+    daemon.stop()
+    daemon = place.start()
+    place.put(f"101_{right}_99.pdf", b"again")
+    daemon.wait_for("held", file=f"101_{right}_99.pdf", reason="too_many_mismatches")
+    eventually(lambda: "whether they agree or not" in (place.drop / "_STATUS.html").read_text())
+    assert len(place.failed()) == 3
+    # Somebody has had a look: it begins to be counted anew.
+    assert place.dropcap("retry", "--held").returncode == 0
+    eventually(lambda: len(place.failed()) == 6)
+    eventually(lambda: sum(job.state == "held" for job in place.jobs()) == 8)
+    assert [one.record for one in place.box.holdings()].count("101") == 1, "the scan"
+
+
+def test_an_honest_desk_with_three_typos_goes_on_when_somebody_has_looked(place: Site) -> None:
+    right = guessing(place)
+    for number, typo in enumerate(("ZZ", "QQ", "QZ"), 1):
+        place.put(f"101_{typo}_{number}.pdf")
+    daemon = place.start()
+    daemon.wait_for("failed", 3)
+    place.put(f"101_{right}_1.pdf", b"corrected")
+    (held,) = daemon.wait_for("held")
+    assert "retry --held" in held["remedy"]
+    status = place.dropcap("status")
+    assert "whether they agree or not" in re.sub(r"\s+", " ", status.stdout)
+    assert place.dropcap("retry", str(held["job"])).returncode == 0
+    daemon.wait_for("done")
+    assert place.box.content("101", "lab_report", "baseline_arm_1", 1) == b"corrected"
+    place.put("101_ZZ_7.pdf")
+    daemon.wait_for("failed", 4)
+    place.put(f"101_{right}_2.pdf", b"one typo later")
+    daemon.wait_for("done", 2)
+
+
+def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> None:
+    """A project that refuses one file, and a question for files of two folders: the log tells all, each page of its own."""
+    other = place.root / "other"
+    other.mkdir()
+    place.config["folders"]["other"] = {**place.folder, "path": str(other)}
+    place.write_config()
+    daemon = place.start()
+    body = json.dumps({"error": "Nothing of record '117' (Miller) can be had"})
+    page = other / "_STATUS.html"
+    place.box.ill(Fault("status", match={"content": "file", "action": "import", "record": "117"}, code=403, body=body))
+    place.put("117_V1_consent.pdf")
+    daemon.wait_for("paused")
+    eventually(lambda: page.exists() and "project trial: REDCap refuses a right" in page.read_text(), 40.0)
+    assert "Miller" not in page.read_text()
+    place.box.well()
+    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    daemon.wait_for("done")
+    # Files of both are asked about at once.
+    assert place.dropcap("pause", "--server", "trial").returncode == 0
+    place.put("117_V1_scan.pdf")
+    (other / "103_V1_scan.pdf").write_bytes(b"of the other folder")
+    daemon.wait_for("claimed", 3)
+    place.box.ill(Fault("status", match={"content": "record"}, times=1, code=401, body=body))
+    assert place.dropcap("resume", "--server", "trial").returncode == 0
+    daemon.wait_for("paused", reason="token")
+    eventually(lambda: "project trial: REDCap does not accept the API token" in page.read_text(), 40.0)
+    assert "Miller" not in page.read_text()
+    assert [job.message for job in place.jobs() if job.folder == "other"] == ["REDCap does not accept the API token"]
+    assert "Miller" in place.dropcap("status").stdout, "whoever looks after dropcap is told"
+    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    daemon.wait_for("done", 3)

@@ -1,0 +1,142 @@
+"""Questions about records: one that REDCap refuses, one that it answers with nothing, one that it answers with far too much."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dropcap.redcap.client import MAX_JSON
+from redcap_sandbox import Fault
+from tests.hostile.echo import EchoProxy, Fields, Said, echoing
+from tests.site import Site, eventually
+
+
+def rules(place: Site) -> None:
+    place.folder["rules"] = [
+        {"name": "compared", "pattern": "{record:digits}_{ini:letters}.pdf", "field": "consent_pdf", "event": "baseline_arm_1",
+         "must_match": {"initials": "{ini}"}},
+        {"name": "by mrn", "pattern": "mrn{mrn:digits}.pdf", "field": "consent_pdf", "event": "month_6_arm_1",
+         "record_where": {"mrn": "{mrn}"}},
+        {"name": "scan", "pattern": "{record:digits}_scan.tif", "field": "scan", "event": "baseline_arm_1"},
+    ]  # fmt: skip
+
+
+def through(place: Site, proxy: EchoProxy) -> None:
+    place.project["url"] = proxy.url
+    place.write_config()
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_question_stops_only_the_rule_that_asks_it(place: Site, status: int) -> None:
+    """Whatever words and status it has for that; and `check` asks it too."""
+    rules(place)
+    refusing = [True]
+
+    def refuse(fields: Fields, said: Said) -> Said:
+        asks = fields.get("content") == "record" and "initials" in fields.values()
+        words = "You have no permission to see this" if status == 403 else "Odd"
+        return Said(status, [], json.dumps({"error": words}).encode()) if asks and refusing[0] else said
+
+    with echoing(place.box.port) as proxy:
+        proxy.spoil = refuse
+        through(place, proxy)
+        daemon = place.start()
+        place.put("101_ZZ.pdf")
+        place.put("102_ZZ.pdf")
+        (first, _) = daemon.wait_for("retrying", 2)
+        assert (first["scope"], first["outcome"]) == ("file", "not stored")
+        assert "rule `compared`" in first["message"]
+        assert 25 < first["in_seconds"] <= 60
+        place.put("mrn0799819.pdf", b"of another rule")
+        place.put("103_scan.tif", b"of a third")
+        place.put("104_QQ.pdf")
+        daemon.wait_for("done", 2)
+        assert not daemon.events("paused")
+        told = place.dropcap("check")
+        assert told.returncode == 1
+        blamed = [line for line in told.stdout.splitlines() if "REDCap refuses what is asked" in line]
+        assert [("compared" in line, "scan" in line or "mrn" in line) for line in blamed] == [(True, False)], told.stdout
+        # Mended: what waits goes on by itself, and at once if somebody asks for it.
+        refusing[0] = False
+        daemon.wait_for("retrying", 3)
+        for job in place.jobs():
+            if job.state == "waiting":
+                place.retry(job.id)
+        daemon.wait_for("failed", 3, reason="mismatch")
+        assert place.dropcap("check").returncode == 0
+
+
+def test_a_record_that_redcap_refuses_to_be_asked_about_stops_its_own_file(place: Site) -> None:
+    rules(place)
+
+    def refuse(fields: Fields, said: Said) -> Said:
+        asks = fields.get("content") == "record" and any(
+            value == "107" for key, value in fields.items() if key.startswith("records")
+        )
+        return Said(400, [], b'{"error": "Not this one"}') if asks else said
+
+    with echoing(place.box.port) as proxy:
+        proxy.spoil = refuse
+        through(place, proxy)
+        for record in range(101, 113):
+            place.put(f"{record}_scan.tif", b"%d" % record)
+        daemon = place.start()
+        daemon.wait_for("done", 11)
+        assert {line["file"] for line in daemon.events("retrying")} == {"107_scan.tif"}
+        assert "this file's record" in daemon.events("retrying")[0]["message"]
+        assert not daemon.events("paused")
+
+
+def test_a_project_that_refuses_every_question_pauses(place: Site) -> None:
+    rules(place)
+    place.write_config()
+    daemon = place.start()
+    place.box.ill(Fault("status", match={"content": "record"}, code=403, body='{"error": "You have no rights to export"}'))
+    place.put("101_scan.tif")
+    place.put("102_ZZ.pdf")
+    daemon.wait_for("paused", scope="project", reason="rights")
+
+
+def test_one_empty_answer_fails_no_file(place: Site) -> None:
+    rules(place)
+    place.write_config()
+    empty = Fault("status", times=1, match={"content": "record"}, code=200, body="[]", content_type="application/json")
+    place.box.ill(empty)
+    place.put("mrn0799819.pdf", b"there")
+    place.put("mrn0000000.pdf", b"nobody's")
+    assert place.once().returncode == 1
+    assert place.box.content("101", "consent_pdf", "month_6_arm_1") == b"there"
+    assert place.failed() == ["mrn0000000.pdf"]
+
+
+def test_an_answer_that_is_too_large_is_asked_for_in_parts(place: Site) -> None:
+    """A hundred records with thousands of instances each; one that is too large by itself stops its own rule."""
+    rules(place)
+    asked: list[int] = []
+
+    def swell(fields: Fields, said: Said) -> Said:
+        names = [value for key, value in fields.items() if key.startswith("records[")]
+        if fields.get("content") != "record" or "scan" not in fields.values():
+            return said
+        asked.append(len(names))
+        if len(names) > 2 or "109" in names:
+            told: list[dict[str, Any]] = json.loads(said.body)
+            return Said(200, [], json.dumps(told).encode().ljust(MAX_JSON + 1))
+        return said
+
+    with echoing(place.box.port) as proxy:
+        proxy.spoil = swell
+        through(place, proxy)
+        for record in (101, 102, 103, 104, 105):
+            place.put(f"{record}_scan.tif", b"%d" % record)
+        daemon = place.start()
+        daemon.wait_for("done", 5)
+        assert max(asked) > 2
+        place.put("109_scan.tif")
+        (late,) = daemon.wait_for("retrying", file="109_scan.tif")
+        assert "larger than 32 MiB" in late["message"]
+        place.put("mrn0799819.pdf")
+        daemon.wait_for("done", 6)
+        eventually(lambda: not daemon.events("paused"))

@@ -1,0 +1,54 @@
+"""A dropcap that was forked is to a test what one with an interpreter of its own is."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import warm
+from tests.site import DROPCAP, Site
+
+WORDS = (["--help"], ["--version"], ["status"], ["histroy"], ["history", "x"], ["run", "--once"])
+
+
+def said(ended: subprocess.CompletedProcess[str]) -> tuple[int, list[str], list[str]]:
+    """The exit code and what was written, without the time in lines of the log (whose threads may change places)."""
+    lines = [sorted(re.sub(r'"timestamp": "[^"]*", ', "", text).splitlines()) for text in (ended.stdout, ended.stderr)]
+    return ended.returncode, lines[0], lines[1]
+
+
+def test_it_says_and_ends_as_any_other(place: Site) -> None:
+    assert place.once().returncode == 0
+    for words in WORDS:
+        cold = subprocess.run([*DROPCAP, *words], env=place.env(), capture_output=True, text=True)
+        assert said(warm.run(words, place.env(), 20)) == said(cold), words
+
+
+def test_it_has_the_directory_and_mask_of_the_test(place: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = os.umask(0o077)
+    try:
+        made = warm.run(["run", "--once", "-c", "config.yaml"], {"PATH": os.environ["PATH"]}, 20)
+    finally:
+        os.umask(before)
+    assert made.returncode == 0, made.stderr
+    assert (place.state / "ledger.db").stat().st_mode & 0o077 == 0
+
+
+def test_it_ends_by_signals_and_has_a_process_of_its_own(place: Site) -> None:
+    daemon = place.start()
+    assert Path(f"/proc/{daemon.process.pid}/fd").is_dir()
+    assert daemon.process.pid != os.getpid()
+    assert daemon.process.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        daemon.process.wait(0.01)
+    daemon.kill()
+    assert daemon.process.poll() == daemon.process.returncode == -signal.SIGKILL
+    other = place.start()
+    assert other.stop(signal.SIGINT) == 0
+    assert other.process.pid != daemon.process.pid
