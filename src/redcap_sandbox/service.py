@@ -33,7 +33,7 @@ def serve(stand_in: StandIn, exchange: Exchange) -> None:
             exchange.send(control(stand_in, exchange))
         elif _API.fullmatch(exchange.path) is None:
             exchange.body.drain()
-            exchange.send(Reply(404, b"<!DOCTYPE html><title>404 Not Found</title>"))
+            exchange.send(page(404, "elsewhere"))
         else:
             _Visit(stand_in, exchange).serve()
 

@@ -39,6 +39,7 @@ WORDING: dict[str, Wording] = {
     ),
     "not_an_array": Wording('The "{name}" parameter has been provided with a value, but the value is not an array.'),
     "empty_file": Wording("The file is empty", invented=True),
+    # Seen at imports of records; what a file is told there is not public.
     "locked": Wording("This field is located on a form that is locked. You must first unlock this form for this record."),
     "no_record": Wording('The record "{record}" does not exist'),
     "signature": Wording("The field '{field}' is a signature field; files cannot be imported into it", invented=True),
@@ -85,6 +86,7 @@ WORDING: dict[str, Wording] = {
     "log_in": Wording("Please log in with your user name and password", invented=True),
     "maintenance": Wording("REDCap is undergoing maintenance", invented=True),
     "internal": Wording("An unknown error occurred", invented=True),
+    "elsewhere": Wording("404 Not Found", invented=True),
     "too_many": Wording("Too many requests", invented=True),
     "too_large": Wording("Request entity too large", invented=True),
 }

@@ -66,6 +66,18 @@ def test_all_at_once_and_no_echo(place: Site) -> None:
     assert len(told) == len(set(told)) == len(expected), text
 
 
+def test_a_mistake_that_concerns_everything_hides_no_other(place: Site) -> None:
+    place.config |= {"colour": "red", "log": {"level": "loud"}}
+    place.folder["path"] = str(place.root / "gone")
+    place.config["projects"]["trial"]["token_file"] = str(place.root / "nowhere")
+    place.write_config()
+    code, told = check(place, "--adopt")
+    assert code == 2
+    for said in ("colour: unknown key", "log.level: `loud`", "the token file", f"{place.root / 'gone'} does not exist"):
+        assert sum(said in line for line in told) == 1, told
+    assert not (place.root / "state").exists()
+
+
 def test_what_all_rules_lack_is_told_once(place: Site) -> None:
     place.box.grant(TOKEN, Rights(api_import=False))
     _, told = check(place)

@@ -60,6 +60,11 @@ def test_the_url_is_asked_first_and_every_slip_again(place: Site) -> None:
     assert (list(config.projects), config.folders["asked"].path) == (["trial"], place.root / "asked")
 
 
+def test_a_configuration_is_named_to_add_to_it(place: Site) -> None:
+    result = CliRunner().invoke(commands, ["init", "-c", str(place.config_file), "--yes"])
+    assert (result.exit_code, "-c goes with --add" in result.output) == (2, True)
+
+
 def test_what_an_option_says_wrong_is_not_asked(place: Site) -> None:
     result = asked(place, [place.box.url, TOKEN], "--url", "http://127.0.0.1:9/api/", "--token-file", str(place.token_file))
     assert result.returncode == 3

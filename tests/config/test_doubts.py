@@ -48,6 +48,8 @@ SOUND = {
         ({"record": "‘SN{n}’"}, [("error", "folders.f.rules[1].record", "typographic quotes")]),
         ({"record": "”SN{n}”"}, [("error", "folders.f.rules[1].record", "typographic quotes")]),
         ({"record": '"“SN{n}”"'}, []),  # whoever writes them within quotes means them
+        ({"record": "SN“{n}”x"}, [("warning", "folders.f.rules[1].record", "has typographic quotes")]),
+        ({"record": "Crohn’s{n}"}, []),
         ({"contact": "“Data desk”, ext.\u00a04711"}, []),
         ({"record": '"SN\u00a0{n}"'}, [("error", "folders.f.rules[1].record", "no-break space (character 3, U+00A0)")]),
         ({"record": '"SN\u200b{n}"'}, [("error", "folders.f.rules[1].record", "nobody sees (character 3, U+200B)")]),

@@ -56,8 +56,9 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
     config = load(config_path)
     found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.told]
     found += [_told(Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)) for doubt in config.doubts]
-    if config.fatal:
-        stop(f"{config_path} cannot be used: correct what is said above", 2)
+    useless = f"{config_path} cannot be used: correct what is said above"
+    if config.fatal and not (config.folders or config.broken or config.projects):
+        stop(useless, 2)
     folders = sound = chosen(config, folder_name)
     if not config.problems:
         rules = sum(len(folder.rules) for folder in sound)
@@ -67,7 +68,7 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
         folders = [*sound, *config.broken]  # what else is wrong with them is told at once
     found += map(_told, _unclear(folders))
     ignore_lease_breaks()
-    if adopt:
+    if adopt and not config.fatal:
         found += map(_told, adopted(config, sound, force=force))
     found += map(_told, _local(config, folders))
     found += map(_told, _limits(config, folders))
@@ -75,7 +76,10 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
         with lines(config) as asked:
             said = {remark.text for remark in found}
             found += [_told(remark) for remark in _remote(config, folders, asked) if remark.text not in said]
-    sys.exit(_summary(found))
+    code = _summary(found)
+    if config.fatal:
+        stop(useless, 2)
+    sys.exit(code)
 
 
 def _told(remark: Remark) -> Remark:

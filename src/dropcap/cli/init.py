@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
@@ -67,6 +68,9 @@ def init_command(
 
     Exit codes: 0 written; 1 the project has no file field, or refuses the token; 2 usage; 3 REDCap cannot be reached.
     """
+    named = click.get_current_context().get_parameter_source("config_path")
+    if not add and named is ParameterSource.COMMANDLINE:
+        raise click.UsageError("-c goes with --add; --output names a new configuration")
     if add and (output is not None or state_dir is not None):
         raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
     existing = Existing.read(config_path or Path(DEFAULT)) if add else None

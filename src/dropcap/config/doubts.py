@@ -18,6 +18,8 @@ from dropcap.routing.table import normal
 
 #: No-break spaces, and characters without width.
 _UNSEEN = re.compile("[\u00a0\u2007\u202f\u200b\u2060\ufeff\u00ad]")
+#: Typographic quotes that are no apostrophes.
+_DOUBLE = "“”„‟«»"
 #: Keys whose text people read, and nobody compares.
 _FOR_PEOPLE = frozenset({"contact"})
 #: Keys whose text may stand in names of files as they are: cameras and screenshots write such blanks.
@@ -54,6 +56,9 @@ def _text(raw: yaml.ScalarNode, file: str, path: str, key: str, what: str) -> It
     if bare and bare[0] in OPENING_QUOTES and bare[-1] in CLOSING_QUOTES and len(bare) > 1:
         message = f"the {what} {quote(text)} stands in typographic quotes, which are a part of it"
         yield Doubt("error", file, line, path, message, 'write straight quotes: "…"')
+    elif any(mark in bare for mark in _DOUBLE):
+        message = f"the {what} {quote(text)} has typographic quotes"
+        yield Doubt("warning", file, line, path, message, "take them out, or put the whole in straight quotes if names have them")
     unseen = _UNSEEN.search(text)
     if unseen:
         name = "a no-break space" if unseen[0].isspace() else "a character that nobody sees"
