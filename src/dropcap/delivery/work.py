@@ -30,7 +30,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, ReadBackFound, State
 from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, WaitForRecord
+from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, Stored, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
@@ -63,7 +63,7 @@ class Sending:
 class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
 
-    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, whatever came of it.
+    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, and whether they need no other one.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Work:
         conclusion: Conclusion,
         break_off: threading.Event,
         answered: Callable[[LookedUp], None],
-        ended: Callable[[Sequence[Job]], None],
+        ended: Callable[[Sequence[Job], bool], None],
         order: Order,
     ) -> None:
         self._ledger = ledger
@@ -97,6 +97,7 @@ class Work:
     ) -> None:
         """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
         began = started = time.monotonic()
+        stored: set[int] = set()
         for number, one in enumerate(run):
             if number and (started - began > OVERDUE or not goes_on(one.job)):
                 self._give_back(run[number:])
@@ -108,12 +109,15 @@ class Work:
                 one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies)
-            self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True)
+            if isinstance(self._guarded(one.job, line, partial(_attempted, attempt, one, line), sent=True), Stored):
+                stored.add(one.job.id)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
             started = ended
-        self._ended([one.job for one in run])
+        self._ended([one.job for one in run if one.job.id in stored], True)
+        if len(stored) < len(run):
+            self._ended([one.job for one in run if one.job.id not in stored], False)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
@@ -146,7 +150,7 @@ class Work:
                 self._answered(LookedUp(candidate, known))
                 if known is None:  # whatever it waits for now, it does not keep a trial from the others
                     self._health.give_back(candidate.job.id)
-            self._ended([c.job for c in group if c.job.id not in over])
+            self._ended([c.job for c in group if c.job.id not in over], False)
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
@@ -279,7 +283,7 @@ class Work:
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
-            self._ended([job])
+            self._ended([job], False)
 
     def probe(self, server: str, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
@@ -304,7 +308,7 @@ class Work:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))
         elif trouble is not None:
             self._health.ill(Scope.SERVER, server, None, trouble, now)
-        self._ended([])
+        self._ended([], False)
 
     def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.

@@ -47,11 +47,12 @@ class Ending:
 class FilingHooks:
     """Who is told of what happens while a folder's files are filed. Called from its filing thread.
 
-    `ended`: these jobs are over. `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be.
-    `page` keeps the status page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
+    `ended`: these jobs are over (True), or are looked at anew since the ledger did not take their end (False). `filed`: these
+    names have left in_progress/. `missing`: in_progress/ is not as it should be. `page` keeps the status page, and says in how
+    many seconds it wants to be called again. `over`: nothing more is filed.
     """
 
-    ended: Callable[[Sequence[Job]], None]
+    ended: Callable[[Sequence[Job], bool], None]
     filed: Callable[[list[str]], None]
     missing: Callable[[], None]
     page: Callable[[], float]
@@ -282,7 +283,7 @@ class Filer:
         for ending, name in ended:
             _log_end(ending, name)
         if ended:
-            self._hooks.ended([e.job for e, _ in ended])
+            self._hooks.ended([e.job for e, _ in ended], True)
             self._hooks.filed([e.job.name for e, _ in ended])
         if not all(name for _, name in ended):
             self._hooks.missing()
@@ -324,7 +325,8 @@ class Filer:
         """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
         fresh = [ending for ending in batch if not ending.entered]
         taken = self._enter(fresh)
-        self._hooks.ended([ending.job for ending in fresh if ending.job.id not in taken])
+        if others := [ending.job for ending in fresh if ending.job.id not in taken]:
+            self._hooks.ended(others, False)
         return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _enter(self, endings: list[Ending]) -> set[int]:
