@@ -96,6 +96,22 @@ class Work:
         pace: Pace,
     ) -> None:
         """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
+        with place[0].held():
+            stored = self._sent(slot, run, line, place, goes_on, pace)
+        self._ended([one.job for one in run if one.job.id in stored], True)
+        if len(stored) < len(run):
+            self._ended([one.job for one in run if one.job.id not in stored], False)
+
+    def _sent(
+        self,
+        slot: Slot,
+        run: Sequence[Sending],
+        line: ProjectLine,
+        place: tuple[Tree, Filing],
+        goes_on: Callable[[Job], bool],
+        pace: Pace,
+    ) -> set[int]:
+        """Send the files of a run; the jobs of those that are stored."""
         began = started = time.monotonic()
         stored: set[int] = set()
         for number, one in enumerate(run):
@@ -115,9 +131,7 @@ class Work:
             if not slot.large:
                 pace.took(ended - started)
             started = ended
-        self._ended([one.job for one in run if one.job.id in stored], True)
-        if len(stored) < len(run):
-            self._ended([one.job for one in run if one.job.id not in stored], False)
+        return stored
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
