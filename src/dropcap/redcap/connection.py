@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import select
 import socket
@@ -114,12 +115,14 @@ class Connection:
 
     def receive_into(self, buffer: memoryview, patience: float) -> int:
         """Wait so many seconds for something to read, and read it; 0 at the end."""
-        if self._plain:
+        if not self._plain:
+            self._sock.settimeout(patience)
+            return self._sock.recv_into(buffer)
+        while True:
             if not self._readable.poll(patience * 1000):
                 raise TimeoutError(f"the server was silent for {patience:g} seconds")
-        elif patience != self._silence:
-            self._sock.settimeout(patience)
-        return self._sock.recv_into(buffer)
+            with contextlib.suppress(BlockingIOError):  # what had come was no good
+                return self._sock.recv_into(buffer)
 
 
 class _Incoming(io.RawIOBase):
