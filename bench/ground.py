@@ -206,12 +206,13 @@ class Ground:
             process.end()
 
     def write(self, files: int, size: int, first: int = 1, folder: Path | None = None, folders: int = 1) -> None:
-        """Files written into the drop folder, or in turn into the first ones, closed one after the other."""
+        """Files written into the drop folder, or in turn into the first ones, closed one after the other; no two are the same."""
         content = os.urandom(size)
         paths = [folder] if folder else self.drops(folders)
         for number in range(first, first + files):
             with open(paths[number % len(paths)] / f"{number}_consent.pdf", "wb") as file:
-                file.write(content)
+                file.write(b"%d\n" % number)
+                file.write(content[: size - file.tell()])
 
     def wait_done(self, files: int, folder: Path | None = None, folders: int = 1) -> float:
         """Wait until so many files lie in done/, all of these folders together; the monotonic time."""

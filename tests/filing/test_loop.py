@@ -32,7 +32,7 @@ def away() -> None:
 
 def filer(
     ledger: Ledger,
-    ended: Callable[[Sequence[Job]], None] = lambda jobs: None,
+    ended: Callable[[Sequence[Job], bool], None] = lambda jobs, stored: None,
     after: Filer | None = None,
     place: Callable[[], None] = away,
 ) -> Filer:
@@ -52,7 +52,7 @@ def test_a_job_that_a_person_has_ended_is_not_waited_for(ledger: Ledger) -> None
     over: list[int] = []
     told = threading.Event()
 
-    def ended(jobs: Sequence[Job]) -> None:
+    def ended(jobs: Sequence[Job], stored: bool) -> None:
         over.extend(one.id for one in jobs)
         told.set()
 

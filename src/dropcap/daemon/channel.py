@@ -34,7 +34,7 @@ class Surroundings:
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
     left: Callable[[], None]
-    ended: Callable[[Sequence[Job]], None]
+    ended: Callable[[Sequence[Job], bool], None]
     busy: Callable[[str], bool]
 
 

@@ -74,7 +74,7 @@ class Delivery:
         self._woken = True
         self._stopping = False
         self._in_flight = InFlight()
-        self._freed: set[str] = set()  # places that jobs may have left: files of other folders may have waited for that
+        self._freed: set[str] = set()  # places that jobs may have left: other files may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refusing = threading.Lock()
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
@@ -271,11 +271,11 @@ class Delivery:
         self._give_turns(monotonic)
 
     def _look_behind_freed(self) -> None:
-        """Look again in the folders that have files to a place that another one may have left."""
+        """Look again in the folders that have files waiting for a place that another one may have left."""
         with self._wake:
             freed, self._freed = list(self._freed), set()
         for first in range(0, len(freed), _KEYS):
-            for name in self._ledger.query.folders_with(freed[first : first + _KEYS]):
+            for name in self._ledger.query.folders_waiting_for(freed[first : first + _KEYS]):
                 if name in self._folders:
                     self._folders[name].look_again()
 
@@ -388,16 +388,15 @@ class Delivery:
         for lane in folder.lanes:
             lane.jobs.pop(candidate.job.id, None)
 
-    def ended(self, jobs: Sequence[Job]) -> None:
-        """These jobs' turns are over; those behind them to the same target can be next."""
+    def ended(self, jobs: Sequence[Job], stored: bool = False) -> None:
+        """These jobs' turns are over; those behind them to the same target can be next. `stored`: they need no other turn."""
         with self._wake:
             self._in_flight.discard([job.id for job in jobs])
             for name in {job.folder for job in jobs}:
                 self._changed(name)
-                if name in self._folders:
-                    self._folders[name].look_again()
-            if len(self._folders) > 1 or any(job.folder not in self._folders for job in jobs):
-                self._freed.update(job.key for job in jobs if job.key)
+            for name in {job.folder for job in jobs if not (stored and job.key)} & self._folders.keys():
+                self._folders[name].look_again()
+            self._freed.update(job.key for job in jobs if job.key)
             self._woken = True
             self._wake.notify()
 

@@ -108,7 +108,7 @@ class Attempt:
         name = f"{IN_PROGRESS}/{upload.job.name}"
         self.slot.in_file_since = started
         try:
-            fd = upload.tree.open(name)
+            fd, status = upload.tree.open_seen(name)
         except FileNotFoundError:
             return Gone()
         except NotRegular:
@@ -120,7 +120,7 @@ class Attempt:
         try:
             with WatchedFile(fd, "rb") as source:
                 source.slot = self.slot
-                return self._claimed(source, started)
+                return self._claimed(source, status, started)
         except RedcapError as error:
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
@@ -135,10 +135,9 @@ class Attempt:
         except OSError as error:
             return self._folder_trouble(error)
 
-    def _claimed(self, source: FileIO, started: float) -> Outcome:
+    def _claimed(self, source: FileIO, status: os.stat_result, started: float) -> Outcome:
         upload = self.upload
         fd = source.fileno()
-        status = os.fstat(fd)
         self._ctime_ns = status.st_ctime_ns
         job = upload.job
         if status.st_size < job.size:

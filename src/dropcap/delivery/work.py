@@ -66,7 +66,7 @@ class Sending:
 class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
 
-    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, whatever came of it.
+    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, and whether they need no other one.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Work:
         conclusion: Conclusion,
         break_off: threading.Event,
         answered: Callable[[LookedUp], None],
-        ended: Callable[[Sequence[Job]], None],
+        ended: Callable[[Sequence[Job], bool], None],
         order: Order,
         belief: Belief,
     ) -> None:
@@ -107,9 +107,27 @@ class Work:
         ours = slot.in_file(confirm)
         if ours is None:
             self._give_back(run)
-            self._ended([one.job for one in run])
+            self._ended([one.job for one in run], False)
             return
+        with place[0].held():
+            stored = self._sent(slot, run, line, place, goes_on, ours, pace)
+        self._ended([one.job for one in run if one.job.id in stored], True)
+        if len(stored) < len(run):
+            self._ended([one.job for one in run if one.job.id not in stored], False)
+
+    def _sent(
+        self,
+        slot: Slot,
+        run: Sequence[Sending],
+        line: ProjectLine,
+        place: tuple[Tree, Filing],
+        goes_on: Callable[[Job], bool],
+        ours: Callable[[], bool],
+        pace: Pace,
+    ) -> set[int]:
+        """Send the files of a run; the jobs of those that are stored."""
         began = started = time.monotonic()
+        stored: set[int] = set()
         for number, one in enumerate(run):
             if number and (started - began > OVERDUE or not goes_on(one.job)):
                 self._give_back(run[number:])
@@ -122,13 +140,15 @@ class Work:
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
             outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
-            if isinstance(outcome, Stored) and outcome.result is not Result.ALREADY_THERE:
-                self._belief.stored(one.job, line)
+            if isinstance(outcome, Stored):
+                stored.add(one.job.id)
+                if outcome.result is not Result.ALREADY_THERE:
+                    self._belief.stored(one.job, line)
             ended = time.monotonic()
             if not slot.large:
                 pace.took(ended - started)
             started = ended
-        self._ended([one.job for one in run])
+        return stored
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
@@ -161,7 +181,7 @@ class Work:
                 self._answered(LookedUp(candidate, known))
                 if known is None:  # whatever it waits for now, it does not keep a trial from the others
                     self._health.give_back(candidate.job.id)
-            self._ended([c.job for c in group if c.job.id not in over])
+            self._ended([c.job for c in group if c.job.id not in over], False)
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
@@ -325,7 +345,7 @@ class Work:
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
-            self._ended([job])
+            self._ended([job], False)
 
     def probe(self, server: str, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
@@ -352,7 +372,7 @@ class Work:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))
         elif trouble is not None:
             self._health.ill(Scope.SERVER, server, None, trouble, now)
-        self._ended([])
+        self._ended([], False)
 
     def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.

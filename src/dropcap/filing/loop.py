@@ -36,12 +36,12 @@ HANGS = 30.0
 class FilingHooks:
     """Who is told of what happens while a folder's files are filed. Called from its filing thread, but for `ended`.
 
-    `ended`: these jobs are over, or only to be moved. `filed`: these names have left in_progress/. `missing`: in_progress/ is
-    not as it should be.
-    `page` keeps the status page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
+    `ended`: these jobs are over but perhaps for their move (True), or are looked at anew since the ledger did not take their end
+    (False). `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be. `page` keeps the status
+    page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
     """
 
-    ended: Callable[[Sequence[Job]], None]
+    ended: Callable[[Sequence[Job], bool], None]
     filed: Callable[[list[str]], None]
     missing: Callable[[], None]
     page: Callable[[], float]
@@ -277,7 +277,7 @@ class Filer:
         for ending, name in over:
             log_end(ending, name or "")
         if over:
-            self._hooks.ended([ending.job for ending, _ in over])
+            self._hooks.ended([ending.job for ending, _ in over], True)
             self._hooks.filed([ending.job.name for ending, _ in over])
         if not all(name for _, name in over):
             self._hooks.missing()
@@ -326,7 +326,10 @@ class Filer:
         """Those whose end the ledger knows now. It does not take one that a person has taken away or renamed meanwhile."""
         fresh = [ending for ending in batch if not ending.entered]
         taken = self._ledger.change([as_entered(ending) for ending in fresh])
-        self._hooks.ended([ending.job for ending in fresh])  # what goes to the same place need not wait until they are moved
+        # What goes to the same place need not wait until these are moved.
+        self._hooks.ended([ending.job for ending in fresh if ending.job.id in taken], True)
+        if others := [ending.job for ending in fresh if ending.job.id not in taken]:
+            self._hooks.ended(others, False)
         return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _put_off(self, endings: list[Ending], why: str) -> None:

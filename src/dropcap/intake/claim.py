@@ -37,13 +37,15 @@ from dropcap.intake.take import (
     take,
 )
 from dropcap.intake.twin import remove_twin
-from dropcap.ledger.job import NewFile, Refusal
+from dropcap.ledger.job import NewFile, Refusal, State, TakenAway
 
 #: Files in one transaction of the ledger.
 BATCH = 500
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
+#: The same of one that is to wait for a job which REDCap has, and which ends as soon as its file is in done/.
+FILED_LOOK = 0.1
 #: A file may be the next page of one of its name that was taken so shortly before its last change (seconds).
 ANOTHER_PAGE = 60.0
 LEDGER_LOOK = 10.0
@@ -162,9 +164,11 @@ class Claimer:
             if plain(name) in taken:  # x and failed/x may both be due
                 waiting.put_off(NAME_LOOK, _ON_ITS_WAY)
                 continue
-            if self._still_open(name, waiting, away):
-                waiting.put_off(NAME_LOOK, "it was in in_progress/ before: its job there must end first")
-                self._on_missing()
+            if still_open := self._still_open(name, waiting, away):
+                filed = all(file.state is State.STORED for file in still_open)
+                waiting.put_off(FILED_LOOK if filed else NAME_LOOK, "it was in in_progress/ before: its job there must end first")
+                if not filed:
+                    self._on_missing()
                 continue
             said = self._contents.judge(name, waiting, sent_perhaps=self._may_have_been_sent(name))
             if isinstance(said, Take):
@@ -244,18 +248,18 @@ class Claimer:
         files = self._ledger.taken_away(self._folder.name, sizes) if sizes else []
         return TakenAwayFiles(self._tree, self._folder.name, files)
 
-    def _still_open(self, name: str, waiting: Waiting, away: TakenAwayFiles) -> bool:
-        """Whether it is the file of a job that is not over. Another folder's is not waited for without end."""
+    def _still_open(self, name: str, waiting: Waiting, away: TakenAwayFiles) -> list[TakenAway]:
+        """The jobs that are not over and whose file it is. Another folder's is not waited for without end."""
         try:
             known = away.known(name, plain(name), waiting.seen.sight)
         except OSError:
-            return False  # taking it tells
+            return []  # taking it tells
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
                 self._on_left()
         patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
-        return any(file.folder == self._folder.name or patient for file in known.still_open)
+        return [file for file in known.still_open if file.folder == self._folder.name or patient]
 
     def _judge(self, name: str, waiting: Waiting, target: str, outcome: TakeOutcome) -> None:
         """A file was not taken, or not yet."""

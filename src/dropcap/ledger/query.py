@@ -253,9 +253,10 @@ class Query:
         )
         return None if row[0] is None else float(row[0])
 
-    def folders_with(self, keys: Collection[str]) -> set[str]:
-        """The folders that have open jobs of one of these keys."""
-        sql = f"select distinct folder from job where state in {OPEN_STATES} and key in ({','.join('?' * len(keys))})"
+    def folders_waiting_for(self, keys: Collection[str]) -> set[str]:
+        """The folders that have jobs of one of these keys that are still to have a turn."""
+        turns = f"state in {OPEN_STATES} and state in ('waiting', 'unknown')"
+        sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
         return {folder for (folder,) in self._rows(sql, *keys)}
 
     def highest_instance(self, key: str) -> int:
