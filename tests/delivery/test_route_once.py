@@ -43,7 +43,7 @@ def queue_of(place: Site, ledger: Ledger) -> FolderQueue:
     config = load(place.config_file)
     folder = config.folders["consents"]
     order = Order(config.projects.values(), [folder], {})
-    hooks = FilingHooks(lambda jobs: None, lambda names: None, lambda: None, lambda: 60.0)
+    hooks = FilingHooks(lambda jobs, _: None, lambda names: None, lambda: None, lambda: 60.0)
     return FolderQueue(folder, ledger, lambda: None, lambda: False, "", order, keep_in(place.root), hooks)
 
 

@@ -120,7 +120,7 @@ def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(ledger: Ledge
         hangs.set()
         answers.wait(10)
 
-    filing = filer(ledger, lambda jobs: over.extend(job.id for job in jobs), place=dead)
+    filing = filer(ledger, lambda jobs, _: over.extend(job.id for job in jobs), place=dead)
     filing.put(Ending(first, REFUSED))
     filing.start()
     assert hangs.wait(10)
