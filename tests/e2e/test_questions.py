@@ -45,10 +45,10 @@ def test_a_refused_question_stops_only_the_rule_that_asks_it(place: Site, status
         daemon = place.start()
         place.put("101_ZZ.pdf")
         place.put("102_ZZ.pdf")
-        (first, _) = daemon.wait_for("retrying", 2)
+        first = daemon.wait_for("retrying", 2)[0]
         assert (first["scope"], first["outcome"]) == ("file", "not stored")
         assert "rule `compared`" in first["message"]
-        assert 25 < first["in_seconds"] <= 60
+        assert 0 < first["in_seconds"] <= 2
         place.put("mrn0799819.pdf", b"of another rule")
         place.put("103_scan.tif", b"of a third")
         place.put("104_QQ.pdf")

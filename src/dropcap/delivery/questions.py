@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from dropcap.delivery.health import PROJECT_FIRST, PROJECT_MOST, backoff
+from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import NOBODY
 from dropcap.delivery.queue import Candidate
@@ -43,7 +43,7 @@ class Refusals:
             now = self._clock()
             tries, until = self._waits.get(rule, (0, 0.0))
             if now >= until:
-                tries, until = tries + 1, now + backoff(tries + 1, PROJECT_FIRST, PROJECT_MOST)
+                tries, until = tries + 1, now + backoff(tries + 1)
                 self._waits[rule] = tries, until
         message = f"REDCap refuses what rule `{shown(rule[1])}` asks of the record: {meaning.message}"
         remedy = "run `dropcap check`, which asks the same; dropcap asks again by itself"
