@@ -260,8 +260,9 @@ class Query:
         return {folder for (folder,) in self._rows(sql, *keys)}
 
     def highest_instance(self, key: str) -> int:
-        """The highest instance that an open job of this key is to go to, 0 if there is none."""
-        sql = f"select max(instance) from job where state in {OPEN_STATES} and key = ?"
+        """The highest instance that an open job of this key is to go to, or has gone to, 0 if there is none. What was refused has
+        not gone, whether its file is moved yet or not."""
+        sql = f"select max(instance) from job where state in {OPEN_STATES} and state <> 'refused' and key = ?"
         return int(next(self._rows(sql, key))[0] or 0)
 
     def unfiled(self, folder: str) -> list[Job]:
