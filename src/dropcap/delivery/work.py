@@ -96,7 +96,7 @@ class Work:
         pace: Pace,
     ) -> None:
         """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue."""
-        with place[0].held():
+        with place[0].batch():
             stored = self._sent(slot, run, line, place, goes_on, pace)
         self._ended([one.job for one in run if one.job.id in stored], True)
         if len(stored) < len(run):

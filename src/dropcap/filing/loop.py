@@ -242,7 +242,7 @@ class Filer:
         for ending, came in results:
             if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
                 filing.explain(came.name, _failure(ending, now))
-        with tree.held():
+        with tree.batch():
             changed, moved = self._moved(batch, tree, filing, now)
         results += moved
         changes: list[Change] = []
