@@ -109,7 +109,7 @@ class Work:
             self._give_back(run)
             self._ended([one.job for one in run], False)
             return
-        with place[0].held():
+        with place[0].batch():
             stored = self._sent(slot, run, line, place, goes_on, ours, pace)
         self._ended([one.job for one in run if one.job.id in stored], True)
         if len(stored) < len(run):

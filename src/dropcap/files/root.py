@@ -17,7 +17,7 @@ from dropcap.files.regular import NotRegular
 from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way
 
 #: Seconds for which a directory that is held open is taken for the one of its name.
-_HELD_FOR = 0.3
+_KEPT_FOR = 0.3
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -26,7 +26,7 @@ class Root:
 
     Names are relative `str` as `os.fsdecode` gives them, with `/` between parts. Every part is opened with O_NOFOLLOW,
     so no link is followed, not even one that stands for `in_progress/` itself. Nothing is kept between two calls, but within
-    `held`: a directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
+    `batch`: a directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
     may be called from several threads; only `close` must come after all others.
     """
 
@@ -40,7 +40,7 @@ class Root:
         self.path = path
         self.stable_inodes = stable_inodes
         self._ways = ways
-        self._held = _Held()
+        self._kept = _Kept()
         self.fd = os.open(path, _DIRECTORY)
         self._status = os.fstat(self.fd)
 
@@ -82,21 +82,21 @@ class Root:
         return _Opened(self, relative, create)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def batch(self) -> Iterator[None]:
         """For a batch: what `directory` and `parent` open for this thread within the `with` serves those that follow as well.
 
         For a moment only: a directory that is replaced meanwhile is worked in all the same, wherever it was moved to.
         """
-        held = self._held
-        if held.fds is not None:
+        kept = self._kept
+        if kept.fds is not None:
             yield
             return
-        held.fds, held.opened, held.until = {}, [], time.monotonic() + _HELD_FOR
+        kept.fds, kept.opened, kept.until = {}, [], time.monotonic() + _KEPT_FOR
         try:
             yield
         finally:
-            held.fds = None
-            for fd in held.opened:
+            kept.fds = None
+            for fd in kept.opened:
                 os.close(fd)
 
     def open_directory(self, relative: str, create: bool = False) -> int:
@@ -157,7 +157,7 @@ class Root:
         fsync(parent, leaf)
 
 
-class _Held(threading.local):
+class _Kept(threading.local):
     """The directories that a thread holds open, by name; None if it holds none. `opened` are all that it is to close."""
 
     fds: dict[str, int] | None = None
@@ -176,18 +176,18 @@ class _Opened:
         self._create = create
 
     def __enter__(self) -> int:
-        root, relative, held = self._root, self._relative, self._root._held
+        root, relative, kept = self._root, self._relative, self._root._kept
         self._owned = False
         if not relative:
             self._fd = root.fd
-        elif held.fds is None or time.monotonic() > held.until:
+        elif kept.fds is None or time.monotonic() > kept.until:
             self._fd = root.open_directory(relative, self._create)
             self._owned = True
-        elif relative in held.fds and not self._create:
-            self._fd = held.fds[relative]
+        elif relative in kept.fds and not self._create:
+            self._fd = kept.fds[relative]
         else:
-            self._fd = held.fds[relative] = root.open_directory(relative, self._create)
-            held.opened.append(self._fd)
+            self._fd = kept.fds[relative] = root.open_directory(relative, self._create)
+            kept.opened.append(self._fd)
         return self._fd
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -252,7 +252,7 @@ class Filer:
         over: list[tuple[Ending, str | None]] = []  # with where its file lies now
         put_off: list[Ending] = []
         trouble = "the file is being moved"
-        with tree.held():
+        with tree.batch():
             results = self._move(batch, tree, filing, now)
         for ending, result in results:
             if isinstance(result, Filed):

@@ -39,8 +39,8 @@ from dropcap.intake.take import (
 from dropcap.intake.twin import remove_twin
 from dropcap.ledger.job import NewFile, Refusal, State, TakenAway
 
-#: Files in one transaction of the ledger.
-BATCH = 500
+#: Files in one transaction of the ledger, and how soon it may follow another (seconds): where many come, they are taken together.
+BATCH, TOGETHER = 500, 0.02
 #: How soon a file is looked at again that waits for its name, for room, for the ledger (seconds).
 NAME_LOOK = 2.0
 ROOM_LOOK = 3.0
@@ -117,6 +117,7 @@ class Claimer:
         self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
+        self._took = 0.0  # when files were taken last (monotonic)
         self.full = False
 
     def work(self, beat: Callable[[], object]) -> None:
@@ -130,6 +131,9 @@ class Claimer:
             if self.full:
                 self._room()
             return
+        if (soon := self._took + TOGETHER - time.monotonic()) > 0:
+            time.sleep(soon)
+            due = self._pending.due()
         for start in range(0, len(due), BATCH):
             beat()
             if not self._room():
@@ -176,6 +180,7 @@ class Claimer:
                 wanted = Wanted(name, _target(name), waiting.seen, waiting.pace, said.judged)
                 tries.append((name, waiting, wanted, said.refusal))
         if tries:
+            self._took = time.monotonic()
             self._take(tries)
 
     def _sorted(self, batch: Sequence[tuple[str, Waiting]]) -> tuple[list[tuple[str, Waiting]], list[tuple[str, Waiting]]]:

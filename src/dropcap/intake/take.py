@@ -112,11 +112,11 @@ def take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
 
 
 def _take(tree: Tree, files: Sequence[Wanted]) -> list[TakeOutcome]:
-    with tree.held():
+    with tree.batch():
         steps = [_look(tree, file) for file in files]
         steps = [_move(tree, step) if isinstance(step, _Held) else step for step in steps]
     _flush(tree, [step for step in steps if isinstance(step, _Held)])
-    with tree.held():  # opened anew: what has been put in the place of a directory meanwhile is seen
+    with tree.batch():  # opened anew: what has been put in the place of a directory meanwhile is seen
         return [step.let_go(_arrived(tree, step)) if isinstance(step, _Held) else step for step in steps]
 
 

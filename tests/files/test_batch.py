@@ -27,10 +27,10 @@ def folder(root: Path) -> Tree:
 def test_a_directory_is_opened_once_and_closed_at_the_end(tmp_path: Path) -> None:
     tree = folder(tmp_path)
     before = descriptors()
-    with tree.held():
+    with tree.batch():
         with tree.directory("in_progress/sub") as first:
             pass
-        with tree.held(), tree.parent("in_progress/sub/a") as (second, leaf):  # a batch within a batch
+        with tree.batch(), tree.parent("in_progress/sub/a") as (second, leaf):  # a batch within a batch
             assert (second, leaf) == (first, "a")
         assert descriptors() == before + 1
         elsewhere: list[int] = []
@@ -48,7 +48,7 @@ def test_a_directory_is_opened_once_and_closed_at_the_end(tmp_path: Path) -> Non
 
 def test_what_another_thread_holds_is_its_own(tmp_path: Path) -> None:
     tree = folder(tmp_path)
-    with tree.held(), tree.directory("done") as ours:
+    with tree.batch(), tree.directory("done") as ours:
         theirs: list[int] = []
 
         def work() -> None:
@@ -62,10 +62,10 @@ def test_what_another_thread_holds_is_its_own(tmp_path: Path) -> None:
 
 
 def test_after_a_moment_a_link_in_its_place_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_HELD_FOR", 0.05)
+    monkeypatch.setattr(module, "_KEPT_FOR", 0.05)
     tree = folder(tmp_path)
     before = descriptors()
-    with tree.held():
+    with tree.batch():
         assert tree.exists("in_progress/sub/a")
         (tmp_path / "in_progress").rename(tmp_path / "away")
         (tmp_path / "in_progress").symlink_to(tmp_path / "away")
@@ -77,7 +77,7 @@ def test_after_a_moment_a_link_in_its_place_is_seen(tmp_path: Path, monkeypatch:
 
 def test_a_directory_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     tree = folder(tmp_path)
-    with tree.held():
+    with tree.batch():
         assert not tree.exists("done/b")
         (tmp_path / "done").rmdir()
         tree.move("in_progress/sub/a", "done/b")
