@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 #: Places that are asked about in one go.
 _KEYS = 500
+#: All folders are looked at anew after so many seconds, so that a wake that is ever missed costs a file a minute, and no more.
+_LOOK = 60.0
 #: The clock was set if it goes back by more than so many seconds.
 _SET_BACK = 1.0
 #: Seconds until a probe is tried again for which there was no thread.
@@ -80,6 +82,7 @@ class Delivery:
         self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
         self._absence = Absence()
         self._next_due = 0.0
+        self._looked = time.monotonic()  # at all folders
         self._boot = math.inf  # by the clock: not known before the first round
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_round = time.monotonic()
@@ -245,7 +248,8 @@ class Delivery:
                 self.health.not_probed(server, monotonic + _NO_THREAD)
         self._notice_new_tokens()
         self._look_behind_freed()
-        if self._next_due and now >= self._next_due:
+        if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
+            self._looked = monotonic
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
