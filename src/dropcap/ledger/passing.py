@@ -59,12 +59,14 @@ def may_pass(absent: Absent) -> tuple[str, tuple[str, ...]]:
 
 def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float) -> bool:
     """Take a job to its next state, and past those that it may pass if it is to be sent; False if it could not go."""
-    passes = one.state is State.SENDING and absent != NOBODY
+    if one.state is not State.SENDING or absent == NOBODY:
+        with contextlib.suppress(sqlite3.IntegrityError):
+            return connection.execute(update_of(one), values_of(one, now)).rowcount > 0
+        return False
     connection.execute("savepoint step")
     went = 0
     with contextlib.suppress(sqlite3.IntegrityError):
-        if passes:
-            _make_way(connection, one.job, absent, now)
+        _make_way(connection, one.job, absent, now)
         went = connection.execute(update_of(one), values_of(one, now)).rowcount
     if not went:
         connection.execute("rollback to step")
