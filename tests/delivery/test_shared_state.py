@@ -25,7 +25,7 @@ from tests.site import Site
 
 SOURCE = Path(__file__).parents[2] / "src" / "dropcap"
 #: What runs in the threads that look up, send, create, probe and read back.
-WORKERS = tuple(f"delivery/{name}" for name in ("work", "send", "lookup", "creation", "conclude", "vacancy", "read_back"))
+WORKERS = tuple(f"delivery/{name}" for name in ("work", "ask", "send", "lookup", "creation", "conclude", "vacancy", "read_back"))
 WORKERS += ("filing/same_bytes",)
 
 

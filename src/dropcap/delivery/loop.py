@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from dropcap.delivery.absence import Absence
+from dropcap.delivery.ask import Asker
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import MOST, Health
@@ -67,9 +68,8 @@ class Delivery:
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
         self._belief = Belief(limits, self._break_off)
-        self._work = Work(
-            ledger, self.health, self._conclusion, self._break_off, self._looked_up.put, self.ended, order, self._belief
-        )
+        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief)
+        self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -313,7 +313,7 @@ class Delivery:
         for candidate in group:
             asked.append(self._folders[candidate.job.folder].asking(candidate))
             self._in_flight.add(candidate.job.id)
-        self._workers.run(partial(self._work.ask, line=line, group=asked), group[0].job.folder)
+        self._workers.run(partial(self._asker.ask, line=line, group=asked), group[0].job.folder)
 
     def _take_answers(self) -> None:
         """What look-ups have told since."""

@@ -1,29 +1,24 @@
-"""What the working threads do: one file's attempt, a look-up for many, a record to create, a probe."""
+"""What the working threads do besides look-ups: a run of files to send, a record to create, a probe."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from dropcap.delivery.ask import ODD, hopeless
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation, not_in_its_group
 from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
-from dropcap.delivery.line import SURE_FOR, ProjectLine
-from dropcap.delivery.lookup import Question, absent_field, look_up
-from dropcap.delivery.neighbours import in_general, of_several_folders
-from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, unasked
-from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
-from dropcap.delivery.queue import Candidate, Confirm, Known, LookedUp
+from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.queue import Candidate, Confirm, Known
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import NOT_OURS, Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
@@ -31,26 +26,18 @@ from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.job import Job, ReadBackFound, State
+from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Held, Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
+from dropcap.ledger.outcome import Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
-from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
 
 log = structlog.get_logger()
-
-_ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
-_NEWER_WENT = Held(
-    Reason.NEWER_WENT,
-    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
-    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,7 @@ class Sending:
 class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
 
-    `answered` is told what each look-up has found out, `ended` of jobs whose turn is over, and whether they need no other one.
+    `ended` is told of jobs whose turn is over, and whether they need no other one.
     """
 
     def __init__(
@@ -75,21 +62,16 @@ class Work:
         health: Health,
         conclusion: Conclusion,
         break_off: threading.Event,
-        answered: Callable[[LookedUp], None],
         ended: Callable[[Sequence[Job], bool], None],
-        order: Order,
         belief: Belief,
     ) -> None:
         self._ledger = ledger
         self._health = health
         self._conclusion = conclusion
         self._break_off = break_off
-        self._answered = answered
         self._ended = ended
-        self._order = order
         self._belief = belief
         self._creation = Creation(ledger)
-        self._refusals = Refusals()
         self._vacancies = Vacancies(ledger)
 
     def send(
@@ -166,148 +148,6 @@ class Work:
             # They count as sent for now, and are read back at the next start.
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
-    def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
-        """Look up the records of a group of files of one project; each gets its answer, or the ledger says more of it."""
-        over: set[int] = set()
-        told: dict[int, Known] = {}
-        try:
-            over = self._ask(line, group, told)
-        except Exception as error:
-            # The ledger could not be written: they are read from it anew.
-            log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}")
-        finally:
-            for candidate in group:
-                known = told.get(candidate.job.id)
-                self._answered(LookedUp(candidate, known))
-                if known is None:  # whatever it waits for now, it does not keep a trial from the others
-                    self._health.give_back(candidate.job.id)
-            self._ended([c.job for c in group if c.job.id not in over], False)
-
-    def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
-        """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
-        try:
-            return self._answers(line, group, told)
-        except (RedcapError, Stopped) as error:
-            if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS:
-                group = _go_unasked(group, told)
-            if not group:
-                return set()
-            if is_of_the_question(error) and line.known():
-                line.forget()  # a field or a right may not be what it was
-                return self._ask_apart(line, by_rule(group), told)
-            self._cannot_ask(line, group, error)
-            return set()
-        except Exception as error:
-            log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
-            for candidate in group:
-                unknown = candidate.job.state is State.UNKNOWN
-                self._conclusion.apply(candidate.job, Later(Reason.SERVER_ERROR, _ODD, scope=Scope.FILE, sent=unknown), None)
-            return set()
-
-    def _ask_apart(self, line: ProjectLine, parts: Sequence[Sequence[Candidate]], told: dict[int, Known]) -> set[int]:
-        """One question about all fields was refused: ask about the files of each rule, of what the project is now."""
-        over: set[int] = set()
-        refused = [one for part in parts for one in self._ask_part(line, part, told, over)]
-        if not refused:
-            return over
-        fine = {asking(c) for part in parts for c in part if c.job.id in told}
-        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
-        others: list[Candidate] = []
-        for part, why in refused:
-            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
-                others += part
-                continue
-            later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
-            for candidate in part:
-                self._conclusion.apply(candidate.job, replace(later, sent=candidate.job.state is State.UNKNOWN), None)
-        if others:  # one trouble, told once
-            self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
-        return over
-
-    def _ask_part(
-        self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
-    ) -> list[tuple[Sequence[Candidate], RedcapError | Stopped]]:
-        """Ask about files of one rule; what of them REDCap refuses, and how.
-
-        It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
-        """
-        try:
-            over |= self._answers(line, part, told)
-        except (RedcapError, Stopped) as error:
-            if len(part) == 1 or not is_of_the_question(error):
-                return [(part, error)]
-            alone = random.sample(part, 2)
-            refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
-            if len(refused) == len(alone):
-                return [(part, error)]
-            rest = [candidate for candidate in part if candidate not in alone]
-            halves = [half for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]) if half]
-            return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
-        return []
-
-    def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
-        """What REDCap tells about a group; raises RedcapError and Stopped."""
-        now = time.monotonic()
-        asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
-        questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
-        structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
-        hopeless = {c.job.id: why for c in group if (why := _hopeless(structure, c.route, c.job)) is not None}
-        facts = {c.job.id: unasked(c.route.target) for c in group}
-        facts |= look_up(line.client, structure, [q for q in questions if q.job not in hopeless])
-        self._refusals.answered([c for c in asked if c.job.id not in hopeless])
-        for candidate in group:
-            why = hopeless.get(candidate.job.id)
-            if why is not None:
-                self._conclusion.apply(candidate.job, why, None)
-            elif (learnt := self._learn(candidate, facts[candidate.job.id])) is not None:
-                told[candidate.job.id] = Known(learnt, now)
-        if hopeless:
-            line.doubt()
-        return {job for job, why in hopeless.items() if isinstance(why, Refused)}
-
-    def _learn(self, candidate: Candidate, facts: Facts) -> Facts | None:
-        """The facts to act upon; None if the ledger says more of the job by now."""
-        target, job = candidate.route.target, candidate.job
-        if target.record and not target.record_where and facts.record not in (None, target.record):
-            return facts  # written otherwise in REDCap: such a file goes nowhere
-        if target.record_where and target.record and facts.record is None:
-            # The record that was found before has other values by now: whose they are is asked anew.
-            self._ledger.note(job.id, "its record has other values now", {"record": ""})
-            return None
-        key = None if facts.record is None else self._order.key(job.project, target, facts.record)
-        if facts.record is None or key is None or key == job.key:
-            if key is not None and facts.next_instance is not None:
-                # Not one that another file's rule names, which is only not there yet.
-                above = self._ledger.query.highest_instance(key) + 1
-                facts = replace(facts, next_instance=max(facts.next_instance, above))
-            return facts
-        # Only now is it known which record of which project this file belongs to: it takes its place in the order of that
-        # record's files. What was told may be outdated when its turn comes.
-        match self._ledger.found(job, facts.record, key):
-            case ReadBackFound.ANOTHER_GOES:
-                self._conclusion.wait_for_another(job)
-            case ReadBackFound.NEWER_WENT:
-                self._conclusion.hold(job, _NEWER_WENT)
-        return None
-
-    def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
-        outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
-        if isinstance(error, RedcapError):
-            outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
-        if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
-            message = f"REDCap refuses to export the records: {outcome.message}"
-            outcome = Later(
-                outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
-            )
-        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
-            outcome = replace(outcome, in_general=in_general(outcome.reason))
-        for place, candidate in enumerate(group):
-            mine = outcome
-            if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:
-                mine = replace(outcome, sent=True)
-            # One question has failed, not a hundred: only the first file is a sign of the server's state.
-            self._conclusion.apply(candidate.job, mine, line if place == 0 else None)
-
     def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create, confirm: Confirm) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
         not to be ours any more (`confirm`)."""
@@ -366,7 +206,7 @@ class Work:
             trouble = outcome if isinstance(outcome, Later) else None
         except Exception as error:
             log.error("internal_error", where="probe", error=f"{type(error).__name__}: {error}", exc_info=True)
-            well, trouble = False, Later(Reason.UNREACHABLE, _ODD, scope=Scope.SERVER)
+            well, trouble = False, Later(Reason.UNREACHABLE, ODD, scope=Scope.SERVER)
         log.debug("probe", server=server, well=well)
         if well:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))
@@ -380,7 +220,7 @@ class Work:
             outcome = run()
         except Exception as error:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
-            outcome = Later(Reason.SERVER_ERROR, _ODD, scope=Scope.SERVER, sent=sent)
+            outcome = Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
         try:
             self._conclusion.apply(job, outcome, line)
         except Exception as error:
@@ -398,7 +238,7 @@ def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief
     if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
         return outcome
     try:
-        return _hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+        return hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
     except Stopped:
         return outcome
     except RedcapError as error:
@@ -410,31 +250,6 @@ def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief
         message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
         remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
         return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
-
-
-def _hopeless(structure: ProjectStructure, route: Route, job: Job) -> Refused | Held | None:
-    """Why no file can be stored where this one is to go. If its rule can store none at all, the files wait for a better rule."""
-    why = impossible(structure, route.target)
-    if why is None and (absent := absent_field(structure, route.target)) is not None:
-        remedy = "correct the rule, or add the field to the project; `dropcap check` compares all rules"
-        why = Refused(Reason.NO_FIELD, f"the project has no field `{shown(absent)}`", remedy)
-    if why is None or (job.state is State.UNKNOWN and why.reason != Reason.NO_FIELD):
-        return None  # what may have arrived is looked for there
-    if contradiction(structure, route.rule) is None:
-        return why
-    remedy = "correct the rule, or the project in REDCap; then reload dropcap. The file waits"
-    return Held(why.reason, f"rule `{shown(route.rule.name)}` can store no file: {why.message}", remedy)
-
-
-def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Candidate]:
-    """This token is told nothing of its project: files that only needed to know which one it is go without; the others."""
-    others = []
-    for candidate in group:
-        if needs_lookup(candidate.route.target, candidate.route.settings):
-            others.append(candidate)
-        else:
-            told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
-    return others
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:
