@@ -18,22 +18,43 @@ class NoThread(OSError):  # noqa: N818 - of the system's making
         super().__init__(errno.EAGAIN, "the system gives dropcap no more threads")
 
 
-def start(thread: threading.Thread) -> None:
-    """Start a thread that was not started yet. It may be tried again.
+class DaemonThread:
+    """A thread that does not keep the process from ending, started when there is one to be had.
 
-    Raises:
-        NoThread: there is none to be had.
+    A `threading.Thread` whose start the system has refused cannot be started again since Python 3.13: each try makes a new one.
     """
-    try:
-        thread.start()
-    except RuntimeError:
-        if thread.ident is not None:  # started twice
-            raise
-        raise NoThread from None
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        self._target = target
+        self._name = name
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; once. Raises NoThread: it may be tried again."""
+        if self._thread is not None:
+            raise RuntimeError(f"the thread {self._name} was started before")
+        self._thread = begin(self._target, self._name)
+
+    @property
+    def ident(self) -> int | None:
+        """As of a `threading.Thread`: None until it is started."""
+        return None if self._thread is None else self._thread.ident
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def join(self, within: float | None = None) -> None:
+        """Wait for its end, so many seconds at most."""
+        if self._thread is not None:
+            self._thread.join(within)
 
 
 def begin(target: Callable[..., None], name: str | None = None, *args: Any) -> threading.Thread:
-    """Start a thread that does not keep the process from ending. Raises NoThread, as `start`."""
+    """Start a thread that does not keep the process from ending. Raises NoThread: there is none to be had."""
     thread = threading.Thread(target=target, name=name, args=args, daemon=True)
-    start(thread)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise NoThread from None
     return thread

@@ -97,7 +97,8 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refused(*_: object) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading, "_start_new_thread", refused)
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"  # since Python 3.13
+    monkeypatch.setattr(threading, name, refused)
     return monkeypatch.undo
 
 

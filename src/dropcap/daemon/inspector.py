@@ -27,7 +27,7 @@ from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
-from dropcap.threads import NoThread, start
+from dropcap.threads import DaemonThread, NoThread
 
 log = structlog.get_logger()
 
@@ -110,13 +110,13 @@ class Inspector:
         self._known: dict[str, _Known] = {}
         self._wake = threading.Condition()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
+        self._thread = DaemonThread(self._run, "inspector")
 
     def start(self) -> None:
         """Begin with a look at all projects, unless it has; if there is no thread for it, another call may do."""
         if self._thread.ident is None:
             with contextlib.suppress(NoThread):
-                start(self._thread)
+                self._thread.start()
 
     def stop(self, within: float = 2.0) -> None:
         """Look at nothing more."""

@@ -19,7 +19,7 @@ import structlog
 
 from dropcap.display import shown
 from dropcap.secret import without_tokens
-from dropcap.threads import start
+from dropcap.threads import DaemonThread
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FIRST = ("timestamp", "level", "event")
@@ -86,12 +86,12 @@ class _Background(_Lines):
         self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._lost = 0
         self._losing = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        start(self._thread)
+        self._thread = DaemonThread(self._run, "log")
+        self._thread.start()
         atexit.register(self.flush)
 
     def msg(self, message: str) -> None:
-        if self._lines.qsize() < MOST or threading.current_thread() is self._thread:
+        if self._lines.qsize() < MOST or threading.get_ident() == self._thread.ident:
             self._lines.put(message)
         else:
             with self._losing:

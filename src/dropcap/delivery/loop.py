@@ -38,7 +38,7 @@ from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
-from dropcap.threads import NoThread, begin, start
+from dropcap.threads import DaemonThread, NoThread, begin
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Delivery:
         self._next_due = 0.0
         self._looked = time.monotonic()  # at all folders
         self._boot = math.inf  # by the clock: not known before the first round
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+        self._thread = DaemonThread(self._run, "delivery")
         self.last_round = time.monotonic()
 
     # Called from other threads ------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Delivery:
         self._look_for_absent()
         self._ledger.look_for_records()
         self._read_back.start()
-        start(self._thread)
+        self._thread.start()
 
     def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
         """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a

@@ -24,7 +24,7 @@ from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.model import FileTarget
 from dropcap.redcap.window import Stopped
-from dropcap.threads import start
+from dropcap.threads import DaemonThread
 
 log = structlog.get_logger()
 
@@ -52,11 +52,11 @@ class ReadBack:
         self._pauses = pauses
         self._stop = threading.Event()
         self._tries: dict[int, int] = {}
-        self._thread = threading.Thread(target=self._run, name="read back", daemon=True)
+        self._thread = DaemonThread(self._run, "read back")
 
     def start(self) -> None:
         """Begin. Once only."""
-        start(self._thread)
+        self._thread.start()
 
     def stop(self, within: float) -> None:
         """Break off what is under way and wait at most so many seconds."""

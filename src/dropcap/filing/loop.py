@@ -22,7 +22,7 @@ from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.outcome import Refused, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.threads import start
+from dropcap.threads import DaemonThread
 
 log = structlog.get_logger()
 
@@ -83,12 +83,12 @@ class Filer:
         self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
         self._over = False  # it takes nothing more: what comes late goes to its successor
-        self._thread = threading.Thread(target=self._run, name=f"filing {name}", daemon=True)
+        self._thread = DaemonThread(self._run, f"filing {name}")
 
     def start(self) -> None:
         """Begin with what an earlier run left unfiled, unless it has. Raises NoThread: to be tried again."""
         if self._thread.ident is None:
-            start(self._thread)
+            self._thread.start()
 
     def alive(self) -> bool:
         """Whether it files, or its successor does."""

@@ -26,7 +26,7 @@ from dropcap.intake.tenure import Tenure
 from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
-from dropcap.threads import MORE_THREADS, start
+from dropcap.threads import MORE_THREADS, DaemonThread
 
 _log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ class Intake:
         self._told_at = 0.0
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
-        self._thread = threading.Thread(target=self._run, name=f"intake-{folder.name}", daemon=True)
+        self._thread = DaemonThread(self._run, f"intake-{folder.name}")
         self._tell_noted = noted
         self._tell_left = left
         self.idle = threading.Event()
@@ -112,7 +112,7 @@ class Intake:
         """Begin, unless it has. Raises NoThread: to be tried again."""
         if self._thread.ident is None:
             self._beat = time.monotonic()
-            start(self._thread)
+            self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""

@@ -16,6 +16,7 @@ from dropcap.intake import beat as beats
 from dropcap.intake import owner
 from dropcap.intake.beat import Run
 from dropcap.intake.owner import Away, Marker
+from dropcap.threads import DaemonThread
 
 _log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class Presence:
         self._hurry = self._ending = self._says_so = False
         self._idle: Callable[[], bool] | None = None
         self.beat()
-        self._thread = threading.Thread(target=self._go_on, name=f"beat-{marker.folder}", daemon=True)
+        self._thread = DaemonThread(self._go_on, f"beat-{marker.folder}")
 
     def start(self) -> None:
         """Go on beating."""

@@ -23,7 +23,7 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-from dropcap.threads import start
+from dropcap.threads import NoThread
 
 _log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Watch:
     @property
     def lost(self) -> bool:
         """Whether events did arrive and do not any more."""
-        return self._inotify is not None and self._inotify.ident is not None and not self._inotify.is_alive()
+        return self._inotify is not None and not self._inotify.is_alive()
 
     def begin(self) -> None:
         """A walk begins: `add` will be called for every directory. What has died is made anew."""
@@ -118,17 +118,20 @@ class Watch:
             self._names.clear()
             self._watched.clear()
         if inotify is not None:
-            if inotify.ident is None:  # no thread of its own will close its descriptors
-                inotify._is_reading = False
             inotify.stop()
 
     def _started(self) -> InotifyFD:
         if self._inotify is None:
-            self._inotify = InotifyFD()
-        if self._inotify.ident is None:
+            made = InotifyFD()
             self.threadless = True
-            start(self._inotify)  # if not now, at the next walk
+            try:
+                made.start()
+            except RuntimeError:  # at the next walk another one is made: this one can never be started
+                made._is_reading = False  # no thread of its own will close its descriptors
+                made.stop()
+                raise NoThread from None
             self.threadless = False
+            self._inotify = made
         return self._inotify
 
     # Called by watchdog, in its thread, which an exception would end. ------------------------------------------------

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from dropcap.ledger.trouble import Trouble, passes
-from dropcap.threads import start
+from dropcap.threads import DaemonThread
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
@@ -38,8 +38,8 @@ class GroupCommit:
         self._pending: list[tuple[Write[Any], Future[Any]]] = []
         self._closing = False
         self._ready: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
-        start(self._thread)
+        self._thread = DaemonThread(self._run, "ledger")
+        self._thread.start()
         self._ready.result()
 
     def write(self, change: Write[T]) -> T:
