@@ -94,7 +94,7 @@ def test_it_cannot_start(place: Site) -> None:
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From now on the system refuses threads to this process; until what is returned is called."""
 
-    def refused(*_: object) -> NoReturn:
+    def refused(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
     name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"  # since Python 3.13
