@@ -53,6 +53,8 @@ def _record(parser: argparse.ArgumentParser, told: argparse.Namespace) -> int:
     """Record what a real REDCap says, until told to stop."""
     if told.record is None or told.upstream is None:
         parser.error("--record and --upstream go together: where to note what is said, and the API to ask")
+    if not 0 <= told.port <= 65535:
+        parser.error("--port is 0 to 65535")
     try:
         with Recorder(told.upstream, told.record, told.port, told.ca_file) as recorder:
             path = recorder.recording.path

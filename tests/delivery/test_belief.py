@@ -38,7 +38,7 @@ def job(number: int, **more: Any) -> Job:
 class There:
     """A line to a server that answers probes as it is told to."""
 
-    host = "s"
+    host = server = "s"
 
     def __init__(self, name: str = "p") -> None:
         self.project = self

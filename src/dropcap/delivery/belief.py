@@ -65,7 +65,7 @@ class Belief:
         """A file has arrived."""
         with self._lock:
             self._forbidden.pop(line.project.name, None)
-            host = self._hosts[line.host]
+            host = self._hosts[line.server]
             host.stored_at = self._clock()
             host.turned_away.pop(job.id, None)
         self.limits.stored(job)
@@ -74,7 +74,7 @@ class Belief:
         """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
         now, stamp = self._clock(), line.token_stamp()
         with self._lock:
-            host = self._hosts[line.host]
+            host = self._hosts[line.server]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
             if stamp is not None:  # without a token nothing was asked
                 host.at, host.trouble = now, None if answers else trouble
@@ -123,7 +123,7 @@ class Belief:
             meaning, unknown = _form_lost(meaning, job.size), False
         if meaning.of_size:
             self.limits.refused(job)
-        if meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API):
+        if meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API) or (meaning.verdict is Verdict.SERVER and meaning.worded):
             trouble = self._server(line)
             if trouble is None:
                 return self._turned_away(meaning, job, line, unknown)
@@ -142,7 +142,7 @@ class Belief:
         arrives, it may be all of them, and nobody's fault.
         """
         with self._lock:
-            host = self._hosts[line.host]
+            host = self._hosts[line.server]
             first = host.turned_away.setdefault(job.id, self._clock())
             in_a_row = sum(at >= host.stored_at for at in host.turned_away.values())
             own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
@@ -166,7 +166,7 @@ class Belief:
     def _server(self, line: ProjectLine) -> Meaning | None:
         """What the server says of itself, None if it is well. Raises Stopped."""
         with self._lock:
-            host = self._hosts[line.host]
+            host = self._hosts[line.server]
         with host.asking:
             if self._clock() - host.at >= SERVES:
                 self._ask(line)
@@ -175,7 +175,7 @@ class Belief:
     def _token(self, line: ProjectLine) -> Meaning | None:
         """What the server says of the token, or of itself; None if both are well. Raises Stopped."""
         with self._lock:
-            host = self._hosts[line.host]
+            host = self._hosts[line.server]
         with host.asking:
             at, known = host.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
             if self._clock() - at < SERVES:

@@ -259,6 +259,7 @@ class Delivery:
                 self.wake()  # they may have left places as well
             for job in unfit.passed:
                 self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
+                self.ended([job])  # it keeps nobody waiting any more
             for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
@@ -268,6 +269,7 @@ class Delivery:
                         "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
                     )
                     self._conclusion.hold(job, Held(nowhere.reason, message, remedy))
+                    self.ended([job])
                     continue
                 self._in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))

@@ -226,6 +226,7 @@ class FolderQueue:
             if lane.jobs.get(candidate.job.id) is candidate:
                 if instead is None:
                     del lane.jobs[candidate.job.id]
+                    lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
                 else:
                     lane.jobs[candidate.job.id] = instead
 

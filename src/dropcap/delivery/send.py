@@ -45,6 +45,8 @@ IN_PROGRESS = "in_progress"
 NOT_OURS = "it is not known any more whether its folder is ours"
 _NO_END = "REDCap exported the present file without its length, and differently the second time, so it may be cut off"
 _HTTP_1_1 = "have the server or the proxy before it answer by HTTP/1.1, or set existing_file: replace for this rule"
+#: What may be said by somebody who stands before REDCap.
+_IN_ITS_PLACE = frozenset({Verdict.BANNED, Verdict.NOT_THE_API, Verdict.RATE_LIMITED})
 #: Instances that are chosen one after the other without a rest; then it looks as if REDCap told different things.
 _CHOICES_AT_ONCE = 3
 
@@ -82,6 +84,7 @@ class Attempt:
     belief: Belief
     _sent: bool = False
     _importing: bool = False
+    _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
     _acknowledged: str | None = None
     _ctime_ns: int | None = None  # of the file before its bytes were read for the first time
 
@@ -97,7 +100,7 @@ class Attempt:
             outcome = replace(outcome, sha256=self._acknowledged)
         # An instance that an earlier attempt chose may have been sent to: it stays this file's.
         fresh = self.upload.job.state is State.WAITING and self.upload.step.chosen
-        if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh:
+        if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh and not self._answered_in_its_place:
             return replace(outcome, release_instance=True)
         return outcome
 
@@ -122,6 +125,7 @@ class Attempt:
                 source.slot = self.slot
                 return self._claimed(source, status, started)
         except RedcapError as error:
+            self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
         except Stopped as stopped:

@@ -36,5 +36,6 @@ def _forms(value: str) -> set[str]:
     plain = " ".join(unicodedata.normalize("NFC", value).split()).casefold()
     forms = {plain, " ".join(html.unescape(plain).split()), plain.replace("'", "\\'").replace('"', '\\"')}
     forms |= {json.dumps(plain)[1:-1], json.dumps(plain, ensure_ascii=False)[1:-1].replace("/", "\\/")}
+    forms.add(re.sub(r"[^a-z0-9._-]", "_", plain))  # as REDCap writes the names of files
     forms |= {quote(plain, safe="").casefold(), quote_plus(plain).casefold()}
     return {form for form in forms if form}

@@ -244,12 +244,12 @@ def _something_else(reply: _Reply) -> Meaning | None:
             _READ_BACK,
             unknown=True,
         )
-    if reply.status == 408:
+    if reply.status in (408, 425):
         unknown = reply.for_ == "import" and reply.request_complete
         return _meaning(
             Verdict.UNKNOWN if unknown else Verdict.SERVER,
             Reason.UNREACHABLE,
-            "the server says the request took too long to arrive (408)",
+            f"the server says the request did not arrive as it should ({reply.status})",
             _READ_BACK if unknown else _WAIT,
             unknown=unknown,
         )
@@ -291,7 +291,7 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
         if known.pattern.search(said):
             return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
-        return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT)
+        return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT, worded=True)
     return _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
 
 
