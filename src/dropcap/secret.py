@@ -21,7 +21,8 @@ MAY_BE_A_TOKEN: Final = "[hidden]"
 _PART, _BEGINNING = 12, 8
 #: Escapes within escapes that are undone: no page that a server means to be read has more.
 _LAYERS = 4
-_TAG = re.compile(r"<[^<>]*>")
+#: A comment may hold what looks like the end of a tag; it is bounded, so that many beginnings without an end cost little.
+_TAG = re.compile(r"<!--.{0,500}?-->|<[^<>]*>", re.DOTALL)
 _RUN = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{32}){1,2}(?![0-9a-f])")
 _BACKSLASHED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
 #: Control and format characters, marks that stand on others, what is unassigned, and blanks whose category says otherwise.

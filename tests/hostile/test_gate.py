@@ -251,3 +251,9 @@ def test_wherever_and_however_it_is_said_it_comes_out_nowhere(place: Site) -> No
         said.append(("init", (done.stdout + done.stderr).encode()))
         assert [name for name, proxy in proxies.items() if not proxy.spoiled] == []
         search(place, said)
+
+
+def test_a_comment_that_holds_the_end_of_a_tag_does_not_show_either() -> None:
+    Token(SECRET)
+    assert without_tokens(f"said: {'<!-- a > b -->'.join(SECRET)} twice") == "said: [token] twice"
+    assert without_tokens("nothing <!-- a > b --> of it") == "nothing <!-- a > b --> of it"
