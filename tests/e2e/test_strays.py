@@ -32,7 +32,8 @@ def test_what_is_dragged_into_done_and_failed_is_told_and_left(place: Site) -> N
     assert "move them to where files are dropped" in status.stdout
     (folder,) = json.loads(place.dropcap("status", "--json").stdout)["folders"].values()
     assert folder["strays"]["count"] == told["count"]
-    page = eventually(lambda: text if "Not put there by dropcap" in (text := (place.drop / "_STATUS.html").read_text()) else "")
+    written = place.drop / "_STATUS.html"
+    page = eventually(lambda: text if written.exists() and "Not put there by dropcap" in (text := written.read_text()) else "")
     assert "&lt;b&gt;104&lt;/b&gt;.pdf" in page
     assert f"{today}/102_V1_consent.pdf" in page
     assert place.everywhere() == sorted([*before, *dragged]), "nothing is moved"

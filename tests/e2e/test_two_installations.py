@@ -60,10 +60,10 @@ def test_a_folder_whose_owner_has_ended_is_adopted_at_once(place: Site, other: S
     assert place.done() == ["101_V1_consent.pdf"]
 
     # One of the version before, which leaves the marker as it is, may have worked there since.
-    (place.drop / "_STATUS.html").write_text((place.drop / "_STATUS.html").read_text())
+    (place.drop / "_STATUS.html").write_text("its page")
     running = adopt(place)
     eventually(lambda: "watched for 90 s" in (running.stdout.readline() if running.stdout else ""))
-    (place.drop / "_STATUS.html").write_text((place.drop / "_STATUS.html").read_text())
+    (place.drop / "_STATUS.html").write_text("its page, a little later")
     code, output = told(running)
     assert (code, "another dropcap is alive there" in output) == (1, True), output
 
