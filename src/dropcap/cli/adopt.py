@@ -19,6 +19,7 @@ from dropcap.intake import owner
 from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.mounts import Mount, Mounts
+from dropcap.ledger.job import State
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.preflight import drop_folder
@@ -27,6 +28,9 @@ from dropcap.reasons import Reason, Scope
 
 #: Seconds between two looks at a folder that is watched.
 _LOOK = 2.0
+
+#: Why a file stays held until somebody says `retry`.
+_BY_HAND = frozenset({Reason.NEWER_WENT, Reason.TOO_MANY_MISMATCHES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +125,10 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
         owner.adopt(one.tree, folder.name, str(folder.path), one.mount, one.claims, run)
     except (owner.Away, OSError) as error:
         return Remark("error", where, f"the folder cannot be adopted: {error}")
-    # A running dropcap is to notice which files are its now: those that were held are tried again on the way.
-    asked(config, {"do": "retry", "jobs": [], "failed": False, "held": True, "folder": folder.name})
+    # A running dropcap is to notice which files are its now: those that were held are tried again on the way, but for those of
+    # which a person alone decides.
+    held = [job.id for job in ledger.query.in_state((State.HELD,), folder.name, limit=1_000_000) if job.reason not in _BY_HAND]
+    asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
     return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})")
 
 
