@@ -7,7 +7,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -19,6 +19,7 @@ from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.lease import Lease
+from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.returned import TakenAwayFiles, is_away
@@ -58,31 +59,6 @@ OTHER_FOLDER = 180.0
 SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
-class Notes:
-    """What cannot be taken, and why; each reason is logged once. Other threads may copy `all`, but not go through it."""
-
-    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
-        self._log = log
-        self.all: dict[str, str] = {}
-
-    def put(self, name: str, why: str) -> None:
-        """`name` cannot be taken."""
-        if self.all.get(name) != why:
-            self.all[name] = why
-            self._log.warning("entry_ignored", file=shown(name), message=why)
-
-    def drop(self, name: str) -> None:
-        """`name` is gone or taken after all."""
-        self.all.pop(name, None)
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Nothing but these is there."""
-        if not self.all:
-            return
-        for name in self.all.keys() - set(names):
-            del self.all[name]
-
-
 class Claimer:
     """The claims of one opened folder. For its thread."""
 
@@ -92,7 +68,7 @@ class Claimer:
         folder: Folder,
         ledger: IntakeLedger,
         pending: Pending,
-        not_taken: Notes,
+        not_taken: NotTaken,
         contents: ContentJudge,
         pace: Callable[[str, int], RestTime],
         on_claimed: Callable[[list[int]], None],

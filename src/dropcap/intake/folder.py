@@ -18,11 +18,12 @@ from dropcap.files.tree import Tree
 from dropcap.intake import owner, walk
 from dropcap.intake.backlog import Backlog
 from dropcap.intake.beat import Run, Vigil
-from dropcap.intake.claim import SHARE_GONE, Claimer, Notes
+from dropcap.intake.claim import SHARE_GONE, Claimer
 from dropcap.intake.content import ContentJudge
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
+from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
 from dropcap.intake.presence import Presence
@@ -71,7 +72,7 @@ class OpenedFolder:
         self._paces: dict[int, RestTime] = {}  # by device; one object for all files, of which there may be many
         self._directories: set[str] = set()
         self._others: set[str] = set()  # drop folders within this one
-        self._not_taken = Notes(self._log)
+        self._not_taken = NotTaken(self._log)
         self._left = Left(folder, ledger, self._log)
         self.tree = open_tree(folder.path)
         try:

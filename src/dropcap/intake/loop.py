@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sqlite3
 import threading
 import time
@@ -16,6 +15,7 @@ from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
+from dropcap.intake.away import why_away
 from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
@@ -23,7 +23,6 @@ from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
 from dropcap.intake.tenure import Tenure
-from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
@@ -350,26 +349,9 @@ class Intake:
     def _leave(self, error: Exception) -> None:
         """The folder is not to be had now: let go of it and try again later."""
         path = shown(str(self.folder.path))
-        if isinstance(error, Away):
-            why = f"{path} is away: {error}"
-        elif isinstance(error, sqlite3.Error):
-            why = (
-                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
-            )
-        elif not isinstance(error, OSError):
-            why = (
-                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
-            )
-            if self._away != why:
-                self._log.error("internal_error", where="intake", exc_info=error)
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
-            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
-        elif error.errno in (errno.EMFILE, errno.ENFILE):
-            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
-        else:
-            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
+        why = why_away(path, error)
+        if self._away != why and not isinstance(error, Away | OSError | sqlite3.Error):
+            self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
         self._tenure.end(error)
