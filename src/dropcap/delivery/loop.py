@@ -337,10 +337,11 @@ class Delivery:
             else:
                 ready.append((run, place))
         changes = []
-        for _, candidate, step in (one for run, _ in ready for one in run):
+        for folder, candidate, step in (one for run, _ in ready for one in run):
             columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
             if step.instance is not None:
                 columns["instance"] = step.instance
+            columns["origin"] = self._ledger.keep_document(folder.order.origins.of(folder.folder, candidate.route.rule))
             target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
             changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
         went = self._ledger.change(changes, self._absence.absent)

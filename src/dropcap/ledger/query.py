@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sqlite3
 import threading
@@ -10,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dropcap.ledger.act import Act
+from dropcap.ledger.chain import ACTS, Head
 from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
 from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
@@ -304,6 +308,34 @@ class Query:
         """What REDCap has told and still is taken to be true: project, kind and what, and until when."""
         sql = "select project, kind, what, until from learned where until > ?"
         return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}
+
+    # Audit --------------------------------------------------------------------------------------------------------
+
+    def heads(self) -> list[Head]:
+        """The heads of all chains."""
+        return [Head(name, n, bytes(head).hex()) for name, n, head in self._rows("select name, n, head from chain order by name")]
+
+    def has_head(self, head: Head) -> bool:
+        """Whether the chain has that entry."""
+        if head.chain == ACTS:
+            rows = self._rows("select hash from act where n = ?", head.n)
+        else:
+            sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ?"
+            rows = self._rows(f"{sql} order by entry desc limit 1", head.chain, head.n)
+        found = next(rows, None)
+        return head.n == 0 or (found is not None and bytes(found[0]).hex() == head.hash)
+
+    def acts(self, since: float = 0.0, until: float = math.inf) -> list[Act]:
+        """What people had dropcap do, and what happened to the ledger, in that time (seconds since the epoch)."""
+        columns = "n, at, uid, login, name, way, what, told"
+        rows = self._rows(f"select {columns} from act where at >= ? and at < ? order by n", since, min(until, 1e300))
+        return [Act(n, at, uid, login, name, way, what, json.loads(told)) for n, at, uid, login, name, way, what, told in rows]
+
+    def document(self, sha256: str | None) -> dict[str, Any]:
+        """What the ledger keeps under this SHA-256; empty if nothing."""
+        row = next(self._rows("select what from document where sha256 = ?", sha256), None)
+        found = json.loads(row[0]) if row else {}
+        return found if isinstance(found, dict) else {}
 
     # People -------------------------------------------------------------------------------------------------------
 
