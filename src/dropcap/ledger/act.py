@@ -34,6 +34,7 @@ class Deed(StrEnum):
     RELOAD = "reload"
     ADOPT = "adopt"
     RENAME = "rename_folder"
+    CREATED = "created"  # the ledger
     MIGRATED = "migrated"
     RESTORED = "restored"  # it lacks what was in it before
     BEGUN_ANEW = "begun_anew"

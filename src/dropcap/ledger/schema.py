@@ -174,4 +174,4 @@ def _entered(connection: sqlite3.Connection, before: int, now: int) -> None:
     """The upgrade is an act, with what every chain ends with now. The first one vouches for nothing that was there before."""
     found = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in ("job", "history")}
     told = {"from": before, "to": now, **found, "heads": [str(head) for head in heads(connection)]}
-    enter(connection, time.time(), Who.me(Way.ITSELF), Deed.MIGRATED, told)
+    enter(connection, time.time(), Who.me(Way.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)
