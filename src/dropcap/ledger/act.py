@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from dropcap.ledger.chain import ACTS, Head, of_act
-from dropcap.ledger.seal import begun
+from dropcap.ledger.seal import as_head, begun
 from dropcap.ledger.transition import utf8
 
 _ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
@@ -114,8 +114,9 @@ def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told:
     """Put an act into its chain; within a transaction."""
     row = connection.execute("select id, n, head from chain where name = ?", (ACTS,)).fetchone()
     chain, n, head = row if row is not None else begun(connection, ACTS)
+    n = max(n, connection.execute("select coalesce(max(n), 0) from act").fetchone()[0])
     name, text = utf8(who.name) or "", _ENCODE(told)
-    head = of_act(bytes(head), n + 1, at, who.uid, who.login, name, who.way.value, what.value, text)
+    head = of_act(as_head(head), n + 1, at, who.uid, who.login, name, who.way.value, what.value, text)
     connection.execute(
         "insert into act (n, at, uid, login, name, way, what, told, hash) values (?,?,?,?,?,?,?,?,?)",
         (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text, head),

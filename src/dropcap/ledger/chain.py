@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import ne
 from typing import Any
 
 #: The name of the chain of people's acts; a folder's chain has the folder's name, which is never empty.
@@ -26,12 +28,14 @@ FACTS = (
     *("project", "rule", "record", "event", "field", "instance", "attempts", "sha256", "reason", "result", "confirmed"),
     *("filed_as", "preserved_as", "preserved_sha256", "found", "claimed_at", "ended_at"),
 )
-_HEX = tuple(index for index, name in enumerate(FACTS) if name in _NAMES)
-_MICRO = tuple(index for index, name in enumerate(FACTS) if name in _TIMES)
-_DIGITS = FACTS.index("mtime_ns")
+_QUOTED = json.encoder.encode_basestring_ascii  # what makes JSON of a text, in C
+_INDEXES = range(len(FACTS))
+_KEYS = tuple(f'"{name}":' for name in FACTS)
 _ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 Facts = tuple[Any, ...]
+#: The columns of a job of which nothing is established.
+NOTHING: Facts = (None,) * len(FACTS)
 
 
 def micro(seconds: float) -> int:
@@ -39,26 +43,34 @@ def micro(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
+#: What is hashed otherwise than it is kept, by its place in `FACTS`.
+_MADE: dict[int, Callable[[Any], Any]] = {
+    index: bytes.hex if name in _NAMES else micro if name in _TIMES else int
+    for index, name in enumerate(FACTS)
+    if name in _NAMES | _TIMES | {"mtime_ns"}
+}
+
+
 def canonical(row: Sequence[Any]) -> Facts:
     """A job's columns (`FACTS`, as the ledger keeps them) as they are hashed."""
-    values = list(row)
-    for index in _HEX:
-        if values[index] is not None:
-            values[index] = values[index].hex()
-    for index in _MICRO:
-        if values[index] is not None:
-            values[index] = micro(values[index])
-    values[_DIGITS] = int(values[_DIGITS])
-    return tuple(values)
+    return tuple(value if value is None or index not in _MADE else _MADE[index](value) for index, value in enumerate(row))
 
 
-def news(before: Facts | None, after: Facts) -> str:
-    """What is established now and was not before, as it is kept and hashed; empty if nothing is."""
-    if before is None:
-        return _ENCODE({name: value for name, value in zip(FACTS, after, strict=True) if value is not None})
-    if before == after:
-        return ""
-    return _ENCODE({name: new for name, old, new in zip(FACTS, before, after, strict=True) if old != new})
+def news(before: Sequence[Any], after: Sequence[Any]) -> str:
+    """What columns establish that they did not before (both as the ledger keeps them), as it is hashed; empty if nothing."""
+    told = []
+    for index in compress(_INDEXES, map(ne, before, after)):
+        value = after[index]
+        if index in _MADE and value is not None:
+            value = _MADE[index](value)
+        told.append(_KEYS[index] + (_QUOTED(value) if type(value) is str else "null" if value is None else repr(value)))
+    return "{" + ",".join(told) + "}" if told else ""
+
+
+def between(before: Mapping[str, Any], after: Facts) -> str:
+    """The same of what is canonical already."""
+    told = {name: new for name, new in zip(FACTS, after, strict=True) if before[name] != new}
+    return _ENCODE(told) if told else ""
 
 
 def together(established: Sequence[str]) -> dict[str, Any]:
@@ -73,11 +85,6 @@ def together(established: Sequence[str]) -> dict[str, Any]:
     return facts
 
 
-def as_facts(facts: Mapping[str, Any]) -> Facts:
-    """The same in the order of `FACTS`."""
-    return tuple(facts[name] for name in FACTS)
-
-
 def genesis(seed: str, chain: str) -> bytes:
     """What the first entry of a chain carries. `seed` is the ledger's own."""
     return hashlib.sha256(_ENCODE(["dropcap ledger", 1, seed, chain]).encode()).digest()
@@ -85,8 +92,8 @@ def genesis(seed: str, chain: str) -> bytes:
 
 def of_entry(before: bytes, n: int, job: int, at: float, state: str, note: str, established: str) -> bytes:
     """The hash of the nth entry of a folder's chain."""
-    told = _ENCODE([n, job, round(at * 1e6), state, note])
-    return hashlib.sha256(before + f"{told}\n{established}".encode()).digest()
+    told = f"[{n},{job},{round(at * 1e6)},{_QUOTED(state)},{_QUOTED(note)}]\n{established}"
+    return hashlib.sha256(before + told.encode()).digest()
 
 
 def of_act(

@@ -17,6 +17,7 @@ from typing import Any
 
 from dropcap.ledger.act import Deed
 from dropcap.ledger.chain import ACTS, FACTS, Head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.seal import as_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class _Prover:
         self._acts(next((_Link(ACTS, 0, genesis(self._seed, ACTS)) for _, name, *_ in chains if name == ACTS), None))
         links = {number: _Link(name, 0, genesis(self._seed, name)) for number, name, *_ in chains if name != ACTS}
         self._entries(links)
-        self._ends({name: (n, bytes(head)) for _, name, n, head in chains if name != ACTS}, links.values())
+        self._ends({name: (n, as_head(head)) for _, name, n, head in chains if name != ACTS}, links.values())
         self._unsealed()
         self._jobs()
         self._documents()
@@ -103,11 +104,11 @@ class _Prover:
             self._found.acts += 1
             said = f"act {n} ({what})"
             self._follow(
-                link, n, bytes(stored), said, lambda head, a=(n, at, uid, login, name, way, what, told): of_act(head, *a)
+                link, n, as_head(stored), said, lambda head, a=(n, at, uid, login, name, way, what, told): of_act(head, *a)
             )
             self._note(n, what, told)
         stored_head = self._connection.execute("select n, head from chain where name = ?", (ACTS,)).fetchone()
-        self._ends({ACTS: (stored_head[0], bytes(stored_head[1]))}, [link])
+        self._ends({ACTS: (stored_head[0], as_head(stored_head[1]))}, [link])
 
     def _note(self, n: int, what: str, told: str) -> None:
         try:
@@ -154,11 +155,11 @@ class _Prover:
                 continue
             if job is None:
                 self._says(Head(link.name, n, "").where, f"entry {n} was removed from the history (number {entry})")
-                link.n, link.head = n, bytes(stored)
+                link.n, link.head = n, as_head(stored)
                 continue
             facts = (n, job, at, state, note, established)
             said = f"entry {n} (job {job}, {state}{': ' + note if note else ''})"
-            self._follow(link, n, bytes(stored), said, lambda head, f=facts: of_entry(head, *f))
+            self._follow(link, n, as_head(stored), said, lambda head, f=facts: of_entry(head, *f))
 
     def _ends(self, stored: dict[str, tuple[int, bytes]], links: Iterable[_Link]) -> None:
         for link in links:
@@ -205,6 +206,8 @@ class _Prover:
         except (ValueError, TypeError, AttributeError):
             self._says(f"job {job}", "what was sealed of it, or what it holds now, cannot be read")
             return
+        if sum('"claimed_at":' in told for told in established) > 1:
+            self._says(f"job {job}", "an earlier job of this number was removed")
         for name, value in zip(FACTS, now, strict=True):
             if value == sealed[name] or (name == "folder" and value in self._moved.get(sealed[name], ())):
                 continue

@@ -107,7 +107,7 @@ create index mismatch_of on mismatch (folder, record, at);
 """
 
 # Who dropped it, under which rule and configuration; who had dropcap do what; and the chains that both are in. History's numbers
-# must outlast a VACUUM, so it is made anew.
+# must outlast a VACUUM and are never used again, so it is made anew.
 _VERSION_7 = """
 alter table job add column dropped_by integer;
 alter table job add column dropped_by_name text;
@@ -123,7 +123,8 @@ create table act (
 );
 alter table history rename to history_before;
 create table history (
-    id integer primary key, job integer not null, at real not null, state text not null, note text not null default ''
+    id integer primary key autoincrement, job integer not null, at real not null, state text not null,
+    note text not null default ''
 );
 insert into history (id, job, at, state, note) select rowid, job, at, state, note from history_before order by rowid;
 drop table history_before;
@@ -164,7 +165,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         if number + 1 == _CHAINED:
             connection.execute("insert into meta values ('chain_seed', ?)", (uuid.uuid4().hex,))
             Sealer().seal(connection)
-        if number + 1 >= _CHAINED:
+        if number + 1 == len(MIGRATIONS):
             _entered(connection, version, number + 1)
         connection.execute(f"pragma user_version = {number + 1}")
         connection.execute("commit")

@@ -7,8 +7,9 @@ none that stands is without a seal. What is kept in memory only saves questions;
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
-from dropcap.ledger.chain import FACTS, Facts, as_facts, canonical, genesis, news, of_entry, together
+from dropcap.ledger.chain import FACTS, NOTHING, between, canonical, genesis, news, of_entry, together
 from dropcap.ledger.job import OPEN, State
 
 #: Jobs whose sealed facts are kept in memory; of others they are read from their seals.
@@ -33,7 +34,7 @@ class Sealer:
         self._last = 0  # the last entry that is sealed
         self._newest = 0  # the job with the highest number that has entries
         self._heads: dict[str, tuple[int, int, bytes]] = {}  # folder -> its chain, and the chain's head
-        self._facts: dict[int, Facts] = {}
+        self._facts: dict[int, list[Any]] = {}  # what is sealed of jobs, as the ledger keeps it
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """A transaction has begun."""
@@ -41,7 +42,7 @@ class Sealer:
         if version != self._version:
             self.forget()
             self._version = version
-            self._last = connection.execute("select coalesce(max(id), 0) from history").fetchone()[0]
+            self._last = _last_number(connection)
             self._newest = connection.execute("select coalesce(max(job), 0) from history").fetchone()[0]
 
     def forget(self) -> None:
@@ -53,11 +54,15 @@ class Sealer:
     def seal(self, connection: sqlite3.Connection) -> None:
         """Seal what has been entered since `begin`; right before the commit."""
         touched: set[str] = set()
-        while rows := connection.execute(_UNSEALED, (self._last, _AT_ONCE)).fetchall():
+        more = True
+        while more:
+            rows = connection.execute(_UNSEALED, (self._last, _AT_ONCE)).fetchall()
+            more = len(rows) == _AT_ONCE
+            if not rows:
+                break
             seals = []
             for entry, job, at, state, note, *columns in rows:
-                facts = canonical(columns)
-                established = news(self._before(connection, job), facts)
+                established = self._news(connection, job, columns)
                 folder: str = columns[0]
                 chain, n, head = self._heads.get(folder) or self._head(connection, folder)
                 head = of_entry(head, n + 1, job, at, state, note, established)
@@ -67,8 +72,9 @@ class Sealer:
                 if state in _OVER:
                     self._facts.pop(job, None)
                 else:
-                    self._facts[job] = facts
-                self._newest = max(self._newest, job)
+                    self._facts[job] = columns
+                if job > self._newest:
+                    self._newest = job
             connection.executemany("insert into seal (entry, chain, n, established, hash) values (?,?,?,?,?)", seals)
             self._last = rows[-1][0]
             if len(self._facts) > _KEPT:
@@ -77,24 +83,41 @@ class Sealer:
             chain, n, head = self._heads[folder]
             connection.execute("update chain set n = ?, head = ? where id = ?", (n, head, chain))
 
-    def _before(self, connection: sqlite3.Connection, job: int) -> Facts | None:
-        """What earlier entries have established of a job; None if it has none."""
+    def _news(self, connection: sqlite3.Connection, job: int, columns: list[Any]) -> str:
+        """What earlier entries of a job have not established."""
         known = self._facts.get(job)
-        if known is not None or job > self._newest:
-            return known
-        established = [told for (told,) in connection.execute(_SEALED, (job,))]
-        return as_facts(together(established)) if established else None
+        if known is not None:
+            return news(known, columns)
+        if job > self._newest:
+            return news(NOTHING, columns)
+        sealed = [told for (told,) in connection.execute(_SEALED, (job,))]
+        return between(together(sealed), canonical(columns))
 
     def _head(self, connection: sqlite3.Connection, folder: str) -> tuple[int, int, bytes]:
         row = connection.execute("select id, n, head from chain where name = ?", (folder,)).fetchone()
         if row is not None:
-            return int(row[0]), int(row[1]), bytes(row[2])
+            return int(row[0]), int(row[1]), as_head(row[2])
         return begun(connection, folder)
+
+
+def _last_number(connection: sqlite3.Connection) -> int:
+    """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
+    (last,) = connection.execute("select coalesce(max(id), 0) from history").fetchone()
+    (sealed,) = connection.execute("select coalesce(max(entry), 0) from seal").fetchone()
+    if sealed > last:
+        connection.execute("delete from sqlite_sequence where name = 'history'")
+        connection.execute("insert into sqlite_sequence values ('history', ?)", (sealed,))
+    return int(max(last, sealed))
+
+
+def as_head(kept: Any) -> bytes:
+    """A chain's head as it is kept. What somebody has made of it stops nothing: it no longer fits what it is a hash of."""
+    return kept if isinstance(kept, bytes) else b""
 
 
 def begun(connection: sqlite3.Connection, name: str) -> tuple[int, int, bytes]:
     """A new chain: its number, how many entries it has (none), and its first head."""
-    (seed,) = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
-    head = genesis(seed, name)
+    row = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
+    head = genesis(row[0] if row else "", name)
     cursor = connection.execute("insert into chain (name, n, head) values (?, 0, ?)", (name, head))
     return int(cursor.lastrowid or 0), 0, head
