@@ -129,8 +129,8 @@ class _Prover:
     def _follow(self, link: _Link, n: int, stored: bytes, said: str, hashed: Any) -> None:
         where = Head(link.name, n, "").where
         if n != link.n + 1:
-            gone = f"{link.n + 1}" if n == link.n + 2 else f"{link.n + 1} to {n - 1}"
-            message = f"entries {gone} are missing before {said}" if n > link.n + 1 else f"{said} is out of its order"
+            gone = f"entry {link.n + 1} is" if n == link.n + 2 else f"entries {link.n + 1} to {n - 1} are"
+            message = f"{gone} missing before {said}" if n > link.n + 1 else f"{said} is out of its order"
             self._says(where, message)
         elif _differs(hashed, link.head, stored):
             self._says(where, f"{said} is not what was sealed: it, or its place in the chain, was changed")
