@@ -115,6 +115,7 @@ BY_HAND = [
         [
             f"folder f: entry 4 (job 2, sending: attempt 1) {_CHANGED}",
             f"folder f: entry 7 (job 1, sending: attempt 1) {_CHANGED}",
+            "job 1: its state is 'done' now; 'sending' was sealed",
         ],
     ),
     (
