@@ -33,6 +33,7 @@ _COMMANDS = {
     "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
     "resume": ("pause", "resume_command", "Go on, whoever paused it."),
     "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
+    "report": ("report", "report_command", "Write a report of a period, to print or for a spreadsheet."),
     "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
 }
 

@@ -100,12 +100,22 @@ class Turns:
                     self._health.give_back(candidate.job.id)
             else:
                 ready.append((batch, lent))
-        changes = [_as_sent(chosen) for batch, _ in ready for chosen in batch]
+        changes = [self._as_sent(chosen) for batch, _ in ready for chosen in batch]
         went = self._ledger.change(changes, self._absence.absent)
         for batch, lent in ready:
             sendings = self._sendings(batch, went)
             if sendings:
                 self._let_go(batch[0][0], sendings, lent)
+
+    def _as_sent(self, chosen: Chosen) -> Change:
+        folder, candidate, step = chosen
+        attempt = candidate.job.attempts + 1
+        columns: dict[str, object] = {"attempts": attempt, "record": step.record}
+        if step.instance is not None:
+            columns["instance"] = step.instance
+        columns["origin"] = self._ledger.keep_document(folder.order.origins.of(folder.folder, candidate.route.rule))
+        target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
+        return Change(candidate.job.id, State.SENDING, f"attempt {attempt}", columns, target)
 
     def _sendings(self, batch: Sequence[Chosen], went: set[int]) -> list[Sending]:
         """Those of a batch that the ledger let go; the others have no turn."""
@@ -142,13 +152,3 @@ class Turns:
         self._in_flight.add(candidate.job.id)
         for lane in folder.lanes:
             lane.jobs.pop(candidate.job.id, None)
-
-
-def _as_sent(chosen: Chosen) -> Change:
-    _, candidate, step = chosen
-    attempt = candidate.job.attempts + 1
-    columns: dict[str, object] = {"attempts": attempt, "record": step.record}
-    if step.instance is not None:
-        columns["instance"] = step.instance
-    target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
-    return Change(candidate.job.id, State.SENDING, f"attempt {attempt}", columns, target)

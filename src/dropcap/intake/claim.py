@@ -212,7 +212,7 @@ class Claimer:
         for (name, waiting, wanted, refusal), outcome in zip(tries, outcomes, strict=True):
             if isinstance(outcome, Taken):
                 self._done_with(name)
-                entered.append(self._new(name, wanted.target, outcome.sight, failed, away, refusal))
+                entered.append(self._new(name, wanted.target, outcome, failed, away, refusal))
                 directories |= {_parent(name), _parent(wanted.target)}
             else:
                 self._judge(name, waiting, wanted.target, outcome)
@@ -281,9 +281,9 @@ class Claimer:
         return walk.top(name) == walk.IN_PROGRESS and name not in self._moved
 
     def _new(
-        self, name: str, target: str, sight: Sight, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
+        self, name: str, target: str, taken: Taken, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
     ) -> NewFile:
-        again_of = None
+        again_of, sight = None, taken.sight
         match = failed.moved_to(self._tree, sight)
         if match is not None:
             path, file = match
@@ -297,7 +297,7 @@ class Claimer:
         back = None
         with contextlib.suppress(OSError):  # what cannot be read is not sent either
             back = away.known(target, plain(name), sight).back
-        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal)
+        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal, taken.owner)
 
     def _finish_copy(self, path: str) -> None:
         """What lies in in_progress/ without a job may be a copy that a crash kept from being the only one."""
