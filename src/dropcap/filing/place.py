@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.digest import sha256_of
@@ -22,11 +23,8 @@ from dropcap.files.move import PLAIN, Crossing
 from dropcap.files.tree import Staged, Tree
 from dropcap.filing import preserve
 from dropcap.filing.crossing import finish
+from dropcap.filing.keep import Keep
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
-
-if TYPE_CHECKING:
-    from dropcap.config.model import Folder
-    from dropcap.filing.keep import Keep
 
 __all__ = ["Failure", "Filed", "Filing"]
 
