@@ -15,6 +15,7 @@ from dropcap.config.model import Problem
 from dropcap.daemon import log as logging
 from dropcap.daemon import systemd
 from dropcap.daemon.engine import Engine
+from dropcap.reasons import Scope
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -113,7 +114,7 @@ class Reload:
 def tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
     """Write them to the log. `kept` are folders that go on as they were."""
     for problem in problems:
-        if problem.scope is not None and problem.scope[0] == "folder" and problem.scope[1] in kept:
+        if problem.scope is not None and problem.scope[0] is Scope.FOLDER and problem.scope[1] in kept:
             log.error("config_problem", message=str(problem), keeps=f"folder {problem.scope[1]} as it was")
             continue
         disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
