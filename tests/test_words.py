@@ -72,12 +72,40 @@ def _are_reasons(node: ast.Set) -> bool:
     return all(isinstance(word, ast.Constant) and word.value in _REASONS for word in node.elts)
 
 
+#: Turns of phrase that nobody says aloud.
+_STILTED = re.compile(
+    r"\b(?:to be had|by way of|names none|lest|is no [a-z]+ [a-z]+ (?:file|proxy)|in no way)\b|(?<!there )\bis none$"
+)
+
+
+def _read_by_people(tree: ast.AST) -> Iterator[str]:
+    """All texts of a module but its docstrings; those of commands are their help."""
+    notes = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(decorator_list=decorators) if any("command" in ast.unparse(one) for one in decorators):
+                pass
+            case ast.Module(body=[ast.Expr(value=note), *_]) | ast.ClassDef(body=[ast.Expr(value=note), *_]):
+                notes.add(note)
+            case ast.FunctionDef(body=[ast.Expr(value=note), *_]):
+                notes.add(note)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in notes:
+            yield node.value
+
+
 def modules() -> list[tuple[str, str]]:
     return [(str(path.relative_to(SOURCE)), path.read_text()) for path in sorted(SOURCE.rglob("*.py"))]
 
 
 def test_no_message_decides_anything() -> None:
     assert [f"{name}:{line}" for name, text in modules() for line in on_prose(text)] == []
+
+
+def test_messages_read_as_one_would_say_them() -> None:
+    texts = {name: list(_read_by_people(ast.parse(text))) for name, text in modules()}
+    assert sum(map(len, texts.values())) > 3000
+    assert [f"{name}: {text}" for name, found in texts.items() for text in found if _STILTED.search(text)] == []
 
 
 def test_no_message_is_searched_for_in_the_ledger() -> None:

@@ -39,7 +39,7 @@ def verify_command(config_path: Path, since: str | None, folder_name: str | None
     Where a later file went to the same field, only that is looked for. Each file costs one request, within the limit.
 
     Exit codes: 0 REDCap holds them all; 1 some are missing or differ, or could not be asked for; 2 usage or
-    configuration; 3 the server is not to be had.
+    configuration; 3 the server cannot be reached.
     """
     config = usable(config_path)
     if folder_name is not None:

@@ -296,5 +296,5 @@ def _in_words(error: OSError) -> OSError:
     """The error that says what to do, where a person has put something else in the place of a directory."""
     if error.errno not in (errno.ENOTDIR, errno.ELOOP) or not isinstance(error.filename, str):
         return error
-    said = f"{shown(error.filename)} or what it should lie in is no directory; rename what has its name: dropcap needs it"
+    said = f"{shown(error.filename)}, or what it lies in, is not a directory: rename what has that name, since dropcap needs it"
     return OSError(error.errno, said, error.filename)

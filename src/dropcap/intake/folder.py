@@ -282,8 +282,8 @@ class OpenedFolder:
 
     def _see(self, name: str, kind: str, status: os.stat_result, *, hinted: bool) -> None:
         if kind != "file":
-            what = "a link; put the file itself here" if kind == "link" else "not a file"
-            self._not_taken.put(name, f"it is {what}; it is left where it is")
+            what, then = ("a link", ": put the file itself here") if kind == "link" else ("not a file", "")
+            self._not_taken.put(name, f"it is {what}, and is left where it is{then}")
         else:
             sight, pace = self._sight(status), self._pace(name, status.st_dev)
             self._pending.see(name, sight, pace, hinted=hinted)
