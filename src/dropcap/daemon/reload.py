@@ -35,6 +35,7 @@ class Reload:
         self._path = path
         self._wake = wake
         self._wanted = False
+        self._asking = threading.Lock()
         self._asked: list[Future[list[str]]] = []  # who wants to know what comes of the next one
         self._thread: threading.Thread | None = None
 
@@ -50,7 +51,8 @@ class Reload:
             TimeoutError: it lasts, and goes on.
         """
         done: Future[list[str]] = Future()
-        self._asked.append(done)
+        with self._asking:
+            self._asked.append(done)
         self.want()
         return done.result(_LITTLE if self._engine.ledger.trouble.unwritable else _PATIENCE)
 
@@ -62,7 +64,8 @@ class Reload:
         if not self._wanted:
             return False
         self._wanted = False
-        asked, self._asked = self._asked, []
+        with self._asking:
+            asked, self._asked = self._asked, []
         try:
             self._thread = begin(self._run, "reload", asked)
         except NoThread:  # then here
