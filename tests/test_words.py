@@ -108,6 +108,22 @@ def test_messages_read_as_one_would_say_them() -> None:
     assert [f"{name}: {text}" for name, found in texts.items() for text in found if _STILTED.search(text)] == []
 
 
+def beginnings(tree: ast.AST) -> Iterator[str]:
+    """How each `message=` and `remedy=` begins."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in PROSE:
+            first = node.value.values[0] if isinstance(node.value, ast.JoinedStr) else node.value
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def test_messages_begin_alike() -> None:
+    """In lower case: they stand behind a name, a time or a colon. Names keep their capitals, as REDCap does."""
+    found = [(name, text) for name, code in modules() for text in beginnings(ast.parse(code))]
+    assert len(found) > 20
+    assert [one for one in found if one[0] != "filing/page.py" and re.match(r"[A-Z][a-z]", one[1])] == []
+
+
 def test_no_message_is_searched_for_in_the_ledger() -> None:
     """But by the scripts that bring up an old ledger, whose sentences stay as they were."""
     looks = re.compile(r"\b(?:where|and|when|or)\s+\(?(?:\w+\.)?(?:note|message|remedy)\s*(?:=|<>|is not '|like|in\b|glob)", re.I)

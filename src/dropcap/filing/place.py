@@ -214,7 +214,7 @@ class Filing:
         except KeyError:
             if group.isdigit():
                 return int(group)
-            self._tell(f"There is no group {shown(group)} on this machine", "Correct `group` or create it")
+            self._tell(f"there is no group {shown(group)} on this machine", "correct `group`, or create it")
             return None
 
     def _dress(self, name: str) -> None:
@@ -251,8 +251,8 @@ class Filing:
             act(item)
         except OSError as error:
             self._tell(
-                f"The file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
-                "Give dropcap's user the right to it, or leave `group` and `mode` out",
+                f"the file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
+                "give dropcap's user the right to it, or leave `group` and `mode` out",
             )
 
     def _tell(self, message: str, remedy: str) -> None:
