@@ -21,6 +21,7 @@ from dropcap.daemon import command, systemd
 from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.intake.lease import ignore_lease_breaks
@@ -62,6 +63,7 @@ class Service:
         prepare(config.state_dir)
         with only_one(config.state_dir):
             self._signals()
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             _tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
@@ -156,7 +158,7 @@ class Service:
         else:
             self._config = config
             engine.ledger.act(self._by, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
-            logging.set_up(config.log.format, config.log.level, background=True)
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             engine.reload(config)
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
