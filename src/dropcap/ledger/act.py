@@ -37,7 +37,7 @@ class Deed(StrEnum):
     CREATED = "created"  # the ledger
     MIGRATED = "migrated"
     RESTORED = "restored"  # it lacks what was in it before
-    BEGUN_ANEW = "begun_anew"
+    PRUNED = "pruned"  # jobs that were over were taken out of it
 
 
 class Way(StrEnum):
@@ -110,8 +110,8 @@ def _login(process: str) -> int | None:
     return None if login == _NO_LOGIN else login
 
 
-def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> None:
-    """Put an act into its chain; within a transaction."""
+def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> int:
+    """Put an act into its chain, within a transaction; its number."""
     row = connection.execute("select id, n, head from chain where name = ?", (ACTS,)).fetchone()
     chain, n, head = row if row is not None else begun(connection, ACTS)
     n = max(n, connection.execute("select coalesce(max(n), 0) from act").fetchone()[0])
@@ -122,6 +122,7 @@ def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told:
         (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text, head),
     )
     connection.execute("update chain set n = ?, head = ? where id = ?", (n + 1, head, chain))
+    return int(n) + 1
 
 
 def heads(connection: sqlite3.Connection) -> list[Head]:
