@@ -118,6 +118,16 @@ class _Prover:
         """An entry that was pruned cannot be hashed again, only followed: an act vouches for its hash."""
         if n != link.n + 1:
             self._says(Head(link.name, n, "").where, f"entry {n}, which was pruned, is out of its order")
+        self._reach(link, n, stored)
+
+    def _reach(self, link: _Link, n: int, stored: bytes) -> None:
+        """The chain is followed up to there; somebody may have noted just this head."""
+        wanted = self._wanted.get((link.name, n), set())
+        if stored.hex() in wanted:
+            wanted.remove(stored.hex())
+            self._found.witnessed += 1
+            if not wanted:
+                del self._wanted[link.name, n]
         link.n, link.head = n, stored
 
     def _prunings(self) -> None:
@@ -153,12 +163,7 @@ class _Prover:
             self._says(where, message)
         elif _differs(hashed, link.head, stored):
             self._says(where, f"{said} is not what was sealed: it, or its place in the chain, was changed")
-        if (wanted := self._wanted.get((link.name, n))) and stored.hex() in wanted:
-            wanted.remove(stored.hex())
-            self._found.witnessed += 1
-            if not wanted:
-                del self._wanted[link.name, n]
-        link.n, link.head = n, stored
+        self._reach(link, n, stored)
 
     def _entries(self, links: dict[int, _Link]) -> None:
         rows = self._connection.execute(
@@ -178,7 +183,7 @@ class _Prover:
                 continue
             if job is None:
                 self._says(Head(link.name, n, "").where, f"entry {n} was removed from the history (number {entry})")
-                link.n, link.head = n, as_head(stored)
+                self._reach(link, n, as_head(stored))
                 continue
             facts = (n, job, at, state, note, established)
             said = f"entry {n} (job {job}, {state}{': ' + note if note else ''})"
