@@ -29,11 +29,12 @@ class Pruned:
 
 
 def prune(connection: sqlite3.Connection, jobs: Sequence[int], at: float, who: Who) -> int:
-    """Take those of `jobs` that are over out of the ledger, within a transaction; how many those were."""
+    """Take those of `jobs` that are over out of the ledger, but for the newest, within a transaction; how many those were."""
     connection.execute("create temp table if not exists over (job integer primary key)")
     connection.execute("delete from over")
     connection.executemany(
-        "insert or ignore into over select id from job where id = ? and state in ('done', 'failed', 'withdrawn')",
+        "insert or ignore into over select id from job where id = ? and state in ('done', 'failed', 'withdrawn')"
+        " and id < (select max(id) from job)",  # whose number another job would get
         [(job,) for job in jobs],
     )
     (number,) = connection.execute("select count(*) from over").fetchone()
