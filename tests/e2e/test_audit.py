@@ -13,8 +13,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dropcap import __version__
 from dropcap.ledger.job import Address, NewFile
 from dropcap.ledger.store import Ledger
