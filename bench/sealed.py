@@ -1,6 +1,6 @@
-"""What the ledger's chains cost a burst: dropcap as it is against the same without seals, in turn.
+"""`sealed.py [RUNS]`: what the ledger's chains cost a burst: dropcap as it is against another tree of its source, in turn.
 
-`run.py sealed` compares this tree with another one: DROPCAP_BENCH_OTHER=/path/to/src names it.
+DROPCAP_BENCH_OTHER=/path/to/src names the other one: the last without chains.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def run(options: Options) -> list[str]:
     """Files a second and CPU of both, and the ratio."""
     other = os.environ.get("DROPCAP_BENCH_OTHER")
     if not other or not (Path(other) / "dropcap").is_dir():
-        raise GaveUp("DROPCAP_BENCH_OTHER must name the src directory of a dropcap without chains")
+        raise GaveUp("DROPCAP_BENCH_OTHER must name the src directory of the other dropcap")
     files = options.scaled(FILES)
     rates: dict[str, list[float]] = {"with chains": [], "without": []}
     cpu: dict[str, list[float]] = {"with chains": [], "without": []}
@@ -35,7 +35,9 @@ def run(options: Options) -> list[str]:
     lines = [f"burst of {files} files of {SIZE // 1024} KiB, {options.runs} alternating runs"]
     for name, found in rates.items():
         lines.append(f"  {name:<12} {statistics.median(found):6.0f} files/s  {statistics.median(cpu[name]):.3f} ms CPU a file")
-    lines.append(f"  with chains is {statistics.median(pairs):.3f} x without (median of pairs, {min(pairs):.2f} to {max(pairs):.2f})")
+    lines.append(
+        f"  with chains is {statistics.median(pairs):.3f} x without (median of pairs, {min(pairs):.2f} to {max(pairs):.2f})"
+    )
     return lines
 
 
