@@ -51,28 +51,28 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The user of a process; `login` is who logged in before `sudo` and the like, where the kernel keeps that."""
+    """The user of a process; `login` is who logged in before `sudo` and the like, where the kernel keeps that, and `name` what the
+    system calls that one, else the user; empty if it does not know."""
 
     uid: int | None
     login: int | None
     way: Way
+    name: str = ""
 
     @classmethod
     def me(cls, way: Way = Way.COMMAND) -> Who:
         """This process."""
-        return cls(os.getuid(), _login("self"), way)
+        return cls._named(os.getuid(), _login("self"), way)
 
     @classmethod
     def peer(cls, connection: socket.socket) -> Who:
         """Whose process has connected to a Unix socket, by the kernel's word."""
         pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        return cls(uid, _login(str(pid)), Way.SOCKET)
+        return cls._named(uid, _login(str(pid)), Way.SOCKET)
 
-    @property
-    def name(self) -> str:
-        """The name of the user who logged in, else of the process's; empty if nobody knows it."""
-        uid = self.uid if self.login is None else self.login
-        return "" if uid is None else user_name(uid)
+    @classmethod
+    def _named(cls, uid: int, login: int | None, way: Way) -> Who:
+        return cls(uid, login, way, user_name(uid if login is None else login))
 
 
 NOBODY_KNOWS = Who(None, None, Way.SIGNAL)
