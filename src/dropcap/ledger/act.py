@@ -51,8 +51,8 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The user of a process; `login` is who logged in before `sudo` and the like, where the kernel keeps that, and `name` what the
-    system calls that one, else the user; empty if it does not know."""
+    """The user of a process. `login` is who logged in before `sudo` and the like, where the kernel keeps that; `name` is what the
+    system calls that one, else the user, and empty if it does not know."""
 
     uid: int | None
     login: int | None
