@@ -17,6 +17,7 @@ from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log, witness
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
@@ -60,8 +61,8 @@ def run_once(config: Config, wait: str | None) -> int:
     console = Console(stderr=True)
     progress = console.is_terminal
     # With a progress bar the log would tear it apart; problems are told in the summary.
-    log.set_up(config.log.format, "error" if progress else config.log.level)
     prepare(config.state_dir)
+    log.set_up(config.log.format, "error" if progress else config.log.level, mask=mask_of(config))
     with only_one(config.state_dir):
         ignore_lease_breaks()
         stopped = threading.Event()

@@ -15,8 +15,10 @@ import structlog
 from dropcap import __version__
 from dropcap.config.model import Config
 from dropcap.daemon import command, systemd
+from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.witness import Daily, compare, stopped
@@ -56,6 +58,7 @@ class Service:
         prepare(config.state_dir)
         with only_one(config.state_dir):
             self._signals()
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
