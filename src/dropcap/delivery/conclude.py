@@ -99,6 +99,9 @@ class Conclusion:
     def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
         now = time.monotonic()
         match outcome:
+            case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
+                self._health.give_back(job.id)
+                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Stored() | Refused() | WaitForRecord():
                 self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
                 self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))

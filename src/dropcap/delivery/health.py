@@ -116,6 +116,12 @@ class Health:
             patient = self._patients.get((scope, name))
             return patient is not None and patient.pause is not None and patient.pause.until_resume
 
+    def why(self, scope: Scope, name: str) -> str | None:
+        """The reason for which it is paused, None if it is not."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            return patient.pause.reason if patient is not None and patient.pause is not None else None
+
     def give_back(self, job: int) -> None:
         """A job that was let through on trial did not get its turn after all."""
         with self._lock:
