@@ -53,3 +53,22 @@ def test_a_poison_file_that_comes_again_and_other_refusals_pause_nobody(place: S
         place.put(name, b"another")
         daemon.wait_for("failed", count)
     assert not daemon.events("paused"), "one was stored in between"
+
+
+def test_other_folders_of_the_project_hardly_wait_for_it(place: Site) -> None:
+    second = place.root / "second"
+    second.mkdir()
+    place.config["folders"]["second"] = {**place.folder, "path": str(second)}
+    place.write_config()
+    for record in range(101, 111):
+        place.box.ill(Fault("status", code=400, body='{"error": "kzt"}', match={**IMPORT, "record": str(record)}))
+    daemon = place.start()
+    for name in NAMES[:10]:
+        place.put(name)
+    daemon.wait_for("paused", scope="project", reason="refused")
+    for name in NAMES[10:13]:
+        (second / name).write_bytes(b"fine")
+    waited = [line["since_claim"] for line in daemon.wait_for("done", 3)]
+    assert max(waited) < 10, waited
+    daemon.wait_for("paused", 2)
+    assert len(place.failed()) < 10, "nor does each that arrives let all the others fail"

@@ -117,6 +117,13 @@ class Belief:
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent or meaning.outcome_unknown)
 
+    def is_disliked(self, meaning: Meaning, line: ProjectLine) -> bool:
+        """Whether a question was answered by a page, or as by a ban, and the server is well when it is asked for its version."""
+        try:
+            return _not_of_redcap(meaning) and self._server(line) is None
+        except Stopped:
+            return False
+
     def of_a_question(self, meaning: Meaning, line: ProjectLine, *, sent: bool, alone: bool) -> Outcome:
         """What becomes of files about which a question met this; `alone`: it was about one file.
 
@@ -143,8 +150,7 @@ class Belief:
                 meaning, unknown = _form_lost(meaning, job.size), False
         if meaning.of_size:
             self.limits.refused(job, sha256)
-        only_this = meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API) or meaning.page
-        if only_this or (meaning.verdict is Verdict.SERVER and meaning.worded):
+        if _not_of_redcap(meaning) or (meaning.verdict is Verdict.SERVER and meaning.worded):
             trouble = self._server(line)
             if trouble is None:
                 return self._turned_away(meaning, job, line, unknown)
@@ -247,6 +253,11 @@ class Belief:
             trouble = error.meaning
         self.probed(line, trouble)
         return trouble
+
+
+def _not_of_redcap(meaning: Meaning) -> bool:
+    """A page, a redirect or a ban: it may be due to what was asked."""
+    return meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API) or meaning.page
 
 
 def may_be_of_size(meaning: Meaning, size: int) -> bool:

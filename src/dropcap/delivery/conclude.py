@@ -113,7 +113,7 @@ class Conclusion:
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
                 self._health.well(Scope.SERVER, line.server, job.id)
-                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
+                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:

@@ -458,6 +458,7 @@ class Delivery:
             with self._refusing:
                 self._refused[pause.name] = stamp
         self._ledger.pause(pause)
+        self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
@@ -466,5 +467,11 @@ class Delivery:
             with self._refusing:
                 self._refused.pop(name, None)
         self._ledger.resume(scope, name)
+        self._tell_pages()
         log.info("resumed", scope=scope, name=name)
         self.wake()
+
+    def _tell_pages(self) -> None:
+        """A pause concerns folders of which no file has met the trouble yet."""
+        for name in self._folders:
+            self._changed(name)
