@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 
 import pytest
@@ -97,7 +98,8 @@ def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> No
     for record in (102, 103, 104):
         (plain / f"{record}_V1_scan.bin").write_bytes(b"z")
     daemon.wait_for("paused", scope="server")
-    daemon.wait_for("retrying", 3, scope="server")
+    daemon.wait_for("claimed", 4)
+    eventually(lambda: json.loads(place.dropcap("status", "--json").stdout)["under_way"] == 0)  # what was on its way is over
     asked = len(box.requests)
     assert not box.wait_for(lambda b: len(b.requests) > asked, timeout=2.0), "no probing loop"
     box.well()
@@ -107,7 +109,6 @@ def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> No
     for record in (105, 106, 107):
         (plain / f"{record}_V1_scan.bin").write_bytes(b"z")
     daemon.wait_for("paused", scope="project")
-    daemon.wait_for("retrying", 3, scope="project")
     box.project.offline = False
     place.dropcap("resume", "--project", "trial")  # unless one that was on its way has ended it
     daemon.wait_for("done", 7)

@@ -17,7 +17,7 @@ def test_the_third_of_its_kind_pauses_the_project_and_fails_no_file(place: Site)
     daemon = place.start()
     for name in NAMES[:10]:
         place.put(name)
-    (paused, *_) = daemon.wait_for("paused")
+    paused, *_ = daemon.wait_for("paused")
     assert (paused["scope"], paused["reason"]) == ("project", "refused")
     assert "kzt brx" in paused["message"]
     assert "whether the project" in paused["remedy"]

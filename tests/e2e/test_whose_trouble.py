@@ -160,7 +160,7 @@ def test_a_refused_token_that_is_well_pauses_its_project_at_the_second_file(plac
     place.box.ill(Fault("status", code=code, body='{"error": "kzt brx"}', match=IMPORT))
     for record in range(106, 116):
         place.put(f"{record}_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused")
+    paused, *_ = daemon.wait_for("paused")
     assert (paused["scope"], paused["reason"]) == ("project", "rights")
     assert not daemon.events("failed")
     assert asked(place, "version") == probes + 1
@@ -178,7 +178,7 @@ def test_a_token_that_is_taken_away_while_files_are_sent_pauses_at_the_first(pla
     daemon.wait_for("done")
     place.box.revoke(place.box.token)
     place.put("102_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused")
+    paused, *_ = daemon.wait_for("paused")
     assert (paused["scope"], paused["reason"]) == ("project", "token")
     assert place.failed() == []
 
