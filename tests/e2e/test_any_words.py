@@ -83,7 +83,8 @@ def test_what_becomes_of_files_depends_on_no_words(worded: Site) -> None:
     held = {h.record for h in place.box.holdings()}
     assert held == {"101", "102", "103", "108", "110", "111", "114", "115"}
     assert {line["scope"] for line in daemon.events("retrying", file="105_V1_scan.bin")} == {"file"}
-    assert not daemon.events("paused", scope="project")
+    # Three files in a row that a well server answers oddly may stop it or their project for a moment; nothing else does.
+    assert not [line for line in daemon.events("paused", scope="project") if line["reason"] in ("rights", "token", "refused")]
     assert place.box.token not in "".join(daemon.raw)
 
 
