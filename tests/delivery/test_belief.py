@@ -194,6 +194,7 @@ def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(
     there = There()
     for _ in range(3):
         assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
+    assert told.a_file(FORBIDDEN, job(7, name="1.pdf"), there).own_fault, "also if it is dropped again"
     told.belief.stored(job(9), cast("ProjectLine", there))
     assert told.a_file(FORBIDDEN, job(2), there).scope is Scope.FILE
     assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT

@@ -71,7 +71,7 @@ class Belief:
         self._clock = clock
         self._lock = threading.Lock()
         self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
-        self._forbidden: defaultdict[str, set[int]] = defaultdict(set)  # by project: jobs, since one was stored last
+        self._forbidden: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)  # by project: files, since one was stored
 
     def stored(self, job: Job, line: ProjectLine) -> None:
         """A file has arrived."""
@@ -184,7 +184,7 @@ class Belief:
         be asked for yet whether the token is well, the same, in REDCap's own words."""
         with self._lock:
             others = self._forbidden[line.project.name]
-            others.add(job.id)
+            others.add((job.folder, job.name))  # what is dropped again is no other file
             all_of_them = len(others) > 1
         if meaning.reason == Reason.TOKEN and token_is_well:
             remedy = f"REDCap takes the token itself: {_MAY_IMPORT if importing else _MAY_EXPORT}"
