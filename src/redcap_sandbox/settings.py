@@ -40,6 +40,7 @@ SETTINGS: dict[str, Setting] = {
     "hidden_fields": Setting("project", str, "what it makes of fields that a token may not see", ("absent", "blank")),
     "ids_as_numbers": Setting("project", bool, "whole numbers in it are JSON numbers: record 007 comes as 7"),
     "flags_as_text": Setting("project", bool, "what project, user and the like tell as 0 and 1 comes as text"),
+    "errors": Setting("project", str, "in which format errors come, whatever is asked for", ("asked", "json", "csv", "xml")),
     "strict_arrays": Setting("project", bool, "a list that is sent as one text is refused, as since 2023"),
     "empty_files": Setting("project", str, "what becomes of files without a byte", ("accept", "refuse")),
     "sanitize_names": Setting("project", bool, "other characters in file names than A-Z a-z 0-9 . _ - become _"),

@@ -212,14 +212,14 @@ def test_a_form_that_php_has_emptied_is_too_large_at_the_first_reply(place: Site
 def test_a_server_that_answers_all_errors_in_xml_calls_no_file_too_large(place: Site) -> None:
     place.folder.update(PLAIN)
     place.write_config()
-    place.box.ill(Fault("status", code=400, body=XML.format("kzt"), match={"content": "dropcap"}))
-    for record in (101, 102):
-        place.box.ill(Fault("status", code=400, body=XML.format(f"brx {record}"), match={**IMPORT, "record": str(record)}))
-        place.put(f"{record}_V1_scan.bin", b"z" * (2 * MIB + record))
+    place.box.project.errors = "xml"
+    for record in (101, 102):  # which the project does not take
+        place.put(f"{record}_V1_scan.xyz", b"z" * (2 * MIB + record))
+    place.box.project.blocked_extensions = frozenset({"xyz"})
     assert place.once().returncode == 1
     place.put("103_V1_scan.bin", b"z" * (4 * MIB))
     assert place.once().returncode == 0
-    assert [job.reason for job in place.jobs()] == ["refused", "refused", None]
+    assert [job.reason for job in place.jobs()] == ["blocked_extension", "blocked_extension", None]
     assert asked(place, "dropcap") == 1
     assert "has refused" not in place.dropcap("check").stdout
 

@@ -272,3 +272,15 @@ def test_a_fault_on_a_command_line(text: str, fault: Fault) -> None:
 def test_no_fault_on_a_command_line(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Fault.read(text)
+
+
+@pytest.mark.parametrize(
+    ("errors", "begins"), [("asked", '{"error"'), ("xml", "<?xml"), ("csv", "ERROR: "), ("json", '{"error"')]
+)
+def test_errors_come_in_a_format_of_the_servers_own(box: Sandbox, errors: str, begins: str) -> None:
+    change(box, {"errors": errors})
+    for refused in (call(box, content="nothing"), call(box, content="version", token="E" * 32)):
+        assert refused.text.startswith(begins)
+    assert call(box, content="version").text[0].isdigit()
+    if errors == "asked":
+        assert call(box, content="nothing", returnFormat="csv").text.startswith("ERROR: ")
