@@ -177,8 +177,8 @@ class Health:
         opened = None
         with self._lock:
             patient = self._patient(scope, name)
-            tried = patient.on_trial == job
-            if tried:
+            tried = patient.on_trial == job or now >= patient.next_try
+            if patient.on_trial == job:
                 patient.on_trial = None
             sure = trouble.certain or trouble.until_resume or scope == Scope.PROJECT or job is None
             if job is not None:
@@ -198,7 +198,7 @@ class Health:
             asked_for_rest = trouble.reason == Reason.RATE_LIMITED and not trouble.worded
             patient.owned_up = patient.owned_up or job is None or asked_for_rest
             patient.probing = patient.probing and job is not None
-            # Of several that were on their way, one tells how long to wait.
+            # Of several that were on their way to a project, one tells how long to wait.
             if scope == Scope.SERVER or patient.pause is None or tried or patient.pause.reason != trouble.reason:
                 patient.tries += 1
                 patient.next_try = now + self._wait(patient, trouble)

@@ -175,7 +175,9 @@ class Attempt:
         try:
             sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
         except RedcapError as error:
-            self._refused = sha256(fd) if may_be_of_size(error.meaning, job.size) else ""
+            if may_be_of_size(error.meaning, job.size):
+                with contextlib.suppress(OSError):  # it counts as a file of its own then
+                    self._refused = sha256(fd)
             raise
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
