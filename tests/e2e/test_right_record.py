@@ -97,7 +97,7 @@ def test_a_missing_record_is_waited_for_and_does_not_hold_up_others(place: Site)
     place.put("101.pdf", b"in time")
     daemon = place.start()
     daemon.wait_for("done", file="101.pdf")
-    (waiting,) = daemon.wait_for("retrying", file="500.pdf", reason="no_record")
+    waiting, *_ = daemon.wait_for("retrying", file="500.pdf", reason="no_record")
     assert waiting["in_seconds"] == 60
     place.box.project.store.set_value("500", BASELINE, "record_id", "500")
     assert place.dropcap("retry", str(waiting["job"])).returncode == 0
@@ -137,7 +137,7 @@ def test_a_record_that_is_said_to_be_created_and_does_not_appear_is_not_created_
     place.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
     place.put("501.pdf", b"new")
     daemon = place.start()
-    (waiting,) = daemon.wait_for("retrying", reason="no_record")
+    waiting, *_ = daemon.wait_for("retrying", reason="no_record")
     assert waiting["in_seconds"] == 60
     assert "does not show it" in waiting["message"]
     assert len(daemon.events("record_created")) == 1
