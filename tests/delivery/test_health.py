@@ -246,3 +246,17 @@ def test_where_files_are_refused_alike_those_of_other_folders_are_tried_first_an
     assert told.health.may_send("project", "p", 1, now, "a"), "if there is no other"
     told.health.well("project", "p", 1)
     assert told.health.may_send("project", "p", 2, now, "a")
+
+
+def test_where_three_files_in_a_row_fail_those_of_other_folders_are_tried_first() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, ODD, 0.0, "a")
+    told.health.probes_due(0.0)
+    told.health.well("server", "s", None)
+    for job in (2, 3, 4, 5):  # the last of them was on its way
+        told.health.ill("server", "s", job, ODD, 1.0, "a")
+    wait = told.health.next_wake(1.0)
+    assert wait is not None
+    assert wait <= FIRST
+    assert not told.health.may_send("server", "s", 6, 1.0 + wait, "a")
+    assert told.health.may_send("server", "s", 9, 1.0 + wait, "b")

@@ -107,7 +107,7 @@ class Conclusion:
                 self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now))
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
                     self._health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):

@@ -57,7 +57,7 @@ class Patient:
     denied: bool = False  # files failed, and the first probe afterwards found it well
     doubted: tuple[str, Later] | None = None  # of a project: the server, and the last trouble that may be only this project's
     suspects: dict[int, bool] = field(default_factory=dict)  # jobs that failed in a row, and whether they were blamed for it
-    folders: set[str] = field(default_factory=set)  # those whose files a project refuses alike
+    folders: set[str] = field(default_factory=set)  # those of the suspects, where others may have nothing to do with it
 
 
 class Health:
@@ -186,6 +186,7 @@ class Health:
             if not sure and len(patient.suspects) >= SUSPICIOUS:
                 sure = True
                 patient.probe = False
+                patient.folders.add(folder)
             elif not sure:
                 if job is not None and patient.pause is None and now - patient.well_at < WELL_FOR:
                     patient.suspects[job] = True
@@ -198,8 +199,8 @@ class Health:
             asked_for_rest = trouble.reason == Reason.RATE_LIMITED and not trouble.worded
             patient.owned_up = patient.owned_up or job is None or asked_for_rest
             patient.probing = patient.probing and job is not None
-            # Of several that were on their way to a project, one tells how long to wait.
-            if scope == Scope.SERVER or patient.pause is None or tried or patient.pause.reason != trouble.reason:
+            # Of several that were on their way, one tells how long to wait.
+            if patient.pause is None or tried or trouble.seconds is not None or patient.pause.reason != trouble.reason:
                 patient.tries += 1
                 patient.next_try = now + self._wait(patient, trouble)
             if scope == Scope.PROJECT and trouble.reason == Reason.REFUSED:

@@ -202,7 +202,7 @@ class Schedule:
     def _may_send(self, line: ProjectLine, job: Job, now: float) -> bool:
         may = (
             not self._health.stopped(Scope.SERVER, line.host)
-            and self._health.may_send(Scope.SERVER, line.server, job.id, now)
+            and self._health.may_send(Scope.SERVER, line.server, job.id, now, job.folder)
             and self._health.may_send(Scope.PROJECT, line.project.name, job.id, now, job.folder)
         )
         if not may:
