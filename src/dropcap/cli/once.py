@@ -31,6 +31,8 @@ _QUIET = 0.3
 _COUNT = 0.5
 #: Without --wait, the patience with what is not well, and how much longer than a rest is waited for its end (seconds).
 _PATIENCE, _AFTER_REST = 30.0, 15.0
+#: A turn that is under way for longer (seconds) gets on with something.
+_LONG = 2.0
 #: Lines of one kind in the summary.
 _TOLD = 20
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
@@ -96,6 +98,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
     task = bar.add_task("delivering", total=None) if bar else None
     quiet_since: float | None = None
     moved_at, last, counted_at = time.monotonic(), (-1, -1, -1), 0.0
+    busy_since: float | None = None
     try:
         while not stopped.wait(0.05):
             engine.start_channels()
@@ -106,7 +109,8 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
                     return
             else:
                 quiet_since = None
-            if engine.delivery.under_way():
+            busy_since = (busy_since or now) if engine.delivery.under_way() else None
+            if busy_since is not None and now - busy_since > _LONG:  # a try of what is not well is over sooner, and moves nothing
                 moved_at = now
             if now - counted_at > _COUNT:
                 numbers, counted_at = _numbers(engine), now
