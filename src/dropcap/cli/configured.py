@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from dropcap.cli import screen
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
@@ -41,7 +42,7 @@ def config_option(command: F) -> F:
 
 def stop(message: str, code: int) -> NoReturn:
     """End with a message for people."""
-    click.echo(f"dropcap: {message}", err=True)
+    screen.line(f"dropcap: {message}", err=True)
     sys.exit(code)
 
 
@@ -50,7 +51,7 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     config = load(path)
     if tell or config.fatal:
         for problem in config.told:
-            click.echo(str(problem), err=True)
+            screen.line(str(problem), hang=4, err=True)
     if config.fatal:
         stop(f"{path} cannot be used: correct what is said above", 2)
     return config

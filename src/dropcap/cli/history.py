@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, usable
@@ -67,9 +66,9 @@ def history_command(
             for job in jobs:
                 click.echo(json.dumps(as_json(config, job, ledger.history(job.id))))
         elif name is not None:
-            _in_full(screen.console(), config, ledger, jobs)
+            _in_full(config, ledger, jobs)
         elif jobs:
-            _listed(screen.console(), jobs)
+            _listed(jobs)
     finally:
         ledger.close()
     if jobs:
@@ -99,20 +98,20 @@ def _nothing(name: str | None, record: str | None, failed: bool, since: str | No
     return f"{what} is known to the ledger"
 
 
-def _listed(to: Console, jobs: list[Job]) -> None:
+def _listed(jobs: list[Job]) -> None:
     rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in jobs]
-    screen.table(to, ("Job", "Dropped", "File", "Record, event, field", "State"), rows, {"Job": "right", "Dropped": "left"})
+    screen.table(("JOB", "DROPPED", "FILE", "RECORD, EVENT, FIELD", "STATE"), rows, {"JOB"})
 
 
-def _in_full(to: Console, config: Config, ledger: Query, jobs: list[Job]) -> None:
+def _in_full(config: Config, ledger: Query, jobs: list[Job]) -> None:
     for number, job in enumerate(jobs):
         if number:
-            to.print()
-        _one(to, config, job, ledger.history(job.id))
+            click.echo()
+        _one(config, job, ledger.history(job.id))
 
 
-def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
-    screen.line(to, f"{file_of(job)}  job {job.id}: {state_of(job)}", 0, "bold")
+def _one(config: Config, job: Job, steps: list[Event]) -> None:
+    screen.line(f"{file_of(job)}  job {job.id}: {state_of(job)}", hang=4, bold=True)
     target = target_of(job)
     about = {
         "dropped": f"{clock(job.claimed_at)}, {job.size} bytes",
@@ -132,10 +131,10 @@ def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
     }
     for word, text in about.items():
         if text:
-            screen.line(to, f"{word + ':':<12} {text}")
-    screen.line(to, "steps:")
+            screen.line(f"{word + ':':<12} {text}", 2, hang=15)
+    screen.line("steps:", 2)
     for step in steps:
-        screen.line(to, f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4)
+        screen.line(f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4, hang=25)
 
 
 def _place(config: Config, job: Job) -> str:

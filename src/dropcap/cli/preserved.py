@@ -183,14 +183,13 @@ def _is_meant(one: _Found, name: str | None, replaced: frozenset[str]) -> bool:
 
 
 def _listed(found: Sequence[_Found]) -> None:
-    to = screen.console()
     for one in found:
         copy = one.copy
         instance = "" if copy.instance is None else f" ({copy.instance})"
         place = " ".join(shown(part) for part in (copy.record, copy.event, copy.field) if part) + instance
-        screen.line(to, f"{clock(one.when)}  {place}: {shown(copy.original_name)}, {copy.size} bytes", 0, "bold")
-        screen.line(to, f"sha256 {shown(copy.sha256)}", 4)
-        screen.line(to, shown(str(one.path)) if one.there else f"not there any more: {shown(str(one.path))}", 4)
+        screen.line(f"{clock(one.when)}  {place}: {shown(copy.original_name)}, {copy.size} bytes", hang=4, bold=True)
+        screen.line(f"sha256 {shown(copy.sha256)}", 4)
+        screen.line(shown(str(one.path)) if one.there else f"not there any more: {shown(str(one.path))}", 4)
 
 
 def _as_json(one: _Found) -> dict[str, object]:
