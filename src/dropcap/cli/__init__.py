@@ -83,7 +83,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
     try:
-        colour = False if os.environ.get("NO_COLOR") else None  # None: on terminals
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        colour = False if plain else None  # None: on terminals
         code = commands.main(prog_name="dropcap", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:

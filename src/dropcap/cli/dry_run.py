@@ -28,7 +28,7 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
 from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
-from dropcap.preflight.remark import Remark
+from dropcap.preflight.remark import Part, Place, Remark
 from dropcap.redcap.client import RedcapError
 
 _WORDS = {
@@ -99,7 +99,7 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
                 first = FirstWatched(mark.since_ns if mark else None, Marks(known.left_marks(folder.name)))
                 found += survey(folder, tree, mount.local, first, open_names)
             except (owner.Away, OSError) as error:
-                troubles.append(Remark("error", f"folder {folder.name}", f"nothing would be taken: {error}"))
+                troubles.append(Remark("error", Place(Part.FOLDER, folder.name), f"nothing would be taken: {error}"))
     return troubles, found
 
 
@@ -191,7 +191,9 @@ def _as_json(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> dict[
             "rules": {f"{f}/{r}": n for (f, r), n in Counter((one.folder, one.rule) for one in prospects if one.rule).items()},
             "missing_records": dict(missing_records(prospects)),
         },
-        "problems": [{"level": one.level, "where": one.where, "message": one.message, "remedy": one.remedy} for one in troubles],
+        "problems": [
+            {"level": one.level, "where": str(one.where), "message": one.message, "remedy": one.remedy} for one in troubles
+        ],
     }
 
 

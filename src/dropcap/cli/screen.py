@@ -80,12 +80,12 @@ def shortened(name: str, most: int) -> str:
     return f"{begin}…{end}"
 
 
-def entry(word: str, text: str, at: int, colour: str | None = None, *, right: bool = False) -> None:
-    """A coloured word, and beside it text that begins at column `at` in each of its lines; nothing but `text` can be long."""
+def entry(word: str, text: str, at: int, colour: str | None = None, *, right: bool = False, hang: int | None = None) -> None:
+    """A coloured word, and beside it text that begins at column `at` in each of its lines, or at `hang` in all but the first."""
     said = f"{shown(word):>{at - 2}}{_GAP}" if right else f"{shown(word):<{at}}"
     if not said.endswith(" "):
         said += " "
-    lines = wrapped(shown(text).split(" "), width(), at, cell_len(said))
+    lines = wrapped(shown(text).split(" "), width(), at if hang is None else hang, cell_len(said))
     click.echo(click.style(said.rstrip(), fg=colour) + " " * (len(said) - len(said.rstrip())) + next(lines).rstrip())
     for part in lines:
         click.echo(part)
