@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -59,3 +60,33 @@ def in_a_terminal(place: Site, command: str, **env: str) -> str:
     result = subprocess.run(["bash", "-c", command], env={**clean, **env}, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout
     return result.stdout
+
+
+def test_on_a_terminal_of_80_columns_no_word_is_broken_and_in_a_pipe_no_line(place: Site) -> None:
+    script = needs.terminal()
+    place.once()
+    place.put("a picture that somebody has dropped here by mistake, of a holiday in the mountains.jpg")
+    place.put("999_V1_consent.pdf")
+    place.once()
+    place.put("998_V1_consent.pdf")
+    (place.drop / "998_V1_consnet.pdf").write_bytes(b"a typing error")
+    commands = (
+        "status --failed",
+        "history",
+        "explain 101_V1_consent.pdf 101_V1_consnet.pdf",
+        "check --all",
+        "dry-run",
+        "retry 7",
+    )
+    for command in commands:
+        piped = place.dropcap(*command.split())
+        shell = f"stty cols 80 rows 40; {shlex.join(DROPCAP)} {command}"
+        run = [script, "-qec", shell, "/dev/null"]
+        shown = subprocess.run(
+            run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+        )
+        lines = shown.stdout.replace("\r", "").splitlines()
+        words = {word for line in (piped.stdout + piped.stderr).splitlines() for word in line.split()}
+        broken = {word for line in lines for word in line.split()} - words
+        assert not {word for word in broken if not re.fullmatch(r"[\d.:,()s]+", word)}, (command, broken)  # a time is another
+        assert all(len(line) <= 80 or max(map(len, line.split())) > 60 for line in lines), (command, lines)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import completion
 from dropcap.cli.adopt import adopted
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.check_text import Checked, asking, tell
@@ -41,7 +42,9 @@ from dropcap.routing.touching import touching
 @click.option("--offline", is_flag=True, help="Look at the configuration and the folders only; ask no server.")
 @click.option("--adopt", is_flag=True, help="Take over folders whose owner marker names another installation, or is gone.")
 @click.option("--force", is_flag=True, help="With --adopt: also those in which another dropcap seems to be alive, and at once.")
-@click.option("--folder", "folder_name", metavar="F", help="This drop folder and its project only.")
+@click.option(
+    "--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder and its project only."
+)
 @click.option("-v", "--all", "every", is_flag=True, help="Tell all that was looked at, also what is well, a line each.")
 @click.option("--costs", is_flag=True, help="Tell also what a file of each rule costs in requests.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")

@@ -133,7 +133,7 @@ def tell(checked: Checked, *, every: bool, costs: bool) -> None:
     word, counts = checked.verdict()
     click.echo()
     counts += "" if every else " (--all lists them)"
-    screen.entry(word, f"{counts}." if blocks else counts, len(word) + 2, screen.BAD if checked.code else screen.GOOD)
+    screen.entry(word, counts, len(word) + 2, screen.BAD if checked.code else screen.GOOD)
 
 
 def _well(checked: Checked) -> None:
@@ -175,4 +175,5 @@ def _block(remark: Remark) -> None:
     screen.entry(remark.level, f"{title:<{_TEXT - _PART}}{text}", _PART, _COLOURS[remark.level], hang=_TEXT)
     screen.line(remark.message, _PART)
     if remark.remedy:
-        screen.line(f"{remark.remedy[0].upper()}{remark.remedy[1:]}.", _PART)
+        end = "" if remark.remedy.endswith("?") else "."
+        screen.line(f"{remark.remedy[0].upper()}{remark.remedy[1:]}{end}", _PART)

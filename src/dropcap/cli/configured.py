@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from dropcap.cli import screen
+from dropcap.cli import completion, screen
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
@@ -83,7 +83,9 @@ def not_ours(path: Path, why: str) -> NoReturn:
 
 def folder_option(command: F) -> F:
     """The `--folder F` that confines a command to one drop folder."""
-    return click.option("--folder", "folder_name", metavar="F", help="This drop folder only.")(command)
+    return click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")(
+        command
+    )
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:

@@ -74,7 +74,7 @@ def history_command(
     if jobs:
         sys.exit(0)
     if not as_data or every:
-        click.echo(_nothing(name, record, failed, since), err=True)
+        screen.line(_nothing(name, record, failed, since), err=True)
     sys.exit(1 if every else 0)
 
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dropcap.cli import screen
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log
@@ -201,16 +202,16 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     failed = [job for job in query.failed(limit=1000) if (job.ended_at or 0) >= began]
     held = query.in_state((State.HELD,), limit=1000)
     left = query.in_state(_OPEN, limit=1000)
-    click.echo(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
+    screen.line(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
         for job in jobs[:_TOLD]:
-            click.echo(f"  {title}: {_line(job)}")
+            screen.line(f"{title}: {_line(job)}", 2, hang=4)
         if len(jobs) > _TOLD:
-            click.echo(f"  … and {len(jobs) - _TOLD} more; see `dropcap status`")
+            screen.line(f"  … and {len(jobs) - _TOLD} more; see `dropcap status`")
     for pause in engine.pauses():
-        click.echo(f"  paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}")
+        screen.line(f"paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}", 2, hang=4)
     for line in (*obstacles, *strange):
-        click.echo(line)
+        screen.line(line.strip(), 2, hang=4)
     if stopped:
         return 130
     if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in engine.pauses()):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, folder_option, known, query, usable
 from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
@@ -15,7 +16,7 @@ from dropcap.display import shown
 
 
 @click.command("retry")
-@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
+@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1), shell_complete=completion.jobs)
 @config_option
 @folder_option
 @click.option("--failed", is_flag=True, help="All files that lie in failed/.")
@@ -59,7 +60,7 @@ def _retried(
         return told["tried"], told["cannot"]
     with alone(config) as ledger:
         done = command.retry(ledger, config, command.select(ledger, numbers, failed=failed, held=held, folder=folder_name))
-    click.echo("no dropcap runs: they are tried when it starts", err=True)
+    screen.line("no dropcap runs: they are tried when it starts", err=True)
     return done
 
 
@@ -69,10 +70,10 @@ def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:
         for number in tried:
             job = ledger.job(number)
             if job is not None:
-                click.echo(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
+                screen.line(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
     finally:
         ledger.close()
     for why in cannot:
-        click.echo(f"not tried: {shown(why)}", err=True)
+        screen.line(f"not tried: {shown(why)}", err=True)
     if not tried and not cannot:
         click.echo("there is nothing to try again")

@@ -67,6 +67,22 @@ def names(first: Sequence[str], more: int, indent: int) -> None:
         margin = ""
 
 
+def around(text: str, mark: int) -> tuple[str, int]:
+    """What of `text` fits into a line around the column `mark`, and where the mark is then."""
+    room = width()
+    if room is None or cell_len(text) < room:
+        return text, mark
+    begin = 0
+    while cell_len(text[begin:]) >= room and mark > room // 2:
+        mark -= cell_len(text[begin])
+        begin += 1
+    end = len(text)
+    while cell_len(text[begin:end]) > room - 2:
+        end -= 1
+    cut = "…" if begin else ""
+    return cut + text[begin:end] + ("…" if end < len(text) else ""), mark + len(cut)
+
+
 def shortened(name: str, most: int) -> str:
     """`name` in at most so many columns: its beginning, `…` and its end."""
     if cell_len(name) <= most:

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dropcap.cli import completion, screen
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
@@ -31,7 +32,7 @@ _BAD = frozenset({Found.MISSING, Found.DIFFERS, Found.NOT_ASKED})
 @click.command("verify")
 @config_option
 @click.option("--since", metavar="T", help="Only what was stored since: an age (7d) or a day (2026-11-24).")
-@click.option("--folder", "folder_name", metavar="F", help="Files of this drop folder only.")
+@click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="Files of this drop folder only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def verify_command(config_path: Path, since: str | None, folder_name: str | None, as_json: bool) -> None:
     """Export every file that history says is stored, and compare it by SHA-256. Nothing is kept or changed.
@@ -102,12 +103,12 @@ def _line(finding: Compared) -> str:
 def _tell(found: Sequence[Compared], total: int, ended: str) -> None:
     for finding in found:
         if finding.outcome in _BAD:
-            click.echo(_line(finding))
+            screen.line(_line(finding), hang=4)
     counts = Counter(finding.outcome for finding in found)
     said = ", ".join(f"{counts[word]} {word}" for word in Found if counts[word] or word is Found.SAME)
-    click.echo(f"{len(found)} of {total} files verified: {said}")
+    screen.line(f"{len(found)} of {total} files verified: {said}")
     if ended:
-        click.echo(shown(ended), err=True)
+        screen.line(shown(ended), err=True)
 
 
 def _as_json(found: Sequence[Compared], total: int, ended: str) -> dict[str, Any]:
