@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from tests import needs
@@ -62,6 +63,21 @@ def in_a_terminal(place: Site, command: str, **env: str) -> str:
     return result.stdout
 
 
+#: Runs commands one after the other in one interpreter, on the terminal that it has.
+EACH = """
+import sys
+from dropcap.cli import main
+for command in sys.argv[1:]:
+    print("=====", flush=True)
+    sys.argv = ["dropcap", *command.split()]
+    try:
+        main()
+    except SystemExit:
+        pass
+    sys.stdout.flush()
+"""
+
+
 def test_on_a_terminal_of_80_columns_no_word_is_broken_and_in_a_pipe_no_line(place: Site) -> None:
     script = needs.terminal()
     place.once()
@@ -78,15 +94,13 @@ def test_on_a_terminal_of_80_columns_no_word_is_broken_and_in_a_pipe_no_line(pla
         "dry-run",
         "retry 7",
     )
-    for command in commands:
+    shell = f"stty cols 80 rows 40; {shlex.join([sys.executable, '-c', EACH, *commands])}"
+    env = place.env(TERM="dumb")
+    run = [script, "-qec", shell, "/dev/null"]
+    shown = subprocess.run(run, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    for command, text in zip(commands, shown.stdout.replace("\r", "").split("=====\n")[1:], strict=True):
         piped = place.dropcap(*command.split())
-        shell = f"stty cols 80 rows 40; {shlex.join(DROPCAP)} {command}"
-        run = [script, "-qec", shell, "/dev/null"]
-        shown = subprocess.run(
-            run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
-        )
-        lines = shown.stdout.replace("\r", "").splitlines()
-        words = {word for line in (piped.stdout + piped.stderr).splitlines() for word in line.split()}
-        broken = {word for line in lines for word in line.split()} - words
-        assert not {word for word in broken if not re.fullmatch(r"[\d.:,()s]+", word)}, (command, broken)  # a time is another
-        assert all(len(line) <= 80 or max(map(len, line.split())) > 60 for line in lines), (command, lines)
+        words = set((piped.stdout + piped.stderr).split())
+        broken = {word for word in text.split() if not re.fullmatch(r"[\d.:,()s]+", word)} - words  # a time is another
+        assert not broken, (command, text)
+        assert all(len(line) <= 80 or max(map(len, line.split())) > 60 for line in text.splitlines()), (command, text)

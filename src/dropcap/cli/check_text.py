@@ -175,5 +175,4 @@ def _block(remark: Remark) -> None:
     screen.entry(remark.level, f"{title:<{_TEXT - _PART}}{text}", _PART, _COLOURS[remark.level], hang=_TEXT)
     screen.line(remark.message, _PART)
     if remark.remedy:
-        end = "" if remark.remedy.endswith("?") else "."
-        screen.line(f"{remark.remedy[0].upper()}{remark.remedy[1:]}{end}", _PART)
+        screen.line(f"{remark.remedy[0].upper()}{remark.remedy[1:]}", _PART)
