@@ -43,5 +43,9 @@ bench: $(STAMP)
 man: $(STAMP)
 	$(VENV)/bin/python tools/man_pages.py build/man
 
+# The README's pictures, anew: real output of real commands.
+screenshots: $(STAMP)
+	$(VENV)/bin/python tools/screenshots.py
+
 clean:
 	rm -rf $(VENV)

@@ -251,3 +251,30 @@ def test_every_reason_is_documented_and_every_documented_one_exists() -> None:
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     named = [reason for row in rows for reason in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(contract)
+
+
+# Messages
+
+
+def said() -> list[str]:
+    """The texts in the code, with … where something is put in, and without the backticks around names."""
+    found: list[str] = []
+    for path in (ROOT / "src" / "dropcap").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.JoinedStr(values=values):
+                    found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in values))
+                case ast.Constant(value=str(text)):
+                    found.append(text)
+    return [text.replace("`", "") for text in found]
+
+
+def test_every_message_that_is_explained_is_said() -> None:
+    page = (DOCS / "troubleshooting.md").read_text().partition("## Messages")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| “(.*?)” \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    assert len(messages) > 40
+    texts = said()
+    missing = [
+        message for message, _, _ in messages if not any(message.replace("`", "").rstrip("…").strip() in one for one in texts)
+    ]
+    assert missing == []

@@ -337,7 +337,10 @@ def test_what_is_well_is_a_line_each_part_and_what_is_not_comes_last(place: Site
     assert result.stdout.splitlines()[-1].startswith("NOT READY  2 errors, ")
     place.box.maintenance = 503
     away = dropcap(place, "check").stdout
-    assert "skipped  Rules          consents/consent, consents/lab, consents/scan, gone/consent: their project" in away
+    assert (
+        "skipped  Rules          consents/consent, consents/lab, consents/scan, gone/consent: their project could not be asked"
+        in away
+    )
     assert "skipped  Rules" in dropcap(place, "check", "--offline").stdout
 
 
@@ -355,3 +358,13 @@ def test_json(place: Site) -> None:
     place.config_file.write_text("folders: [\n")
     broken = dropcap(place, "check", "--json")
     assert (broken.exit_code, json.loads(broken.stdout)["exit_code"]) == (2, 2)
+
+
+def test_a_rule_whose_trouble_is_told_at_another_is_neither_well_nor_skipped(place: Site) -> None:
+    place.box.tokens[place.box.token] = Rights(api_import=False)
+    result = dropcap(place, "check")
+    assert "and of 2 more rules: consents/lab, consents/scan" in result.stdout
+    assert "skipped" not in result.stdout
+    assert "Rules" not in result.stdout
+    (error,) = [one for one in json.loads(dropcap(place, "check", "--json").stdout)["findings"] if one["level"] == "error"]
+    assert error["also"] == ["consents/lab", "consents/scan"]

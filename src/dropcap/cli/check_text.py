@@ -53,7 +53,7 @@ class Checked:
 
     def skipped(self) -> list[str]:
         """The rules that were compared with no project: nobody was asked, or nobody answered."""
-        told = {(remark.where.name, remark.where.rule) for remark in self.found if remark.where.part is Part.RULE}
+        told = {(place.name, place.rule) for remark in self.found for place in (remark.where, *remark.also)}
         return [
             f"{folder.name}/{rule.name}"
             for folder in self.folders
@@ -99,6 +99,7 @@ def _as_json(remark: Remark) -> dict[str, Any]:
         "where": shown(str(where)),
         "name": shown(where.name),
         "rule": shown(where.rule) or None,
+        "also": [shown(place.called) for place in remark.also],
         "message": shown(remark.message),
         "remedy": shown(remark.remedy) or None,
         "passes": remark.later,
@@ -121,7 +122,7 @@ def tell(checked: Checked, *, every: bool, costs: bool) -> None:
     else:
         _well(checked)
     if (skipped := checked.skipped()) and not checked.config.fatal:
-        why = "--offline: no project was asked" if checked.offline else "their project does not tell"
+        why = "--offline: no project was asked" if checked.offline else "their project could not be asked"
         _part("skipped", "Rules", f"{_named(skipped)}: {why}", None)
     for remark in sorted(checked.found, key=lambda one: _ORDER.index(one.level)):
         if remark.level != "ok":
@@ -140,7 +141,7 @@ def _well(checked: Checked) -> None:
     """A line each part: what of it is well in every respect."""
     for part, title in _TITLES.items():
         mine = [remark for remark in checked.found if remark.where.part is part]
-        troubled = {remark.where.called for remark in mine if remark.level != "ok"}
+        troubled = {place.called for remark in mine if remark.level != "ok" for place in (remark.where, *remark.also)}
         well = dict.fromkeys(
             remark.where.called for remark in mine if remark.level == "ok" and remark.where.called not in troubled
         )

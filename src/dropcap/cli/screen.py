@@ -19,6 +19,8 @@ GOOD, WAIT, BAD = "green", "yellow", "red"
 _GAP = "  "
 #: A terminal that says it is narrower is taken to be so wide: less holds no sentence.
 _NARROWEST = 30
+#: Sentences are not wider, however wide the terminal: the eye loses its line.
+_WIDEST_TEXT = 110
 
 
 def width(err: bool = False) -> int | None:
@@ -27,6 +29,11 @@ def width(err: bool = False) -> int | None:
     if stream is None or not stream.isatty():
         return None
     return max(shutil.get_terminal_size().columns, _NARROWEST)
+
+
+def _text_width(err: bool = False) -> int | None:
+    room = width(err)
+    return None if room is None else min(room, _WIDEST_TEXT)
 
 
 def wrapped(words: Sequence[str], room: int | None, hang: int = 0, begin: int = 0) -> Iterator[str]:
@@ -51,14 +58,14 @@ def wrapped(words: Sequence[str], room: int | None, hang: int = 0, begin: int = 
 def line(text: str, indent: int = 0, *, hang: int | None = None, err: bool = False, bold: bool = False) -> None:
     """A line. Names in it must have gone through `shown`; newlines are escaped here."""
     margin = " " * indent
-    for part in wrapped(shown(text).split(" "), width(err), indent if hang is None else hang, indent):
+    for part in wrapped(shown(text).split(" "), _text_width(err), indent if hang is None else hang, indent):
         click.secho((margin + part).rstrip(), bold=bold, err=err)
         margin = ""
 
 
 def names(first: Sequence[str], more: int, indent: int) -> None:
     """Some names, and how many there are beside them. On a terminal those of odd length are cut in their middle."""
-    room = width()
+    room = _text_width()
     said = [shown(name) if room is None else shortened(shown(name), room - indent - 1) for name in first]
     said = [*(f"{name}," for name in said[:-1]), *said[-1:]] + ([f"and {more:,} more"] if more > 0 else [])
     margin = " " * indent
@@ -101,7 +108,7 @@ def entry(word: str, text: str, at: int, colour: str | None = None, *, right: bo
     said = f"{shown(word):>{at - 2}}{_GAP}" if right else f"{shown(word):<{at}}"
     if not said.endswith(" "):
         said += " "
-    lines = wrapped(shown(text).split(" "), width(), at if hang is None else hang, cell_len(said))
+    lines = wrapped(shown(text).split(" "), _text_width(), at if hang is None else hang, cell_len(said))
     click.echo(click.style(said.rstrip(), fg=colour) + " " * (len(said) - len(said.rstrip())) + next(lines).rstrip())
     for part in lines:
         click.echo(part)

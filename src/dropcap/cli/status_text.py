@@ -88,10 +88,11 @@ def _sent(moving: Sequence[Moving]) -> None:
     if not moving:
         return
     screen.heading("Being sent")
-    for one in moving[:_UPLOADS]:
+    told = [(f"{_mb(one.sent)} of {_mb(one.size)} MB", _left(one), one) for one in moving[:_UPLOADS]]
+    sizes, lefts = max(len(size) for size, _, _ in told), max(len(left) for _, left, _ in told)
+    for size, left, one in told:
         part = f"{100 * one.sent // max(one.size, 1)} %"
-        size = f"{_mb(one.sent):>5} of {_mb(one.size):>5} MB"
-        screen.line(f"{part:>6}  {size}  {_left(one):<11}  {shown(one.folder)}/{shown(one.file)}", hang=8)
+        screen.line(f"{part:>6}  {size:>{sizes}}  {left:<{lefts}}  {shown(one.folder)}/{shown(one.file)}", hang=8)
     if len(moving) > _UPLOADS:
         screen.line(f"and {len(moving) - _UPLOADS} more", 8)
 

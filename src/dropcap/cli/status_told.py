@@ -121,7 +121,8 @@ def _passes(pause: Pause) -> bool:
 
 
 def _pause(status: Status, pause: Pause) -> Told:
-    files = sum(one.count for one in status.queued if one.pause == pause)
+    its = [one for one in status.queued if one.pause == pause]
+    files = sum(one.count for one in its)
     by_hand = pause.reason == Reason.BY_HAND
     text = f"{pause.scope} {shown(pause.name)}, since {when(pause.since)}: {pause.message}"
     then = f"dropcap resume --{pause.scope} {shown(pause.name)}"
@@ -132,7 +133,8 @@ def _pause(status: Status, pause: Pause) -> Told:
     else:
         text += f"; {pause.remedy}" + _asked_again(status, pause)
         then = f"dropcap check --folder {shown(pause.name)}" if pause.scope == Scope.FOLDER else "dropcap check"
-    return Told(Level.WAIT if by_hand else Level.BAD, many(files, "file"), text, then, files)
+    names = tuple(job.name for one in its for job in one.first)[:FEW]
+    return Told(Level.WAIT if by_hand else Level.BAD, many(files, "file"), text, then, files, names)
 
 
 def _asked_again(status: Status, pause: Pause) -> str:

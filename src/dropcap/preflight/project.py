@@ -186,7 +186,7 @@ def _of_rules(findings: Sequence[tuple[Folder, Sequence[Disagreement]]]) -> Iter
                 well.append(Remark("ok", place_of(folder, rule), "agrees with the project"))
     for (level, key, message, remedy), where in places.items():
         others = f" (and of {len(where) - 1} more rules: {', '.join(_short(where[1:]))})" if len(where) > 1 else ""
-        yield Remark(level, replace(where[0], key=key), message + others, remedy)
+        yield Remark(level, replace(where[0], key=key), message + others, remedy, also=tuple(where[1:]))
     yield from well
 
 

@@ -58,6 +58,7 @@ class Remark:
     """What was found somewhere, and what to do.
 
     `later`: time may mend it, as with a server that cannot be reached. `done`: it tells what was done, not what was found.
+    `also`: more places of which the same is true.
     """
 
     level: Level
@@ -66,6 +67,7 @@ class Remark:
     remedy: str = ""
     later: bool = False
     done: bool = False
+    also: tuple[Place, ...] = ()
 
     @property
     def text(self) -> str:
