@@ -144,8 +144,8 @@ def main() -> None:
             scene(place, away)
             play(place, away)
             _commands(place, into)
-            page = place.drop / "_STATUS.html"
-            eventually(lambda: page.exists() and "103_V1_consnet.pdf" in page.read_text())
+            page, played = place.drop / "_STATUS.html", time.time()
+            eventually(lambda: page.exists() and page.stat().st_mtime > played, patience=90.0)
             photograph(page, into)
     finally:
         shutil.rmtree(PLACE)
