@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import sqlite3
 import subprocess
@@ -301,3 +302,18 @@ def test_how_far_a_large_file_has_come(place: Site) -> None:
     assert re.search(r"Being sent\n +\d+ % +[\d.]+ of +24 MB  .*  consents/101_V1_consent\.pdf\n", text), text
     assert "their turn" not in text, "told once"
     daemon.kill()
+
+
+def test_a_command_below_can_be_copied_into_a_shell(place: Site) -> None:
+    place.config["folders"] = {"ward 7": place.folder}
+    place.write_config()
+    place.once()
+    place.put("holiday 1.jpg")
+    place.put("holiday 2.jpg")
+    place.once()
+    text = place.dropcap("status").stdout
+    (command,) = [line.strip() for line in text.splitlines() if "--failed" in line]
+    listed = place.dropcap(*shlex.split(command)[1:])
+    assert "holiday 1.jpg" in listed.stdout
+    assert place.dropcap("pause", "--folder", "ward 7").stdout.endswith("dropcap resume --folder 'ward 7'\n")
+    assert "dropcap resume --folder 'ward 7'" in place.dropcap("status").stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dropcap.cli import screen
+from dropcap.cli.reason_words import said_of
+from dropcap.cli.screen import many, typed
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log
@@ -31,6 +34,8 @@ _COUNT = 0.5
 _PATIENCE, _AFTER_REST = 30.0, 15.0
 #: Lines of one kind in the summary.
 _TOLD = 20
+#: Files that are alike and are told one by one.
+_FEW = 3
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 
 
@@ -204,10 +209,7 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     left = query.in_state(_OPEN, limit=1000)
     screen.line(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
-        for job in jobs[:_TOLD]:
-            screen.line(f"{title}: {_line(job)}", 2, hang=4)
-        if len(jobs) > _TOLD:
-            screen.line(f"  … and {len(jobs) - _TOLD} more; see `dropcap status`")
+        _tell_jobs(title, jobs)
     for pause in engine.pauses():
         screen.line(f"paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}", 2, hang=4)
     for line in (*obstacles, *strange):
@@ -217,6 +219,23 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in engine.pauses()):
         return 3
     return 1 if failed or held or obstacles or left or engine.config.problems else 0
+
+
+def _tell_jobs(title: str, jobs: Sequence[Job]) -> None:
+    """A few are told one by one, many that are alike in one line."""
+    groups: dict[tuple[str, str | None], list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.folder, job.reason].append(job)
+    for (folder, reason), its in groups.items():
+        if len(its) <= _FEW:
+            for job in its:
+                screen.line(f"{title}: {_line(job)}", 2, hang=4)
+            continue
+        said = said_of(reason)
+        why = f": {said.what}" + (f"; {said.mend}" if said.mend else "") if reason else ""
+        first = ", ".join(shown(job.name) for job in its[:_FEW])
+        more = f"{first} and {len(its) - _FEW:,} more; see `dropcap status --{title} --folder {typed(folder)}`"
+        screen.line(f"{title}: {many(len(its), 'file')} in {folder}{why}: {more}", 2, hang=4)
 
 
 def _line(job: Job) -> str:

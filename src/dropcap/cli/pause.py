@@ -52,7 +52,7 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
     if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
         with alone(config) as ledger:
             ledger.pause(command.pause_by_hand(scope, name))
-    screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {shown(name)}")
+    screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
 
 @click.command("resume")

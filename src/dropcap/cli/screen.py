@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -165,6 +166,11 @@ def _in_pieces(row: Sequence[str], padded: Sequence[str], room: int, bold: bool)
 def _padded(cell: str, size: int, right: bool) -> str:
     space = " " * (size - cell_len(cell))
     return space + cell if right else cell + space
+
+
+def typed(name: str) -> str:
+    """A name within a command that can be copied into a shell."""
+    return shlex.quote(shown(name))
 
 
 def many(count: int, word: str) -> str:

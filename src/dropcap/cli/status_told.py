@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from dropcap.cli.jobs import waits_until
 from dropcap.cli.reason_words import Act, Said, said_of
-from dropcap.cli.screen import at_second, many, when
+from dropcap.cli.screen import at_second, many, typed, when
 from dropcap.cli.status_gathered import FolderStatus, Queued, Status
 from dropcap.display import shown
 from dropcap.ledger.job import Alike, Job, Pause, State
@@ -97,7 +97,7 @@ def _folders(status: Status) -> Iterator[Told]:
     for one in status.folders:
         name = shown(one.name)
         if one.away:
-            yield Told(Level.BAD, "folder", f"{name} is away: {one.away}", f"dropcap check --folder {name}")
+            yield Told(Level.BAD, "folder", f"{name} is away: {one.away}", f"dropcap check --folder {typed(one.name)}")
         if one.mistake and one.mistake_since is not None:
             text = (
                 f"{name} goes on by its last good configuration, since {when(one.mistake_since)}: {one.mistake}; correct it, then"
@@ -125,14 +125,14 @@ def _pause(status: Status, pause: Pause) -> Told:
     files = sum(one.count for one in its)
     by_hand = pause.reason == Reason.BY_HAND
     text = f"{pause.scope} {shown(pause.name)}, since {when(pause.since)}: {pause.message}"
-    then = f"dropcap resume --{pause.scope} {shown(pause.name)}"
+    then = f"dropcap resume --{pause.scope} {typed(pause.name)}"
     if by_hand:
         text += "; go on with"
     elif pause.until_resume:
         text += f"; {pause.remedy}; then"
     else:
         text += f"; {pause.remedy}" + _asked_again(status, pause)
-        then = f"dropcap check --folder {shown(pause.name)}" if pause.scope == Scope.FOLDER else "dropcap check"
+        then = f"dropcap check --folder {typed(pause.name)}" if pause.scope == Scope.FOLDER else "dropcap check"
     names = tuple(job.name for one in its for job in one.first)[:FEW]
     return Told(Level.WAIT if by_hand else Level.BAD, many(files, "file"), text, then, files, names)
 
@@ -164,14 +164,14 @@ def _alone(one: Alike, job: Job) -> Told:
     if job.remedy:
         text += f"; what to do: {job.remedy}"
     looks = one.state is State.FAILED and said_of(one.reason).act is Act.LOOK  # the same again would fail again
-    then = f"dropcap status --failed --folder {shown(one.folder)}" if looks else f"dropcap retry {job.id}"
+    then = f"dropcap status --failed --folder {typed(one.folder)}" if looks else f"dropcap retry {job.id}"
     return Told(Level.BAD, "1 file", text, then, 1)
 
 
 def _alike(one: Alike, said: Said, jobs: Sequence[Job]) -> Told:
     kind = "--held" if one.state is State.HELD else "--failed"
     text = f"{shown(one.folder)}, since {when(one.since)}: {_held(one)}{said.what}"
-    folder = f"--folder {shown(one.folder)}"
+    folder = f"--folder {typed(one.folder)}"
     then = {
         Act.LOOK: f"dropcap status {kind} {folder}",
         Act.RETRY: f"dropcap retry {kind} {folder}",
