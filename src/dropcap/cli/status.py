@@ -29,7 +29,9 @@ from dropcap.display import shown
 @click.option("--waiting", is_flag=True, help="Every file that arrives or waits.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
 def status_command(config_path: Path, folder_name: str | None, failed: bool, held: bool, waiting: bool, as_data: bool) -> None:
-    """Tell whether dropcap is alive, what waits, what is held or failed and why, and what is paused.
+    """Tell what is on its way and when it goes on, what waits for somebody and what to do, and last whether all is well.
+
+    Files that stand still for the same reason are one line; --failed, --held and --waiting list every one.
 
     Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, or the
     configuration has a problem; 3 a server is paused because it cannot be reached or refuses us.

@@ -20,6 +20,8 @@ _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REF
 #: Jobs of a kind, and entries of a folder, that are told one by one.
 MOST_TOLD = 20
 _ALL = 1_000_000
+#: Files with a trouble of their own that are looked through for the names of those without one.
+_LOOKED_THROUGH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ def _queued(
     count = max(0, _waiting(counts) - put_off - len(elsewhere))
     first: list[Job] = []
     if count:
-        some = ledger.in_state(_WAITING, name, most + put_off + len(elsewhere))
+        some = ledger.in_state(_WAITING, name, most + min(put_off, _LOOKED_THROUGH) + len(elsewhere))
         plain = (job for job in some if job.reason in (None, its) or job.state not in (State.WAITING, State.UNKNOWN))
         first = [job for job in plain if job.id not in elsewhere]
     return Queued(name, count, tuple(first[:most]), project.host if project else None, pause)

@@ -139,7 +139,9 @@ def _pause(status: Status, pause: Pause) -> Told:
 
 def _asked_again(status: Status, pause: Pause) -> str:
     at = status.next_tries.get((pause.scope, pause.name))
-    return f". It is asked again at {at_second(at)}" if at is not None else ""
+    if at is None:
+        return ""
+    return f". It is asked again at {at_second(at)}" if at > time.time() else ". It is asked again now"
 
 
 def _failed(status: Status) -> Iterator[Told]:
