@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from dropcap.preflight.cost import limit_remark
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
 from tests.cli.command import dropcap
-from tests.site import TOKEN, Site, site
+from tests.site import DROPCAP, TOKEN, Site, site
 
 
 def check(place: Site, *words: str, code: int) -> list[str]:
@@ -368,3 +370,17 @@ def test_a_rule_whose_trouble_is_told_at_another_is_neither_well_nor_skipped(pla
     assert "Rules" not in result.stdout
     (error,) = [one for one in json.loads(dropcap(place, "check", "--json").stdout)["findings"] if one["level"] == "error"]
     assert error["also"] == ["consents/lab", "consents/scan"]
+
+
+def test_what_goes_on_in_spite_of_an_error(place: Site) -> None:
+    place.folder["rules"][2]["field"] = "scann"
+    place.write_config()
+    shell = f"stty cols 80; {shlex.join([*DROPCAP, 'check'])}"
+    run = [needs.terminal(), "-qec", shell, "/dev/null"]
+    said = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    lines = said.stdout.replace("\r", "").splitlines()
+    assert lines[-1] == "           dropcap goes on with everything but rule consents/scan."
+    assert lines[-2].startswith("NOT READY  1 error, ")
+    at = line_of(place, "name: scan")
+    assert f"error    Rule           consents/scan: field, config.yaml:{at}" in lines
+    assert "         Did you mean scan?" in lines, "in a block of its own"

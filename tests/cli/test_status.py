@@ -317,3 +317,38 @@ def test_a_command_below_can_be_copied_into_a_shell(place: Site) -> None:
     assert "holiday 1.jpg" in listed.stdout
     assert place.dropcap("pause", "--folder", "ward 7").stdout.endswith("dropcap resume --folder 'ward 7'\n")
     assert "dropcap resume --folder 'ward 7'" in place.dropcap("status").stdout
+
+
+def test_many_mistakes_and_many_folders_away_are_a_few_lines(place: Site) -> None:
+    place.once()
+    rule = place.folder["rules"][0]
+    for number in range(20):
+        place.config["folders"][f"ward {number:02}"] = {**place.folder, "path": str(place.root / f"w{number}"), "rules": [rule]}
+    place.write_config()
+    daemon = place.start()
+    daemon.wait_for("folder_away", 20)
+    text = place.dropcap("status").stdout
+    assert "20 folders  ward 00, ward 01, ward 02 and 17 more are away; the first: " in text
+    assert text.count("is mounted") == 1
+    assert "NOT WELL  20 folders need a look." in text
+    for one in place.config["folders"].values():
+        one["colour"] = "red"
+    place.write_config()
+    text = place.dropcap("status").stdout
+    assert text.count("unknown key") == 3
+    assert "… and 18 mistakes more" in text
+    assert text.count("dropcap check --offline") == 1
+
+
+def test_every_arriving_file_is_named_on_request(place: Site) -> None:
+    place.folder["settle_closed"] = place.folder["settle_quiet"] = "1h"
+    place.write_config()
+    for number in range(30):
+        place.put(f"{number}_V1_consent.pdf")
+    place.start()
+    eventually(lambda: told(place)[1]["folders"]["consents"]["arriving"] == 30)
+    text = place.dropcap("status").stdout
+    assert "20 files  consents: not taken yet: rests" in text
+    assert "10 files  consents: more that are not taken yet" in text
+    every = place.dropcap("status", "--waiting").stdout
+    assert all(f"  {number}_V1_consent.pdf" in every for number in range(30))

@@ -69,6 +69,22 @@ class Checked:
         said += [f"{number} not compared"] if (number := len(self.skipped())) else []
         return "NOT READY" if counts["error"] else "READY", ", ".join([*said, f"{counts['ok']} ok"])
 
+    def concerned(self) -> list[str]:
+        """What does not work as it is, if all else does: `project sleep`, `rule consents/scan`. Empty if that cannot be told."""
+        errors = [remark for remark in self.found if remark.level == "error"]
+        if any(remark.where.part is Part.MACHINE for remark in errors):
+            return []
+        mistakes = [problem.scope for problem in self.config.told]
+        others = [remark for remark in errors if remark.where.part is not Part.CONFIGURATION]
+        if None in mistakes or len(mistakes) + len(others) != len(errors):
+            return []
+        places = [place for remark in others for place in (remark.where, *remark.also)]
+        named = [f"{scope[0]} {scope[1]}" for scope in mistakes if scope is not None]
+        named += [f"{place.part} {place.called}" for place in places]
+        rules = {f"rule {folder.name}/{rule.name}" for folder in self.folders for rule in folder.rules}
+        whole = ({f"project {name}" for name in self.config.projects}, {f"folder {one.name}" for one in self.folders}, rules)
+        return [] if any(kind <= {*named} for kind in whole) else list(dict.fromkeys(named))  # else nothing is left to go on
+
     def costs(self) -> Iterator[tuple[str, str]]:
         """Each rule, and what a file of it costs."""
         for folder in self.folders:
@@ -135,6 +151,8 @@ def tell(checked: Checked, *, every: bool, costs: bool) -> None:
     click.echo()
     counts += "" if every else " (--all lists them)"
     screen.entry(word, counts, len(word) + 2, screen.BAD if checked.code else screen.GOOD)
+    if blocks and (concerned := checked.concerned()):
+        screen.line(f"dropcap goes on with everything but {_named(concerned)}.", len(word) + 2)
 
 
 def _well(checked: Checked) -> None:

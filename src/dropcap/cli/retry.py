@@ -14,6 +14,9 @@ from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
 
+#: Files that are told one by one.
+_TOLD = 20
+
 
 @click.command("retry")
 @click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1), shell_complete=completion.jobs)
@@ -67,13 +70,17 @@ def _retried(
 def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:
     ledger = query(config)
     try:
-        for number in tried:
+        for number in tried[:_TOLD]:
             job = ledger.job(number)
             if job is not None:
                 screen.line(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
     finally:
         ledger.close()
-    for why in cannot:
-        screen.line(f"not tried: {shown(why)}", err=True)
+    if len(tried) > _TOLD:
+        screen.line(f"and {len(tried) - _TOLD:,} more")
+    for why in cannot[:_TOLD]:
+        screen.line(f"not tried: {shown(why)}", hang=4, err=True)
+    if len(cannot) > _TOLD:
+        screen.line(f"not tried: {len(cannot) - _TOLD:,} more", err=True)
     if not tried and not cannot:
         click.echo("there is nothing to try again")

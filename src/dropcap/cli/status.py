@@ -102,7 +102,7 @@ def _sending_json(one: Moving) -> dict[str, Any]:
 
 def _folder_json(one: FolderStatus) -> dict[str, Any]:
     told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
-    del told["name"]
+    del told["name"], told["unsettled"]
     if one.path is not None:
         told["path"] = shown(one.path)
     if one.copies_in is not None:

@@ -34,9 +34,10 @@ def _arriving(status: Status) -> bool:
         if not one.arriving:
             continue
         screen.line(f"{shown(one.name)}, arriving: {many(one.arriving, 'file')}", bold=True)
-        for name, why in sorted((one.settling or {}).items()):
-            screen.line(f"{shown(name)}: {why}", 2, hang=6)
-        if (rest := one.arriving - len(one.settling or {})) > 0:
+        why = one.settling or {}
+        for name in sorted(one.unsettled, key=lambda name: name not in why):
+            screen.line(shown(name) + (f": {why[name]}" if name in why else ""), 2, hang=6)
+        if (rest := one.arriving - len(one.unsettled)) > 0:
             screen.line(f"and {rest:,} more", 2)
     return any(one.arriving for one in status.folders)
 

@@ -37,6 +37,7 @@ class FolderStatus:
     failed: int
     done_today: int
     arriving: int | None
+    unsettled: tuple[str, ...]  # of these, those that it has looked at
     away: str | None
     full: bool | None
     cannot_file: str | None
@@ -185,6 +186,7 @@ def _folder(
         failed=counts.get("failed", 0),
         done_today=ledger.ended_since(name, midnight, State.DONE),
         arriving=len(live["unsettled"]) + live.get("behind", 0) if live else None,
+        unsettled=tuple(sorted(live.get("unsettled", ()))),
         away=live.get("away"),
         full=live.get("full"),
         cannot_file=live.get("cannot_file") or None,

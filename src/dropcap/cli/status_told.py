@@ -47,7 +47,7 @@ class Told:
 def needs_somebody(status: Status) -> list[Told]:
     """What does not go on by itself, the worst first."""
     told = [*_alive(status)]
-    told += [Told(Level.BAD, "config", problem, "dropcap check --offline") for problem in status.problems]
+    told += _mistakes(status.problems)
     told += [*_folders(status), *_pauses(status), *_failed(status)]
     return sorted(told, key=lambda one: one.level)
 
@@ -93,10 +93,22 @@ def _alive(status: Status) -> Iterator[Told]:
         yield Told(Level.ALL, "dropcap", "a part of it hangs: look into its log, then restart it", "systemctl restart dropcap")
 
 
+def _mistakes(problems: Sequence[str]) -> Iterator[Told]:
+    for number, problem in enumerate(problems[:FEW], 1):
+        last = number == min(len(problems), FEW)
+        more = f" … and {many(len(problems) - FEW, 'mistake')} more" if last and len(problems) > FEW else ""
+        yield Told(Level.BAD, "config", problem + more, "dropcap check --offline" if last else "")
+
+
 def _folders(status: Status) -> Iterator[Told]:
+    away = [one for one in status.folders if one.away]
+    if len(away) > FEW:  # a share that is gone takes many with it
+        names = ", ".join(shown(one.name) for one in away[:FEW])
+        text = f"{names} and {len(away) - FEW} more are away; the first: {away[0].away}"
+        yield Told(Level.BAD, many(len(away), "folder"), text, "dropcap check")
     for one in status.folders:
         name = shown(one.name)
-        if one.away:
+        if one.away and len(away) <= FEW:
             yield Told(Level.BAD, "folder", f"{name} is away: {one.away}", f"dropcap check --folder {typed(one.name)}")
         if one.mistake and one.mistake_since is not None:
             text = (
