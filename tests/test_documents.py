@@ -14,6 +14,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from dropcap.cli import COMMANDS, commands, status
 from dropcap.cli.configured import usable
@@ -32,8 +33,6 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 #: Where a command's options and keys stand, if not in commands.md.
 CHECKING = ("init", "check", "dry-run", "verify")
-#: Options of dropcap's own sandbox, which its own parser takes.
-SANDBOX = {"-c", "--config"}
 
 
 def section(name: str) -> str:
@@ -72,6 +71,17 @@ def test_every_option_is_documented_and_every_documented_one_exists(name: str) -
     assert options - told - {"--config"} == set(), "not documented"
     others = {text for other in COMMANDS if other != "sandbox" for one in command(other).params for text in one.opts}
     assert told - options - {"--help"} <= others, "of no command"
+
+
+def test_the_options_of_the_sandbox_too() -> None:
+    said = CliRunner().invoke(commands, ["sandbox", "--help"], env={"COLUMNS": "200"}).output
+    options = set(re.findall(r"^ +(?:-h, )?(--[a-z-]+)", said, re.MULTILINE)) - {"--help"}
+    told = {
+        text for page in (section("sandbox"), (DOCS / "sandbox.md").read_text()) for text in re.findall(r"--[a-z][a-z-]+", page)
+    }
+    assert len(options) > 10
+    assert options - told == set()
+    assert set(re.findall(r"--[a-z][a-z-]+", section("sandbox"))) - options == set()
 
 
 # The keys of JSON

@@ -44,7 +44,7 @@ def _page(ctx: click.Context, about: str, example: str) -> str:
         f"{_escaped(name)} \\- {_escaped(about[0].lower() + about[1:].rstrip('.'))}",
         ".SH SYNOPSIS",
         f".B {_escaped(ctx.command_path)}",
-        _escaped(" ".join(ctx.command.collect_usage_pieces(ctx))),
+        _escaped(" ".join(dict.fromkeys(ctx.command.collect_usage_pieces(ctx)))),
         ".SH DESCRIPTION",
         *_paragraphs(cleandoc(ctx.command.help or "")),
         *_options(ctx),
@@ -73,7 +73,7 @@ def _options(ctx: click.Context) -> Iterator[str]:
     records = [record for one in ctx.command.get_params(ctx) if (record := one.get_help_record(ctx)) is not None]
     yield ".SH OPTIONS"
     if ctx.info_name == "sandbox":  # which takes them as they come
-        yield from _verbatim(CliRunner().invoke(commands, ["sandbox", "--help"]).output.splitlines())
+        yield from _verbatim(CliRunner().invoke(commands, ["sandbox", "--help"], env={"COLUMNS": "80"}).output.splitlines())
         return
     for names, what in records:
         yield from (".TP", f".B {_escaped(names)}", _escaped(what))
@@ -86,7 +86,7 @@ def _commands() -> Iterator[str]:
 
 
 def _verbatim(lines: list[str]) -> Iterator[str]:
-    yield from (".PP", ".nf", ".RS 4", *map(_escaped, lines), ".RE", ".fi")
+    yield from (".nf", ".RS 4", *map(_escaped, lines), ".RE", ".fi")
 
 
 def _escaped(text: str) -> str:
