@@ -352,3 +352,19 @@ def test_every_arriving_file_is_named_on_request(place: Site) -> None:
     assert "10 files  consents: more that are not taken yet" in text
     every = place.dropcap("status", "--waiting").stdout
     assert all(f"  {number}_V1_consent.pdf" in every for number in range(30))
+
+
+def test_a_ledger_of_another_version_is_told(place: Site) -> None:
+    place.once()
+    for change, said in (
+        (-1, "an earlier dropcap's ledger: restart dropcap"),
+        (2, "a newer dropcap's ledger: install the newer"),
+    ):
+        with sqlite3.connect(place.state / "ledger.db") as ledger:
+            version = int(ledger.execute("pragma user_version").fetchone()[0])
+            ledger.execute(f"pragma user_version = {version + change}")
+        ledger.close()
+        for command in (["status"], ["history"], ["retry", "1"]):
+            result = place.dropcap(*command)
+            assert (result.returncode, said in result.stderr) == (1, True), result.stderr
+        assert said in place.dropcap("check", "--offline").stdout

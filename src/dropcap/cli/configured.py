@@ -18,6 +18,7 @@ from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.state import LEDGER, StateError, prepare
 from dropcap.display import shown
 from dropcap.ledger.query import Query
+from dropcap.ledger.schema import MIGRATIONS
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -73,7 +74,19 @@ def query(config: Config) -> Query:
         not_ours(path, str(error))
     except sqlite3.DatabaseError as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
+    if (said := of_another_version(found)) is not None:
+        stop(f"{path} is {said}", 1)
     return found
+
+
+def of_another_version(ledger: Query) -> str | None:
+    """What to do where an upgrade or a way back was begun and not ended: the ledger is another dropcap's."""
+    version = ledger.version()
+    if version < len(MIGRATIONS):
+        return "an earlier dropcap's ledger: restart dropcap, which brings it up to this version"
+    if version > len(MIGRATIONS):
+        return "a newer dropcap's ledger: install the newer dropcap again"
+    return None
 
 
 def not_ours(path: Path, why: str) -> NoReturn:

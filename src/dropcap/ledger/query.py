@@ -89,6 +89,10 @@ class Query:
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
 
+    def version(self) -> int:
+        """Which scripts of `MIGRATIONS` have made it what it is."""
+        return int(next(self._rows("pragma user_version"))[0])
+
     def meta(self, key: str) -> str | None:
         """One word about the installation."""
         row = next(self._rows("select value from meta where key = ?", key), None)
