@@ -82,6 +82,12 @@ COMMANDS = {
     "verify": Entry(
         "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
     ),
+    "report": Entry(
+        "report",
+        "report_command",
+        "Write a report of a period, to print or for a spreadsheet.",
+        "dropcap report --folder consents --since 7d --html report.html",
+    ),
     "sandbox": Entry(
         "sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"
     ),

@@ -160,6 +160,7 @@ class Config:
     tables: dict[str, Table] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    digest: str = ""  # the SHA-256 of its files as they were read: of the one, or of what sha256sum says of all
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
 
     @property

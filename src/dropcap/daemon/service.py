@@ -22,7 +22,9 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.act import NOBODY_KNOWS, Deed, Way, Who
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 
@@ -47,6 +49,7 @@ class Service:
         self._reload = False
         self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
         self._problems: tuple[Problem, ...] = config.problems
+        self._by = NOBODY_KNOWS  # who has asked for the next reload
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -63,8 +66,10 @@ class Service:
             _tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
             engine = Engine(config, ledger)
-            control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
+            control = Control(config.state_dir, lambda asked, who: self._answer(engine, asked, who))
             try:
+                compare(ledger, config.state_dir)
+                ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
@@ -74,6 +79,7 @@ class Service:
                 log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
                 control.close()
                 engine.stop(0.0 if self._hurry else self._config.stop_within)
+                stopped(ledger, config.state_dir)
                 ledger.close()
                 log.info("stopped")
         return code
@@ -96,6 +102,7 @@ class Service:
     def _watch(self, engine: Engine) -> int:
         every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
+        daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
             if self._reload:
                 self._reload = False
@@ -107,6 +114,7 @@ class Service:
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
+            daily.look()
             status = summary(engine)
             if damaged(engine):
                 suspect(engine.config.state_dir)
@@ -147,11 +155,13 @@ class Service:
             told.append(whole)
         else:
             self._config = config
+            engine.ledger.act(self._by, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
             log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
+        self._by = NOBODY_KNOWS
         systemd.notify("READY=1")
         return told
 
@@ -163,22 +173,25 @@ class Service:
         self._wake.set()
         return done.result(_RELOAD_LASTS)
 
-    def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
             case "reload":
+                self._by = who
                 return {"not_taken_up": self._reloaded()}
             case "pause":
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
             case "resume":
+                engine.ledger.act(who, Deed.RESUME, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 return {"done": engine.delivery.resume(Scope(asked["scope"]), asked["name"])}
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
                 )
-                tried, cannot = command.retry(engine.ledger, engine.config, jobs)
+                tried, cannot = command.retry(engine.ledger, engine.config, jobs, who)
                 engine.delivery.wake()
                 for one in engine.channels.values():
                     one.intake.wake()
