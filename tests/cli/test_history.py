@@ -39,6 +39,8 @@ def test_every_step_of_a_file(place: Site) -> None:
             "seconds",
             "next_try",
             "waits_until",
+            "dropped_by",
+            "origin",
         ),
         "steps",
     }
