@@ -22,6 +22,8 @@ PACKAGES = {
     "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
+    "man": "man-db",
+    "mandoc": "mandoc",
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
     "openssl": "openssl",

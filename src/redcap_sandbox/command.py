@@ -94,7 +94,9 @@ def until_told() -> None:
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(name, description=_ABOUT, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        name, description=_ABOUT, epilog=f"example: {name} --port 8080 --ill maintenance", allow_abbrev=False
+    )
     add = parser.add_argument
     add("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: a free one)")
     add("--classic", action="store_true", help="serve the made-up project without events")

@@ -178,6 +178,7 @@ class _Show:
                     "green",
                 )
             )
+            self._console.print("next: dropcap init")
 
     def _title(self, title: str) -> None:
         self._console.print()

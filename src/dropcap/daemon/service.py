@@ -202,13 +202,18 @@ def summary(engine: Engine) -> str:
 
 def view(engine: Engine) -> dict[str, Any]:
     """What only the running daemon knows, for `status`."""
+    ahead = time.time() - time.monotonic()
+    tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
     return {
         "running": True,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),
         "alive": engine.alive(),
+        "unwritable": engine.ledger.trouble.unwritable,
         "under_way": engine.delivery.under_way(),
+        "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
+        "limited": engine.delivery.limited(),
         "folders": {
             name: {
                 "path": str(one.folder.path),
@@ -228,7 +233,15 @@ def view(engine: Engine) -> dict[str, Any]:
             for name, one in engine.channels.items()
         },
         "pauses": [
-            {"scope": p.scope, "name": p.name, "reason": p.reason, "message": p.message, "remedy": p.remedy, "since": p.since}
+            {
+                "scope": p.scope,
+                "name": p.name,
+                "reason": p.reason,
+                "message": p.message,
+                "remedy": p.remedy,
+                "since": p.since,
+                "next_try": tries.get((p.scope, p.name)),
+            }
             for p in engine.pauses()
         ],
     }

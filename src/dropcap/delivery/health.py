@@ -88,6 +88,12 @@ class Health:
         with self._lock:
             return [p.pause for p in self._patients.values() if p.pause is not None]
 
+    def next_tries(self) -> dict[tuple[Scope, str], float]:
+        """When each that is paused, and not until somebody resumes it, is tried again (monotonic)."""
+        with self._lock:
+            paused = [p for p in self._patients.values() if p.pause is not None and not p.pause.until_resume]
+            return {(patient.scope, patient.name): patient.next_try for patient in paused}
+
     def load(self, pauses: list[Pause], now: float) -> None:
         """Take over the pauses that the ledger kept over a restart; those that end by themselves are tried at once."""
         with self._lock:

@@ -82,6 +82,7 @@ class Attempt:
     slot: Slot
     vacancies: Vacancies
     belief: Belief
+    sent: Callable[[int], None] | None = None  # is told how many bytes have gone
     _sent: bool = False
     _importing: bool = False
     _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
@@ -173,7 +174,7 @@ class Attempt:
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         try:
-            sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
+            sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
         except RedcapError as error:
             if may_be_of_size(error.meaning, job.size):
                 with contextlib.suppress(OSError):  # it counts as a file of its own then
