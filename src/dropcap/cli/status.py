@@ -16,7 +16,8 @@ from dropcap.cli.reach import asked
 from dropcap.cli.status_files import tell_files
 from dropcap.cli.status_gathered import FolderStatus, Moving, Status, gathered
 from dropcap.cli.status_text import tell
-from dropcap.cli.status_told import FEW, Told, goes_on, needs_somebody, verdict
+from dropcap.cli.status_told import FEW, Told, goes_on, needs_somebody
+from dropcap.cli.status_verdict import verdict
 from dropcap.config.model import Config
 from dropcap.display import shown
 

@@ -13,7 +13,8 @@ from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.jobs import FOUND
 from dropcap.cli.status_gathered import FolderStatus, Moving, Status
-from dropcap.cli.status_told import FEW, MORE, Level, Told, goes_on, left_alone, needs_somebody, notes, verdict
+from dropcap.cli.status_told import FEW, MORE, Level, Told, goes_on, left_alone, needs_somebody
+from dropcap.cli.status_verdict import notes, verdict
 from dropcap.display import shown
 
 _NUMBERS = ("ARRIVING", "WAITING", "SENDING", "HELD", "FAILED", "STORED TODAY")
