@@ -119,3 +119,10 @@ def test_what_may_have_arrived_is_held_when_it_is_passed(place: Site, other: Pat
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
     kept = [path.read_bytes() for path in place.kept.with_name("other").rglob("*.pdf")]
     assert kept == [b"older"], "it had arrived, and is kept"
+    # Another name for the same place is no word that it is to go there: it is read back, and held again.
+    held = place.drop / "in_progress" / first.name
+    held.rename(held.with_suffix(".PDF"))
+    (again,) = daemon.wait_for("held", folder="consents")
+    assert (again["file"], again["reason"]) == ("101_V1_consent.PDF", "newer_went")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
+    assert place.copies() == []

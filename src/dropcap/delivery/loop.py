@@ -37,7 +37,7 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Scope
 from dropcap.threads import DaemonThread, NoThread, begin
 
 log = structlog.get_logger()
@@ -257,9 +257,6 @@ class Delivery:
             if unfit.moved:
                 self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
                 self.wake()  # they may have left places as well
-            for job in unfit.passed:
-                self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
-                self.ended([job])  # it keeps nobody waiting any more
             for job, nowhere in unfit.lost:
                 if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
@@ -352,12 +349,15 @@ class Delivery:
                 self._take(folder, candidate)
                 job = candidate.job
                 if job.id in went:
+                    overtaken = job.state is State.UNKNOWN and self._ledger.query.overtaken(job.id)
                     sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
                     known = candidate.known or Known(unasked(candidate.route.target), 0.0)
-                    sendings.append(Sending(sent, candidate.route, step, known))
-                else:
-                    self.health.give_back(job.id)
-                    self.ended([job])
+                    sendings.append(Sending(sent, candidate.route, step, known, overtaken))
+                    continue
+                self.health.give_back(job.id)
+                if job.state is State.WAITING and self._ledger.query.overtaken(job.id):
+                    self._conclusion.overtaken(job)
+                self.ended([job])
             if sendings:
                 turn = partial(
                     self._work.send,

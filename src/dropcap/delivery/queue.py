@@ -70,12 +70,10 @@ class Lane:
 
 @dataclass(slots=True)
 class Unfit:
-    """Jobs that cannot be candidates as they are: those that have no way, those that have another one than they had, and those
-    that a newer one has passed while their folder was away."""
+    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
     moved: list[Job] = field(default_factory=list)
-    passed: list[Job] = field(default_factory=list)
 
 
 class FolderQueue:
@@ -164,9 +162,6 @@ class FolderQueue:
                 lane.more = True
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
-                    continue
-                if job.reason == Reason.NEWER_WENT and job.state is State.WAITING and query.newer_went(job):
-                    unfit.passed.append(job)
                     continue
                 found = self._way_of(job)
                 if isinstance(found, Route):

@@ -48,6 +48,7 @@ class Sending:
     route: Route
     step: Send
     known: Known
+    overtaken: bool = False  # a newer one has gone to its place: it is only read back
 
 
 class Work:
@@ -115,10 +116,10 @@ class Work:
                 self._give_back(run[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
-            found = one.route
-            upload_as = found.target.upload_as
+            target, settings, known = one.route.target, one.route.settings, one.known
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
+                *(one.job, target, settings, one.step, line, *place),
+                *(target.upload_as, known.facts, known.at, ours, one.overtaken),
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
             outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)

@@ -102,8 +102,14 @@ create table mismatch (folder text not null, record text not null, at real not n
 create index mismatch_of on mismatch (folder, record, at);
 """
 
+# Up to which job a person has said that this one is to go over what was sent later; what was sent where, however it is ordered.
+_VERSION_7 = """
+alter table job add column sent_over integer not null default 0;
+create index job_sent_of on job (record, id) where attempts > 0 and record <> '';
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7)
 
 
 class LedgerError(Exception):
