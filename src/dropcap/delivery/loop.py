@@ -230,7 +230,7 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
-        if self._absence.look(self._folders, monotonic):
+        if self._absence.look(self._folders, self._paused_folders(), monotonic):
             for folder in self._folders.values():
                 folder.look_again()
         self._take_answers()
@@ -446,9 +446,12 @@ class Delivery:
     def _look_for_absent(self) -> None:
         self._absence.configured(self._folders, self._ledger.query.counts())
 
+    def _paused_folders(self) -> set[str]:
+        return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+
     def _apply_folder_pauses(self) -> None:
         with self._pausing:
-            paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+            paused = self._paused_folders()
             for name, folder in self._folders.items():
                 folder.paused = name in paused
 

@@ -112,6 +112,7 @@ class FolderQueue:
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
         self.paused = False
+        self.may_be_passed = False  # it was seen to be absent, and not to be back yet
         self.stuck = 0  # turns that hang in this folder's file system
 
     @property
@@ -120,8 +121,8 @@ class FolderQueue:
         return self.folder.name
 
     def open(self) -> bool:
-        """Whether its files may be worked on: it is there, answers, and is not paused."""
-        return not self.paused and not self.stuck and self.place() is not None
+        """Whether its files may be worked on: it is there, answers, is not paused, and none of them may just be passed."""
+        return not (self.paused or self.stuck or self.may_be_passed) and self.place() is not None
 
     def absent(self) -> bool:
         """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
