@@ -163,6 +163,14 @@ def test_dropcaps_own_files_wherever_they_are_moved(
     assert place.found() == []
 
 
+def test_dropcaps_own_file_that_was_filed_as_a_copy_of_another_file_system(place: Place) -> None:
+    """in_progress/ lies on another mount: the ledger has the inode of the file there."""
+    path = place.filed(f"{TODAY}/x.pdf", inode=False)
+    assert place.tree.stable_inodes
+    path.rename(path.with_name("y.pdf"))
+    assert place.found() == []
+
+
 def test_what_failed_and_is_moved_to_done_only_looks_stored(place: Place) -> None:
     path = place.filed("failed/x.pdf", State.FAILED)
     (place.path / TODAY).mkdir(parents=True)
@@ -203,6 +211,19 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     found.want()
     found.step()
     assert found.files.count == 0
+    time.sleep(0.02)
+    (tmp_path / "drop" / TODAY / "x.pdf").chmod(0o600)  # nobody has put it there either
+    for _ in range(2):
+        found._look_at = 0.0
+        found.want()
+        found.step()
+        assert found.files.count == 0
+    (tmp_path / "drop" / TODAY / "y.pdf").write_bytes(b"x")
+    (tmp_path / "drop" / TODAY / "y.pdf").chmod(0o600)
+    found._look_at = 0.0
+    found.want()
+    found.step()
+    assert f"{TODAY}/y.pdf" in found.files.first
     tree.close()
     ledger.close()
 

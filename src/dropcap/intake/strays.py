@@ -58,7 +58,8 @@ class Strays:
     """The strays of one opened folder. For its thread; others may read `files`.
 
     A file is dropcap's own if it lies where the ledger has put one, or was moved from there: it has the inode and size of one,
-    or, where inodes tell nothing, its size and mtime. What lay there before this installation came is let be.
+    or, since inodes tell nothing on some file systems and a copy to another one has its own, its size and mtime. What lay there
+    before this installation came is let be, also if its rights are changed: then its directory has not changed since.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Strays:
                 return
             seen.times, times = None, dict[str, int]()
             strangers = self._strangers(directory, recursive, times)
-            seen.judged = self._judged(directory, strangers, seen.judged)
+            seen.judged = self._judged(directory, strangers, seen.judged, times)
         except (FileNotFoundError, NotADirectoryError):
             del self._seen[directory]
         except OSError as error:
@@ -194,8 +195,11 @@ class Strays:
         return self._ledger.each_done(self._folder, start - 86400, start + 2 * 86400)
 
     def _judged(
-        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]]
+        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]], times: dict[str, int]
     ) -> dict[str, tuple[int, int, bool]]:
+        def changed(name: str) -> int:
+            return times.get(name.rpartition("/")[0], status.st_ctime_ns)
+
         judged: dict[str, tuple[int, int, bool]] = {}
         fresh: dict[str, os.stat_result] = {}
         for name in strangers:
@@ -206,7 +210,7 @@ class Strays:
             was = before.get(name)
             if was is not None and was[:2] == (status.st_ino, status.st_ctime_ns):
                 judged[name] = was
-            elif modes.S_ISREG(status.st_mode) and status.st_ctime_ns > self._since_ns:
+            elif modes.S_ISREG(status.st_mode) and min(status.st_ctime_ns, changed(name)) > self._since_ns:
                 fresh[name] = status
             if len(fresh) >= _AT_ONCE:
                 judged |= self._compared(directory, fresh)
@@ -223,13 +227,11 @@ class Strays:
         return {name: (status.st_ino, status.st_ctime_ns, name in left) for name, status in files.items()}
 
     def _unknown(self, directory: str, files: dict[str, os.stat_result], filed: Iterable[FiledFile]) -> dict[str, os.stat_result]:
-        same_device = self._tree.identity[0]
         by_inode: dict[tuple[int, int], list[str]] = {}
         by_time: dict[tuple[int, int], list[str]] = {}
         for name, status in files.items():
             by_inode.setdefault((status.st_ino, status.st_size), []).append(name)
-            if not (self._tree.stable_inodes and status.st_dev == same_device):
-                by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
+            by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
         left = dict(files)
         # What failed and lies in done/ is no file of done/.
         own = (State.DONE, State.STORED) if directory != walk.FAILED else tuple(State)
