@@ -455,12 +455,17 @@ class Delivery:
             for name, folder in self._folders.items():
                 folder.paused = name in paused
 
+    def _pages_change(self) -> None:
+        for name in list(self._folders):  # those that have no file on its way tell of a pause, too
+            self._changed(name)
+
     def _pause_began(self, pause: Pause) -> None:
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
             stamp = self._lines[pause.name].token_stamp()
             with self._refusing:
                 self._refused[pause.name] = stamp
         self._ledger.pause(pause)
+        self._pages_change()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
@@ -469,5 +474,6 @@ class Delivery:
             with self._refusing:
                 self._refused.pop(name, None)
         self._ledger.resume(scope, name)
+        self._pages_change()
         log.info("resumed", scope=scope, name=name)
         self.wake()
