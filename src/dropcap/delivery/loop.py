@@ -254,6 +254,8 @@ class Delivery:
                 folder.look_again()
         for folder in self._folders.values():
             unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
+            for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
+                self.health.give_back(left)
             if unfit.moved:
                 self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
                 self.wake()  # they may have left places as well
@@ -319,8 +321,9 @@ class Delivery:
         with contextlib.suppress(queue.Empty):
             while True:
                 answer = self._looked_up.get_nowait()
-                if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
-                    folder.answered(answer)
+                folder = self._folders.get(answer.candidate.job.folder)
+                if folder is None or not folder.answered(answer):
+                    self.health.give_back(answer.candidate.job.id)
 
     def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""

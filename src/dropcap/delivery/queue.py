@@ -70,10 +70,13 @@ class Lane:
 
 @dataclass(slots=True)
 class Unfit:
-    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had."""
+    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had. `left`
+    were candidates, and are not any more.
+    """
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
     moved: list[Job] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
 
 
 class FolderQueue:
@@ -154,6 +157,7 @@ class FolderQueue:
         for lane in self.lanes:
             for job_id in renamed & lane.jobs.keys():
                 del lane.jobs[job_id]
+                unfit.left.append(job_id)
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
             limit = WINDOW + len(lane.jobs)
@@ -210,14 +214,14 @@ class FolderQueue:
         self._put(candidate, asked)
         return asked
 
-    def answered(self, answer: LookedUp) -> None:
-        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing."""
+    def answered(self, answer: LookedUp) -> bool:
+        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing: False."""
         candidate = answer.candidate
         told = None if answer.known is None else replace(candidate, known=answer.known, asking=False)
-        self._put(candidate, told)
+        return self._put(candidate, told)
 
-    def _put(self, candidate: Candidate, instead: Candidate | None) -> None:
-        """Another one takes a candidate's place, or none: it is read from the ledger anew."""
+    def _put(self, candidate: Candidate, instead: Candidate | None) -> bool:
+        """Another one takes a candidate's place, or none: it is read from the ledger anew. False if it is not in line."""
         for lane in self.lanes:
             if lane.jobs.get(candidate.job.id) is candidate:
                 if instead is None:
@@ -225,6 +229,8 @@ class FolderQueue:
                     lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
                 else:
                     lane.jobs[candidate.job.id] = instead
+                return True
+        return False
 
     def look_again(self, jobs: Iterable[int] = ()) -> None:
         """There may be more due jobs in the ledger, and `jobs` may have other names than before."""
