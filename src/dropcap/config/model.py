@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
+from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
@@ -93,6 +94,7 @@ class Folder:
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
+    expect: Expect | None = None
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
 
@@ -158,6 +160,9 @@ class Config:
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    notify: Notify | None = None
+    metrics: Metrics | None = None
+    dashboard: Dashboard | None = None
     problems: tuple[Problem, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
