@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +23,20 @@ from dropcap.display import shown
 @config_option
 @folder_option
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
-def status_command(config_path: Path, folder_name: str | None, as_data: bool) -> None:
+@click.option("--nagios", is_flag=True, help="One line and an exit code 0 to 3, for Nagios and its kin.")
+@click.option(
+    "--warning", metavar="N", type=click.IntRange(0), default=1000, help="--nagios: so many waiting files are a warning."
+)
+@click.option("--critical", metavar="N", type=click.IntRange(0), default=10000, help="--nagios: so many are critical.")
+def status_command(config_path: Path, folder_name: str | None, as_data: bool, nagios: bool, warning: int, critical: int) -> None:
     """Tell whether dropcap is alive, what waits, what is held or failed and why, and what is paused.
 
     Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, or the
-    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us.
+    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us. With --nagios: 0 ok, 1 warning,
+    2 critical, 3 unknown.
     """
+    if nagios:
+        sys.exit(_nagios(config_path, folder_name, warning, critical))
     config = usable(config_path.absolute(), tell=False)
     view = asked(config, {"do": "status"})
     ledger = query(config)
@@ -42,6 +51,24 @@ def status_command(config_path: Path, folder_name: str | None, as_data: bool) ->
 
         tell(status)
     sys.exit(status.exit_code)
+
+
+def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: int) -> int:
+    from dropcap.cli.status_nagios import Level, judged
+
+    try:
+        config = usable(config_path.absolute(), tell=False)
+        view = asked(config, {"do": "status"})
+        ledger = query(config)
+        try:
+            level, line = judged(gathered(config, ledger, view, folder_name), warning, critical)
+        finally:
+            ledger.close()
+    except (SystemExit, OSError, sqlite3.Error) as error:  # said on standard error, which Nagios does not show
+        why = "" if isinstance(error, SystemExit) else f": {error}"
+        level, line = Level.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
+    click.echo(line)
+    return level
 
 
 def _json(config: Config, status: Status) -> dict[str, Any]:
@@ -67,6 +94,7 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
 
 def _folder_json(one: FolderStatus) -> dict[str, Any]:
     told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
+    told["overdue"] = stamp(one.overdue)
     del told["name"]
     if one.path is not None:
         told["path"] = shown(one.path)

@@ -82,6 +82,7 @@ def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:
         "cannot file": one.cannot_file,
         "paused": one.name in paused,
         "old rules": one.mistake,
+        "a file is missing": one.overdue,
         "not in the configuration": one.path is None,
     }
     return [note for note, true in notes.items() if true]
@@ -97,7 +98,9 @@ def _copies(to: Console, folders: list[FolderStatus]) -> None:
 def _folders(to: Console, folders: list[FolderStatus]) -> None:
     for one in folders:
         counted = [told for told in (one.strays, one.left) if told is not None and told["count"]]
-        if not (one.away or one.full or one.cannot_file or one.mistake or one.not_taken or one.settling or counted):
+        if not (
+            one.away or one.full or one.cannot_file or one.mistake or one.overdue or one.not_taken or one.settling or counted
+        ):
             continue
         screen.heading(to, f"Folder {shown(one.name)}")
         if one.away:
@@ -105,6 +108,9 @@ def _folders(to: Console, folders: list[FolderStatus]) -> None:
         if one.mistake and one.mistake_since is not None:
             screen.line(to, f"since {clock(one.mistake_since)}: {one.mistake}")
             screen.remedy(to, "correct the configuration, then: dropcap reload")
+        if one.overdue is not None:
+            screen.line(to, f"a file was expected by {clock(one.overdue)}, and none was dropped")
+            screen.remedy(to, "ask those who drop files there, or look at what writes them")
         if one.full:
             screen.line(to, "full: its file system has less room than min_free, nothing is taken")
             screen.remedy(to, "make room there, or lower min_free")

@@ -168,6 +168,11 @@ class Config:
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
 
     @property
+    def watched(self) -> bool:
+        """Whether somebody is to be told of what happens, beyond the log and the folders' pages."""
+        return bool(self.notify or self.metrics or self.dashboard or any(one.expect for one in self.folders.values()))
+
+    @property
     def told(self) -> tuple[Problem, ...]:
         """The problems as people are told of them, each once."""
         return tuple(problem for problem in self.problems if not problem.echo)

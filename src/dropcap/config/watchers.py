@@ -44,7 +44,7 @@ def read_notify(main: Section, projects: Collection[str], folders: Collection[st
     return Notify(
         tuple(one for one in read if one is not None),
         after=section.read("after", duration(0, DAY), 120.0),
-        digest=section.read("digest", duration(1, _WEEK), 900.0),
+        digest=section.read("digest", duration(0.1, _WEEK), 900.0),
     )
 
 

@@ -9,8 +9,9 @@ import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,6 +26,9 @@ from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspec
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
+
+if TYPE_CHECKING:
+    from dropcap.daemon.watchers import Watchers
 
 log = structlog.get_logger()
 
@@ -47,6 +51,7 @@ class Service:
         self._reload = False
         self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
         self._problems: tuple[Problem, ...] = config.problems
+        self._watchers: Watchers | None = None
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -66,6 +71,7 @@ class Service:
             control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
             try:
                 engine.start()
+                self._begin_to_watch(engine)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine)
@@ -73,10 +79,23 @@ class Service:
                 systemd.notify("STOPPING=1")
                 log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
                 control.close()
+                if self._watchers is not None:
+                    self._watchers.stop()
                 engine.stop(0.0 if self._hurry else self._config.stop_within)
                 ledger.close()
                 log.info("stopped")
         return code
+
+    def _begin_to_watch(self, engine: Engine) -> None:
+        """Notifications, metrics and pages, as far as somebody wants them: else nothing of it is imported."""
+        if self._watchers is not None:
+            self._watchers.configure(engine.config)
+        elif engine.config.watched:
+            from dropcap.daemon.watchers import Watchers
+
+            self._watchers = Watchers(engine, lambda: self._problems, partial(self._answer, engine))
+        if self._watchers is not None:
+            self._watchers.start()
 
     def _signals(self) -> None:
         ignore_lease_breaks()
@@ -104,6 +123,8 @@ class Service:
                 for one in asked:
                     one.set_result(told)
             engine.start_channels()
+            if self._watchers is not None:
+                self._watchers.start()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
@@ -149,6 +170,7 @@ class Service:
             self._config = config
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
+            self._begin_to_watch(engine)
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
             log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
@@ -250,6 +272,7 @@ def view(engine: Engine) -> dict[str, Any]:
                 "cannot_file": one.queue.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
                 "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
+                "overdue": engine.overdue.get(name),
                 "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,
             }
             for name, one in engine.channels.items()

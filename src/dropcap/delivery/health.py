@@ -159,6 +159,13 @@ class Health:
             ]
         return min(waits, default=None)
 
+    def next_tries(self) -> dict[tuple[Scope, str], float]:
+        """When what is paused for now is asked again (monotonic seconds)."""
+        with self._lock:
+            return {
+                (p.scope, p.name): p.next_try for p in self._patients.values() if p.pause is not None and not p.pause.until_resume
+            }
+
     def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float) -> list[int]:
         """A job, or a probe (job None), has met a trouble that may be the server's or the project's.
 

@@ -85,6 +85,7 @@ class Redcap:
     ) -> None:
         self._token = token
         self._window = window
+        self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
         self._always_xml = False  # small questions are answered in XML too, though JSON is asked for
         self._transport = Transport(
             url,
@@ -105,6 +106,10 @@ class Redcap:
     def room_at(self) -> float | None:
         """When the request limit lets the next request go (seconds since the epoch); None while nobody waits for it."""
         return self._window.room_at if self._window.waiting else None
+
+    def used(self) -> tuple[int, int]:
+        """How many requests the host has had within the last minute, and how many it may have (0: no limit)."""
+        return self._window.used(), self._window.per_minute
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -333,6 +338,7 @@ class Redcap:
             try:
                 with self._transport.post(*body(), stop=stop) as reply:
                     answered = True
+                    self.heard = time.time()
                     yield reply
                 return
             except ExchangeFailed as failed:
