@@ -33,6 +33,7 @@ _COMMANDS = {
     "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
     "resume": ("pause", "resume_command", "Go on, whoever paused it."),
     "notify": ("notify", "notify_command", "Try the notifications."),
+    "dashboard": ("dashboard", "dashboard_command", "Tell where the operator's page is, or make a link that signs in."),
     "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
     "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
 }

@@ -23,6 +23,7 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
@@ -93,7 +94,7 @@ class Service:
         elif engine.config.watched:
             from dropcap.daemon.watchers import Watchers
 
-            self._watchers = Watchers(engine, lambda: self._problems, partial(self._answer, engine))
+            self._watchers = Watchers(engine, lambda: self._problems, partial(self._asked_on_the_page, engine))
         if self._watchers is not None:
             self._watchers.start()
 
@@ -185,10 +186,21 @@ class Service:
         self._wake.set()
         return done.result(_RELOAD_LASTS)
 
+    def _asked_on_the_page(self, engine: Engine, asked: dict[str, Any], who: str) -> dict[str, Any]:
+        """As by the control socket; the log says who it was."""
+        told = self._answer(engine, asked)
+        about = {key: asked[key] for key in ("scope", "name") if key in asked} | (
+            {"jobs": len(asked["jobs"])} if "jobs" in asked else {}
+        )
+        log.info("asked", do=asked["do"], by=shown(who), way="dashboard", **about)
+        return told
+
     def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
+            case "dashboard":
+                return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
                 return {"not_taken_up": self._reloaded()}
             case "pause":

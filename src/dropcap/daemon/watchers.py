@@ -33,7 +33,7 @@ EVERY = 2.0
 _WRITE_EVERY = 15.0
 _SOONEST = 0.2
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = Callable[[dict[str, Any], str], dict[str, Any]]
 
 
 class Watchers:
@@ -70,8 +70,31 @@ class Watchers:
 
             self._notifier = Notifier(config.state_dir, config.notify)
         self._textfile = self._new_textfile(config)
+        self._configure_dashboard(config)
         self._written = 0.0
         self._wake.set()
+
+    def _configure_dashboard(self, config: Config) -> None:
+        if self._dashboard is not None and (config.dashboard is None or self._dashboard.page != config.dashboard):
+            self._dashboard.stop()
+            self._dashboard = None
+        if config.dashboard is None or self._dashboard is not None:
+            return
+        try:
+            from dropcap.dashboard.server import DashboardServer
+        except ImportError as error:
+            _lacks(f"dashboard: is set, and {error.name} is missing: there is no page", "web")
+            return
+        from dropcap.dashboard.wires import Wires
+
+        wires = Wires(lambda: self._engine.config, self.picture, self.metrics, self._answer, self._engine.alive, self._figures)
+        self._dashboard = DashboardServer(config.dashboard, wires)
+
+    def link(self, who: str) -> str | None:
+        """The address of the page with a code that signs `who` in once; None if there is no page."""
+        if self._dashboard is None:
+            return None
+        return f"{self._dashboard.page.address}/link?code={self._dashboard.sessions.link(who)}"
 
     def _new_textfile(self, config: Config) -> Textfile | None:
         if config.metrics is None:
@@ -90,6 +113,8 @@ class Watchers:
         try:
             if (self._thread is None or not self._thread.is_alive()) and self._engine.config.watched:
                 self._thread = begin(self._run, "watchers")
+            if self._dashboard is not None:
+                self._dashboard.start()
         except NoThread:
             self._thread = None
 
