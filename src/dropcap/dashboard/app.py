@@ -62,7 +62,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        {"shown": shown, "when": texts.when, "size": texts.size, "second": texts.second, "target": texts.target_of}
+        {
+            "shown": shown,
+            "when": texts.when,
+            "size": texts.size,
+            "second": texts.second,
+            "target": texts.target_of,
+            "sentence": texts.sentence,
+        }
     )
     made.globals.update(count=texts.count, state_of=texts.state_of)
     made.globals["version_of"] = lambda name: hashlib.sha256(_static()[name][0]).hexdigest()[:12]

@@ -13,6 +13,7 @@ from dropcap.display import shown
 from dropcap.ledger.job import OPEN, Event, Job, State
 from dropcap.ledger.outcome import Result
 from dropcap.picture.words import title_of
+from dropcap.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,16 @@ _SPENT = {
 }
 
 
-def steps(events: Sequence[Event]) -> list[Step]:
+def steps(events: Sequence[Event], rule: str) -> list[Step]:
     """The timeline; the first step of a file is that it was taken."""
     found = []
     for number, event in enumerate(events):
         told = datetime.fromtimestamp(event.at)  # noqa: DTZ006 - people's own time
         mark, title = ("", "Taken") if number == 0 else _TITLES[event.state]
-        note = shown(event.note)
+        word = Reason.of(event.note, Reason.NONE)
+        note = title_of(word) if word else shown(event.note)
+        if number == 0:
+            note = "Moved to in_progress/." + (f" The rule “{shown(rule)}” takes it." if rule else " No rule takes it.")
         found.append(Step(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from dropcap.dashboard import texts
 from dropcap.dashboard.plots import Bars, Row, bars, days, histogram, hours
 from dropcap.dashboard.texts import folder_notes, progress, server_note
 from dropcap.display import shown
@@ -16,7 +17,8 @@ from dropcap.reasons import Reason, Scope
 
 #: Waiting files that the page names.
 WAITING = 20
-_HOURS_LAST, _DAYS_LAST = 30.0, 600.0
+#: Seconds between two counts of what runs.
+_OFTEN = 5.0
 #: Only another name, or another rule, helps these.
 _BY_NAME = frozenset({Reason.NO_RULE, Reason.BAD_VALUE, Reason.BLOCKED_EXTENSION})
 
@@ -72,7 +74,7 @@ def group_rows(picture: Picture) -> list[GroupRow]:
             f"Held: {title[:1].lower() + title[1:] if title[1:2].islower() else title}" if group.state is State.HELD else title
         )
         reason = Reason.of(group.reason, Reason.REFUSED)
-        rows.append(GroupRow(group, title, shown(group.remedy), reason not in _BY_NAME))
+        rows.append(GroupRow(group, title, texts.sentence(group.remedy), reason not in _BY_NAME))
     return rows
 
 
@@ -111,25 +113,34 @@ def waiting(figures: Figures) -> list[Job]:
     return figures.in_state((State.WAITING, State.UNKNOWN, State.STORED, State.REFUSED), None, WAITING)
 
 
-class Plotter:
-    """Draws the plots, each no more often than it changes visibly. Any thread; drawn twice at worst."""
+class _Spans:
+    """Files per hour or day: what is over is counted once, what runs every few seconds."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
-        self._day: tuple[float, Bars, list[Row]] | None = None
-        self._month: tuple[float, Bars] | None = None
+        self._known: tuple[list[float], list[tuple[int, int]], float] | None = None
+
+    def counted(self, edges: list[float]) -> list[tuple[int, int]]:
+        now = time.monotonic()
+        if self._known is None or self._known[0] != edges:
+            self._known = (edges, self._figures.per_span(edges), now)
+        elif now - self._known[2] > _OFTEN:
+            self._known = (edges, [*self._known[1][:-1], *self._figures.per_span(edges[-2:])], now)
+        return self._known[1]
+
+
+class Plotter:
+    """Draws the plots. Any thread; counted twice at worst."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+        self._day, self._month = _Spans(figures), _Spans(figures)
+        self._took: tuple[float, list[Row]] | None = None
 
     def plots(self) -> Plots:
         """As they are now. Raises sqlite3.Error."""
         now, monotonic = time.time(), time.monotonic()
-        if self._day is None or monotonic - self._day[0] > _HOURS_LAST:
-            edges = hours(now)
-            self._day = (
-                monotonic,
-                bars(edges, self._figures.per_span(edges), "hour"),
-                histogram(self._figures.took(days(now)[-2])),
-            )
-        if self._month is None or monotonic - self._month[0] > _DAYS_LAST:
-            edges = days(now)
-            self._month = (monotonic, bars(edges, self._figures.per_span(edges), "day"))
-        return Plots(self._day[1], self._month[1], self._day[2])
+        if self._took is None or monotonic - self._took[0] > _OFTEN:
+            self._took = (monotonic, histogram(self._figures.took(days(now)[-3])))
+        day, month = hours(now), days(now)
+        return Plots(bars(day, self._day.counted(day), "hour"), bars(month, self._month.counted(month), "day"), self._took[1])

@@ -114,7 +114,7 @@ class Pages:
             "mark": mark,
             "sentence": sentence,
             "shares": life.shares(events, job, picture.at),
-            "days": [(day, list(steps)) for day, steps in groupby(life.steps(events), lambda step: step.day)],
+            "days": [(day, list(steps)) for day, steps in groupby(life.steps(events, job.rule), lambda step: step.day)],
             "facts": life.facts(job, self._wires.config()),
             "retry": life.may_retry(job),
             "upload": upload,

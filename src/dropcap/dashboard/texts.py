@@ -37,6 +37,8 @@ def size(number: float) -> str:
 def span(seconds: float) -> str:
     """How long something took or takes."""
     seconds = max(seconds, 0)
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     if seconds < 90 * 60:
@@ -47,6 +49,12 @@ def span(seconds: float) -> str:
 def count(number: int, one: str, more: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number:,} {one if number == 1 else more}"
+
+
+def sentence(text: str | None) -> str:
+    """What a message or a remedy says, as a sentence of its own; escaped."""
+    told = shown(text or "")
+    return told[:1].upper() + told[1:] + ("." if told and told[-1] not in ".!?" else "")
 
 
 def progress(upload: Upload) -> str:
@@ -96,7 +104,8 @@ def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
         )
     project = next((one for one in picture.projects if one.name == folder.project), None)
     if project is not None and project.pause is not None:
-        found.append(f"its project is paused: {title_of(project.pause.reason)}")
+        by_hand = project.pause.reason == Reason.BY_HAND
+        found.append("its project is paused by hand" if by_hand else f"its project is paused: {title_of(project.pause.reason)}")
     if project is not None and any(server.name == project.server and server.pause for server in picture.servers):
         found.append("its REDCap does not take files for now")
     notes = {
