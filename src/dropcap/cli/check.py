@@ -31,6 +31,7 @@ from dropcap.preflight.cost import cost, limit_remark
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.touching import touching
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
@@ -148,6 +149,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
+    yield from telling_remarks(config)
 
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

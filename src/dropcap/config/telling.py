@@ -14,6 +14,9 @@ from dropcap.display import shown
 from dropcap.reasons import Told
 from dropcap.secret import Secret
 
+#: Characters that the secret of the page has to have.
+SHORTEST_SECRET = 16
+
 
 @dataclass(frozen=True, slots=True)
 class SecretPlace:

@@ -132,6 +132,9 @@ class Service:
             status = summary(engine)
             if damaged(engine):
                 suspect(engine.config.state_dir)
+                self._tell_of_the_end(
+                    "The ledger is damaged: dropcap ends, since only a start can set it aside. No file is lost."
+                )
                 log.error(
                     "ledger_damaged",
                     message="the ledger is damaged: dropcap ends, since only a start can set it aside",
@@ -139,6 +142,7 @@ class Service:
                 )
                 return 1
             if engine.ledger.gone():
+                self._tell_of_the_end("The ledger's files were removed or replaced: dropcap ends, and a start begins a new one.")
                 log.error(
                     "ledger_damaged",
                     message="the ledger's files were removed or replaced: dropcap ends, and a start begins a new one",
@@ -151,6 +155,10 @@ class Service:
             self._wake.wait(every)
             self._wake.clear()
         return 0
+
+    def _tell_of_the_end(self, why: str) -> None:
+        if self._watchers is not None:
+            self._watchers.ends(why)
 
     def _take_up(self, engine: Engine) -> list[str]:
         """Take up what is sound of the configuration; what was not taken up."""

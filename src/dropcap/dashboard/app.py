@@ -16,7 +16,7 @@ import structlog
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -42,7 +42,8 @@ _AT_ONCE = 4
 
 def application(page: Dashboard, wires: Wires, sessions: Sessions) -> ASGIApp:
     """The whole page as an ASGI application."""
-    return Gate(_App(page, wires, sessions).starlette(), page)
+    app = _App(page, wires, sessions)
+    return Gate(app.starlette(), page, lambda asked: app.session(asked) is not None)
 
 
 @lru_cache(maxsize=1)
@@ -111,7 +112,11 @@ class _App:
 
     # Who ----------------------------------------------------------------------------------------------------------
 
-    def _cookie(self, request: Request) -> tuple[str, bool]:
+    def session(self, request: HTTPConnection) -> Session | None:
+        """Who asks, if signed in."""
+        return self._sessions.of(request.cookies.get(self._cookie(request)[0]))
+
+    def _cookie(self, request: HTTPConnection) -> tuple[str, bool]:
         """The cookie's name, and whether it goes over TLS alone."""
         behind = (
             self._page.origin is not None and request.headers.get("host", "").lower() == self._page.origin.partition("://")[2]
@@ -123,7 +128,7 @@ class _App:
         self, handler: Callable[[Request, Session], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
-            session = self._sessions.of(request.cookies.get(self._cookie(request)[0]))
+            session = self.session(request)
             if session is None:
                 if request.url.path == "/now" or request.method == "POST":
                     return PlainTextResponse("sign in first\n", 401)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,10 +64,12 @@ def may_change(origins: Iterable[str], host: str, fetch_site: str | None, origin
 class Gate:
     """An ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, page: Dashboard) -> None:
+    def __init__(self, app: ASGIApp, page: Dashboard, inside: Callable[[HTTPConnection], bool]) -> None:
+        """`inside` says whether who asks is signed in: strangers' requests use up none of theirs."""
         self._app = app
         self._page = page
-        self._bucket = Bucket(A_SECOND, AT_ONCE)
+        self._inside = inside
+        self._strangers, self._theirs = Bucket(A_SECOND, AT_ONCE), Bucket(A_SECOND, AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,7 +90,8 @@ class Gate:
         await self._app(scope, receive, with_headers)
 
     def _refused(self, scope: Scope) -> PlainTextResponse | None:
-        if not self._bucket.take():
+        bucket = self._theirs if self._inside(HTTPConnection(scope)) else self._strangers
+        if not bucket.take():
             return PlainTextResponse("too many requests\n", 429, {"Retry-After": "2", "Connection": "close"})
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dropcap.config.secret_file import SecretError
-from dropcap.config.telling import Dashboard
+from dropcap.config.telling import SHORTEST_SECRET, Dashboard
 from dropcap.dashboard.app import application
 from dropcap.dashboard.sessions import Sessions
 from dropcap.dashboard.wires import Wires
@@ -25,8 +25,6 @@ log = structlog.get_logger()
 MOST = 100
 #: Seconds until a connection has asked something, and that it may last in all: a browser opens another.
 _FIRST_WORD, _LASTS = 20.0, 120.0
-#: Characters that a secret has to have.
-SHORTEST = 16
 
 
 class _Bounded(H11Protocol):
@@ -71,9 +69,10 @@ class DashboardServer:
         if self._thread is not None and self._thread.is_alive():
             return
         try:
-            if len(self.page.secret.read().reveal()) < SHORTEST:
+            if len(self.page.secret.read().reveal()) < SHORTEST_SECRET:
                 raise SecretError(
-                    f"{self.page.secret} has fewer than {SHORTEST} characters", "write a longer one: openssl rand -base64 24"
+                    f"{self.page.secret} has fewer than {SHORTEST_SECRET} characters",
+                    "write a longer one: openssl rand -base64 24",
                 )
             listening = self._listening()
             self._server = uvicorn.Server(self._settings())
