@@ -76,6 +76,8 @@ def steps(events: Sequence[Event], rule: str) -> list[Step]:
     for number, event in enumerate(events):
         told = datetime.fromtimestamp(event.at)  # noqa: DTZ006 - people's own time
         mark, title = ("", "Taken") if number == 0 else _TITLES[event.state]
+        if event.state is State.SENDING and number == len(events) - 1:
+            title = "Being sent"
         word = Reason.of(event.note, Reason.NONE)
         note = title_of(word) if word else shown(event.note)
         if number == 0:

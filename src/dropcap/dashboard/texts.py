@@ -127,7 +127,7 @@ def server_note(server: ServerNow) -> str:
         by_hand = server.pause.reason == Reason.BY_HAND
         state = f"{title_of(server.pause.reason)} since {when(server.pause.since)}."
         again = f" Asked again at {second(server.next_try)}." if server.next_try is not None and not by_hand else ""
-        return state + again
+        return state + again + (f" Last answer at {second(server.heard)}." if server.heard is not None else "")
     heard = f"Answered at {second(server.heard)}." if server.heard is not None else "Not asked yet."
     budget = f" {server.used:,} of {server.limit:,} requests this minute." if server.limit else ""
     return heard + budget
