@@ -82,6 +82,15 @@ def test_files_are_gathered() -> None:
     assert notices.pending(picture(NOW + 340, folders=(folder(strays=1),)), False, 0.0), "a new one counts again"
 
 
+def test_a_clock_that_is_set_back_delays_nothing() -> None:
+    notices = Notices(NOW)
+    assert kinds(notices, down(NOW + 86400), down(NOW), down(NOW + 60)) == [Told.PAUSED]
+    assert kinds(notices, picture(NOW + 86400), picture(NOW + 70), picture(NOW + 130)) == [Told.RESUMED]
+    assert not notices.pending(picture(NOW + 86400), True, 300.0)
+    assert not notices.pending(picture(NOW + 200), True, 300.0)
+    assert notices.pending(picture(NOW + 500), True, 300.0)
+
+
 def test_a_clock_that_was_ahead_keeps_nothing_silent() -> None:
     ahead = Notices(NOW + 1e6)
     assert Notices.of(ahead.kept(), NOW).files_until == NOW

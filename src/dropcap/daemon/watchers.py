@@ -71,6 +71,8 @@ class Watchers:
             self._notifier = Notifier(config.state_dir, config.notify)
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
+        if not config.watched:
+            self._engine.missing({})
         self._written = 0.0
         self._wake.set()
 

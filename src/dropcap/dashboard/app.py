@@ -7,13 +7,9 @@ import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any, TypeVar
-from urllib.parse import parse_qs
 
 import structlog
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -24,8 +20,9 @@ from starlette.types import ASGIApp
 from dropcap.config.secret_file import SecretError
 from dropcap.config.telling import Dashboard
 from dropcap.dashboard import texts
-from dropcap.dashboard.gate import LONGEST, Gate
+from dropcap.dashboard.gate import Gate
 from dropcap.dashboard.pages import Pages
+from dropcap.dashboard.render import form_of, html, static, templates
 from dropcap.dashboard.sessions import LASTS, Session, Sessions, TooManyTries
 from dropcap.dashboard.wires import Wires
 from dropcap.display import shown
@@ -34,47 +31,19 @@ from dropcap.threads import NoThread, begin
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Form = dict[str, str]
 
 #: Requests that are worked at, each in a thread; more wait.
 _AT_ONCE = 4
+#: Acts that are under way: each may wait for a share that hangs.
+_MOST_ACTS = 8
+#: Seconds that somebody waits for one.
+_ACT_LASTS = 20.0
 
 
 def application(page: Dashboard, wires: Wires, sessions: Sessions) -> ASGIApp:
     """The whole page as an ASGI application."""
     app = _App(page, wires, sessions)
     return Gate(app.starlette(), page, lambda asked: app.session(asked) is not None)
-
-
-@lru_cache(maxsize=1)
-def _static() -> dict[str, tuple[bytes, str]]:
-    folder = files("dropcap.dashboard") / "static"
-    kinds = {"app.css": "text/css; charset=utf-8", "app.js": "text/javascript; charset=utf-8"}
-    return {name: ((folder / name).read_bytes(), kind) for name, kind in kinds.items()}
-
-
-@lru_cache(maxsize=1)
-def _templates() -> Environment:
-    made = Environment(
-        loader=PackageLoader("dropcap.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(
-        {
-            "shown": shown,
-            "when": texts.when,
-            "size": texts.size,
-            "second": texts.second,
-            "target": texts.target_of,
-            "sentence": texts.sentence,
-        }
-    )
-    made.globals.update(count=texts.count, state_of=texts.state_of)
-    made.globals["version_of"] = lambda name: hashlib.sha256(_static()[name][0]).hexdigest()[:12]
-    return made
 
 
 class _App:
@@ -84,6 +53,7 @@ class _App:
         self._sessions = sessions
         self._pages = Pages(wires)
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._acts = 0
 
     def starlette(self) -> Starlette:
         """Its routes. What shows names is for those who are signed in."""
@@ -144,28 +114,28 @@ class _App:
         return response
 
     async def _sign_in_page(self, request: Request) -> Response:
-        return self._html("sign_in.html", wrong="", who="")
+        return html("sign_in.html", wrong="", who="")
 
     async def _sign_in(self, request: Request) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         try:
             cookie = self._sessions.sign_in(form.get("secret", ""), form.get("who", ""))
         except TooManyTries:
             log.warning("dashboard_refused", message="too many wrong secrets", remedy="find out who guesses; links go on working")
             wrong = "Too many wrong secrets came. Wait a minute, or use a link: dropcap dashboard --link"
-            return self._html("sign_in.html", 429, wrong=wrong, who=form.get("who", ""))
+            return html("sign_in.html", 429, wrong=wrong, who=form.get("who", ""))
         except SecretError as error:
-            return self._html("sign_in.html", 503, wrong=f"{error.message}. {error.remedy}.", who=form.get("who", ""))
+            return html("sign_in.html", 503, wrong=f"{error.message}. {error.remedy}.", who=form.get("who", ""))
         if cookie is None:
             log.warning("dashboard_refused", message="a wrong secret", remedy="find out who guesses, if it was nobody of yours")
-            return self._html("sign_in.html", 403, wrong="This is not the secret.", who=form.get("who", ""))
+            return html("sign_in.html", 403, wrong="This is not the secret.", who=form.get("who", ""))
         return self._inside(request, cookie)
 
     async def _link(self, request: Request) -> Response:
         cookie = self._sessions.trade(request.query_params.get("code", ""))
         if cookie is None:
             wrong = "This link is used up or too old. Make another: dropcap dashboard --link"
-            return self._html("sign_in.html", 403, wrong=wrong, who="")
+            return html("sign_in.html", 403, wrong=wrong, who="")
         return self._inside(request, cookie)
 
     async def _sign_out(self, request: Request, session: Session) -> Response:
@@ -179,12 +149,12 @@ class _App:
 
     async def _now(self, request: Request, session: Session) -> Response:
         told, session.told = session.told, []
-        return self._html("now.html", told=told, **await self._working(self._pages.now))
+        return html("now.html", told=told, **await self._working(self._pages.now))
 
     async def _now_part(self, request: Request, session: Session) -> Response:
         """The changing part, with a tag that changes with it."""
         values = await self._working(self._pages.now)
-        body = _templates().get_template("now_part.html").render(values)
+        body = templates().get_template("now_part.html").render(values)
         tag = f'"{hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:32]}"'
         headers = {
             "ETag": tag,
@@ -197,25 +167,25 @@ class _App:
         return HTMLResponse(body, headers=headers)
 
     async def _files(self, request: Request, session: Session) -> Response:
-        return self._html("files.html", **await self._working(lambda: self._pages.files(dict(request.query_params))))
+        return html("files.html", **await self._working(lambda: self._pages.files(dict(request.query_params))))
 
     async def _file(self, request: Request, session: Session) -> Response:
         told, session.told = session.told, []
         values = await self._working(lambda: self._pages.file(request.path_params["job"]))
         if values is None:
             raise HTTPException(404)
-        return self._html("file.html", told=told, **values)
+        return html("file.html", told=told, **values)
 
     async def _rules(self, request: Request, session: Session) -> Response:
-        return self._html("rules.html", **self._pages.rules({}))
+        return html("rules.html", **self._pages.rules({}))
 
     async def _rules_tested(self, request: Request, session: Session) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         values = await self._working(lambda: self._pages.rules(form))
-        return self._html("rules_part.html" if form.get("part") else "rules.html", **values)
+        return html("rules_part.html" if form.get("part") else "rules.html", **values)
 
     async def _static(self, request: Request) -> Response:
-        found = _static().get(request.path_params["name"])
+        found = static().get(request.path_params["name"])
         if found is None:
             raise HTTPException(404)
         return Response(found[0], media_type=found[1], headers={"Cache-Control": "public, max-age=31536000, immutable"})
@@ -232,12 +202,12 @@ class _App:
     # What is done -------------------------------------------------------------------------------------------------
 
     async def _retry(self, request: Request, session: Session) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         chosen = await self._working(lambda: self._pages.chosen(form))
         if chosen is None:
             raise HTTPException(400)
         if chosen.ask_first and form.get("sure") != "yes":
-            return self._html("sure.html", chosen=chosen)
+            return html("sure.html", chosen=chosen)
         asked = {"do": "retry", "jobs": chosen.jobs, "failed": False, "held": False, "folder": None}
         answer = await self._answer(asked, session)
         if answer is not None:
@@ -255,7 +225,7 @@ class _App:
         return await self._pause_or_resume(request, session, "resume", "goes on")
 
     async def _pause_or_resume(self, request: Request, session: Session, do: str, said: str) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         scope, name = form.get("scope", ""), form.get("name", "")
         if not self._pages.can_be_paused(scope, name):
             raise HTTPException(400)
@@ -267,14 +237,26 @@ class _App:
 
     async def _answer(self, asked: dict[str, Any], session: Session) -> dict[str, Any] | None:
         """Have it done, by who is signed in; None, told on the next page, if that takes too long."""
+        if self._acts >= _MOST_ACTS:
+            session.told.append("Nothing was done: too much is under way that does not end. Look whether a share hangs.")
+            return None
+
+        self._acts += 1
+        act = asyncio.ensure_future(self._apart(lambda: self._wires.answer(asked, session.who)))
+        act.add_done_callback(self._acted)
         try:
-            answer = await asyncio.wait_for(asyncio.shield(self._apart(lambda: self._wires.answer(asked, session.who))), 20.0)
+            answer = await asyncio.wait_for(asyncio.shield(act), _ACT_LASTS)
         except TimeoutError:
             session.told.append("It takes longer, and goes on.")
             return None
         with contextlib.suppress(sqlite3.Error):
             await self._working(lambda: self._wires.picture(0.0))
         return answer
+
+    def _acted(self, act: asyncio.Future[dict[str, Any]]) -> None:
+        self._acts -= 1
+        if not act.cancelled():
+            act.exception()  # seen, should nobody wait for it any more
 
     # How ----------------------------------------------------------------------------------------------------------
 
@@ -300,28 +282,13 @@ class _App:
         begin(run, "dashboard request")
         return await future
 
-    def _html(self, template: str, status: int = 200, **values: Any) -> Response:
-        return HTMLResponse(_templates().get_template(template).render(values).encode("utf-8", "replace"), status)
-
     async def _http_error(self, request: Request, error: Exception) -> Response:
         code = error.status_code if isinstance(error, HTTPException) else 500
         words = {404: "There is no such page or file.", 400: "There is nothing like that.", 405: "That is not possible here."}
-        return self._html("error.html", code, text=words.get(code, "That did not work."))
+        return html("error.html", code, text=words.get(code, "That did not work."))
 
     async def _error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, sqlite3.Error | NoThread):
-            return self._html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
+            return html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
         log.error("internal_error", where="dashboard", error=f"{type(error).__name__}: {error}", exc_info=error)
-        return self._html("error.html", 500, text="An error inside dropcap. Its log tells more.")
-
-
-async def _form(request: Request) -> Form:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > LONGEST:
-            raise HTTPException(413)
-    try:
-        return {key: values[-1] for key, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=50).items()}
-    except ValueError:
-        raise HTTPException(400) from None
+        return html("error.html", 500, text="An error inside dropcap. Its log tells more.")

@@ -92,7 +92,7 @@ class Notices:
 
     def _begun(self, one: Condition, now: float, after: float) -> Iterable[Notice]:
         known = self._known.setdefault(one.key, _Known(one.kind, one.text, one.projects, one.folders, now))
-        known.gone = None
+        known.gone, known.first = None, min(known.first, now)  # the clock may have been set back
         if known.told or not (one.at_once or now - known.first >= after):
             return
         known.told, known.text = True, one.text
@@ -101,7 +101,7 @@ class Notices:
     def _ended(self, key: str, picture: Picture, after: float) -> Iterable[Notice]:
         """What goes and comes is told once: it has to stay away as long as it had to last."""
         known = self._known[key]
-        known.gone = picture.at if known.gone is None else known.gone
+        known.gone = picture.at if known.gone is None else min(known.gone, picture.at)
         if known.told and picture.at - known.gone < after:
             return
         del self._known[key]
@@ -119,8 +119,7 @@ class Notices:
         if not (waits or strays):
             self._pending = None
             return False
-        if self._pending is None:
-            self._pending = picture.at
+        self._pending = picture.at if self._pending is None else min(self._pending, picture.at)
         return picture.at - self._pending >= digest
 
     def digest(self, picture: Picture, waiting: Mapping[str, Files]) -> list[Notice]:

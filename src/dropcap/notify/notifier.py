@@ -55,6 +55,7 @@ class Notifier:
         with self._lock:
             notices, notify = self._outbox.notices, self._notify
             told = notices.look(picture, notify)
+            notices.files_until = min(notices.files_until, picture.at)  # the clock may have been set back
             fresh = figures.failed_since(notices.files_until, picture.at)
             if notices.pending(picture, bool(fresh), notify.digest):
                 told += notices.digest(picture, self._files(figures, fresh, notices.files_until))
@@ -87,7 +88,7 @@ class Notifier:
     def _run(self) -> None:
         while not self._stopped:
             with self._lock:
-                due = self._outbox.due(time.time())
+                due = self._outbox.due(time.monotonic())
                 recipients = {one.name: one for one in self._notify.recipients}
                 gap = min(_GAP, self._notify.after)
             for message in due:
@@ -95,16 +96,16 @@ class Notifier:
                     self._carry(recipients[message.to], message, gap)
             with self._lock:
                 next_due = self._outbox.next_due()
-            self._wake.wait(3600.0 if next_due is None else min(max(next_due - time.time(), 0.5), 3600.0))
+            self._wake.wait(3600.0 if next_due is None else min(max(next_due - time.monotonic(), 0.5), 3600.0))
             self._wake.clear()
 
     def _carry(self, to: Recipient, message: Message, gap: float) -> None:
         carried = self._carrier.carry(to, message.title, message.body, message.good)
         with self._lock:
             if carried.well:
-                self._outbox.sent(message, time.time(), gap)
+                self._outbox.sent(message, time.monotonic(), gap)
             elif not self._stopped:
-                wait = self._outbox.failed(message, time.time())
+                wait = self._outbox.failed(message, time.monotonic())
             self._outbox.keep()
         if carried.well:
             log.info("notified", to=to.name, count=len(message.entries))

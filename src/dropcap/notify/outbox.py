@@ -48,7 +48,7 @@ class Message:
 
 
 class Outbox:
-    """For one thread at a time."""
+    """For one thread at a time. `now` of `due`, `sent` and `failed` is in seconds of a clock that nobody sets."""
 
     def __init__(self, state_dir: Path, now: float) -> None:
         self._path = state_dir / FILE
