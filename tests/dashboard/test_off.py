@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -82,8 +83,21 @@ def test_over_tls(watched: Watched) -> None:
     place.config["dashboard"] |= {"cert_file": str(certificate), "key_file": str(key)}
     place.write_config()
     daemon = watched.start()
+    silent = [socket.create_connection(("127.0.0.1", watched.port)) for _ in range(130)]  # not a word of TLS
+    for connection in silent[100:]:
+        connection.settimeout(5)
+        assert connection.recv(1) == b"", "so many connections and no more"
+    for connection in silent:
+        connection.close()
     session = requests.Session()
     session.trust_env, session.verify = False, str(certificate)
+
+    def there_is_room_again() -> bool:
+        with contextlib.suppress(requests.ConnectionError):
+            return session.get(f"https://127.0.0.1:{watched.port}/healthz").ok
+        return False
+
+    eventually(there_is_room_again)
     link = watched.link()
     assert link.startswith(f"https://127.0.0.1:{watched.port}/link?code=")
     assert "All is well" in session.get(link).text

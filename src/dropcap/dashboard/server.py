@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import weakref
 from typing import Any
 
 import structlog
@@ -27,15 +28,27 @@ MOST = 100
 _FIRST_WORD, _LASTS = 20.0, 120.0
 
 
-class _Bounded(H11Protocol):
-    """A connection that neither crowds out others nor stays for ever."""
+class _Listening(socket.socket):
+    """Lets in no more than `MOST` at once, those too who have not said a word of TLS yet."""
 
-    _ends: tuple[asyncio.TimerHandle, ...] | None = None
+    def __init__(self, family: int) -> None:
+        super().__init__(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._inside: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Raises ConnectionAbortedError, which the event loop takes for a visitor who has gone."""
+        connection, address = super().accept()
+        if sum(one.fileno() >= 0 for one in self._inside) >= MOST:
+            connection.close()
+            raise ConnectionAbortedError
+        self._inside.add(connection)
+        return connection, address
+
+
+class _Bounded(H11Protocol):
+    """A connection that does not stay for ever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if len(self.connections) >= MOST:
-            transport.abort()
-            return
         super().connection_made(transport)
         self._ends = (self.loop.call_later(_FIRST_WORD, self._silent), self.loop.call_later(_LASTS, transport.abort))
 
@@ -44,8 +57,6 @@ class _Bounded(H11Protocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._ends is None:
-            return
         for end in self._ends:
             end.cancel()
         super().connection_lost(exc)
@@ -74,8 +85,8 @@ class DashboardServer:
                     f"{self.page.secret} has fewer than {SHORTEST_SECRET} characters",
                     "write a longer one: openssl rand -base64 24",
                 )
-            listening = self._listening()
             self._server = uvicorn.Server(self._settings())
+            listening = self._listening()
             self._thread = begin(self._run, "dashboard", self._server, listening)
         except SecretError as error:
             self._trouble(error.message, error.remedy)
@@ -115,8 +126,7 @@ class DashboardServer:
 
     def _listening(self) -> socket.socket:
         """Raises OSError."""
-        ipv6 = ":" in self.page.host
-        found = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        found = _Listening(socket.AF_INET6 if ":" in self.page.host else socket.AF_INET)
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((self.page.host, self.page.port))
