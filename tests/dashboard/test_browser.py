@@ -99,6 +99,8 @@ def test_every_act_by_clicks(watched: Watched, visits: Any) -> None:
     page.get_by_text("goes on.").wait_for()
     daemon.wait_for("resumed", 3)
     assert {(one["do"], one["by"]) for one in daemon.wait_for("asked", 6)} == {("pause", "Ada"), ("resume", "Ada")}
+    acts = place.dropcap("history", "--acts").stdout
+    assert acts.count("Ada (on the page)") == 6, acts
 
     page.get_by_role("button", name="Retry 1 file of consents").click()
     page.get_by_text("1 file is tried again.").wait_for()

@@ -35,6 +35,7 @@ _COMMANDS = {
     "notify": ("notify", "notify_command", "Try the notifications."),
     "dashboard": ("dashboard", "dashboard_command", "Tell where the operator's page is, or make a link that signs in."),
     "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
+    "report": ("report", "report_command", "Write a report of a period, to print or for a spreadsheet."),
     "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
 }
 

@@ -14,11 +14,13 @@ from dropcap.cli.reach import asked
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import open_ledger
 from dropcap.delivery.order import Order
+from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.mounts import Mount, Mounts
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import State
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
@@ -121,6 +123,7 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
 def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     folder, where = one.folder, place_of(one.folder)
     try:
+        ledger.act(Who.me(), Deed.ADOPT, folder=folder.name, path=shown(str(folder.path)), was_away=str(one.away))
         _renamed(config, folder, one.tree, ledger)
         owner.adopt(one.tree, folder.name, str(folder.path), one.mount, one.claims, run)
     except (owner.Away, OSError) as error:

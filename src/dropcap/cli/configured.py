@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import sys
 import time
@@ -102,15 +103,22 @@ def prepared(config: Config) -> None:
         stop(str(error), 2)
 
 
-def moment(text: str | None) -> float:
-    """A time in the past, as an age (`2h`, `7d`) or a day (`2026-11-24`), in seconds since the epoch."""
+def moment(text: str | None, *, end: bool = False) -> float:
+    """A time in the past, as an age (`2h`, `7d`) or a day (`2026-11-24`), in seconds since the epoch.
+
+    `end`: that of a period. No text is no end then, and a day or a minute is part of it.
+    """
     if not text:
-        return 0.0
+        return math.inf if end else 0.0
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"):
         try:
-            return time.mktime(time.strptime(text, form))
+            at = time.strptime(text, form)
         except ValueError:
             continue
+        day, minute = (1, 0) if form == "%Y-%m-%d" else (0, 1)
+        if not end:
+            day = minute = 0
+        return time.mktime((at.tm_year, at.tm_mon, at.tm_mday + day, at.tm_hour, at.tm_min + minute, 0, 0, 0, -1))
     try:
         return time.time() - duration(0, 100 * 366 * 86400.0)(text)
     except BadValueError:

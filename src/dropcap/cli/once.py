@@ -12,13 +12,15 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dropcap import __version__
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
-from dropcap.daemon import log
+from dropcap.daemon import log, witness
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Job, State
 from dropcap.reasons import Reason, Scope
 
@@ -68,6 +70,8 @@ def run_once(config: Config, wait: str | None) -> int:
         ledger = open_ledger(config.state_dir)
         engine = Engine(config, ledger)
         began = time.time()
+        witness.compare(ledger, config.state_dir)
+        ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
         # Whatever lay in in_progress/ or was held before is part of this run.
         engine.start()
         obstacles: list[str] = []
@@ -78,6 +82,7 @@ def run_once(config: Config, wait: str | None) -> int:
         finally:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
+        witness.stopped(ledger, config.state_dir)
         ledger.close()
     return code
 

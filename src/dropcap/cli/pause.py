@@ -15,6 +15,7 @@ from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Pause
 from dropcap.reasons import Reason, Scope
 
@@ -50,6 +51,7 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
         return
     if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
         with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
             ledger.pause(command.pause_by_hand(scope, name))
     click.echo(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {shown(name)}")
 
@@ -71,6 +73,7 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
         ended = bool(told["done"])
     else:
         with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.RESUME, scope=scope, name=name)
             ended = ledger.resume(scope, name)
     if not ended:
         click.echo(f"{scope} {shown(name)} was not paused", err=True)

@@ -12,6 +12,7 @@ from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
+from dropcap.ledger.act import Who
 
 
 @click.command("retry")
@@ -58,7 +59,8 @@ def _retried(
     if told is not None:
         return told["tried"], told["cannot"]
     with alone(config) as ledger:
-        done = command.retry(ledger, config, command.select(ledger, numbers, failed=failed, held=held, folder=folder_name))
+        chosen = command.select(ledger, numbers, failed=failed, held=held, folder=folder_name)
+        done = command.retry(ledger, config, chosen, Who.me())
     click.echo("no dropcap runs: they are tried when it starts", err=True)
     return done
 

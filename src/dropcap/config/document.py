@@ -5,6 +5,7 @@ Only PyYAML's composer is used: nothing is constructed, so that every value keep
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
@@ -157,9 +158,11 @@ class Section:
                 node.problem("unknown key", did_you_mean(key, known, elsewhere or "the keys here are " + ", ".join(known)))
 
 
-def read_document(path: str, problems: list[Problem], named: Node | None = None) -> Node | None:
+def read_document(
+    path: str, problems: list[Problem], named: Node | None = None, read: dict[str, str] | None = None
+) -> Node | None:
     """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file. What cannot
-    be read at all is a problem of the entry that `named` the file, if one did."""
+    be read at all is a problem of the entry that `named` the file, if one did. `read` is told the SHA-256 of its bytes."""
 
     def bad(message: str, what_to_do: str, line: int = 0) -> None:
         problems.append(Problem(shown(path), line, "", masked(message), what_to_do))
@@ -174,6 +177,8 @@ def read_document(path: str, problems: list[Problem], named: Node | None = None)
         else:
             named.problem(f"{path} cannot be read: {reason}", "correct the path, and let dropcap read it")
         return None
+    if read is not None:
+        read[path] = hashlib.sha256(content).hexdigest()
     if len(content) > _LARGEST:
         bad("the file has more than 16 MiB", "is it the right one?")
         return None

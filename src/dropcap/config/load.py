@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +32,13 @@ _KEYS = ("state_dir", *_VALUES, "log", "notify", "metrics", "dashboard", "includ
 def load(path: Path) -> Config:
     """The configuration in `path`. Never raises for what the file holds, or if it is not there: see `Config.problems`."""
     problems: list[Problem] = []
-    root = read_document(os.fspath(path), problems)
+    digests: dict[str, str] = {}
+    root = read_document(os.fspath(path), problems, None, digests)
     if root is None:
         return Config(path, Path(STATE_DIR), problems=tuple(problems))
     main = root.section()
     main.only(_KEYS)
-    sections = [main, *_included(main, path)]
+    sections = [main, *_included(main, path, digests)]
     state_dir = main.read("state_dir", place, "")
     state_dir = absolute(state_dir, root) if state_dir else STATE_DIR
 
@@ -63,6 +65,7 @@ def load(path: Path) -> Config:
         metrics=read_metrics(main),
         dashboard=read_dashboard(main),
         problems=_in_order(problems),
+        digest=_digest(digests),
         broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),
         doubts=(
             *doubtful_texts(section.node for section in sections),
@@ -73,7 +76,16 @@ def load(path: Path) -> Config:
     )
 
 
-def _included(main: Section, path: Path) -> list[Section]:
+def _digest(read: dict[str, str]) -> str:
+    """The SHA-256 of the one file; of several, of what `sha256sum` prints of them, in the order in which they are read."""
+    if len(read) == 1:
+        return next(iter(read.values()))
+    return hashlib.sha256(
+        "".join(f"{digest}  {path}\n" for path, digest in read.items()).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+
+
+def _included(main: Section, path: Path, read: dict[str, str]) -> list[Section]:
     """The sections of the files that `include` names, in the order of their names."""
     node = main.get("include")
     if node is None:
@@ -93,7 +105,7 @@ def _included(main: Section, path: Path) -> list[Section]:
             if file in found:
                 continue
             found[file] = None
-            root = read_document(file, node.problems, entry)
+            root = read_document(file, node.problems, entry, read)
             if root is not None:
                 section = root.section()
                 section.only(_SHARED, "an included file holds only projects, folders and tables")

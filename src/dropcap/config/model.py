@@ -165,6 +165,7 @@ class Config:
     dashboard: Dashboard | None = None
     problems: tuple[Problem, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    digest: str = ""  # the SHA-256 of its files as they were read: of the one, or of what sha256sum says of all
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
 
     @property

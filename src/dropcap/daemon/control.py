@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from dropcap.daemon.state import StateError
+from dropcap.ledger.act import Who
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -30,7 +31,8 @@ _ALONE = 2.0
 #: Seconds until a socket that gives nobody is asked again.
 _BETWEEN_TRIES = 0.2
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+#: What is answered to a question of somebody's.
+Answer = Callable[[dict[str, Any], Who], dict[str, Any]]
 
 
 class Control:
@@ -87,7 +89,7 @@ class Control:
             connection.settimeout(patience)
             try:
                 asked = json.loads(_line(connection, _LONGEST))
-                told = self._answer(asked if isinstance(asked, dict) else {})
+                told = self._answer(asked if isinstance(asked, dict) else {}, Who.peer(connection))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 told = {"error": f"not understood: {error}"}
             except OSError:

@@ -50,6 +50,8 @@ class Engine:
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+        self._digests = dict.fromkeys(config.folders, config.digest)
+        self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed)
         self.lines = self._lines(config)
@@ -204,6 +206,9 @@ class Engine:
         before = self.mistakes
         config, self.mistakes = with_last_good(config, self.config, before, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
+        kept = {name: digest for name, digest in self._digests.items() if name in self.mistakes}
+        self._digests = dict.fromkeys(config.folders, config.digest) | kept
+        self.order.origins.configure(config.projects.values(), self._digests)
         self._renew(config)
         self.config = config
         self.lines = self._lines(config)

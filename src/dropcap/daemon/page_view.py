@@ -62,12 +62,12 @@ class Page:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        place = self._queue.place()
-        if place is None:
+        lent = self._queue.lent()
+        if lent is None:
             self._page = None
             return _ABSENT
-        if self._page is None or self._page[0] is not place[0]:
-            self._page = (place[0], StatusPage(place[0], self._queue.folder))
+        if self._page is None or self._page[0] is not lent[0]:
+            self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
         self._changed.clear()
         self._last = now
         self._page[1].offer(self._view())

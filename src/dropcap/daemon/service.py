@@ -23,8 +23,10 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.act import NOBODY_KNOWS, Deed, Way, Who
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 
@@ -52,6 +54,7 @@ class Service:
         self._reload = False
         self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
         self._problems: tuple[Problem, ...] = config.problems
+        self._by = NOBODY_KNOWS  # who has asked for the next reload
         self._watchers: Watchers | None = None
 
     def run(self) -> int:
@@ -69,8 +72,10 @@ class Service:
             _tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
             engine = Engine(config, ledger)
-            control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
+            control = Control(config.state_dir, lambda asked, who: self._answer(engine, asked, who))
             try:
+                compare(ledger, config.state_dir)
+                ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
                 self._begin_to_watch(engine)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
@@ -83,6 +88,7 @@ class Service:
                 if self._watchers is not None:
                     self._watchers.stop()
                 engine.stop(0.0 if self._hurry else self._config.stop_within)
+                stopped(ledger, config.state_dir)
                 ledger.close()
                 log.info("stopped")
         return code
@@ -116,6 +122,7 @@ class Service:
     def _watch(self, engine: Engine) -> int:
         every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
+        daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
             if self._reload:
                 self._reload = False
@@ -129,6 +136,7 @@ class Service:
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
+            daily.look()
             status = summary(engine)
             if damaged(engine):
                 suspect(engine.config.state_dir)
@@ -177,12 +185,14 @@ class Service:
             told.append(whole)
         else:
             self._config = config
+            engine.ledger.act(self._by, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
             self._begin_to_watch(engine)
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
             log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
+        self._by = NOBODY_KNOWS
         systemd.notify("READY=1")
         return told
 
@@ -195,32 +205,34 @@ class Service:
         return done.result(_RELOAD_LASTS)
 
     def _asked_on_the_page(self, engine: Engine, asked: dict[str, Any], who: str) -> dict[str, Any]:
-        """As by the control socket; the log says who it was."""
-        told = self._answer(engine, asked)
-        about = {key: asked[key] for key in ("scope", "name") if key in asked} | (
-            {"jobs": len(asked["jobs"])} if "jobs" in asked else {}
-        )
-        log.info("asked", do=asked["do"], by=shown(who), way="dashboard", **about)
-        return told
+        """As by the control socket; the ledger's acts and the log say who it was."""
+        about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
+        if "jobs" in asked:
+            about["jobs"] = len(asked["jobs"])
+        log.info("asked", do=asked["do"], by=shown(who), way=Way.PAGE.value, **about)
+        return self._answer(engine, asked, Who.on_the_page(who))
 
-    def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
             case "dashboard":
                 return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
+                self._by = who
                 return {"not_taken_up": self._reloaded()}
             case "pause":
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
             case "resume":
+                engine.ledger.act(who, Deed.RESUME, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 return {"done": engine.delivery.resume(Scope(asked["scope"]), asked["name"])}
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
                 )
-                tried, cannot = command.retry(engine.ledger, engine.config, jobs)
+                tried, cannot = command.retry(engine.ledger, engine.config, jobs, who)
                 engine.delivery.wake()
                 for one in engine.channels.values():
                     one.intake.wake()

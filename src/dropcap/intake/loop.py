@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sqlite3
 import threading
 import time
@@ -16,6 +15,7 @@ from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
+from dropcap.intake.away import why_away
 from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
@@ -23,7 +23,6 @@ from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
 from dropcap.intake.tenure import Tenure
-from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
@@ -82,7 +81,7 @@ class Intake:
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
-        self._doubt = True
+        self._walk_wanted = True
         self._answered = False
         self._noted: frozenset[tuple[str, str]] = frozenset()
         self._stopping = False
@@ -94,7 +93,7 @@ class Intake:
         self._walk_at = 0.0
         self._retry_at = 0.0
         self._working_since: float | None = None
-        self._beat = time.monotonic()
+        self._last_round = time.monotonic()
         self._unsettled: dict[str, tuple[float, str]] = {}
         self._told = True  # `_unsettled` and what goes with it are as the folder is
         self._told_at = 0.0
@@ -111,7 +110,7 @@ class Intake:
     def start(self) -> None:
         """Begin, unless it has. Raises NoThread: to be tried again."""
         if self._thread.ident is None:
-            self._beat = time.monotonic()
+            self._last_round = time.monotonic()
             self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -143,12 +142,12 @@ class Intake:
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
         with self._wake:
-            told = self._doubt or bool(self._hints)
+            told = self._walk_wanted or bool(self._hints)
             if names is not None:
                 self._hints.update(names)
             if names is None or len(self._hints) > _HINTS:
-                self._doubt = True
-            if (self._doubt or self._hints) and not told:
+                self._walk_wanted = True
+            if (self._walk_wanted or self._hints) and not told:
                 self.idle.clear()
                 self._wake.notify()
 
@@ -162,13 +161,13 @@ class Intake:
         """Whether the thread works: it went round `within` so many seconds, or is inside a system call that does not return."""
         if not self._thread.is_alive():
             return False
-        return self._working_since is not None or time.monotonic() - self._beat < within
+        return self._working_since is not None or time.monotonic() - self._last_round < within
 
     @property
     def away(self) -> str | None:
         """Why nothing is taken from the folder and what to do, None if all is well."""
-        working, beat = self._working_since, self._beat
-        silent = time.monotonic() - max(beat, working or 0.0)
+        working, last = self._working_since, self._last_round
+        silent = time.monotonic() - max(last, working or 0.0)
         if working is not None and silent > _STUCK:
             if why := self._ledger.unwritable:
                 return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
@@ -225,7 +224,7 @@ class Intake:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
         opened = self._opened
         asks = opened is not None and opened.asks
-        return self._working_since is not None or self._doubt or bool(self._hints) or asks or self._next <= time.monotonic()
+        return self._working_since is not None or self._walk_wanted or bool(self._hints) or asks or self._next <= time.monotonic()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +240,7 @@ class Intake:
                 self._round()
             except Exception as error:
                 self._leave(error)
-                self._doubt = True
+                self._walk_wanted = True
             self._tick()
             self._working_since = None
             self._sleep()
@@ -270,7 +269,7 @@ class Intake:
             self._tell(self._opened)
             self._told_at = now
         with self._wake:
-            if self._hints or self._doubt or self._opened.waits:
+            if self._hints or self._walk_wanted or self._opened.waits:
                 self.idle.clear()
             else:
                 self.idle.set()
@@ -284,7 +283,7 @@ class Intake:
             self._tell_noted()
 
     def _open(self) -> OpenedFolder:
-        self._doubt = True
+        self._walk_wanted = True
         if why := self._unsafe():
             raise Away(why)
         self._tenure.restore()
@@ -314,7 +313,7 @@ class Intake:
         """Walk, or look at what was hinted at; whether there was either."""
         with self._wake:
             hints, self._hints = self._hints, set()
-            walk, self._doubt = self._doubt, False
+            walk, self._walk_wanted = self._walk_wanted, False
         if walk or time.monotonic() >= self._walk_at or (opened.watch is not None and opened.watch.lost):
             started = time.monotonic()
             opened.walk()
@@ -350,26 +349,9 @@ class Intake:
     def _leave(self, error: Exception) -> None:
         """The folder is not to be had now: let go of it and try again later."""
         path = shown(str(self.folder.path))
-        if isinstance(error, Away):
-            why = f"{path} is away: {error}"
-        elif isinstance(error, sqlite3.Error):
-            why = (
-                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
-            )
-        elif not isinstance(error, OSError):
-            why = (
-                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
-            )
-            if self._away != why:
-                self._log.error("internal_error", where="intake", exc_info=error)
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
-            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
-        elif error.errno in (errno.EMFILE, errno.ENFILE):
-            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
-        else:
-            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
+        why = why_away(path, error)
+        if self._away != why and not isinstance(error, Away | OSError | sqlite3.Error):
+            self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
         self._tenure.end(error)
@@ -393,11 +375,11 @@ class Intake:
         if self._opened is not None:
             until = max(until, min(self._walk_at, self._opened.next(), self._opened.strays.next_step()))
         with self._wake:
-            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
+            if self._stopping or (self._retry_at <= now and (self._hints or self._walk_wanted or self._answered)):
                 return
             if until > now:
                 self._wake.wait(min(until - now, _NAP))
 
     def _tick(self) -> float:
-        self._beat = time.monotonic()
-        return self._beat
+        self._last_round = time.monotonic()
+        return self._last_round

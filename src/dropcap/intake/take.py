@@ -32,6 +32,7 @@ class Taken:
     """It lies in in_progress/, whole and durable but for the directories, and may be entered in the ledger."""
 
     sight: Sight
+    owner: int | None = None  # the uid that its file system names
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +226,7 @@ def _arrived(tree: Tree, held: _Held) -> TakeOutcome:
         return Moved()
     if tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
         return Moved()
-    return Taken(after)
+    return Taken(after, now.st_uid)
 
 
 def reason(error: OSError) -> str:

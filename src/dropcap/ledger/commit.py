@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dropcap.ledger.seal import Sealer
 from dropcap.ledger.trouble import Trouble, passes
 from dropcap.threads import DaemonThread
 
@@ -33,7 +34,8 @@ class GroupCommit:
     def __init__(self, connect: Callable[[], sqlite3.Connection], trouble: Trouble) -> None:
         self._connect = connect
         self._trouble = trouble
-        self._patient = True
+        self._sealer = Sealer()
+        self._waits = True
         self._arrived = threading.Condition()
         self._pending: list[tuple[Write[Any], Future[Any]]] = []
         self._closing = False
@@ -59,13 +61,13 @@ class GroupCommit:
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
         with self._arrived:
-            self._patient = False
+            self._waits = False
             self._arrived.notify()
 
     def close(self) -> None:
         """Finish what is pending and close the connection."""
         with self._arrived:
-            self._closing, self._patient = True, False
+            self._closing, self._waits = True, False
             self._arrived.notify()
         self._thread.join()
 
@@ -94,7 +96,7 @@ class GroupCommit:
     def _wait(self) -> None:
         """Until a write is tried again. Whoever hands in more meanwhile waits as well."""
         with self._arrived:
-            self._arrived.wait_for(lambda: not self._patient, AGAIN)
+            self._arrived.wait_for(lambda: not self._waits, AGAIN)
 
     def _commit(self, connection: sqlite3.Connection, group: list[tuple[Write[Any], Future[Any]]]) -> bool:
         """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
@@ -102,6 +104,7 @@ class GroupCommit:
         failed: list[tuple[Future[Any], Exception]] = []
         try:
             connection.execute("begin immediate")
+            self._sealer.begin(connection)
             if len(group) == 1:  # the transaction is its savepoint
                 change, future = group[0]
                 results.append((future, change(connection)))
@@ -115,12 +118,14 @@ class GroupCommit:
                     connection.execute("rollback to one")
                     failed.append((future, error))
                 connection.execute("release one")
+            self._sealer.seal(connection)
             connection.execute("commit")
         except Exception as error:
+            self._sealer.forget()
             self._undo(connection)
             if isinstance(error, sqlite3.Error):
                 self._trouble.met(error)
-            if passes(error) and self._patient:
+            if passes(error) and self._waits:
                 return False
             for _, future in group:
                 future.set_exception(error)

@@ -97,4 +97,6 @@ def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: flo
             (State.HELD if held else State.WAITING, Reason.NEWER_WENT, message, remedy, now, older),
         )
         note = f"job {job} passes it, since its folder is away"
-        connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, older))
+        connection.execute(
+            "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, note, older)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger import passing, returned
+from dropcap.ledger import act, passing, returned
+from dropcap.ledger.act import Deed, Who, user_name
 from dropcap.ledger.clock import due_now
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
@@ -34,6 +36,12 @@ _PUT_OFF = ", ".join(
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
 
+#: Documents that are known to be in the ledger.
+_MOST_DOCUMENTS = 1000
+#: What a change of the rules may change of a job, and an entry in its history, as SQL.
+_ADDRESS = "select project, rule, record, event, field, instance, sha256, preserved_sha256, reason, origin from job where id = ?"
+_NOTED = "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?"
+
 
 class Ledger:
     """The SQLite ledger. Every method may be called from any thread; writes are durable on return, and wait while the disk
@@ -52,6 +60,7 @@ class Ledger:
         self.query = Query(path, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
         self._files = identities(path)
+        self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 
     def close(self) -> None:
         """Write out what is pending and close."""
@@ -85,11 +94,13 @@ class Ledger:
         """
         now = self._clock()
         addresses = [address(file.name) for file in files]
+        origins = [self.keep_document(a.origin) for a in addresses]
+        owners = [None if file.owner is None else utf8(user_name(file.owner)) or None for file in files]
 
         def change(connection: sqlite3.Connection) -> list[int]:
             jobs = []
             fresh = []
-            for file, a in zip(files, addresses, strict=True):
+            for file, a, origin, owner in zip(files, addresses, origins, owners, strict=True):
                 job = returned.go_on(connection, folder, file, now)
                 if job is not None:
                     jobs.append(job)
@@ -98,12 +109,13 @@ class Ledger:
                 why = file.refusal or Refusal(Reason.NONE, "", "")
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
-                    " mtime_ns, inode, again_of, claimed_at, changed_at, reason, message, remedy)"
-                    " values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
+                    " mtime_ns, inode, again_of, claimed_at, changed_at, dropped_by, dropped_by_name, origin, reason, message,"
+                    " remedy) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
                     (
                         *(folder, os.fsencode(file.name), state.value),
                         *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, int(a.takes_next), utf8(a.key)),
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
+                        *(file.owner, owner, origin),
                         *(why.reason, why.message, why.remedy),
                     ),
                 )
@@ -113,7 +125,7 @@ class Ledger:
                 if file.again_of is not None:
                     connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
             connection.executemany(
-                "insert into history values (?,?,?,?)",
+                "insert into history (job, at, state, note) values (?,?,?,?)",
                 [
                     (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
                     for job, file in fresh
@@ -152,7 +164,7 @@ class Ledger:
                 (now, now, job),
             )
             if cursor.rowcount:
-                connection.execute("insert into history values (?,?,'withdrawn',?)", (job, now, note))
+                connection.execute("insert into history (job, at, state, note) values (?,?,'withdrawn',?)", (job, now, note))
             return cursor.rowcount > 0
 
         return self._commit.write(apply)
@@ -162,6 +174,7 @@ class Ledger:
 
         What an earlier attempt fixed (the instance, the copy that was preserved) holds for its target alone.
         """
+        origin = self.keep_document(address.origin)
 
         def change(connection: sqlite3.Connection) -> bool:
             a = address
@@ -170,7 +183,7 @@ class Ledger:
             ).fetchone()
             cursor = connection.execute(
                 "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
-                f" takes_next=?11, {_FIXED.format(key='?7', instance='?10')}, key=?7,"
+                f" takes_next=?11, origin=?12, {_FIXED.format(key='?7', instance='?10')}, key=?7,"
                 " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
                 " else 'waiting' end"
                 " where id = ?9 and state in ('waiting', 'held', 'unknown')",
@@ -186,10 +199,11 @@ class Ledger:
                     job,
                     a.instance,
                     int(a.takes_next),
+                    origin,
                 ),
             )
             if cursor.rowcount:
-                history = "insert into history select id, ?, state, ? from job where id = ?"
+                history = "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?"
                 connection.execute(history, (self._clock(), renamed(*before, now=a.key), job))
             return cursor.rowcount > 0
 
@@ -217,6 +231,7 @@ class Ledger:
         """What was dropped into a folder belongs to it under its new name too, as does a pause by hand."""
 
         def apply(connection: sqlite3.Connection) -> None:
+            act.enter(connection, self._clock(), Who.me(), Deed.RENAME, {"from": old, "to": new})
             connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
             connection.execute("delete from folder where folder = ?", (old,))
             connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
@@ -235,7 +250,10 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> None:
             for job in jobs:
                 connection.execute("update job set tried_again = id where id = ? and tried_again is null", (job,))
-                connection.execute("insert into history values (?,?,'failed','taken out of failed/ by a person')", (job, now))
+                connection.execute(
+                    "insert into history (job, at, state, note) values (?,?,'failed','taken out of failed/ by a person')",
+                    (job, now),
+                )
 
         self._commit.write(apply)
 
@@ -256,7 +274,7 @@ class Ledger:
             for one in changes:
                 if passing.step(connection, one, absent, now):
                     gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
-            connection.executemany("insert into history values (?,?,?,?)", gone.values())
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
             return set(gone)
 
         return self._commit.write(apply)
@@ -269,7 +287,9 @@ class Ledger:
             names = ", ".join(f"{name} = ?" for name in columns)
             values = [bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
-            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, utf8(note), job))
+            connection.execute(
+                "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
+            )
 
         self._commit.write(apply)
 
@@ -289,7 +309,10 @@ class Ledger:
                 "update job set record = ?, key = ?, changed_at = ? where id = ?", (utf8(record), utf8(key), now, job.id)
             )
             if record != job.record:
-                connection.execute("insert into history select id, ?, state, 'record found' from job where id = ?", (now, job.id))
+                connection.execute(
+                    "insert into history (job, at, state, note) select id, ?, state, 'record found' from job where id = ?",
+                    (now, job.id),
+                )
             if job.takes_next:
                 return ReadBackFound.ENTERED  # whatever went before it has an instance of its own
             newer = connection.execute(passing.NEWER_WENT, (utf8(key), job.id, job.field, job.instance)).fetchone()
@@ -338,7 +361,8 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> int:
             connection.execute(
-                "insert into history select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
+                "insert into history (job, at, state, note)"
+                " select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
                 f" where state in {OPEN_STATES} and state = 'sending'",
                 (now,),
             )
@@ -357,18 +381,28 @@ class Ledger:
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
         rows = [
-            (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance, job, int(a.takes_next))
+            (
+                *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance),
+                *(job, int(a.takes_next), self.keep_document(a.origin)),
+            )
             for job, a in ((job, address(name)) for job, name in jobs)
         ]
-        self._commit.write(
-            lambda connection: connection.executemany(
-                "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9,"
-                f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
-                " and (state = 'waiting' or (state = 'unknown' and key is null)"
-                " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
-                rows,
-            )
-        )
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            for row in rows:
+                before = connection.execute(_ADDRESS, (row[7],)).fetchone()
+                connection.execute(
+                    "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9, origin=?10,"
+                    f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
+                    " and (state = 'waiting' or (state = 'unknown' and key is null)"
+                    " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
+                    row,
+                )
+                if before != connection.execute(_ADDRESS, (row[7],)).fetchone():
+                    connection.execute(_NOTED, (now, "the rules have changed", row[7]))
+
+        self._commit.write(apply)
         return len(rows)
 
     def look_for_records(self) -> None:
@@ -385,6 +419,27 @@ class Ledger:
         jobs that is.
         """
         return self._commit.write(due_now(self._clock()))
+
+    # Acts and documents -------------------------------------------------------------------------------------------
+
+    def act(self, who: Who, what: Deed, **told: Any) -> None:
+        """Enter that somebody has dropcap do something, before it is done."""
+        now = self._clock()
+        self._commit.write(lambda connection: act.enter(connection, now, who, what, told))
+
+    def keep_document(self, text: str) -> str | None:
+        """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""
+        if not text:
+            return None
+        known = self._documents.get(text)
+        if known is None:
+            known = hashlib.sha256(text.encode()).hexdigest()
+            row = (known, text)
+            self._commit.write(lambda connection: connection.execute("insert or ignore into document values (?,?)", row))
+            if len(self._documents) > _MOST_DOCUMENTS:
+                self._documents.clear()
+            self._documents[text] = known
+        return known
 
     # Pauses and counts ---------------------------------------------------------------------------------------------
 
