@@ -74,6 +74,7 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
         ("dashboard: {listen: '0.0.0.0:8750', secret_file: s}", "dashboard.listen", "in clear text"),
         ("dashboard: {listen: 'localhost', secret_file: s}", "dashboard.listen", "is not an address and a port"),
         ("dashboard: {origin: 'http://x.example.org', secret_file: s}", "dashboard.origin", "has no TLS"),
+        ("dashboard: {listen: '0.0.0.0:443', cert_file: c, secret_file: s}", "dashboard.listen", "the address that people type"),
         ("dashboard: {key_file: k, secret_file: s}", "dashboard.key_file", "without its certificate"),
     ],
 )
@@ -163,3 +164,6 @@ def test_the_dashboard_knows_its_own_addresses() -> None:
     assert page.address == "https://dropcap.example.org"
     assert "http://127.0.0.1:8750" in page.origins
     assert "dropcap.example.org:8750" not in page.hosts
+    there = Dashboard("192.0.2.7", 443, SecretPlace("secret file", "s", None), cert_file=Path("c"))
+    assert there.hosts == {"192.0.2.7:443", "192.0.2.7"}
+    assert there.origins == {"https://192.0.2.7:443", "https://192.0.2.7"}

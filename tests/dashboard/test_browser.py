@@ -285,3 +285,20 @@ def test_an_upload_and_a_server_that_is_down(watched: Watched, visits: Any) -> N
     daemon.wait_for("done", file="102_V1_consent.pdf")
     assert visit.complaints == []
     assert daemon.stop() == 0
+
+
+def test_without_a_script(watched: Watched, visits: Any) -> None:
+    daemon = watched.start()
+    visit = visits(390, "light", java_script_enabled=False)
+    page = visit.page
+    page.goto(watched.link())
+    assert not page.get_by_role("button", name="Stop updates").is_visible()
+    assert page.locator("noscript meta, meta[http-equiv=refresh]").count() == 1
+    page.get_by_role("button", name="Pause consents").click()
+    page.get_by_text("The folder consents is paused.").wait_for()
+    page.get_by_role("link", name="Rules").click()
+    page.get_by_label("Names, one a line").fill("101_V1_consent.pdf")
+    page.get_by_role("button", name="Test").click()
+    page.get_by_text("Would go", exact=True).wait_for()
+    assert page.get_by_label("Names, one a line").input_value() == "101_V1_consent.pdf"
+    assert daemon.stop() == 0

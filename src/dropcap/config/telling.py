@@ -110,6 +110,8 @@ class Dashboard:
         """The addresses under which it may be asked for; anything else is another site's page."""
         hosts = {self.host} | ({"localhost", "127.0.0.1", "::1"} if self.host in _LOOPBACKS else set())
         own = {f"{self.scheme}://{_authority(host, self.port)}" for host in hosts}
+        if self.port == _DEFAULT_PORTS[self.scheme]:  # which browsers leave out
+            own |= {origin.rpartition(":")[0] for origin in own}
         return frozenset(own | ({self.origin} if self.origin else set()))
 
     @property
@@ -118,6 +120,7 @@ class Dashboard:
         return frozenset(origin.partition("://")[2] for origin in self.origins)
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACKS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

@@ -27,6 +27,8 @@ from dropcap.config.values import name as name_of
 from dropcap.reasons import Told
 
 _WEEK = 7 * DAY
+#: All addresses of this machine.
+_EVERYWHERE = ("0.0.0.0", "::")
 
 
 def read_notify(main: Section, projects: Collection[str], folders: Collection[str]) -> Notify | None:
@@ -112,6 +114,10 @@ def read_dashboard(main: Section) -> Dashboard | None:
             "the page shows names of files and records, and would cross the network in clear text",
             "listen on 127.0.0.1 behind a proxy with TLS, or name a certificate in cert_file",
         )
+    if host in _EVERYWHERE and origin is None:
+        section.entries["listen"].problem(
+            "the page has to know the address that people type", "name it in origin, such as https://dropcap.example.org:8750"
+        )
     return Dashboard(host, port, secret, origin=origin, **files) if secret is not None else None
 
 
@@ -133,7 +139,8 @@ def _origin(text: str) -> str:
         raise BadValueError(f"{quote(text)} is not the address of a site", "write it as https://dropcap.example.org")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise BadValueError(f"{quote(text)} has no TLS", "write https://, and let the proxy have a certificate")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    default = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
 
 
 def read_expect(node: Node) -> Expect | None:

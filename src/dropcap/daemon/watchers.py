@@ -139,11 +139,12 @@ class Watchers:
     def _look(self) -> None:
         picture = self.picture(0.0)
         self._engine.missing({one.name: one.overdue for one in picture.folders if one.overdue is not None})
-        if self._notifier is not None:
-            self._notifier.look(picture, self._figures)
-        if self._textfile is not None and time.monotonic() - self._written >= _WRITE_EVERY:
+        notifier, textfile = self._notifier, self._textfile  # a reload may just be replacing them
+        if notifier is not None:
+            notifier.look(picture, self._figures)
+        if textfile is not None and time.monotonic() - self._written >= _WRITE_EVERY:
             self._written = time.monotonic()
-            self._textfile.write(self.metrics(picture))
+            textfile.write(self.metrics(picture))
 
     def picture(self, oldest: float = EVERY * 2) -> Picture:
         """What is so now, or was so `oldest` seconds ago at most. From any thread. Raises sqlite3.Error."""
