@@ -79,7 +79,7 @@ def _labels(edges: Sequence[float], step: float, unit: str) -> tuple[tuple[float
     found = []
     for place, (begin, _) in enumerate(pairwise(edges)):
         when = datetime.fromtimestamp(begin)  # noqa: DTZ006 - people's own time
-        if place % every == 1 and (place + 0.5) * step < _WIDTH - 60:
+        if place % every == 1 and (place + 0.5) * step < _WIDTH - 45:
             found.append(((place + 0.5) * step, f"{when:%H:%M}" if unit == "hour" else f"{when.day} {when:%b}"))
     return (*found, (_WIDTH - 8, "now" if unit == "hour" else "today"))
 

@@ -78,14 +78,14 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     if picture.unwritable or picture.damaged:
         return "bad", "The ledger cannot be written.", "Nothing is taken or sent until its disk has room."
     ill = [folder.name for folder in picture.folders if folder.ill]
+    names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
+    look = f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}." if ill else ""
+    problem = "The configuration has a problem: run dropcap check." if picture.problems else ""
     if files:
-        text = f"{count(files, 'file needs', 'files need')} a person."
-        return "bad", text, servers or "All others go on by themselves."
-    if picture.problems:
-        return "bad", "The configuration has a problem.", f"{servers} Run dropcap check.".strip()
-    if ill:
-        names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
-        return "bad", f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}.", servers
+        more = " ".join(text for text in (servers, look, problem) if text)
+        return "bad", f"{count(files, 'file needs', 'files need')} a person.", more or "All others go on by themselves."
+    if look or problem:
+        return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
     if down:
         return "wait", servers, "Files wait and are safe. It goes on by itself."
     if picture.pauses:
