@@ -127,6 +127,12 @@ def test_no_circle_of_modules() -> None:
     assert circles(imports()) == []
 
 
+def test_no_import_is_for_the_type_checker_alone() -> None:
+    """Where there is no circle, there is nothing to put off either: every import stands at the top of its module."""
+    texts = {module: (SOURCE / (module.replace(".", "/") + ".py")).read_text() for module in imports()}
+    assert [module for module, text in texts.items() if "TYPE_CHECKING" in text] == []
+
+
 def test_a_hidden_circle_is_found(tmp_path: Path) -> None:
     (tmp_path / "room").mkdir()
     (tmp_path / "__init__.py").write_text("")

@@ -71,7 +71,7 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
         ("metrics: {textfile: dropcap.txt}", "metrics.textfile", "does not end with .prom"),
         ("metrics: {}", "metrics", "says no textfile"),
         ("dashboard: {}", "dashboard", "does not say where the secret is"),
-        ("dashboard: {listen: '0.0.0.0:8750', secret_file: s}", "dashboard.listen", "in clear text"),
+        ("dashboard: {listen: '192.0.2.7:8750', secret_file: s}", "dashboard.listen", "in clear text"),
         ("dashboard: {listen: 'localhost', secret_file: s}", "dashboard.listen", "is not an address and a port"),
         ("dashboard: {origin: 'http://x.example.org', secret_file: s}", "dashboard.origin", "has no TLS"),
         ("dashboard: {listen: '0.0.0.0:443', cert_file: c, secret_file: s}", "dashboard.listen", "the address that people type"),

@@ -104,7 +104,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     place.put("117_V1_consent.pdf")
     place.put("116_V1_consent.pdf")  # one file alone stops nobody
     daemon.wait_for("paused")
-    eventually(lambda: page.exists() and "project trial: REDCap refuses a right" in page.read_text(), 40.0)
+    eventually(lambda: page.exists() and "user lacks a right in REDCap" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     place.box.well()
     assert place.dropcap("resume", "--project", "trial").returncode == 0

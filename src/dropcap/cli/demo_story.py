@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dropcap.reasons import Reason
 from redcap_sandbox import Fault
 
 #: Outcomes of a file that is not stored.
-WHY = frozenset({"no_rule", "no_record"})
+WHY = frozenset({Reason.NO_RULE, Reason.NO_RECORD})
 
 #: record, event, field, instance
 Place = tuple[str, str, str, int | None]
@@ -64,7 +65,7 @@ STORY: tuple[Step, ...] = (
     Step(
         "A typing error in a name, and a record that does not exist",
         {"103_V1_consnet.pdf": _TYPO, "999_V1_consent.pdf": _file("consent of nobody", 8_000)},
-        {"103_V1_consnet.pdf": "no_rule", "999_V1_consent.pdf": "no_record"},
+        {"103_V1_consnet.pdf": Reason.NO_RULE, "999_V1_consent.pdf": Reason.NO_RECORD},
     ),
     Step(
         "The typing error is put right: renamed within failed/",

@@ -109,7 +109,7 @@ class Asked:
         def free(text: str) -> str:
             name = name_of(text)
             if existing is not None and name in existing.projects:
-                raise BadValueError(f"the configuration has a project `{name}` already", "call this one otherwise")
+                raise BadValueError(f"the configuration has a project `{name}` already", "give this one another name")
             return name
 
         return self._answer("name for the project", self._given.project_name, "--project-name", free, _short(answer))

@@ -76,7 +76,7 @@ class Existing:
             if fnmatch.fnmatch(file_name, Path(pattern).name) and not os.path.lexists(path):
                 return path
         if self._includes():
-            told = f"`include` in {shown(str(self.path))} takes in no file called {shown(file_name)}"
+            told = f"`include` in {shown(str(self.path))} matches no file called {shown(file_name)}"
             stop(f"{told}: add {_BESIDE}/*.yaml to it, then try again", 2)
         return self.path.parent / _BESIDE / file_name
 

@@ -35,7 +35,7 @@ def alone(config: Config) -> Iterator[Ledger]:
         with only_one(config.state_dir), contextlib.closing(open_ledger(config.state_dir)) as ledger:
             yield ledger
     except AlreadyRunning as error:
-        stop(f"{error} and does not answer: it starts, stops or runs with --once; try again in a moment", 4)
+        stop(f"{error} and does not answer: it is starting, stopping or running with --once; try again in a moment", 4)
     except LedgerError as error:
         stop(str(error), 2)
     except PermissionError as error:

@@ -17,8 +17,9 @@ from dropcap.display import shown
 def reload_command(config_path: Path) -> None:
     """Have the running dropcap take up the configuration, and tell what was not taken up.
 
-    A folder whose new rules have a mistake goes on by its last good ones; a new folder with a mistake is not started. Exit code:
-    0 all was taken up; 1 something was not, or no dropcap runs.
+    A folder whose new rules have a mistake goes on by its last good ones; a new folder with a mistake is not started.
+
+    Exit code: 0 all was taken up; 1 something was not, or not yet, or no dropcap runs; 2 the configuration cannot be used.
     """
     config = usable(config_path.absolute(), tell=False)
     told = asked(config, {"do": "reload"})

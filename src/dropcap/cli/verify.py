@@ -62,7 +62,7 @@ def verify_command(
     --chain and --files look at this machine alone.
 
     Exit codes: 0 REDCap holds them all; 1 some are missing or differ, or could not be asked for; 2 usage or
-    configuration; 3 the server is not to be had.
+    configuration; 3 the server cannot be reached.
     """
     if chain and (filed or since or folder_name or every):
         raise click.UsageError("--chain looks at the whole ledger, and at nothing else")

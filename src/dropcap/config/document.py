@@ -17,6 +17,7 @@ from dropcap.config.model import Problem
 from dropcap.config.values import BadValueError, did_you_mean, masked
 from dropcap.config.yaml_slips import noticed, remedy
 from dropcap.display import shown
+from dropcap.reasons import Scope
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
@@ -26,7 +27,7 @@ _LARGEST = 16 * 1024**2
 LATER = frozenset({"receipts", "mask", "keep", "database"})
 
 _T = TypeVar("_T")
-Scope = tuple[str, str] | None
+Disables = tuple[Scope, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Node:
     line: int
     key: str
     problems: list[Problem]
-    scope: Scope = None
+    scope: Disables = None
 
     def problem(self, message: str, remedy: str, *, echo: bool = False) -> None:
         """Report a problem of this value. What looks like a token is left out, whatever key it stands in.
@@ -47,7 +48,7 @@ class Node:
         """
         self.problems.append(Problem(self.file, self.line, self.key, masked(message), masked(remedy), self.scope, echo))
 
-    def scoped(self, kind: str, name: str) -> Node:
+    def scoped(self, kind: Scope, name: str) -> Node:
         """This node as the project or folder `name`: problems in it disable only that."""
         return replace(self, scope=(kind, name))
 
@@ -87,7 +88,7 @@ class Node:
             for number, raw in enumerate(self.raw.value, 1)
         ]
 
-    def section(self, scopes: str | None = None) -> Section:
+    def section(self, scopes: Scope | None = None) -> Section:
         """The entries of a mapping; none, reported, if this is not one. Its keys are read as text, duplicates are
         reported. With `scopes`, each entry is a scope of its own of that kind."""
         entries: dict[str, Node] = {}

@@ -16,6 +16,7 @@ from dropcap.config.sections import FolderReader, check_nesting, folder_path, re
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
 from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
 from dropcap.display import shown
+from dropcap.reasons import Scope
 
 STATE_DIR = "/var/lib/dropcap"
 
@@ -44,13 +45,13 @@ def load(path: Path) -> Config:
 
     table_nodes = _merged(sections, "tables", None)
     tables = {name: read_table(name, node) for name, node in table_nodes.items()}
-    projects = _projects(_merged(sections, "projects", "project"), problems)
-    folder_nodes = _merged(sections, "folders", "folder")
+    projects = _projects(_merged(sections, "projects", Scope.PROJECT), problems)
+    folder_nodes = _merged(sections, "folders", Scope.FOLDER)
     reader = FolderReader(main.get("defaults"), tables, projects)
     read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
     check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
     unsound = _unsound(problems)
-    folders = {name: folder for name, folder in read.items() if folder is not None and ("folder", name) not in unsound}
+    folders = {name: folder for name, folder in read.items() if folder is not None and (Scope.FOLDER, name) not in unsound}
     if not folder_nodes:
         root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
     values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
@@ -113,7 +114,7 @@ def _included(main: Section, path: Path, read: dict[str, str]) -> list[Section]:
     return sections
 
 
-def _merged(sections: list[Section], key: str, scopes: str | None) -> dict[str, Node]:
+def _merged(sections: list[Section], key: str, scopes: Scope | None) -> dict[str, Node]:
     """The entries of `key` in all files. One that two files have is reported with both places."""
     merged: dict[str, Node] = {}
     for section in sections:
@@ -133,10 +134,10 @@ def _projects(nodes: dict[str, Node], problems: list[Problem]) -> dict[str, Proj
     """Every project that is named; None for those that are not sound."""
     projects = {name: read_project(name, node) for name, node in nodes.items()}
     unsound = _unsound(problems)
-    return {name: None if ("project", name) in unsound else project for name, project in projects.items()}
+    return {name: None if (Scope.PROJECT, name) in unsound else project for name, project in projects.items()}
 
 
-def _unsound(problems: list[Problem]) -> set[tuple[str, str]]:
+def _unsound(problems: list[Problem]) -> set[tuple[Scope, str]]:
     return {problem.scope for problem in problems if problem.scope is not None}
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
 from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
+from dropcap.reasons import Scope
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
 
@@ -109,7 +110,7 @@ class Log:
 class Problem:
     """One thing that is wrong in the configuration, and what to do about it.
 
-    `scope` is None if nothing can start, else the project or folder that it disables, as ("project", NAME) or ("folder", NAME).
+    `scope` is None if nothing can start, else the project or folder that it disables, by its kind and name.
     """
 
     file: str
@@ -117,7 +118,7 @@ class Problem:
     key: str
     message: str
     remedy: str
-    scope: tuple[str, str] | None = None
+    scope: tuple[Scope, str] | None = None
     echo: bool = False  # told by another problem already; this one says what else cannot be used
 
     @property

@@ -82,7 +82,7 @@ def read_table(name: str, node: Node) -> Table:
     words: dict[str, str] = {}
     for word, entry in node.section():
         if "/" in word:
-            entry.problem("a word with `/` can be in no file name", "take it out")
+            entry.problem("no file name can have a `/` in it", "take it out")
         if normal(word) in words and word not in words:
             entry.problem("stands here twice (composed and decomposed, which look the same)", "keep one of them")
         value = entry.value(plain)

@@ -14,6 +14,7 @@ from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
 from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.store import Ledger
@@ -64,12 +65,9 @@ class Channel:
         self.intake: Intake = Intake(
             folder,
             claims,
-            self._claimed,
             around.run,
+            IntakeHooks(self._claimed, around.left, self._noted, unsafe),
             examiner=around.examiner,
-            unsafe=unsafe,
-            noted=self._noted,
-            left=around.left,
             after=before.intake if before is not None else None,
         )
         self.queue: FolderQueue = FolderQueue(
@@ -109,9 +107,9 @@ class Channel:
         else:
             self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
-    def _claimed(self, name: str, jobs: list[int]) -> None:
+    def _claimed(self, jobs: list[int]) -> None:
         self.page.changed()
-        self._told(name, jobs)
+        self._told(self.folder.name, jobs)
 
     def _refused(self, jobs: list[int]) -> None:
         """These were refused as they were taken: they are only to be filed."""

@@ -6,32 +6,26 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Collection
-from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import structlog
 
 from dropcap import __version__
-from dropcap.config.load import load
-from dropcap.config.model import Config, Problem
+from dropcap.config.model import Config
 from dropcap.daemon import command, systemd
-from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
-from dropcap.ledger.act import NOBODY_KNOWS, Deed, Way, Who
+from dropcap.ledger.act import Deed, Way, Who
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
-
-if TYPE_CHECKING:
-    from dropcap.daemon.watchers import Watchers
 
 log = structlog.get_logger()
 
@@ -39,8 +33,22 @@ log = structlog.get_logger()
 LOOK = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
-#: Seconds within which a reload is done: it waits for no share and no server.
-_RELOAD_LASTS = 25.0
+#: Seconds for which the end of a reload is waited for once dropcap stops.
+_RELOAD_ENDS = 5.0
+
+
+class _Watchers(Protocol):
+    """`daemon.watchers.Watchers`, which is imported only where somebody is to be told."""
+
+    def configure(self, config: Config) -> None: ...
+
+    def start(self) -> None: ...
+
+    def link(self, who: str) -> str | None: ...
+
+    def ends(self, why: str) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Service:
@@ -51,11 +59,9 @@ class Service:
         self._wake = threading.Event()
         self._stop = False
         self._hurry = False
-        self._reload = False
-        self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
-        self._problems: tuple[Problem, ...] = config.problems
-        self._by = NOBODY_KNOWS  # who has asked for the next reload
-        self._watchers: Watchers | None = None
+        self._hung_up = False  # SIGHUP: the configuration is to be taken up
+        self._watchers: _Watchers | None = None
+        self._watched_by: Config | None = None  # the configuration that they go by
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -69,38 +75,44 @@ class Service:
         with only_one(config.state_dir):
             self._signals()
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
-            _tell_problems(config.problems)
+            tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
             engine = Engine(config, ledger)
-            control = Control(config.state_dir, lambda asked, who: self._answer(engine, asked, who))
+            reload = Reload(engine, config.path, self._wake.set)
+            control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
             try:
                 compare(ledger, config.state_dir)
                 ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
-                self._begin_to_watch(engine)
+                self._begin_to_watch(engine, reload)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
-                code = self._watch(engine)
+                code = self._watch(engine, reload)
             finally:
                 systemd.notify("STOPPING=1")
-                log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
+                log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
                 control.close()
                 if self._watchers is not None:
                     self._watchers.stop()
-                engine.stop(0.0 if self._hurry else self._config.stop_within)
-                stopped(ledger, config.state_dir)
+                ledger.give_up()
+                reload.end(_RELOAD_ENDS)
+                engine.stop(0.0 if self._hurry else engine.config.stop_within)
+                stopped(ledger, engine.config.state_dir)
                 ledger.close()
                 log.info("stopped")
         return code
 
-    def _begin_to_watch(self, engine: Engine) -> None:
+    def _begin_to_watch(self, engine: Engine, reload: Reload) -> None:
         """Notifications, metrics and pages, as far as somebody wants them: else nothing of it is imported."""
-        if self._watchers is not None:
-            self._watchers.configure(engine.config)
-        elif engine.config.watched:
+        config = engine.config
+        if self._watchers is None and config.watched:
             from dropcap.daemon.watchers import Watchers
 
-            self._watchers = Watchers(engine, lambda: self._problems, partial(self._asked_on_the_page, engine))
+            answer = partial(self._asked_on_the_page, engine, reload)
+            self._watchers = Watchers(engine, lambda: reload.problems, answer)
+        elif self._watchers is not None and config is not self._watched_by:
+            self._watchers.configure(config)
+        self._watched_by = config
         if self._watchers is not None:
             self._watchers.start()
 
@@ -116,23 +128,20 @@ class Service:
         self._wake.set()
 
     def _on_reload(self, _: int, __: FrameType | None) -> None:
-        self._reload = True
+        self._hung_up = True
         self._wake.set()
 
-    def _watch(self, engine: Engine) -> int:
+    def _watch(self, engine: Engine, reload: Reload) -> int:
         every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
         daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
-            if self._reload:
-                self._reload = False
-                asked, self._asked = self._asked, []
-                told = self._take_up(engine)
-                for one in asked:
-                    one.set_result(told)
-            engine.start_channels()
-            if self._watchers is not None:
-                self._watchers.start()
+            if self._hung_up:
+                self._hung_up = False
+                reload.want()
+            if not reload.step():
+                engine.start_channels()
+                self._begin_to_watch(engine, reload)
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
@@ -168,59 +177,25 @@ class Service:
         if self._watchers is not None:
             self._watchers.ends(why)
 
-    def _take_up(self, engine: Engine) -> list[str]:
-        """Take up what is sound of the configuration; what was not taken up."""
-        systemd.reloading()
-        config = load(self._config.path)
-        self._problems = config.problems
-        told = [str(problem) for problem in config.problems]
-        whole = ""
-        if config.fatal:
-            whole = "the configuration cannot be used as a whole; the old one stays in force"
-        elif config.state_dir != self._config.state_dir:
-            whole = "state_dir can only change with a restart; the old configuration stays in force"
-        if whole:
-            _tell_problems(config.problems)
-            log.error("config_problem", message=whole)
-            told.append(whole)
-        else:
-            self._config = config
-            engine.ledger.act(self._by, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
-            logging.set_up(config.log.format, config.log.level, background=True)
-            engine.reload(config)
-            self._begin_to_watch(engine)
-            _tell_problems(config.problems, engine.mistakes)
-            told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
-            log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
-        self._by = NOBODY_KNOWS
-        systemd.notify("READY=1")
-        return told
-
-    def _reloaded(self) -> list[str]:
-        """Have the configuration taken up by the thread that does so; what was not taken up."""
-        done: Future[list[str]] = Future()
-        self._asked.append(done)
-        self._reload = True
-        self._wake.set()
-        return done.result(_RELOAD_LASTS)
-
-    def _asked_on_the_page(self, engine: Engine, asked: dict[str, Any], who: str) -> dict[str, Any]:
+    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: str) -> dict[str, Any]:
         """As by the control socket; the ledger's acts and the log say who it was."""
         about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
         if "jobs" in asked:
             about["jobs"] = len(asked["jobs"])
         log.info("asked", do=asked["do"], by=shown(who), way=Way.PAGE.value, **about)
-        return self._answer(engine, asked, Who.on_the_page(who))
+        return self._answer(engine, reload, asked, Who.on_the_page(who))
 
-    def _answer(self, engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+    def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
             case "dashboard":
                 return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
-                self._by = who
-                return {"not_taken_up": self._reloaded()}
+                try:
+                    return {"not_taken_up": reload.ask(who)}
+                except TimeoutError:
+                    return {"error": _still(engine)}
             case "pause":
                 engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
@@ -241,14 +216,11 @@ class Service:
                 return {"error": f"dropcap {__version__} does not know how to `{other}`"}
 
 
-def _tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
-    """`kept` are folders that go on as they were."""
-    for problem in problems:
-        if problem.scope is not None and problem.scope[0] == "folder" and problem.scope[1] in kept:
-            log.error("config_problem", message=str(problem), keeps=f"folder {problem.scope[1]} as it was")
-            continue
-        disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
-        log.error("config_problem", message=str(problem), disables=disables)
+def _still(engine: Engine) -> str:
+    """Why a reload lasts."""
+    if why := engine.ledger.trouble.unwritable:
+        return f"the ledger in state_dir cannot be written ({why}), so the configuration is taken up later; make room there"
+    return "the configuration is still being taken up; the log says `reloaded` when it is done"
 
 
 def damaged(engine: Engine) -> bool:

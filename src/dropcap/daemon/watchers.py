@@ -9,22 +9,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import structlog
 
 from dropcap.config.model import Config, Problem
+from dropcap.config.telling import Dashboard
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.gather import Gatherer
 from dropcap.ledger.figures import Figures
+from dropcap.metrics.tally import Tally
+from dropcap.metrics.textfile import Textfile
+from dropcap.notify.notifier import Notifier
 from dropcap.picture.facts import Picture
 from dropcap.threads import NoThread, begin
-
-if TYPE_CHECKING:
-    from dropcap.dashboard.server import DashboardServer
-    from dropcap.metrics.tally import Tally
-    from dropcap.metrics.textfile import Textfile
-    from dropcap.notify.notifier import Notifier
 
 log = structlog.get_logger()
 
@@ -34,6 +32,18 @@ _WRITE_EVERY = 15.0
 _SOONEST = 0.2
 
 Answer = Callable[[dict[str, Any], str], dict[str, Any]]
+
+
+class _Page(Protocol):
+    """`dashboard.server.DashboardServer`, whose libraries are imported only where there is a page."""
+
+    page: Dashboard
+
+    def start(self) -> None: ...
+
+    def link(self, who: str) -> str: ...
+
+    def stop(self) -> None: ...
 
 
 class Watchers:
@@ -51,7 +61,7 @@ class Watchers:
         self._tally: Tally | None = None
         self._notifier: Notifier | None = None
         self._textfile: Textfile | None = None
-        self._dashboard: DashboardServer | None = None
+        self._dashboard: _Page | None = None
         self._written = 0.0
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -66,8 +76,6 @@ class Watchers:
         elif config.notify is not None and self._notifier is not None:
             self._notifier.configure(config.notify)
         elif config.notify is not None:
-            from dropcap.notify.notifier import Notifier
-
             self._notifier = Notifier(config.state_dir, config.notify)
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
@@ -96,7 +104,7 @@ class Watchers:
         """The address of the page with a code that signs `who` in once; None if there is no page."""
         if self._dashboard is None:
             return None
-        return f"{self._dashboard.page.address}/link?code={self._dashboard.sessions.link(who)}"
+        return self._dashboard.link(who)
 
     def _new_textfile(self, config: Config) -> Textfile | None:
         if config.metrics is None:
@@ -106,8 +114,6 @@ class Watchers:
         except ImportError:
             _lacks("metrics: is set, and its library is missing: no file is written", "metrics")
             return None
-        from dropcap.metrics.textfile import Textfile
-
         return Textfile(config.metrics.textfile)
 
     def start(self) -> None:
@@ -158,7 +164,6 @@ class Watchers:
     def metrics(self, picture: Picture | None = None) -> bytes:
         """All figures in Prometheus's format. From any thread. Raises sqlite3.Error, ImportError."""
         from dropcap.metrics.families import exposition
-        from dropcap.metrics.tally import Tally
 
         picture = picture or self.picture()
         with self._lock:

@@ -148,6 +148,10 @@ class DashboardServer:
             log.error("check_problem", message=message, remedy=remedy)
         self._told = message
 
+    def link(self, who: str) -> str:
+        """The address of the page with a code that signs `who` in once."""
+        return f"{self.page.address}/link?code={self.sessions.link(who)}"
+
     def stop(self) -> None:
         """End it, waiting for nobody."""
         if self._server is not None:

@@ -41,7 +41,7 @@ _LOOK_AT_PROJECT = frozenset(
 )
 
 #: Refusals of a file that may be due to a change of the project, also in words that nobody knows.
-MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {"refused", "not_repeating", "needs_instance"}
+MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {Reason.REFUSED, Reason.NOT_REPEATING, Reason.NEEDS_INSTANCE}
 
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0

@@ -25,7 +25,7 @@ from dropcap.files.digest import sha256
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
-from dropcap.filing.preserve import Origin
+from dropcap.filing.preserve import Origin, PreserveSink
 from dropcap.filing.same_bytes import as_sent, record_what_is_sent
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
@@ -33,7 +33,7 @@ from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refuse
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
-from dropcap.redcap.model import FileTarget, Sent
+from dropcap.redcap.model import Exported, FileTarget, Sent
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
@@ -215,13 +215,7 @@ class Attempt:
             if there.sha256 == upload.job.sha256:
                 return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
             if upload.target.instance == NEXT and upload.job.sha256 is None:
-                # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
-                # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
-                message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
-                remedy = (
-                    "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
-                )
-                return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
+                return self._another(place)
             if upload.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     Reason.FILE_EXISTS,
@@ -232,10 +226,24 @@ class Attempt:
                 # A file of no known length may have been cut off.
                 if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later(Reason.SERVER_ERROR, _NO_END, _HTTP_1_1, Scope.SERVER)
-                kept = sink.commit(self._origin(place, there.name))
-                self.note(upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
-                log.info("preserved", **about(upload.job), kept_as=shown(kept), sha256=there.sha256)
+                self._keep(sink, place, there)
         return Result.REPLACED
+
+    def _keep(self, sink: PreserveSink, place: FileTarget, there: Exported) -> None:
+        """Have the copy kept under its name, and note it before anything is sent."""
+        kept = sink.commit(self._origin(place, there.name))
+        self.note(self.upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
+        log.info("preserved", **about(self.upload.job), kept_as=shown(kept), sha256=there.sha256)
+
+    def _another(self, place: FileTarget) -> Later:
+        """A wrong answer, or somebody else's file, in an instance that was sent to.
+
+        To choose another instance could make a second one of this file, which no later look would find: so it is looked at
+        again, and put aside for a person if it stays so.
+        """
+        message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
+        remedy = "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
+        return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
 
     @property
     def _fresh(self) -> bool:

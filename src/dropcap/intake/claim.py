@@ -18,6 +18,7 @@ from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.lease import Lease
 from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending, Waiting
@@ -70,14 +71,13 @@ class Claimer:
         pending: Pending,
         not_taken: NotTaken,
         contents: ContentJudge,
+        hooks: IntakeHooks,
+        *,
         pace: Callable[[str, int], RestTime],
-        on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
-        on_left: Callable[[], None],
         copies: Callable[[], bool],
     ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file,
-        `on_left` that another folder's job was withdrawn;
+        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
         `copies` says whether a claim may be a copy to another file system.
         """
         self._tree = tree
@@ -87,9 +87,8 @@ class Claimer:
         self._not_taken = not_taken
         self._contents = contents
         self._pace = pace
-        self._on_claimed = on_claimed
+        self._hooks = hooks
         self._on_missing = on_missing
-        self._on_left = on_left
         self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
@@ -238,7 +237,7 @@ class Claimer:
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._on_left()
+                self._hooks.place_left()
         waits = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return [file for file in known.still_open if file.folder == self._folder.name or waits]
 
@@ -329,7 +328,7 @@ class Claimer:
                 self._log.info("again", job=job, file=shown(file.name), again_of=file.again_of)
             if file.back is not None:
                 self._log.info("moved_back", job=job, file=shown(file.name), back_of=file.back.job)
-        self._on_claimed(jobs)
+        self._hooks.claimed(jobs)
 
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:
         for file in files:

@@ -19,6 +19,7 @@ from dropcap.intake.away import why_away
 from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
@@ -46,7 +47,6 @@ _HINTS = 20_000
 class Intake:
     """Watches one drop folder and claims what settles there.
 
-    `on_claimed(folder, jobs)` is called from the folder's thread after jobs were entered in the ledger, or renamed there.
     The properties may be read from any thread at any time; none of them blocks.
     """
 
@@ -54,29 +54,22 @@ class Intake:
         self,
         folder: Folder,
         ledger: IntakeLedger,
-        on_claimed: Callable[[str, list[int]], None],
         run: Run,
+        hooks: IntakeHooks,
         *,
         examiner: Examiner | None = None,
         watched: bool = True,
-        unsafe: Callable[[], str | None] = lambda: None,
-        noted: Callable[[], None] = lambda: None,
-        left: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
         """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
-        the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
-        before the folder is opened. `noted` is told when other files than before wait for something, `left` when a person has
-        renamed or taken away a job's file: others may have waited for its place. `after` worked there before and is to end: this
-        one begins when it has."""
+        the folder is walked at its `rescan` only. `after` worked there before and is to end: this one begins when it has."""
         self.folder = folder
         self._ledger = ledger
-        self._on_claimed = on_claimed
         self._started_by = run
+        self._hooks = hooks
         self._vigil = Vigil()
         self._examiner = examiner
         self._watched = watched
-        self._unsafe = unsafe
         self._after = after
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
@@ -100,8 +93,6 @@ class Intake:
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = DaemonThread(self._run, f"intake-{folder.name}")
-        self._tell_noted = noted
-        self._tell_left = left
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
@@ -280,24 +271,23 @@ class Intake:
         noted = frozenset(self.notes.items()) | {("", self.strays.message)}
         if noted != self._noted:
             self._noted = noted
-            self._tell_noted()
+            self._hooks.noted()
 
     def _open(self) -> OpenedFolder:
         self._walk_wanted = True
-        if why := self._unsafe():
+        if why := self._hooks.unsafe():
             raise Away(why)
         self._tenure.restore()
         watch = Watch(self._happened, self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,
             self._ledger,
+            self._hooks,
             watch,
-            lambda jobs: self._on_claimed(self.folder.name, jobs),
             self._started_by,
             self._vigil,
             self._examiner,
             self._has_answer,
-            self._tell_left,
         )
 
     def _happened(self, name: str) -> None:

@@ -155,7 +155,7 @@ def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolde
         if vigil is not None and vigil.another:
             raise Away(
                 f"its marker {NAME}, which named another installation of dropcap, has just gone: that one may be alive; "
-                f"end it, then, {_ADOPT}"
+                f"end it; then, {_ADOPT}"
             )
         return None
     if vigil is not None:
@@ -174,12 +174,12 @@ def name_whose(marker: Marker, installation: str, folder: str) -> None:
     if marker.installation != installation:
         raise Away(
             f"its marker {NAME} names another installation of dropcap: two must not work in one folder; "
-            f"end the other one, then, {_ADOPT}"
+            f"end the other one; then, {_ADOPT}"
         )
     if marker.folder != folder:
         raise Away(
             f"its marker {NAME} says that it is the folder {shown(marker.folder)!r}: "
-            f"two folders must not share one path; if it was renamed, {_ADOPT}"
+            f"two folders must not share one path; if this one was only renamed in the configuration, run `dropcap check --adopt`"
         )
 
 

@@ -182,7 +182,7 @@ def _move(tree: Tree, held: _Held) -> _Held | TakeOutcome:
         return held.let_go(NotThere())
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
-            why = "somebody has it open, and the share moves no open file"
+            why = "somebody has it open, and the share does not move open files"
             return held.let_go(PutOff(held.seen, time.monotonic() + WRITER_LOOK, why))
         return held.let_go(Untakable(reason(error), error))
 

@@ -68,7 +68,7 @@ def _folders(picture: Picture) -> Iterator[Metric]:
     families = {
         "arriving": _gauge("dropcap_arriving", "Files that are seen and not taken yet.", "folder"),
         "strays": _gauge("dropcap_strays", "Files in done/ or failed/ that dropcap did not put there.", "folder"),
-        "away": _gauge("dropcap_folder_away", "Whether the folder is not to be had.", "folder"),
+        "away": _gauge("dropcap_folder_away", "Whether the folder is away.", "folder"),
         "full": _gauge("dropcap_folder_full", "Whether its disk has less room than min_free.", "folder"),
         "overdue": _gauge("dropcap_expected_overdue", "Whether a file that `expect` names is missing.", "folder"),
     }

@@ -221,7 +221,7 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
     """Neither a file nor a word: so answers a server whose worker has died, or whose files are away."""
     if reply.for_ != "export" or not reply.ok or reply.text:
         return None
-    message = f"REDCap answers {reply.status} without a byte where it gives out a file or says that there is none"
+    message = f"REDCap answers {reply.status} and nothing else, where it should give out a file or say that there is none"
     return _meaning(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
 
 
