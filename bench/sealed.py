@@ -1,6 +1,6 @@
-"""What the ledger's chains cost a burst: dropcap as it is against the same without seals, in turn.
+"""`sealed.py [RUNS]`: what the ledger's chains cost a burst: dropcap as it is against another tree of its source, in turn.
 
-`run.py sealed` compares this tree with another one: DROPCAP_BENCH_OTHER=/path/to/src names it.
+DROPCAP_BENCH_OTHER=/path/to/src names the other one: the last without chains.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def run(options: Options) -> list[str]:
     """Files a second and CPU of both, and the ratio."""
     other = os.environ.get("DROPCAP_BENCH_OTHER")
     if not other or not (Path(other) / "dropcap").is_dir():
-        raise GaveUp("DROPCAP_BENCH_OTHER must name the src directory of a dropcap without chains")
+        raise GaveUp("DROPCAP_BENCH_OTHER must name the src directory of the other dropcap")
     files = options.scaled(FILES)
     rates: dict[str, list[float]] = {"with chains": [], "without": []}
     cpu: dict[str, list[float]] = {"with chains": [], "without": []}

@@ -23,6 +23,8 @@ PACKAGES = {
     "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
+    "man": "man-db",
+    "mandoc": "mandoc",
     "mkfs.ext4": "e2fsprogs",
     "mount": "mount",
     "openssl": "openssl",

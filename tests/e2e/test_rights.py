@@ -37,7 +37,7 @@ def grouped(tmp_path: Path) -> Iterator[Site]:
 
 def told(place: Site) -> dict[str, str]:
     """What `check` says, by its level and the rule or the project."""
-    return {text: text.split()[0] for text in dropcap(place, "check").stdout.splitlines()}
+    return {text: text.split()[0] for text in dropcap(place, "check", "--all").stdout.splitlines() if text}
 
 
 def says(place: Site, level: str, *parts: str) -> bool:

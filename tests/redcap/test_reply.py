@@ -165,6 +165,25 @@ def test_what_replies_prove(
     assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (verdict, reason, unknown)
 
 
+@pytest.mark.parametrize("status", [408, 425])
+@pytest.mark.parametrize(
+    "body", ["", "<html>Too early", '{"error":"Invalid record"}', "<hash><error>You lack privileges</error></hash>"]
+)
+def test_who_says_that_it_did_not_arrive_is_not_redcap(status: int, body: str) -> None:
+    meaning = judged(status, body, {"Retry-After": "70"})
+    assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.UNKNOWN, "unreachable", True)
+    assert meaning.retry_after == 70
+    half = judged(status, body, request_complete=False)
+    assert (half.verdict, half.outcome_unknown) == (Verdict.SERVER, False)
+    assert judged(status, body, for_="export").verdict is Verdict.SERVER
+
+
+@pytest.mark.parametrize("status", [405, 407, 411])
+@pytest.mark.parametrize("body", ["", "<html>No", '{"error":"Invalid record"}', "You lack privileges to the API import"])
+def test_what_redcap_never_answers_is_not_its_refusal(status: int, body: str) -> None:
+    assert judged(status, body).verdict is Verdict.NOT_THE_API
+
+
 _ANY_BODY = st.one_of(
     st.binary(max_size=300),
     st.text(max_size=300).map(lambda text: text.encode("utf-8", "surrogatepass")),

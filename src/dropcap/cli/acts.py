@@ -39,6 +39,8 @@ def what_of(act: Act) -> str:
             return (
                 f"version {told.get('from')} to {told.get('to')}, {told.get('job'):,} jobs with {told.get('history'):,} entries"
             )
+        case Deed.PRUNED:
+            return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
         case Deed.RESTORED:
             return shown("missing: " + ", ".join(told.get("lost", [])))
         case _:

@@ -98,7 +98,7 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
     """Watch folders together, each until it is known whether somebody is alive there."""
     for one in folders:
         message = f"the other dropcap has not said that it has ended: its marker is watched for {LEFT_AFTER:g} s"
-        yield Remark("ok", place_of(one.folder), message)
+        yield Remark("ok", place_of(one.folder), message, done=True)
     left = list(folders)
     while left:
         for one in list(left):
@@ -132,7 +132,7 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     # which a person alone decides.
     held = [job.id for job in ledger.query.in_state((State.HELD,), folder.name, limit=1_000_000) if job.reason not in _BY_HAND]
     asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
-    return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})")
+    return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})", done=True)
 
 
 def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:

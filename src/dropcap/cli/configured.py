@@ -12,12 +12,14 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.state import LEDGER, StateError, prepare
 from dropcap.display import shown
 from dropcap.ledger.query import Query
+from dropcap.ledger.schema import MIGRATIONS
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -42,7 +44,7 @@ def config_option(command: F) -> F:
 
 def stop(message: str, code: int) -> NoReturn:
     """End with a message for people."""
-    click.echo(f"dropcap: {message}", err=True)
+    screen.line(f"dropcap: {message}", err=True)
     sys.exit(code)
 
 
@@ -51,7 +53,7 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     config = load(path)
     if tell or config.fatal:
         for problem in config.told:
-            click.echo(str(problem), err=True)
+            screen.line(str(problem), hang=4, err=True)
     if config.fatal:
         stop(f"{path} cannot be used: correct what is said above", 2)
     return config
@@ -73,7 +75,19 @@ def query(config: Config) -> Query:
         not_ours(path, str(error))
     except sqlite3.DatabaseError as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
+    if (said := of_another_version(found)) is not None:
+        stop(f"{path} is {said}", 1)
     return found
+
+
+def of_another_version(ledger: Query) -> str | None:
+    """What to do where an upgrade or a way back was begun and not ended: the ledger is another dropcap's."""
+    version = ledger.version()
+    if version < len(MIGRATIONS):
+        return "an earlier dropcap's ledger: restart dropcap, which brings it up to this version"
+    if version > len(MIGRATIONS):
+        return "a newer dropcap's ledger: install the newer dropcap again"
+    return None
 
 
 def not_ours(path: Path, why: str) -> NoReturn:
@@ -83,7 +97,9 @@ def not_ours(path: Path, why: str) -> NoReturn:
 
 def folder_option(command: F) -> F:
     """The `--folder F` that confines a command to one drop folder."""
-    return click.option("--folder", "folder_name", metavar="F", help="This drop folder only.")(command)
+    return click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")(
+        command
+    )
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:

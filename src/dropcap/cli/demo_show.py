@@ -192,6 +192,7 @@ class _Show:
                     "green",
                 )
             )
+            self._console.print("next: dropcap init")
 
     def _title(self, title: str) -> None:
         self._console.print()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from dropcap.cli import screen, spreadsheet
 from dropcap.cli.acts import what_of, who_of
@@ -101,11 +100,11 @@ def history_command(
     finally:
         ledger.close()
     if more > 0:
-        click.echo(f"{more:,} more: --since, --until or --limit tells them", err=True)
+        screen.line(f"{more:,} more: --since, --until or --limit tells them", err=True)
     if told:
         sys.exit(0)
     if not (as_data or as_csv) or every:
-        click.echo(_nothing(name, record, failed, since), err=True)
+        screen.line(_nothing(name, record, failed, since), err=True)
     sys.exit(1 if every else 0)
 
 
@@ -127,11 +126,11 @@ def _told(
         elif in_full:
             if number > 1:
                 click.echo()
-            _one(screen.console(), config, job, ledger.history(job.id), origin(job.origin))
+            _one(config, job, ledger.history(job.id), origin(job.origin))
         else:
             listed.append(job)
     if listed:
-        _listed(screen.console(), listed)
+        _listed(listed)
     return number
 
 
@@ -149,8 +148,7 @@ def _acts(config: Config, period: tuple[float, float], limit: int | None, as_dat
         spreadsheet.write(sys.stdout, spreadsheet.ACTS, [spreadsheet.of_act(act) for act in acts])
     else:
         rows = [(str(act.n), clock(act.at), who_of(act), act.what.replace("_", " "), what_of(act)) for act in acts]
-        whole: dict[str, Any] = {"Act": "right", "When": "left"}
-        screen.table(screen.console(), ("Act", "When", "Who", "What", "About"), rows, whole)
+        screen.table(("ACT", "WHEN", "WHO", "WHAT", "ABOUT"), rows, {"ACT"})
 
 
 def named(config: Config, folder_name: str | None, name: str) -> tuple[str | None, str]:
@@ -173,13 +171,13 @@ def _nothing(name: str | None, record: str | None, failed: bool, since: str | No
     return f"{what} is known to the ledger"
 
 
-def _listed(to: Console, jobs: list[Job]) -> None:
+def _listed(jobs: list[Job]) -> None:
     rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in jobs]
-    screen.table(to, ("Job", "Dropped", "File", "Record, event, field", "State"), rows, {"Job": "right", "Dropped": "left"})
+    screen.table(("JOB", "DROPPED", "FILE", "RECORD, EVENT, FIELD", "STATE"), rows, {"JOB"})
 
 
-def _one(to: Console, config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]) -> None:
-    screen.line(to, f"{file_of(job)}  job {job.id}: {state_of(job)}", 0, "bold")
+def _one(config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]) -> None:
+    screen.line(f"{file_of(job)}  job {job.id}: {state_of(job)}", hang=4, bold=True)
     target = target_of(job)
     about = {
         "dropped": f"{clock(job.claimed_at)}, {job.size} bytes{_owner(job)}",
@@ -200,10 +198,10 @@ def _one(to: Console, config: Config, job: Job, steps: list[Event], origin: Mapp
     }
     for word, text in about.items():
         if text:
-            screen.line(to, f"{word + ':':<12} {text}")
-    screen.line(to, "steps:")
+            screen.line(f"{word + ':':<12} {text}", 2, hang=15)
+    screen.line("steps:", 2)
     for step in steps:
-        screen.line(to, f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4)
+        screen.line(f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4, hang=25)
 
 
 def _owner(job: Job) -> str:

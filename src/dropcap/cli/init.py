@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
 from dropcap.cli.init_way import way_lines, way_of
@@ -82,7 +83,7 @@ def init_command(
     title = f"{info.project_id} ({shown(info.title)})"
     if not proposed_rules(answer.structure):
         stop(f"the project {title} has no file upload field (at an event): add one in REDCap first", 1)
-    click.echo(f"read: REDCap {answer.version}, project {title}", err=True)
+    screen.line(f"read: REDCap {answer.version}, project {title}", err=True)
     if existing is not None:
         existing.lacks(address, info.project_id)
     name = asked.name(answer)

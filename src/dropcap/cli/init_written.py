@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import stop
 from dropcap.config.document import read_document
 from dropcap.config.load import load
@@ -38,7 +39,7 @@ class Existing:
             stop(f"there is no configuration {shown(str(path))} to add to: name it with -c, or leave out --add", 2)
         config = load(path)
         for problem in config.told:
-            click.echo(str(problem), err=True)
+            screen.line(str(problem), err=True)
         if config.problems:
             stop(f"{shown(str(path))} has mistakes: correct what is said above, then add to it", 2)
         return cls(path, config)
@@ -97,22 +98,22 @@ class Existing:
         whole = self._tried(line)
         more = {*whole.projects, *whole.folders} - {*self.config.projects, *self.config.folders, *load(target).folders, project}
         if more:  # conf.d held files that nobody included so far
-            click.echo(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
+            screen.line(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
         if whole.problems or more or project not in whole.projects:
             target.unlink()
             if made:
                 target.parent.rmdir()
             for problem in whole.told:
-                click.echo(str(problem), err=True)
+                screen.line(str(problem), err=True)
             stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
         if line:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            click.echo(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
+            screen.line(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
         main = shown(str(self.path))
-        click.echo(
+        screen.line(
             f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}", err=True
         )
 
@@ -140,7 +141,7 @@ def keep_token(token: Token, target: Path | None, name: str) -> Path:
     assert target is not None
     path = target.with_name(f"{name.replace(' ', '-')}.token")
     write_new(path, token.reveal() + "\n", 0o600)
-    click.echo(f"wrote the token to {shown(str(path))}, for this user alone: give it to dropcap's user", err=True)
+    screen.line(f"wrote the token to {shown(str(path))}, for this user alone: give it to dropcap's user", err=True)
     return path
 
 
@@ -151,7 +152,7 @@ def write(target: Path | None, text: str) -> None:
         return
     write_new(target, text, 0o644)
     path = shown(str(target))
-    click.echo(f"wrote {path}; look through it, then: dropcap check -c {path}", err=True)
+    screen.line(f"wrote {path}; look through it, then: dropcap check -c {path}", err=True)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:

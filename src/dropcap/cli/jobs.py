@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 #: Of a file that was taken away after it was sent, and moved back under another name: whether REDCap has it under the old one.
-_FOUND = {"yes": "found in REDCap", "no": "not in REDCap", "other": "not in REDCap", "unknown": "perhaps in REDCap"}
+FOUND = {"yes": "found in REDCap", "no": "not in REDCap", "other": "not in REDCap", "unknown": "perhaps in REDCap"}
 
 
 def clock(seconds: float) -> str:
@@ -61,7 +61,7 @@ def result_of(job: Job) -> str:
     if job.state is State.DONE:
         return f"done: {(job.result or 'stored').replace('_', ' ')}"
     if job.found is not None:
-        return f"withdrawn: {_FOUND.get(job.found, job.found)}"
+        return f"withdrawn: {FOUND.get(job.found, job.found)}"
     if job.reason and job.state is not State.SENDING:
         return f"{_WORDS[job.state]}: {job.reason}"
     return _WORDS[job.state]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import config_option, stop, usable
 from dropcap.cli.reach import asked
 from dropcap.display import shown
@@ -26,6 +27,6 @@ def reload_command(config_path: Path) -> None:
     if told is None:
         stop("no dropcap runs with this state_dir: it takes up the configuration when it starts", 1)
     for line in told["not_taken_up"]:
-        click.echo(shown(line), err=True)
-    click.echo("the configuration was taken up" + (", but for what is said above" if told["not_taken_up"] else ""))
+        screen.line(shown(line), err=True)
+    screen.line("the configuration was taken up" + (", but for what is said above" if told["not_taken_up"] else ""))
     sys.exit(1 if told["not_taken_up"] else 0)

@@ -31,6 +31,7 @@ class Facts:
     confirmed: Counter[str] = field(default_factory=Counter)
     kept: int = 0
     not_there: int = 0
+    again: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     on_the_way: int = 0
     done_days: Counter[date] = field(default_factory=Counter)
@@ -55,6 +56,7 @@ class Facts:
                 self.times[bisect.bisect_left(TIMES, max(0.0, job.ended_at - job.claimed_at))] += 1
         elif job.state in _NOT:
             self.not_there += 1
+            self.again += job.tried_again not in (None, job.id)
             self.reasons[job.reason or "not known"] += 1
             self.failed_days[day] += 1
         else:

@@ -110,6 +110,8 @@ def _lead(facts: Facts) -> str:
         left = [f"{facts.not_there:,} {'is' if facts.not_there == 1 else 'are'} not"] if facts.not_there else []
         left += [f"{facts.on_the_way:,} {'is' if facts.on_the_way == 1 else 'are'} on the way"] if facts.on_the_way else []
         said = f"{files}, {facts.there:,} {'is' if facts.there == 1 else 'are'} in REDCap, {' and '.join(left)}."
+    if facts.again:
+        said += f" {facts.again:,} of those that are not {'was' if facts.again == 1 else 'were'} tried again, as another job."
     ways = [f"{number:,} {_CONFIRMED.get(way, way)}" for way, number in facts.confirmed.most_common()]
     said += f" Confirmed: {'; '.join(ways)}." if ways else ""
     if facts.kept:

@@ -48,7 +48,8 @@ def days(done: Mapping[date, int], failed: Mapping[date, int], first: date, last
         parts.append(_text(_LEFT + (index + 0.5) * width, bottom, f"{day.day} {day:%b}", "q"))
     per = {1: "day", 7: "week", 28: "four weeks"}[step]
     said = f"{sum(above):,} in REDCap, {sum(below):,} not; at most {most:,} in a {per}"
-    return _svg(bottom + 6, f"Files by the {per} on which they were dropped", said, parts)
+    title = f"Files by the {per} on which they were dropped: above the line those that are in REDCap, below it those that are not"
+    return _svg(bottom + 6, title, said, parts)
 
 
 def times(seconds: Sequence[int]) -> str:

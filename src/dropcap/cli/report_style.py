@@ -26,7 +26,7 @@ th{text-align:left;font-weight:400;padding:0 3mm 1mm 0;vertical-align:bottom}
 td{border-top:1px solid var(--line);padding:1.6mm 3mm 1.6mm 0;vertical-align:top;font-size:9pt;overflow-wrap:anywhere}
 tr{break-inside:avoid}
 td:last-child,th:last-child{padding-right:0}
-.m{font-family:var(--mono);font-size:8pt}
+.m{font-family:var(--mono);font-size:8pt;width:62mm}
 .m small,.h{font-family:var(--mono);font-size:7pt;color:var(--quiet);display:block;overflow-wrap:anywhere}
 .n{white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}
 .bad{color:var(--bad);font-weight:600}
@@ -44,7 +44,8 @@ svg .axis{stroke:#868f95;stroke-width:1;fill:none}
 .sign{display:grid;grid-template-columns:1fr 1fr;gap:12mm;margin-top:14mm;break-inside:avoid}
 .sign p{border-top:1px solid var(--ink);padding-top:1.5mm;font-size:9pt;color:var(--quiet)}
 @media print{body{padding:0;max-width:none}}
-@media(max-width:48rem){body{padding:1.25rem}dl{grid-template-columns:1fr 1fr}.wide{overflow-x:auto}.wide table{min-width:40rem}}
+@media screen and (max-width:48rem){body{padding:1.25rem}dl{grid-template-columns:1fr 1fr}.wide{overflow-x:auto}
+.wide table{min-width:40rem}}
 """.strip()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from dropcap.cli.configured import config_option, stop, usable
-from dropcap.daemon import log
 from dropcap.daemon.service import Service
 from dropcap.daemon.state import AlreadyRunning, StateError
 from dropcap.ledger.schema import LedgerError
@@ -33,7 +32,6 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
             from dropcap.cli.once import run_once
 
             sys.exit(run_once(config, wait))
-        log.set_up(config.log.format, config.log.level, background=True)
         sys.exit(Service(config).run())
     except AlreadyRunning as error:
         stop(f"{error}: stop that one first, or give this one its own state_dir", 4)

@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dropcap.cli import verify_chain, verify_files
+from dropcap.cli import completion, screen, verify_chain, verify_files
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
@@ -32,7 +32,7 @@ _BAD = frozenset({Found.MISSING, Found.DIFFERS, Found.NOT_ASKED})
 @click.command("verify")
 @config_option
 @click.option("--since", metavar="T", help="Only what was stored since: an age (7d) or a day (2026-11-24).")
-@click.option("--folder", "folder_name", metavar="F", help="Files of this drop folder only.")
+@click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="Files of this drop folder only.")
 @click.option("--list", "every", is_flag=True, help="Tell of each file, not only of those that are not as they should be.")
 @click.option("--chain", is_flag=True, help="See whether the ledger is whole; REDCap is not asked.")
 @click.option(
@@ -134,12 +134,12 @@ def _line(finding: Compared) -> str:
 def _tell(found: Sequence[Compared], total: int, ended: str, every: bool) -> None:
     for finding in found:
         if every or finding.outcome in _BAD:
-            click.echo(_line(finding))
+            screen.line(_line(finding), hang=4)
     counts = Counter(finding.outcome for finding in found)
     said = ", ".join(f"{counts[word]} {word}" for word in Found if counts[word] or word is Found.SAME)
-    click.echo(f"{len(found)} of {total} files verified: {said}")
+    screen.line(f"{len(found)} of {total} files verified: {said}")
     if ended:
-        click.echo(shown(ended), err=True)
+        screen.line(shown(ended), err=True)
 
 
 def _as_json(found: Sequence[Compared], total: int, ended: str, every: bool) -> dict[str, Any]:

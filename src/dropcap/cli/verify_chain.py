@@ -12,11 +12,11 @@ from typing import NoReturn
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import query, stop
 from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER
-from dropcap.display import shown
 from dropcap.ledger.chain import Head, heads_in
 from dropcap.ledger.proof import Proof, prove
 
@@ -52,18 +52,18 @@ def _heads(path: Path) -> set[Head]:
 
 def _tell(proof: Proof) -> None:
     for line in proof.told:
-        click.echo(shown(line))
+        screen.line(line)
     for broken in proof.broken[:_TOLD]:
-        click.echo(click.style("broken  ", fg="red") + shown(str(broken)))
+        screen.entry("broken", str(broken), 8, screen.BAD)
     if len(proof.broken) > _TOLD:
-        click.echo(f"and {len(proof.broken) - _TOLD} more; --json tells all")
+        screen.line(f"and {len(proof.broken) - _TOLD} more; --json tells all")
     for head in proof.heads:
-        click.echo(f"head    {head}")
+        screen.line(f"head    {head}")
     seen = f"{proof.entries:,} entries of {proof.jobs:,} jobs and {proof.acts:,} acts, {proof.witnessed} heads noted elsewhere"
     if proof.broken:
-        click.echo(f"the ledger is NOT as it was sealed: {len(proof.broken)} findings in {seen}")
+        screen.line(f"the ledger is NOT as it was sealed: {len(proof.broken)} findings in {seen}")
     else:
-        click.echo(f"the ledger is whole: {seen}")
+        screen.line(f"the ledger is whole: {seen}")
 
 
 def _as_json(proof: Proof) -> dict[str, object]:

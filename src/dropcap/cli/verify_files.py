@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import query, stop
 from dropcap.cli.jobs import kept_at
 from dropcap.config.model import Config
@@ -37,7 +38,7 @@ def run(config: Config, since: float, folder: str | None, after: int, every: boo
             if every or looked.outcome in _BAD:
                 told.append(looked)
                 if not as_json:
-                    click.echo(_line(looked))
+                    screen.line(_line(looked), hang=4)
             last = looked.job.id
             if stopped.is_set():
                 raise Interrupted
@@ -55,9 +56,9 @@ def run(config: Config, since: float, folder: str | None, after: int, every: boo
         )
     else:
         said = ", ".join(f"{counts[word]} {word.replace('_', ' ')}" for word in Lies if counts[word] or word is Lies.SAME)
-        click.echo(f"{counts.total()} files looked at: {said}")
+        screen.line(f"{counts.total()} files looked at: {said}")
         if go_on:
-            click.echo(go_on, err=True)
+            screen.line(go_on, err=True)
     sys.exit(code or int(any(counts[word] for word in _BAD)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
-from dropcap.config.model import Config, Log, Problem, Project
+from dropcap.config.model import Config, Log, Privacy, Problem, Project
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
 from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
@@ -27,7 +27,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "log", "privacy", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
@@ -59,6 +59,7 @@ def load(path: Path) -> Config:
         path=path,
         state_dir=Path(state_dir),
         log=_log(main),
+        privacy=_privacy(main),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
@@ -151,6 +152,15 @@ def _log(main: Section) -> Log:
         format=section.read_or_null("format", word_of("json", "text")),
         level=section.read("level", word_of("debug", "info", "warning", "error"), "info"),
     )
+
+
+def _privacy(main: Section) -> Privacy:
+    node = main.get("privacy")
+    if node is None:
+        return Privacy()
+    section = node.section()
+    section.only(("names",))
+    return Privacy(section.read("names", word_of("clear", "mask"), "clear"))
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -107,6 +107,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """Whether names of files and records stand in the log as they are (`clear`), or as a keyed hash (`mask`)."""
+
+    names: str = "clear"
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in the configuration, and what to do about it.
 
@@ -158,6 +165,7 @@ class Config:
     small_file: int = 1024**2
     stop_within: float = 90.0
     log: Log = field(default_factory=Log)
+    privacy: Privacy = field(default_factory=Privacy)
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)

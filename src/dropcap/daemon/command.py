@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -24,7 +25,13 @@ CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, 
 def pause_by_hand(scope: Scope, name: str) -> Pause:
     """The pause that `dropcap pause` makes."""
     return Pause(
-        scope, name, Reason.BY_HAND, "paused by hand", f"end it with: dropcap resume --{scope} {name}", time.time(), True
+        scope,
+        name,
+        Reason.BY_HAND,
+        "paused by hand",
+        f"end it with: dropcap resume --{scope} {shlex.quote(name)}",
+        time.time(),
+        True,
     )
 
 

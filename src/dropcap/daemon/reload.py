@@ -16,6 +16,7 @@ from dropcap.config.model import Problem
 from dropcap.daemon import log as logging
 from dropcap.daemon import systemd
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.ledger.act import NOBODY_KNOWS, Deed, Who
 from dropcap.reasons import Scope
 from dropcap.threads import NoThread, begin
@@ -113,7 +114,7 @@ class Reload:
             return [*told, whole]
         for who in by:
             engine.ledger.act(who, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
-        logging.set_up(config.log.format, config.log.level, background=True)
+        logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
         engine.reload(config)
         tell_problems(config.problems, engine.mistakes)
         log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))

@@ -16,8 +16,10 @@ import structlog
 from dropcap import __version__
 from dropcap.config.model import Config
 from dropcap.daemon import command, systemd
+from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.witness import Daily, compare, stopped
@@ -74,6 +76,7 @@ class Service:
         prepare(config.state_dir)
         with only_one(config.state_dir):
             self._signals()
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
@@ -253,12 +256,15 @@ def summary(engine: Engine) -> str:
 
 def view(engine: Engine) -> dict[str, Any]:
     """What only the running daemon knows, for `status`."""
+    ahead = time.time() - time.monotonic()
+    tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
     return {
         "running": True,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),
         "alive": engine.alive(),
+        "unwritable": engine.ledger.trouble.unwritable,
         "under_way": engine.delivery.under_way(),
         "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
         "limited": engine.delivery.limited(),
@@ -282,7 +288,15 @@ def view(engine: Engine) -> dict[str, Any]:
             for name, one in engine.channels.items()
         },
         "pauses": [
-            {"scope": p.scope, "name": p.name, "reason": p.reason, "message": p.message, "remedy": p.remedy, "since": p.since}
+            {
+                "scope": p.scope,
+                "name": p.name,
+                "reason": p.reason,
+                "message": p.message,
+                "remedy": p.remedy,
+                "since": p.since,
+                "next_try": tries.get((p.scope, p.name)),
+            }
             for p in engine.pauses()
         ],
     }

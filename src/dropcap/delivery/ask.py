@@ -93,7 +93,7 @@ class Asker:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if is_of_the_question(error) and line.known():
+            if self._is_of_the_question(line, error) and line.known():
                 line.forget()  # a field or a right may not be what it was
                 return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
@@ -115,7 +115,7 @@ class Asker:
         answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
         others: list[Candidate] = []
         for part, why in refused:
-            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
+            if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(line, why)):
                 others += part
                 continue
             later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
@@ -124,6 +124,10 @@ class Asker:
         if others:  # one trouble, told once
             self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
+
+    def _is_of_the_question(self, line: ProjectLine, error: RedcapError | Stopped) -> bool:
+        """Whether another question may be answered: REDCap refuses this one, or something before it dislikes it."""
+        return is_of_the_question(error) or (isinstance(error, RedcapError) and self._belief.is_disliked(error.meaning, line))
 
     def _ask_part(
         self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
@@ -135,7 +139,7 @@ class Asker:
         try:
             over |= self._answers(line, part, told)
         except (RedcapError, Stopped) as error:
-            if len(part) == 1 or not is_of_the_question(error):
+            if len(part) == 1 or not self._is_of_the_question(line, error):
                 return [(part, error)]
             alone = random.sample(part, 2)
             refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]

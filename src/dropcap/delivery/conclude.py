@@ -99,18 +99,21 @@ class Conclusion:
     def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
         now = time.monotonic()
         match outcome:
+            case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
+                self._health.give_back(job.id)
+                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Stored() | Refused() | WaitForRecord():
                 self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
                 self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now))
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
                     self._health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
                 self._health.well(Scope.SERVER, line.server, job.id)
-                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
+                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:

@@ -371,6 +371,7 @@ class Delivery:
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
             self._refused_tokens.paused(pause.name, self._lines[pause.name])
         self._ledger.pause(pause)
+        self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
@@ -378,8 +379,14 @@ class Delivery:
         if scope == Scope.PROJECT:
             self._refused_tokens.resumed(name)
         self._ledger.resume(scope, name)
+        self._tell_pages()
         log.info("resumed", scope=scope, name=name)
         self.wake()
+
+    def _tell_pages(self) -> None:
+        """A pause concerns folders of which no file has met the trouble yet."""
+        for name in self._folders:
+            self._changed(name)
 
 
 def _lost(job: Job, nowhere: NoRoute, project: str) -> Held:

@@ -25,7 +25,7 @@ _KINDS: dict[Reason, str] = {
     Reason.CERTIFICATE: "REDCap's server cannot be trusted: its certificate is not accepted",
     Reason.CAME_BACK_SHORT: "REDCap's replies break off",
     Reason.NOT_CONFIRMED: "REDCap has not stored what it accepted",
-    Reason.REFUSED: "REDCap refuses a question",
+    Reason.REFUSED: "REDCap refuses one file or question after the other",
     Reason.NO_SPACE: "a disk of dropcap's own is full",
     Reason.BY_HAND: "paused by hand",
 }

@@ -14,7 +14,7 @@ from io import FileIO
 
 import structlog
 
-from dropcap.delivery.belief import Belief
+from dropcap.delivery.belief import Belief, may_be_of_size
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import Facts, Send, newly_listed
@@ -86,6 +86,7 @@ class Attempt:
     _sent: bool = False
     _importing: bool = False
     _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
+    _refused: str = ""  # the bytes that may have been too many, by their SHA-256
     _acknowledged: str | None = None
     _ctime_ns: int | None = None  # of the file before its bytes were read for the first time
 
@@ -128,7 +129,8 @@ class Attempt:
         except RedcapError as error:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
-            return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
+            how = {"sent": self._sent, "importing": self._importing}
+            return self.belief.of_a_file(error.meaning, upload.job, upload.line, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NoCopy as error:
@@ -171,7 +173,13 @@ class Attempt:
         if not upload.ours():
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
-        sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
+        try:
+            sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
+        except RedcapError as error:
+            if may_be_of_size(error.meaning, job.size):
+                with contextlib.suppress(OSError):  # it counts as a file of its own then
+                    self._refused = sha256(fd)
+            raise
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
         reached = upload.settings.confirm

@@ -125,7 +125,7 @@ class Work:
             )
             with self._progress.of(one.job) as told:
                 attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief, told)
-                outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
+                outcome = self._guarded(one.job, line, partial(self._attempted, attempt, one, line), sent=True)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:
@@ -135,6 +135,16 @@ class Work:
                 pace.took(ended - started)
             started = ended
         return stored
+
+    def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+        return self._one_of_many(one.job, line, _attempted(attempt, one, line, self._belief))
+
+    def _one_of_many(self, job: Job, line: ProjectLine, outcome: Outcome) -> Outcome:
+        """The same, unless REDCap refuses one file after the other alike: then none fails any more."""
+        if not isinstance(outcome, Refused):
+            return outcome
+        paused = self._health.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
+        return self._belief.alike.judge(job, outcome, paused=paused)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
@@ -183,7 +193,8 @@ class Work:
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
                 line.client.create_record(step.record, structure.record_id_field, first)
             except RedcapError as error:
-                return self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
+                return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
+            self._belief.alike.stored(job.project)
             log.info("record_created", **about(job))
             return RecordCreated(step.record)
 

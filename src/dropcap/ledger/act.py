@@ -37,7 +37,7 @@ class Deed(StrEnum):
     CREATED = "created"  # the ledger
     MIGRATED = "migrated"
     RESTORED = "restored"  # it lacks what was in it before
-    BEGUN_ANEW = "begun_anew"
+    PRUNED = "pruned"  # jobs that were over were taken out of it
 
 
 class Way(StrEnum):
@@ -52,34 +52,33 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The user of a process; `login` is who logged in before `sudo` and the like, where the kernel keeps that."""
+    """The user of a process. `login` is who logged in before `sudo` and the like, where the kernel keeps that; `name` is what the
+    system calls that one, else the user, and empty if it does not know."""
 
     uid: int | None
     login: int | None
     way: Way
-    said: str = ""  # who it says it is, where the system does not tell
+    name: str = ""
 
     @classmethod
     def on_the_page(cls, name: str) -> Who:
-        """Somebody who is signed in to the operator's page."""
+        """Somebody who is signed in to the operator's page, by the name that they gave."""
         return cls(None, None, Way.PAGE, name)
 
     @classmethod
     def me(cls, way: Way = Way.COMMAND) -> Who:
         """This process."""
-        return cls(os.getuid(), _login("self"), way)
+        return cls._named(os.getuid(), _login("self"), way)
 
     @classmethod
     def peer(cls, connection: socket.socket) -> Who:
         """Whose process has connected to a Unix socket, by the kernel's word."""
         pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        return cls(uid, _login(str(pid)), Way.SOCKET)
+        return cls._named(uid, _login(str(pid)), Way.SOCKET)
 
-    @property
-    def name(self) -> str:
-        """The name of the user who logged in, else of the process's; empty if nobody knows it."""
-        uid = self.uid if self.login is None else self.login
-        return self.said if uid is None else user_name(uid)
+    @classmethod
+    def _named(cls, uid: int, login: int | None, way: Way) -> Who:
+        return cls(uid, login, way, user_name(uid if login is None else login))
 
 
 NOBODY_KNOWS = Who(None, None, Way.SIGNAL)
@@ -117,8 +116,8 @@ def _login(process: str) -> int | None:
     return None if login == _NO_LOGIN else login
 
 
-def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> None:
-    """Put an act into its chain; within a transaction."""
+def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> int:
+    """Put an act into its chain, within a transaction; its number."""
     row = connection.execute("select id, n, head from chain where name = ?", (ACTS,)).fetchone()
     chain, n, head = row if row is not None else begun(connection, ACTS)
     n = max(n, connection.execute("select coalesce(max(n), 0) from act").fetchone()[0])
@@ -129,6 +128,7 @@ def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told:
         (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text, head),
     )
     connection.execute("update chain set n = ?, head = ? where id = ?", (n + 1, head, chain))
+    return int(n) + 1
 
 
 def heads(connection: sqlite3.Connection) -> list[Head]:

@@ -257,6 +257,19 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """The jobs of a folder that stand still for the same reason. `job` is the newest of them."""
+
+    folder: str
+    state: State
+    reason: str | None
+    count: int
+    since: float  # the first of them (seconds since the epoch)
+    due: float  # the next turn of one
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownFolder:
     """A drop folder as it was seen first."""
 

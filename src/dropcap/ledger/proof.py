@@ -17,6 +17,7 @@ from typing import Any
 
 from dropcap.ledger.act import Deed
 from dropcap.ledger.chain import ACTS, FACTS, Head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.prune import Pruned
 from dropcap.ledger.seal import as_head
 
 
@@ -76,6 +77,8 @@ class _Prover:
                 self._wanted.setdefault((head.chain, head.n), set()).add(head.hash)
         row = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
         self._seed = row[0] if row else ""
+        self._pruned: dict[int, Pruned] = {}
+        self._told_pruned: dict[int, tuple[Any, Any]] = {}
         self._moved: dict[str, set[str]] = {}  # a folder's names since, from acts
 
     def proof(self) -> Proof:
@@ -83,6 +86,7 @@ class _Prover:
         self._acts(next((_Link(ACTS, 0, genesis(self._seed, ACTS)) for _, name, *_ in chains if name == ACTS), None))
         links = {number: _Link(name, 0, genesis(self._seed, name)) for number, name, *_ in chains if name != ACTS}
         self._entries(links)
+        self._prunings()
         self._ends({name: (n, as_head(head)) for _, name, n, head in chains if name != ACTS}, links.values())
         self._unsealed()
         self._jobs()
@@ -110,6 +114,28 @@ class _Prover:
         stored_head = self._connection.execute("select n, head from chain where name = ?", (ACTS,)).fetchone()
         self._ends({ACTS: (stored_head[0], as_head(stored_head[1]))}, [link])
 
+    def _pass_over(self, link: _Link, n: int, stored: bytes) -> None:
+        """An entry that was pruned cannot be hashed again, only followed: an act vouches for its hash."""
+        if n != link.n + 1:
+            self._says(Head(link.name, n, "").where, f"entry {n}, which was pruned, is out of its order")
+        self._reach(link, n, stored)
+
+    def _reach(self, link: _Link, n: int, stored: bytes) -> None:
+        """The chain is followed up to there; somebody may have noted just this head."""
+        wanted = self._wanted.get((link.name, n), set())
+        if stored.hex() in wanted:
+            wanted.remove(stored.hex())
+            self._found.witnessed += 1
+            if not wanted:
+                del self._wanted[link.name, n]
+        link.n, link.head = n, stored
+
+    def _prunings(self) -> None:
+        """What was pruned must be what acts say."""
+        for n in sorted({*self._pruned, *self._told_pruned}):
+            if self._pruned.get(n, Pruned()).told != self._told_pruned.get(n):
+                self._says("acts", f"what was pruned by act {n} is not what that act says: more, less, or other entries")
+
     def _note(self, n: int, what: str, told: str) -> None:
         try:
             facts = json.loads(told)
@@ -120,6 +146,9 @@ class _Prover:
                 if facts["from"] in names:
                     names.add(facts["to"])
             self._moved.setdefault(facts["from"], set()).add(facts["to"])
+        elif what == Deed.PRUNED:
+            self._told_pruned[n] = (facts.get("entries"), facts.get("sha256"))
+            self._found.told.append(f"act {n}: {facts.get('jobs')} jobs with {facts.get('entries')} entries were pruned")
         elif what == Deed.MIGRATED:
             counts = f"{facts.get('job')} jobs with {facts.get('history')} entries"
             self._found.told.append(f"act {n}: upgraded from version {facts.get('from')} to {facts.get('to')}, with {counts}")
@@ -134,28 +163,27 @@ class _Prover:
             self._says(where, message)
         elif _differs(hashed, link.head, stored):
             self._says(where, f"{said} is not what was sealed: it, or its place in the chain, was changed")
-        if (wanted := self._wanted.get((link.name, n))) and stored.hex() in wanted:
-            wanted.remove(stored.hex())
-            self._found.witnessed += 1
-            if not wanted:
-                del self._wanted[link.name, n]
-        link.n, link.head = n, stored
+        self._reach(link, n, stored)
 
     def _entries(self, links: dict[int, _Link]) -> None:
         rows = self._connection.execute(
             "select seal.entry, seal.chain, seal.n, seal.established, seal.hash,"
-            " history.job, history.at, history.state, history.note"
+            " history.job, history.at, history.state, history.note, seal.pruned"
             " from seal left join history on history.id = seal.entry order by seal.entry"
         )
-        for entry, chain, n, established, stored, job, at, state, note in rows:
+        for entry, chain, n, established, stored, job, at, state, note, pruned in rows:
             self._found.entries += 1
             link = links.get(chain)
             if link is None:
                 self._says(f"entry {entry}", f"it belongs to a chain that is gone ({chain})")
                 continue
+            if job is None and pruned is not None:
+                self._pruned.setdefault(pruned, Pruned()).add(stored)
+                self._pass_over(link, n, as_head(stored))
+                continue
             if job is None:
                 self._says(Head(link.name, n, "").where, f"entry {n} was removed from the history (number {entry})")
-                link.n, link.head = n, as_head(stored)
+                self._reach(link, n, as_head(stored))
                 continue
             facts = (n, job, at, state, note, established)
             said = f"entry {n} (job {job}, {state}{': ' + note if note else ''})"

@@ -15,7 +15,20 @@ from typing import Any
 
 from dropcap.ledger.act import Act
 from dropcap.ledger.chain import ACTS, Head
-from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
+from dropcap.ledger.job import (
+    Alike,
+    Event,
+    FailedFile,
+    FiledFile,
+    Job,
+    KnownFolder,
+    Mark,
+    MarkKind,
+    OpenFile,
+    Pause,
+    State,
+    TakenAway,
+)
 from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
@@ -96,6 +109,10 @@ class Query:
 
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
+
+    def version(self) -> int:
+        """Which scripts of `MIGRATIONS` have made it what it is."""
+        return int(next(self._rows("pragma user_version"))[0])
 
     def meta(self, key: str) -> str | None:
         """One word about the installation."""
@@ -382,6 +399,16 @@ class Query:
         if folder is None:
             return self._jobs(f"{where} order by id desc limit ?", limit)
         return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
+
+    def alike(self, folder: str | None = None) -> list[Alike]:
+        """What waits for a reason, is held or failed, by folder and reason, however many there are; oldest first."""
+        columns = "folder, state, reason, count(*), min(coalesce(ended_at, claimed_at)), min(due), max(id)"
+        its, values = ("", ()) if folder is None else (" and folder = ?", (folder,))
+        open_ones = f"state in {OPEN_STATES} and (state = 'held' or state in ('waiting', 'unknown') and reason is not null)"
+        failed = "state = 'failed' and tried_again is null"
+        each = [f"select {columns} from job where {which}{its} group by 1, 2, 3" for which in (open_ones, failed)]
+        rows = self._rows(f"{' union all '.join(each)} order by 5", *values, *values)
+        return [Alike(f, State(s), r, n, float(t), float(d), j) for f, s, r, n, t, d, j in rows]
 
     def ended_since(self, folder: str, since: float, state: State) -> int:
         """How many jobs of a folder ended in `state` since then."""

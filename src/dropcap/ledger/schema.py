@@ -108,14 +108,15 @@ create index mismatch_of on mismatch (folder, record, at);
 
 # Who dropped it, under which rule and configuration; who had dropcap do what; and the chains that both are in. History's numbers
 # must outlast a VACUUM and are never used again, so it is made anew.
-_VERSION_7 = """
+_WITH_CHAINS = """
 alter table job add column dropped_by integer;
 alter table job add column dropped_by_name text;
 alter table job add column origin text;
 create table document (sha256 text primary key, what text not null) without rowid;
 create table chain (id integer primary key, name text not null unique, n integer not null, head blob not null);
 create table seal (
-    entry integer primary key, chain integer not null, n integer not null, established text not null, hash blob not null
+    entry integer primary key, chain integer not null, n integer not null, established text not null, hash blob not null,
+    pruned integer
 );
 create table act (
     n integer primary key, at real not null, uid integer, login integer, name text not null, way text not null,
@@ -132,11 +133,11 @@ create index history_job on history (job);
 """
 
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _WITH_CHAINS)
 
 
 #: The version that seals what it finds, and from which on every upgrade is an act.
-_CHAINED = 7
+_CHAINED = MIGRATIONS.index(_WITH_CHAINS) + 1
 
 
 class LedgerError(Exception):

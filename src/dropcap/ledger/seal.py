@@ -100,6 +100,19 @@ class Sealer:
         return begun(connection, folder)
 
 
+def facts_of(connection: sqlite3.Connection, job: int) -> Any:
+    """What a chain would establish of a job as it is now; for `enter_what_changed`."""
+    return connection.execute(f"select {', '.join(FACTS)} from job where id = ?", (job,)).fetchone()
+
+
+def enter_what_changed(connection: sqlite3.Connection, job: int, before: Any, at: float, note: str) -> None:
+    """Whoever changes a job without an entry of its own in the history makes this one of it, if anything has changed."""
+    if facts_of(connection, job) != before:
+        connection.execute(
+            "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (at, note, job)
+        )
+
+
 def _last_number(connection: sqlite3.Connection) -> int:
     """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
     (last,) = connection.execute("select coalesce(max(id), 0) from history").fetchone()

@@ -19,8 +19,10 @@ from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, ReadBackFound, Refusal, State
 from dropcap.ledger.passing import NOBODY, Absent
+from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.seal import enter_what_changed, facts_of
 from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, utf8
 from dropcap.ledger.trouble import Trouble, identities
 from dropcap.reasons import Reason, Scope
@@ -38,9 +40,6 @@ _PUT_OFF = ", ".join(
 
 #: Documents that are known to be in the ledger.
 _MOST_DOCUMENTS = 1000
-#: What a change of the rules may change of a job, and an entry in its history, as SQL.
-_ADDRESS = "select project, rule, record, event, field, instance, sha256, preserved_sha256, reason, origin from job where id = ?"
-_NOTED = "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?"
 
 
 class Ledger:
@@ -391,7 +390,7 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> None:
             for row in rows:
-                before = connection.execute(_ADDRESS, (row[7],)).fetchone()
+                before = facts_of(connection, row[7])
                 connection.execute(
                     "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9, origin=?10,"
                     f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
@@ -399,8 +398,7 @@ class Ledger:
                     " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
                     row,
                 )
-                if before != connection.execute(_ADDRESS, (row[7],)).fetchone():
-                    connection.execute(_NOTED, (now, "the rules have changed", row[7]))
+                enter_what_changed(connection, row[7], before, now, "the rules have changed")
 
         self._commit.write(apply)
         return len(rows)
@@ -426,6 +424,11 @@ class Ledger:
         """Enter that somebody has dropcap do something, before it is done."""
         now = self._clock()
         self._commit.write(lambda connection: act.enter(connection, now, who, what, told))
+
+    def prune(self, jobs: Sequence[int], who: Who) -> int:
+        """Take jobs that are over out of the ledger, with their history; how many those were. An act says so."""
+        now = self._clock()
+        return self._commit.write(lambda connection: prune(connection, jobs, now, who))
 
     def keep_document(self, text: str) -> str | None:
         """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""

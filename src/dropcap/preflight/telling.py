@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dropcap.config.model import Config
 from dropcap.config.secret_file import SecretError
 from dropcap.config.telling import SHORTEST_SECRET, SecretPlace
-from dropcap.preflight.remark import Remark
+from dropcap.preflight.remark import Place, Remark, on_machine
 
 _LIBRARIES = {
     "notify": ("apprise",),
@@ -25,23 +25,23 @@ def telling_remarks(config: Config) -> Iterator[Remark]:
         missing = [name for name in libraries if importlib.util.find_spec(name) is None]
         if getattr(config, section) is not None and missing:
             remedy = f"install it: pip install 'dropcap-redcap[{_EXTRAS[section]}]'"
-            yield Remark("error", section, f"{', '.join(missing)} is not installed", remedy)
+            yield Remark("error", on_machine(section), f"{', '.join(missing)} is not installed", remedy)
     for one in config.notify.recipients if config.notify is not None else ():
-        yield from _secret(f"notify.to.{one.name}", one.url, "try it with: dropcap notify --test")
+        yield from _secret(on_machine(f"notify.to.{one.name}"), one.url, "try it with: dropcap notify --test")
     if config.metrics is not None:
         directory = config.metrics.textfile.parent
         if not os.access(directory, os.W_OK | os.X_OK):
             remedy = (
                 "make it, and let dropcap's user write there (ReadWritePaths= of the unit too), or run this check as that user"
             )
-            yield Remark("error", "metrics.textfile", f"{directory} cannot be written", remedy)
+            yield Remark("error", on_machine("metrics.textfile"), f"{directory} cannot be written", remedy)
         else:
-            yield Remark("ok", "metrics.textfile", f"{directory} can be written")
+            yield Remark("ok", on_machine("metrics.textfile"), f"{directory} can be written")
     if config.dashboard is not None:
-        yield from _secret("dashboard", config.dashboard.secret, "", SHORTEST_SECRET)
+        yield from _secret(on_machine("dashboard"), config.dashboard.secret, "", SHORTEST_SECRET)
 
 
-def _secret(where: str, place: SecretPlace, then: str, shortest: int = 1) -> Iterator[Remark]:
+def _secret(where: Place, place: SecretPlace, then: str, shortest: int = 1) -> Iterator[Remark]:
     try:
         secret = place.read()
     except SecretError as error:
