@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,12 @@ import pytest
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenSource
+from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from dropcap.preflight.cost import limit_remark
+from dropcap.reasons import Reason
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
 from tests.cli.command import dropcap
@@ -265,6 +272,33 @@ def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(
     place.put("101_V1_consent.pdf")
     daemon.wait_for("folder_watched")
     daemon.wait_for("done")
+
+
+def test_adopting_releases_what_is_held_but_for_what_a_person_alone_decides(place: Site) -> None:
+    place.put("102_V1_consent.pdf")
+    place.once()
+    jobs = {}
+    with contextlib.closing(Ledger(place.state / "ledger.db")) as ledger:
+        for reason in (Reason.RIGHTS, Reason.NEWER_WENT, Reason.TOO_MANY_MISMATCHES):
+            name = f"101_V1_scan-{reason}.pdf"
+            path = place.put(f"in_progress/{name}", reason.encode())
+            seen = path.stat()
+            file = NewFile(name, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+            address = Address("trial", "scan", "101", "baseline_arm_1", "scan", None, reason)
+            (jobs[reason],) = ledger.claim("consents", [file], lambda _, at=address: at)
+            ledger.change([Change(jobs[reason], State.HELD, "", {"reason": reason, "message": "m", "remedy": "r"})])
+        ledger.mismatched("consents", "101", 86400.0)
+    (place.drop / ".dropcap").unlink()
+    a_while_ago = time.time() - 100.0
+    os.utime(place.drop / "_STATUS.html", (a_while_ago, a_while_ago))
+    daemon = place.start()
+    daemon.wait_for("folder_away")
+    line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
+    assert daemon.wait_for("done")[0]["job"] == jobs[Reason.RIGHTS]
+    held = {job.id: job.reason for job in place.jobs() if job.state is State.HELD}
+    assert held == {jobs[reason]: reason for reason in (Reason.NEWER_WENT, Reason.TOO_MANY_MISMATCHES)}
+    with contextlib.closing(Query(place.state / "ledger.db")) as query:
+        assert query.mismatches("consents", "101", time.time(), 86400.0) == 1
 
 
 def test_a_folder_that_is_well_is_not_adopted_anew(place: Site) -> None:

@@ -100,6 +100,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     daemon = place.start()
     body = json.dumps({"error": "Nothing of record '117' (Miller) can be had"})
     page = other / "_STATUS.html"
+    eventually(page.exists)  # what comes after it stands on the next one
     place.box.ill(Fault("status", match={"content": "file", "action": "import"}, code=403, body=body))
     place.put("117_V1_consent.pdf")
     place.put("116_V1_consent.pdf")  # one file alone stops nobody

@@ -276,3 +276,22 @@ def test_a_file_whose_sends_break_off_is_held_at_the_third_while_smaller_ones_ar
     place.box.well()
     place.retry(2)
     daemon.wait_for("done", 2)
+
+
+def test_a_file_on_trial_that_is_renamed_keeps_nobody_waiting(place: Site) -> None:
+    place.folder["rescan"] = "300ms"
+    place.write_config()
+    daemon = place.start()
+    place.put("103_V1_consent.pdf")
+    daemon.wait_for("done")  # which project it is is known from here on
+    place.token_file.write_text("F" * 32)
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("paused", scope="project", reason="token")
+    place.box.ill(Fault("delay", times=1, match={"content": "record"}, seconds=2.0, before="answer"))
+    place.token_file.write_text(place.box.token)  # the project is tried at once, by one file
+    assert place.box.illness.wait()
+    asked = place.drop / "in_progress" / "101_V1_consent.pdf"
+    asked.rename(asked.with_name("nobody knows.txt"))
+    daemon.wait_for("failed", reason="no_rule")
+    place.put("102_V1_scan.pdf")
+    daemon.wait_for("done", file="102_V1_scan.pdf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 import unicodedata
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from dropcap.redcap.parsing import error_text, file_name, retry_after, says_success
+from dropcap.redcap.parsing import error_text, file_name, page_text, retry_after, says_success
 from dropcap.redcap.reply import Meaning, Verdict, no_reply, read_reply
 from dropcap.secret import Token
 
@@ -351,3 +352,30 @@ def test_a_web_server_that_wants_to_see_a_certificate(title: str, for_: str) -> 
     meaning = judged(400, f"<html><head><title>{title}</title></head><body>{title}<hr>nginx</body></html>", HTML, for_=for_)
     assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.NOT_THE_API, "certificate", False)
     assert "client_cert_file" in meaning.remedy
+
+
+@pytest.mark.parametrize(
+    "unit", ["<script ", "<style><script ", "<", "<!--", "</title ", "<?xml ", "exceed", "token ", "&#x", "\\u{", "ﷺ"]
+)
+def test_no_reply_takes_long_to_read(unit: str) -> None:
+    """By the time that this thread works: once 2 s for the first ones, and 2 minutes for one."""
+    for before, after in (("<html>", ""), ('{"error": "', '"}')):
+        body = (before + unit * (65536 // len(unit)))[:65000] + after
+        began = time.thread_time()
+        judged(400, body, HTML)
+        assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("<title>Ban</title ><SCRIPT>if (a<b) x()</script\n><p>You", "Ban: You"),
+        ("a<style>b</style>c<script>d<style>e</script>f</style>g", "a c f g"),
+        ("<script>a", "a"),
+        ("<script>a<style>b</style>c", "a c"),
+        ("a < b", "a < b"),
+        ("a<b>c<d", "a c<d"),
+    ],
+)
+def test_what_is_read_of_a_page(page: str, told: str) -> None:
+    assert " ".join(page_text(page).split()) == told

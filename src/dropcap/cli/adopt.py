@@ -84,11 +84,13 @@ def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: co
 
 
 def _may_be_alive(one: _Wanted, run: Run) -> bool:
-    """Whether the marker may be somebody's who is alive."""
+    """Whether somebody may be alive in the folder: whose marker it is, or whose was just removed."""
     try:
         found = owner.read(one.tree)
-        if found is None or found.installation == one.claims.installation:
-            return found is not None and not run.knows(found.beat)
+        if found is None:
+            return not owner.left_alone(one.tree)
+        if found.installation == one.claims.installation:
+            return not run.knows(found.beat)
         return found.beat is None or not run.knows(found.beat) or owner.written_since(one.tree)
     except (owner.Away, OSError):
         return False  # adopting it tells

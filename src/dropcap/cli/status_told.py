@@ -80,10 +80,8 @@ def _alive(status: Status) -> Iterator[Told]:
         text = "dropcap does not run; what stands here is what its ledger says"
         yield Told(Level.ALL, "dropcap", text, "systemctl start dropcap")
     elif not status.answers:
-        text = (
-            "dropcap runs but does not answer: it is starting, stopping, running with --once, or hangs; "
-            "ask again in a moment, then look at"
-        )
+        why = "it is starting, stopping, running with --once, or hangs"
+        text = f"dropcap runs but does not answer: {why}; ask again in a moment, then look at"
         yield Told(Level.ALL, "dropcap", text, "journalctl -u dropcap")
     elif status.unwritable:
         text = (

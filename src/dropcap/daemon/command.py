@@ -47,7 +47,13 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tupl
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
     guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
     ledger.forget_mismatches(guessed)
-    went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN) for j in open_jobs])
+    over = {"sent_over": ledger.query.last_job()}  # whoever was told that newer ones went has this one go over them
+    went = ledger.change(
+        [
+            Change(j.id, j.tried_again_as, "tried again", CLEAN | (over if j.reason == Reason.NEWER_WENT else {}))
+            for j in open_jobs
+        ]
+    )
     tried += sorted(went)
     for job in jobs:
         if job.state is State.FAILED:

@@ -35,11 +35,6 @@ log = structlog.get_logger()
 
 #: What people are told where something went wrong that nobody foresaw.
 ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
-_NEWER_WENT = Held(
-    Reason.NEWER_WENT,
-    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
-    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
-)
 
 
 class Asker:
@@ -177,7 +172,7 @@ class Asker:
             return facts  # written otherwise in REDCap: such a file goes nowhere
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
-            self._ledger.note(job.id, "its record has other values now", {"record": ""})
+            self._ledger.note(job.id, "its record has other values now", {"record": "", "sent_over": 0})
             return None
         key = None if facts.record is None else self._order.key(job.project, target, facts.record)
         if facts.record is None or key is None or key == job.key:
@@ -192,7 +187,7 @@ class Asker:
             case ReadBackFound.ANOTHER_GOES:
                 self._conclusion.wait_for_another(job)
             case ReadBackFound.NEWER_WENT:
-                self._conclusion.hold(job, _NEWER_WENT)
+                self._conclusion.overtaken(job)
         return None
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
-from dropcap.delivery.plan import record_wait, waited_long_enough
+from dropcap.delivery.plan import OVERTAKEN, record_wait, waited_long_enough
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, State
@@ -95,6 +95,11 @@ class Conclusion:
         """The file waits for a person."""
         self._change(job, State.HELD, held.reason, _why(held))
         log.warning("held", **about(job), **_why(held))
+
+    def overtaken(self, job: Job) -> None:
+        """A newer file has gone to its place: it waits for a person, and says how that came if it is known."""
+        told = job.reason == Reason.NEWER_WENT and job.message and job.remedy
+        self.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or "") if told else OVERTAKEN)
 
     def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
         now = time.monotonic()

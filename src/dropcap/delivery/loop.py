@@ -34,7 +34,7 @@ from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Scope
 from dropcap.routing.route import NoRoute
 from dropcap.threads import DaemonThread, NoThread, begin
 
@@ -246,7 +246,7 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
-        if self._absence.look(self._folders, monotonic):
+        if self._absence.look(self._folders, self._paused_folders(), monotonic):
             for folder in self._folders.values():
                 folder.look_again()
         self._take_answers()
@@ -278,12 +278,11 @@ class Delivery:
     def _refill(self, folder: FolderQueue, now: float) -> None:
         """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""
         unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
+        for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
+            self.health.give_back(left)
         if unfit.moved:
             self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
             self.wake()  # they may have left places as well
-        for job in unfit.passed:
-            self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
-            self.ended([job])  # it keeps nobody waiting any more
         for job, nowhere in unfit.lost:
             if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                 self._conclusion.hold(job, _lost(job, nowhere, folder.folder.project))
@@ -306,8 +305,9 @@ class Delivery:
         with contextlib.suppress(queue.Empty):
             while True:
                 answer = self._looked_up.get_nowait()
-                if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
-                    folder.answered(answer)
+                folder = self._folders.get(answer.candidate.job.folder)
+                if folder is None or not folder.answered(answer):
+                    self.health.give_back(answer.candidate.job.id)
 
     # Beneath ------------------------------------------------------------------------------------------------------
 
@@ -361,9 +361,12 @@ class Delivery:
     def _look_for_absent(self) -> None:
         self._absence.configured(self._folders, self._ledger.query.counts())
 
+    def _paused_folders(self) -> set[str]:
+        return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+
     def _apply_folder_pauses(self) -> None:
         with self._pausing:
-            paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+            paused = self._paused_folders()
             for name, folder in self._folders.items():
                 folder.paused = name in paused
 
@@ -385,7 +388,7 @@ class Delivery:
 
     def _tell_pages(self) -> None:
         """A pause concerns folders of which no file has met the trouble yet."""
-        for name in self._folders:
+        for name in list(self._folders):
             self._changed(name)
 
 

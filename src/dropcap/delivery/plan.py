@@ -100,6 +100,11 @@ _TOO_MANY_MISMATCHES = Held(
     "the names of three files for this record did not agree with it within a day: further ones wait, whether they agree or not",
     "whoever looks after dropcap compares the names with the record in REDCap; then `dropcap retry --held`, which counts anew",
 )
+OVERTAKEN = Held(
+    Reason.NEWER_WENT,
+    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
+    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
+)
 
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 

@@ -17,7 +17,7 @@ import structlog
 from dropcap.delivery.belief import Belief, may_be_of_size
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.plan import Facts, Send, newly_listed
+from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.workers import Slot, WatchedFile
 from dropcap.display import shown
@@ -66,6 +66,7 @@ class Upload:
     facts: Facts
     looked: float  # when the look-up that told the facts began (monotonic)
     ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
+    overtaken: bool = False  # a newer one has gone there: it is only looked whether this one had arrived
 
 
 @dataclass(slots=True)
@@ -166,6 +167,8 @@ class Attempt:
             if not isinstance(answer, Result):
                 return answer
             result = answer
+            if upload.overtaken:
+                return OVERTAKEN
             if (held := self.belief.limits.gives_up(job)) is not None:
                 return held
         if upload.target.instance == NEXT:
@@ -203,7 +206,8 @@ class Attempt:
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
         keep = upload.settings.existing_file is ExistingFile.PRESERVE or upload.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keep and not self._fresh else None
+            keeps = keep and not (self._fresh or upload.overtaken)
+            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keeps else None
             try:
                 there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile as error:
@@ -220,6 +224,8 @@ class Attempt:
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
+            if upload.overtaken:
+                return OVERTAKEN
             if there.sha256 == upload.job.sha256:
                 return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
             if upload.target.instance == NEXT and upload.job.sha256 is None:

@@ -124,12 +124,15 @@ class Turns:
             self._take(folder, candidate)
             job = candidate.job
             if job.id in went:
+                overtaken = job.state is State.UNKNOWN and self._ledger.query.overtaken(job.id)
                 sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
                 known = candidate.known or Known(unasked(candidate.route.target), 0.0)
-                sendings.append(Sending(sent, candidate.route, step, known))
-            else:
-                self._health.give_back(job.id)
-                self._ended([job])
+                sendings.append(Sending(sent, candidate.route, step, known, overtaken))
+                continue
+            self._health.give_back(job.id)
+            if job.state is State.WAITING and self._ledger.query.overtaken(job.id):
+                self._conclusion.overtaken(job)
+            self._ended([job])
         return sendings
 
     def _let_go(self, folder: FolderQueue, sendings: Sequence[Sending], lent: tuple[Tree, Filing]) -> None:

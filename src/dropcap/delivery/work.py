@@ -49,6 +49,7 @@ class Sending:
     route: Route
     step: Send
     known: Known
+    overtaken: bool = False  # a newer one has gone to its place: it is only read back
 
 
 class Work:
@@ -118,10 +119,10 @@ class Work:
                 self._give_back(batch[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
-            found = one.route
-            upload_as = found.target.upload_as
+            target, settings, known = one.route.target, one.route.settings, one.known
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *lent, upload_as, one.known.facts, one.known.at, ours
+                *(one.job, target, settings, one.step, line, *lent),
+                *(target.upload_as, known.facts, known.at, ours, one.overtaken),
             )
             with self._progress.of(one.job) as told:
                 attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief, told)

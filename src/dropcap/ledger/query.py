@@ -29,7 +29,7 @@ from dropcap.ledger.job import (
     State,
     TakenAway,
 )
-from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
+from dropcap.ledger.passing import NEWER_WENT, NOBODY, PLACE, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -280,9 +280,14 @@ class Query:
             limit,
         )
 
-    def newer_went(self, job: Job) -> bool:
-        """Whether a file that was claimed later has been sent to the place of a job."""
-        return next(self._rows(NEWER_WENT, job.key, job.id, job.field, job.instance), None) is not None
+    def overtaken(self, job: int) -> bool:
+        """Whether a file that was claimed later may have arrived at the place of a job, which no person lets it go over."""
+        place = next(self._rows(PLACE, job), None)
+        return place is not None and next(self._rows(NEWER_WENT, *place), None) is not None
+
+    def last_job(self) -> int:
+        """The number of the job that was claimed last, 0 if there is none."""
+        return int(next(self._rows("select max(id) from job"))[0] or 0)
 
     def next_due(self, folder: str, now: float) -> float | None:
         """When the next job of a folder that is not due yet will be."""

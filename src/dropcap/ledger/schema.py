@@ -106,6 +106,12 @@ create table mismatch (folder text not null, record text not null, at real not n
 create index mismatch_of on mismatch (folder, record, at);
 """
 
+# Up to which job a person has said that this one is to go over what was sent later; what was sent where, however it is ordered.
+_VERSION_7 = """
+alter table job add column sent_over integer not null default 0;
+create index job_sent_of on job (record, id) where attempts > 0 and record <> '';
+"""
+
 # Who dropped it, under which rule and configuration; who had dropcap do what; and the chains that both are in. History's numbers
 # must outlast a VACUUM and are never used again, so it is made anew.
 _WITH_CHAINS = """
@@ -133,7 +139,7 @@ create index history_job on history (job);
 """
 
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _WITH_CHAINS)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7, _WITH_CHAINS)
 
 
 #: The version that seals what it finds, and from which on every upgrade is an act.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger import act, passing, returned
+from dropcap.ledger import act, passing, readdressed, returned
 from dropcap.ledger.act import Deed, Who, user_name
 from dropcap.ledger.clock import due_now
 from dropcap.ledger.commit import GroupCommit
@@ -22,21 +22,9 @@ from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.seal import enter_what_changed, facts_of
-from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, utf8
+from dropcap.ledger.transition import Change, bound, digits, forget_marks, utf8
 from dropcap.ledger.trouble import Trouble, identities
 from dropcap.reasons import Reason, Scope
-
-#: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
-_FIXED = (
-    "instance = case when key is {key} then instance else {instance} end,"
-    " preserved_sha256 = case when key is {key} then preserved_sha256 end, sha256 = case when key is {key} then sha256 end"
-)
-#: What a job was put off for, and until when, as SQL: of another target that says nothing. What is held waits for its release.
-_PUT_OFF = ", ".join(
-    f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
-    for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
-)
 
 #: Documents that are known to be in the ledger.
 _MOST_DOCUMENTS = 1000
@@ -169,45 +157,10 @@ class Ledger:
         return self._commit.write(apply)
 
     def rename_open(self, job: int, name: str, address: Address) -> bool:
-        """The file of an open job got another name; False if the job cannot take it now.
-
-        What an earlier attempt fixed (the instance, the copy that was preserved) holds for its target alone.
-        """
+        """The file of an open job got another name; False if the job cannot take it now."""
         origin = self.keep_document(address.origin)
-
-        def change(connection: sqlite3.Connection) -> bool:
-            a = address
-            before = connection.execute(
-                "select name, state, key, record, event, field, instance from job where id = ?", (job,)
-            ).fetchone()
-            cursor = connection.execute(
-                "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
-                f" takes_next=?11, origin=?12, {_FIXED.format(key='?7', instance='?10')}, key=?7,"
-                " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
-                " else 'waiting' end"
-                " where id = ?9 and state in ('waiting', 'held', 'unknown')",
-                (
-                    os.fsencode(name),
-                    a.project,
-                    a.rule,
-                    utf8(a.record),
-                    utf8(a.event),
-                    a.field,
-                    utf8(a.key),
-                    self._clock(),
-                    job,
-                    a.instance,
-                    int(a.takes_next),
-                    origin,
-                ),
-            )
-            if cursor.rowcount:
-                history = "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?"
-                connection.execute(history, (self._clock(), renamed(*before, now=a.key), job))
-            return cursor.rowcount > 0
-
         try:
-            return self._commit.write(change)
+            return self._commit.write(readdressed.renamed(job, name, address, origin, self._clock()))
         except sqlite3.IntegrityError:
             return False
 
@@ -261,8 +214,9 @@ class Ledger:
     def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
         """Take jobs to their next state, each with a history row; the jobs that could go.
 
-        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, or if
-        it has another target by now. One that is to be sent may pass those of folders that are `absent`.
+        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
+        has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
+        those of folders that are `absent`.
         """
         if not changes:
             return set()
@@ -305,17 +259,17 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> ReadBackFound:
             connection.execute(
-                "update job set record = ?, key = ?, changed_at = ? where id = ?", (utf8(record), utf8(key), now, job.id)
+                "update job set sent_over = case when record in ('', ?1) then sent_over else 0 end, record = ?1, key = ?2,"
+                " changed_at = ?3 where id = ?4",
+                (utf8(record), utf8(key), now, job.id),
             )
             if record != job.record:
                 connection.execute(
                     "insert into history (job, at, state, note) select id, ?, state, 'record found' from job where id = ?",
                     (now, job.id),
                 )
-            if job.takes_next:
-                return ReadBackFound.ENTERED  # whatever went before it has an instance of its own
-            newer = connection.execute(passing.NEWER_WENT, (utf8(key), job.id, job.field, job.instance)).fetchone()
-            return ReadBackFound.ENTERED if newer is None else ReadBackFound.NEWER_WENT
+            overtaken = passing.overtaken(connection, job.id)
+            return ReadBackFound.NEWER_WENT if overtaken else ReadBackFound.ENTERED
 
         try:
             came = self._commit.write(apply)
@@ -373,35 +327,12 @@ class Ledger:
         return self._commit.write(apply)
 
     def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
-        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew.
-
-        One that is held because no rule led any more to where it may have arrived keeps its address: there it is looked for.
-        """
+        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
-        rows = [
-            (
-                *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance),
-                *(job, int(a.takes_next), self.keep_document(a.origin)),
-            )
-            for job, a in ((job, address(name)) for job, name in jobs)
-        ]
-        now = self._clock()
-
-        def apply(connection: sqlite3.Connection) -> None:
-            for row in rows:
-                before = facts_of(connection, row[7])
-                connection.execute(
-                    "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9, origin=?10,"
-                    f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
-                    " and (state = 'waiting' or (state = 'unknown' and key is null)"
-                    " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
-                    row,
-                )
-                enter_what_changed(connection, row[7], before, now, "the rules have changed")
-
-        self._commit.write(apply)
-        return len(rows)
+        led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
+        self._commit.write(readdressed.rerouted(led, self._clock()))
+        return len(jobs)
 
     def look_for_records(self) -> None:
         """What waits for a record, or for leave to create one, is looked at now: the settings may be others."""
