@@ -19,6 +19,7 @@ from dropcap.intake.mounts import UNKNOWN, Mounts
 #: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
 PACKAGES = {
     "bindfs": "bindfs",
+    "chromium": "chromium",
     "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
@@ -29,6 +30,7 @@ PACKAGES = {
     "openssl": "openssl",
     "php": "php-cli",
     "prlimit": "util-linux",
+    "promtool": "prometheus",
     "script": "bsdutils",
     "setfacl": "acl",
     "setpriv": "util-linux",
@@ -69,6 +71,11 @@ def program(name: str) -> str:
 def every_test_needs(name: str) -> pytest.MarkDecorator:
     """A mark for all tests of a file that need one program."""
     return pytest.mark.skipif(found(name) is None, reason=_reason(name))
+
+
+def library(name: str) -> None:
+    """Skip all tests of the file that asks, where an extra of dropcap's is not installed."""
+    pytest.importorskip(name, reason=f"needs {name} (pip install -e '.[dev]')")
 
 
 def root(why: str) -> None:

@@ -43,7 +43,7 @@ def test_all_well(place: Site) -> None:
     assert folder.pop("last_walk").startswith(time.strftime("%Y-", time.gmtime()))
     assert folder == {
         **dict.fromkeys(("waiting", "sending", "held", "failed", "arriving"), 0),
-        **dict.fromkeys(("away", "cannot_file", "mistake", "mistake_since"), None),
+        **dict.fromkeys(("away", "cannot_file", "mistake", "mistake_since", "overdue"), None),
         "full": False,
         "not_taken": [],
         "settling": [],

@@ -79,6 +79,13 @@ COMMANDS = {
         "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"
     ),
     "resume": Entry("pause", "resume_command", "Go on, whoever paused it.", "dropcap resume --project trial"),
+    "notify": Entry("notify", "notify_command", "Try the notifications.", "dropcap notify --test"),
+    "dashboard": Entry(
+        "dashboard",
+        "dashboard_command",
+        "Tell where the operator's page is, or make a link that signs in.",
+        "dropcap dashboard --link",
+    ),
     "verify": Entry(
         "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
     ),

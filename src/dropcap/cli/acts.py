@@ -10,6 +10,8 @@ def who_of(act: Act) -> str:
     """Who did it, as far as the system tells."""
     if act.way == Way.ITSELF:
         return "dropcap"
+    if act.way == Way.PAGE:
+        return f"{shown(act.name)} (on the page)"
     if act.uid is None:
         return "not known (a signal)"
     if act.login is not None and act.login != act.uid:

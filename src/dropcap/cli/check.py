@@ -34,6 +34,7 @@ from dropcap.preflight.cost import limit_remark
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, in_configuration, on_machine, place_of
+from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.touching import touching
 
 
@@ -174,6 +175,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
+    yield from telling_remarks(config)
 
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

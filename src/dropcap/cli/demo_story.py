@@ -101,15 +101,16 @@ STORY_WHEN_ILL: tuple[Step, ...] = (
 )
 
 
-def write_config(root: Path, drop: Path, url: str, token: str) -> Path:
-    """Write a token file and the configuration into `root`; the path of the latter."""
+def write_config(root: Path, drop: Path, url: str, token: str, more: str = "") -> Path:
+    """Write a token file and the configuration into `root`, with `more` sections; the path of the latter."""
     token_file = root / "token"
     with open(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(token)
     # JSON strings are YAML strings, whatever the temporary folder is called.
     path = root / "config.yaml"
     paths = {"state_dir": root / "state", "drop": drop, "token_file": token_file}
-    path.write_text(_CONFIG.format(url=url, **{name: json.dumps(str(path)) for name, path in paths.items()}), encoding="utf-8")
+    text = _CONFIG.format(url=url, **{name: json.dumps(str(path)) for name, path in paths.items()})
+    path.write_text(text + more, encoding="utf-8")
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -29,14 +30,32 @@ from dropcap.display import shown
 @click.option("--held", is_flag=True, help="Every held file.")
 @click.option("--waiting", is_flag=True, help="Every file that arrives or waits.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
-def status_command(config_path: Path, folder_name: str | None, failed: bool, held: bool, waiting: bool, as_data: bool) -> None:
+@click.option("--nagios", is_flag=True, help="One line and an exit code 0 to 3, for Nagios and its kin.")
+@click.option(
+    "--warning", metavar="N", type=click.IntRange(0), default=1000, help="--nagios: so many waiting files are a warning."
+)
+@click.option("--critical", metavar="N", type=click.IntRange(0), default=10000, help="--nagios: so many are critical.")
+def status_command(
+    config_path: Path,
+    folder_name: str | None,
+    failed: bool,
+    held: bool,
+    waiting: bool,
+    as_data: bool,
+    nagios: bool,
+    warning: int,
+    critical: int,
+) -> None:
     """Tell what is on its way and when it goes on, what waits for somebody and what to do, and last whether all is well.
 
     Files that stand still for the same reason are one line; --failed, --held and --waiting list every one.
 
     Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, or the
-    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us.
+    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us. With --nagios: 0 ok, 1 warning,
+    2 critical, 3 unknown.
     """
+    if nagios:
+        sys.exit(_nagios(config_path, folder_name, warning, critical))
     config = usable(config_path.absolute(), tell=False)
     view = asked(config, {"do": "status"})
     ledger = query(config)
@@ -52,6 +71,24 @@ def status_command(config_path: Path, folder_name: str | None, failed: bool, hel
     else:
         tell(status, folder_name)
     sys.exit(status.exit_code)
+
+
+def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: int) -> int:
+    from dropcap.cli.status_nagios import Level, judged
+
+    try:
+        config = usable(config_path.absolute(), tell=False)
+        view = asked(config, {"do": "status"})
+        ledger = query(config)
+        try:
+            level, line = judged(gathered(config, ledger, view, folder_name), warning, critical)
+        finally:
+            ledger.close()
+    except (SystemExit, OSError, sqlite3.Error) as error:  # said on standard error, which Nagios does not show
+        why = "" if isinstance(error, SystemExit) else f": {error}"
+        level, line = Level.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
+    click.echo(line)
+    return level
 
 
 def _json(config: Config, status: Status) -> dict[str, Any]:
@@ -103,6 +140,7 @@ def _sending_json(one: Moving) -> dict[str, Any]:
 
 def _folder_json(one: FolderStatus) -> dict[str, Any]:
     told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
+    told["overdue"] = stamp(one.overdue)
     del told["name"], told["unsettled"]
     if one.path is not None:
         told["path"] = shown(one.path)

@@ -47,12 +47,13 @@ class FolderStatus:
     mistake: str | None  # what is wrong with its new configuration, so that it goes on by the last good one
     mistake_since: float | None
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
+    overdue: float | None  # since when a file is missing that `expect` names
     strays: dict[str, Any] | None  # what somebody put into done/ or failed/: the same
 
     @property
     def troubled(self) -> bool:
         """Whether somebody should look at it."""
-        return bool(self.held or self.failed or self.away or self.full or self.cannot_file or self.mistake)
+        return bool(self.held or self.failed or self.away or self.full or self.cannot_file or self.mistake or self.overdue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Status:
     put_off: list[Job]
     read_back: list[Job]  # taken away after they were sent, moved back under another name, and looked for: of the last week
     behind_held: list[tuple[Job, Job]]  # a file that waits, and the held one before it to the same place
+    oldest: float | None  # when the oldest file was claimed that goes on by itself
     problems: list[str]  # of the configuration file as it is now
 
     @property
@@ -163,6 +165,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         failed=ledger.failed(only, most["failed"]),
         put_off=ledger.put_off(only, most["waiting"]),
         read_back=ledger.read_back(time.time() - KNOWN_FOR, only, MOST_TOLD),
+        oldest=min((job.claimed_at for job in ledger.in_state(_WAITING, only, 1)), default=None),
         behind_held=behind,
         problems=[str(problem) for problem in config.told],
     )
@@ -196,6 +199,7 @@ def _folder(
         mistake=live.get("mistake"),
         mistake_since=live.get("mistake_since"),
         left=live.get("left"),
+        overdue=live.get("overdue"),
         strays=live.get("strays"),
     )
 

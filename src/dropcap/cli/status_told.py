@@ -114,6 +114,9 @@ def _folders(status: Status) -> Iterator[Told]:
                 f"{name} goes on by its last good configuration, since {when(one.mistake_since)}: {one.mistake}; correct it, then"
             )
             yield Told(Level.BAD, "folder", text, "dropcap reload")
+        if one.overdue is not None:
+            text = f"{name}: a file was expected by {when(one.overdue)}, and none was dropped; ask those who drop files there"
+            yield Told(Level.BAD, "folder", text)
         if one.full:
             text = f"{name}: less than min_free is free there, so nothing is taken; make room, or lower min_free"
             yield Told(Level.BAD, "folder", text)

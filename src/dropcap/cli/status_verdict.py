@@ -22,7 +22,7 @@ def verdict(status: Status, somebody: Sequence[Told]) -> tuple[str, str]:
     for one in somebody:
         if one.level is Level.ALL:
             parts.insert(0, {True: "dropcap does not do its work.", False: "dropcap does not run."}[status.running])
-    troubled = sum(bool(one.away or one.full or one.mistake or one.cannot_file) for one in status.folders)
+    troubled = sum(bool(one.away or one.full or one.mistake or one.cannot_file or one.overdue) for one in status.folders)
     if troubled:
         parts.append(f"{many(troubled, 'folder')} {'needs' if troubled == 1 else 'need'} a look.")
     if status.problems:
@@ -49,6 +49,7 @@ def notes(one: FolderStatus, status: Status) -> list[str]:
         "project paused": stopped is not None and stopped.scope == Scope.PROJECT and not stopped.until_resume,
         "server away": stopped is not None and stopped.scope == Scope.SERVER and not stopped.until_resume,
         "old rules": one.mistake,
+        "a file is missing": one.overdue,
         "not in the configuration": one.path is None,
     }
     return [note for note, true in told.items() if true]

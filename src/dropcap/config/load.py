@@ -14,6 +14,7 @@ from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_t
 from dropcap.config.model import Config, Log, Privacy, Problem, Project
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
+from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
 from dropcap.display import shown
 from dropcap.reasons import Scope
 
@@ -26,7 +27,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "privacy", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "log", "privacy", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
@@ -62,6 +63,9 @@ def load(path: Path) -> Config:
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
+        notify=read_notify(main, list(projects), list(folder_nodes)),
+        metrics=read_metrics(main),
+        dashboard=read_dashboard(main),
         problems=_in_order(problems),
         digest=_digest(digests),
         broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),

@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
+from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
 from dropcap.reasons import Scope
 from dropcap.routing.rule import Rule
@@ -94,6 +95,7 @@ class Folder:
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
+    expect: Expect | None = None
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
 
@@ -167,10 +169,18 @@ class Config:
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    notify: Notify | None = None
+    metrics: Metrics | None = None
+    dashboard: Dashboard | None = None
     problems: tuple[Problem, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     digest: str = ""  # the SHA-256 of its files as they were read: of the one, or of what sha256sum says of all
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody is to be told of what happens, beyond the log and the folders' pages."""
+        return bool(self.notify or self.metrics or self.dashboard or any(one.expect for one in self.folders.values()))
 
     @property
     def told(self) -> tuple[Problem, ...]:

@@ -23,7 +23,8 @@ from dropcap.ledger.store import Ledger
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
-    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `busy` whether
+    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `overdue` since
+    when an expected file is missing, `busy` whether
     a turn of one of its files is under way."""
 
     run: Run
@@ -33,6 +34,7 @@ class Surroundings:
     contact: str
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
+    overdue: Callable[[str], float | None]
     claimed: Callable[[str, list[int]], None]
     left: Callable[[], None]
     ended: Callable[[Sequence[Job], bool], None]
@@ -81,7 +83,9 @@ class Channel:
             self.intake.confirm,
         )
         self._busy = around.busy
-        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
+        self.page = Page(
+            around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake, around.overdue
+        )
         self._told = around.claimed
         self.retired = False
 

@@ -55,6 +55,7 @@ class Engine:
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed)
         self.lines = self._lines(config)
+        self.overdue: dict[str, float] = {}  # folders that miss a file which `expect` names, and since when; replaced whole
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
@@ -86,6 +87,7 @@ class Engine:
             config.contact,
             self.delivery.health.pauses,
             self._mistake,
+            lambda folder: self.overdue.get(folder),
             self.delivery.wake,
             self.delivery.wake,
             self.delivery.ended,
@@ -104,6 +106,12 @@ class Engine:
                 gone.retire()
                 self._left[name] = gone
         self.channels = channels
+
+    def missing(self, overdue: dict[str, float]) -> None:
+        """These folders miss a file since then."""
+        before, self.overdue = self.overdue, overdue
+        for folder in before.keys() ^ overdue.keys():
+            self._changed(folder)
 
     def _mistake(self, folder: str) -> str | None:
         mistake = self.mistakes.get(folder)

@@ -37,6 +37,7 @@ class Reload:
         self._engine = engine
         self._path = path
         self._wake = wake
+        self.problems = engine.config.problems  # of the configuration as it was read last; replaced whole
         self._wanted = False
         self._asking = threading.Lock()
         self._asked: list[tuple[Future[list[str]], Who]] = []  # who wants to know what comes of the next one
@@ -100,6 +101,7 @@ class Reload:
     def _take_up(self, by: Sequence[Who]) -> list[str]:
         engine = self._engine
         config = load(self._path)
+        self.problems = config.problems
         told = [str(problem) for problem in config.problems]
         whole = ""
         if config.fatal:

@@ -7,8 +7,9 @@ import sqlite3
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,6 +23,7 @@ from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.witness import Daily, compare, stopped
+from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Way, Who
 from dropcap.ledger.job import State
@@ -37,6 +39,20 @@ MOST_NOTES = 20
 _RELOAD_ENDS = 5.0
 
 
+class _Watchers(Protocol):
+    """`daemon.watchers.Watchers`, which is imported only where somebody is to be told."""
+
+    def configure(self, config: Config) -> None: ...
+
+    def start(self) -> None: ...
+
+    def link(self, who: str) -> str | None: ...
+
+    def ends(self, why: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Service:
     """One run of the daemon."""
 
@@ -46,6 +62,8 @@ class Service:
         self._stop = False
         self._hurry = False
         self._hung_up = False  # SIGHUP: the configuration is to be taken up
+        self._watchers: _Watchers | None = None
+        self._watched_by: Config | None = None  # the configuration that they go by
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -69,6 +87,7 @@ class Service:
                 compare(ledger, config.state_dir)
                 ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
+                self._begin_to_watch(engine, reload)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine, reload)
@@ -76,6 +95,8 @@ class Service:
                 systemd.notify("STOPPING=1")
                 log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
                 control.close()
+                if self._watchers is not None:
+                    self._watchers.stop()
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
@@ -83,6 +104,20 @@ class Service:
                 ledger.close()
                 log.info("stopped")
         return code
+
+    def _begin_to_watch(self, engine: Engine, reload: Reload) -> None:
+        """Notifications, metrics and pages, as far as somebody wants them: else nothing of it is imported."""
+        config = engine.config
+        if self._watchers is None and config.watched:
+            from dropcap.daemon.watchers import Watchers
+
+            answer = partial(self._asked_on_the_page, engine, reload)
+            self._watchers = Watchers(engine, lambda: reload.problems, answer)
+        elif self._watchers is not None and config is not self._watched_by:
+            self._watchers.configure(config)
+        self._watched_by = config
+        if self._watchers is not None:
+            self._watchers.start()
 
     def _signals(self) -> None:
         ignore_lease_breaks()
@@ -109,6 +144,7 @@ class Service:
                 reload.want()
             if not reload.step():
                 engine.start_channels()
+                self._begin_to_watch(engine, reload)
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
@@ -116,6 +152,9 @@ class Service:
             status = summary(engine)
             if damaged(engine):
                 suspect(engine.config.state_dir)
+                self._tell_of_the_end(
+                    "The ledger is damaged: dropcap ends, since only a start can set it aside. No file is lost."
+                )
                 log.error(
                     "ledger_damaged",
                     message="the ledger is damaged: dropcap ends, since only a start can set it aside",
@@ -123,6 +162,7 @@ class Service:
                 )
                 return 1
             if engine.ledger.gone():
+                self._tell_of_the_end("The ledger's files were removed or replaced: dropcap ends, and a start begins a new one.")
                 log.error(
                     "ledger_damaged",
                     message="the ledger's files were removed or replaced: dropcap ends, and a start begins a new one",
@@ -136,10 +176,24 @@ class Service:
             self._wake.clear()
         return 0
 
+    def _tell_of_the_end(self, why: str) -> None:
+        if self._watchers is not None:
+            self._watchers.ends(why)
+
+    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: str) -> dict[str, Any]:
+        """As by the control socket; the ledger's acts and the log say who it was."""
+        about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
+        if "jobs" in asked:
+            about["jobs"] = len(asked["jobs"])
+        log.info("asked", do=asked["do"], by=shown(who), way=Way.PAGE.value, **about)
+        return self._answer(engine, reload, asked, Who.on_the_page(who))
+
     def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
+            case "dashboard":
+                return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
                 try:
                     return {"not_taken_up": reload.ask(who)}
@@ -228,6 +282,7 @@ def view(engine: Engine) -> dict[str, Any]:
                 "cannot_file": one.queue.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
                 "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
+                "overdue": engine.overdue.get(name),
                 "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,
             }
             for name, one in engine.channels.items()

@@ -45,6 +45,7 @@ class Way(StrEnum):
 
     SOCKET = "socket"  # the kernel's word on whose process asked
     COMMAND = "command"  # the uid of the process that wrote the ledger itself
+    PAGE = "page"  # the name that somebody gave to sign in to the operator's page, or whoever made the link
     SIGNAL = "signal"  # nobody knows who sent it
     ITSELF = "dropcap"
 
@@ -58,6 +59,11 @@ class Who:
     login: int | None
     way: Way
     name: str = ""
+
+    @classmethod
+    def on_the_page(cls, name: str) -> Who:
+        """Somebody who is signed in to the operator's page, by the name that they gave."""
+        return cls(None, None, Way.PAGE, name)
 
     @classmethod
     def me(cls, way: Way = Way.COMMAND) -> Who:

@@ -86,6 +86,7 @@ class Redcap:
     ) -> None:
         self._token = token
         self._window = window
+        self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
         self.dialect = Dialect()
         self._transport = Transport(
             url,
@@ -106,6 +107,10 @@ class Redcap:
     def room_at(self) -> float | None:
         """When the request limit lets the next request go (seconds since the epoch); None while nobody waits for it."""
         return self._window.room_at if self._window.waiting else None
+
+    def used(self) -> tuple[int, int]:
+        """How many requests the host has had within the last minute, and how many it may have (0: no limit)."""
+        return self._window.used(), self._window.per_minute
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -339,6 +344,7 @@ class Redcap:
             try:
                 with self._transport.post(*body(), stop=stop) as reply:
                     answered = True
+                    self.heard = time.time()
                     yield reply
                 return
             except ExchangeFailed as failed:
