@@ -85,7 +85,7 @@ STORY: tuple[Step, ...] = (
 _IMPORT = {"content": "file", "action": "import"}
 STORY_WHEN_ILL: tuple[Step, ...] = (
     Step(
-        "REDCap stores a file, but its reply is lost; then it goes into maintenance",
+        "REDCap stores a file, but its reply is lost; another file meets a maintenance page",
         {"104_V1_consent.pdf": _LOST_REPLY, "105_V1_consent.pdf": _MAINTENANCE},
         {"104_V1_consent.pdf": "stored", "105_V1_consent.pdf": "stored"},
         {
@@ -94,9 +94,9 @@ STORY_WHEN_ILL: tuple[Step, ...] = (
         },
         faults={
             "104_V1_consent.pdf": (Fault("reset_after_body", 1, _IMPORT),),
-            "105_V1_consent.pdf": (Fault("maintenance", 1),),
+            "105_V1_consent.pdf": (Fault("maintenance", 1, {"record": "105"}),),
         },
-        until={"104_V1_consent.pdf": "retrying", "105_V1_consent.pdf": "paused"},
+        until={"104_V1_consent.pdf": "retrying", "105_V1_consent.pdf": "retrying"},
     ),
 )
 

@@ -131,7 +131,7 @@ class Watchers:
             try:
                 self._look()
             except sqlite3.Error as error:  # the main thread deals with a damaged ledger
-                log.debug("watching", message=f"the ledger cannot be read ({error})")
+                log.debug("check_problem", where="watchers", message=f"the ledger cannot be read ({error})")
             except Exception as error:
                 log.error("internal_error", where="watchers", error=f"{type(error).__name__}: {error}", exc_info=True)
             self._wake.wait(self._every())
