@@ -234,6 +234,8 @@ def view(engine: Engine) -> dict[str, Any]:
         "now": time.time(),
         "alive": engine.alive(),
         "under_way": engine.delivery.under_way(),
+        "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
+        "limited": engine.delivery.limited(),
         "folders": {
             name: {
                 "path": str(one.folder.path),

@@ -25,6 +25,7 @@ from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import unasked
+from dropcap.delivery.progress import Progress
 from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
 from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.schedule import Chosen, Schedule
@@ -68,7 +69,8 @@ class Delivery:
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
         self._belief = Belief(limits, self._break_off)
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief)
+        self.progress = Progress()
+        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress)
         self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
@@ -169,6 +171,11 @@ class Delivery:
             elif pause.scope == Scope.SERVER:  # another url may be all that it needed
                 self.health.try_now(pause.scope, pause.name)
         self.wake()
+
+    def limited(self, project: str | None = None) -> dict[str, float]:
+        """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""
+        lines = [line for name, line in self._lines.items() if project in (None, name)]
+        return {line.host: room for line in lines if (room := line.client.room_at) is not None}
 
     def under_way(self) -> int:
         """How many turns are under way."""

@@ -82,6 +82,7 @@ class Attempt:
     slot: Slot
     vacancies: Vacancies
     belief: Belief
+    sent: Callable[[int], None] | None = None  # is told how many bytes have gone
     _sent: bool = False
     _importing: bool = False
     _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
@@ -170,7 +171,7 @@ class Attempt:
         if not upload.ours():
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
-        sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
+        sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
         reached = upload.settings.confirm

@@ -18,6 +18,7 @@ from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.progress import Progress
 from dropcap.delivery.queue import Candidate, Confirm, Known
 from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import NOT_OURS, Attempt, Upload
@@ -64,6 +65,7 @@ class Work:
         break_off: threading.Event,
         ended: Callable[[Sequence[Job], bool], None],
         belief: Belief,
+        progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -71,6 +73,7 @@ class Work:
         self._break_off = break_off
         self._ended = ended
         self._belief = belief
+        self._progress = progress
         self._creation = Creation(ledger)
         self._vacancies = Vacancies(ledger)
 
@@ -120,8 +123,9 @@ class Work:
             upload = Upload(
                 one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
             )
-            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
-            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
+            with self._progress.of(one.job) as told:
+                attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief, told)
+                outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:

@@ -101,6 +101,11 @@ class Redcap:
         """The threads that wait for the request limit."""
         return frozenset(self._window.waiting.copy())
 
+    @property
+    def room_at(self) -> float | None:
+        """When the request limit lets the next request go (seconds since the epoch); None while nobody waits for it."""
+        return self._window.room_at if self._window.waiting else None
+
     def close(self) -> None:
         """Close all idle connections."""
         self._transport.close()

@@ -41,6 +41,7 @@ class RequestWindow:
         self._fd = -1
         self.per_minute = per_minute
         self.waiting: set[int] = set()  # the threads of this process that wait for room
+        self.room_at = 0.0  # when the one that waited last asks again: by then the oldest request counts no more (epoch)
         self._path = path
         self._threads = threading.Lock()  # flock knows file descriptors, not threads
 
@@ -52,6 +53,7 @@ class RequestWindow:
         waited = 0.0
         try:
             while (wait := self.try_acquire()) > 0:
+                self.room_at = time.time() + wait
                 self.waiting.add(threading.get_ident())
                 if stop is None:
                     time.sleep(wait)
