@@ -22,6 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"filing"}),
     frozenset({"ledger", "redcap"}),
     frozenset({"config"}),
+    frozenset({"naming"}),
     frozenset({"routing"}),
     frozenset({"files", "content"}),
     frozenset({"display", "secret", "reasons", "threads"}),
