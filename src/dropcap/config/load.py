@@ -12,8 +12,9 @@ from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
 from dropcap.config.model import Config, Log, Problem, Project
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
-from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
+from dropcap.config.values import DAY, TIB, choice, duration, place, plain, size, whole, word_of
 from dropcap.display import shown
+from dropcap.language.speaker import Language
 
 STATE_DIR = "/var/lib/dropcap"
 
@@ -24,7 +25,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "language", "log", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
@@ -43,7 +44,7 @@ def load(path: Path) -> Config:
     tables = {name: read_table(name, node) for name, node in table_nodes.items()}
     projects = _projects(_merged(sections, "projects", "project"), problems)
     folder_nodes = _merged(sections, "folders", "folder")
-    reader = FolderReader(main.get("defaults"), tables, projects)
+    reader = FolderReader(main.get("defaults"), tables, projects, main.read("language", choice(Language), None))
     read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
     check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
     unsound = _unsound(problems)

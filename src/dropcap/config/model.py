@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
 from dropcap.config.token_source import TokenSource
+from dropcap.language.speaker import Language
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
 
@@ -93,6 +94,9 @@ class Folder:
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
+    language: Language = Language.EN  # of the texts in the share
+    receipts: bool = False
+    page_refresh: float | None = None  # how soon the status page renews itself; None: 60, or 300 while it needs somebody
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dropcap.config.model import Folder
+from dropcap.config.model import Folder, Project
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.page_view import Page
+from dropcap.daemon.page_view import Moving, Page
 from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
@@ -15,7 +15,7 @@ from dropcap.filing.loop import FilingHooks
 from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.loop import Intake
-from dropcap.ledger.job import Job, Pause
+from dropcap.ledger.job import Job
 from dropcap.ledger.store import Ledger
 
 
@@ -30,7 +30,7 @@ class Surroundings:
     order: Order
     examiner: Examiner
     contact: str
-    pauses: Callable[[], list[Pause]]
+    moving: Moving
     mistake: Callable[[str], str | None]
     claimed: Callable[[str, list[int]], None]
     left: Callable[[], None]
@@ -48,6 +48,7 @@ class Channel:
     def __init__(
         self,
         folder: Folder,
+        project: Callable[[], Project | None],
         around: Surroundings,
         keep: Keep,
         unsafe: Callable[[], str | None],
@@ -78,12 +79,12 @@ class Channel:
             around.contact,
             around.order,
             keep,
-            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
+            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._stopped, self._over),
             before.queue if before is not None else None,
             self.intake.confirm,
         )
         self._busy = around.busy
-        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
+        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, project, around.moving, around.mistake)
         self._told = around.claimed
         self.retired = False
 
@@ -119,6 +120,10 @@ class Channel:
     def _filed(self, names: list[str]) -> None:
         self.page.changed()
         self.intake.freed(names)
+
+    def _stopped(self) -> None:
+        if not self.retired:
+            self.page.stopped()
 
     def _over(self) -> None:
         self.queue.let_go()

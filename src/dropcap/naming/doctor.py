@@ -148,8 +148,21 @@ class _Search:
             return Diagnosis(_in_order(first.findings), None, first.checks, candidates, first.rule)
         doubtful = min(self._doubtful, key=lambda one: one.cost, default=None)
         if doubtful is not None:
-            return Diagnosis(doubtful.findings, rule=doubtful.rule)
+            return Diagnosis(doubtful.findings, None, (), self._days(doubtful), doubtful.rule)
+        if any(rule.pattern.match(leaf) is not None for rule in self._rules):
+            return Diagnosis(())  # it fits, and what it tells is not possible
         return self._unlike(leaf, cleaned)
+
+    def _days(self, doubtful: _Doubtful) -> tuple[str, ...]:
+        """The names with each of the days that a date may mean, if nothing else is in doubt."""
+        unsure = [piece for piece in doubtful.pieces if piece.doubt]
+        if doubtful.wrong or len(unsure) != 1 or unsure[0].kind is not Kind.TWO_DAYS:
+            return ()
+        made = [
+            "".join(day if piece is unsure[0] else piece.wanted for piece in doubtful.pieces)[doubtful.before :]
+            for day in unsure[0].words
+        ]
+        return tuple(name for name in made if self._accepted(_joined(self._directory, name)) is not None)
 
     def _unlike(self, leaf: str, cleaned: Cleaned) -> Diagnosis:
         endings = {wanted_ending([unit.element for unit in rule.pattern.units]).casefold() for rule in self._rules}
