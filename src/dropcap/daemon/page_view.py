@@ -82,6 +82,7 @@ class Page:
         self._examples = examples(queue.folder.rules, queue.name)
         self._page: tuple[Tree, StatusPage] | None = None
         self._failures: dict[int, Failure] = {}
+        self._told_still: list[tuple[str, datetime | None]] = []
         self._changed = threading.Event()
         self._changed.set()
         self._last = 0.0
@@ -93,7 +94,9 @@ class Page:
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
         now = time.monotonic()
-        if self._moving.uploads(self._queue.name):
+        still = [(one.reason, one.since) for one in self._still()]
+        if still != self._told_still or self._moving.uploads(self._queue.name):
+            self._told_still = still
             self._changed.set()
         if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
             return min(_SOONEST, self._page[1].due(now) - now)

@@ -10,6 +10,7 @@ _AGAIN = marked("Once that is mended, move this file back into the folder “{fo
 _ANEW = (
     marked("Make the file anew (scan or save it once more), and drop it into the folder “{folder}”."),
     marked("Then delete this one."),
+    marked("If that is not possible, ask: {contact}."),
 )
 _BUILT = (
     (marked("REDCap has no place for this file: the study is built in another way there."),),

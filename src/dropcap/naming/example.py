@@ -64,6 +64,8 @@ def _captured(capture: Capture, words: tuple[str, ...]) -> str:
         return _ANYTHING.get(capture.name, _DIGITS if capture.kind == "digits" else capture.name)
     if capture.kind == "letters":
         return (_LETTERS * capture.low)[: max(capture.low, min(capture.high or 2, 2))]
+    if capture.kind in ("alnum", "word") and (capture.low, capture.high) == (1, None):
+        return _ANYTHING.get(capture.name, "A1")
     if capture.kind == "alnum":
         return ("A1" * capture.low)[: max(capture.low, min(capture.high or 2, 2))]
     return _ANYTHING.get(
