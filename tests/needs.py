@@ -4,6 +4,7 @@ names what is missing and the Debian package that brings it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from dropcap.intake.mounts import UNKNOWN, Mounts
 #: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
 PACKAGES = {
     "bindfs": "bindfs",
+    "chromium": "chromium",
     "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
@@ -67,6 +69,14 @@ def program(name: str) -> str:
 def every_test_needs(name: str) -> pytest.MarkDecorator:
     """A mark for all tests of a file that need one program."""
     return pytest.mark.skipif(found(name) is None, reason=_reason(name))
+
+
+def browser() -> str:
+    """The path of a browser that can be driven; the test is skipped without it, or without the extra [browser]."""
+    path = program("chromium")
+    if importlib.util.find_spec("playwright") is None or importlib.util.find_spec("axe_playwright_python") is None:
+        lacking("the extra [browser] (pip install -e '.[browser]')")
+    return path
 
 
 def root(why: str) -> None:

@@ -206,7 +206,7 @@ class Page:
     def _told_by_name(self, job: Job) -> str:
         """The place in REDCap as far as the file's name tells it: a record that was found by its values is not shown here."""
         found = route(self._queue.folder.rules, self._queue.name, job.name)
-        if not isinstance(found, Route) or not found.target.record:
+        if not isinstance(found, Route):
             return ""
         return " · ".join(part for part in (found.target.record, found.target.event or "", found.target.field) if part)
 

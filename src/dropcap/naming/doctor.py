@@ -19,6 +19,7 @@ from dropcap.routing.route import Route, matches, route
 from dropcap.routing.rule import Rule
 from dropcap.routing.syntax import Capture, Element
 from dropcap.routing.table import normal
+from dropcap.routing.template import Template
 
 #: How far ahead of the next name a suggestion has to be.
 AHEAD = 0.5
@@ -106,7 +107,7 @@ class _Search:
         before = len(normal(self._directory)) + 1 if rule.pattern.whole and self._directory else 0
         text = normal(_joined(self._directory, cleaned.text)) if before else cleaned.text
         asked = 0
-        for way in ways(elements, Subject(text, rule.pattern.case_sensitive, self._meter, _tables(rule))):
+        for way in ways(elements, Subject(text, rule.pattern.case_sensitive, self._meter, _telling(rule), _tables(rule))):
             pieces = way.pieces()
             if way.doubt or wrong or way.cost > SURE or not _keeps_digits(pieces, text):
                 cost = way.cost + (_OTHER_KIND if wrong else 0.0)
@@ -212,10 +213,19 @@ def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cle
     return changed, wrong
 
 
+def _templates(rule: Rule) -> list[Template]:
+    templates = (rule.record, rule.event, rule.field, rule.instance, *rule.record_where.values(), *rule.must_match.values())
+    return [one for one in templates if one is not None]
+
+
+def _telling(rule: Rule) -> frozenset[str]:
+    """The captures that say where a file goes."""
+    return frozenset(capture for template in _templates(rule) for capture in template.names)
+
+
 def _tables(rule: Rule) -> dict[str, tuple[str, ...]]:
     """The words that captures without a type must be, since a template looks them up."""
-    templates = (rule.record, rule.event, rule.field, rule.instance, rule.upload_as)
-    every = [one for one in (*templates, *rule.record_where.values(), *rule.must_match.values()) if one is not None]
+    every = [*_templates(rule), *([rule.upload_as] if rule.upload_as is not None else [])]
     return {capture: table.words for template in every for capture, table in template.tables.items() if "*" not in table}
 
 

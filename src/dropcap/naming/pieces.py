@@ -47,6 +47,7 @@ class Subject:
     text: str
     case_sensitive: bool
     meter: Meter
+    telling: frozenset[str]  # captures that say where the file goes: zeros may be missing there, not in a time of day
     tables: dict[str, tuple[str, ...]]  # words that a capture without a type has to be of, since a template looks them up
 
 
@@ -124,7 +125,7 @@ def _counted(element: Capture, name: Subject, at: int) -> Iterator[Piece]:
     sizes = range(len(mapped), 0, -1) if high is not None else sorted({len(mapped), pure, *_before_separators(mapped)} - {0})
     for size in sizes:
         cost, found, missing = costs[size], mapped[:size], low - size
-        if missing > 0 and element.kind == "digits" and missing <= _MOST_ZEROS:
+        if 0 < missing <= _MOST_ZEROS and element.kind == "digits" and element.name in name.telling:
             yield Piece(at, at + size, cost + ZERO * missing, "0" * missing + found, element, Kind.ZEROS)
         elif missing > 0:
             yield Piece(at, at + size, cost + UNSURE, found, element, Kind.TOO_FEW, True)
