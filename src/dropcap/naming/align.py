@@ -62,7 +62,10 @@ def _along(
         if isinstance(part, Group):
             begun = _cheapest([*begun, *_along(runs(part.parts), following, begun, name)])
             continue
-        further = [way.with_(piece) for way in begun for piece in _next(part, following, way, name)]
+        offers: dict[int, list[Piece]] = {}  # by where they begin: several ways may have come there
+        for at in dict.fromkeys(way.at for way in begun):
+            offers[at] = list(_offered(part, following, name, at))
+        further = [way.with_(piece) for way in begun for piece in offers[way.at] if piece.cost <= MOST - way.cost]
         name.meter.spend(4 * len(further))
         begun = _cheapest(further)
         if not begun:
@@ -70,11 +73,10 @@ def _along(
     return begun
 
 
-def _next(part: str | Capture | Wildcard, following: Sequence[Element], way: Way, name: Subject) -> Iterator[Piece]:
-    left = MOST - way.cost
+def _offered(part: str | Capture | Wildcard, following: Sequence[Element], name: Subject, at: int) -> Iterator[Piece]:
     if isinstance(part, str):
-        return literal(part, name, way.at, left)
-    return (piece for piece in taken(part, following, name, way.at, left) if piece.cost <= left)
+        return literal(part, name, at, MOST)
+    return taken(part, following, name, at, MOST)
 
 
 def _elements(parts: Sequence[str | Capture | Wildcard | Group]) -> Iterator[Element]:
