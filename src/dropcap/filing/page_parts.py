@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
-from dropcap.display import shown
+from dropcap.display import said, shown
 from dropcap.filing.advice import Advice, advice
 from dropcap.filing.failure import Failure
 from dropcap.filing.page_words import HELD, HELD_OTHERWISE, LEFT, RESTS, WAITS, WAITS_OTHERWISE
@@ -21,7 +21,7 @@ _Item = TypeVar("_Item")
 
 def text(words: str) -> str:
     """`words` as they can stand in the page."""
-    return html.escape(shown(words))
+    return html.escape(said(words))
 
 
 def section(
@@ -81,7 +81,7 @@ class Parts:
     def _trouble(self, failure: Failure, how: Advice) -> str:
         say = self._say
         leaf = failure.name.rpartition("/")[2]
-        folder = text(failure.name[: len(failure.name) - len(leaf)])
+        folder = html.escape(shown(failure.name[: len(failure.name) - len(leaf)]))
         names = "".join(f'<span class="to">{text(name)}</span>' for name in how.names)
         if how.names and failure.twin is None:  # where to rename it stands above the group
             lead = say("Rename to:") if len(how.names) == 1 else say("Look on the paper. It is one of these:")
@@ -216,12 +216,12 @@ def marked_name(leaf: str, marks: tuple[tuple[int, int], ...]) -> str:
         if at not in wrong:
             while end < len(leaf) and end not in wrong:
                 end += 1
-            made += text(leaf[at:end])
+            made += html.escape(shown(leaf[at:end]))
         elif space:
             made += '<mark class="sp"> </mark>'
         else:
             while end in wrong and end < len(leaf) and unicodedata.category(leaf[end]) != "Zs":
                 end += 1
-            made += f"<mark>{text(leaf[at:end])}</mark>"
+            made += f"<mark>{html.escape(shown(leaf[at:end]))}</mark>"
         at = end
     return made
