@@ -120,7 +120,9 @@ def test_a_copy_of_what_was_stored(wrong_name: MakeFailure) -> None:
 
 def test_a_record_that_the_name_does_not_tell_is_not_told(failure: MakeFailure) -> None:
     assert "REDCap has no record “101”." in body(failure("a.pdf"))
-    assert "101" not in body(failure("a.pdf", record="", message="none")).partition("--")[0]
+    other = body(failure("a.pdf", record="", message="none")).partition("--")[0]
+    assert "REDCap has no record that fits this name." in other
+    assert "101" not in other
 
 
 def test_carets_stand_under_what_is_shown() -> None:

@@ -228,5 +228,7 @@ def test_examples_are_names_that_their_rules_take() -> None:
     assert examples([*RULES, rule("x{record}", example="x7")], "f") == [
         *("SN001_consent_v1.0_2026-11-25.pdf", "101_BL_scan.jpg", "101_BL_letter.pdf", "P0001-ECG.edf", "x7")
     ]
+    scan = rule("{record:digits}_scan*.*")
+    assert example(scan, [scan], "f") == "101_scan.pdf"
     for one in (rule("{a:letters(3)}-{b:alnum(4)}_{c:word}*.{record:digits(2-4)}?"), rule("{x:many}{record}.{e:any}")):
         assert isinstance(route([one], "f", example(one, [one], "f")), Route)

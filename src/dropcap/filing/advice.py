@@ -8,7 +8,7 @@ from datetime import datetime
 from dropcap.display import shown
 from dropcap.filing.failure import Failure
 from dropcap.filing.finding_words import acts, said_of
-from dropcap.filing.reason_words import OF_REASONS, UNKNOWN
+from dropcap.filing.reason_words import NO_SUCH_RECORD, OF_REASONS, UNKNOWN
 from dropcap.language.speaker import Speaker, marked
 from dropcap.naming.finding import Finding, Kind
 
@@ -49,7 +49,7 @@ def advice(failure: Failure, folder_name: str, contact: str, say: Speaker) -> Ad
     if failure.diagnosis is None:
         wrong, do = OF_REASONS.get(failure.reason, UNKNOWN)
         if "{record}" in wrong[0] and not failure.record:
-            wrong, do = UNKNOWN
+            wrong, do = NO_SUCH_RECORD
         return Advice(say("This file is not in REDCap."), _said(wrong, say, values), then=_said(do, say, values))
     return _of_the_name(failure, say, values)
 

@@ -79,7 +79,7 @@ def said_of(finding: Finding, say: Speaker) -> str:
             return say(_KINDS.get(kind_of(finding.found), marked("This is another kind of file.")))
     return say(
         _PLAIN[finding.kind],
-        found=shown(finding.found),
+        found=shown(finding.found.strip() or finding.found),
         wanted=shown(finding.wanted),
         words=say.listed([shown(word) for word in finding.words]),
     )

@@ -87,5 +87,7 @@ OF_REASONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 OF_REASONS[Reason.RECORD_DIFFERS] = OF_REASONS[Reason.MISMATCH]
+#: The same of a record that is found by its values.
+NO_SUCH_RECORD = ((marked("REDCap has no record that fits this name."),), OF_REASONS[Reason.NO_RECORD][1])
 #: For any other reason.
 UNKNOWN = ((marked("REDCap does not take this file."),), (_ASK, _AGAIN))

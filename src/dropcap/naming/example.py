@@ -39,7 +39,8 @@ def _words(rule: Rule) -> dict[str, tuple[str, ...]]:
 
 
 def _made_up(elements: Iterable[Element], words: dict[str, tuple[str, ...]]) -> str:
-    return "".join(_of(element, words) for element in elements)
+    name = "".join(_of(element, words) for element in elements)
+    return f"{name}pdf" if name.endswith(".") else name  # `scan*.*`
 
 
 def _of(element: Element, words: dict[str, tuple[str, ...]]) -> str:
