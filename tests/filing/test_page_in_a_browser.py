@@ -59,15 +59,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_nothing_sideways_and_nothing_refused(chromium: Any, pages: dict[str, str]) -> None:
     for width in (320, 390, 1280):
         context = chromium.new_context(viewport={"width": width, "height": 800})
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
         for name, address in pages.items():
-            page = context.new_page()
-            said: list[str] = []
-            page.on("console", lambda message, said=said: said.append(message.text))
             page.goto(address)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
             assert said == [], "its policy lets its own style in"
             assert page.evaluate("getComputedStyle(document.querySelector('h1')).fontWeight") == "600"
-            page.close()
         context.close()
 
 
