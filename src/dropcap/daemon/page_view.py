@@ -117,11 +117,11 @@ class Page:
             page[1].offer(self._view(page[0], stopped=True))
 
     def _placed(self) -> tuple[Tree, StatusPage] | None:
-        place = self._queue.place()
-        if place is None:
+        lent = self._queue.lent()
+        if lent is None:
             self._page = None
-        elif self._page is None or self._page[0] is not place[0]:
-            self._page = (place[0], StatusPage(place[0], self._queue.folder))
+        elif self._page is None or self._page[0] is not lent[0]:
+            self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
         return self._page
 
     def _view(self, tree: Tree, *, stopped: bool = False) -> StatusView:
