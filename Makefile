@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench validation man screenshots clean
+.PHONY: demo test check catalogues bench validation man screenshots clean
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -39,6 +39,9 @@ check: $(STAMP)
 # What is promised, the tests that show it, and their results: validation.md.
 validation: $(STAMP)
 	$(VENV)/bin/python -m tests.validation -n8 --dist=worksteal
+
+catalogues: $(STAMP)
+	$(VENV)/bin/python -m tools.catalogues
 
 bench: $(STAMP)
 	$(VENV)/bin/python bench/run.py

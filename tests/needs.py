@@ -4,6 +4,7 @@ names what is missing and the Debian package that brings it.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import shutil
@@ -76,6 +77,14 @@ def every_test_needs(name: str) -> pytest.MarkDecorator:
 def library(name: str) -> None:
     """Skip all tests of the file that asks, where an extra of dropcap's is not installed."""
     pytest.importorskip(name, reason=f"needs {name} (pip install -e '.[dev]')")
+
+
+def browser() -> str:
+    """The path of a browser that can be driven; the test is skipped without it, or without the extra [dev]."""
+    path = program("chromium")
+    if importlib.util.find_spec("playwright") is None or importlib.util.find_spec("axe_playwright_python") is None:
+        lacking("the extra [dev]")
+    return path
 
 
 def root(why: str) -> None:

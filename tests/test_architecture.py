@@ -24,9 +24,10 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"filing"}),
     frozenset({"ledger", "redcap"}),
     frozenset({"config"}),
+    frozenset({"naming"}),
     frozenset({"routing"}),
     frozenset({"files", "content"}),
-    frozenset({"display", "secret", "reasons", "threads"}),
+    frozenset({"display", "language", "secret", "reasons", "threads"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
 WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox"}

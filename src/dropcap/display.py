@@ -12,16 +12,26 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def shown(name: str) -> str:
     """`name` with every character that could mislead a reader or a terminal written as an escape.
 
-    Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) appear as `\\xNN`.
+    Bytes that are not UTF-8 (surrogates, as `os.fsdecode` makes them) appear as `\\xNN`, and so does what only looks like a
+    space: nobody would see why a name with a no-break space matches nothing.
     """
     if name.isascii() and name.isprintable():
         return name
-    return "".join(_escaped(character) for character in name)
+    return "".join(_escaped(one) if one == " " or unicodedata.category(one) != "Zs" else _escape(one) for one in name)
+
+
+def said(text: str) -> str:
+    """The same of a text for people: its language may want spaces that no line breaks at."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN:
-        return character
+    return character if unicodedata.category(character) not in _HIDDEN else _escape(character)
+
+
+def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"

@@ -198,7 +198,6 @@ def test_table_words_keep_their_spelling(tmp_path: Path) -> None:
     [
         ("contakt: x", 1, "contakt", "unknown key", "did you mean `contact`?"),
         ("contact: a\ncontact: b", 2, "contact", "twice (first in line 1)", "keep one"),
-        ("receipts: {}", 1, "receipts", "not in this version", "take it out"),
         ("notify: {}", 1, "notify", "says nobody", "name somebody in `to`"),
         ("database: x", 1, "database", "not in this version", "take it out"),
         ("uploads_at_once: 0", 1, "uploads_at_once", "`0`", "1 to 64"),
@@ -411,7 +410,14 @@ def test_two_rules_of_one_name(tmp_path: Path) -> None:
         ("{path: /var/../srv/consents/x, project: trial}", "", "inside the folder"),
         ("{path: /x, project: trial, first_start: maybe, rules: [{pattern: '{record}', field: f}]}", ".first_start", "`maybe`"),
         ("{path: /x, project: trial, mode: 0440, rules: [{pattern: '{record}', field: f}]}", ".mode", "0440"),
-        ("{path: /x, project: trial, receipts: 1, rules: [{pattern: '{record}', field: f}]}", ".receipts", "version"),
+        ("{path: /x, project: trial, mask: 1, rules: [{pattern: '{record}', field: f}]}", ".mask", "version"),
+        ("{path: /x, project: trial, receipts: 7, rules: [{pattern: '{record}', field: f}]}", ".receipts", "7"),
+        ("{path: /x, project: trial, language: deutsch, rules: [{pattern: '{record}', field: f}]}", ".language", "deutsch"),
+        ("{path: /x, project: trial, page_refresh: 1s, rules: [{pattern: '{record}', field: f}]}", ".page_refresh", "1s"),
+        (
+            "{path: /x, project: trial, rules: [{pattern: '{record:digits}.pdf', field: f, example: 7x.pdf}]}",
+            *(".rules[1].example", "no name that this rule takes"),
+        ),
         ("[]", "", "not a mapping"),
     ],
 )  # fmt: skip

@@ -162,7 +162,8 @@ def test_a_folder_with_a_mistake_goes_on_by_its_last_good_rules(place: Site) -> 
     assert "old rules" in text.stdout
     assert "feild" in text.stdout
     assert text.returncode == 1
-    eventually(lambda: "feild" in page(place.drop), patience=40)
+    eventually(lambda: "have a mistake. The old ones go on" in page(place.drop), patience=40)
+    assert "feild" not in page(place.drop), "that is for whoever runs dropcap"
     assert place.dropcap("reload").returncode == 1
     assert folder_status(place)["mistake_since"] == since, "since the first time"
     place.folder["rules"] = rules
@@ -170,7 +171,7 @@ def test_a_folder_with_a_mistake_goes_on_by_its_last_good_rules(place: Site) -> 
     result = place.dropcap("reload")
     assert (result.returncode, result.stderr) == (0, "")
     assert folder_status(place)["mistake"] is None
-    eventually(lambda: "feild" not in page(place.drop), patience=40)
+    eventually(lambda: "The old ones go on" not in page(place.drop), patience=40)
 
 
 def test_a_project_with_a_mistake_keeps_its_folders_at_work(place: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def test_the_bytes_that_have_gone_are_counted_while_they_go(tmp_path: Path) -> N
         assert 0 < upload["sent"] < upload["size"] == LARGE + 4
         assert time.time() - 20 < upload["began"] <= time.time()
         assert eventually(lambda: [one for one in view(place)["uploads"] if one["sent"] > upload["sent"]])
+        page = place.drop / "_STATUS.html"
+        assert eventually(lambda: re.search(r"<progress value=.*of 24 MB\.", page.read_text()))
 
 
 def test_the_request_limit_says_when_it_goes_on(tmp_path: Path) -> None:

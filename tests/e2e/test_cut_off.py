@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import sqlite3
 import sys
 import time
@@ -50,7 +49,7 @@ def test_it_stays_until_it_is_whole(place: Site) -> None:
     place.put("102_V1_consent.pdf", PDF)
     daemon.wait_for("done", file="102_V1_consent.pdf")
     daemon.wait_for("looks_cut_off", file=NAME)
-    eventually(lambda: "it looks cut off: the PDF ends in the middle" in page(place))
+    eventually(lambda: "It looks cut off." in page(place))
     told = place.dropcap("status").stdout
     assert "1 file  consents: not taken yet: it looks cut off" in told
     assert NAME in told
@@ -107,8 +106,10 @@ def test_refused_when_nothing_has_changed_for_long_and_sent_by_retry(place: Site
     assert place.failed() == [NAME]
     why = place.why(NAME)
     assert "it looks cut off: save or copy it again" in why
-    assert "only `dropcap retry` sends it as it is: moved back or renamed" in " ".join(why.split())
-    assert re.search(r"Reason: +incomplete", why)
+    assert "The file is cut off: its end is missing." in why
+    assert "folder consents, incomplete" in why
+    status = " ".join(place.dropcap("status").stdout.split())
+    assert "only `dropcap retry` sends it as it is: moved back or renamed" in status, "that is for whoever runs dropcap"
     assert not holds(place)
     result = place.dropcap("retry", str(failed["job"]))
     assert result.returncode == 0, result.stderr
@@ -262,7 +263,7 @@ class TestTheDiskWasFull:
             ballast.unlink()
             (place.drop / "102_V1_scan.csv").write_bytes(b"short")
             daemon.wait_for("done", file="102_V1_scan.csv")
-            eventually(lambda: "its disk was full" in page(place))
+            eventually(lambda: "The disk was full when it was saved." in page(place))
             eventually(lambda: marks(place))
             daemon.kill()
             daemon = place.start()

@@ -41,7 +41,7 @@ def test_the_demo_shows_every_outcome_and_leaves_nothing_behind(tmp_path: Path) 
     assert "lab_report #2: stored (readback)" in result.stdout
     assert result.stdout.count("same bytes") == 5
     assert result.stdout.rstrip().endswith("next: dropcap init")
-    assert "This file could not be stored in REDCap." in result.stdout
+    assert "This file is not in REDCap" in result.stdout
     assert "_STATUS.html" in result.stdout
     assert "All as it should be: 7 dropped, 6 stored (each sent once)" in result.stdout
     assert "\x1b" not in result.stdout, "plain when it is piped"

@@ -48,7 +48,13 @@ def test_they_are_left_and_told_and_stay_so_after_a_restart(used: Site) -> None:
     )
     assert "give it a name that a rule matches" in text
     page = used.drop / PAGE
-    eventually(lambda: page.exists() and "old/minutes.docx" in page.read_text() and "3 files have been there" in page.read_text())
+    eventually(
+        lambda: (
+            page.exists()
+            and "old/minutes.docx" in page.read_text()
+            and "They lay here before dropcap first looked" in page.read_text()
+        )
+    )
     daemon.kill()
     daemon = used.start()
     assert daemon.wait_for("files_left")[0]["count"] == 3

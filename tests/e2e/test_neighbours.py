@@ -62,7 +62,7 @@ def test_nobody_finds_out_a_value_by_guessing(place: Site) -> None:
     place.put(f"101_{right}_99.pdf", b"again")
     daemon.wait_for("held", file=f"101_{right}_99.pdf", reason="too_many_mismatches")
     page = place.drop / "_STATUS.html"
-    eventually(lambda: page.exists() and "whether they agree or not" in page.read_text())
+    eventually(lambda: page.exists() and "Several files for this record did not agree" in page.read_text())
     assert len(place.failed()) == 3
     # Somebody has had a look: it begins to be counted anew.
     assert place.dropcap("retry", "--held").returncode == 0
@@ -105,7 +105,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     place.put("117_V1_consent.pdf")
     place.put("116_V1_consent.pdf")  # one file alone stops nobody
     daemon.wait_for("paused")
-    eventually(lambda: page.exists() and "user lacks a right in REDCap" in page.read_text(), 40.0)
+    eventually(lambda: page.exists() and "REDCap does not let dropcap in" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     place.box.well()
     assert place.dropcap("resume", "--project", "trial").returncode == 0
@@ -118,7 +118,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     place.box.ill(Fault("status", match={"content": "record"}, times=1, code=401, body=body))
     assert place.dropcap("resume", "--server", "trial").returncode == 0
     daemon.wait_for("paused", reason="token")
-    eventually(lambda: "project trial: REDCap does not accept the API token" in page.read_text(), 40.0)
+    eventually(lambda: "REDCap does not let dropcap in" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     assert [job.message for job in place.jobs() if job.folder == "other"] == ["REDCap does not accept the API token"]
     assert "Miller" in place.dropcap("status").stdout, "whoever looks after dropcap is told"

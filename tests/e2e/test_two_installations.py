@@ -63,7 +63,15 @@ def test_a_folder_whose_owner_has_ended_is_adopted_at_once(place: Site, other: S
     (place.drop / "_STATUS.html").write_text("its page")
     running = adopt(place)
     eventually(lambda: "watched for 90 s" in (running.stdout.readline() if running.stdout else ""))
-    (place.drop / "_STATUS.html").write_text("its page, a little later")
+    number = 0
+
+    def goes_on() -> bool:  # also if the first look comes only now
+        nonlocal number
+        number += 1
+        (place.drop / "_STATUS.html").write_text(f"its page, {number} looks later")
+        return running.poll() is not None
+
+    eventually(goes_on)
     code, output = told(running)
     assert (code, "another dropcap is alive there" in output) == (1, True), output
 

@@ -10,8 +10,9 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
+from dropcap.filing.failure import Failure
 from dropcap.filing.keep import Keep
-from dropcap.filing.place import Failure, Filing
+from dropcap.filing.place import Filing
 from tests import needs
 from tests.site import keep_in
 
@@ -66,7 +67,6 @@ def failure() -> Callable[..., Failure]:
             "job": 17,
             "reason": "no_record",
             "message": "REDCap has no record 101 in this project",
-            "remedy": "Create the record in REDCap, or rename the file to the right record",
             "when": datetime(2026, 11, 24, 13, 5, 7, tzinfo=UTC),
             "record": "101",
             "field": "consent_pdf",

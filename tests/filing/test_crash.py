@@ -12,7 +12,8 @@ import pytest
 from dropcap.config.model import Folder
 from dropcap.files.rename import Way, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
-from dropcap.filing.place import Failure, Filing
+from dropcap.filing.failure import Failure
+from dropcap.filing.place import Filing
 from tests.site import keep_in
 
 DAY = date(2026, 11, 24)

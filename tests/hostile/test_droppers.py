@@ -58,7 +58,7 @@ def test_what_is_no_file_is_left_where_it_is(place: Site, outside: Path) -> None
     daemon.wait_for("entry_ignored", 5)
     page = drop / "_STATUS.html"
     eventually(
-        lambda: page.exists() and "103_V1_consent.pdf" in page.read_text() and "put the file itself here" in page.read_text()
+        lambda: page.exists() and "103_V1_consent.pdf" in page.read_text() and "Copy the file itself here." in page.read_text()
     )
     assert daemon.stop() == 0
     assert place.done() == ["107_V1_consent.pdf"]
@@ -312,7 +312,9 @@ def test_foreign_files_under_dropcaps_names(place: Site) -> None:
     assert (place.drop / "_STATUS.html").read_text() == "somebody's own page"
     assert (place.drop / "failed" / "holiday.jpg.why.txt").read_text() == "somebody's own reason"
     told = [
-        path for path in (place.drop / "failed").glob("holiday.jpg*") if "no rule matches" in path.read_text(errors="replace")
+        path
+        for path in (place.drop / "failed").glob("holiday.jpg*")
+        if "does not tell where the file belongs" in path.read_text(errors="replace")
     ]
     assert len(told) == 1
     found = [path for path in place.drop.rglob("*") if path.is_file() and path.read_bytes() == b"dropped under such a name"]

@@ -54,13 +54,15 @@ def test_a_name_that_was_taken_just_before_rests_longer(place: Site) -> None:
     assert daemon.stop() == 0
 
 
-def test_the_page_says_how_long_a_file_rests(place: Site) -> None:
+def test_status_says_how_long_a_file_rests_and_the_page_that_it_rests(place: Site) -> None:
     place.folder.update(settle_closed="1h")
     place.write_config()
     place.start()
     place.put("101_V1_consent.pdf")
     page = place.drop / "_STATUS.html"
-    eventually(lambda: page.exists() and "taken once it has not changed for 3600 s (settle_closed)" in page.read_text())
+    eventually(lambda: page.exists() and "once nobody writes to it any more" in page.read_text())
+    assert "101_V1_consent.pdf" in page.read_text()
+    assert "taken once it has not changed for 3600 s (settle_closed)" in str(_status(place)["settling"])
 
 
 def test_one_that_failed_is_tried_again_after_settle_quiet(place: Site) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
-from dropcap.filing.why import Failure, why_names, why_text
+from dropcap.filing.failure import Failure
+from dropcap.filing.why import why_names
+from dropcap.filing.why_text import why_text
 from dropcap.intake import people
 from dropcap.intake.reconcile import FailedFiles, compare
 from dropcap.intake.settle import Sight
@@ -149,7 +151,7 @@ def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) 
     intake = desk.start(rescan=0.2)
     job = desk.until_open("x.pdf")["x.pdf"].job
     desk.fail(job, "failed/x.pdf")
-    text = why_text(Failure("x.pdf", job, "no_rule", "no rule matches", "rename it", datetime.now().astimezone()), "consents", "")
+    text = why_text(Failure("x.pdf", job, "no_rule", "no rule matches", datetime.now().astimezone()), "consents", "")
     (desk.path / "failed" / "x.pdf.why.txt").write_bytes(text)
     (desk.path / "by hand.why.txt").write_bytes(b"somebody's own: " + text)
     for name in ("x.pdf", "x.pdf.why.txt"):
@@ -162,7 +164,7 @@ def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) 
 
 
 def text_about(job: int, name: str = "x.pdf") -> bytes:
-    return why_text(Failure(name, job, "no_rule", "no rule matches", "rename it", datetime.now().astimezone()), "consents", "")
+    return why_text(Failure(name, job, "no_rule", "no rule matches", datetime.now().astimezone()), "consents", "")
 
 
 def test_a_text_without_its_file_is_removed_if_it_is_ours_and_about_no_file_that_is_still_known(

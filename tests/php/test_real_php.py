@@ -219,7 +219,8 @@ def test_a_file_that_php_takes_for_too_large_fails_alone(tmp_path: Path, setting
         place.put("102_large.bin", b"z" * (2 * 1024 * 1024 + 1))
         assert place.once().returncode == 1
         assert {job.name: job.reason for job in place.jobs()} == {"101_small.bin": None, "102_large.bin": "too_large"}
-        assert "administrator" in place.why("102_large.bin")
+        assert "The file is too large for REDCap: it has 2.0 MB." in place.why("102_large.bin")
+        assert "administrator" in (place.jobs()[-1].remedy or ""), "that is for whoever runs dropcap"
         assert list(php.held()) == [("101", "baseline_arm_1", FIELD, "")]
 
 

@@ -13,9 +13,10 @@ from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
 from dropcap.config.model import Config, Log, Privacy, Problem, Project
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
-from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
+from dropcap.config.values import DAY, TIB, choice, duration, place, plain, size, whole, word_of
 from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
 from dropcap.display import shown
+from dropcap.language.speaker import Language
 from dropcap.reasons import Scope
 
 STATE_DIR = "/var/lib/dropcap"
@@ -27,7 +28,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "privacy", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "language", "log", "privacy", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
@@ -47,7 +48,7 @@ def load(path: Path) -> Config:
     tables = {name: read_table(name, node) for name, node in table_nodes.items()}
     projects = _projects(_merged(sections, "projects", Scope.PROJECT), problems)
     folder_nodes = _merged(sections, "folders", Scope.FOLDER)
-    reader = FolderReader(main.get("defaults"), tables, projects)
+    reader = FolderReader(main.get("defaults"), tables, projects, main.read("language", choice(Language), None))
     read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
     check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
     unsound = _unsound(problems)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
 from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
+from dropcap.language.speaker import Language
 from dropcap.reasons import Scope
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
@@ -96,6 +97,9 @@ class Folder:
     mode: int | None = None
     ignore: tuple[str, ...] = ()
     expect: Expect | None = None
+    language: Language = Language.EN  # of the texts in the share
+    receipts: bool = False
+    page_refresh: float | None = None  # how soon the status page renews itself; None: 60, or 300 while it needs somebody
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
 

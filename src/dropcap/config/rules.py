@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dropcap.config.document import Node, Section
 from dropcap.config.values import boolean, choice, plain, quote, whole
 from dropcap.routing.pattern import Pattern, PatternError, compile_pattern, compile_regex
-from dropcap.routing.route import HIGHEST_INSTANCE, is_typed
+from dropcap.routing.route import HIGHEST_INSTANCE, NoRoute, is_typed, route
 from dropcap.routing.rule import Rule
-from dropcap.routing.table import Table
+from dropcap.routing.table import Table, normal
 from dropcap.routing.target import NEXT, Confirm, ContentCheck, ExistingFile, MissingRecord, RuleSettings
 from dropcap.routing.template import Template, compile_template
 
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
 _TEMPLATES = ("record", "event", "field", "instance", "upload_as")
 #: No field, though must_match may name it: the unique name of the record's data access group.
 _GROUP = "redcap_data_access_group"
-_KEYS = ("name", "pattern", "regex", *_TEMPLATES, "record_where", "must_match", *SETTINGS)
+_KEYS = ("name", "pattern", "regex", "example", *_TEMPLATES, "record_where", "must_match", *SETTINGS)
 _FIELD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _SEEMS_CAPTURED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)|\(\?P?<(\w+)>", re.ASCII)
 
@@ -66,7 +66,20 @@ def read_rules(node: Node, tables: Tables, settings: Settings) -> tuple[Rule, ..
             entry.problem(f"another rule is called {quote(rule.name)} as well (line {lines[rule.name]})", "give it another name")
         lines.setdefault(rule.name, entry.line)
         rules.append(rule)
+        if rule.example:
+            _check_example(rule, rules, section.entries["example"])
     return tuple(rules)
+
+
+def _check_example(rule: Rule, rules: Sequence[Rule], node: Node) -> None:
+    """What people are shown as a right name is one: `rules` are this rule and those before it."""
+    found = route(rules, "", rule.example)
+    if isinstance(found, NoRoute) and found.rule is None:
+        node.problem(f"{quote(rule.example)} is no name that this rule takes", "write one that its pattern matches")
+    elif isinstance(found, NoRoute):
+        node.problem(f"{quote(rule.example)} matches, but {found.message}", "write a name that goes somewhere")
+    elif found.rule is not rule:
+        node.problem(f"{quote(rule.example)} is taken by the rule {quote(found.rule.name)} before", "write another name")
 
 
 class _RuleReader:
@@ -98,6 +111,7 @@ class _RuleReader:
         self._check_creation(templates["record"], pattern)
         must_match = self._conditions("must_match", pattern)
         name = section.read("name", plain, default_name)
+        example = section.read("example", plain, "")
         if field is None or len(section.node.problems) > before:
             return None
         return Rule(
@@ -108,6 +122,7 @@ class _RuleReader:
             must_match=must_match,
             settings=self._settings.values,
             settings_from=self._settings.origins,
+            example=normal(example),
             line=section.node.line,
             **templates,
         )

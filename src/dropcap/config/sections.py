@@ -19,6 +19,7 @@ from dropcap.config.values import (
     BadValueError,
     api_url,
     boolean,
+    choice,
     credential,
     did_you_mean,
     duration,
@@ -34,6 +35,7 @@ from dropcap.config.values import (
 )
 from dropcap.config.values import name as name_of
 from dropcap.config.watchers import read_expect
+from dropcap.language.speaker import Language
 from dropcap.routing.syntax import TYPES
 from dropcap.routing.table import Table, normal
 from dropcap.routing.template import FILTERS
@@ -67,6 +69,9 @@ _FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
     "preserve_in": place,
     "group": plain,
     "mode": mode,
+    "language": choice(Language),
+    "receipts": boolean,
+    "page_refresh": duration(5, DAY),
 }
 _NULLABLE = ("preserve_in", "group", "mode")
 _FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", "expect", *SETTINGS)
@@ -162,15 +167,18 @@ def _token_source(section: Section) -> TokenSource | None:
 class FolderReader:
     """Reads entries of `folders` under the same `defaults`, tables and projects."""
 
-    def __init__(self, defaults: Node | None, tables: Tables, projects: Mapping[str, Project | None]) -> None:
+    def __init__(
+        self, defaults: Node | None, tables: Tables, projects: Mapping[str, Project | None], language: Language | None = None
+    ) -> None:
+        """`language` is that of folders for which nothing else is said."""
         self._tables = tables
         self._projects = projects
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Any] = {} if language is None else {"language": language}
         self._settings = Settings()
         if defaults is not None:
             section = defaults.section()
             section.only(_FOLDER_SETTINGS, "defaults take the settings of folders and rules: " + ", ".join(_FOLDER_SETTINGS))
-            self._values = _folder_values(section)
+            self._values |= _folder_values(section)
             self._settings = self._settings.refined(section, "defaults")
 
     def read(self, name: str, node: Node) -> Folder | None:

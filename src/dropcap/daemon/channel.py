@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dropcap.config.model import Folder
+from dropcap.config.model import Folder, Project
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.page_view import Page
+from dropcap.daemon.page_view import Moving, Page
 from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
@@ -16,7 +16,7 @@ from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.loop import Intake
-from dropcap.ledger.job import Job, Pause
+from dropcap.ledger.job import Job
 from dropcap.ledger.store import Ledger
 
 
@@ -32,7 +32,7 @@ class Surroundings:
     order: Order
     examiner: Examiner
     contact: str
-    pauses: Callable[[], list[Pause]]
+    moving: Moving
     mistake: Callable[[str], str | None]
     overdue: Callable[[str], float | None]
     claimed: Callable[[str, list[int]], None]
@@ -51,6 +51,7 @@ class Channel:
     def __init__(
         self,
         folder: Folder,
+        project: Callable[[], Project | None],
         around: Surroundings,
         keep: Keep,
         unsafe: Callable[[], str | None],
@@ -78,13 +79,20 @@ class Channel:
             around.contact,
             around.order,
             keep,
-            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._over),
+            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._stopped, self._over),
             before.queue if before is not None else None,
             self.intake.confirm,
         )
         self._busy = around.busy
         self.page = Page(
-            around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake, around.overdue
+            around.ledger.query,
+            self.intake,
+            self.queue,
+            around.contact,
+            project,
+            around.moving,
+            around.mistake,
+            around.overdue,
         )
         self._told = around.claimed
         self.retired = False
@@ -121,6 +129,10 @@ class Channel:
     def _filed(self, names: list[str]) -> None:
         self.page.changed()
         self.intake.freed(names)
+
+    def _stopped(self) -> None:
+        if not self.retired:
+            self.page.stopped()
 
     def _over(self) -> None:
         self.queue.let_go()

@@ -13,13 +13,14 @@ from functools import partial
 
 import structlog
 
-from dropcap.config.model import Config, Folder
+from dropcap.config.model import Config, Folder, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
+from dropcap.daemon.page_view import Moving
 from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
@@ -85,7 +86,9 @@ class Engine:
             self.order,
             self.examiner,
             config.contact,
-            self.delivery.health.pauses,
+            Moving(
+                self.delivery.progress.uploads, self.delivery.limited, self.delivery.in_production, self.delivery.health.pauses
+            ),
             self._mistake,
             lambda folder: self.overdue.get(folder),
             self.delivery.wake,
@@ -100,7 +103,9 @@ class Engine:
                 channels[folder.name] = old
                 continue
             keep = self._keeping.of(folder)
-            channels[folder.name] = Channel(folder, around, keep, partial(self._keeping.unsafe, folder, keep), old)
+            channels[folder.name] = Channel(
+                folder, partial(self._project, folder.project), around, keep, partial(self._keeping.unsafe, folder, keep), old
+            )
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
@@ -112,6 +117,9 @@ class Engine:
         before, self.overdue = self.overdue, overdue
         for folder in before.keys() ^ overdue.keys():
             self._changed(folder)
+
+    def _project(self, name: str) -> Project | None:
+        return self.config.projects.get(name)
 
     def _mistake(self, folder: str) -> str | None:
         mistake = self.mistakes.get(folder)

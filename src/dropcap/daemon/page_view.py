@@ -1,33 +1,66 @@
-"""What a folder's status page says, gathered from the ledger and from intake."""
+"""What a folder's status page says, gathered from the ledger, from intake and from delivery."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from dropcap import __version__
-from dropcap.delivery.neighbours import in_general
+from dropcap.config.model import Project
+from dropcap.delivery.progress import Uploading
 from dropcap.delivery.queue import FolderQueue
 from dropcap.display import shown
+from dropcap.files.digest import sha256_of
 from dropcap.files.tree import Tree
-from dropcap.filing.page import Line, StatusPage, StatusView
+from dropcap.filing.diagnosed import failure_of
+from dropcap.filing.failure import Failure
+from dropcap.filing.page import StatusPage
+from dropcap.filing.status_view import Left, Line, Rest, Sending, StatusView, Still
+from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
+from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
+from dropcap.intake.folder import LINK, NO_FILE, OTHER_FOLDER
 from dropcap.intake.loop import Intake
+from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.query import Query
-from dropcap.reasons import Scope
+from dropcap.naming.example import examples
+from dropcap.reasons import Reason, Scope
+from dropcap.routing.route import Route, route
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
-_SHOWN = 100
+_SHOWN = 50
+#: Failures that are kept as they were told, so that no name is looked at twice.
+_KEPT = 500
 #: Seconds between two looks at whether something changed, at least.
 _SOONEST = 5.0
 #: Seconds until a folder that is not there is looked for again: at the start it is there a moment later.
 _ABSENT = 0.5
 
+_RESTS = {
+    **dict.fromkeys((OPEN_FOR_WRITING, OPEN_ON_A_SHARE), Rest.OPEN),
+    **dict.fromkeys((ON_ITS_WAY, WAS_THERE, NAMESAKE), Rest.NAMESAKE),
+    DISK_WAS_FULL: Rest.DISK_WAS_FULL,
+}
+_LEFT = {LINK: Left.LINK, NO_FILE: Left.NO_FILE, OTHER_FOLDER: Left.OTHER_FOLDER}
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What delivery tells: the uploads of a folder, until when each host's request limit is waited for by a project, whether a
+    project is in production, and what is paused."""
+
+    uploads: Callable[[str], list[Uploading]]
+    limited: Callable[[str], dict[str, float]]
+    in_production: Callable[[str], bool | None]
+    pauses: Callable[[], list[Pause]]
+
 
 class Page:
-    """Keeps one folder's `_STATUS.html`. `refresh` is called from the folder's filing thread, `changed` from any."""
+    """Keeps one folder's `_STATUS.html`. `changed` is called from any thread, the rest from the folder's filing thread."""
 
     def __init__(
         self,
@@ -35,7 +68,8 @@ class Page:
         intake: Intake,
         queue: FolderQueue,
         contact: str,
-        pauses: Callable[[], list[Pause]],
+        project: Callable[[], Project | None],
+        moving: Moving,
         mistake: Callable[[str], str | None],
         overdue: Callable[[str], float | None],
     ) -> None:
@@ -43,10 +77,14 @@ class Page:
         self._intake = intake
         self._queue = queue
         self._contact = contact
-        self._pauses = pauses
+        self._project = project
+        self._moving = moving
         self._mistake = mistake
         self._overdue = overdue
+        self._examples = examples(queue.folder.rules, queue.name)
         self._page: tuple[Tree, StatusPage] | None = None
+        self._failures: dict[int, Failure] = {}
+        self._told_still: list[tuple[str, datetime | None]] = []
         self._changed = threading.Event()
         self._changed.set()
         self._last = 0.0
@@ -58,77 +96,141 @@ class Page:
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
         now = time.monotonic()
+        still = [(one.reason, one.since) for one in self._still()]
+        if still != self._told_still or self._moving.uploads(self._queue.name):
+            self._told_still = still
+            self._changed.set()
         if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
+        page = self._placed()
+        if page is None:
+            return _ABSENT
+        self._changed.clear()
+        self._last = now
+        page[1].offer(self._view(page[0]))
+        return _SOONEST
+
+    def stopped(self) -> None:
+        """Write the last page: dropcap ends."""
+        page = self._placed()
+        if page is not None:
+            page[1].offer(self._view(page[0], stopped=True))
+
+    def _placed(self) -> tuple[Tree, StatusPage] | None:
         lent = self._queue.lent()
         if lent is None:
             self._page = None
-            return _ABSENT
-        if self._page is None or self._page[0] is not lent[0]:
+        elif self._page is None or self._page[0] is not lent[0]:
             self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
-        self._changed.clear()
-        self._last = now
-        self._page[1].offer(self._view())
-        return _SOONEST
+        return self._page
 
-    def _view(self) -> StatusView:
-        name = self._queue.name
+    def _view(self, tree: Tree, *, stopped: bool = False) -> StatusView:
+        name, query, intake = self._queue.name, self._query, self._intake
         now = datetime.now().astimezone()
         midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
-        counts = self._query.counts().get(name, {})
-        unsettled = self._intake.unsettled
-        notes = self._intake.notes
-        left, strays = self._intake.left, self._intake.strays
-        waiting = [
-            Line(shown(file), _time(since), notes.get(file, ""))
-            for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
-        ]
-        behind = {newer.id: held for newer, held in self._query.behind_held(name, _SHOWN)}
-        waiting += [_waiting(job, behind.get(job.id)) for job in self._query.in_state(_WAITING, name, _SHOWN - len(waiting))]
+        counts = query.counts().get(name, {})
+        unsettled, notes = intake.unsettled, intake.notes
+        uploads = self._moving.uploads(name)
+        sent = {upload.job for upload in uploads}
+        behind = {newer.id: held for newer, held in query.behind_held(name, _SHOWN)}
+        # Those that are being sent are the first: of the others as many as are shown are left.
+        jobs = [job for job in query.in_state(_WAITING, name, _SHOWN + len(uploads)) if job.id not in sent]
+        not_taken = intake.not_taken
         return StatusView(
             folder=name,
             generated=now,
             contact=self._contact,
-            waiting=waiting,
-            held=[_line(job) for job in self._query.in_state((State.HELD,), name, _SHOWN)],
-            failed=[_line(job) for job in self._query.failed(name, _SHOWN)],
-            done_today=self._query.ended_since(name, midnight, State.DONE),
-            done_last=[_line(job) for job in self._query.last_done(name, midnight)],
-            not_taken=sorted((shown(file), why) for file, why in self._intake.not_taken.items())[:_SHOWN],
-            left=[shown(file) for file in left.first],
-            left_count=left.count,
-            left_note=f"{left.message}. What to do: {left.remedy}." if left.count else "",
-            strays=[shown(file) for file in strays.first],
-            stray_count=strays.count,
-            stray_note=f"{strays.message}. What to do: {strays.remedy}." if strays.count else "",
-            pauses=self._told(),
-            version=__version__,
-            waiting_count=len(unsettled) + self._intake.behind + sum(counts.get(state.value, 0) for state in _WAITING),
+            language=self._queue.folder.language,
+            refresh=self._queue.folder.page_refresh,
+            stopped=stopped,
+            test=self._moving.in_production(self._queue.folder.project) is False,
+            examples=self._examples,
+            still=self._still(),
+            full=intake.full,
+            old_rules=self._mistake(name) is not None,
+            missing_since=_time(since) if (since := self._overdue(name)) is not None else None,
+            sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],
+            arriving=[
+                Line(shown(file), _time(since), rest=_rest(notes.get(file, "")))
+                for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
+            ],
+            arriving_count=len(unsettled) + intake.behind,
+            waiting=[_waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
+            waiting_count=max(0, sum(counts.get(state.value, 0) for state in _WAITING) - len(uploads)),
+            held=[_held(job) for job in query.in_state((State.HELD,), name, _SHOWN)],
             held_count=counts.get("held", 0),
+            failed=[self._failure(job, tree) for job in query.failed(name, _SHOWN)],
             failed_count=counts.get("failed", 0),
+            not_taken=sorted((shown(file), _left(why)) for file, why in not_taken.items())[:_SHOWN],
+            not_taken_count=len(not_taken),
+            strays=[shown(file) for file in intake.strays.first],
+            stray_count=intake.strays.count,
+            lay_here=[shown(file) for file in intake.left.first],
+            lay_here_count=intake.left.count,
+            done_today=query.ended_since(name, midnight, State.DONE),
+            done_last=[self._done(job) for job in query.last_done(name, midnight)],
+            version=__version__,
         )
 
-    def _told(self) -> list[str]:
-        its = ((Scope.PROJECT, self._queue.folder.project), (Scope.FOLDER, self._queue.name))
-        told = [
-            f"{pause.scope} {pause.name}: {_of_its_own(pause)}. {pause.remedy}"
-            for pause in self._pauses()
-            if pause.scope == Scope.SERVER or (pause.scope, pause.name) in its
+    def _still(self) -> list[Still]:
+        """Why nothing moves, in general: what REDCap has said may be about another folder's file."""
+        project, told = self._project(), []
+        for pause in self._moving.pauses():
+            of_server = (
+                pause.scope == Scope.SERVER and project is not None and project.stands_still_with(pause.name, pause.until_resume)
+            )
+            if of_server or (pause.scope, pause.name) in (
+                (Scope.PROJECT, self._queue.folder.project),
+                (Scope.FOLDER, self._queue.name),
+            ):
+                told.append(Still(pause.reason, _time(pause.since), by_itself=not pause.until_resume))
+        told += [
+            Still(Reason.RATE_LIMITED, until=_time(room)) for room in self._moving.limited(self._queue.folder.project).values()
         ]
-        if (mistake := self._mistake(self._queue.name)) is not None:
-            told.append(mistake)
-        if (since := self._overdue(self._queue.name)) is not None:
-            told.append(f"A file was expected here by {_time(since):%Y-%m-%d %H:%M}, and none was dropped.")
-        if self._intake.full:
-            told.append("This share has less room than min_free: nothing is taken until there is more.")
         return told
 
+    def _failure(self, job: Job, tree: Tree) -> Failure:
+        known = self._failures.get(job.id)
+        if known is None:
+            if len(self._failures) >= _KEPT:
+                self._failures.clear()
+            when = _time(job.ended_at or job.changed_at)
+            read = partial(sha256_of, tree, job.filed_as or job.name)
+            reason = Reason.of(job.reason, Reason.REFUSED)
+            known = failure_of(job, reason, job.message or "", when, self._queue.folder, self._query, read)
+            self._failures[job.id] = known
+        return known
 
-def _of_its_own(pause: Pause) -> str:
-    """Why, without what REDCap has said of some file: it may be another folder's."""
-    return pause.message if pause.scope == Scope.FOLDER else in_general(pause.reason)
+    def _done(self, job: Job) -> Line:
+        return Line(shown(job.name), _time(job.ended_at or job.claimed_at), to=self._told_by_name(job))
+
+    def _told_by_name(self, job: Job) -> str:
+        """The place in REDCap as far as the file's name tells it: a record that was found by its values is not shown here."""
+        found = route(self._queue.folder.rules, self._queue.name, job.name)
+        if not isinstance(found, Route):
+            return ""
+        return " · ".join(part for part in (found.target.record, found.target.event or "", found.target.field) if part)
+
+
+def _sending(upload: Uploading, job: Job | None, now: datetime) -> Sending:
+    left = upload.seconds_left(now.timestamp())
+    ends = _time(now.timestamp() + left) if left is not None else None
+    since = _time(job.claimed_at) if job is not None else now
+    return Sending(shown(upload.file), since, upload.size, upload.sent, ends)
+
+
+def _rest(note: str) -> Rest:
+    if note.startswith(CUT_OFF):
+        return Rest.CUT_OFF
+    return _RESTS.get(note, Rest.QUIET)
+
+
+def _left(why: str) -> Left:
+    if why.startswith(NO_RIGHT):
+        return Left.NO_RIGHT
+    return _LEFT.get(why, Left.TROUBLE)
 
 
 def _time(seconds: float) -> datetime:
@@ -136,24 +238,10 @@ def _time(seconds: float) -> datetime:
 
 
 def _waiting(job: Job, held: Job | None) -> Line:
-    if held is not None:
-        # Another folder's files are shown to nobody here.
-        other = shown(held.name) if held.folder == job.folder else "a file of another folder"
-        return Line(
-            shown(job.name), _time(job.claimed_at), f"goes to the same place as {other}, which is held: it waits for that one"
-        )
-    if job.reason:
-        return Line(shown(job.name), _time(job.claimed_at), job.message or job.reason)
-    note = "is being sent" if job.state is State.SENDING else "waits for its turn"
-    return Line(shown(job.name), _time(job.claimed_at), note)
+    # Another folder's files are shown to nobody here.
+    behind = "" if held is None else shown(held.name) if held.folder == job.folder else "…"
+    return Line(shown(job.name), _time(job.claimed_at), reason=job.reason or "", behind=behind)
 
 
-def _line(job: Job) -> Line:
-    return Line(
-        name=shown(job.name),
-        since=_time(job.ended_at or job.claimed_at),
-        note=shown(job.filed_as or ""),
-        reason=job.reason or job.result or "",
-        message=job.message or "",
-        remedy=job.remedy or "",
-    )
+def _held(job: Job) -> Line:
+    return Line(shown(job.name), _time(job.claimed_at), reason=job.reason or "")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 
 from dropcap.display import shown
-from dropcap.filing.why import Failure
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Refused, Result, Stored
@@ -63,26 +61,6 @@ def as_filed(ending: Ending, filed_as: str | None) -> Change:
     if filed_as is None:
         return Change(ending.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
     return Change(ending.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
-
-
-def failure(ending: Ending, now: datetime) -> Failure:
-    """What the text beside a refused file says."""
-    job, outcome = ending.job, ending.outcome
-    assert isinstance(outcome, Refused)
-    return Failure(
-        name=job.name,
-        job=job.id,
-        reason=outcome.reason,
-        message=outcome.message,
-        remedy=outcome.remedy,
-        when=now,
-        record=job.record,
-        field=job.field,
-        event=job.event,
-        instance=job.instance,
-        attempts=job.attempts,
-        sha256=job.sha256,
-    )
 
 
 def log_end(ending: Ending, filed_as: str) -> None:

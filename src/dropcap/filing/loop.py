@@ -9,13 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
+from dropcap.files.digest import sha256_of
 from dropcap.files.tree import Tree
 from dropcap.filing.copying import crossing, finish_copies
-from dropcap.filing.ending import Ending, as_entered, as_filed, failure, log_end, outcome_of
-from dropcap.filing.place import IN_PROGRESS, Filed, Filing
+from dropcap.filing.diagnosed import failure_of
+from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
+from dropcap.filing.failure import Failure
+from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing
+from dropcap.filing.receipt import receipt
 from dropcap.filing.same_bytes import changed_since
 from dropcap.filing.whereabouts import arrived, locate, renamed
 from dropcap.ledger.job import Address, Job, State
@@ -38,13 +43,14 @@ class FilingHooks:
 
     `ended`: these jobs are over but perhaps for their move (True), or are looked at anew since the ledger did not take their end
     (False). `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be. `page` keeps the status
-    page, and says in how many seconds it wants to be called again. `over`: nothing more is filed.
+    page, and says in how many seconds it wants to be called again; `stopped` writes the last one. `over`: nothing more is filed.
     """
 
     ended: Callable[[Sequence[Job], bool], None]
     filed: Callable[[list[str]], None]
     missing: Callable[[], None]
     page: Callable[[], float]
+    stopped: Callable[[], None] = lambda: None
     over: Callable[[], None] = lambda: None
 
 
@@ -185,6 +191,8 @@ class Filer:
             self._cleaned = None
             if self._successor is not None:
                 self._hooks.over()
+            else:
+                self._hooks.stopped()
 
     def _work(self) -> None:
         next_page = time.monotonic()
@@ -268,6 +276,8 @@ class Filer:
             else:
                 put_off.append(ending)
                 trouble = _said(result)
+        if filing.folder.receipts:
+            over, put_off, trouble = self._receipts(over, put_off, trouble, tree, filing, now)
         self._ledger.change([as_filed(ending, name) for ending, name in over])
         if put_off:
             self._put_off(put_off, trouble)
@@ -289,7 +299,7 @@ class Filer:
         copied, batch = finish_copies(self._ledger, filing, self._name, batch)
         for ending, came in copied:
             if isinstance(came, Filed) and isinstance(ending.outcome, Refused):
-                filing.explain(came.name, failure(ending, now))
+                filing.explain(came.name, self._failure(ending, filing, tree, now))
         results: list[tuple[Ending, Filed | OSError | None]] = [*copied]
         stored: list[Ending] = []
         for ending in batch:
@@ -306,8 +316,38 @@ class Filer:
         if stored:
             results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), crossings), strict=True)
         if refused:
-            results += zip(refused, filing.to_failed([failure(one, now) for one in refused], crossings), strict=True)
+            failures = [self._failure(one, filing, tree, now) for one in refused]
+            results += zip(refused, filing.to_failed(failures, crossings), strict=True)
         return results
+
+    def _receipts(
+        self,
+        over: list[tuple[Ending, str | None]],
+        put_off: list[Ending],
+        trouble: str,
+        tree: Tree,
+        filing: Filing,
+        now: datetime,
+    ) -> tuple[list[tuple[Ending, str | None]], list[Ending], str]:
+        """Receipts lie beside stored files before the ledger calls those done: where one cannot be written, it is tried again."""
+        done: list[tuple[Ending, str | None]] = []
+        for ending, name in over:
+            if name is not None and isinstance(ending.outcome, Stored) and name.startswith(f"{DONE}/"):
+                try:
+                    filing.give_receipt(name, receipt(ending, filing.folder, name, now), ending.job.id)
+                except OSError as error:
+                    put_off, trouble = [*put_off, ending], _said(error)
+                    continue
+            done.append((ending, name))
+        return done, put_off, trouble
+
+    def _failure(self, ending: Ending, filing: Filing, tree: Tree, now: datetime, lies_in: str = "") -> Failure:
+        """What the text beside a refused file says."""
+        job, outcome = ending.job, ending.outcome
+        assert isinstance(outcome, Refused)
+        file = lies_in or f"{IN_PROGRESS}/{job.name}"
+        read = partial(sha256_of, tree, file)
+        return failure_of(job, outcome.reason, outcome.message, now, filing.folder, self._ledger.query, read)
 
     def _look_for(self, ending: Ending, tree: Tree, filing: Filing, now: datetime) -> str | Ending | None:
         """Where a file lies that is not where it should be, None if nowhere; as an `Ending`, what is to be tried again."""
@@ -317,7 +357,7 @@ class Filer:
         if found is None and (name := renamed(tree, ending, self._address)):
             return replace(ending, job=replace(ending.job, name=name))
         if found is not None and isinstance(ending.outcome, Refused):
-            filing.explain(found, failure(ending, now))
+            filing.explain(found, self._failure(ending, filing, tree, now, found))
         elif isinstance(ending.outcome, Refused):
             return arrived(tree, ending.job)
         return found

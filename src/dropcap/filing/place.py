@@ -23,10 +23,12 @@ from dropcap.files.move import PLAIN, Crossing
 from dropcap.files.tree import Staged, Tree
 from dropcap.filing import preserve
 from dropcap.filing.crossing import finish
+from dropcap.filing.failure import Failure
 from dropcap.filing.keep import Keep
-from dropcap.filing.why import Failure, is_ours, why_names, why_text
-
-__all__ = ["Failure", "Filed", "Filing"]
+from dropcap.filing.receipt import write_receipt
+from dropcap.filing.why import is_ours, why_names
+from dropcap.filing.why_text import why_text
+from dropcap.naming.example import examples
 
 IN_PROGRESS = "in_progress"
 DONE = "done"
@@ -51,7 +53,8 @@ class Filing:
 
     def __init__(self, folder: Folder, tree: Tree, contact: str, keep: Keep) -> None:
         """`keep` is where copies of what REDCap holds go."""
-        self._folder = folder
+        self.folder = folder
+        self._examples = examples(folder.rules, folder.name)
         self._keep = keep
         self._tree = tree
         self._contact = contact
@@ -79,12 +82,16 @@ class Filing:
             self._dress(final)
         return arrived
 
+    def give_receipt(self, filed_as: str, content: bytes, job: int) -> None:
+        """Put the receipt of `job` beside its file in done/; once more does no harm. Raises OSError."""
+        self._dress(write_receipt(self._tree, filed_as, content, job, self.folder.mode))
+
     def explain(self, failed_name: str, failure: Failure) -> str:
         """Write the why.txt beside a file that lies in `failed/` already; returns the text's name.
 
         This is what recovery does after a crash between the two. Raises OSError.
         """
-        with self._tree.stage(FAILED, self._folder.mode) as text:
+        with self._tree.stage(FAILED, self.folder.mode) as text:
             self._write(text, failure)
             return self._place_why(text, failed_name)
 
@@ -176,7 +183,7 @@ class Filing:
 
     def _fail(self, failure: Failure, crossing: Crossing) -> tuple[str, Filed]:
         source = names.join(IN_PROGRESS, failure.name)
-        with self._tree.stage(FAILED, self._folder.mode) as text:
+        with self._tree.stage(FAILED, self.folder.mode) as text:
             # The text is on the disk before the file moves: a full disk leaves the file where it is. The file moves
             # before the text appears: only then is the name known beside which it belongs.
             self._write(text, failure)
@@ -190,7 +197,7 @@ class Filing:
         return names.split(source)[0], Filed(filed, why)
 
     def _write(self, text: Staged, failure: Failure) -> None:
-        text.write(why_text(failure, self._folder.name, self._contact))
+        text.write(why_text(failure, self.folder.name, self._contact, self.folder.language, self._examples))
         text.seal()
 
     def _place_why(self, text: Staged, failed_name: str) -> str:
@@ -206,7 +213,7 @@ class Filing:
     # -- group and mode
 
     def _group_id(self) -> int | None:
-        group = self._folder.group
+        group = self.folder.group
         if group is None:
             return None
         try:
@@ -219,7 +226,7 @@ class Filing:
 
     def _dress(self, name: str) -> None:
         """Give a file that has arrived the folder's `group` and `mode`."""
-        if self._group is None and self._folder.mode is None:
+        if self._group is None and self.folder.mode is None:
             return
         self._tolerate(self._dress_now, name)
 
@@ -227,8 +234,8 @@ class Filing:
         fd = self._tree.open(name)
         try:
             self._give_group(fd)
-            if self._folder.mode is not None:
-                os.fchmod(fd, self._folder.mode)
+            if self.folder.mode is not None:
+                os.fchmod(fd, self.folder.mode)
         finally:
             os.close(fd)
 
@@ -258,7 +265,7 @@ class Filing:
     def _tell(self, message: str, remedy: str) -> None:
         if message not in self._told:
             self._told.add(message)
-            _log.warning("check_problem", folder=self._folder.name, message=message, remedy=remedy)
+            _log.warning("check_problem", folder=self.folder.name, message=message, remedy=remedy)
 
     # -- finding
 

@@ -1,4 +1,4 @@
-"""The text beside a failed file: what happened and what to do. Plain text that Windows Notepad shows well."""
+"""The texts beside failed files: how they are called, which of them are ours, and forgetting them. What they say: `why_text`."""
 
 from __future__ import annotations
 
@@ -6,82 +6,21 @@ import contextlib
 import hashlib
 import os
 import re
-import textwrap
 from collections.abc import Collection, Iterable, Iterator, Set
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import count, islice
 
-from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
 
-_WIDTH = 78
 # The last line. A person who changes the text, or keeps a note under that name, makes the file their own.
 _SEAL = re.compile(rb"dropcap why 1 job=([0-9]+) sha256=([0-9a-f]{64})\r\n")
 _ENDING = re.compile(r"\.why(?: \(([1-9][0-9]{0,8})\))?\.txt$")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a job failed, for people.
-
-    `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a time zone.
-    `message` says what happened, `remedy` what to do; neither may hold values that REDCap has and the file's name does not.
-    """
-
-    name: str
-    job: int
-    reason: str
-    message: str
-    remedy: str
-    when: datetime
-    record: str = ""
-    field: str = ""
-    event: str | None = None
-    instance: int | None = None
-    attempts: int = 0
-    sha256: str | None = None
-
-
-def why_text(failure: Failure, folder: str, contact: str) -> bytes:
-    """The whole text, UTF-8 with CR LF, sealed in its last line."""
-    who = shown(contact) or "the people who look after this folder"
-    body = [
-        "This file could not be stored in REDCap.",
-        "",
-        *_labelled("File", failure.name),
-        "",
-        "WHAT HAPPENED",
-        *_wrapped(failure.message),
-        "",
-        "WHAT TO DO",
-        *_wrapped(failure.remedy or f"Ask {who}."),
-        "",
-        "TO TRY AGAIN, do one of these:",
-        *_item("1. Move the file (put right, if need be) back into the folder where it was dropped."),
-        *_item("2. Rename it here, in this folder, to the name that it should have had."),
-        *_item(f"3. Ask for job {failure.job} to be tried again: dropcap retry {failure.job}"),
-        "This text then goes away by itself.",
-        "",
-        *_wrapped(f"Help: {who}. Please give the job number: {failure.job}."),
-        "",
-        "DETAILS",
-        *_labelled("Job", str(failure.job)),
-        *_labelled("Folder", folder),
-        *_labelled("Failed at", failure.when.isoformat(sep=" ", timespec="seconds")),
-        *_labelled("Reason", failure.reason),
-        *_labelled("Attempts", str(failure.attempts) if failure.attempts else "none: it was not sent"),
-        *_labelled("Record", failure.record),
-        *_labelled("Event", failure.event or ""),
-        *_labelled("Field", failure.field),
-        *_labelled("Instance", "" if failure.instance is None else str(failure.instance)),
-        *_labelled("SHA-256", failure.sha256 or ""),
-        "",
-        "",
-    ]
-    text = "\r\n".join(body).encode()
-    return text + f"dropcap why 1 job={failure.job} sha256={hashlib.sha256(text).hexdigest()}\r\n".encode()
+def sealed(text: str, job: int) -> bytes:
+    """`text` about `job`, UTF-8 with a last line by which it is known as ours."""
+    body = text.encode()
+    return body + f"dropcap why 1 job={job} sha256={hashlib.sha256(body).hexdigest()}\r\n".encode()
 
 
 def job_of(content: bytes) -> int | None:
@@ -130,18 +69,6 @@ def _why_leaf(leaf: str, number: int) -> str:
     if len(os.fsencode(leaf)) + len(ending) > names.LONGEST:
         ending = f"~{hashlib.sha256(os.fsencode(leaf)).hexdigest()[:12]}{ending}"
     return names.fitted(leaf, ending)
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(shown(text), _WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _item(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
-
-
-def _labelled(label: str, value: str) -> list[str]:
-    return [f"{label + ':':<11}{shown(value)}"] if value else []
 
 
 FAILED = "failed"

@@ -14,6 +14,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.filing.receipt import is_receipt
 from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
@@ -51,7 +52,9 @@ FILED_LOOK = 0.1
 #: A file may be the next page of one of its name that was taken so shortly before its last change (seconds).
 ANOTHER_PAGE = 60.0
 LEDGER_LOOK = 10.0
-_ON_ITS_WAY = "a file of this name is still on its way"
+ON_ITS_WAY = "a file of this name is still on its way"
+WAS_THERE = "it was in in_progress/ before: its job there must end first"
+NAMESAKE = "in_progress/ has a file of this name"
 
 #: How long a file waits for another folder to tell that it was moved from there (seconds).
 OTHER_FOLDER = 180.0
@@ -141,11 +144,11 @@ class Claimer:
         taken: set[str] = set()
         for name, waiting in known:
             if plain(name) in taken:  # x and failed/x may both be due
-                waiting.put_off(NAME_LOOK, _ON_ITS_WAY)
+                waiting.put_off(NAME_LOOK, ON_ITS_WAY)
                 continue
             if still_open := self._still_open(name, waiting, away):
                 filed = all(file.state is State.STORED for file in still_open)
-                waiting.put_off(FILED_LOOK if filed else NAME_LOOK, "it was in in_progress/ before: its job there must end first")
+                waiting.put_off(FILED_LOOK if filed else NAME_LOOK, WAS_THERE)
                 if not filed:
                     self._on_missing()
                 continue
@@ -170,7 +173,7 @@ class Claimer:
                 self._done_with(name)
                 continue
             if plain(name) in open_names:
-                waiting.put_off(NAME_LOOK, _ON_ITS_WAY)
+                waiting.put_off(NAME_LOOK, ON_ITS_WAY)
                 if is_away(self._tree, plain(name)):
                     self._on_missing()
                 continue
@@ -219,8 +222,10 @@ class Claimer:
         self._enter(entered)
 
     def _is_own_text(self, name: str) -> bool:
-        """Whether it was dropcap's text beside a failed file, moved back together with that: it is removed."""
+        """Whether it was dropcap's text beside a failed file, or a receipt, moved back together with that: it is removed."""
         with contextlib.suppress(OSError):
+            if ".receipt" in name and name.endswith(".json"):
+                return self._tree.remove_if(name, is_receipt)
             return ".why" in name and name.endswith(".txt") and self._tree.remove_if(name, is_ours)
         return False
 
@@ -249,7 +254,7 @@ class Claimer:
                     self._contents.saw(name, seen.sight, waiting.pace, closely=True)
                 waiting.seen, waiting.at, waiting.note, waiting.rests = seen, at, note, rests
             case NameTaken():
-                waiting.put_off(NAME_LOOK, "in_progress/ has a file of this name")
+                waiting.put_off(NAME_LOOK, NAMESAKE)
             case Untakable(why, error):
                 if error.errno in SHARE_GONE:
                     raise error

@@ -40,6 +40,11 @@ IN_MEMORY = 1000
 #: The same of those that rest, whose rest may begin with our look: so many at least, or for each second of `settle_quiet`.
 RESTING, RESTED_A_SECOND = 4000, 200
 
+#: Why something is left where it lies.
+LINK = "it is a link; put the file itself here; it is left where it is"
+NO_FILE = "it is not a file; it is left where it is"
+OTHER_FOLDER = f"it has a {owner.NAME} and so is another drop folder, or a copy of one; it is left alone"
+
 
 class OpenedFolder:
     """One folder from its opening until it goes away. For one thread; the public attributes may be read by others.
@@ -283,8 +288,7 @@ class OpenedFolder:
 
     def _see(self, name: str, kind: str, status: os.stat_result, *, hinted: bool) -> None:
         if kind != "file":
-            what, then = ("a link", ": put the file itself here") if kind == "link" else ("not a file", "")
-            self._not_taken.put(name, f"it is {what}, and is left where it is{then}")
+            self._not_taken.put(name, LINK if kind == "link" else NO_FILE)
         else:
             sight, pace = self._sight(status), self._pace(name, status.st_dev)
             self._pending.see(name, sight, pace, hinted=hinted)
@@ -296,7 +300,7 @@ class OpenedFolder:
     def _on_directory(self, name: str, fd: int) -> bool:
         if name and walk.top(name) not in walk.OWN and owner.lies_in(fd):
             self._others.add(name)
-            self._not_taken.put(name, f"it has a {owner.NAME} and so is another drop folder, or a copy of one; it is left alone")
+            self._not_taken.put(name, OTHER_FOLDER)
             return False
         self._directories.add(name)
         if self.watch is not None:

@@ -33,7 +33,7 @@ _SHARE_OF_TIME = 1 / 20
 _TIME_TELLS = 5.0
 #: So many are told by their names, and so many are compared with the ledger at a time.
 _TOLD, _AT_ONCE = 20, 10_000
-_RECEIPT = re.compile(r"\.receipt\.[a-z]+$")
+_RECEIPT = re.compile(r"\.receipt(?: \([1-9][0-9]*\))?\.[a-z]+$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,10 @@ AT_ONCE = 64
 THREADS = 4
 #: How often a file that somebody has open is looked at, should no event tell of its closing (seconds).
 WRITER_LOOK = 5.0
+#: What a file waits for, or why it is not taken.
+OPEN_FOR_WRITING = "somebody has it open for writing"
+OPEN_ON_A_SHARE = "somebody has it open, and the share moves no open file"
+NO_RIGHT = "dropcap may not read or move it"
 #: What shares say of a file that somebody has open.
 _IN_USE = {errno.EBUSY, errno.ETXTBSY}
 
@@ -160,7 +164,7 @@ def _unsettled(fd: int, seen: Seen, pace: RestTime) -> TakeOutcome | None:
     if at <= now:
         return None
     if math.isinf(at):
-        return PutOff(seen, now + WRITER_LOOK, "somebody has it open for writing")
+        return PutOff(seen, now + WRITER_LOOK, OPEN_FOR_WRITING)
     return PutOff(seen, at, rest_note(seen, pace, lease), rests=True)
 
 
@@ -182,7 +186,7 @@ def _move(tree: Tree, held: _Held) -> _Held | TakeOutcome:
         return held.let_go(NotThere())
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
-            why = "somebody has it open, and the share does not move open files"
+            why = OPEN_ON_A_SHARE
             return held.let_go(PutOff(held.seen, time.monotonic() + WRITER_LOOK, why))
         return held.let_go(Untakable(reason(error), error))
 
@@ -234,6 +238,6 @@ def reason(error: OSError) -> str:
     if isinstance(error, NotRegular):
         return error.strerror or str(error)
     if isinstance(error, PermissionError):
-        return "dropcap may not read or move it; give dropcap's user the right to read it and to write in its folder"
+        return NO_RIGHT + "; give dropcap's user the right to read it and to write in its folder"
     where = f" ({shown(error.filename)})" if isinstance(error.filename, str) else ""
     return f"{error.strerror or error}{where}; mend that; dropcap tries again at every walk"

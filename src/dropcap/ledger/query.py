@@ -426,6 +426,11 @@ class Query:
             "where ended_at >= ? and folder = ? and state = 'done' order by ended_at desc limit ?", since, folder, limit
         )
 
+    def stored_as(self, folder: str, name: str) -> Job | None:
+        """The last job of that name in a folder whose file was stored."""
+        where = "where name = ? and folder = ? and state = 'done' order by id desc limit 1"
+        return next(iter(self._jobs(where, os.fsencode(name), folder)), None)
+
     def history(self, job: int) -> list[Event]:
         """The steps of one job."""
         sql = "select job, at, state, note from history where job = ? order by rowid"

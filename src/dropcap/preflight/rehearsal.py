@@ -17,6 +17,7 @@ from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.plan import Create, Facts, Send, plan
 from dropcap.delivery.possible import impossible
+from dropcap.files.names import is_temporary
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import owner
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
@@ -110,7 +111,8 @@ def _entries(folder: Folder, tree: Tree) -> Iterator[Entry]:
         return ours and not lies_above(tree, f"{name}/")
 
     for entry in tree.scan("", enter=enter):
-        if top(entry.name) not in OWN | _OURS and (entry.kind != "dir" or entry.error is not None):
+        own = top(entry.name) in OWN | _OURS or is_temporary(entry.name)  # the page that a running dropcap writes
+        if not own and (entry.kind != "dir" or entry.error is not None):
             yield entry
 
 

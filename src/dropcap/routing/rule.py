@@ -26,4 +26,5 @@ class Rule:
     upload_as: Template | None = None
     settings: RuleSettings = default(default_factory=RuleSettings)
     settings_from: Mapping[str, str] = default(default_factory=dict)  # setting -> "rule", "folder" or "defaults", for people
+    example: str = ""  # a name that it takes, as people are shown it
     line: int = 0  # where it stands in its file

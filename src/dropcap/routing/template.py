@@ -43,6 +43,7 @@ class Template:
     text: str
     names: frozenset[str]
     _parts: tuple[str | _Slot, ...] = field(default=(), repr=False, compare=False)
+    tables: Mapping[str, Table] = field(default_factory=dict, repr=False, compare=False)  # capture -> where it is looked up
 
     def render(self, captures: Mapping[str, str]) -> str:
         """The text with `captures` put in.
@@ -74,6 +75,7 @@ def compile_template(
     text = normal(text)
     names = (*known_names, *BUILT_IN)
     parts: list[str | _Slot] = [""]
+    looked_up: dict[str, Table] = {}
     at = 0
     while at < len(text):
         character = text[at]
@@ -81,7 +83,10 @@ def compile_template(
             end = text.find("}", at)
             if end < 0:
                 raise PatternError("the `{` is never closed", at, "close it with `}`, or write `\\{` for the character")
-            parts += [_slot(text[at + 1 : end], at + 1, tables, names, case_sensitive), ""]
+            slot, first = _slot(text[at + 1 : end], at + 1, tables, names, case_sensitive), text[at + 1 : end].split("|")[1:2]
+            parts += [slot, ""]
+            if first and first[0].strip() in tables and first[0].strip() not in FILTERS:
+                looked_up[slot.name] = Table.of(first[0].strip(), tables[first[0].strip()])
             at = end + 1
             continue
         if character == "}":
@@ -93,7 +98,7 @@ def compile_template(
         parts[-1] = f"{parts[-1]}{text[at]}"
         at += 1
     kept = tuple(part for part in parts if part != "")
-    return Template(text, frozenset(part.name for part in kept if isinstance(part, _Slot)), kept)
+    return Template(text, frozenset(part.name for part in kept if isinstance(part, _Slot)), kept, looked_up)
 
 
 def _slot(

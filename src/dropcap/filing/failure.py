@@ -1,0 +1,40 @@
+"""Why a job failed, as it is told to the people who drop files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dropcap.naming.finding import Diagnosis
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A file of the suggested name that was stored `at` already. `same`: it has the same bytes."""
+
+    at: datetime
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, for people.
+
+    `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a time zone.
+    `message` says what happened; it may hold no values that REDCap has and the file's name does not. `record` is the record as
+    the name tells it, empty if it does not. `diagnosis` says what is wrong with the name, if that is what is wrong; `replaces`:
+    what goes by the suggested name takes the place of what REDCap holds.
+    """
+
+    name: str
+    job: int
+    reason: str
+    message: str
+    when: datetime
+    record: str = ""
+    field: str = ""
+    size: int = 0
+    attempts: int = 0
+    diagnosis: Diagnosis | None = None
+    twin: Twin | None = None
+    replaces: bool = True

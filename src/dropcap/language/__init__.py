@@ -1,0 +1,1 @@
+"""The languages of the texts in the share: one gettext catalogue each."""

@@ -1,0 +1,262 @@
+"""What is wrong with a name that the rules of a folder do not take, and which name was probably meant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dropcap.files import names
+from dropcap.naming.align import Way, ways
+from dropcap.naming.characters import Meter, TooDear
+from dropcap.naming.clean import Cleaned, clean, plain
+from dropcap.naming.endings import ending_of, kind_of, same_kind, wanted_ending
+from dropcap.naming.finding import Diagnosis, Finding, Kind
+from dropcap.naming.pieces import SURE, Piece, Subject, keeps_digits
+from dropcap.naming.told import told_by
+from dropcap.routing.pattern import is_text
+from dropcap.routing.route import Route, matches, route
+from dropcap.routing.rule import Rule
+from dropcap.routing.syntax import Capture, Element
+from dropcap.routing.table import normal
+from dropcap.routing.template import Template
+
+#: How far ahead of the next name a suggestion has to be.
+AHEAD = 0.5
+#: Steps that one name may take: about 15 ms.
+_STEPS = 8_000
+#: Rules that are looked at, and names of one rule that the router is asked about.
+_MOST_RULES, _ASKED = 40, 8
+_MOST_CANDIDATES = 3
+#: Steps that asking the router counts for; what another kind of file adds to the cost of a name.
+_ROUTING, _OTHER_KIND = 300, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """One name that may have been meant."""
+
+    name: str
+    cost: float
+    rule: Rule
+    findings: tuple[Finding, ...]
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubtful:
+    """How a name comes nearest to a rule's, without a name that could be suggested."""
+
+    cost: float
+    rule: Rule
+    pieces: list[Piece]
+    cleaned: Cleaned
+    before: int
+    wrong: Finding | None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, in the order of their places."""
+        told = (*self.cleaned.findings, *told_by(self.pieces, self.cleaned, self.before))
+        return _in_order(told if self.wrong is None else (self.wrong, *told))
+
+
+def diagnose(rules: Sequence[Rule], folder_name: str, name: str) -> Diagnosis:
+    """What is wrong with the relative name `name`, which `rules` do not route. Positions are those of its last part.
+
+    Pure, and bounded: a name takes about 20 ms at most, whatever it is. A name is suggested only if `route` takes it, if no digit
+    of it was lost or changed its place, and if no other name is nearly as near.
+    """
+    directory, _, leaf = name.rpartition("/")
+    if not is_text(name):
+        odd = [at for at, character in enumerate(leaf) if "\ud800" <= character <= "\udfff"]
+        return Diagnosis(tuple(Finding(Kind.NOT_TEXT, at, at + 1, leaf[at]) for at in odd))
+    search = _Search(rules[:_MOST_RULES], folder_name, directory)
+    whole = clean(leaf)
+    try:
+        search.look(whole)
+        if not search.meant and whole.text != (bare := plain(leaf)).text:
+            search.look(bare)
+    except TooDear:
+        pass  # what was found up to here counts
+    return search.verdict(leaf, whole)
+
+
+class _Search:
+    def __init__(self, rules: Sequence[Rule], folder_name: str, directory: str) -> None:
+        self._rules = rules
+        self._folder_name = folder_name
+        self._directory = directory
+        self._meter = Meter(_STEPS)
+        self.meant: list[_Meant] = []
+        self._doubtful: list[_Doubtful] = []
+
+    def look(self, cleaned: Cleaned) -> None:
+        """Along each rule. Raises TooDear."""
+        name = _joined(self._directory, cleaned.text)
+        if cleaned.findings and cleaned.text and (found := self._accepted(name)) is not None:
+            self.meant.append(_Meant(name, 0.0, found.rule, tuple(cleaned.findings), ()))
+            return
+        for rule in self._rules:
+            if rule.pattern.units:
+                self._along(rule, cleaned)
+
+    def _along(self, rule: Rule, cleaned: Cleaned) -> None:
+        elements = [unit.element for unit in rule.pattern.units]
+        cleaned, wrong = _with_its_ending(cleaned, elements)
+        before = len(normal(self._directory)) + 1 if rule.pattern.whole and self._directory else 0
+        text = normal(_joined(self._directory, cleaned.text)) if before else cleaned.text
+        asked = 0
+        for way in ways(elements, Subject(text, rule.pattern.case_sensitive, self._meter, _telling(rule), _tables(rule))):
+            pieces = way.pieces()
+            if way.doubt or wrong or way.cost > SURE or not _keeps_digits(pieces, text):
+                cost = way.cost + (_OTHER_KIND if wrong else 0.0)
+                self._doubtful.append(_Doubtful(cost, rule, pieces, cleaned, before, wrong))
+            elif asked < _ASKED:
+                asked += 1
+                self._ask(rule, way, text, cleaned, before)
+
+    def _ask(self, rule: Rule, way: Way, text: str, cleaned: Cleaned, before: int) -> None:
+        if not way.wanted.startswith(text[:before]):
+            return  # it would belong into another folder
+        self._meter.spend(_ROUTING)
+        name = _joined(self._directory, way.wanted[before:])
+        found = self._accepted(name)
+        if found is None or found.rule is not rule:
+            return
+        pieces = way.pieces()
+        findings = (*cleaned.findings, *told_by(pieces, cleaned, before))
+        if findings:
+            self.meant.append(_Meant(name, way.cost, rule, findings, tuple(_checks(rule, pieces, text))))
+
+    def _accepted(self, name: str) -> Route | None:
+        if len(os.fsencode(_leaf(name))) > names.LONGEST or not matches(self._rules, name):
+            return None
+        found = route(self._rules, self._folder_name, name)
+        return found if isinstance(found, Route) else None
+
+    def verdict(self, leaf: str, cleaned: Cleaned) -> Diagnosis:
+        """The one name that was meant, or why there is none."""
+        nearest: dict[str, _Meant] = {}
+        for one in sorted(self.meant, key=lambda one: one.cost):
+            nearest.setdefault(one.name, one)
+        if nearest:
+            first, *others = nearest.values()
+            near = [one for one in others if one.cost < first.cost + AHEAD]
+            if not near:
+                return Diagnosis(_in_order(first.findings), _leaf(first.name), first.checks, rule=first.rule)
+            candidates = tuple(_leaf(one.name) for one in (first, *near))[:_MOST_CANDIDATES]
+            return Diagnosis(_in_order(first.findings), None, first.checks, candidates, first.rule)
+        doubtful = min(self._doubtful, key=lambda one: one.cost, default=None)
+        if doubtful is not None:
+            return Diagnosis(doubtful.findings, None, (), self._days(doubtful), doubtful.rule)
+        if any(rule.pattern.match(leaf) is not None for rule in self._rules):
+            return Diagnosis(())  # it fits, and what it tells is not possible
+        return self._unlike(leaf, cleaned)
+
+    def _days(self, doubtful: _Doubtful) -> tuple[str, ...]:
+        """The names with each of the days that a date may mean, if nothing else is in doubt."""
+        unsure = [piece for piece in doubtful.pieces if piece.doubt]
+        if doubtful.wrong or len(unsure) != 1 or unsure[0].kind is not Kind.TWO_DAYS:
+            return ()
+        made = [
+            "".join(day if piece is unsure[0] else piece.wanted for piece in doubtful.pieces)[doubtful.before :]
+            for day in unsure[0].words
+        ]
+        return tuple(name for name in made if self._accepted(_joined(self._directory, name)) is not None)
+
+    def _unlike(self, leaf: str, cleaned: Cleaned) -> Diagnosis:
+        endings = {wanted_ending([unit.element for unit in rule.pattern.units]).casefold() for rule in self._rules}
+        own = ending_of(cleaned.text)
+        stem = len(cleaned.text) - (len(own) + 1 if own else 0)
+        start, end = cleaned.span(0, stem) if stem else (0, len(leaf))
+        findings = [Finding(Kind.NOT_LIKE, start, end, leaf[start:end])]
+        if own and "" not in endings and not any(same_kind(own, one) for one in endings) and kind_of(own):
+            first, last = cleaned.span(stem + 1, len(cleaned.text))
+            wanted = sorted(endings)[0] if len(endings) == 1 else ""
+            findings.append(Finding(Kind.OTHER_KIND, first, last, own, wanted))
+        return Diagnosis(_in_order(findings))
+
+
+def _joined(directory: str, leaf: str) -> str:
+    return f"{directory}/{leaf}" if directory else leaf
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cleaned, Finding | None]:
+    """The name as if it ended as the rule's do, so that the rest can be looked at, and what is wrong with its own ending."""
+    wanted, own = wanted_ending(elements), ending_of(cleaned.text)
+    if not wanted or same_kind(own, wanted):
+        if own.casefold() == wanted.casefold() or not wanted:
+            return cleaned, None
+        wrong = None  # jpeg for jpg
+    elif kind_of(own):
+        first, last = cleaned.span(len(cleaned.text) - len(own), len(cleaned.text))
+        wrong = Finding(Kind.OTHER_KIND, first, last, own, wanted)
+    elif not own:
+        if cleaned.text.casefold().endswith(wanted.casefold()):  # only the dot is missing
+            return cleaned, None
+        at = cleaned.span(len(cleaned.text), len(cleaned.text))[0]
+        wrong = Finding(Kind.NO_ENDING, at, at, "", wanted)
+    else:
+        return cleaned, None
+    start = len(cleaned.text) - len(own)
+    put = wanted if own else f".{wanted}"
+    span = cleaned.span(start, len(cleaned.text))
+    text = cleaned.text[:start] + put
+    changed = Cleaned(text, [*cleaned.spans[:start], *[span] * len(put)], list(cleaned.findings))
+    if wrong is None:
+        changed.findings.append(Finding(Kind.TYPO, *span, own, wanted))
+    return changed, wrong
+
+
+def _templates(rule: Rule) -> list[Template]:
+    templates = (rule.record, rule.event, rule.field, rule.instance, *rule.record_where.values(), *rule.must_match.values())
+    return [one for one in templates if one is not None]
+
+
+def _telling(rule: Rule) -> frozenset[str]:
+    """The captures that say where a file goes."""
+    return frozenset(capture for template in _templates(rule) for capture in template.names)
+
+
+def _tables(rule: Rule) -> dict[str, tuple[str, ...]]:
+    """The words that captures without a type must be, since a template looks them up."""
+    every = [*_templates(rule), *([rule.upload_as] if rule.upload_as is not None else [])]
+    return {capture: table.words for template in every for capture, table in template.tables.items() if "*" not in table}
+
+
+def _keeps_digits(pieces: Sequence[Piece], text: str) -> bool:
+    """Whether every digit of the name is still there, in its part and (but for dates) in its order."""
+    for piece in pieces:
+        if isinstance(piece.element, Capture) and piece.element.kind == "date":
+            found = [one for one in text[piece.start : piece.end] if "0" <= one <= "9"]
+            if any(found.count(one) > piece.wanted.count(one) for one in set(found)):
+                return False
+            continue
+        if not keeps_digits(text[piece.start : piece.end], piece.wanted):
+            return False
+    return True
+
+
+def _checks(rule: Rule, pieces: Sequence[Piece], text: str) -> Iterator[str]:
+    """Parts of the suggested name that were changed and tell whose file it is, or where a digit was put."""
+    templates = [rule.record, *rule.record_where.values(), *rule.must_match.values()]
+    telling = {capture for template in templates if template is not None for capture in template.names}
+    for piece in pieces:
+        found, wanted = text[piece.start : piece.end], piece.wanted
+        if found.casefold() == wanted.casefold() or not isinstance(piece.element, Capture):
+            continue
+        more_digits = sum(one.isdigit() for one in wanted) > sum("0" <= one <= "9" for one in found)
+        if piece.element.name in telling or (more_digits and piece.kind is not Kind.DATE_FORM):
+            yield wanted
+
+
+def _in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """By their place, each once; what is wrong with an odd space is told already."""
+    odd = {(one.start, one.end) for one in findings if one.kind is Kind.ODD_SPACE}
+    told = [one for one in dict.fromkeys(findings) if one.kind is Kind.ODD_SPACE or (one.start, one.end) not in odd]
+    return tuple(sorted(told, key=lambda one: (one.start, one.end)))

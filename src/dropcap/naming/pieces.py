@@ -1,0 +1,232 @@
+"""How one part of a pattern can take up the next characters of a name that does not match it, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dropcap.naming import dates
+from dropcap.naming.characters import LOOK_ALIKE, SEPARATORS, Meter, as_digit, as_letter, latin, prefixes
+from dropcap.naming.finding import Kind
+from dropcap.routing.syntax import Capture, Element, Group, Literal, Wildcard
+
+#: A leading zero that is missing; a word's errors weigh more than a literal's, since other words lie near.
+ZERO, WORD = 0.5, 1.2
+#: What an alignment may cost in all; what a suggestion may cost.
+MOST, SURE = 3.2, 1.0
+#: Words of one part that are all compared; of larger tables only those that look the same.
+_COMPARED = 60
+_ENDS = 8
+#: What a part costs that is of the right kind, and cannot be put right: less than to take it for something else.
+UNSURE = 0.9
+_MOST_ZEROS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters `start` to `end` of the name, taken up by `element` (None: a run of literal characters).
+
+    `wanted` is what should stand there. With `doubt`, nobody can tell.
+    """
+
+    start: int
+    end: int
+    cost: float
+    wanted: str
+    element: Capture | Wildcard | None = None
+    kind: Kind | None = None
+    doubt: bool = False
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The name that is compared, and how."""
+
+    text: str
+    case_sensitive: bool
+    meter: Meter
+    telling: frozenset[str]  # captures that say where the file goes: zeros may be missing there, not in a time of day
+    tables: dict[str, tuple[str, ...]]  # words that a capture without a type has to be of, since a template looks them up
+
+
+def literal(run: str, name: Subject, at: int, left: float) -> Iterator[Piece]:
+    """`run` stands in the pattern as it is."""
+    for end, cost in prefixes(run, name.text, at, left, name.case_sensitive, name.meter):
+        wanted = name.text[at:end] if cost == 0 else run
+        yield Piece(at, end, cost, wanted)
+
+
+def taken(element: Capture | Wildcard, then: Sequence[Element], name: Subject, at: int, left: float) -> Iterator[Piece]:
+    """The ways in which `element`, which `then` follow, takes up what stands at `at`."""
+    name.meter.spend(8)
+    words = element.words or name.tables.get(element.name, ()) if isinstance(element, Capture) else ()
+    if isinstance(element, Wildcard):
+        yield from _anything(element, then, name, at)
+    elif words:
+        yield from _words(element, words, name, at, left)
+    elif element.kind == "date":
+        found = False
+        for day in dates.read(name.text, at):
+            found = True
+            yield Piece(at, day.end, day.cost, day.wanted, element, day.kind, day.doubt, day.days)
+        if not found:
+            yield from _something(element, Kind.NO_DATE, name, at)
+    elif element.kind in ("", "any"):
+        yield from _anything(element, then, name, at)
+    else:
+        yield from _counted(element, name, at)
+
+
+def _anything(element: Capture | Wildcard, then: Sequence[Element], name: Subject, at: int) -> Iterator[Piece]:
+    text = name.text
+    if isinstance(element, Wildcard) and not element.many:
+        if at < len(text):
+            yield Piece(at, at + 1, 0.0, text[at], element)
+        return
+    least = at if isinstance(element, Wildcard) else at + 1
+    typed = bool(then) and not isinstance(then[0], Literal)
+    ends = [
+        end
+        for end in range(least, len(text) + 1)
+        if end == len(text) or text[end] in SEPARATORS or (typed and end > at and text[end].isdigit() != text[end - 1].isdigit())
+    ]
+    if least == at and at not in ends:
+        ends.insert(0, at)
+    if len(ends) > _ENDS:
+        ends = ends[: _ENDS // 2] + ends[-_ENDS // 2 :]
+    sign = then[0].character.casefold() if then and isinstance(then[0], Literal) else ""
+    for end in sorted(ends, key=lambda end: text[end : end + 1].casefold() != sign):  # of equals the first few are followed
+        if "/" not in text[at:end]:
+            yield Piece(at, end, 0.0, text[at:end], element)
+
+
+def _counted(element: Capture, name: Subject, at: int) -> Iterator[Piece]:
+    """Digits, letters and so on, so many of them."""
+    text, low, high = name.text, element.low, element.high
+    read = as_digit if element.kind == "digits" else as_letter if element.kind == "letters" else _as_alnum
+    mapped = ""
+    costs = [0.0]
+    pure = 0
+    while at + len(mapped) < len(text) and len(mapped) < (high or 60) + 3:
+        character = text[at + len(mapped)]
+        itself = _is_one(element.kind, character)
+        plain = character if itself else read(character)
+        if not plain:
+            break
+        mapped += plain
+        costs.append(costs[-1] + (0.0 if itself else LOOK_ALIKE))
+        if costs[-1] == 0:
+            pure = len(mapped)
+    if not mapped:
+        yield from _something(element, Kind.CHARACTERS, name, at)
+        return
+    sizes = range(len(mapped), 0, -1) if high is not None else sorted({len(mapped), pure, *_before_separators(mapped)} - {0})
+    for size in sizes:
+        cost, found, missing = costs[size], mapped[:size], low - size
+        if 0 < missing <= _MOST_ZEROS and element.kind == "digits" and element.name in name.telling:
+            yield Piece(at, at + size, cost + ZERO * missing, "0" * missing + found, element, Kind.ZEROS)
+        elif missing > 0:
+            yield Piece(at, at + size, cost + UNSURE, found, element, Kind.TOO_FEW, True)
+        elif high is not None and size > high:
+            yield Piece(at, at + size, cost + UNSURE, found, element, Kind.TOO_MANY, True)
+        else:
+            yield Piece(at, at + size, cost, found, element)
+
+
+def _before_separators(mapped: str) -> list[int]:
+    return [index for index, character in enumerate(mapped) if character in SEPARATORS and index][:_ENDS]
+
+
+def _is_one(kind: str, character: str) -> bool:
+    if not character.isascii():
+        return False
+    if kind == "digits":
+        return "0" <= character <= "9"
+    if kind == "letters":
+        return character.isalpha()
+    return character.isalnum() or (kind == "word" and character in "_.-")
+
+
+def _as_alnum(character: str) -> str:
+    plain = latin(character)
+    return plain if plain.isalnum() else ""
+
+
+def _words(element: Capture, words: tuple[str, ...], name: Subject, at: int, left: float) -> Iterator[Piece]:
+    near = words if len(words) <= _COMPARED else _alike(words, name, at)
+    found = False
+    for word in near:
+        for end, cost in prefixes(word, name.text, at, min(left, 1.5) / WORD, name.case_sensitive, name.meter):
+            if WORD * cost <= SURE and keeps_digits(name.text[at:end], word):
+                found = True
+                yield Piece(at, end, WORD * cost, name.text[at:end] if cost == 0 else word, element)
+            else:  # V3 is no slip of V1, and another word may be as near
+                yield Piece(at, end, WORD * cost, name.text[at:end], element, Kind.NO_SUCH_WORD, True, in_order(words))
+    if not found or len(near) < len(words):
+        yield from _something(element, Kind.NO_SUCH_WORD, name, at, in_order(words))
+
+
+@lru_cache(maxsize=64)
+def in_order(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words as people list them: V2 before V10."""
+    return tuple(sorted(words, key=lambda word: (len(word), word)))
+
+
+def keeps_digits(found: str, wanted: str) -> bool:
+    """Whether every digit of `found` is in `wanted` as well, in its order."""
+    rest = iter(wanted)
+    return all(one in rest for one in found if "0" <= one <= "9")
+
+
+def _alike(words: tuple[str, ...], name: Subject, at: int) -> tuple[str, ...]:
+    """Those of many words that stand there, or that look the same as what does."""
+    name.meter.spend(100 + len(words) // 100)
+    exact, alike, sizes = _index(words)
+    there = (name.text[at : at + size].casefold() for size in sizes)
+    found = [word for text in there if (word := exact.get(text)) is not None]
+    return tuple(dict.fromkeys([*found, *alike.get(_skeleton(_token(name.text, at)), ())]))
+
+
+@lru_cache(maxsize=64)
+def _index(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, tuple[str, ...]], tuple[int, ...]]:
+    """Words whatever their case, by what looks the same, and their lengths, the longest first."""
+    alike: dict[str, list[str]] = {}
+    for word in words:
+        alike.setdefault(_skeleton(word), []).append(word)
+    sizes = sorted({len(word) for word in words}, reverse=True)
+    return {word.casefold(): word for word in words}, {skeleton: tuple(of) for skeleton, of in alike.items()}, tuple(sizes)
+
+
+def _skeleton(word: str) -> str:
+    """What a word has in common with all that looks like it."""
+    return "".join(as_digit(one) or (latin(one) or one).casefold() for one in word if one not in SEPARATORS)
+
+
+def _token(text: str, at: int) -> str:
+    end = at
+    while end < len(text) and text[end] not in SEPARATORS:
+        end += 1
+    return text[at:end]
+
+
+def _something(element: Capture, kind: Kind, name: Subject, at: int, words: tuple[str, ...] = ()) -> Iterator[Piece]:
+    """Whatever stands there, up to one of the next separators: so much at least can be said."""
+    ends = [end for end in range(at + 1, len(name.text) + 1) if end == len(name.text) or name.text[end] in SEPARATORS]
+    for end in ends[:3]:
+        yield Piece(at, end, dates.DOUBT, name.text[at:end], element, kind, True, words)
+
+
+def runs(elements: Sequence[Element]) -> list[str | Capture | Wildcard | Group]:
+    """The elements with literal characters that follow each other in one."""
+    found: list[str | Capture | Wildcard | Group] = []
+    for element in elements:
+        if isinstance(element, Literal):
+            if found and isinstance(found[-1], str):
+                found[-1] += element.character
+            else:
+                found.append(element.character)
+        else:
+            found.append(element)
+    return found
