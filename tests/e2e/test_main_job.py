@@ -53,7 +53,7 @@ def test_files_that_cannot_be_stored_say_why(place: Site) -> None:
     result = place.once()
     assert result.returncode == 1
     assert place.failed() == ["103_V1_consent.pdf", "104_V1_scan.exe", "999_V1_consent.pdf", "holiday.jpg"]
-    assert "This name does not tell where the file belongs." in place.why("holiday.jpg")
+    assert "This name does not say where the file belongs." in place.why("holiday.jpg")
     assert "101_V1_consent.pdf" in place.why("holiday.jpg"), "how names look"
     assert "999" in place.why("999_V1_consent.pdf")
     assert "empty" in place.why("103_V1_consent.pdf")

@@ -73,7 +73,7 @@ def test_in_german(wrong_name: MakeFailure) -> None:
     for part in (
         "weil ihr Name nicht passt",
         "   SN011_consnet_v1.0_2026-11-04.pdf\n         ^^^^^^^\n",
-        "Ein Tippfehler: Hier gehört „consent“ hin.",
+        "Ein Tippfehler: Hier muss „consent“ stehen.",
         "Geben Sie der Datei hier in diesem Ordner den Namen:\n\n   SN011_consent_v1.0_2026-11-04.pdf\n",
         "Vorgang 17, Ordner consents, no_rule, 24. November 2026, 13:05:07 (UTC)",
     ):

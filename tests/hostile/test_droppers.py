@@ -314,7 +314,7 @@ def test_foreign_files_under_dropcaps_names(place: Site) -> None:
     told = [
         path
         for path in (place.drop / "failed").glob("holiday.jpg*")
-        if "does not tell where the file belongs" in path.read_text(errors="replace")
+        if "does not say where the file belongs" in path.read_text(errors="replace")
     ]
     assert len(told) == 1
     found = [path for path in place.drop.rglob("*") if path.is_file() and path.read_bytes() == b"dropped under such a name"]

@@ -97,6 +97,10 @@ MEANT = [
     ("sub/101-V1-scan.jpg", "101_V1_scan.jpg", [Kind.SEPARATOR] * 2, ()),
     ("p1234-ECG.edf", "P1234-ECG.edf", [Kind.CASE], ()),
     ("P1234-ecg.edf", "P1234-ECG.edf", [Kind.CASE], ()),
+    ("_SN014_consent_v1.0_2026-11-24.pdf", GOOD, [Kind.EXTRA], ()),
+    ("- SN014-consent_v1.0_2026-11-24.pdf", GOOD, [Kind.EXTRA, Kind.SEPARATOR], ()),
+    ("V1_101_scan.jpg", "101_V1_scan.jpg", [Kind.ORDER], ("101", "V1")),
+    ("101_scan_V1.jpg", "101_V1_scan.jpg", [Kind.ORDER], ("V1", "scan")),
     ("101_V1_leter.pdf", "101_V1_letter.pdf", [Kind.TYPO], ()),
     ("101_V1_letter_O2.pdf", "101_V1_letter_02.pdf", [Kind.LETTER_FOR_DIGIT], ("02",)),
     ("101_Vl_letter.pdf", "101_V1_letter.pdf", [Kind.LETTER_FOR_DIGIT], ("V1",)),
@@ -115,6 +119,9 @@ UNSURE = [
     ("SN014_consent_v1.0_2026-11-24.docx", [Kind.OTHER_KIND]),
     ("SN014_consent_v1.0_2026-11-24.jpg", [Kind.OTHER_KIND]),
     ("SN014_consent_v1.0_2026-11-24", [Kind.NO_ENDING]),
+    ("SN014_consent_v1.0_2026-11-24.pdf.txt", [Kind.EXTRA]),
+    ("SN014_consent_v1.0_2026-11-24.pdf~tmp", [Kind.EXTRA]),
+    ("SN014_consent_v1.0_2026-11-24.pdf.crdownload", [Kind.EXTRA]),
     ("scan0001.pdf", [Kind.NOT_LIKE]),
     ("holiday.jpg", [Kind.NOT_LIKE]),
     ("minutes.docx", [Kind.NOT_LIKE, Kind.OTHER_KIND]),
@@ -145,6 +152,20 @@ def test_where_the_wrong_part_stands() -> None:
     assert marked("SN014_consent_v1.0_2026-11-24.docx") == ["docx"]
     assert marked("SN014_conse\u0301nt_v1.0_2026-11-24.pdf") == ["conse\u0301nt"]  # composed, it is shorter
     assert marked("scan0001.pdf") == ["scan0001"]
+    assert marked("SN014_consent_v1.0_2026-11-24.pdf.part") == [".part"]
+
+
+def test_another_word_is_no_slip_of_the_keys() -> None:
+    """`lab` is not missing before a word that a wildcard would take, nor is `con` a `scan`."""
+    rules = [rule("{record:digits}_consent.pdf"), rule("{record:digits}_lab*.pdf"), rule("{record:digits}_scan*.*")]
+    for name, word in (
+        ("101_Einverst\u00e4ndnis.pdf", "Einverst\u00e4ndnis"),
+        ("101_con.bmp", "con"),
+        ("101_letter.pdf", "letter"),
+    ):
+        told = diagnose(rules, "f", name)
+        assert (told.suggestion, [one.kind for one in told.findings]) == (None, [Kind.NOT_LIKE]), name
+        assert [name[one.start : one.end] for one in told.findings] == [word]
 
 
 def test_two_that_are_equally_near_are_both_named() -> None:

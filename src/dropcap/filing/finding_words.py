@@ -16,10 +16,10 @@ _PLAIN: dict[Kind, str] = {
     Kind.SPACE_BEFORE_ENDING: marked("There is a space before the ending."),
     Kind.ODD_SPACE: marked(
         "There is a special space here. It looks like any other space. It often comes along when a name is copied from Word "
-        "or from a mail."
+        "or from an e-mail."
     ),
     Kind.HIDDEN: marked(
-        "There is a character here that nobody can see. It often comes along when a name is copied from Word or from a mail."
+        "There is a character here that nobody can see. It often comes along when a name is copied from Word or from an e-mail."
     ),
     Kind.NOT_TEXT: marked("Characters of this name are damaged. They cannot be read."),
     Kind.CASE: marked("Capital and small letters count here. It has to be “{wanted}”."),
@@ -30,13 +30,14 @@ _PLAIN: dict[Kind, str] = {
     Kind.TYPO: marked("A typing error: this should be “{wanted}”."),
     Kind.MISSING: marked("“{wanted}” is missing here."),
     Kind.EXTRA: marked("“{found}” does not belong here."),
+    Kind.ORDER: marked("Two parts of the name have changed places."),
     Kind.DATE_ORDER: marked("This date is in another order. It has to be year-month-day."),
     Kind.DATE_FORM: marked("This date is written in another way. It has to be {wanted}."),
     Kind.TWO_DAYS: marked("This date can mean two days: {words}. It has to be year-month-day."),
     Kind.NO_SUCH_DAY: marked("There is no such day."),
     Kind.NO_DATE: marked("A date belongs here, as year-month-day. 24 December 2026 is 2026-12-24."),
     Kind.NO_ENDING: marked("The ending “.{wanted}” is missing."),
-    Kind.NOT_LIKE: marked("This name does not tell where the file belongs."),
+    Kind.NOT_LIKE: marked("This name does not say where the file belongs."),
 }
 _OF_WHAT = {
     "digits": marked("A number belongs here."),
@@ -53,7 +54,7 @@ _KINDS = {
     "text": marked("This is a text file."),
     "sound": marked("This is a sound recording."),
     "film": marked("This is a film."),
-    "mail": marked("This is a mail."),
+    "mail": marked("This is an e-mail."),
     "PDF": marked("This is a PDF file."),
 }
 _MOST_WORDS = 8
@@ -74,7 +75,7 @@ def said_of(finding: Finding, say: Speaker) -> str:
             found = say("There is no “{found}” here.", found=shown(finding.found))
             if not 0 < len(finding.words) <= _MOST_WORDS:
                 return found
-            return found + " " + say("What there is: {words}.", words=", ".join(map(shown, finding.words)))
+            return found + " " + say("There are: {words}.", words=", ".join(map(shown, finding.words)))
         case Kind.OTHER_KIND:
             return say(_KINDS.get(kind_of(finding.found), marked("This is another kind of file.")))
     return say(
@@ -99,20 +100,20 @@ def _of_count(finding: Finding, say: Speaker) -> str:
 def acts(finding: Finding, names: bool, say: Speaker, values: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What to do where no single name can be suggested: before the names that it may be, if there are any, and after them."""
     if names:
-        return (say("Look on the paper which of these is right. Rename the file, here in this folder, to it:"),), ()
+        return (say("See on the paper which of these is right. Rename the file, here in this folder, to that one:"),), ()
     if finding.kind is Kind.OTHER_KIND and finding.wanted:
         kind = finding.wanted.upper()
         return (), (
             say("Open it, save it as {kind}, and drop the new file into the folder “{folder}”.", kind=kind, **values),
             say("Then delete this file."),
-            say("To change the ending is not enough: the file would stay what it is."),
+            say("Changing the ending is not enough: the file would stay what it is."),
         )
     if finding.kind is Kind.NO_ENDING:
         text = marked("Open the file. If it is {kind}, add “.{ending}” to its name in the folder “failed”.")
         return (), (say(text, kind=finding.wanted.upper(), ending=finding.wanted),)
     if finding.kind in (Kind.NO_SUCH_WORD, Kind.TWO_WORDS):
         return (), (
-            say("Look on the paper which it is. Then rename the file in the folder “failed”."),
+            say("See on the paper which it is. Then rename the file in the folder “failed”."),
             say("If the paper says “{found}”, ask: {contact}. Their list lacks it.", found=shown(finding.found), **values),
         )
     return (), (say("Open the file and look. Then rename it in the folder “failed”."),)

@@ -109,7 +109,7 @@ def _sum(view: StatusView, contact: str, say: Speaker) -> Iterator[str]:
     until = html.escape(say("Good until {time}.", time="\0")).replace("\0", f"<b>{say.clock(_good_until(view))}</b>")
     if view.stopped:
         yield f"<p>{as_of.replace(chr(0), stamp)}</p>"
-        yield f"<p>{html.escape(say('dropcap does not run now. If it should, tell: {contact}.', contact=contact))}</p>"
+        yield f"<p>{html.escape(say('dropcap is not running. If it should be, tell: {contact}.', contact=contact))}</p>"
     else:
         yield f"<p>{as_of.replace(chr(0), stamp)} {until}</p>"
         late = say(

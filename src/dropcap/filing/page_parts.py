@@ -84,7 +84,7 @@ class Parts:
         folder = html.escape(shown(failure.name[: len(failure.name) - len(leaf)]))
         names = "".join(f'<span class="to">{text(name)}</span>' for name in how.names)
         if how.names and failure.twin is None:  # where to rename it stands above the group
-            lead = say("Rename to:") if len(how.names) == 1 else say("Look on the paper. It is one of these:")
+            lead = say("Rename to:") if len(how.names) == 1 else say("See on the paper. It is one of these:")
             do = f"{text(' '.join(how.first[:-1]))} {html.escape(lead)} {names}"
         else:
             do = f"{text(' '.join(how.first))} {names}{text(' '.join(how.then))}"

@@ -9,7 +9,7 @@ from dropcap.reasons import Reason
 #: Why nothing moves.
 STILL: dict[str, str] = {
     Reason.UNREACHABLE: marked("REDCap does not answer."),
-    Reason.SERVER_ERROR: marked("REDCap has a trouble."),
+    Reason.SERVER_ERROR: marked("REDCap is having trouble."),
     Reason.MAINTENANCE: marked("REDCap is under maintenance."),
     Reason.RATE_LIMITED: marked("REDCap takes only so many files a minute."),
     Reason.BY_HAND: marked("This folder is paused."),

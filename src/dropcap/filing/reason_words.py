@@ -20,7 +20,7 @@ _BUILT = (
 #: For each reason: what is wrong, and what to do.
 OF_REASONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     Reason.NO_RULE: (
-        (marked("This name does not tell where the file belongs."),),
+        (marked("This name does not say where the file belongs."),),
         (marked("Rename the file in the folder “failed”."),),
     ),
     Reason.BAD_VALUE: (

@@ -13,6 +13,7 @@ from dropcap.naming.clean import Cleaned, clean, plain
 from dropcap.naming.endings import ending_of, kind_of, same_kind, wanted_ending
 from dropcap.naming.finding import Diagnosis, Finding, Kind
 from dropcap.naming.pieces import SURE, Piece, Subject, keeps_digits
+from dropcap.naming.regrouped import regrouped, without_signs_before
 from dropcap.naming.told import told_by
 from dropcap.routing.pattern import is_text
 from dropcap.routing.route import Route, matches, route
@@ -65,7 +66,8 @@ def diagnose(rules: Sequence[Rule], folder_name: str, name: str) -> Diagnosis:
     """What is wrong with the relative name `name`, which `rules` do not route. Positions are those of its last part.
 
     Pure, and bounded: a name takes about 20 ms at most, whatever it is. A name is suggested only if `route` takes it, if no digit
-    of it was lost or changed its place, and if no other name is nearly as near.
+    of it was lost or changed its place, and if no other name is nearly as near; or if the one order of two parts that `route`
+    takes is the other one, which is then to be compared with the paper.
     """
     directory, _, leaf = name.rpartition("/")
     if not is_text(name):
@@ -77,6 +79,8 @@ def diagnose(rules: Sequence[Rule], folder_name: str, name: str) -> Diagnosis:
         search.look(whole)
         if not search.meant and whole.text != (bare := plain(leaf)).text:
             search.look(bare)
+        if not search.meant and (shorter := without_signs_before(whole)).text != whole.text:
+            search.look(shorter)
     except TooDear:
         pass  # what was found up to here counts
     return search.verdict(leaf, whole)
@@ -147,6 +151,10 @@ class _Search:
                 return Diagnosis(_in_order(first.findings), _leaf(first.name), first.checks, rule=first.rule)
             candidates = tuple(_leaf(one.name) for one in (first, *near))[:_MOST_CANDIDATES]
             return Diagnosis(_in_order(first.findings), None, first.checks, candidates, first.rule)
+        if (
+            found := regrouped(cleaned, self._endings(), lambda text: self._accepted(_joined(self._directory, text)))
+        ) is not None:
+            return found
         doubtful = min(self._doubtful, key=lambda one: one.cost, default=None)
         if doubtful is not None:
             return Diagnosis(doubtful.findings, None, (), self._days(doubtful), doubtful.rule)
@@ -165,8 +173,11 @@ class _Search:
         ]
         return tuple(name for name in made if self._accepted(_joined(self._directory, name)) is not None)
 
+    def _endings(self) -> set[str]:
+        return {wanted_ending([unit.element for unit in rule.pattern.units]).casefold() for rule in self._rules}
+
     def _unlike(self, leaf: str, cleaned: Cleaned) -> Diagnosis:
-        endings = {wanted_ending([unit.element for unit in rule.pattern.units]).casefold() for rule in self._rules}
+        endings = self._endings()
         own = ending_of(cleaned.text)
         stem = len(cleaned.text) - (len(own) + 1 if own else 0)
         start, end = cleaned.span(0, stem) if stem else (0, len(leaf))

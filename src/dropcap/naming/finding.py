@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TYPO = "typo"
     MISSING = "missing"  # `wanted` is missing here
     EXTRA = "extra"  # `found` is too much
+    ORDER = "order"  # two parts stand in each other's place
     DATE_ORDER = "date_order"  # day or month first
     DATE_FORM = "date_form"  # other signs between, a missing zero
     TWO_DAYS = "two_days"  # 03-11-2026 is one of two days

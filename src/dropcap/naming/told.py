@@ -11,6 +11,8 @@ from dropcap.naming.finding import Finding, Kind
 from dropcap.naming.pieces import Piece
 from dropcap.routing.syntax import Capture
 
+#: A word of a pattern at such a cost is another word, not a slip of the keys.
+_ANOTHER = 1.8
 _OF_DIGITS = frozenset({None, Kind.LETTER_FOR_DIGIT, Kind.ZEROS, Kind.TOO_MANY, Kind.TOO_FEW})
 
 
@@ -44,6 +46,9 @@ def told_by(pieces: list[Piece], cleaned: Cleaned, before: int = 0) -> Iterator[
                 continue  # nothing else is wrong
         if piece.kind is not None:
             yield finding(piece.kind, start, end, piece.wanted, piece)
+        elif piece.element is None and piece.wanted and piece.cost >= _ANOTHER:
+            first, last = _word(text, *_core(text, start, end))
+            yield finding(Kind.NOT_LIKE, first, last) if first < last else finding(Kind.MISSING, start, end, piece.wanted)
         else:
             yield from (finding(*one, piece) for one in _differences(text, start, end, piece.wanted))
 
@@ -72,6 +77,15 @@ def _differences(text: str, start: int, end: int, wanted: str) -> Iterator[tuple
                 begin, over = _word(wanted, c, d)
                 kind = Kind.TYPO if first < last and begin < over else Kind.MISSING if begin < over else Kind.EXTRA
                 yield kind, start + first, start + last, wanted[begin:over]
+
+
+def _core(text: str, start: int, end: int) -> tuple[int, int]:
+    """A part without the separators at its ends."""
+    while start < end and text[start] in SEPARATORS:
+        start += 1
+    while end > start and text[end - 1] in SEPARATORS:
+        end -= 1
+    return start, end
 
 
 def _is_sign_or_like(found: str, wanted: str) -> bool:
