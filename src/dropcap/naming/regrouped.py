@@ -55,5 +55,5 @@ def _exchanged(cleaned: Cleaned, accepted: Accepted) -> Diagnosis | None:
         name = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
         if (found := accepted(name)) is not None:
             swapped = Finding(Kind.ORDER, *cleaned.span(a, d), text[a:d])
-            possible.append(Diagnosis((*cleaned.findings, swapped), name, (text[c:d], text[a:b]), rule=found.rule))
+            possible.append(Diagnosis((*cleaned.findings, swapped), name, (name[a:d],), rule=found.rule))
     return possible[0] if len(possible) == 1 else None
