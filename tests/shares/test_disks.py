@@ -101,7 +101,7 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         filler.unlink()
         daemon.wait_for("failed")
         daemon.wait_for("done", 2)
-        assert "no rule matches" in place.why("holiday.jpg")
+        assert "its name does not fit" in place.why("holiday.jpg")
         assert place.box.content("101", "consent_pdf", "baseline_arm_1") == whole
         assert place.copies()
         assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
