@@ -27,6 +27,13 @@ def test_a_test_that_is_not_there_is_told() -> None:
         list(validation._named(["tests/ledger/test_chain.py::test_nothing"]))
 
 
+def test_without_results_no_table_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "validation.md"
+    assert validation.main([str(file), "--no-such-option"]) == 2
+    assert not file.exists()
+    assert "no test was run" in capfd.readouterr().err
+
+
 def test_the_table_tells_the_worst_of_each() -> None:
     xml = """<testsuites><testsuite>
     <testcase classname="tests.a.test_b" name="test_one[x]"/>

@@ -113,6 +113,9 @@ def main(words: list[str]) -> int:
     tests = list(dict.fromkeys(test for one in wanted for test in one.tests))
     began = datetime.datetime.now().astimezone()
     found = run(tests, [word for word in words if word.startswith("-")])
+    if not found:
+        print("no test was run: see above what pytest says", file=sys.stderr)
+        return 2
     failed = [test for test in tests if found.get(test, (_FAILED, ""))[0] == _FAILED]
     skipped = [test for test in tests if found.get(test, ("", ""))[0] == _SKIPPED]
     head = [

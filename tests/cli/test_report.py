@@ -102,6 +102,8 @@ def test_a_report_agrees_with_redcap_and_runs_nothing(place: Site) -> None:
     result = place.dropcap("report", "--since", "1d", "--html", str(file))
     assert result.returncode == 1
     assert "job 1: its record is '102' now; '101' was sealed" in Page(file.read_text()).text, "and the report says so too"
+    table = place.dropcap("report", "--since", "1d", "--csv", str(place.root / "table.csv"))
+    assert (table.returncode, "verify --chain" in table.stderr) == (1, True), "a table cannot say so itself"
 
 
 def test_nothing_dropped_and_what_cannot_be_asked(place: Site) -> None:

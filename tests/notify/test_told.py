@@ -50,6 +50,13 @@ def test_people_are_told_and_files_go_on_while_nobody_can_be(place: Site) -> Non
         again = place.start()
         desk.wait_for("The project trial is paused by hand.")
         again.wait_for("notified", to="desk")
+        place.config["privacy"] = {"names": "mask"}
+        place.write_config()
+        assert place.dropcap("reload").returncode == 0
+        place.put("102_V9_masked.pdf")
+        masked = again.wait_for("failed")[-1]["file"]
+        lab.wait_for(masked)  # the same as in the log, though the recipient has `names: true`
+        assert "102_V9_masked" not in lab.texts() + kept.read_text()
         log = "".join([*daemon.raw, *again.raw]) + kept.read_text()
         assert again.stop() == 0
     assert "hook-secret" not in log

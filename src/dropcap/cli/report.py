@@ -62,7 +62,7 @@ def report_command(
             known("folder", folder_name, config.folders)
         if project_name is not None and not ledger.number(Wanted(project=project_name)):
             known("project", project_name, config.projects)
-        whole = _csv(ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
+        whole = _csv(config, ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
     except sqlite3.Error as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except OSError as error:
@@ -73,11 +73,11 @@ def report_command(
         stop("the ledger is not as it was sealed: dropcap verify --chain tells what was changed", 1)
 
 
-def _csv(ledger: Query, wanted: Wanted, file: Path) -> bool:
+def _csv(config: Config, ledger: Query, wanted: Wanted, file: Path) -> bool:
     text = io.StringIO(newline="")
     spreadsheet.write(text, spreadsheet.COLUMNS, (spreadsheet.of_job(job, origin) for job, origin in gathered(ledger, wanted)))
     _write(file, ["\N{ZERO WIDTH NO-BREAK SPACE}", text.getvalue()])  # by which spreadsheets know that it is UTF-8
-    return True
+    return not prove(config.state_dir / LEDGER, witness.known(config.state_dir)).broken
 
 
 def _page(config: Config, ledger: Query, wanted: Wanted, file: Path) -> bool:

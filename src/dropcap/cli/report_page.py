@@ -79,7 +79,7 @@ def row(job: Job, origin: Mapping[str, Any]) -> str:
     file = f"{escape(shown(job.name))}" + (f"<small>{digest}</small>" if digest else "")
     result, kind = _result(job)
     dropped = f'<td class="n">{_when(job.claimed_at)}</td><td class="m">{file}</td>'
-    rest = _cells(("", dropper(job)), ("", job.record or "–"), ("", place or "–"), (kind, result), ("n", str(job.id)))
+    rest = _cells(("w", dropper(job)), ("", job.record or "–"), ("p", place or "–"), (kind, result), ("n", str(job.id)))
     return dropped + rest
 
 
@@ -148,6 +148,16 @@ def _when(seconds: float) -> str:
     return f"{at.day} {at:%b %H:%M}"
 
 
+def _noted(heads: int) -> str:
+    if not heads:
+        return "no head that was noted elsewhere was compared"
+    return (
+        "the one head that was noted elsewhere is in them"
+        if heads == 1
+        else f"{heads} heads that were noted elsewhere are in them"
+    )
+
+
 def _sources(facts: Facts, proof: Proof, made: datetime) -> str:
     def many(of: Counter[str], cut: int = 200) -> str:
         return "; ".join(f"{escape(shown(name[:cut]))} ({number:,})" for name, number in of.most_common())
@@ -160,7 +170,7 @@ def _sources(facts: Facts, proof: Proof, made: datetime) -> str:
         f"Configuration in force, SHA-256: {many(facts.configurations)}." if facts.configurations else "",
         f"Times are {escape(zone)}. Each file is counted on the day of its claim.",
         f"Chains: {proof.entries:,} entries of {proof.jobs:,} jobs and {proof.acts:,} acts were verified on"
-        f" {day(made.date())}, {made:%H:%M}; {proof.witnessed} heads that were noted elsewhere are in them.",
+        f" {day(made.date())}, {made:%H:%M}; {_noted(proof.witnessed)}.",
         *(f"Act of the ledger: {escape(shown(told))}." for told in proof.told),
         *(f'<span class="bad">{escape(shown(str(broken)))}.</span>' for broken in proof.broken[:50]),
     ]

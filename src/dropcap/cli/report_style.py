@@ -28,6 +28,8 @@ tr{break-inside:avoid}
 td:last-child,th:last-child{padding-right:0}
 .m{font-family:var(--mono);font-size:8pt;width:62mm}
 .m small,.h{font-family:var(--mono);font-size:7pt;color:var(--quiet);display:block;overflow-wrap:anywhere}
+.w{min-width:15mm}
+.p{min-width:32mm}
 .n{white-space:nowrap;overflow-wrap:normal;font-variant-numeric:tabular-nums}
 .bad{color:var(--bad);font-weight:600}
 .good{color:var(--good);font-weight:600}

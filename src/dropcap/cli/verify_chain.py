@@ -59,7 +59,8 @@ def _tell(proof: Proof) -> None:
         screen.line(f"and {len(proof.broken) - _TOLD} more; --json tells all")
     for head in proof.heads:
         screen.line(f"head    {head}")
-    seen = f"{proof.entries:,} entries of {proof.jobs:,} jobs and {proof.acts:,} acts, {proof.witnessed} heads noted elsewhere"
+    noted = "1 head" if proof.witnessed == 1 else f"{proof.witnessed} heads"
+    seen = f"{proof.entries:,} entries of {proof.jobs:,} jobs and {proof.acts:,} acts, {noted} noted elsewhere"
     if proof.broken:
         screen.line(f"the ledger is NOT as it was sealed: {len(proof.broken)} findings in {seen}")
     else:

@@ -17,6 +17,8 @@ from dropcap.config.model import Config, Problem
 from dropcap.config.telling import Dashboard
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.gather import Gatherer
+from dropcap.daemon.privacy import mask_of
+from dropcap.display import shown
 from dropcap.ledger.figures import Figures
 from dropcap.metrics.tally import Tally
 from dropcap.metrics.textfile import Textfile
@@ -70,13 +72,15 @@ class Watchers:
 
     def configure(self, config: Config) -> None:
         """Go by the configuration: begin, change or end what watches."""
+        mask = mask_of(config)
+        name_of = shown if mask is None else mask.file
         if config.notify is None and self._notifier is not None:
             self._notifier.stop()
             self._notifier = None
         elif config.notify is not None and self._notifier is not None:
-            self._notifier.configure(config.notify)
+            self._notifier.configure(config.notify, name_of)
         elif config.notify is not None:
-            self._notifier = Notifier(config.state_dir, config.notify)
+            self._notifier = Notifier(config.state_dir, config.notify, name_of)
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
         if not config.watched:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -26,9 +27,9 @@ _GAP = 60.0
 
 
 class Notifier:
-    """`look` is called by one thread, and never waits for a message."""
+    """`look` is called by one thread, and never waits for a message. `name_of` says how a file's name is told."""
 
-    def __init__(self, state_dir: Path, notify: Notify) -> None:
+    def __init__(self, state_dir: Path, notify: Notify, name_of: Callable[[str], str] = shown) -> None:
         self._lock = threading.Lock()  # of the outbox
         self._outbox = Outbox(state_dir, time.time())
         self._carrier = Carrier()
@@ -36,7 +37,8 @@ class Notifier:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._notify = notify
-        self.configure(notify)
+        self._name_of = name_of
+        self.configure(notify, name_of)
         if importlib.util.find_spec("apprise") is None:
             log.error(
                 "check_problem",
@@ -44,10 +46,10 @@ class Notifier:
                 remedy="install it: pip install 'dropcap-redcap[notify]'",
             )
 
-    def configure(self, notify: Notify) -> None:
+    def configure(self, notify: Notify, name_of: Callable[[str], str] = shown) -> None:
         """Go by another configuration."""
         with self._lock:
-            self._notify = notify
+            self._notify, self._name_of = notify, name_of
             self._outbox.forget_all_but(one.name for one in notify.recipients)
 
     def look(self, picture: Picture, figures: Figures) -> None:
@@ -74,7 +76,7 @@ class Notifier:
         for folder, files in found.items():
             if with_names:
                 files.names = tuple(
-                    shown(job.name) for job in figures.failed(folder, MOST_NAMES) if (job.ended_at or 0.0) > since
+                    self._name_of(job.name) for job in figures.failed(folder, MOST_NAMES) if (job.ended_at or 0.0) > since
                 )
         return found
 
