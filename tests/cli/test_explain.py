@@ -75,6 +75,12 @@ def test_the_place_where_the_nearest_rule_stops(config: Path) -> None:
     assert "rule `consent` matches `101_`, then expects a word of the table `visits` (V1, V2)" in lines[2]
 
 
+def test_the_name_that_was_meant(config: Path) -> None:
+    """What is told beside the file in the share, and not what the rule that stops last would say."""
+    assert "probably meant: 101_V2_consent.pdf (folder consents, rule consent)" in explain(config, "1O1_V2_consent.pdf").output
+    assert "probably meant" not in explain(config, "101_V3_consent.pdf").output, "V3 may be any visit"
+
+
 def test_the_caret_stands_below_wide_and_escaped_characters(config: Path) -> None:
     lines = explain(config, "--folder", "consents", "日本\x07/101_x").output.splitlines()
     assert lines[0] == "日本\\x07/101_x"

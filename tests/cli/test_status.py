@@ -12,6 +12,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from dropcap.cli.status_text import progress_of
 from dropcap.daemon.state import only_one
 from redcap_sandbox import Fault
 from tests import needs
@@ -368,3 +369,9 @@ def test_a_ledger_of_another_version_is_told(place: Site) -> None:
             result = place.dropcap(*command)
             assert (result.returncode, said in result.stderr) == (1, True), result.stderr
         assert said in place.dropcap("check", "--offline").stdout
+
+
+def test_how_far_a_file_has_come_is_told_in_a_unit_that_fits() -> None:
+    assert progress_of(9, 9) == "9 of 9 bytes"
+    assert progress_of(1536, 20 * 1024) == "1.5 of 20 KB"
+    assert progress_of(1024**2, 1200 * 1024**2) == "1.0 of 1,200 MB"

@@ -16,6 +16,7 @@ from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
+from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason
 from dropcap.redcap.filename import safe_name
 from dropcap.routing.ignored import ignored
@@ -174,13 +175,24 @@ def _nearest_lines(folders: Sequence[Folder], name: str) -> list[_Line]:
     if near is None:
         answer = route(folders[0].rules, folders[0].name, name)
         assert isinstance(answer, NoRoute)
-        return [_name(shown(name)), _Line(shown(answer.message)), _Line(f"what to do: {answer.remedy}")]
+        return [_name(shown(name)), _Line(shown(answer.message)), *_meant(folders, name), _Line(f"what to do: {answer.remedy}")]
     text = normal(name)
     caret = cell_len(shown(text[: near.position]))
     return [
         _Line(shown(text), 0, 0, caret),
         _Line(f"no rule matches; the nearest is in folder {folder.name}: {near.message}"),
         _Line(f"its pattern: {shown(near.rule.pattern.text)}"),
+        *_meant(folders, name),
+    ]
+
+
+def _meant(folders: Sequence[Folder], name: str) -> list[_Line]:
+    """The name that those who drop are told to give the file, if it is clear which: it may be another rule's than the nearest."""
+    told = [(folder, diagnose(folder.rules, folder.name, name)) for folder in folders]
+    return [
+        _Line(f"probably meant: {shown(one.suggestion)} (folder {folder.name}, rule {one.rule.name})")
+        for folder, one in told
+        if one.suggestion is not None and one.rule is not None
     ]
 
 

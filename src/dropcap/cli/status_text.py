@@ -89,7 +89,7 @@ def _sent(moving: Sequence[Moving]) -> None:
     if not moving:
         return
     screen.heading("Being sent")
-    told = [(f"{_mb(one.sent)} of {_mb(one.size)} MB", _left(one), one) for one in moving[:_UPLOADS]]
+    told = [(progress_of(one.sent, one.size), _left(one), one) for one in moving[:_UPLOADS]]
     sizes, lefts = max(len(size) for size, _, _ in told), max(len(left) for _, left, _ in told)
     for size, left, one in told:
         part = f"{100 * one.sent // max(one.size, 1)} %"
@@ -98,10 +98,15 @@ def _sent(moving: Sequence[Moving]) -> None:
         screen.line(f"and {len(moving) - _UPLOADS} more", 8)
 
 
-def _mb(size: int) -> str:
-    """As the Explorer counts."""
-    number = size / 1024**2
-    return f"{number:.1f}" if number < 10 else f"{number:,.0f}"
+def progress_of(sent: int, size: int) -> str:
+    """How much of a file has gone, in the unit that fits its size, as the Explorer counts."""
+    unit, of = ("MB", 1024**2) if size >= 1024**2 else ("KB", 1024) if size >= 1024 else ("bytes", 1)
+
+    def told(count: int) -> str:
+        number = count / of
+        return f"{number:.1f}" if number < 10 and of > 1 else f"{number:,.0f}"
+
+    return f"{told(sent)} of {told(size)} {unit}"
 
 
 def _left(one: Moving) -> str:
