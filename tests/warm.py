@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -178,6 +179,9 @@ def _become(out: int, err: int, words: list[str], env: dict[str, str], directory
     sys.argv = ["dropcap", *words]
     code: Any = 1
     try:
+        from dropcap.files import names
+
+        names._RUN = secrets.token_hex(4)  # else what one run left half written would be taken for the next one's own
         from dropcap.cli import main
 
         main()

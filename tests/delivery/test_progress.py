@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_a_request_that_is_made_again_begins_anew() -> None:
         sent(750)
         (upload,) = progress.uploads(job.folder)
         assert (upload.sent, upload.began, upload.seconds_left(115.0)) == (750, 100.0, 5.0)
+        assert replace(upload, sent=1000).seconds_left(115.0) is None, "what the request limit or REDCap takes now, nobody knows"
         sent(250)
         (upload,) = progress.uploads()
         assert (upload.sent, upload.began) == (250, 110.0)

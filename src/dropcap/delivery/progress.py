@@ -27,8 +27,8 @@ class Uploading:
     began: float | None = None
 
     def seconds_left(self, now: float) -> float | None:
-        """How long it still takes at the pace so far; None while that cannot be told."""
-        if self.began is None or not 0 < self.sent <= self.size or now <= self.began:
+        """How long its bytes still take at the pace so far; None while that cannot be told, or all have gone."""
+        if self.began is None or not 0 < self.sent < self.size or now <= self.began:
             return None
         return (self.size - self.sent) * (now - self.began) / self.sent
 
