@@ -86,6 +86,9 @@ def test_how_a_file_can_be_named(place: Site) -> None:
     assert files("1_V1_consent.pdf") == []
     (filed,) = [name for name in place.names("done") if "/ward/" in name]
     assert files(str(place.drop / "done" / filed)) == ["ward/101_V1_consent.pdf"]
+    number = {one["file"]: str(one["job"]) for one in told(place)}["100%_V1.jpg"]
+    assert files(number) == ["100%_V1.jpg"], "the text beside it names its job"
+    assert f"Tell them the job number: {number}." in place.why("100%_V1.jpg")
     assert files("--record", "101") == ["ward/101_V1_consent.pdf", "xward/101_V1_consent.pdf"]
     assert files("--record", "10") == []
     assert files("--record", "101", "ward/101_V1_consent.pdf") == ["ward/101_V1_consent.pdf"]
@@ -113,6 +116,7 @@ def test_what_cannot_be_told(place: Site) -> None:
     place.once()
     for words, code, says in (
         (["nobody.pdf"], 1, "no file called nobody.pdf is known"),
+        (["999"], 1, "no file and no job 999 is known"),
         (["--record", "999"], 1, "no file for record 999 is known"),
         (["--since", "yesterday"], 2, "neither an age"),
         (["--limit", "0"], 2, "limit"),

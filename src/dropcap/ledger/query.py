@@ -54,6 +54,7 @@ class Wanted:
     project: str | None = None
     name: str | None = None
     record: str | None = None
+    job: int | None = None
 
 
 class Query:
@@ -501,7 +502,7 @@ def _which(wanted: Wanted) -> tuple[str, list[Any]]:
         values.append(wanted.until)
     if wanted.failed:
         where.append("state in ('failed', 'refused')")
-    for column, value in (("folder", wanted.folder), ("project", wanted.project)):
+    for column, value in (("folder", wanted.folder), ("project", wanted.project), ("id", wanted.job)):
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
