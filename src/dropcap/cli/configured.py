@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from dropcap.cli.complaint import complain
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
@@ -41,7 +42,7 @@ def config_option(command: F) -> F:
 
 def stop(message: str, code: int) -> NoReturn:
     """End with a message for people."""
-    click.echo(f"dropcap: {message}", err=True)
+    complain(message)
     sys.exit(code)
 
 
@@ -52,8 +53,13 @@ def usable(path: Path, *, tell: bool = True) -> Config:
         for problem in config.told:
             click.echo(str(problem), err=True)
     if config.fatal:
-        stop(f"{path} cannot be used: correct what is said above", 2)
+        stop(unusable(path), 2)
     return config
+
+
+def unusable(path: Path) -> str:
+    """That nothing can start with a configuration whose problems have been told."""
+    return f"{shown(str(path))} cannot be used: correct what is said above"
 
 
 def query(config: Config) -> Query:

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from dropcap.daemon import journal
 from dropcap.display import shown
 from dropcap.secret import without_tokens
 from dropcap.threads import DaemonThread
@@ -44,6 +45,8 @@ def set_up(format_: str | None = None, level: str = "info", stream: TextIO | Non
         last = [_one_line_exceptions, _veil, _ordered, _as_json]
     else:
         last = [structlog.processors.format_exc_info, _veil, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    if journal.reads(stream):
+        last[-1] = _for_the_journal(last[-1])
     structlog.configure(
         processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -166,6 +169,13 @@ def _plain(value: Any) -> str:
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=_plain)  # made once: json.dumps makes one for each line
+
+
+def _for_the_journal(render: Any) -> Any:
+    def rendered(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        return journal.with_priority(str(render(logger, method, event)), str(event.get("level", method)))
+
+    return rendered
 
 
 def _as_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:

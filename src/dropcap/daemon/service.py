@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 import signal
-import sqlite3
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,12 +22,14 @@ from dropcap.config.load import load
 from dropcap.config.model import Config, Problem
 from dropcap.daemon import command, systemd
 from dropcap.daemon import log as logging
-from dropcap.daemon.control import Control
+from dropcap.daemon.control import Control, Overdue
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.summary import summary
 from dropcap.intake.lease import ignore_lease_breaks
-from dropcap.ledger.job import State
 from dropcap.reasons import Scope
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -45,8 +50,8 @@ class Service:
         self._stop = False
         self._hurry = False
         self._reload = False
-        self._asked: list[Future[list[str]]] = []  # who wants to know what came of the next reload
-        self._problems: tuple[Problem, ...] = config.problems
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()  # of other threads
+        self._not_taken_up = [str(problem) for problem in config.problems]
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -99,15 +104,13 @@ class Service:
         while not self._stop:
             if self._reload:
                 self._reload = False
-                asked, self._asked = self._asked, []
-                told = self._take_up(engine)
-                for one in asked:
-                    one.set_result(told)
+                self._take_up(engine)
+            self._do_tasks()
             engine.start_channels()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
-            status = summary(engine)
+            status = summary(engine, self._not_taken_up)
             if damaged(engine):
                 suspect(engine.config.state_dir)
                 log.error(
@@ -124,7 +127,7 @@ class Service:
                 )
                 return 1
             if status != status_told:
-                systemd.notify(f"STATUS={status}")
+                systemd.status(status)
                 status_told = status
             self._wake.wait(every)
             self._wake.clear()
@@ -134,8 +137,7 @@ class Service:
         """Take up what is sound of the configuration; what was not taken up."""
         systemd.reloading()
         config = load(self._config.path)
-        self._problems = config.problems
-        told = [str(problem) for problem in config.problems]
+        told = [str(problem) for problem in sorted(config.problems, key=lambda one: one.scope is not None)]
         whole = ""
         if config.fatal:
             whole = "the configuration cannot be used as a whole; the old one stays in force"
@@ -152,23 +154,42 @@ class Service:
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
             log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
+        self._not_taken_up = told
         systemd.notify("READY=1")
         return told
 
-    def _reloaded(self) -> list[str]:
-        """Have the configuration taken up by the thread that does so; what was not taken up."""
-        done: Future[list[str]] = Future()
-        self._asked.append(done)
-        self._reload = True
+    def _do_tasks(self) -> None:
+        """Do what other threads have asked the main thread for, but for what they no longer wait for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                task, done = self._tasks.get_nowait()
+                if done.set_running_or_notify_cancel():
+                    try:
+                        done.set_result(task())
+                    except Exception as error:
+                        done.set_exception(error)
+
+    def _by_main(self, task: Callable[[], T]) -> T:
+        """Have the main thread do something. Raises Overdue: it has not begun with it, and will not."""
+        done: Future[T] = Future()
+        self._tasks.put((task, done))
         self._wake.set()
-        return done.result(_RELOAD_LASTS)
+        try:
+            return done.result(_RELOAD_LASTS)
+        except TimeoutError:
+            if done.cancel():
+                raise Overdue from None
+            return done.result()  # it is at it
 
     def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
             case "reload":
-                return {"not_taken_up": self._reloaded()}
+                config_file = asked.get("config")
+                if config_file is not None and not _same_file(config_file, self._config.path):
+                    return {"error": f"it works by {self._config.path}, not by {config_file}"}
+                return {"not_taken_up": self._by_main(lambda: self._take_up(engine))}
             case "pause":
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
@@ -187,6 +208,12 @@ class Service:
                 return {"error": f"dropcap {__version__} does not know how to `{other}`"}
 
 
+def _same_file(one: str, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return os.path.abspath(one) == os.path.abspath(other)
+
+
 def _tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
     """`kept` are folders that go on as they were."""
     for problem in problems:
@@ -200,29 +227,6 @@ def _tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) ->
 def damaged(engine: Engine) -> bool:
     """Whether the ledger gives answers that no sound one gives."""
     return engine.ledger.trouble.damaged or (engine.config.state_dir / SUSPECT).exists()
-
-
-def summary(engine: Engine) -> str:
-    """One line for `systemctl status`."""
-    try:
-        counts = engine.ledger.query.counts()
-    except sqlite3.Error as error:
-        return f"the ledger cannot be read ({error})"
-
-    def total(*states: State) -> int:
-        return sum(of.get(state.value, 0) for of in counts.values() for state in states)
-
-    waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
-    parts = [
-        f"{len(engine.channels)} folders",
-        f"{waiting} waiting",
-        f"{total(State.HELD)} held",
-        f"{total(State.FAILED)} failed",
-    ]
-    paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
-    away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
-    stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
-    return ", ".join(stuck + parts + paused + away)
 
 
 def view(engine: Engine) -> dict[str, Any]:

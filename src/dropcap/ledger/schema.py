@@ -110,15 +110,19 @@ class LedgerError(Exception):
     """The ledger cannot be used; the message says why and what to do."""
 
 
+class NewerLedger(LedgerError):  # noqa: N818 - a state, not a fault
+    """A newer dropcap has written the ledger."""
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the ledger to this version, all or nothing.
 
     Raises:
-        LedgerError: it was written by a newer dropcap.
+        NewerLedger: it was written by a newer dropcap.
     """
     version = int(connection.execute("pragma user_version").fetchone()[0])
     if version > len(MIGRATIONS):
-        raise LedgerError(
+        raise NewerLedger(
             f"the ledger is of version {version}, this dropcap knows up to {len(MIGRATIONS)}: "
             "install the newer dropcap again, or give state_dir another place"
         )
