@@ -25,7 +25,7 @@ from dropcap.delivery.order import Order, takes_next
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
-from dropcap.preflight import machine
+from dropcap.preflight import machine, unit
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import cost, limit_remark
 from dropcap.preflight.keep import keep_remarks
@@ -42,7 +42,10 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"
 @click.option("--adopt", is_flag=True, help="Take over folders whose owner marker names another installation, or is gone.")
 @click.option("--force", is_flag=True, help="With --adopt: also those in which another dropcap seems to be alive, and at once.")
 @click.option("--folder", "folder_name", metavar="F", help="This drop folder and its project only.")
-def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, folder_name: str | None) -> None:
+@click.option(
+    "--unit", "unit_name", metavar="U", default=unit.NAME, show_default=True, help="The systemd unit (or its file) of dropcap."
+)
+def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, folder_name: str | None, unit_name: str) -> None:
     """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
 
     One line for each finding: ok, warning, error or unsure, where, what, and what to do. Nothing is changed or sent
@@ -71,6 +74,7 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
     if adopt and not config.fatal:
         found += map(_told, adopted(config, sound, force=force))
     found += map(_told, _local(config, folders))
+    found += map(_told, _as_the_service(config, folders, unit_name))
     found += map(_told, _limits(config, folders))
     if not offline:
         with lines(config) as asked:
@@ -148,6 +152,21 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
+
+
+def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
+    """What the unit's sandbox keeps from the service, which a person's check sees."""
+    sandbox = unit.Unit.installed(name)
+    if sandbox is None:
+        if name != unit.NAME:
+            yield Remark("error", name, "there is no such unit, or it may not be read", "name another with --unit")
+        return
+    seen = list(unit.machine_remarks(config, sandbox))
+    for folder in folders:
+        seen += unit.sandbox_remarks(config, folder, sandbox)
+    yield from seen
+    if not seen:
+        yield Remark("ok", str(sandbox.path), "its sandbox lets the service see and write what it has to")
 
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

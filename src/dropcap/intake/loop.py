@@ -368,6 +368,9 @@ class Intake:
             why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
         elif error.errno in (errno.EMFILE, errno.ENFILE):
             why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
+        elif error.errno == errno.EROFS:
+            add = f"add `ReadWritePaths=-{path}` to [Service] (`systemctl edit dropcap`), then restart dropcap"
+            why = f"{path} cannot be written (it is read-only): remount it writable; under systemd, {add}"
         else:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
