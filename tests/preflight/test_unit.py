@@ -47,7 +47,7 @@ def test_what_the_sandbox_keeps_from_it(tmp_path: Path, folder: str, lines: tupl
     remedies = [remark.remedy or "" for remark in hidden]
     if not hidden and _read_only(Path(folder), sandbox):
         remedies.append(f"ReadWritePaths=-{folder}")
-    assert (told in remedies[0] if told else not remedies), remedies
+    assert told in remedies[0] if told else not remedies, remedies
 
 
 def test_drop_ins_are_read_as_systemd_reads_them(tmp_path: Path) -> None:

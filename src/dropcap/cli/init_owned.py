@@ -76,7 +76,7 @@ class Account:
 def left_to_do(account: Account | None, folder: Path, config: Path, token: Path) -> Iterator[str]:
     """What nobody but a person can do, a line each."""
     if account is None:
-        yield "give the drop folder, the token and the configuration to dropcap's user (README, \"On a server\")"
+        yield 'give the drop folder, the token and the configuration to dropcap\'s user (README, "On a server")'
     elif folder.stat().st_uid != account.user and folder.stat().st_gid not in os.getgrouplist(USER, account.group):
         yield f"let dropcap's user in: {shown(str(folder))} was there before and belongs to others"
     if account is not None and token.stat().st_uid != account.user:
