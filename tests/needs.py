@@ -40,6 +40,7 @@ PACKAGES = {
     "systemd-tmpfiles": "systemd",
     "testparm": "samba-common-bin",
     "tinyproxy": "tinyproxy",
+    "umount": "mount",
     "unshare": "util-linux",
 }
 #: User and group of a command that root's tests start for somebody else.

@@ -13,7 +13,7 @@ from dropcap.cli.configured import config_option, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
-from dropcap.daemon import command
+from dropcap.daemon import command, released
 from dropcap.display import shown
 from dropcap.ledger.job import Pause
 from dropcap.reasons import Reason, Scope
@@ -35,13 +35,21 @@ def _scope_options(command: F) -> F:
 @click.command("pause")
 @config_option
 @_scope_options
-def pause_command(config_path: Path, server: str | None, project: str | None, folder: str | None) -> None:
+@click.option("--release", is_flag=True, help="--folder: also let go of its directory, so that its share can be unmounted.")
+def pause_command(config_path: Path, server: str | None, project: str | None, folder: str | None, release: bool) -> None:
     """Send nothing more to a server or a project, or from a folder, until `dropcap resume`, also over a restart.
 
-    What is being sent just now ends as it began. Files are still taken and wait in in_progress/.
+    What is being sent just now ends as it began. Files are still taken and wait in in_progress/, but with --release.
+
+    Exit code: 0; 1 if something of a folder to let go of is still open; 4 if the dropcap that runs does not answer.
     """
     config = usable(config_path.absolute())
     scope, given = _one_of(server, project, folder)
+    if release:
+        if scope is not Scope.FOLDER:
+            raise click.UsageError("--release goes with --folder: only a folder has a share")
+        _release(config, _name(config, scope, given, []))
+        return
     pauses = _pauses(config)
     name = _name(config, scope, given, [])
     before = pauses.get((scope, name))
@@ -52,6 +60,21 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
         with alone(config) as ledger:
             ledger.pause(command.pause_by_hand(scope, name))
     click.echo(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {shown(name)}")
+
+
+def _release(config: Config, name: str) -> None:
+    told = asked(config, {"do": "release", "name": name})
+    if told is None:
+        with alone(config) as ledger:
+            ledger.pause(command.pause_by_hand(Scope.FOLDER, name))
+            released.release(ledger, name, True)
+    for path in told["open"] if told else ():
+        click.echo(f"still open: {shown(path)}", err=True)
+    resume = f"dropcap resume --folder {shown(name)}"
+    if told and told["open"]:
+        click.echo(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
+        sys.exit(1)
+    click.echo(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
 
 
 @click.command("resume")
@@ -71,6 +94,8 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
         ended = bool(told["done"])
     else:
         with alone(config) as ledger:
+            if scope is Scope.FOLDER:
+                released.release(ledger, name, False)
             ended = ledger.resume(scope, name)
     if not ended:
         click.echo(f"{scope} {shown(name)} was not paused", err=True)

@@ -23,7 +23,7 @@ from dropcap.ledger.store import Ledger
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
     a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `busy` whether
-    a turn of one of its files is under way."""
+    a turn of one of its files is under way, `released` whether a person wants a folder let go of."""
 
     run: Run
     ledger: Ledger
@@ -36,6 +36,7 @@ class Surroundings:
     left: Callable[[], None]
     ended: Callable[[Sequence[Job], bool], None]
     busy: Callable[[str], bool]
+    released: Callable[[str], bool]
 
 
 class Channel:
@@ -66,6 +67,7 @@ class Channel:
             around.run,
             examiner=around.examiner,
             unsafe=unsafe,
+            released=lambda: around.released(folder.name),
             noted=self._noted,
             left=around.left,
             after=before.intake if before is not None else None,

@@ -20,6 +20,7 @@ from dropcap.daemon.command import CLEAN
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
+from dropcap.daemon.released import is_released, release
 from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
@@ -57,6 +58,7 @@ class Engine:
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._told_threads = False
+        self.released: set[str] = set()
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -76,6 +78,7 @@ class Engine:
 
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
+        self.released = {name for name in config.folders if is_released(self.ledger, name)}
         around = Surroundings(
             self._run,
             self.ledger,
@@ -88,6 +91,7 @@ class Engine:
             self.delivery.wake,
             self.delivery.ended,
             self.delivery.busy,
+            lambda folder: folder in self.released,
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
@@ -125,6 +129,13 @@ class Engine:
         self._take_up()
         self.delivery.start()
         self.start_channels()
+
+    def release(self, folder: str, released: bool) -> None:
+        """Let go of a folder, or take it up again; durable on return, and begun."""
+        release(self.ledger, folder, released)
+        self.released = self.released - {folder} | ({folder} if released else set())
+        if folder in self.channels:
+            self.channels[folder].intake.look_now()
 
     def start_channels(self) -> None:
         """Begin with the folders that have not begun: all at first, those that a reload brings, or that had no threads yet."""

@@ -24,6 +24,7 @@ from dropcap.daemon import command, systemd
 from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control, Overdue
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.released import LASTS, still_open
 from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.summary import summary
 from dropcap.intake.lease import ignore_lease_breaks
@@ -193,8 +194,17 @@ class Service:
             case "pause":
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
+            case "release":
+                name = asked["name"]
+                engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
+                engine.release(name, True)
+                one = engine.channels.get(name)
+                return {"open": still_open(one.folder.path, LASTS, one.queue.place) if one is not None else []}
             case "resume":
-                return {"done": engine.delivery.resume(Scope(asked["scope"]), asked["name"])}
+                scope, name = Scope(asked["scope"]), asked["name"]
+                if scope is Scope.FOLDER:
+                    engine.release(name, False)
+                return {"done": engine.delivery.resume(scope, name)}
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]

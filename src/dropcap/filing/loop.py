@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -78,7 +79,7 @@ class Filer:
         self._stopping = False
         self._busy = False
         self._moving_since: float | None = None  # (monotonic)
-        self._cleaned: Filing | None = None
+        self._cleaned: weakref.ref[Filing] | None = None  # it holds the folder open
         self._successor: Filer | None = None
         self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
@@ -229,10 +230,10 @@ class Filer:
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
         place = self._place()
-        if place is not None and place[1] is not self._cleaned:
-            self._cleaned = place[1]
+        if place is not None and (self._cleaned is None or self._cleaned() is not place[1]):
+            self._cleaned = weakref.ref(place[1])
             with contextlib.suppress(OSError):
-                self._cleaned.clean()
+                place[1].clean()
 
     def _page(self) -> float:
         try:

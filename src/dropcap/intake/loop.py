@@ -61,15 +61,16 @@ class Intake:
         examiner: Examiner | None = None,
         watched: bool = True,
         unsafe: Callable[[], str | None] = lambda: None,
+        released: Callable[[], bool] = lambda: False,
         noted: Callable[[], None] = lambda: None,
         left: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
         """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
         the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
-        before the folder is opened. `noted` is told when other files than before wait for something, `left` when a person has
-        renamed or taken away a job's file: others may have waited for its place. `after` worked there before and is to end: this
-        one begins when it has."""
+        before the folder is opened. While `released` says so, it is let go of, since a person wants that. `noted` is told when
+        other files than before wait for something, `left` when a person has renamed or taken away a job's file: others may have
+        waited for its place. `after` worked there before and is to end: this one begins when it has."""
         self.folder = folder
         self._ledger = ledger
         self._on_claimed = on_claimed
@@ -78,6 +79,7 @@ class Intake:
         self._examiner = examiner
         self._watched = watched
         self._unsafe = unsafe
+        self._released = released
         self._after = after
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
@@ -139,6 +141,12 @@ class Intake:
     def confirm(self) -> Callable[[], bool] | None:
         """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
         return self._tenure.confirm()
+
+    def look_now(self) -> None:
+        """Look at once, also where the folder was away a moment ago: a person has let go of it, or wants it taken up again."""
+        with self._wake:
+            self._retry_at, self._doubt = 0.0, True
+            self._wake.notify()
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
@@ -252,6 +260,8 @@ class Intake:
         if time.monotonic() < self._retry_at:
             return
         try:
+            if self._released():
+                raise Away(f"it was let go of by hand; end that with: dropcap resume --folder {shown(self.folder.name)}")
             if self._opened is None:
                 self._opened = self._open()
                 self._tenure.begin(self._opened.lent, self._opened.presence)
