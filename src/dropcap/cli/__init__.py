@@ -34,6 +34,7 @@ _COMMANDS = {
     "reload": ("reload", "reload_command", "Have the running dropcap take up the changed configuration."),
     "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
     "resume": ("pause", "resume_command", "Go on, whoever paused it."),
+    "ledger": ("ledger", "ledger_command", "Copy the ledger while dropcap runs, and put a copy back."),
     "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
     "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
 }

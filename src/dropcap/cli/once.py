@@ -16,7 +16,7 @@ from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log
 from dropcap.daemon.engine import Engine
-from dropcap.daemon.state import only_one, open_ledger, prepare
+from dropcap.daemon.state import close_ledger, only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.job import Job, State
@@ -78,7 +78,7 @@ def run_once(config: Config, wait: str | None) -> int:
         finally:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
-        ledger.close()
+        close_ledger(ledger)
     return code
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dropcap.cli.configured import not_ours, query, stop
 from dropcap.config.model import Config
 from dropcap.daemon.control import PATIENCE, SOCKET, ask
-from dropcap.daemon.state import LEDGER, AlreadyRunning, only_one, open_ledger
+from dropcap.daemon.state import LEDGER, AlreadyRunning, close_ledger, only_one, open_ledger
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
 
@@ -34,8 +34,12 @@ def alone(config: Config) -> Iterator[Ledger]:
     """The ledger to write, while no dropcap runs; or the end, if one does or there is no ledger yet."""
     query(config).close()
     try:
-        with only_one(config.state_dir), contextlib.closing(open_ledger(config.state_dir)) as ledger:
-            yield ledger
+        with only_one(config.state_dir):
+            ledger = open_ledger(config.state_dir)
+            try:
+                yield ledger
+            finally:
+                close_ledger(ledger)
     except AlreadyRunning as error:
         stop(f"{error} and does not answer: it starts, stops, is halted or runs with --once. Nothing was done; try again soon", 4)
     except LedgerError as error:

@@ -25,7 +25,7 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control, Overdue
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.released import LASTS, still_open
-from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.state import SUSPECT, close_ledger, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.summary import summary
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.reasons import Scope
@@ -80,7 +80,7 @@ class Service:
                 log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
                 control.close()
                 engine.stop(0.0 if self._hurry else self._config.stop_within)
-                ledger.close()
+                close_ledger(ledger)
                 log.info("stopped")
         return code
 

@@ -38,10 +38,7 @@ class Query:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("pragma busy_timeout = 30000")
+            connection = _open(self._path)
             self._local.connection = connection
             with self._lock:
                 for thread in [thread for thread in self._all if not thread.is_alive()]:
@@ -89,7 +86,9 @@ class Query:
         """
         said = next(self._rows("pragma quick_check(1)"))[0]
         if said != "ok":
-            raise sqlite3.DatabaseError(str(said))
+            error = sqlite3.DatabaseError(" ".join(str(said).split()))
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # as SQLite says it itself, so that it is taken for damage
+            raise error
 
     # Intake -------------------------------------------------------------------------------------------------------
 
@@ -411,6 +410,24 @@ class Query:
         if folder is None:
             return self._jobs(f"{tail} order by id limit ?", since, after, limit)
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """After an orderly end, SQLite reads nothing where it may not make its files beside: a directory of others, a read-only disk.
+
+    Nobody writes then, so it is told that the one file does not change.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma busy_timeout = 30000")
+    try:
+        connection.execute("select 1 from sqlite_master limit 1")
+    except sqlite3.OperationalError:
+        if os.path.exists(f"{path}-wal") or not os.access(path, os.R_OK):
+            return connection  # it tells its reason when it is asked
+        connection.close()
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    return connection
 
 
 def _job(row: Any) -> Job:

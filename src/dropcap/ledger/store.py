@@ -54,9 +54,9 @@ class Ledger:
         self._files = identities(path)
 
     def close(self) -> None:
-        """Write out what is pending and close."""
+        """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
+        self.query.close()  # first: who reads keeps the write-ahead log from going
         self._commit.close()
-        self.query.close()
 
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
