@@ -22,7 +22,7 @@ _NULL = "tag:yaml.org,2002:null"
 _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
-LATER = frozenset({"notify", "dashboard", "receipts", "mask", "keep", "database"})
+LATER = frozenset({"notify", "dashboard", "receipts", "mask", "database"})
 
 _T = TypeVar("_T")
 Scope = tuple[str, str] | None

@@ -10,7 +10,7 @@ from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
-from dropcap.config.model import Config, Log, Problem, Project
+from dropcap.config.model import Config, Log, Problem, Project, Retention
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
 from dropcap.display import shown
@@ -24,7 +24,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "log", "keep", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
@@ -55,6 +55,7 @@ def load(path: Path) -> Config:
         path=path,
         state_dir=Path(state_dir),
         log=_log(main),
+        keep=_retention(main),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
@@ -134,6 +135,25 @@ def _log(main: Section) -> Log:
         format=section.read_or_null("format", word_of("json", "text")),
         level=section.read("level", word_of("debug", "info", "warning", "error"), "info"),
     )
+
+
+#: The shortest time for which each is kept. A file that is moved back out of done/ is known again for a week.
+_KEPT_FOR = {"done": 7 * DAY, "preserved": DAY, "history": 7 * DAY, "empty_subfolders": DAY / 24}
+
+
+def _retention(main: Section) -> Retention:
+    node = main.get("keep")
+    if node is None:
+        return Retention()
+    section = node.section()
+    section.only(tuple(_KEPT_FOR))
+    return Retention(
+        **{key: section.read(key, _forever_or(duration(least, 100 * 366 * DAY)), None) for key, least in _KEPT_FOR.items()}
+    )
+
+
+def _forever_or(read: Callable[[str], float]) -> Callable[[str], float | None]:
+    return lambda text: None if text.strip() == "forever" else read(text)
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

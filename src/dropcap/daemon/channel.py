@@ -84,6 +84,7 @@ class Channel:
             before.queue if before is not None else None,
             self.intake.confirm,
         )
+        self.keep = keep
         self._busy = around.busy
         self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
         self._told = around.claimed

@@ -17,6 +17,7 @@ from dropcap.config.model import Config, Folder
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
+from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
@@ -58,6 +59,7 @@ class Engine:
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._told_threads = False
+        self.housekeeping = Housekeeping(ledger, lambda: self.config, lambda: self.channels)
         self.released: set[str] = set()
         self._renew(config)
 

@@ -108,6 +108,7 @@ class Service:
                 self._take_up(engine)
             self._do_tasks()
             engine.start_channels()
+            engine.housekeeping.look()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
@@ -152,6 +153,7 @@ class Service:
             self._config = config
             logging.set_up(config.log.format, config.log.level, background=True)
             engine.reload(config)
+            engine.housekeeping.soon()
             _tell_problems(config.problems, engine.mistakes)
             told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
             log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))

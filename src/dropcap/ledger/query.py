@@ -90,6 +90,20 @@ class Query:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # as SQLite says it itself, so that it is taken for damage
             raise error
 
+    # Housekeeping -------------------------------------------------------------------------------------------------
+
+    def read_back_and_filed(self, folder: str, before: float, last: int, limit: int = 500) -> list[Job]:
+        """Jobs behind the job `last` of which REDCap gave out the very bytes, done before then, whose files lie in done/."""
+        where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
+        return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
+
+    def last_claim_beneath(self, folder: str, directory: str) -> float | None:
+        """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""
+        first, behind = os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")  # `0` comes after `/`
+        sql = "select max(claimed_at) from job where folder = ? and name >= ? and name < ?"
+        (last,) = next(self._rows(sql, folder, first, behind))
+        return None if last is None else float(last)
+
     # Intake -------------------------------------------------------------------------------------------------------
 
     def open_files(self, folder: str) -> dict[str, OpenFile]:

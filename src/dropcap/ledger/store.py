@@ -33,6 +33,15 @@ _PUT_OFF = ", ".join(
     f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
+#: Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older.
+_OVER = (
+    "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null and preserved_as is null"
+    + "".join(
+        f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
+        for column in ("again_of", "tried_again", "back_of")
+    )
+    + f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES}) order by id limit ?"
+)
 
 
 class Ledger:
@@ -266,12 +275,24 @@ class Ledger:
         now = self._clock()
 
         def apply(connection: sqlite3.Connection) -> None:
-            names = ", ".join(f"{name} = ?" for name in columns)
+            names = "".join(f"{name} = ?, " for name in columns)
             values = [bound(column, value) for column, value in columns.items()]
-            connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
+            connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
             connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, utf8(note), job))
 
         self._commit.write(apply)
+
+    def forget(self, before: float, limit: int = 1000) -> int:
+        """Forget jobs that ended before then, of which neither a file nor a copy is left and which no other job, and no open one
+        that is older, has to do with; how many those were."""
+
+        def apply(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(_OVER, (before, limit)).fetchall()
+            connection.executemany("delete from history where job = ?", rows)
+            connection.executemany("delete from job where id = ?", rows)
+            return len(rows)
+
+        return self._commit.write(apply)
 
     def copying(self, job: int, temporary: str, final: str) -> None:
         """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""
