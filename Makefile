@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench clean dist release test-wheel lowest sbom
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -32,12 +32,35 @@ test: $(STAMP)
 	$(VENV)/bin/python -m pytest $(PYTEST)
 
 check: $(STAMP)
-	$(VENV)/bin/ruff check src tests bench
-	$(VENV)/bin/ruff format --check src tests bench
+	$(VENV)/bin/ruff check src tests bench release
+	$(VENV)/bin/ruff format --check src tests bench release
 	$(VENV)/bin/mypy
 
 bench: $(STAMP)
 	$(VENV)/bin/python bench/run.py
+
+RELEASE := $(VENV)/.release
+
+$(RELEASE): $(STAMP)
+	$(VENV)/bin/python -m pip --disable-pip-version-check -q install -e '.[release]'
+	@touch $(RELEASE)
+
+# sdist and wheel, the same bytes each time; `release` refuses a version between two releases.
+dist: $(RELEASE)
+	$(VENV)/bin/python release/dist.py
+
+release: $(RELEASE)
+	$(VENV)/bin/python release/dist.py --release
+
+# The wheel without its sources, with the newest and with the oldest libraries. TESTS="tests/cli" for some of them.
+test-wheel: dist
+	PYTHON=$(VENV)/bin/python release/wheel_test.sh newest
+
+lowest: dist
+	PYTHON=$(VENV)/bin/python release/wheel_test.sh lowest
+
+sbom: dist
+	PYTHON=$(VENV)/bin/python release/sbom.sh
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,20 @@
+#!/bin/sh
+# make sbom: what is in an installation of the wheel in dist/, with licences, as CycloneDX (dist/sbom.cdx.json) and as a list.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+"${PYTHON:-python3}" -m venv --without-pip "$place/venv"
+"$root/.venv/bin/uv" pip install -q --python "$place/venv/bin/python" "$(ls "$root"/dist/*.whl)"
+"$root/.venv/bin/cyclonedx-py" environment --output-reproducible --gather-license-texts --pyproject "$root/pyproject.toml" \
+  --output-format JSON --outfile "$root/dist/sbom.cdx.json" "$place/venv/bin/python"
+"$root/.venv/bin/python" - "$root/dist/sbom.cdx.json" "$root/dist/licences.txt" <<'EOF'
+import json, sys
+def licence(one):
+    found = [entry.get("expression") or entry["license"].get("id") or entry["license"].get("name") for entry in one.get("licenses", [])]
+    return ", ".join(dict.fromkeys(name for name in found if not name.startswith("declared license of"))) or "not told"
+parts = json.load(open(sys.argv[1]))["components"]
+lines = sorted(f"{one['name']} {one['version']}: {licence(one)}" for one in parts)
+open(sys.argv[2], "w").write("\n".join(lines) + "\n")
+print("\n".join(lines))
+EOF
