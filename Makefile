@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench clean dist release test-wheel lowest sbom
+.PHONY: demo test check bench clean dist release test-wheel lowest sbom deb test-system
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -61,6 +61,14 @@ lowest: dist
 
 sbom: dist
 	PYTHON=$(VENV)/bin/python release/sbom.sh
+
+# A Debian package for Python 3.11 to 3.14; it goes by the licences that `make sbom` has found, if it has.
+deb: dist
+	$(VENV)/bin/python release/deb.py
+
+# The package in a clean Debian under a booted systemd: as root, a few minutes, with mmdebstrap and systemd-nspawn.
+test-system: deb
+	DROPCAP_SYSTEM_TESTS=1 $(VENV)/bin/python -m pytest -q -rs --timeout 900 tests/system
 
 clean:
 	rm -rf $(VENV)

@@ -7,7 +7,7 @@ trap 'rm -rf "$place"' EXIT
 "${PYTHON:-python3}" -m venv --without-pip "$place/venv"
 "$root/.venv/bin/uv" pip install -q --python "$place/venv/bin/python" "$(ls "$root"/dist/*.whl)"
 "$root/.venv/bin/cyclonedx-py" environment --output-reproducible --gather-license-texts --pyproject "$root/pyproject.toml" \
-  --output-format JSON --outfile "$root/dist/sbom.cdx.json" "$place/venv/bin/python"
+  --output-format JSON --output-file "$root/dist/sbom.cdx.json" "$place/venv/bin/python"
 "$root/.venv/bin/python" - "$root/dist/sbom.cdx.json" "$root/dist/licences.txt" <<'EOF'
 import json, sys
 def licence(one):

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "release/version.py"
 
@@ -25,8 +27,7 @@ def git(place: Path, *words: str) -> str:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    if shutil.which("git") is None:
-        pytest.skip("needs git")
+    needs.git()
     place = tmp_path / "clone"
     (place / "release").mkdir(parents=True)
     shutil.copy(SCRIPT, place / "release")
