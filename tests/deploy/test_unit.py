@@ -48,11 +48,11 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 def test_the_unit_is_well_guarded() -> None:
     analyze = needs.program("systemd-analyze")
     result = subprocess.run(
-        [analyze, "security", "--offline=true", "--threshold=25", str(DEPLOY / "dropcap.service")],
+        [analyze, "security", "--offline=true", "--threshold=15", str(DEPLOY / "dropcap.service")],
         capture_output=True,
         text=True,
     )
-    assert result.returncode == 0, f"exposure above 2.5 of 10:\n{result.stdout[-3000:]}{result.stderr}"
+    assert result.returncode == 0, f"exposure above 1.5 of 10:\n{result.stdout[-3000:]}{result.stderr}"
 
 
 def test_the_unit_agrees_with_the_example_configuration() -> None:

@@ -57,6 +57,11 @@ def test_drop_ins_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     (lib / "x.service").write_text("[Service]\nUser=one\nReadWritePaths=/a \\\n /b\n")
     (lib / "x.service.d/10.conf").write_text("[Service]\nUser=two\n")
     (lib / "x.service.d/20.conf").write_text("[Service]\nReadWritePaths=\n")
+    assert Unit.installed("x.service", (lib,)).may_chown  # type: ignore[union-attr]
+    assert not unit(
+        tmp_path / "u.service", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"
+    ).may_chown
+    assert unit(tmp_path / "u.service", "SystemCallFilter=~@privileged", "SystemCallFilter=@chown").may_chown
     (etc / "x.service.d/20.conf").write_text("[Service]\n# a comment\nReadWritePaths=-/c\n")
     found = Unit.installed("x.service", (etc, lib))
     assert found is not None

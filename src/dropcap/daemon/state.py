@@ -7,8 +7,9 @@ import fcntl
 import os
 import re
 import sqlite3
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -145,7 +146,9 @@ def open_ledger(state_dir: Path) -> Ledger:
                 remedy="put the old one back from a backup only while dropcap does not run, if its history is needed",
             )
     _keep_installation(state_dir, ledger.installation)
-    give_to_owner(state_dir, path, state_dir / INSTALLATION, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    files = (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    give_to_owner(state_dir, state_dir / INSTALLATION, *files)
+    _let_the_group_read(state_dir, files)
     with contextlib.suppress(FileNotFoundError):
         (state_dir / SUSPECT).unlink()
     with contextlib.suppress(OSError):
@@ -157,6 +160,14 @@ def open_ledger(state_dir: Path) -> Ledger:
         finally:
             os.close(fd)
     return ledger
+
+
+def _let_the_group_read(state_dir: Path, files: Sequence[Path]) -> None:
+    """Who may look into the state directory may ask for `status`, whatever the umask."""
+    with contextlib.suppress(OSError):
+        if state_dir.stat().st_mode & stat.S_IRGRP:
+            for path in files:
+                os.chmod(path, 0o640)
 
 
 def close_ledger(ledger: Ledger) -> None:

@@ -71,6 +71,16 @@ class Unit:
         return made + bound + [word.lstrip("-+") for word in self.words("ReadWritePaths")]
 
     @property
+    def may_chown(self) -> bool:
+        """Whether its system calls let it give files to another group: what comes later in the list counts."""
+        allowed = True
+        for value in self.settings.get("SystemCallFilter", ()):
+            names = {"@chown", "@privileged", "chown", "fchown", "fchownat"}
+            if names & set(value.lstrip("~").split()):
+                allowed = not value.startswith("~")
+        return allowed
+
+    @property
     def groups(self) -> set[int]:
         """The numbers of the groups in which the service is, as far as this machine knows them."""
         found = set()
@@ -156,6 +166,15 @@ def _group(where: str, folder: Folder, unit: Unit) -> Iterator[Remark]:
         status, account = os.stat(folder.path), pwd.getpwnam(user)
     except (OSError, KeyError):
         return
+    gives = folder.group is not None and folder.group not in (_name(status.st_gid), str(status.st_gid))
+    if (gives or not status.st_mode & stat.S_ISGID) and not unit.may_chown:
+        message = f"group: {unit.path.name} may give files to no group (SystemCallFilter=)"
+        if not gives:
+            message = (
+                f"path: {folder.path} has no setgid bit, and {unit.path.name} may give files to no group (SystemCallFilter=)"
+            )
+        remedy = f"run `chmod g+s {folder.path}`; or {_add('SystemCallFilter=@chown')}"
+        yield Remark("error" if gives else "warning", where, message, _add("SystemCallFilter=@chown") if gives else remedy)
     everybody = status.st_mode & stat.S_IRWXO == stat.S_IRWXO
     if account.pw_uid in (0, status.st_uid) or status.st_gid in unit.groups or everybody:
         return
