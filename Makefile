@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench clean dist release test-wheel lowest sbom deb test-system
+.PHONY: demo test check bench clean dist release test-wheel lowest sbom deb test-system soak
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -69,6 +69,11 @@ deb: dist
 # The package in a clean Debian under a booted systemd: as root, a few minutes, with mmdebstrap and systemd-nspawn.
 test-system: deb
 	DROPCAP_SYSTEM_TESTS=1 $(VENV)/bin/python -m pytest -q -rs --timeout 900 tests/system
+
+# Does anything grow in the long run? MINUTES=10 for a shorter one.
+MINUTES ?= 60
+soak: $(STAMP)
+	$(VENV)/bin/python bench/years.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV)
