@@ -12,8 +12,11 @@ cp -r "$root/tests" "$root/docs" "$root/deploy" "$root/bench" "$root/release" "$
   "$root/CONTRIBUTING.md" "$root/config.example.yaml" "$root/pyproject.toml" "$place"
 if [ "$which" = lowest ]; then
   # Packages without a wheel for this Python are none that anybody has there.
-  "$root/.venv/bin/uv" pip install -q --python "$place/venv/bin/python" --resolution lowest-direct --only-binary :all: "$wheel[sandbox]"
-  "$root/.venv/bin/uv" pip install -q --python "$place/venv/bin/python" pytest pytest-timeout pytest-xdist hypothesis PyCap mfusepy
+  uv="$root/.venv/bin/uv pip install -q --python $place/venv/bin/python"
+  $uv --resolution lowest-direct --only-binary :all: -r "$root/pyproject.toml" --extra sandbox
+  $uv --no-deps "$wheel"
+  "$place/venv/bin/python" -m pip freeze | grep -v "^dropcap" >"$place/lowest"
+  $uv -c "$place/lowest" pytest pytest-timeout pytest-xdist hypothesis PyCap mfusepy
 else
   "$place/venv/bin/python" -m pip -q --disable-pip-version-check install "$wheel[dev]"
 fi

@@ -13,6 +13,7 @@ from datetime import datetime
 
 import structlog
 
+from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import Tree
 from dropcap.filing.copying import crossing, finish_copies
 from dropcap.filing.ending import Ending, as_entered, as_filed, failure, log_end, outcome_of
@@ -351,4 +352,6 @@ class Filer:
 def _said(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "there is no room left"
+    if error.errno == errno.EROFS:
+        return f"{error.strerror}; {REMEDY}"
     return error.strerror or str(error)

@@ -14,6 +14,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
+from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.beat import Run, Vigil
@@ -379,8 +380,7 @@ class Intake:
         elif error.errno in (errno.EMFILE, errno.ENFILE):
             why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
         elif error.errno == errno.EROFS:
-            add = f"add `ReadWritePaths=-{path}` to [Service] (`systemctl edit dropcap`), then restart dropcap"
-            why = f"{path} cannot be written (it is read-only): remount it writable; under systemd, {add}"
+            why = f"{path} cannot be written (it is read-only): {REMEDY}"
         else:
             why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
         if self._away != why:
