@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 #: For people; `dropcap check` names the very line.
-REMEDY = (
+REMEDY = "remount it writable; under systemd, name the folder in ReadWritePaths= (`dropcap check` tells the line) and restart it"
     "remount it writable; under systemd, name the folder in ReadWritePaths= (`dropcap check` tells the line), and restart dropcap"
 )
