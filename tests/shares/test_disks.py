@@ -120,7 +120,7 @@ def test_a_share_that_is_remounted_read_only(place: Site) -> None:
         remount(place.drop, "ro")
         told = eventually(lambda: _trouble(daemon))
         assert "read-only" in told.lower()
-        assert "name the folder in ReadWritePaths=" in told
+        assert "name it in ReadWritePaths=" in told
         assert [name for name in place.everywhere() if not name.startswith("done/")] == ["102_V1_consent.pdf"]
         remount(place.drop, "rw")
         daemon.wait_for("done", 2)
