@@ -4,5 +4,3 @@ from __future__ import annotations
 
 #: For people; `dropcap check` names the very line.
 REMEDY = "remount it writable; under systemd, name it in ReadWritePaths= (`dropcap check` tells the line), then restart dropcap"
-    "remount it writable; under systemd, name the folder in ReadWritePaths= (`dropcap check` tells the line), and restart dropcap"
-)
