@@ -124,6 +124,7 @@ class Channel:
         self.intake.freed(names)
 
     def _over(self) -> None:
+        self.page.let_go()
         self.queue.let_go()
         self.intake.let_go()
 

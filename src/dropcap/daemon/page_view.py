@@ -53,17 +53,20 @@ class Page:
         """Something happened in the folder."""
         self._changed.set()
 
+    def let_go(self) -> None:
+        """The folder is away, or another writes its page: nothing of it is held open here. For the thread that refreshes it."""
+        self._page = None
+
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
-        now = time.monotonic()
+        now, place = time.monotonic(), self._queue.place()
+        if place is None:
+            self.let_go()
+            return _ABSENT
         if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        place = self._queue.place()
-        if place is None:
-            self._page = None
-            return _ABSENT
         if self._page is None or self._page[0] is not place[0]:
             self._page = (place[0], StatusPage(place[0], self._queue.folder))
         self._changed.clear()
