@@ -79,7 +79,8 @@ class Housekeeping:
     def _forget(self) -> None:
         kept_for = self._config().keep.history
         try:
-            while kept_for is not None and (number := self._ledger.forget(time.time() - kept_for)):
+            while kept_for is not None and (jobs := self._ledger.query.over(time.time() - kept_for)):
+                number = self._ledger.prune(jobs)
                 log.info("removed", what="history", jobs=number, kept_for=f"{kept_for / 86400:g}d")
         except sqlite3.Error as error:
             log.warning("check_problem", message=f"no history was forgotten ({error})", remedy="see `dropcap status`")

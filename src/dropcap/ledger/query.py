@@ -97,6 +97,20 @@ class Query:
         where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
         return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
 
+    def over(self, before: float, limit: int = 1000) -> list[int]:
+        """Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older. Never the
+        newest: another one would get its number."""
+        others = "".join(
+            f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
+            for column in ("again_of", "tried_again", "back_of")
+        )
+        sql = (
+            "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
+            f" and preserved_as is null{others} and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
+            " and id < (select max(id) from job) order by id limit ?"
+        )
+        return [int(job) for (job,) in self._rows(sql, before, limit)]
+
     def last_claim_beneath(self, folder: str, directory: str) -> float | None:
         """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""
         first, behind = os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")  # `0` comes after `/`

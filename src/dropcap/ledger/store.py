@@ -33,15 +33,6 @@ _PUT_OFF = ", ".join(
     f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
-#: Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older.
-_OVER = (
-    "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null and preserved_as is null"
-    + "".join(
-        f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
-        for column in ("again_of", "tried_again", "back_of")
-    )
-    + f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES}) order by id limit ?"
-)
 
 
 class Ledger:
@@ -282,12 +273,11 @@ class Ledger:
 
         self._commit.write(apply)
 
-    def forget(self, before: float, limit: int = 1000) -> int:
-        """Forget jobs that ended before then, of which neither a file nor a copy is left and which no other job, and no open one
-        that is older, has to do with; how many those were."""
+    def prune(self, jobs: Sequence[int]) -> int:
+        """Take jobs that are over out of the ledger, with their history; how many those were."""
+        rows = [(job,) for job in jobs]
 
         def apply(connection: sqlite3.Connection) -> int:
-            rows = connection.execute(_OVER, (before, limit)).fetchall()
             connection.executemany("delete from history where job = ?", rows)
             connection.executemany("delete from job where id = ?", rows)
             return len(rows)
