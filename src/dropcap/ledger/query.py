@@ -106,7 +106,8 @@ class Query:
         )
         sql = (
             "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
-            f" and preserved_as is null{others} and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
+            f" and preserved_as is null{others}"
+            f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
             " and id < (select max(id) from job) order by id limit ?"
         )
         return [int(job) for (job,) in self._rows(sql, before, limit)]
