@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.content import probe as content_probe
-from dropcap.content.probe import examine, judged
+from dropcap.content import formats
+from dropcap.content.formats import examine, judged
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds, Reader
 from tests.content.make import WHOLE
 
@@ -132,7 +132,7 @@ def test_an_exception_in_a_probe_proves_nothing(monkeypatch: pytest.MonkeyPatch)
     def broken(_: Reader) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(content_probe, "_probe_for", lambda _: broken)
+    monkeypatch.setattr(formats, "_examination_for", lambda _: broken)
     with tempfile.TemporaryFile() as file:
         file.write(WHOLE["scan.pdf"][:9000])
         file.flush()

@@ -38,10 +38,10 @@ class Asking:
         self.told[number] = finding
         self.at[number] = time.monotonic()
 
-    def ask(self, *paths: Path, lane: str = "consents") -> list[int]:
+    def ask(self, *paths: Path, folder: str = "consents") -> list[int]:
         fds = [os.open(path, os.O_RDONLY) for path in paths]
         try:
-            return self.examiner.ask(lane, fds, self.tell)
+            return self.examiner.ask(folder, fds, self.tell)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -182,7 +182,7 @@ def slow_share(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_folder_that_hangs_keeps_no_other_waiting(asking: Asking, slow_share: Path, tmp_path: Path) -> None:
     (quick,) = files(tmp_path, quick=WHOLE["scan.pdf"])
-    late = asking.ask(slow_share / "a", slow_share / "b", lane="share")
+    late = asking.ask(slow_share / "a", slow_share / "b", folder="share")
     began = time.monotonic()
     asking.all(asking.ask(quick))
     assert time.monotonic() - began < 10
@@ -195,13 +195,13 @@ def test_a_file_that_hangs_keeps_no_other_of_its_folder_waiting_for_ever(
     monkeypatch.setattr(worker, "STUCK", 0.3)
     (quick,) = files(tmp_path, quick=WHOLE["scan.pdf"])
     told: dict[int, Finding] = {}
-    lane = worker._Lane(QUICK, told.__setitem__, lambda file: None)
+    queue = worker._Queue(QUICK, told.__setitem__, lambda file: None)
     paths = [slow_share / "a", quick, *[slow_share / name for name in "bcde"], quick]
     for number, path in enumerate(paths):
-        lane.put(worker._File(number, os.open(path, os.O_RDONLY), time.monotonic()))
+        queue.put(worker._File(number, os.open(path, os.O_RDONLY), time.monotonic()))
 
     def relieved() -> bool:
-        lane.relieve(time.monotonic())
+        queue.relieve(time.monotonic())
         return len(told) == len(paths)
 
     eventually(relieved, 12)
@@ -213,9 +213,9 @@ def test_threads_ask_at_the_same_time(asking: Asking, tmp_path: Path) -> None:
     (path,) = files(tmp_path, a=WHOLE["scan.pdf"])
     numbers: list[int] = []
 
-    def ask(lane: str) -> None:
+    def ask(folder: str) -> None:
         for _ in range(20):
-            numbers.extend(asking.ask(path, path, lane=lane))
+            numbers.extend(asking.ask(path, path, folder=folder))
 
     threads = [threading.Thread(target=ask, args=(f"folder {n}",)) for n in range(8)]
     for thread in threads:

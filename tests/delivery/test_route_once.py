@@ -9,7 +9,7 @@ import pytest
 from dropcap.config.load import load
 from dropcap.delivery import queue as module
 from dropcap.delivery.order import Order
-from dropcap.delivery.queue import WINDOW, FolderQueue
+from dropcap.delivery.queue import IN_MEMORY, FolderQueue
 from dropcap.filing.loop import FilingHooks
 from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
@@ -61,6 +61,6 @@ def test_once_from_the_claim_to_the_turn(place: Site, ledger: Ledger, asked: lis
 
 def test_names_that_never_come_in_line_fill_no_memory(place: Site, ledger: Ledger) -> None:
     queue = queue_of(place, ledger)
-    for number in range(10 * WINDOW):
+    for number in range(10 * IN_MEMORY):
         queue.address(f"{number}.jpg")
-    assert len(queue._routed) <= 4 * WINDOW
+    assert len(queue._routed) <= 4 * IN_MEMORY

@@ -59,7 +59,7 @@ def test_a_hundred_thousand_names_are_few_bytes() -> None:
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "WINDOW", 4)
+    monkeypatch.setattr(folder, "IN_MEMORY", 4)
 
 
 @pytest.mark.usefixtures("narrow")

@@ -17,7 +17,7 @@ _END_SIZE = 22
 _TAIL = 70 * 1024
 
 
-def probe_zip(file: Reader) -> Finding:
+def examine_zip(file: Reader) -> Finding:
     """The end record must be there. Where its offsets lead proves nothing: whole archives with wrong ones exist."""
     start = max(0, file.size - _TAIL)
     tail = file.at(start, file.size - start)
@@ -32,7 +32,7 @@ def probe_zip(file: Reader) -> Finding:
     return cut("the list of contents is missing at the end of the archive")
 
 
-def probe_7z(file: Reader) -> Finding:
+def examine_7z(file: Reader) -> Finding:
     """The header at the start tells where the one at the end lies, and the sum of each."""
     head = file.at(0, 32)
     if len(head) < 32:

@@ -21,7 +21,7 @@ _BZIP2_ENDS = 0x177245385090
 _XZ_MEMORY = 160 * MIB
 
 
-def probe_gzip(file: Reader) -> Finding:
+def examine_gzip(file: Reader) -> Finding:
     """The end of the file lies within a member. What lies behind a whole one is none of our business."""
     unpacking, at = zlib.decompressobj(31), 0
     while at < file.size:
@@ -66,7 +66,7 @@ def _empty_end(file: Reader, at: int, kind: str) -> Finding:
     return UNDECIDED
 
 
-def probe_bzip2(file: Reader) -> Finding:
+def examine_bzip2(file: Reader) -> Finding:
     """Its end mark stands at any bit."""
     tail = int.from_bytes(file.at(max(0, file.size - 64), 64), "big")
     mask = (1 << 48) - 1
@@ -75,7 +75,7 @@ def probe_bzip2(file: Reader) -> Finding:
     return _unpacked(file, bz2.BZ2Decompressor(), "bzip2")
 
 
-def probe_xz(file: Reader) -> Finding:
+def examine_xz(file: Reader) -> Finding:
     """Its footer ends in YZ, and readers put up with NULs behind it."""
     if file.at(file.size - 2, 2) == b"YZ" and file.size >= 32:
         return WHOLE

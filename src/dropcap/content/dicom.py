@@ -17,7 +17,7 @@ _ITEM, _ITEM_ENDS, _SEQUENCE_ENDS = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE,
 _PIXELS = frozenset(((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010)))
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _BIG_ENDIAN = b"1.2.840.10008.1.2.2"
-_WINDOW = 4096
+_BUFFER = 4096
 _MIDDLE = "the DICOM file ends in the middle"
 
 
@@ -34,7 +34,7 @@ class _CutError(Exception):
     """It ends too early."""
 
 
-def probe(file: Reader) -> Finding:
+def examine(file: Reader) -> Finding:
     """Whole at the end of the image, if there is one; some put anything behind it."""
     try:
         return _Walk(file).run()
@@ -48,8 +48,8 @@ class _Walk:
     def __init__(self, file: Reader) -> None:
         self._file = file
         self._order = "<"
-        self._window = b""
-        self._window_at = 0
+        self._buffer = b""
+        self._buffer_at = 0
 
     def run(self) -> Finding:
         at, syntax = self._meta()
@@ -81,10 +81,10 @@ class _Walk:
         return at, syntax
 
     def _bytes(self, at: int, length: int) -> bytes:
-        start = at - self._window_at
-        if not 0 <= start <= len(self._window) - length:
-            self._window, self._window_at, start = self._file.at(at, max(length, _WINDOW)), at, 0
-        return self._window[start : start + length]
+        start = at - self._buffer_at
+        if not 0 <= start <= len(self._buffer) - length:
+            self._buffer, self._buffer_at, start = self._file.at(at, max(length, _BUFFER)), at, 0
+        return self._buffer[start : start + length]
 
     def _element(self, at: int) -> tuple[tuple[int, int], bytes, int, int]:
         """An element's tag, VR (empty if it has none) and length, and where its value begins."""

@@ -1,4 +1,4 @@
-"""Asking the process that probes. Whoever asks goes on at once, and is told later."""
+"""Asking the process that examines. Whoever asks goes on at once, and is told later."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class Examiner:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers = count(1)
-        self._lanes: dict[str, int] = {}
+        self._folders: dict[str, int] = {}
         self._process: _Process | None = None
         self._retry_at = 0.0
         self._short = 0  # processes, one after the other, that soon ended
         self._closed = False
 
-    def ask(self, lane: str, fds: Sequence[int], tell: Told) -> list[int]:
+    def ask(self, folder: str, fds: Sequence[int], tell: Told) -> list[int]:
         """Have files judged that are open for reading; the numbers under which `tell` is called with what was found.
 
-        It takes as many as it can now, the first ones. `lane` is the folder: one that hangs keeps no other's waiting. The
+        It takes as many as it can now, the first ones. A `folder` that hangs keeps no other's files waiting. The
         descriptors stay the caller's. `tell` is called from another thread, perhaps before this returns, and must be quick.
         """
         with self._lock:
             numbers = [next(self._numbers) for _ in fds]
             process = self._running()
             if process is not None:
-                return process.ask(self._lanes.setdefault(lane, len(self._lanes)), numbers, fds, tell)
+                return process.ask(self._folders.setdefault(folder, len(self._folders)), numbers, fds, tell)
         for number in numbers:
             tell(number, UNDECIDED)
         return numbers
@@ -128,7 +128,7 @@ class _Process:
             self._child.wait()
             raise
 
-    def ask(self, lane: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
+    def ask(self, folder: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
         taken: list[int] = []
         for start in range(0, len(fds), TOGETHER):
             some = numbers[start : start + TOGETHER]
@@ -138,7 +138,7 @@ class _Process:
                     break
                 self._waiting.update((number, (tell, now)) for number in some)
             try:
-                message = asked([(number, lane) for number in some])
+                message = asked([(number, folder) for number in some])
                 socket.send_fds(self._socket, [message], list(fds[start : start + TOGETHER]), socket.MSG_DONTWAIT)
             except OSError as error:
                 with self._lock:

@@ -1,4 +1,4 @@
-"""What a probe has found."""
+"""What an examination has found."""
 
 from __future__ import annotations
 

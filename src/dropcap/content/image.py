@@ -11,7 +11,7 @@ GIF = (b"GIF87a", b"GIF89a")
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
-def probe_png(file: Reader) -> Finding:
+def examine_png(file: Reader) -> Finding:
     """From chunk to chunk. A file that lacks nothing but its end chunk lost nothing."""
     at, image = len(PNG), False
     while at < file.size:
@@ -32,7 +32,7 @@ def probe_png(file: Reader) -> Finding:
     return WHOLE if image else UNDECIDED
 
 
-def probe_gif(file: Reader) -> Finding:
+def examine_gif(file: Reader) -> Finding:
     """From block to block."""
     data = file.at(0, file.size)
     if len(data) < 13:

@@ -20,7 +20,7 @@ _PIXELS, _PROGRESSIVE, _PASSES = 60_000_000, 20_000_000, 150_000_000
 _EMPTY_RUN = 512
 
 
-def probe(file: Reader) -> Finding:
+def examine(file: Reader) -> Finding:
     """Thumbnails with end marks of their own lie in the segments before the image, so those are walked through."""
     scan = _first_scan(file)
     if isinstance(scan, Finding):

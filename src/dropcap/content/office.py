@@ -19,7 +19,7 @@ _MIDDLE = "the file ends in the middle"
 _EMPTY = "the file ends in the middle: the rest is empty"
 
 
-def probe_ole(file: Reader) -> Finding:
+def examine_ole(file: Reader) -> Finding:
     """Every sector that its table points to must at least begin."""
     head = file.at(0, 512)
     if len(head) < 512:
@@ -71,7 +71,7 @@ def _table_sectors(file: Reader, head: bytes, shift: int, tables: int) -> list[i
 _BRACES = re.compile(rb"\\[\\{}]|\{|\}")
 
 
-def probe_rtf(file: Reader) -> Finding:
+def examine_rtf(file: Reader) -> Finding:
     """Its braces must close, or it must at least end with one."""
     data = file.at(0, file.size)
     if b"\\bin" in data:

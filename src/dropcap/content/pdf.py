@@ -21,7 +21,7 @@ def recognised(head: bytes) -> bool:
     return head.startswith(b"%PDF-") or (head.startswith((b"\x1b%-12345X", b"@PJL")) and b"%PDF-" in head[:1024])
 
 
-def probe(file: Reader) -> Finding:
+def examine(file: Reader) -> Finding:
     """Backwards to the last mark. A linearized file has an early end mark, one that was saved again has several."""
     end, length = file.size, 64 * 1024
     while end > 0:

@@ -12,12 +12,12 @@ CHUNK = 256 * 1024
 
 
 class BeyondBoundsError(Exception):
-    """A probe would need more than it may have: the file stays undecided."""
+    """An examination would need more than it may have: the file stays undecided."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a probe may use: bytes read, seconds of CPU, seconds of time."""
+    """What an examination may use: bytes read, seconds of CPU, seconds of time."""
 
     read: int
     cpu: float

@@ -33,7 +33,7 @@ def _number(text: bytes) -> int | None:
         return None
 
 
-def probe_edf(file: Reader) -> Finding:
+def examine_edf(file: Reader) -> Finding:
     """The header says how many records there are; one that is still being recorded says -1."""
     head = file.at(0, 256)
     signals, records = _number(head[252:256]), _number(head[236:244])
@@ -60,7 +60,7 @@ def probe_edf(file: Reader) -> Finding:
     return WHOLE
 
 
-def probe_wave(file: Reader) -> Finding:
+def examine_wave(file: Reader) -> Finding:
     """To its sound, whose size may be none that the writer knew."""
     head = file.at(0, 12)
     if head[8:12] != b"WAVE":
@@ -91,7 +91,7 @@ _MUST_FIT = {b"mdat": "its pictures do", b"moov": "its index does", b"moof": "it
 _INDEXES = frozenset((b"moov", b"moof", b"meta", b"sidx"))
 
 
-def probe_boxes(file: Reader) -> Finding:
+def examine_boxes(file: Reader) -> Finding:
     """From box to box; what lies behind the last one need not be one."""
     at, kinds = 0, set[bytes]()
     while at < file.size:

@@ -17,7 +17,7 @@ _DIRECTORIES = 2000
 _TOGETHER = 65536
 
 
-def probe(file: Reader) -> Finding:
+def examine(file: Reader) -> Finding:
     """Sizes and private tags are often wrong in whole files; where a strip or tile begins is not."""
     head = file.at(0, 16)
     order = "<" if head[:2] == b"II" else ">"

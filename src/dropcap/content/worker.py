@@ -1,4 +1,4 @@
-"""The process that probes: files come in as descriptors, findings go out. Nothing that a file does to it harms the daemon."""
+"""The process that examines: files come in as descriptors, findings go out. Nothing that a file does to it harms the daemon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dropcap.content.finding import UNDECIDED, Finding, Wholeness
-from dropcap.content.probe import examine
+from dropcap.content.formats import examine
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds
 from dropcap.threads import NoThread, begin
 
@@ -31,17 +31,17 @@ TAKES_LONG = Finding(Wholeness.UNDECIDED, "it takes long")
 #: Files of one folder that may wait for a long look; more are undecided. Each is held open.
 _MOST_LATE = 512
 
-#: Threads of one lane that may hang at a time.
+#: Threads of one queue that may hang at a time.
 _MOST_HUNG = 4
 
-_ASKED = struct.Struct("<QI")  # number, lane
+_ASKED = struct.Struct("<QI")  # number, folder
 _TOLD = struct.Struct("<QB")  # number, place in _VERDICTS; the reason follows
 _VERDICTS = tuple(Wholeness)
 
 
 def asked(files: list[tuple[int, int]]) -> bytes:
-    """A message: numbers and lanes of the files whose descriptors come with it."""
-    return b"".join(_ASKED.pack(number, lane) for number, lane in files)
+    """A message: numbers and folders of the files whose descriptors come with it."""
+    return b"".join(_ASKED.pack(number, folder) for number, folder in files)
 
 
 def telling(number: int, finding: Finding) -> bytes:
@@ -64,7 +64,7 @@ class _File:
 
 @dataclass(slots=True)
 class _Shift:
-    """One thread's time at a lane; `left` once another has taken its place, since it hangs."""
+    """One thread's time at a queue; `left` once another has taken its place, since it hangs."""
 
     file: _File | None = None
     since: float = 0.0
@@ -72,7 +72,7 @@ class _Shift:
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Queue:
     """The files of one folder that wait for the same kind of look, one after the other."""
 
     bounds: Bounds
@@ -142,7 +142,7 @@ class _Lane:
 class _Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._lanes: dict[int, tuple[_Lane, _Lane]] = {}
+        self._queues: dict[int, tuple[_Queue, _Queue]] = {}
 
     def run(self) -> None:
         self._connection.settimeout(1.0)
@@ -152,21 +152,21 @@ class _Worker:
                 if not message:
                     return  # the daemon has ended
                 now = time.monotonic()
-                for (number, lane), fd in zip(_ASKED.iter_unpack(message), fds, strict=True):
-                    self._lane(lane)[0].put(_File(number, fd, now))
+                for (number, folder), fd in zip(_ASKED.iter_unpack(message), fds, strict=True):
+                    self._queue(folder)[0].put(_File(number, fd, now))
             now = time.monotonic()
-            for lanes in self._lanes.values():
-                for one in lanes:
+            for queues in self._queues.values():
+                for one in queues:
                     one.relieve(now)
 
-    def _lane(self, number: int) -> tuple[_Lane, _Lane]:
-        if number not in self._lanes:
-            # What takes long has a lane of its own, so that nothing else waits behind it.
-            slow = _Lane(FULL, self._answer, self._undecided, nice=10)
-            self._lanes[number] = _Lane(QUICK, self._answer, partial(self._later, slow)), slow
-        return self._lanes[number]
+    def _queue(self, number: int) -> tuple[_Queue, _Queue]:
+        if number not in self._queues:
+            # What takes long has a queue of its own, so that nothing else waits behind it.
+            slow = _Queue(FULL, self._answer, self._undecided, nice=10)
+            self._queues[number] = _Queue(QUICK, self._answer, partial(self._later, slow)), slow
+        return self._queues[number]
 
-    def _later(self, slow: _Lane, file: _File) -> None:
+    def _later(self, slow: _Queue, file: _File) -> None:
         if slow.files.qsize() >= _MOST_LATE:
             self._undecided(file)
         else:
@@ -191,6 +191,6 @@ def main() -> None:
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (0, 0))  # it writes no file
-    sys.setswitchinterval(0.0005)  # a probe that calculates must not keep those waiting that are soon done
+    sys.setswitchinterval(0.0005)  # an examination that calculates must not keep those waiting that are soon done
     _Worker(socket.socket(fileno=int(sys.argv[1]))).run()
     os._exit(0)  # threads that hang in a dead share are not waited for

@@ -91,7 +91,7 @@ class Inspected(Protocol):
 
 
 @dataclass(slots=True)
-class _Known:
+class _Inspected:
     """What is known of one project's inspections. Times are monotonic seconds."""
 
     due: float = 0.0
@@ -108,7 +108,7 @@ class Inspector:
 
     def __init__(self, daemon: Inspected) -> None:
         self._daemon = daemon
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Inspected] = {}
         self._wake = threading.Condition()
         self._stop = threading.Event()
         self._thread = DaemonThread(self._run, "inspector")
@@ -142,7 +142,7 @@ class Inspector:
     def doubt(self, project: str) -> None:
         """Something that REDCap said does not agree with what was known of a project."""
         with self._wake:
-            known = self._known.setdefault(project, _Known())
+            known = self._known.setdefault(project, _Inspected())
             if not known.doubt:
                 known.doubt, known.due = True, min(known.due, known.looked + BETWEEN_DOUBTS)
             self._wake.notify()
@@ -171,11 +171,11 @@ class Inspector:
         names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
         return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
 
-    def _known_of(self, name: str) -> _Known:
+    def _known_of(self, name: str) -> _Inspected:
         with self._wake:
-            return self._known.setdefault(name, _Known())
+            return self._known.setdefault(name, _Inspected())
 
-    def _look(self, line: InspectedLine, known: _Known) -> None:
+    def _look(self, line: InspectedLine, known: _Inspected) -> None:
         with self._wake:
             known.looked, doubt, known.doubt = time.monotonic(), known.doubt, False
             known.due = known.looked + HOURLY
@@ -194,7 +194,7 @@ class Inspector:
                 with self._wake:
                     known.doubt, known.due = True, min(known.due, known.looked + WHILE_PAUSED)
 
-    def _compare(self, line: InspectedLine, known: _Known, doubt: bool) -> bool:
+    def _compare(self, line: InspectedLine, known: _Inspected, doubt: bool) -> bool:
         """Look at one project; whether a folder of it is paused for what was found."""
         project, config, client = line.project, self._daemon.config, line.client
         version = client.version(self._stop)
@@ -218,7 +218,7 @@ class Inspector:
         paused = [self._settle(folder, structure) for folder in folders]
         return any(paused)
 
-    def _tell(self, project: Project, known: _Known, found: Sequence[Disagreement]) -> None:
+    def _tell(self, project: Project, known: _Inspected, found: Sequence[Disagreement]) -> None:
         now: set[_Told] = set()
         for one in found:
             key = (one.folder, one.rule, one.key, one.message)
@@ -230,7 +230,7 @@ class Inspector:
                 write("check_problem", project=project.name, folder=one.folder, **rule, **said)
         known.told = now
 
-    def _no_answer(self, line: InspectedLine, known: _Known, meaning: Meaning) -> None:
+    def _no_answer(self, line: InspectedLine, known: _Inspected, meaning: Meaning) -> None:
         """Told once; delivery deals with servers that are ill, and with tokens, when it has something to send."""
         project, now = line.project, time.monotonic()
         key = ("", "", meaning.reason, meaning.message)

@@ -59,16 +59,16 @@ class Page:
 
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
-        now, place = time.monotonic(), self._queue.place()
-        if place is None:
+        now, place = time.monotonic(), self._queue.lent()
+        if lent is None:
             self.let_go()
             return _ABSENT
         if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
             return min(_SOONEST, self._page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        if self._page is None or self._page[0] is not place[0]:
-            self._page = (place[0], StatusPage(place[0], self._queue.folder))
+        if self._page is None or self._page[0] is not lent[0]:
+            self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
         self._changed.clear()
         self._last = now
         self._page[1].offer(self._view())

@@ -201,7 +201,7 @@ class Service:
                 engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
                 engine.release(name, True)
                 one = engine.channels.get(name)
-                return {"open": still_open(one.folder.path, LASTS, one.queue.place) if one is not None else []}
+                return {"open": still_open(one.folder.path, LASTS, one.queue.lent) if one is not None else []}
             case "resume":
                 scope, name = Scope(asked["scope"]), asked["name"]
                 if scope is Scope.FOLDER:

@@ -321,7 +321,7 @@ class Delivery:
         for (project, _), group in picked.asks.items():
             if self._workers.free(waiting) > 0 and self._workers.ready(1):
                 self._ask(self._lines[project], group)
-        self._send(picked.runs)
+        self._send(picked.batches)
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> None:
         asked = []
@@ -338,30 +338,30 @@ class Delivery:
                 if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
                     folder.answered(answer)
 
-    def _send(self, runs: Sequence[Sequence[Chosen]]) -> None:
+    def _send(self, batches: Sequence[Sequence[Chosen]]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
         ready: list[tuple[Sequence[Chosen], tuple[Tree, Filing]]] = []
-        threads = self._workers.ready(len(runs))
-        for run in runs:
-            place = run[0][0].place()
-            if place is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
-                for _, candidate, _ in run:
+        threads = self._workers.ready(len(batches))
+        for batch in batches:
+            lent = batch[0][0].lent()
+            if lent is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
+                for _, candidate, _ in batch:
                     self.health.give_back(candidate.job.id)
             else:
-                ready.append((run, place))
+                ready.append((batch, lent))
         changes = []
-        for _, candidate, step in (one for run, _ in ready for one in run):
+        for _, candidate, step in (one for batch, _ in ready for one in batch):
             columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
             if step.instance is not None:
                 columns["instance"] = step.instance
             target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
             changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
         went = self._ledger.change(changes, self._absence.absent)
-        for run, place in ready:
-            folder = run[0][0]
+        for batch, lent in ready:
+            folder = batch[0][0]
             line = self._lines[folder.folder.project]
             sendings = []
-            for _, candidate, step in run:
+            for _, candidate, step in batch:
                 self._take(folder, candidate)
                 job = candidate.job
                 if job.id in went:
@@ -374,9 +374,9 @@ class Delivery:
             if sendings:
                 turn = partial(
                     self._work.send,
-                    run=sendings,
+                    batch=sendings,
                     line=line,
-                    place=place,
+                    lent=lent,
                     goes_on=partial(self._goes_on, folder, line),
                     confirm=folder.confirm,
                     pace=folder.pace,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from dropcap.config.model import Folder
+from dropcap.delivery.batches import Pace
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
-from dropcap.delivery.runs import Pace
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.keep import Keep
@@ -27,10 +27,10 @@ from dropcap.routing.target import NEXT
 Confirm: TypeAlias = Callable[[], Callable[[], bool] | None]
 
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
-WINDOW = 200
+IN_MEMORY = 200
 LOW = 50
 #: Names of which it is kept where they go, from their claim on.
-_ROUTED = 4 * WINDOW
+_ROUTED = 4 * IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class FolderQueue:
         folder is away. `keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end.
         `confirm` reads in the folder whether it is still ours: None if not, else what tells so later."""
         self.folder = folder
-        self.filer: Filer = Filer(folder.name, ledger, self.place, self.address, hooks, after.filer if after else None)
+        self.filer: Filer = Filer(folder.name, ledger, self.lent, self.address, hooks, after.filer if after else None)
         self.pace = Pace()
         self.order = order
         self.confirm = confirm
@@ -123,13 +123,13 @@ class FolderQueue:
 
     def open(self) -> bool:
         """Whether its files may be worked on: it is there, answers, and is not paused."""
-        return not self.paused and not self.stuck and self.place() is not None
+        return not self.paused and not self.stuck and self.lent() is not None
 
     def absent(self) -> bool:
         """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
         return not self.paused and (bool(self.stuck) or self._away())
 
-    def place(self) -> tuple[Tree, Filing] | None:
+    def lent(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
         tree = self._tree()
         with self._lock:
@@ -157,7 +157,7 @@ class FolderQueue:
                 del lane.jobs[job_id]
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
-            limit = WINDOW + len(lane.jobs)
+            limit = IN_MEMORY + len(lane.jobs)
             lane.more = False  # before the question: what comes in after it sets this again, and must not be forgotten
             due = query.due(self.name, now, limit, small_file, small=lane.small, absent=absent)
             if len(due) == limit:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from dropcap.delivery.batches import Batches
 from dropcap.delivery.health import Health
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
@@ -16,7 +17,6 @@ from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.queue import Candidate, FolderQueue
-from dropcap.delivery.runs import Runs
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason, Scope
@@ -58,10 +58,10 @@ Ended: TypeAlias = Refused | Held | Later | WaitForRecord
 class Picked:
     """What is to be done next.
 
-    `runs` are what each free thread is to send. `asks` are by project and, for a file that is asked about alone, its job.
+    `batches` are what each free thread is to send. `asks` are by project and, for a file that is asked about alone, its job.
     """
 
-    runs: list[list[Chosen]] = field(default_factory=list)
+    batches: list[list[Chosen]] = field(default_factory=list)
     asks: dict[tuple[str, int], list[Candidate]] = field(default_factory=lambda: defaultdict(list))
     creates: list[tuple[FolderQueue, Candidate, Create]] = field(default_factory=list)
     ended: list[tuple[FolderQueue, Candidate, Ended]] = field(default_factory=list)
@@ -88,19 +88,19 @@ class Schedule:
                 self.give_back(folder)
         self._limited = {line.host for line in self.lines.values() if line.client.waiting}
         picked = Picked()
-        runs: Runs[Chosen] = Runs(free)
+        batches: Batches[Chosen] = Batches(free)
         for folder, candidate in self._in_turn():
             is_large = candidate.job.size > self.small_file
             if is_large and size > 1 and large >= size - 1:
                 continue  # small files keep a lane of their own
             alone = is_large or candidate.job.state is State.UNKNOWN
-            if not runs.room(folder.name, alone):
-                if runs.full():
+            if not batches.room(folder.name, alone):
+                if batches.full():
                     break
                 continue
             match self._step(folder, candidate, now):
                 case Send() as send:
-                    runs.add(folder.name, 1 if alone else folder.pace.length(), (folder, candidate, send))
+                    batches.add(folder.name, 1 if alone else folder.pace.length(), (folder, candidate, send))
                     large += is_large
                 case Create() as create:
                     picked.creates.append((folder, candidate, create))
@@ -112,7 +112,7 @@ class Schedule:
                     pass
                 case ended:
                     picked.ended.append((folder, candidate, ended))
-        picked.runs = runs.all()
+        picked.batches = batches.all()
         for (project, of_one), asked in picked.asks.items():
             if not of_one:
                 self._join(project, asked, now)
@@ -190,7 +190,7 @@ class Schedule:
         return line.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
 
     def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
-        """Whether a run still may go on with this file. May be called from any thread."""
+        """Whether a batch still may go on with this file. May be called from any thread."""
         return folder.open() and self._may_send(line, job.id, time.monotonic())
 
     def give_back(self, folder: FolderQueue) -> None:

@@ -1,4 +1,4 @@
-"""What the working threads do besides look-ups: a run of files to send, a record to create, a probe."""
+"""What the working threads do besides look-ups: a batch of files to send, a record to create, a probe."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 
 from dropcap.delivery.ask import ODD, hopeless
+from dropcap.delivery.batches import OVERDUE, Pace
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation, not_in_its_group
@@ -19,7 +20,6 @@ from dropcap.delivery.judge import judge
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import Create, Send
 from dropcap.delivery.queue import Candidate, Confirm, Known
-from dropcap.delivery.runs import OVERDUE, Pace
 from dropcap.delivery.send import NOT_OURS, Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.delivery.workers import Slot
@@ -77,48 +77,48 @@ class Work:
     def send(
         self,
         slot: Slot,
-        run: Sequence[Sending],
+        batch: Sequence[Sending],
         line: ProjectLine,
-        place: tuple[Tree, Filing],
+        lent: tuple[Tree, Filing],
         goes_on: Callable[[Job], bool],
         confirm: Confirm,
         pace: Pace,
     ) -> None:
-        """Give files their turns, one after the other, as long as `goes_on` says so and the run is not overdue; none, if the
+        """Give files their turns, one after the other, as long as `goes_on` says so and the batch is not overdue; none, if the
         folder turns out not to be ours any more (`confirm`)."""
         ours = slot.in_file(confirm)
         if ours is None:
-            self._give_back(run)
-            self._ended([one.job for one in run], False)
+            self._give_back(batch)
+            self._ended([one.job for one in batch], False)
             return
-        with place[0].batch():
-            stored = self._sent(slot, run, line, place, goes_on, ours, pace)
-        self._ended([one.job for one in run if one.job.id in stored], True)
-        if len(stored) < len(run):
-            self._ended([one.job for one in run if one.job.id not in stored], False)
+        with lent[0].batch():
+            stored = self._sent(slot, batch, line, lent, goes_on, ours, pace)
+        self._ended([one.job for one in batch if one.job.id in stored], True)
+        if len(stored) < len(batch):
+            self._ended([one.job for one in batch if one.job.id not in stored], False)
 
     def _sent(
         self,
         slot: Slot,
-        run: Sequence[Sending],
+        batch: Sequence[Sending],
         line: ProjectLine,
-        place: tuple[Tree, Filing],
+        lent: tuple[Tree, Filing],
         goes_on: Callable[[Job], bool],
         ours: Callable[[], bool],
         pace: Pace,
     ) -> set[int]:
-        """Send the files of a run; the jobs of those that are stored."""
+        """Send the files of a batch; the jobs of those that are stored."""
         began = started = time.monotonic()
         stored: set[int] = set()
-        for number, one in enumerate(run):
+        for number, one in enumerate(batch):
             if number and (started - began > OVERDUE or not goes_on(one.job)):
-                self._give_back(run[number:])
+                self._give_back(batch[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
             found = one.route
             upload_as = found.target.upload_as
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *place, upload_as, one.known.facts, one.known.at, ours
+                one.job, found.target, found.settings, one.step, line, *lent, upload_as, one.known.facts, one.known.at, ours
             )
             attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
             outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)

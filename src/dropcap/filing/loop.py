@@ -57,17 +57,17 @@ class Filer:
         self,
         name: str,
         ledger: Ledger,
-        place: Callable[[], tuple[Tree, Filing] | None],
+        lent: Callable[[], tuple[Tree, Filing] | None],
         address: Callable[[str], Address],
         hooks: FilingHooks,
         after: Filer | None = None,
     ) -> None:
-        """`place` is where the folder `name` lies now, None while it is away; `address` tells where a file of a name goes.
+        """`lent` is the folder `name` as it is lent now, None while it is away; `address` tells where a file of a name goes.
 
         `after` worked in the same directory before and is to end: this one begins when it has.
         """
         self._name = name
-        self._place = place
+        self._lent = lent
         self._address = address
         self._hooks = hooks
         self._after = after
@@ -230,11 +230,11 @@ class Filer:
 
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
-        place = self._place()
-        if place is not None and (self._cleaned is None or self._cleaned() is not place[1]):
-            self._cleaned = weakref.ref(place[1])
+        lent = self._lent()
+        if lent is not None and (self._cleaned is None or self._cleaned() is not lent[1]):
+            self._cleaned = weakref.ref(lent[1])
             with contextlib.suppress(OSError):
-                place[1].clean()
+                lent[1].clean()
 
     def _page(self) -> float:
         try:
@@ -244,13 +244,13 @@ class Filer:
             return 60.0
 
     def _file(self, batch: list[Ending]) -> None:
-        place = self._place()
-        if place is None:
+        lent = self._lent()
+        if lent is None:
             self._put_off(batch, "the folder is away")
             return
         self._clean()
         now = datetime.now().astimezone()
-        tree, filing = place
+        tree, filing = lent
         over: list[tuple[Ending, str | None]] = []  # with where its file lies now
         put_off: list[Ending] = []
         trouble = "the file is being moved"

@@ -263,8 +263,8 @@ class Claimer:
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
                 self._on_left()
-        patient = time.monotonic() - waiting.seen.first < OTHER_FOLDER
-        return [file for file in known.still_open if file.folder == self._folder.name or patient]
+        waits = time.monotonic() - waiting.seen.first < OTHER_FOLDER
+        return [file for file in known.still_open if file.folder == self._folder.name or waits]
 
     def _judge(self, name: str, waiting: Waiting, target: str, outcome: TakeOutcome) -> None:
         """A file was not taken, or not yet."""

@@ -16,7 +16,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.content.finding import UNDECIDED, Finding, Wholeness
-from dropcap.content.probe import is_volume
+from dropcap.content.formats import is_volume
 from dropcap.content.worker import TAKES_LONG
 from dropcap.display import shown
 from dropcap.files.tree import Tree

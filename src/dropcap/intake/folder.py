@@ -34,7 +34,7 @@ from dropcap.intake.watch import Watch
 _log = structlog.get_logger()
 
 #: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
-WINDOW = 1000
+IN_MEMORY = 1000
 #: The same of those that rest, whose rest may begin with our look: so many at least, or for each second of `settle_quiet`.
 RESTING, RESTED_A_SECOND = 4000, 200
 
@@ -251,7 +251,7 @@ class OpenedFolder:
     def _refill(self) -> None:
         """Look closely at the next in line, unless there is enough to do."""
         if time.monotonic() >= self._next_in_line():
-            for name in self._backlog.take(WINDOW):
+            for name in self._backlog.take(IN_MEMORY):
                 try:
                     status = self.tree.lstat(name)
                 except (FileNotFoundError, NotADirectoryError):
@@ -266,11 +266,11 @@ class OpenedFolder:
         """When to look at the next in line (monotonic): when it can have settled, and there is not enough to do before."""
         if not self._backlog:
             return math.inf
-        if len(self._pending) < WINDOW:
+        if len(self._pending) < IN_MEMORY:
             return 0.0
         now = time.monotonic()
         ready, resting = self._pending.moving(now)
-        if ready >= WINDOW or resting >= max(RESTING, RESTED_A_SECOND * self._folder.settle_quiet):
+        if ready >= IN_MEMORY or resting >= max(RESTING, RESTED_A_SECOND * self._folder.settle_quiet):
             return math.inf
         age = (time.time_ns() - self._backlog.first_changed_ns()) / 1e9
         young = self.mount.local and 0 <= age < self._folder.settle_closed

@@ -85,7 +85,7 @@ class Intake:
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
-        self._doubt = True
+        self._walk_wanted = True
         self._answered = False
         self._noted: frozenset[tuple[str, str]] = frozenset()
         self._stopping = False
@@ -97,7 +97,7 @@ class Intake:
         self._walk_at = 0.0
         self._retry_at = 0.0
         self._working_since: float | None = None
-        self._beat = time.monotonic()
+        self._last_round = time.monotonic()
         self._unsettled: dict[str, tuple[float, str]] = {}
         self._told = True  # `_unsettled` and what goes with it are as the folder is
         self._told_at = 0.0
@@ -114,7 +114,7 @@ class Intake:
     def start(self) -> None:
         """Begin, unless it has. Raises NoThread: to be tried again."""
         if self._thread.ident is None:
-            self._beat = time.monotonic()
+            self._last_round = time.monotonic()
             self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -146,18 +146,18 @@ class Intake:
     def look_now(self) -> None:
         """Look at once, also where the folder was away a moment ago: a person has let go of it, or wants it taken up again."""
         with self._wake:
-            self._retry_at, self._doubt = 0.0, True
+            self._retry_at, self._walk_wanted = 0.0, True
             self._wake.notify()
 
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
         with self._wake:
-            told = self._doubt or bool(self._hints)
+            told = self._walk_wanted or bool(self._hints)
             if names is not None:
                 self._hints.update(names)
             if names is None or len(self._hints) > _HINTS:
-                self._doubt = True
-            if (self._doubt or self._hints) and not told:
+                self._walk_wanted = True
+            if (self._walk_wanted or self._hints) and not told:
                 self.idle.clear()
                 self._wake.notify()
 
@@ -171,13 +171,13 @@ class Intake:
         """Whether the thread works: it went round `within` so many seconds, or is inside a system call that does not return."""
         if not self._thread.is_alive():
             return False
-        return self._working_since is not None or time.monotonic() - self._beat < within
+        return self._working_since is not None or time.monotonic() - self._last_round < within
 
     @property
     def away(self) -> str | None:
         """Why nothing is taken from the folder and what to do, None if all is well."""
-        working, beat = self._working_since, self._beat
-        silent = time.monotonic() - max(beat, working or 0.0)
+        working, last = self._working_since, self._last_round
+        silent = time.monotonic() - max(last, working or 0.0)
         if working is not None and silent > _STUCK:
             if why := self._ledger.unwritable:
                 return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
@@ -234,7 +234,7 @@ class Intake:
         """Whether something is being taken or looked at, or is due for it: what waits now waits for its time."""
         opened = self._opened
         asks = opened is not None and opened.asks
-        return self._working_since is not None or self._doubt or bool(self._hints) or asks or self._next <= time.monotonic()
+        return self._working_since is not None or self._walk_wanted or bool(self._hints) or asks or self._next <= time.monotonic()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Intake:
                 self._round()
             except Exception as error:
                 self._leave(error)
-                self._doubt = True
+                self._walk_wanted = True
             self._tick()
             self._working_since = None
             self._sleep()
@@ -281,7 +281,7 @@ class Intake:
             self._tell(self._opened)
             self._told_at = now
         with self._wake:
-            if self._hints or self._doubt or self._opened.waits:
+            if self._hints or self._walk_wanted or self._opened.waits:
                 self.idle.clear()
             else:
                 self.idle.set()
@@ -295,7 +295,7 @@ class Intake:
             self._tell_noted()
 
     def _open(self) -> OpenedFolder:
-        self._doubt = True
+        self._walk_wanted = True
         if why := self._unsafe():
             raise Away(why)
         self._tenure.restore()
@@ -325,7 +325,7 @@ class Intake:
         """Walk, or look at what was hinted at; whether there was either."""
         with self._wake:
             hints, self._hints = self._hints, set()
-            walk, self._doubt = self._doubt, False
+            walk, self._walk_wanted = self._walk_wanted, False
         if walk or time.monotonic() >= self._walk_at or (opened.watch is not None and opened.watch.lost):
             started = time.monotonic()
             opened.walk()
@@ -406,11 +406,11 @@ class Intake:
         if self._opened is not None:
             until = max(until, min(self._walk_at, self._opened.next(), self._opened.strays.next_step()))
         with self._wake:
-            if self._stopping or (self._retry_at <= now and (self._hints or self._doubt or self._answered)):
+            if self._stopping or (self._retry_at <= now and (self._hints or self._walk_wanted or self._answered)):
                 return
             if until > now:
                 self._wake.wait(min(until - now, _NAP))
 
     def _tick(self) -> float:
-        self._beat = time.monotonic()
-        return self._beat
+        self._last_round = time.monotonic()
+        return self._last_round

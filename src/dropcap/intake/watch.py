@@ -42,15 +42,15 @@ _LIMITS = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 class Watch:
     """Watches single directories of one folder; calls back with relative names.
 
-    `on_name` gets the name of a file or directory that was written, made or moved there; `on_doubt` is called when events
+    `on_name` gets the name of a file or directory that was written, made or moved there; `on_lost` is called when events
     were or may have been lost, so that only a walk tells. Both are called from another thread and must be quick.
     """
 
     _id: ClassVar[CallbackId] = CallbackId(1)
 
-    def __init__(self, on_name: Callable[[str], None], on_doubt: Callable[[], None]) -> None:
+    def __init__(self, on_name: Callable[[str], None], on_lost: Callable[[], None]) -> None:
         self._on_name = on_name
-        self._on_doubt = on_doubt
+        self._on_lost = on_lost
         self._lock = threading.Lock()
         self._names: dict[WatchDescriptor, str] = {}
         self._watched: dict[tuple[int, int] | str, WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
@@ -147,7 +147,7 @@ class Watch:
                 name = os.fsdecode(event.name)
                 self._on_name(f"{directory}/{name}" if directory else name)
                 return
-            self._on_doubt()  # the directory itself was moved or deleted
+            self._on_lost()  # the directory itself was moved or deleted
         except Exception:
             _log.exception("internal_error", where="watch")
 
@@ -158,13 +158,13 @@ class Watch:
                 if self._names.pop(wd, None) is None:
                     return
                 self._watched = {identity: other for identity, other in self._watched.items() if other != wd}
-            self._on_doubt()
+            self._on_lost()
         except Exception:
             _log.exception("internal_error", where="watch")
 
     def on_queue_overflow(self) -> None:
         """Events came faster than they were read, and some are lost."""
         try:
-            self._on_doubt()
+            self._on_lost()
         except Exception:
             _log.exception("internal_error", where="watch")

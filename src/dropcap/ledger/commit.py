@@ -35,7 +35,7 @@ class GroupCommit:
     def __init__(self, connect: Callable[[], sqlite3.Connection], trouble: Trouble) -> None:
         self._connect = connect
         self._trouble = trouble
-        self._patient = True
+        self._waits = True
         self._arrived = threading.Condition()
         self._pending: list[tuple[Write[Any], Future[Any]]] = []
         self._closing = False
@@ -61,13 +61,13 @@ class GroupCommit:
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
         with self._arrived:
-            self._patient = False
+            self._waits = False
             self._arrived.notify()
 
     def close(self) -> None:
         """Finish what is pending and close the connection."""
         with self._arrived:
-            self._closing, self._patient = True, False
+            self._closing, self._waits = True, False
             self._arrived.notify()
         self._thread.join()
 
@@ -99,7 +99,7 @@ class GroupCommit:
     def _wait(self) -> None:
         """Until a write is tried again. Whoever hands in more meanwhile waits as well."""
         with self._arrived:
-            self._arrived.wait_for(lambda: not self._patient, AGAIN)
+            self._arrived.wait_for(lambda: not self._waits, AGAIN)
 
     def _commit(self, connection: sqlite3.Connection, group: list[tuple[Write[Any], Future[Any]]]) -> bool:
         """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
@@ -125,7 +125,7 @@ class GroupCommit:
             self._undo(connection)
             if isinstance(error, sqlite3.Error):
                 self._trouble.met(error)
-            if passes(error) and self._patient:
+            if passes(error) and self._waits:
                 return False
             for _, future in group:
                 future.set_exception(error)

@@ -11,7 +11,7 @@ from typing import Any
 
 from dropcap.config.model import Folder
 from dropcap.content.finding import UNDECIDED, Wholeness
-from dropcap.content.probe import is_volume, judged
+from dropcap.content.formats import is_volume, judged
 from dropcap.delivery.creation import not_in_its_group
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import Question, look_up
@@ -142,9 +142,9 @@ def _judged(
     if isinstance(found, NoRoute):
         rule = found.rule.name if found.rule else ""
         return replace(prospect, outcome=found.reason, message=found.message, remedy=found.remedy, rule=rule)
-    doubt = _doubt(tree, entry.name, found.settings.content_check)
-    if doubt is not None:
-        return replace(prospect, outcome=Reason.INCOMPLETE, message=doubt, remedy="save or copy it again", rule=found.rule.name)
+    cut_off = _cut_off(tree, entry.name, found.settings.content_check)
+    if cut_off is not None:
+        return replace(prospect, outcome=Reason.INCOMPLETE, message=cut_off, remedy="save or copy it again", rule=found.rule.name)
     target = found.target
     told = replace(
         prospect,
@@ -188,7 +188,7 @@ def _unsettled(folder: Folder, tree: Tree, name: str, status: os.stat_result, lo
     return f"it was changed just now: it must rest for {left:.0f} s more" if left > 0.5 else None
 
 
-def _doubt(tree: Tree, name: str, check: ContentCheck) -> str | None:
+def _cut_off(tree: Tree, name: str, check: ContentCheck) -> str | None:
     """Why the file may not be all there, though nobody writes to it."""
     try:
         full = tree.free_bytes(name.rpartition("/")[0]) == 0

@@ -9,24 +9,24 @@ from dropcap.content import archive, compressed, dicom, image, jpeg, office, pdf
 from dropcap.content.finding import UNDECIDED, Finding
 from dropcap.content.reader import FULL, BeyondBoundsError, Bounds, Reader
 
-Probe = Callable[[Reader], Finding]
+Examination = Callable[[Reader], Finding]
 
 #: As much of the beginning as tells the format.
 _HEAD = 1024
 #: Parts of what is too large for one file: each is whole, and none of them looks so.
 _VOLUME = re.compile(r"\.(?:[0-9]{3}|z[0-9]{2}|r[0-9]{2}|part[0-9]+(?:\.[a-z0-9]{1,4})?)\Z", re.IGNORECASE)
 
-_BEGINNINGS: tuple[tuple[bytes | tuple[bytes, ...], Probe], ...] = (
-    (archive.ZIP, archive.probe_zip),
-    (image.PNG, image.probe_png),
-    (jpeg.JPEG, jpeg.probe),
-    (image.GIF, image.probe_gif),
-    (tiff.HEADS, tiff.probe),
-    (compressed.XZ, compressed.probe_xz),
-    (archive.SEVEN, archive.probe_7z),
-    (office.OLE, office.probe_ole),
-    (office.RTF, office.probe_rtf),
-    (recording.WAVE, recording.probe_wave),
+_BEGINNINGS: tuple[tuple[bytes | tuple[bytes, ...], Examination], ...] = (
+    (archive.ZIP, archive.examine_zip),
+    (image.PNG, image.examine_png),
+    (jpeg.JPEG, jpeg.examine),
+    (image.GIF, image.examine_gif),
+    (tiff.HEADS, tiff.examine),
+    (compressed.XZ, compressed.examine_xz),
+    (archive.SEVEN, archive.examine_7z),
+    (office.OLE, office.examine_ole),
+    (office.RTF, office.examine_rtf),
+    (recording.WAVE, recording.examine_wave),
 )
 
 
@@ -43,12 +43,12 @@ def examine(fd: int, bounds: Bounds = FULL) -> Finding:
     """
     try:
         file = Reader(fd, bounds)
-        probe = _probe_for(file.at(0, _HEAD))
-        return probe(file) if probe is not None else UNDECIDED
+        look = _examination_for(file.at(0, _HEAD))
+        return look(file) if look is not None else UNDECIDED
     except BeyondBoundsError:
         raise
     except Exception:
-        return UNDECIDED  # what a probe does not expect proves nothing
+        return UNDECIDED  # what an examination does not expect proves nothing
 
 
 def judged(fd: int, bounds: Bounds = FULL) -> Finding:
@@ -59,18 +59,18 @@ def judged(fd: int, bounds: Bounds = FULL) -> Finding:
         return UNDECIDED
 
 
-def _probe_for(head: bytes) -> Probe | None:
+def _examination_for(head: bytes) -> Examination | None:
     if dicom.recognised(head):  # first: many begin like a TIFF
-        return dicom.probe
-    for beginning, probe in _BEGINNINGS:
+        return dicom.examine
+    for beginning, look in _BEGINNINGS:
         if head.startswith(beginning):
-            return probe
+            return look
     if head.startswith(compressed.GZIP) and len(head) > 3 and not head[3] & 0xE0:
-        return compressed.probe_gzip
+        return compressed.examine_gzip
     if head.startswith(compressed.BZIP2) and head[4:10] in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"):
-        return compressed.probe_bzip2
+        return compressed.examine_bzip2
     if recording.is_edf(head):
-        return recording.probe_edf
+        return recording.examine_edf
     if head[4:8] in recording.BOXES:
-        return recording.probe_boxes
-    return pdf.probe if pdf.recognised(head) else None
+        return recording.examine_boxes
+    return pdf.examine if pdf.recognised(head) else None

@@ -1,20 +1,20 @@
-"""Small files go in runs where the server is quick, and alone where it is slow."""
+"""Small files go in batches where the server is quick, and alone where it is slow."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from dropcap.delivery.runs import MOST, Pace, Runs
+from dropcap.delivery.batches import MOST, Batches, Pace
 from redcap_sandbox import Fault, RowKey
 from tests.site import site
 
 
 def _shared(threads: int, files: list[str], length: int) -> list[list[str]]:
-    runs: Runs[str] = Runs(threads)
+    batches: Batches[str] = Batches(threads)
     for name in files:
-        if runs.room(name[0], alone=False):
-            runs.add(name[0], length, name)
-    return runs.all()
+        if batches.room(name[0], alone=False):
+            batches.add(name[0], length, name)
+    return batches.all()
 
 
 def test_threads_get_one_each_before_any_gets_two() -> None:
@@ -27,12 +27,12 @@ def test_a_run_is_of_one_folder() -> None:
 
 
 def test_what_goes_alone_is_followed_by_nothing() -> None:
-    runs: Runs[str] = Runs(1)
-    assert runs.room("a", alone=True)
-    runs.add("a", 1, "large")
-    assert runs.full()
-    assert not runs.room("a", alone=False)
-    assert not runs.room("a", alone=True)
+    batches: Batches[str] = Batches(1)
+    assert batches.room("a", alone=True)
+    batches.add("a", 1, "large")
+    assert batches.full()
+    assert not batches.room("a", alone=False)
+    assert not batches.room("a", alone=True)
 
 
 def test_a_run_is_as_long_as_files_are_quick() -> None:
@@ -46,7 +46,7 @@ def test_a_run_is_as_long_as_files_are_quick() -> None:
     assert pace.length() == 1
 
 
-def test_what_a_run_has_not_begun_when_the_server_falls_ill_is_not_counted_as_tried(tmp_path: Path) -> None:
+def test_what_a_batch_has_not_begun_when_the_server_falls_ill_is_not_counted_as_tried(tmp_path: Path) -> None:
     imports = {"content": "file", "action": "import"}
     with site(tmp_path, existing_file="replace", confirm="none") as place:
         for number in range(1, 201):
