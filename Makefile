@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check bench clean dist release test-wheel lowest sbom deb test-system soak
+.PHONY: demo test check bench validation man screenshots clean dist release test-wheel lowest sbom deb test-system soak
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -32,12 +32,24 @@ test: $(STAMP)
 	$(VENV)/bin/python -m pytest $(PYTEST)
 
 check: $(STAMP)
-	$(VENV)/bin/ruff check src tests bench release
-	$(VENV)/bin/ruff format --check src tests bench release
+	$(VENV)/bin/ruff check src tests bench release tools
+	$(VENV)/bin/ruff format --check src tests bench release tools
 	$(VENV)/bin/mypy
+
+# What is promised, the tests that show it, and their results: validation.md.
+validation: $(STAMP)
+	$(VENV)/bin/python -m tests.validation -n8 --dist=worksteal
 
 bench: $(STAMP)
 	$(VENV)/bin/python bench/run.py
+
+# Into build/man, from what --help says; deploy them to /usr/local/share/man/man1.
+man: $(STAMP)
+	$(VENV)/bin/python tools/man_pages.py build/man
+
+# The README's pictures, anew: real output of real commands.
+screenshots: $(STAMP)
+	$(VENV)/bin/python tools/screenshots.py
 
 RELEASE := $(VENV)/.release
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from hypothesis import settings
 from tests import warm
 from tests.site import Site, site
 
-# A machine that is busy with other tests is slow now and then; that is no fault of what is tested.
-settings.register_profile("dropcap", deadline=None)
+# A machine that is busy with other tests is slow now and then; that is no fault of what is tested. Who judges a change tries the
+# same examples each time; everybody else tries new ones.
+settings.register_profile("dropcap", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("dropcap")
 
 

@@ -19,15 +19,19 @@ from dropcap.intake.mounts import UNKNOWN, Mounts
 #: Programs that tests start, libraries that they load, and the Debian package of each. `.ci/run` installs these packages.
 PACKAGES = {
     "bindfs": "bindfs",
+    "chromium": "chromium",
     "libfaketime": "libfaketime",
     "libfuse": "fuse3",
     "libnss_wrapper.so": "libnss-wrapper",
+    "man": "man-db",
+    "mandoc": "mandoc",
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
     "prlimit": "util-linux",
+    "promtool": "prometheus",
     "script": "bsdutils",
     "setfacl": "acl",
     "setpriv": "util-linux",
@@ -82,6 +86,11 @@ def git() -> None:
     """Skip where there is no git."""
     if shutil.which("git") is None:
         lacking("git")
+
+
+def library(name: str) -> None:
+    """Skip all tests of the file that asks, where an extra of dropcap's is not installed."""
+    pytest.importorskip(name, reason=f"needs {name} (pip install -e '.[dev]')")
 
 
 def root(why: str) -> None:

@@ -16,8 +16,10 @@ from typing import Any
 
 import yaml
 
+from dropcap.daemon.witness import known
 from dropcap.filing.keep import Keep
 from dropcap.ledger.job import Job
+from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query
 from redcap_sandbox import Sandbox, demo_project
 from tests.warm import COLD, Warm, run
@@ -287,6 +289,9 @@ def site(root: Path, box: Sandbox | None = None, **folder: Any) -> Iterator[Site
         made = Site(root, box, **folder)
         stack.callback(made.close)
         yield made
+        if os.environ.get("DROPCAP_PROVE") and (made.state / "ledger.db").exists():
+            made.close()
+            assert prove(made.state / "ledger.db", known(made.state)).broken == []
 
 
 def _is(line: dict[str, Any], event: str, keys: dict[str, Any]) -> bool:

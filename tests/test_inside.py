@@ -1,4 +1,4 @@
-"""docs/inside.md names the locks and modules that there are."""
+"""docs/inside.md names the locks, threads and modules that there are; other pages the keys, reasons and commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from dropcap.cli import COMMANDS
+from dropcap.config import rules, sections
+from dropcap.reasons import Reason
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dropcap"
-INSIDE = (ROOT / "docs" / "inside.md").read_text()
+DOCS = ROOT / "docs"
+INSIDE = (DOCS / "inside.md").read_text()
 KINDS = {"Lock", "RLock", "Condition"}
 
 
@@ -47,3 +54,43 @@ def test_modules_that_it_names_are_there() -> None:
     )
     assert len(named) > 50
     assert sorted({name for name in named if not (SOURCE / f"{name}.py").exists()} - {"cli/NAME", "content/FORMAT"}) == []
+
+
+@pytest.mark.parametrize("package", ["daemon", "delivery", "files", "filing", "intake", "ledger", "redcap", "routing"])
+def test_every_module_of_the_way_is_named(package: str) -> None:
+    """By its whole name, so that a search from the code leads there."""
+    there = {f"{package}/{path.stem}" for path in (SOURCE / package).glob("*.py")} - {f"{package}/__init__"}
+    assert {name for name in there if not re.search(rf"`{name}[`.]", INSIDE)} == set()
+
+
+def test_every_module_that_begins_a_thread_is_in_its_table() -> None:
+    begins = re.compile(r"(?<![\w.])(?<!def )(?:begin|DaemonThread|threading\.Thread)\(")
+    paths = [path for path in SOURCE.glob("*/*.py") if path.parent.name != "cli"]
+    there = {f"{path.parent.name}/{path.stem}" for path in paths if begins.search(path.read_text())}
+    section = INSIDE.partition("\n## Threads\n")[2].partition("\n## ")[0]
+    cells = "".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| "))
+    own = {"daemon/service", "intake/watch"}  # the process's first, and a library's
+    assert set(re.findall(r"`(\w+/\w+)`", cells)) - own - {"delivery/work"} == there
+
+
+def test_every_key_stands_in_the_contract_and_in_the_example() -> None:
+    keys = {*rules._KEYS, *sections._FOLDER_VALUES, *sections._PROJECT_VALUES}
+    for page in (DOCS / "design.md", ROOT / "config.example.yaml"):
+        text = page.read_text()
+        assert {key for key in keys if not re.search(rf"\b{key}\b", text)} == set(), page.name
+
+
+def test_every_reason_has_its_row_in_troubleshooting() -> None:
+    own = {Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING}
+    section = (DOCS / "troubleshooting.md").read_text().partition("\n## Reasons\n")[2].partition("\n## ")[0]
+    rows = "".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == set(Reason) - own
+
+
+def test_every_command_has_its_row_and_its_section() -> None:
+    text = (DOCS / "commands.md").read_text()
+    rows = "".join(row.split("|")[1] for row in text.partition("\n## ")[0].splitlines() if row.startswith("| ["))
+    assert set(re.findall(r"`([\w-]+)`", rows)) == set(COMMANDS)
+    for page, anchor in re.findall(r"^\| \[.*?\]\(([\w.]*)#([\w-]+)\)", text, re.MULTILINE):
+        headings = re.findall(r"^## (.+)$", (DOCS / (page or "commands.md")).read_text(), re.MULTILINE)
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings]

@@ -69,6 +69,19 @@ class Reason(StrEnum):
             return otherwise
 
 
+class Told(StrEnum):
+    """What people are notified of."""
+
+    PAUSED = "paused"  # a server, a project or a folder
+    RESUMED = "resumed"  # and whatever else was told and is over
+    AWAY = "away"  # a folder
+    MISCONFIGURED = "misconfigured"
+    LEDGER = "ledger"
+    FILES = "files"  # failures, held files and strays, gathered
+    EXPECTED = "expected"  # files that should have come
+    ENDED = "ended"  # dropcap itself
+
+
 class Scope(StrEnum):
     """Whose trouble it is: how much stands still for it. Servers, projects and folders can be paused."""
 

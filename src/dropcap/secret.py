@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import sys
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,12 @@ _LAYERS = 4
 #: A comment may hold what looks like the end of a tag; it is bounded, so that many beginnings without an end cost little.
 _TAG = re.compile(r"<!--.{0,500}?-->|<[^<>]*>", re.DOTALL)
 _RUN = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{32}){1,2}(?![0-9a-f])")
-_BACKSLASHED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2}))")
+#: As JSON, C, JavaScript and Python write a character by its number; and JavaScript's old `escape`.
+_HEX, _OCTAL = (
+    r"\\u([0-9A-F]{4})|\\x([0-9A-F]{2})|\\U([0-9A-F]{8})|\\[ux]\{([0-9A-F]{1,6})\}|%u([0-9A-F]{4})",
+    r"\\([0-3]?[0-7]{1,2})",
+)
+_NUMBERED = re.compile(f"{_HEX}|{_OCTAL}", re.IGNORECASE)
 #: Control and format characters, marks that stand on others, what is unassigned, and blanks whose category says otherwise.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me", "Zl", "Zp"})
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]+")
@@ -95,9 +101,9 @@ def without_tokens(said: str) -> str:
 
     Every token that was ever read is struck out: in upper, lower or mixed case; whole, its parts of 12 characters and more, and
     its beginning where the text was cut; however it is split by tags, invisible characters, blanks and punctuation; written in
-    character references, percent or backslash escapes (also in one another), in Base64 or in hex. So is every run of 32 or 64
-    hex digits. Text in which there is none comes back as it was. Not for values that are compared, names that people have
-    dropped, or digests of dropcap's own.
+    character references, percent or backslash escapes (also in one another), in Base64 (once or twice) or in hex, of UTF-8 or
+    UTF-16. So is every run of 32 or 64 hex digits. Text in which there is none comes back as it was. Not for values that are
+    compared, names that people have dropped, or digests of dropcap's own.
     """
     return _struck_out(said, runs=True)
 
@@ -117,11 +123,18 @@ def _forms(token: str) -> Iterator[str]:
     """How a server may write a token, in lower case."""
     yield token.lower()
     for cased in dict.fromkeys((token, token.upper(), token.lower())):
-        data = cased.encode()
-        yield data.hex()
-        for before in range(3):  # where in a group of three bytes it may begin
-            encoded = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
-            yield encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6].lower()
+        for data in (cased.encode(), cased.encode("utf-16-le"), cased.encode("utf-16-be")):
+            yield data.hex()
+            yield from (once.lower() for once in _base64(data))
+        for once in _base64(cased.encode()):
+            yield from (twice.lower() for twice in _base64(once.encode()))
+
+
+def _base64(data: bytes) -> Iterator[str]:
+    """What of `data` in Base64 does not depend on what stands before and after it."""
+    for before in range(3):  # where in a group of three bytes it may begin
+        encoded = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
+        yield encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
 
 
 def _struck_out(said: str, *, runs: bool) -> str:
@@ -141,7 +154,12 @@ def _unescaped(text: str) -> str:
     text = html.unescape(text)
     if "%" in text:
         text = unquote(text)
-    return _BACKSLASHED.sub(lambda found: chr(int(found[1] or found[2], 16)), text)
+    return _NUMBERED.sub(_numbered, text)
+
+
+def _numbered(found: re.Match[str]) -> str:
+    number = int(found[found.lastindex or 0], 8 if found.lastindex == _NUMBERED.groups else 16)
+    return chr(number) if number <= sys.maxunicode else found[0]
 
 
 def _layer_without(text: str, *, runs: bool) -> str:

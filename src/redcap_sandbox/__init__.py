@@ -3,15 +3,19 @@
 What is named here is for use from outside; the modules are the package's own. It needs what `dropcap-redcap[sandbox]` installs.
 """
 
-from redcap_sandbox.dictionary import from_dictionary, load_records
-from redcap_sandbox.fault import KINDS, Fault
-from redcap_sandbox.multipart import Limits
-from redcap_sandbox.odm import from_xml
-from redcap_sandbox.project import classic_project, demo_project
-from redcap_sandbox.request import Request
-from redcap_sandbox.server import Sandbox
-from redcap_sandbox.store import Holding, RowKey
-from redcap_sandbox.structure import Event, Field, Rights, SandboxProject, fields_by_name
+try:
+    from redcap_sandbox.dictionary import from_dictionary, load_records
+    from redcap_sandbox.fault import KINDS, Fault
+    from redcap_sandbox.multipart import Limits
+    from redcap_sandbox.odm import from_xml
+    from redcap_sandbox.project import classic_project, demo_project
+    from redcap_sandbox.request import Request
+    from redcap_sandbox.server import Sandbox
+    from redcap_sandbox.store import Holding, RowKey
+    from redcap_sandbox.structure import Event, Field, Rights, SandboxProject, fields_by_name
+except ModuleNotFoundError as error:
+    lacks = f"the REDCap stand-in needs {error.name}; install it: pip install 'dropcap-redcap[sandbox]'"
+    raise ModuleNotFoundError(lacks, name=error.name) from None
 
 __all__ = [
     "KINDS",

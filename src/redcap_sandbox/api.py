@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from redcap_sandbox.call import Call, Reply
+from redcap_sandbox.call import Call, Reply, return_format
 from redcap_sandbox.files import file_call
 from redcap_sandbox.formats import error_body, object_body, rows_body
+from redcap_sandbox.multipart import Post
 from redcap_sandbox.record_export import export_records
 from redcap_sandbox.record_import import delete_records, import_records
-from redcap_sandbox.structure import METADATA_COLUMNS, Rights, checkbox_column
+from redcap_sandbox.structure import METADATA_COLUMNS, Rights, SandboxProject, checkbox_column
 from redcap_sandbox.wording import ApiError
 
 
@@ -25,7 +26,12 @@ def answer(call: Call) -> Reply:
             raise ApiError(400, "bad_content") if content else ApiError(501, "not_implemented")
         return method(call)
     except ApiError as error:
-        return refusal(error, call.return_format)
+        return refusal(error, error_format(call.project, call.post))
+
+
+def error_format(project: SandboxProject, post: Post) -> str:
+    """The format of errors: the one that was asked for, or this server's own."""
+    return return_format(post) if project.errors == "asked" else project.errors
 
 
 def refusal(error: ApiError, kind: str) -> Reply:

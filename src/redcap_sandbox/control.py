@@ -107,6 +107,14 @@ def _wording(stand_in: StandIn, query: Told) -> Reply:
 # Deeds -------------------------------------------------------------------------------------------------------------
 
 
+def _text(told: Told, name: str) -> str:
+    """What is told under a name, as text; a number may stand for it. Raises ValueError, KeyError."""
+    value = told[name]
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{name} is {json.dumps(value)}; use a text")
+    return str(value)
+
+
 def _ill(stand_in: StandIn, told: Told) -> None:
     stand_in.ill(Fault.from_json(dict(told)))
 
@@ -129,34 +137,36 @@ def _set(stand_in: StandIn, told: Told) -> None:
 
 def _grant(stand_in: StandIn, told: Told) -> None:
     wanted = dict(told)
-    token = str(wanted.pop("token"))
+    token = _text(wanted, "token")
+    del wanted["token"]
     stand_in.grant(token, rights(wanted, stand_in.tokens.get(token)))
 
 
 def _revoke(stand_in: StandIn, told: Told) -> None:
-    stand_in.revoke(str(told["token"]))
+    stand_in.revoke(_text(told, "token"))
 
 
 def _value(stand_in: StandIn, told: Told) -> None:
-    field = stand_in.project.field_of(str(told["field"]))
+    field = stand_in.project.field_of(_text(told, "field"))
     if field.is_file:
         raise ValueError(f"{field.name} is a file field; files go in over the API")
     store = stand_in.project.store
-    store.set_value(str(told["record"]), _row(stand_in, told, field.form), str(told["field"]), str(told["value"]))
+    store.set_value(_text(told, "record"), _row(stand_in, told, field.form), field.name, _text(told, "value"))
 
 
 def _delete(stand_in: StandIn, told: Told) -> None:
-    if told["record"] not in stand_in.project.store.records:
-        raise ValueError(f"there is no record {told['record']!r}")
-    stand_in.project.store.delete(told["record"])
+    record = _text(told, "record")
+    if record not in stand_in.project.store.records:
+        raise ValueError(f"there is no record {record!r}")
+    stand_in.project.store.delete(record)
 
 
 def _lock(stand_in: StandIn, told: Told) -> None:
-    stand_in.project.store.locked.add((str(told["record"]), _row(stand_in, told, told["form"]), told["form"]))
+    stand_in.project.store.locked.add((_text(told, "record"), _row(stand_in, told, told["form"]), told["form"]))
 
 
 def _unlock(stand_in: StandIn, told: Told) -> None:
-    stand_in.project.store.locked.discard((str(told["record"]), _row(stand_in, told, told["form"]), told["form"]))
+    stand_in.project.store.locked.discard((_text(told, "record"), _row(stand_in, told, told["form"]), told["form"]))
 
 
 def _row(stand_in: StandIn, told: Told, form: str) -> RowKey:

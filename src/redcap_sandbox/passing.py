@@ -11,26 +11,12 @@ from dataclasses import dataclass, field
 from redcap_sandbox.exchange import SLICE, ConnectionGoneError, Exchange
 from redcap_sandbox.multipart import Limits, Post, parse_body
 from redcap_sandbox.store import Upload
+from redcap_sandbox.upstream import ProxyRefusedError, Upstream
 
 #: So much of a reply is looked at; of a larger one only the length is told.
 LOOKED_AT = 16 * 1024**2
-#: Seconds of silence after which the real server is given up.
-TIMEOUT = 600.0
 #: What concerns one connection, and is written anew for the next.
 _HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"})
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    host: str
-    port: int
-    path: str
-    context: ssl.SSLContext | None
-
-    def connect(self) -> http.client.HTTPConnection:
-        if self.context is None:
-            return http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
-        return http.client.HTTPSConnection(self.host, self.port, timeout=TIMEOUT, context=self.context)
 
 
 class Measured(Upload):
@@ -83,8 +69,9 @@ class Passing:
 
     def pass_on(self) -> None:
         """Hand the request on and the answer back. Raises ConnectionGoneError where the connection ends without one."""
-        connection = self.upstream.connect()
+        connection: http.client.HTTPConnection | None = None
         try:
+            connection = self.upstream.connect()
             self._ask(connection)
             self._answer(connection)
         except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a header that cannot be one
@@ -92,11 +79,11 @@ class Passing:
             self.exchange.reset()
         finally:
             self.post.discard()
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection) -> None:
         exchange, upstream = self.exchange, self.upstream
-        connection.connect()
         target = upstream.path + (f"?{exchange.query}" if exchange.query else "")
         connection.putrequest(exchange.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", upstream.host if upstream.port in (80, 443) else f"{upstream.host}:{upstream.port}")
@@ -168,6 +155,7 @@ def _head(status: int, reason: str, answer: Answer, closes: bool) -> bytes:
 
 def _failure(error: Exception) -> str:
     kinds: tuple[tuple[type[Exception], str], ...] = (
+        (ProxyRefusedError, "proxy"),
         (ssl.SSLCertVerificationError, "certificate"),
         (ssl.SSLError, "tls"),
         (ConnectionRefusedError, "refused"),

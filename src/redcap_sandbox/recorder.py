@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from redcap_sandbox.call import Reply
 from redcap_sandbox.exchange import ConnectionGoneError, Exchange
-from redcap_sandbox.passing import Passing, Upstream
+from redcap_sandbox.passing import Passing
 from redcap_sandbox.recording import Recording
 from redcap_sandbox.server import http_server
 from redcap_sandbox.telling import Teller
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from redcap_sandbox.upstream import Upstream, Way
 
 
 class Recorder:
     """Serves `url` for `upstream`, the address of a REDCap's API. Use it in a `with`.
 
-    Raises ValueError for an address that is none or would carry the token in clear text, OSError if the port is taken, the
-    directory cannot be made or holds a recording.
+    Raises ValueError for an address or a way that is none or would carry the token in clear text, OSError if the port is taken,
+    a file cannot be read, the directory cannot be made or holds a recording.
     """
 
-    def __init__(self, upstream: str, directory: Path, port: int = 0, ca_file: Path | None = None) -> None:
-        self._upstream = _upstream(upstream, ca_file)
+    def __init__(self, upstream: str, directory: Path, port: int = 0, way: Way | None = None) -> None:
+        self._upstream = Upstream.of(upstream, way or Way())
         self._teller = Teller(self._upstream)
         self._began = time.monotonic()
         self._stopping = threading.Event()
@@ -71,14 +68,3 @@ class Recorder:
                 passing.pass_on()
             finally:
                 self.recording.write({"after": round(time.monotonic() - self._began, 1), **self._teller.told(passing)})
-
-
-def _upstream(address: str, ca_file: Path | None) -> Upstream:
-    parts = urlsplit(address)
-    secure = parts.scheme == "https"
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("--upstream is no address of an API; write https://redcap.example.org/api/")
-    if not secure and parts.hostname not in _LOOPBACK:
-        raise ValueError("--upstream is plain http: the token would cross the network in clear text; use https")
-    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None) if secure else None
-    return Upstream(parts.hostname, parts.port or (443 if secure else 80), parts.path or "/", context)

@@ -35,7 +35,7 @@ length extension place path query status seconds protocol media charset names_a_
 complete coding same_as_sent kind form words unread columns rows tags names then password numbers bom own_header sent
 api other multipart urlencoded none chunked close same-host other-host relative plain-http
 empty blank version error object text broken page binary csv json xml null true false flag flag-text number digits list
-document unread name refused certificate tls timed-out reset cut no-http unreachable client-gone
+document unread name refused certificate proxy tls timed-out reset cut no-http unreachable client-gone
 """
 ALLOWED = frozenset(_OWN.split()) | METHODS | PARAMETERS | CONTENTS | CHOICES | HEADERS | MEDIA | CHARSETS | SERVERS | CODINGS
 ALLOWED |= EXTENSIONS | PROTOCOLS | COLUMNS | TAGS | WORDS | {UNKNOWN}

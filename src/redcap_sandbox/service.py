@@ -8,7 +8,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-from redcap_sandbox.api import answer, refusal
+from redcap_sandbox.api import answer, error_format, refusal
 from redcap_sandbox.call import Call, Reply, return_format
 from redcap_sandbox.control import control
 from redcap_sandbox.exchange import ConnectionGoneError, Exchange
@@ -127,7 +127,7 @@ class _Visit:
             return _to_nothing(self._post.emptied, stand_in.limits)
         rights = stand_in.tokens.get(self._post.text("token"))
         if rights is None or stand_in.project.deleted:
-            return refusal(ApiError(403, "no_permission"), return_format(self._post))
+            return refusal(ApiError(403, "no_permission"), error_format(stand_in.project, self._post))
 
         def note(action: str, record: str, details: str) -> None:
             stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")

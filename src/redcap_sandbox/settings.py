@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ SETTINGS: dict[str, Setting] = {
     "hidden_fields": Setting("project", str, "what it makes of fields that a token may not see", ("absent", "blank")),
     "ids_as_numbers": Setting("project", bool, "whole numbers in it are JSON numbers: record 007 comes as 7"),
     "flags_as_text": Setting("project", bool, "what project, user and the like tell as 0 and 1 comes as text"),
+    "errors": Setting("project", str, "in which format errors come, whatever is asked for", ("asked", "json", "csv", "xml")),
     "strict_arrays": Setting("project", bool, "a list that is sent as one text is refused, as since 2023"),
     "empty_files": Setting("project", str, "what becomes of files without a byte", ("accept", "refuse")),
     "sanitize_names": Setting("project", bool, "other characters in file names than A-Z a-z 0-9 . _ - become _"),
@@ -85,8 +87,12 @@ def rights(wanted: Mapping[str, Any], base: Rights | None = None) -> Rights:
             changed[name] = {form: str(level) for form, level in _mapping(value).items()}
         elif isinstance(getattr(base, name), bool):
             changed[name] = truth(name, value)
+        elif name == "dag" and value in (None, ""):
+            changed[name] = None
+        elif isinstance(value, str) or (name == "export" and type(value) is int):
+            changed[name] = str(value)
         else:
-            changed[name] = None if value is None or (name == "dag" and value == "") else str(value)
+            raise ValueError(f"{name} is {json.dumps(value)}; use a text")
     made = replace(base, **changed)
     if made.export not in ("0", "1", "2", "3"):
         raise ValueError(f"export is {made.export!r}; use 0 (none), 1 (all), 2 (de-identified) or 3 (without identifiers)")
@@ -128,6 +134,8 @@ def _read(name: str, value: Any) -> Any:
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", str(value), re.ASCII):
             raise ValueError(f"{name} is {value!r}; use a whole number")
         value = int(value)
+    elif not isinstance(value, str):
+        raise ValueError(f"{name} is {json.dumps(value)}; use a text")
     if setting.values and value not in setting.values:
         raise ValueError(f"{name} is {value!r}; use one of {', '.join(map(str, setting.values))}")
     return value if setting.kind is int else str(value)

@@ -161,6 +161,7 @@ class SandboxProject:
     empty_files: str = "accept"  # accept | refuse
     ids_as_numbers: bool = False  # whole numbers in a JSON export of records are numbers: 007 comes as 7
     flags_as_text: bool = False  # what project, user and the like tell as 0 and 1 comes as text
+    errors: str = "asked"  # in which format they come: asked | json | csv | xml
     strict_arrays: bool = False  # lists that are sent as one text are refused, as servers since 2023 do
     store: Store = field(default_factory=Store)
     log: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=10_000))

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from redcap_sandbox.multipart import Post
-from redcap_sandbox.passing import LOOKED_AT, Answer, Passing, Upstream
+from redcap_sandbox.passing import LOOKED_AT, Answer, Passing
 from redcap_sandbox.shape import shape_of
+from redcap_sandbox.upstream import Upstream
 from redcap_sandbox.vocabulary import (
     CHARSETS,
     CHOICES,

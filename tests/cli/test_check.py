@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shlex
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +16,23 @@ import pytest
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenSource
+from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
+from dropcap.ledger.transition import Change
 from dropcap.preflight.cost import limit_remark
+from dropcap.reasons import Reason
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs
 from tests.cli.command import dropcap
-from tests.site import TOKEN, Site, site
+from tests.site import DROPCAP, TOKEN, Site, site
 
 
 def check(place: Site, *words: str, code: int) -> list[str]:
-    """Run it; the lines it says."""
+    """Run it; the lines it says, one for each finding."""
     if code != 1:
         needs.mount_table(place.root)  # that it is not told is a fault, too
-    result = dropcap(place, "check", *words)
+    result = dropcap(place, "check", "--all", *words)
     assert result.exit_code == code, result.output
     assert place.box.token not in result.stdout + result.stderr
     return result.stdout.splitlines()
@@ -44,7 +53,8 @@ def line_of(place: Site, text: str) -> int:
 def test_all_is_well_and_nothing_is_left_behind(place: Site) -> None:
     place.put("101_V1_consent.pdf")
     lines = check(place, code=0)
-    assert all(text.startswith("ok ") for text in lines[:-1])
+    assert all(text.startswith("ok ") for text in lines[:-2])
+    assert lines[-1] == f"READY  {len(lines) - 2} ok"
     line(lines, "project 42 (Demo trial)", "14.5.5", "2 events")
     for rule in ("consent", "lab", "scan"):
         line(lines, f"rule {rule}: agrees with the project")
@@ -264,6 +274,33 @@ def test_a_lost_marker_is_told_and_a_running_daemon_takes_the_adopted_folder_up(
     daemon.wait_for("done")
 
 
+def test_adopting_releases_what_is_held_but_for_what_a_person_alone_decides(place: Site) -> None:
+    place.put("102_V1_consent.pdf")
+    place.once()
+    jobs = {}
+    with contextlib.closing(Ledger(place.state / "ledger.db")) as ledger:
+        for reason in (Reason.RIGHTS, Reason.NEWER_WENT, Reason.TOO_MANY_MISMATCHES):
+            name = f"101_V1_scan-{reason}.pdf"
+            path = place.put(f"in_progress/{name}", reason.encode())
+            seen = path.stat()
+            file = NewFile(name, seen.st_size, seen.st_mtime_ns, seen.st_ino)
+            address = Address("trial", "scan", "101", "baseline_arm_1", "scan", None, reason)
+            (jobs[reason],) = ledger.claim("consents", [file], lambda _, at=address: at)
+            ledger.change([Change(jobs[reason], State.HELD, "", {"reason": reason, "message": "m", "remedy": "r"})])
+        ledger.mismatched("consents", "101", 86400.0)
+    (place.drop / ".dropcap").unlink()
+    a_while_ago = time.time() - 100.0
+    os.utime(place.drop / "_STATUS.html", (a_while_ago, a_while_ago))
+    daemon = place.start()
+    daemon.wait_for("folder_away")
+    line(check(place, "--offline", "--adopt", code=0), "ok", "adopted")
+    assert daemon.wait_for("done")[0]["job"] == jobs[Reason.RIGHTS]
+    held = {job.id: job.reason for job in place.jobs() if job.state is State.HELD}
+    assert held == {jobs[reason]: reason for reason in (Reason.NEWER_WENT, Reason.TOO_MANY_MISMATCHES)}
+    with contextlib.closing(Query(place.state / "ledger.db")) as query:
+        assert query.mismatches("consents", "101", time.time(), 86400.0) == 1
+
+
 def test_a_folder_that_is_well_is_not_adopted_anew(place: Site) -> None:
     assert place.once().returncode == 0
     before = (place.drop / ".dropcap").read_bytes()
@@ -283,10 +320,11 @@ def test_what_a_file_costs_and_how_many_a_day_the_limit_allows(place: Site) -> N
     place.project["requests_per_minute"] = 100
     place.folder["rules"][0].update(confirm="none", existing_file="replace")
     place.write_config()
-    lines = check(place, code=0)
-    text = line(lines, "rule consent: costs 1 request a file; in REDCap's log 1 entry a file")
+    assert not any("request a file" in text for text in check(place, code=0)), "on request only"
+    lines = check(place, "--costs", code=0)
+    text = line(lines, "  consents/consent: 1 request a file; in REDCap's log 1 entry a file")
     assert "at 100 requests a minute at most 98 files a minute, 141,639 a day" in text  # 100 * 60 / 61
-    text = line(lines, "rule scan: costs 3 requests a file, 1 for up to 100 files")
+    text = line(lines, "  consents/scan: 3 requests a file, 1 for up to 100 files")
     assert "at most 32 files a minute, 47,056 a day" in text  # 100 * 60 / 61 / 3.01
     line(lines, "ok", "project trial: at most 100 requests in any minute go to 127.0.0.1")
 
@@ -318,3 +356,65 @@ def test_a_window_that_root_makes_belongs_to_the_owner_of_the_state_directory(pl
         window.unlink()
     line(check(place, code=0), "warning", "this check runs as root")
     assert [window.stat().st_uid for window in (place.state / "windows").iterdir()] == [65534]
+
+
+def test_what_is_well_is_a_line_each_part_and_what_is_not_comes_last(place: Site) -> None:
+    place.folder["rules"][2]["field"] = "scann"
+    place.folder["ignore"] = []
+    place.config["folders"]["gone"] = {**place.folder, "path": str(place.root / "gone"), "rules": place.folder["rules"][:1]}
+    place.write_config()
+    result = dropcap(place, "check")
+    assert result.exit_code == 1
+    levels = [text.split()[0] for text in result.stdout.splitlines() if text]
+    assert levels == ["ok"] * 5 + ["error", "error", "NOT"]
+    parts = {text[9:24].strip(): text[24:] for text in result.stdout.splitlines() if text.startswith("ok ")}
+    assert list(parts) == ["Configuration", "This machine", "Folders", "Projects", "Rules"]
+    assert (parts["Folders"], parts["Rules"]) == ("consents", "consents/consent, consents/lab, gone/consent")
+    assert result.stdout.splitlines()[-1].startswith("NOT READY  2 errors, ")
+    place.box.maintenance = 503
+    away = dropcap(place, "check").stdout
+    assert (
+        "skipped  Rules          consents/consent, consents/lab, consents/scan, gone/consent: their project could not be asked"
+        in away
+    )
+    assert "skipped  Rules" in dropcap(place, "check", "--offline").stdout
+
+
+def test_json(place: Site) -> None:
+    place.folder["rules"][2]["field"] = "scann"
+    place.write_config()
+    result = dropcap(place, "check", "--json", "--costs")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["exit_code"], told["ok"]) == (1, 1, False)
+    (error,) = [one for one in told["findings"] if one["level"] == "error"]
+    assert (error["part"], error["name"], error["rule"], error["passes"]) == ("rule", "consents", "scan", False)
+    assert "did you mean scan?" in error["message"] + error["remedy"]
+    assert [one["rule"] for one in told["costs"]] == ["consents/consent", "consents/lab", "consents/scan"]
+    assert told["verdict"].startswith("NOT READY: 1 error")
+    place.config_file.write_text("folders: [\n")
+    broken = dropcap(place, "check", "--json")
+    assert (broken.exit_code, json.loads(broken.stdout)["exit_code"]) == (2, 2)
+
+
+def test_a_rule_whose_trouble_is_told_at_another_is_neither_well_nor_skipped(place: Site) -> None:
+    place.box.tokens[place.box.token] = Rights(api_import=False)
+    result = dropcap(place, "check")
+    assert "and of 2 more rules: consents/lab, consents/scan" in result.stdout
+    assert "skipped" not in result.stdout
+    assert "Rules" not in result.stdout
+    (error,) = [one for one in json.loads(dropcap(place, "check", "--json").stdout)["findings"] if one["level"] == "error"]
+    assert error["also"] == ["consents/lab", "consents/scan"]
+
+
+def test_what_goes_on_in_spite_of_an_error(place: Site) -> None:
+    place.folder["rules"][2]["field"] = "scann"
+    place.write_config()
+    shell = f"stty cols 80; {shlex.join([*DROPCAP, 'check'])}"
+    run = [needs.terminal(), "-qec", shell, "/dev/null"]
+    said = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    lines = said.stdout.replace("\r", "").splitlines()
+    assert lines[-1] == "           dropcap goes on with everything but rule consents/scan."
+    assert lines[-2].startswith("NOT READY  1 error, ")
+    at = line_of(place, "name: scan")
+    assert f"error    Rule           consents/scan: field, config.yaml:{at}" in lines
+    assert "         Did you mean scan?" in lines, "in a block of its own"

@@ -11,10 +11,12 @@ from tests.site import TOKEN, Site
 
 
 def check(place: Site, *words: str) -> tuple[int, list[str]]:
-    """The exit code and the lines that are no `ok`."""
+    """The exit code and the findings that are no `ok`; after them stands the verdict alone."""
     environment = {"DROPCAP_CONFIG": str(place.config_file)}
     result = CliRunner().invoke(commands, ["check", *words], env=environment, catch_exceptions=False)
-    return result.exit_code, [line for line in result.output.splitlines() if not line.startswith("ok ")][:-1]
+    *found, empty, verdict = [line for line in result.stdout.splitlines() if not line.startswith(("ok ", "skipped "))]
+    assert (empty, verdict.partition("  ")[0]) == ("", "READY" if result.exit_code == 0 else "NOT READY")
+    return result.exit_code, found
 
 
 def test_all_at_once_and_no_echo(place: Site) -> None:

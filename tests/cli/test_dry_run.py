@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +195,30 @@ def test_a_table_for_a_spreadsheet_runs_no_formulas(rested: Site) -> None:
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
     inside = rested.dropcap("dry-run", "--csv", str(rested.drop / "table.csv"))
     assert (inside.returncode, "drop folder" in inside.stderr) == (2, True)
+
+
+def test_a_report_is_one_page_that_runs_nothing(rested: Site) -> None:
+    bad = "<img src=x onerror=alert(1)>\u202e.pdf"
+    for name in ("101_V1_scan.tif", "999_V1_consent.pdf", bad, "<script>alert(1)<b>.pdf"):
+        rested.put(name)
+    page = rested.root / "report.html"
+    dry(rested, "--report", str(page), code=1)
+    text = page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert "3 files of 4 would not land in REDCap" in text
+    assert "&lt;img src=x onerror=alert(1)&gt;\\u202e.pdf" in text
+    assert "REDCap has no such record" in text
+    assert "record 101, event baseline_arm_1, field scan" in text
+    tags = set(re.findall(r"<(\w+)", text))
+    assert not tags & {"script", "img", "link", "iframe", "object", "a", "form"}
+    assert not re.search(r"https?://|url\(|@import| style=| on\w+=\"", text)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{allowed}'" in text
+    again = rested.dropcap("dry-run", "--report", str(page))
+    assert (again.returncode, "exists already" in again.stderr) == (2, True)
+    inside = rested.dropcap("dry-run", "--report", str(rested.drop / "report.html"))
+    assert (inside.returncode, "--report" in inside.stderr, "drop folder" in inside.stderr) == (2, True, True)
 
 
 def test_a_server_that_is_down_is_exit_code_3(rested: Site) -> None:

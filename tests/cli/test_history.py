@@ -39,6 +39,8 @@ def test_every_step_of_a_file(place: Site) -> None:
             "seconds",
             "next_try",
             "waits_until",
+            "dropped_by",
+            "origin",
         ),
         "steps",
     }
@@ -102,7 +104,7 @@ def test_the_last_files(place: Site) -> None:
     assert [one["file"] for one in told(place, "--failed", "--since", "1h", "--folder", "consents")] == ["holiday.jpg"]
     assert told(place, "--since", "0s") == []
     table = place.dropcap("history").stdout.splitlines()
-    assert table[0].split()[:3] == ["Job", "Dropped", "File"]
+    assert table[0].split()[:3] == ["JOB", "DROPPED", "FILE"]
     (holiday,) = [line for line in table if "consents/holiday.jpg" in line]
     assert holiday.endswith("failed: no_rule")
 

@@ -140,3 +140,17 @@ def test_a_file_that_never_rests_does_not_hold_it_up(place: Site) -> None:
     assert result.returncode == 1, result.stdout
     assert "not taken: consents: 102_V1_scan.log: rests" in result.stdout
     assert place.done() == ["101_V1_consent.pdf"]
+
+
+def test_many_like_files_are_one_line_of_the_summary(place: Site) -> None:
+    place.once()
+    for number in range(20):
+        place.put(f"holiday {number}.jpg")
+    place.put("999_V1_consent.pdf")
+    done = place.once()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("  failed: ")]
+    assert done.stdout.startswith("0 done, 21 failed, 0 held, 0 waiting\n")
+    assert len(lines) == 2
+    (folded,) = [line for line in lines if "20 files in consents: the name matches no rule; rename them, or add a rule: " in line]
+    assert folded.endswith("and 17 more; see `dropcap status --failed --folder consents`")
+    assert any("999_V1_consent.pdf (job " in line and "create the record" in line for line in lines)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from tests import needs
@@ -59,3 +61,46 @@ def in_a_terminal(place: Site, command: str, **env: str) -> str:
     result = subprocess.run(["bash", "-c", command], env={**clean, **env}, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout
     return result.stdout
+
+
+#: Runs commands one after the other in one interpreter, on the terminal that it has.
+EACH = """
+import sys
+from dropcap.cli import main
+for command in sys.argv[1:]:
+    print("=====", flush=True)
+    sys.argv = ["dropcap", *command.split()]
+    try:
+        main()
+    except SystemExit:
+        pass
+    sys.stdout.flush()
+"""
+
+
+def test_on_a_terminal_of_80_columns_no_word_is_broken_and_in_a_pipe_no_line(place: Site) -> None:
+    script = needs.terminal()
+    place.once()
+    place.put("a picture that somebody has dropped here by mistake, of a holiday in the mountains.jpg")
+    place.put("999_V1_consent.pdf")
+    place.once()
+    place.put("998_V1_consent.pdf")
+    (place.drop / "998_V1_consnet.pdf").write_bytes(b"a typing error")
+    commands = (
+        "status --failed",
+        "history",
+        "explain 101_V1_consent.pdf 101_V1_consnet.pdf",
+        "check --all",
+        "dry-run",
+        "retry 7",
+    )
+    shell = f"stty cols 80 rows 40; {shlex.join([sys.executable, '-c', EACH, *commands])}"
+    env = place.env(TERM="dumb")
+    run = [script, "-qec", shell, "/dev/null"]
+    shown = subprocess.run(run, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    for command, text in zip(commands, shown.stdout.replace("\r", "").split("=====\n")[1:], strict=True):
+        piped = place.dropcap(*command.split())
+        words = set((piped.stdout + piped.stderr).split())
+        broken = {word for word in text.split() if not re.fullmatch(r"[\d.:,()s]+", word)} - words  # a time is another
+        assert not broken, (command, text)
+        assert all(len(line) <= 80 or max(map(len, line.split())) > 60 for line in text.splitlines()), (command, text)

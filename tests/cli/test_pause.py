@@ -41,13 +41,13 @@ def test_a_paused_project_or_server(place: Site, scope: str) -> None:
     name = "trial" if scope == "project" else f"127.0.0.1:{place.box.port}"
     asked = "trial" if scope == "project" else "127.0.0.1"
     assert place.dropcap("pause", f"--{scope}", asked).returncode == 0
-    before = len(place.box.requests)
     place.put("101_V1_consent.pdf")
     daemon.wait_for("claimed")
     again = place.dropcap("pause", f"--{scope}", asked)
     assert (again.returncode, again.stdout.startswith(f"{scope} {name} is paused already, since ")) == (0, True)
     assert place.dropcap("status").returncode == 1, "paused by a person: the server refuses nobody"
-    assert len(place.box.requests) == before
+    # What the rules' comparison asks at a start may still be under way; nothing is asked of the file.
+    assert not [one for one in place.box.requests if one.content in ("record", "file")]
     assert place.dropcap("resume", f"--{scope}", asked).returncode == 0
     daemon.wait_for("done")
 

@@ -62,7 +62,12 @@ def test_held_files(place: Site) -> None:
     ledger.close()
     assert place.dropcap("resume", "--folder", "consents").returncode == 0
     status = place.dropcap("status").stdout
-    for expected in ("Held (1)", "consents/101_V1_consent.pdf  (job 1", "8 tries went wrong", "what to do: look at the file"):
+    for expected in (
+        "1 file  consents/101_V1_consent.pdf",
+        "held: 8 tries went wrong",
+        "what to do: look at the file",
+        "dropcap retry 1",
+    ):
         assert expected in status
     daemon = place.start()
     result = place.dropcap("retry", "--held")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 import sqlite3
 import subprocess
@@ -11,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from dropcap.daemon.state import only_one
+from redcap_sandbox import Fault
 from tests import needs
 from tests.site import DROPCAP, Site, eventually
 
@@ -29,7 +32,8 @@ def test_all_well(place: Site) -> None:
     code, status = told(place)
     assert code == 0
     assert set(status) == {
-        *("ok", "exit_code", "running", "answers", "alive", "version", "started", "under_way", "folders", "pauses"),
+        *("ok", "exit_code", "verdict", "waits_for_somebody", "goes_on_by_itself", "running", "answers", "alive", "version"),
+        *("started", "under_way", "sending", "limited", "ledger_unwritable", "folders", "pauses"),
         *("held", "failed", "put_off", "read_back", "behind_held", "config_problems"),
     }
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
@@ -38,8 +42,8 @@ def test_all_well(place: Site) -> None:
     assert folder.pop("copies_in") == str(place.kept)
     assert folder.pop("last_walk").startswith(time.strftime("%Y-", time.gmtime()))
     assert folder == {
-        **dict.fromkeys(("waiting", "held", "failed", "arriving"), 0),
-        **dict.fromkeys(("away", "cannot_file", "mistake", "mistake_since"), None),
+        **dict.fromkeys(("waiting", "sending", "held", "failed", "arriving"), 0),
+        **dict.fromkeys(("away", "cannot_file", "mistake", "mistake_since", "overdue"), None),
         "full": False,
         "not_taken": [],
         "settling": [],
@@ -48,7 +52,10 @@ def test_all_well(place: Site) -> None:
     }
     text = place.dropcap("status")
     assert text.returncode == 0
-    assert "runs since" in text.stdout
+    verdict, as_of = text.stdout.splitlines()[-2:]
+    assert verdict == "ALL WELL  1 file was stored today. Nothing waits for somebody."
+    assert status["verdict"] == verdict.replace("  ", ": ")
+    assert "running since" in as_of
     assert "\x1b" not in text.stdout
 
 
@@ -84,8 +91,17 @@ def test_what_is_wrong_is_told_with_what_to_do(place: Site) -> None:
     text = place.dropcap("status").stdout
     assert "\x1b" not in text
     assert "[bold]\\x1b[31mholiday\\xff.jpg" in text
-    for expected in ("no rule matches", "what to do: create the record", "link.pdf: it is a link", "away", "until 20"):
+    for expected in (
+        "no rule matches",
+        "what to do: create the record",
+        "not taken: it is a link",
+        "gone is away",
+        "looked up until",
+    ):
         assert expected in text
+    assert "NOT WELL  1 file waits for somebody. 1 folder needs a look." in text
+    assert text.index("Goes on by itself") < text.index("Left alone") < text.index("Waits for somebody") < text.index("NOT WELL")
+    assert text.index("gone is away") < text.index("no rule matches"), "the worst first"
 
     code, status = told(place, "--folder", "gone")
     assert list(status["folders"]) == ["gone"]
@@ -110,8 +126,11 @@ def test_a_server_that_cannot_be_reached(place: Site) -> None:
         assert (pause["scope"], pause["name"], pause["reason"]) == ("server", f"127.0.0.1:{port}", "unreachable")
         assert pause["until_resume"] is False
         text = place.dropcap("status").stdout
-        assert f"server 127.0.0.1:{port}, since" in text
-        assert pause["remedy"] in text
+        assert f"1 file  server 127.0.0.1:{port}, since" in text
+        assert "It is asked again" in text
+        assert "101_V1_consent.pdf" in text, "what waits is named"
+        assert pause["next_try"] is not None
+        assert "SERVER AWAY  1 server does not take files now." in text
         daemon.kill()
     assert told(place)[0] == 1, "that no dropcap runs is worse"
 
@@ -188,7 +207,7 @@ def test_a_terminal_of_80_columns_is_not_overrun(place: Site) -> None:
         run = [script, "-qec", f"stty cols 80 rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
         result = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
         lines = result.stdout.replace("\r", "").splitlines()
-        assert any("no_rule" in line or "no rule matches" in line for line in lines), result.stdout
+        assert any("no_rule" in line or "what to do:" in line for line in lines), result.stdout
         assert max(len(line) for line in lines) <= 80
 
 
@@ -205,7 +224,9 @@ def test_files_that_wait_behind_a_held_one_say_so(place: Site) -> None:
     daemon.wait_for("held", file="101_V1_consent.pdf")
     _, status = told(place)
     assert status["behind_held"] == [{"job": 2, "waits_for": 1}]
-    assert "101_V1_CONSENT.pdf  (job 2) waits for job 1" in place.dropcap("status").stdout
+    text = place.dropcap("status").stdout
+    assert "1 file  behind job 1, 101_V1_consent.pdf, which is held" in text
+    assert text.count("101_V1_CONSENT.pdf") == 1, "told once"
     place.put("102_V1_consent.pdf", b"of another")
     daemon.wait_for("done", file="102_V1_consent.pdf")
     page = place.drop / "_STATUS.html"
@@ -230,3 +251,120 @@ def test_today_begins_at_midnight_also_on_the_day_that_the_clocks_change(place: 
     ledger.close()
     status = json.loads(place.dropcap("status", "--json", TZ=zone).stdout)
     assert status["folders"]["consents"]["done_today"] == 1
+
+
+def test_like_files_are_one_line_and_every_one_is_to_be_had(place: Site) -> None:
+    place.once()
+    for number in range(25):
+        place.put(f"holiday {number}.jpg")
+    place.put("999_V1_consent.pdf")
+    place.once()
+    code, status = told(place)
+    assert [(one["files"], len(one["first"])) for one in status["waits_for_somebody"][1:]] == [(25, 3), (1, 0)]
+    text = place.dropcap("status")
+    assert code == text.returncode == 1
+    assert text.stdout.count("the name matches no rule") == 1
+    assert "25 files  consents, since" in text.stdout
+    assert "and 22 more" in text.stdout
+    assert "dropcap status --failed --folder consents" in text.stdout, "the command below"
+    every = place.dropcap("status", "--failed", "--folder", "consents").stdout
+    assert all(f"holiday {number}.jpg" in every for number in range(25))
+    assert every.count("what to do:") == 2, "what is the same for all stands once"
+    assert len(told(place, "--failed")[1]["failed"]) == 26
+    assert place.dropcap("status", "--held").stdout == "no file is held\n"
+
+
+def test_while_the_request_limit_is_used_up_it_says_when_it_goes_on(place: Site) -> None:
+    place.project["requests_per_minute"] = 2
+    place.write_config()
+    daemon = place.start()
+    for number in range(101, 106):
+        place.put(f"{number}_V1_consent.pdf")
+    daemon.wait_for("claimed", 5)
+    (limited,) = eventually(lambda: told(place)[1]["limited"])
+    assert limited["requests_per_minute"] == 2
+    text = place.dropcap("status").stdout
+    at = datetime.fromisoformat(limited["goes_on"]).astimezone()
+    assert re.search(r"5 files  request limit: goes on at \d\d:\d\d:\d\d \(2 requests a minute to 127\.0\.0\.1:", text), text
+    assert any(f"{at + timedelta(seconds=s):%H:%M:%S}" in text for s in (0, 1))
+    assert "101_V1_consent.pdf, 102_V1_consent.pdf, 103_V1_consent.pdf and 2 more" in text
+    assert "ALL WELL" in text
+
+
+def test_how_far_a_large_file_has_come(place: Site) -> None:
+    daemon = place.start()
+    place.box.ill(Fault("slow_read", bytes_per_second=400_000, match={"action": "import"}))
+    place.put("101_V1_consent.pdf", b"%PDF" + bytes(24 * 1024 * 1024))
+    daemon.wait_for("sending")
+    (sending,) = eventually(lambda: [one for one in told(place)[1]["sending"] if one["sent"]])
+    assert (sending["job"], sending["file"], sending["size"]) == (1, "101_V1_consent.pdf", 24 * 1024 * 1024 + 4)
+    text = place.dropcap("status").stdout
+    assert re.search(r"Being sent\n +\d+ % +[\d.]+ of +24 MB  .*  consents/101_V1_consent\.pdf\n", text), text
+    assert "their turn" not in text, "told once"
+    daemon.kill()
+
+
+def test_a_command_below_can_be_copied_into_a_shell(place: Site) -> None:
+    place.config["folders"] = {"ward 7": place.folder}
+    place.write_config()
+    place.once()
+    place.put("holiday 1.jpg")
+    place.put("holiday 2.jpg")
+    place.once()
+    text = place.dropcap("status").stdout
+    (command,) = [line.strip() for line in text.splitlines() if "--failed" in line]
+    listed = place.dropcap(*shlex.split(command)[1:])
+    assert "holiday 1.jpg" in listed.stdout
+    assert place.dropcap("pause", "--folder", "ward 7").stdout.endswith("dropcap resume --folder 'ward 7'\n")
+    assert "dropcap resume --folder 'ward 7'" in place.dropcap("status").stdout
+
+
+def test_many_mistakes_and_many_folders_away_are_a_few_lines(place: Site) -> None:
+    place.once()
+    rule = place.folder["rules"][0]
+    for number in range(20):
+        place.config["folders"][f"ward {number:02}"] = {**place.folder, "path": str(place.root / f"w{number}"), "rules": [rule]}
+    place.write_config()
+    daemon = place.start()
+    daemon.wait_for("folder_away", 20)
+    text = place.dropcap("status").stdout
+    assert "20 folders  ward 00, ward 01, ward 02 and 17 more are away; the first: " in text
+    assert text.count("is mounted") == 1
+    assert "NOT WELL  20 folders need a look." in text
+    for one in place.config["folders"].values():
+        one["colour"] = "red"
+    place.write_config()
+    text = place.dropcap("status").stdout
+    assert text.count("unknown key") == 3
+    assert "… and 18 mistakes more" in text
+    assert text.count("dropcap check --offline") == 1
+
+
+def test_every_arriving_file_is_named_on_request(place: Site) -> None:
+    place.folder["settle_closed"] = place.folder["settle_quiet"] = "1h"
+    place.write_config()
+    for number in range(30):
+        place.put(f"{number}_V1_consent.pdf")
+    place.start()
+    eventually(lambda: told(place)[1]["folders"]["consents"]["arriving"] == 30)
+    text = place.dropcap("status").stdout
+    assert "20 files  consents: not taken yet: rests" in text
+    assert "10 files  consents: more that are not taken yet" in text
+    every = place.dropcap("status", "--waiting").stdout
+    assert all(f"  {number}_V1_consent.pdf" in every for number in range(30))
+
+
+def test_a_ledger_of_another_version_is_told(place: Site) -> None:
+    place.once()
+    for change, said in (
+        (-1, "an earlier dropcap's ledger: restart dropcap"),
+        (2, "a newer dropcap's ledger: install the newer"),
+    ):
+        with sqlite3.connect(place.state / "ledger.db") as ledger:
+            version = int(ledger.execute("pragma user_version").fetchone()[0])
+            ledger.execute(f"pragma user_version = {version + change}")
+        ledger.close()
+        for command in (["status"], ["history"], ["retry", "1"]):
+            result = place.dropcap(*command)
+            assert (result.returncode, said in result.stderr) == (1, True), result.stderr
+        assert said in place.dropcap("check", "--offline").stdout

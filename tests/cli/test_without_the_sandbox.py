@@ -71,6 +71,16 @@ def test_its_two_commands_say_how_to_install_it(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("library", ["cheroot", "defusedxml"])
+def test_the_stand_in_by_itself_says_what_it_lacks(place: Site, tmp_path: Path, library: str) -> None:
+    command = [sys.executable, "-m", "redcap_sandbox"]
+    result = subprocess.run(command, env=place.env(**_without(tmp_path, [library])), capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[-1].endswith(
+        f"the REDCap stand-in needs {library}; install it: pip install 'dropcap-redcap[sandbox]'"
+    )
+
+
 def test_every_command_tells_its_help(place: Site, tmp_path: Path) -> None:
     bare = _without(tmp_path, ["cheroot", "defusedxml", "redcap_sandbox"])
     assert "sandbox" in place.dropcap("--help", **bare).stdout

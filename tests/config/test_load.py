@@ -198,7 +198,8 @@ def test_table_words_keep_their_spelling(tmp_path: Path) -> None:
     [
         ("contakt: x", 1, "contakt", "unknown key", "did you mean `contact`?"),
         ("contact: a\ncontact: b", 2, "contact", "twice (first in line 1)", "keep one"),
-        ("notify: {}", 1, "notify", "not in this version", "take it out"),
+        ("receipts: {}", 1, "receipts", "not in this version", "take it out"),
+        ("notify: {}", 1, "notify", "says nobody", "name somebody in `to`"),
         ("database: x", 1, "database", "not in this version", "take it out"),
         ("uploads_at_once: 0", 1, "uploads_at_once", "`0`", "1 to 64"),
         ("uploads_at_once: [1]", 1, "uploads_at_once", "list or a mapping", "one value"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dropcap.config import values
@@ -111,6 +111,7 @@ def test_http_is_possible_if_asked_for() -> None:
     assert values.api_url(True)("http://redcap.example.org/api/") == "http://redcap.example.org/api/"
 
 
+@example("0\x1f")
 @given(st.text(st.characters(), max_size=80))
 def test_no_text_crashes(text: str) -> None:
     for parse in (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from dropcap.daemon.witness import known
+from dropcap.ledger.proof import prove
 from redcap_sandbox import RowKey
 from tests.site import Site
 
@@ -69,7 +71,12 @@ def ended_well(place: Site) -> list[str]:
     beside = sorted(path.name for path in place.kept.rglob("*") if path.is_file())
     if len(beside) != 2 or preserved(place) != [OLD]:
         wrong.append(f"where one copy and what tells of it should be, there is {beside}")
-    return wrong
+    return wrong + chains_hold(place)
+
+
+def chains_hold(place: Site) -> list[str]:
+    """What is wrong with the ledger's chains: whatever ended dropcap, all is sealed, and what was told is in it."""
+    return [str(broken) for broken in prove(place.state / "ledger.db", known(place.state)).broken]
 
 
 def preserved(place: Site) -> list[bytes]:

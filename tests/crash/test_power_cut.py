@@ -20,6 +20,7 @@ import pytest
 
 from redcap_sandbox import Sandbox, demo_project
 from tests import needs
+from tests.crash.mix import chains_hold
 from tests.site import TOKEN, Daemon, Site, site
 
 CONSENTS = {f"{record}_V1_consent.pdf": b"%%PDF consent of %d" % record for record in range(101, 121)}
@@ -108,7 +109,8 @@ def wrong(place: Site, daemon: Daemon, again: subprocess.CompletedProcess[str]) 
         times = held[name[:3], FILES[name]]
         if times != 1:
             found.append(f"done/ has {name}, REDCap has it {times} times")
-    return found + [f"REDCap has {content[:30]!r} {times} times" for (_, content), times in held.items() if times > 1]
+    found += [f"REDCap has {content[:30]!r} {times} times" for (_, content), times in held.items() if times > 1]
+    return found + chains_hold(place)
 
 
 CUTS = [("claimed", 1), ("sending", 9), ("done", 12)]

@@ -30,7 +30,7 @@ def test_a_folder_that_can_store_nothing_waits_until_it_is_corrected(place: Site
     (problem,) = daemon.wait_for("check_problem")
     assert (problem["level"], problem["folder"], problem["rule"], problem["key"]) == ("error", "consents", "consent", "field")
     assert problem["remedy"] == "did you mean consent_pdf?"
-    (pause,) = daemon.wait_for("paused")
+    pause, *_ = daemon.wait_for("paused")
     assert (pause["scope"], pause["name"], pause["reason"]) == ("folder", "consents", "no_field")
     place.put("101_V1_consent.pdf", b"the consent")
     daemon.wait_for("claimed")
@@ -103,7 +103,7 @@ def test_the_token_of_another_project_pauses_the_project_until_it_is_right(place
     place.write_config()
     daemon = place.start()
     daemon.wait_for("check_problem", reason="project_mismatch")
-    (pause,) = daemon.wait_for("paused")
+    pause, *_ = daemon.wait_for("paused")
     assert (pause["scope"], pause["name"], pause["reason"]) == ("project", "trial", "project_mismatch")
     place.put("101_V1_consent.pdf")
     daemon.wait_for("claimed")

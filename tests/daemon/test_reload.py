@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from redcap_sandbox import Fault
-from tests.shares.mounting import drop, errfs
-from tests.site import Daemon, Site, eventually
+from tests.shares.mounting import drop, errfs, tmpfs
+from tests.site import Daemon, Site, eventually, site
 
 IMPORT = {"content": "file", "action": "import"}
 
@@ -94,7 +96,7 @@ def test_a_reload_waits_for_no_share(place: Site, hung: int) -> None:
             drop(share.path, "101_V1_scan.tif", b"not to hang")
         daemon.wait_for("done", hung)
         for share in shares:
-            share.set(stat="block", opendir="block", readdir="block", open="block")
+            share.set(stat="block", list="block", open="block")
         time.sleep(1.0)  # a walk of each, which hangs then
         place.config["contact"] = "Somebody else, ext. 12"
         began = time.monotonic()
@@ -246,3 +248,100 @@ def test_reloads_leave_nothing_of_the_share_open(place: Site) -> None:
         daemon.wait_for("folder_watched", number + 2)
     eventually(lambda: beneath() <= before)
     assert daemon.stop() == 0
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes what room there is on a small disk."""
+    ballast = disk / "ballast"
+    fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while os.write(fd, bytes(4096)):
+            pass
+    os.close(fd)
+    return ballast
+
+
+def test_a_reload_while_the_ledger_cannot_be_written_holds_up_nobody(tmp_path: Path) -> None:
+    """The disk of state_dir is full: who asks is told, the change is taken up once there is room, and dropcap can be ended."""
+    with tmpfs(tmp_path / "small", "4m") as small, site(tmp_path) as place:
+        place.state = small / "state"
+        place.config["state_dir"] = str(place.state)
+        place.write_config()
+        daemon = place.start()
+        for ends in (False, True):
+            ballast = fill(small)
+            place.put(f"101_V{1 + ends}_consent.pdf")
+            daemon.wait_for("ledger_unwritable", 1 + ends)
+            place.folder["rules"][0]["name"] = f"consent {ends}"
+            place.write_config()
+            result = place.dropcap("reload")
+            assert result.returncode == 1
+            assert "cannot be written" in result.stderr
+            assert json.loads(place.dropcap("status", "--json").stdout)["answers"]
+            if not ends:
+                ballast.unlink()
+                daemon.wait_for("reloaded")
+                daemon.wait_for("done")
+        assert daemon.stop(patience=10) == 0
+        assert not daemon.events("internal_error")
+
+
+def test_twenty_reloads_in_a_row_while_files_drop(place: Site) -> None:
+    daemon = place.start()
+    codes: list[int] = []
+
+    def ask() -> None:
+        codes.extend(place.dropcap("reload").returncode for _ in range(10))
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for one in asking:
+        one.start()
+    names = [f"{record}_V{visit}_consent.pdf" for record in range(101, 116) for visit in (1, 2)]
+    for number, name in enumerate(names):
+        place.put(name, name.encode())
+        place.folder["rescan"] = f"{2 + number / 100:.2f}s"
+        beside = place.root / "config.new"
+        beside.write_text(yaml.safe_dump(place.config))
+        beside.rename(place.config_file)
+    for one in asking:
+        one.join()
+    assert codes == [0] * 20
+    daemon.wait_for("done", len(names), patience=60)
+    assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == len(names)
+    assert not daemon.events("internal_error")
+
+
+def test_a_large_upload_ends_as_it_began(place: Site) -> None:
+    """A reload changes its rule and folder while 100 MB are on their way: they are sent once, and others go on beside."""
+    daemon = place.start()
+    place.put("101_V1_scan.dat", bytes(100_000_000))
+    daemon.wait_for("sending")
+    place.folder["rules"][2]["name"] = "another"
+    place.config["contact"] = "Somebody else"
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    place.put("102_V1_consent.pdf")
+    daemon.wait_for("done", 2, patience=60)
+    assert place.done() == ["101_V1_scan.dat", "102_V1_consent.pdf"]
+    assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == 2
+
+
+def test_a_folder_that_is_renamed_and_moved_to_another_project_goes_on_once_it_is_adopted(place: Site) -> None:
+    place.config["projects"]["other"] = dict(place.project)
+    place.config["uploads_at_once"] = 1
+    place.write_config()
+    place.box.ill(Fault("delay", seconds=0.5, times=1, match=IMPORT))
+    daemon = place.start()
+    names = [f"{record}_V1_consent.pdf" for record in range(101, 104)]
+    for name in names:
+        place.put(name, name.encode())
+    daemon.wait_for("sending")
+    place.config["folders"] = {"forms": {**place.folder, "project": "other"}}
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    daemon.wait_for("folder_away", folder="forms")
+    place.dropcap("check", "--adopt", "--folder", "forms")
+    daemon.wait_for("done", len(names))
+    assert place.done() == names
+    assert {line["project"] for line in daemon.events("done", folder="forms")} == {"other"}
+    assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == len(names)

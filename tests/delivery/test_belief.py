@@ -45,8 +45,18 @@ class There:
         self.name = name
         self.client = self
         self.says: Meaning | None = None
-        self.asked = 0
+        self.asked = self.provoked = 0
         self.stamp = 1
+        self.dialect = self
+        self.speaks: bool | None = True  # JSON
+        self.will_speak: bool | None = None  # once it is provoked
+
+    def is_json(self) -> bool | None:
+        return self.speaks
+
+    def provoke(self, stop: object) -> None:
+        self.provoked += 1
+        self.speaks = self.will_speak
 
     def token_stamp(self) -> int:
         return self.stamp
@@ -118,22 +128,73 @@ def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> No
 
 
 def test_a_refused_token_is_asked_for_by_itself(told: Told) -> None:
-    one, two = There("p"), There("q")
+    two = There("q")
     two.says = replace(FORBIDDEN, reason=Reason.TOKEN)
-    assert told.a_file(FORBIDDEN, job(1), one).scope is Scope.FILE
-    assert told.a_file(FORBIDDEN, job(2, project="q"), two).reason is Reason.TOKEN, "another token, another question"
+    assert told.a_file(FORBIDDEN, job(2, project="q"), two).reason is Reason.TOKEN
     assert told.a_file(FORBIDDEN, job(2, project="q"), two).scope is Scope.PROJECT
+    told.now += SERVES
     two.says, two.stamp = None, 2
     assert told.a_file(FORBIDDEN, job(2, project="q"), two).scope is Scope.FILE, "a new token"
     assert two.asked == 2
-    one.says, one.stamp = REFUSED, 2
-    assert told.a_file(FORBIDDEN, job(3), one).scope is Scope.PROJECT, "it does not even tell its version"
+    told.now += SERVES
+    two.says, two.stamp = REFUSED, 3
+    assert told.a_file(FORBIDDEN, job(3), two).scope is Scope.PROJECT, "it does not even tell its version"
+
+
+def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
+    """A file waits for its project's turn, and is not to blame meanwhile; a second one that meets the same waits for nothing."""
+    projects = [There(name) for name in "abcdefgh"]
+    token = replace(FORBIDDEN, reason=Reason.TOKEN, remedy="a new one")
+    outcomes = [told.a_file(token, job(n, project=there.name), there) for n, there in enumerate(projects)]
+    assert sum(there.asked for there in projects) == 1
+    assert {outcome.scope for outcome in outcomes} == {Scope.FILE}
+    assert [outcome.own_fault for outcome in outcomes] == [True] + [False] * 7
+    assert [outcome.remedy == "a new one" for outcome in outcomes] == [False] + [True] * 7, "nobody knows better yet"
+    assert min(outcome.seconds for outcome in outcomes[1:]) > SERVES
+    assert told.a_file(token, job(90, project="h"), projects[-1]).scope is Scope.PROJECT
+    told.now += SERVES
+    projects[3].says = token
+    assert told.a_file(token, job(3, project="d"), projects[3]).scope is Scope.PROJECT, "its turn"
+    assert told.a_file(token, job(4, project="e"), projects[4]).scope is Scope.FILE
+    assert sum(there.asked for there in projects) == 2
+
+
+def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told: Told) -> None:
+    there = There()
+    said = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "REDCap is offline", "wait", worded=True)
+    outcome = told.a_file(said, job(1), there)
+    assert (outcome.scope, outcome.own_fault, outcome.reason) == (Scope.FILE, True, Reason.MAINTENANCE)
+    told.now += SERVES
+    there.says = replace(said, message="so says the probe")
+    outcome = told.a_file(said, job(1), there)
+    assert (outcome.scope, outcome.certain, outcome.message) == (Scope.SERVER, True, "so says the probe")
+
+
+@pytest.mark.parametrize("importing", [True, False])
+def test_the_remedy_for_a_right_is_that_of_what_was_tried(told: Told, importing: bool) -> None:
+    remedy = told.a_file(replace(FORBIDDEN, reason=Reason.TOKEN), job(1), There(), importing=importing).remedy
+    assert ("to import files" in remedy, "to export" in remedy) == (importing, not importing)
+
+
+def test_a_page_at_5xx_is_the_files_own_while_a_probe_is_well(told: Told) -> None:
+    there = There()
+    for importing, page in ((True, Verdict.UNKNOWN), (False, Verdict.SERVER)):
+        ill = Meaning(page, Reason.SERVER_ERROR, "a page", outcome_unknown=importing, page=True, retry_after=700.0)
+        outcomes = [told.a_file(ill, job(n), there, importing=importing) for n in range(1, 6)]
+        assert {(o.scope, o.sent, o.certain) for o in outcomes} == {(Scope.FILE, importing, False)}
+        assert min(o.seconds for o in outcomes) == 700, "as it asks for"
+        assert told.a_file(replace(ill, page=False), job(9), there, importing=importing).scope is Scope.SERVER
+    assert there.asked == 1
+    told.now += SERVES
+    there.says = ill
+    assert told.a_file(ill, job(1), there).certain, "all meet it"
 
 
 def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(told: Told) -> None:
     there = There()
     for _ in range(3):
         assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
+    assert told.a_file(FORBIDDEN, job(7, name="1.pdf"), there).own_fault, "also if it is dropped again"
     told.belief.stored(job(9), cast("ProjectLine", there))
     assert told.a_file(FORBIDDEN, job(2), there).scope is Scope.FILE
     assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT
@@ -168,7 +229,28 @@ def test_who_is_too_large(told: Told, size: int, meaning: Meaning, large: bool) 
     assert (outcome.reason == Reason.TOO_LARGE) == large
     assert isinstance(outcome, Refused) or not large
     there.says, there.stamp = replace(FORBIDDEN, reason=Reason.TOKEN), 2
-    assert told.a_file(meaning, job(2, size=size), there).reason != Reason.TOO_LARGE or not large, "the token is at fault"
+    told.now += SERVES
+    assert told.a_file(meaning, job(2, size=size), there).reason != Reason.TOO_LARGE, "the token is at fault"
+
+
+def test_xml_is_no_sign_where_all_errors_come_in_xml(told: Told) -> None:
+    """Which is asked for once, where no small request has met an error yet, and by one project a minute."""
+    xml, there, other = replace(REFUSED, in_xml=True), There(), There("q")
+    there.speaks, there.will_speak, other.speaks = None, False, None
+    for number in range(5):
+        outcome = told.a_file(xml, job(number, size=MIB), there)
+        assert isinstance(outcome, Refused)
+        assert outcome.reason == Reason.REFUSED
+    assert there.provoked == 1
+    waits = told.a_file(xml, job(7, size=MIB, project="q"), other)
+    assert (type(waits), waits.scope, waits.own_fault) == (Later, Scope.FILE, False)
+    told.now += SERVES
+    other.will_speak = True
+    assert told.a_file(xml, job(7, size=MIB, project="q"), other).reason == Reason.TOO_LARGE
+    told.now += SERVES
+    other.speaks, other.will_speak = None, None
+    assert told.a_file(xml, job(8, size=MIB, project="q"), other).reason == Reason.REFUSED, "it tells nothing: no sign"
+    assert other.provoked == 2
 
 
 def test_limits(told: Told) -> None:
@@ -178,12 +260,16 @@ def test_limits(told: Told) -> None:
         "p": Limit(6, 2)
     }
     limits = told.limits
-    limits.refused(job(1, size=500 * MIB))
-    limits.refused(job(1, size=500 * MIB))
+    limits.refused(job(1, size=500 * MIB), "a")
+    limits.refused(job(1, size=500 * MIB), "a")
     fresh = job(9, size=900 * MIB, attempts=0)
-    limits.refused(job(4, size=500 * MIB, again_of=1))
+    limits.refused(job(4, size=500 * MIB, again_of=1), "d")
     assert limits.forbids(fresh) is None, "one file, though refused three times"
-    limits.refused(job(2, size=800 * MIB))
+    limits.refused(job(5, size=500 * MIB), "a")
+    assert limits.forbids(fresh) is None, "under another name"
+    limits.refused(job(6, name="1.pdf", size=600 * MIB), "b")
+    assert limits.forbids(fresh) is None, "what was dropped under the same name"
+    limits.refused(job(2, size=800 * MIB), "c")
     assert limits.forbids(fresh) is not None
     assert Limits(told.ledger).forbids(fresh) is not None, "a restart forgets nothing"
     assert limits.forbids(replace(fresh, size=799 * MIB)) is None
@@ -193,10 +279,10 @@ def test_limits(told: Told) -> None:
     limits.stored(job(3, size=600 * MIB))
     assert limits.forbids(fresh) is None, "only one is left that is larger than what arrives"
     assert Limits(told.ledger).forbids(fresh) is None
-    limits.refused(job(5, size=600 * MIB))
+    limits.refused(job(5, size=600 * MIB), "e")
     assert limits.forbids(fresh) is None, "one as large has arrived: it is no limit"
     for number in range(10, 20):
-        limits.refused(job(number, project="q", size=LEAST - 1))
+        limits.refused(job(number, project="q", size=LEAST - 1), f"{number}")
     assert limits.forbids(replace(fresh, project="q")) is None, "nor is what refuses small files"
 
 

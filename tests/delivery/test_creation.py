@@ -74,7 +74,7 @@ def test_a_record_that_was_created_and_does_not_appear_is_not_created_again_at_o
     creating.box.project.store.delete("501")
     creating.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
     again = creating.start()
-    (waits,) = again.wait_for("retrying", reason="no_record")
+    waits, *_ = again.wait_for("retrying", reason="no_record")
     assert waits["in_seconds"] == 60
     assert "does not show it" in waits["message"]
     assert not again.events("record_created"), "REDCap said yes before"

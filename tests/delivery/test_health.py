@@ -223,3 +223,40 @@ def test_a_file_that_has_not_failed_is_tried_before_those_that_have() -> None:
     assert told.health.may_send("project", "p", 4, wait), "though it is behind them"
     told.health.give_back(4)
     assert told.health.may_send("project", "p", 2, wait + FRESH_FIRST), "there may be no other"
+
+
+def test_where_files_are_refused_alike_those_of_other_folders_are_tried_first_and_soon() -> None:
+    told, now = Told(), 0.0
+    for job in (1, 2, 3, 4, 5):  # four of them were on their way
+        told.health.ill("project", "p", job, Later("refused", "no", scope="project", certain=True), now, "a")
+    wait = told.health.next_wake(now)
+    assert wait is not None
+    assert wait <= FIRST, "not later for having been many"
+    now += wait
+    assert not told.health.may_send("project", "p", 6, now, "a"), "perhaps the folder's own trouble"
+    assert told.health.may_send("project", "p", 9, now, "b")
+    told.health.give_back(9)
+    assert not told.health.may_send("project", "p", 1, now + FRESH_FIRST, "a")
+    assert told.health.may_send("project", "p", 6, now + FRESH_FIRST, "a")
+    told.health.ill("project", "p", 6, Later("refused", "no", scope="project", certain=True), now, "a")
+    wait = told.health.next_wake(now)
+    assert wait is not None
+    assert FIRST < wait <= 2 * FIRST, "longer after each try"
+    now += wait + 2 * FRESH_FIRST
+    assert told.health.may_send("project", "p", 1, now, "a"), "if there is no other"
+    told.health.well("project", "p", 1)
+    assert told.health.may_send("project", "p", 2, now, "a")
+
+
+def test_where_three_files_in_a_row_fail_those_of_other_folders_are_tried_first() -> None:
+    told = Told()
+    told.health.ill("server", "s", 1, ODD, 0.0, "a")
+    told.health.probes_due(0.0)
+    told.health.well("server", "s", None)
+    for job in (2, 3, 4, 5):  # the last of them was on its way
+        told.health.ill("server", "s", job, ODD, 1.0, "a")
+    wait = told.health.next_wake(1.0)
+    assert wait is not None
+    assert wait <= FIRST
+    assert not told.health.may_send("server", "s", 6, 1.0 + wait, "a")
+    assert told.health.may_send("server", "s", 9, 1.0 + wait, "b")

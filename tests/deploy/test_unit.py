@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from dropcap.config.load import load
 from tests import needs
 
@@ -30,15 +32,16 @@ def _seconds(text: str) -> float:
     return float(number) * (60 if unit == "min" else 1)
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dropcap.service", "dropcap-failed.service"])
+def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
     analyze = needs.program("systemd-analyze")
     if int(re.findall(r"\d+", subprocess.run([analyze, "--version"], capture_output=True, text=True).stdout)[0]) < 254:
         needs.lacking("systemd 254 or newer, for RestartSteps=")
     program = tmp_path / "dropcap"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    unit = tmp_path / "dropcap.service"
-    text = (DEPLOY / "dropcap.service").read_text()
+    unit = tmp_path / name
+    text = (DEPLOY / name).read_text()
     assert "/opt/dropcap/bin/dropcap" in text
     unit.write_text(text.replace("/opt/dropcap/bin/dropcap", str(program)))
     result = subprocess.run([analyze, "verify", "--recursive-errors=no", str(unit)], capture_output=True, text=True)

@@ -17,6 +17,8 @@ IMPORT = {"content": "file", "action": "import"}
         (403, "<html>Your IP address has been banned</html>"),
         (404, "<html>Not found</html>"),
         (302, ""),
+        (425, '{"error": "Invalid record"}'),
+        (429, ""),
     ],
 )
 def test_it_makes_no_second_instance(place: Site, code: int, body: str) -> None:

@@ -97,22 +97,6 @@ def test_a_file_that_was_not_stored_goes_where_the_new_rules_send_it_and_history
     assert place.dropcap("verify").returncode == 0
 
 
-def test_nobody_waits_for_the_files_of_a_folder_that_left_the_configuration(place: Site) -> None:
-    other = place.root / "other"
-    other.mkdir()
-    place.config["folders"]["others"] = {**place.folder, "path": str(other)}
-    place.write_config()
-    daemon = place.start()
-    assert place.dropcap("pause", "--folder", "consents").returncode == 0
-    place.put("101_V1_consent.pdf", b"left behind")
-    daemon.wait_for("claimed")
-    del place.config["folders"]["consents"]
-    reload(place, daemon)
-    (other / "101_V1_consent.pdf").write_bytes(b"goes on")
-    daemon.wait_for("done", folder="others")
-    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"goes on"
-
-
 def test_the_files_of_a_renamed_folder_go_on_once_it_is_adopted(place: Site) -> None:
     needs.mount_table(place.root)
     place.folder["rescan"] = "1s"

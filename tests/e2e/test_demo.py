@@ -8,6 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import requests
+
+from tests import needs
 from tests.site import DROPCAP, eventually
 
 ENV = {"PATH": "/usr/bin:/bin", "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -37,6 +40,7 @@ def test_the_demo_shows_every_outcome_and_leaves_nothing_behind(tmp_path: Path) 
     assert stages[-1] == ("stopped", "dropcap run")
     assert "lab_report #2: stored (readback)" in result.stdout
     assert result.stdout.count("same bytes") == 5
+    assert result.stdout.rstrip().endswith("next: dropcap init")
     assert "This file could not be stored in REDCap." in result.stdout
     assert "_STATUS.html" in result.stdout
     assert "All as it should be: 7 dropped, 6 stored (each sent once)" in result.stdout
@@ -73,6 +77,31 @@ def test_an_interrupted_demo_ends_its_daemon_and_cleans_up(tmp_path: Path) -> No
     process.stdout.close()
     assert process.wait(30) == 130
     eventually(lambda: not Path(f"/proc/{daemon}").exists())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_stays_to_be_played_with(tmp_path: Path) -> None:
+    for library in ("starlette", "uvicorn", "jinja2", "prometheus_client"):
+        needs.library(library)
+    env = ENV | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen([*DROPCAP, "demo", "--stay"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith("The folder: "):
+            break
+    assert "All as it should be" in said
+    link = re.findall(r"http://127\.0\.0\.1:\d+/link\S+", said)[0]
+    visitor = requests.Session()
+    assert "1 file needs a person." in visitor.get(link).text
+    subprocess.run(re.findall(r"^ +(echo hello .*)$", said, re.MULTILINE)[0], shell=True, check=True)
+    files = link.partition("/link")[0] + "/files?q=106_"
+    eventually(lambda: sorted(re.findall(r"</svg>\n?(stored|failed)</span>", visitor.get(files).text)) == ["failed", "stored"])
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(30) == 0
     assert list(tmp_path.iterdir()) == []
 
 

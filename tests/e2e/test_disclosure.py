@@ -248,7 +248,7 @@ def test_a_place_that_is_opened_to_others_while_dropcap_runs(place: Site) -> Non
     place.kept.chmod(0o755)
     place.put("101_V1_consent.pdf", b"junk")
     place.put("102_V1_consent.pdf", b"another")
-    (told,) = daemon.wait_for("retrying")
+    told, *_ = daemon.wait_for("retrying")
     assert told["reason"] == "no_copy"
     daemon.wait_for("done", 2)
     assert place.copies() == []
@@ -293,7 +293,7 @@ def test_without_room_only_what_needs_a_copy_waits(place: Site) -> None:
         daemon.wait_for("done")
         filler = fill(keep)
         place.put("101_V1_consent.pdf", b"two")
-        (told,) = daemon.wait_for("retrying", reason="no_space")
+        told, *_ = daemon.wait_for("retrying", reason="no_space")
         asked = len([r for r in place.box.requests if r.action == "export"])
         place.put("102_V1_consent.pdf", b"in an empty field")
         place.put("101_V1_scan.pdf", b"in an empty field")
@@ -319,7 +319,7 @@ def test_the_ledgers_gibibyte(place: Site) -> None:
         place.put("101_V1_consent.pdf", b"one")
         daemon.wait_for("done")
         place.put("101_V1_consent.pdf", b"two")
-        (told,) = daemon.wait_for("retrying", reason="no_space")
+        told, *_ = daemon.wait_for("retrying", reason="no_space")
         assert "for the ledger" in told["message"]
         place.put("101_V1_consent.pdf", b"one")
         place.put("102_V1_consent.pdf", b"one")
@@ -347,7 +347,7 @@ def test_a_place_that_hangs_holds_up_only_what_needs_a_copy(place: Site) -> None
         for number in range(102, 105):
             place.put(f"{number}_V1_consent.pdf", b"in an empty field")
         daemon.wait_for("done", 4)
-        (told,) = daemon.wait_for("retrying", 1, patience=60.0)
+        told, *_ = daemon.wait_for("retrying", 1, patience=60.0)
         assert told["reason"] == "no_copy"
         assert not daemon.events("paused")
         assert not daemon.events("folder_away")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -152,6 +153,8 @@ def test_an_adopted_folder_begins_anew(used: Site) -> None:
     used.put("mistyped.pdf")
     (used.drop / ".dropcap").unlink()
     assert "away" in used.once().stdout
+    a_while_ago = time.time() - 100.0
+    os.utime(used.drop / "_STATUS.html", (a_while_ago, a_while_ago))  # of a dropcap that is alive it is younger
     assert used.dropcap("check", "--offline", "--adopt").returncode == 0
     assert "left: consents: 4 files" in used.once().stdout
     assert lying_there(used) == sorted([*UNMATCHED, "mistyped.pdf"])

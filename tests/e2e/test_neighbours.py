@@ -100,11 +100,12 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     daemon = place.start()
     body = json.dumps({"error": "Nothing of record '117' (Miller) can be had"})
     page = other / "_STATUS.html"
+    eventually(page.exists)  # what comes after it stands on the next one
     place.box.ill(Fault("status", match={"content": "file", "action": "import"}, code=403, body=body))
     place.put("117_V1_consent.pdf")
     place.put("116_V1_consent.pdf")  # one file alone stops nobody
     daemon.wait_for("paused")
-    eventually(lambda: page.exists() and "project trial: REDCap refuses a right" in page.read_text(), 40.0)
+    eventually(lambda: page.exists() and "user lacks a right in REDCap" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
     place.box.well()
     assert place.dropcap("resume", "--project", "trial").returncode == 0

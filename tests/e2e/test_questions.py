@@ -89,6 +89,38 @@ def test_a_record_that_redcap_refuses_to_be_asked_about_stops_its_own_file(place
         assert not daemon.events("paused")
 
 
+@pytest.mark.parametrize("status", [200, 403, 502])
+def test_a_page_in_answer_to_a_question_stops_those_that_meet_it(place: Site, status: int) -> None:
+    """A web firewall that takes what is asked about some records, or a rule's condition, for an attack."""
+    rules(place)
+    second = place.root / "second"
+    second.mkdir()
+    place.config["folders"]["second"] = {**place.folder, "path": str(second)}
+    disliked = {"101", "102", "103", "104", "105"}
+
+    def block(fields: Fields, said: Said) -> Said:
+        asks = fields.get("content") == "record" and ("filterLogic" in fields or disliked & set(fields.values()))
+        return Said(status, [("Content-Type", "text/html")], b"<html>Request blocked</html>") if asks else said
+
+    with echoing(place.box.port) as proxy:
+        through(place, proxy)
+        daemon = place.start()
+        place.put("110_scan.tif")
+        daemon.wait_for("done")
+        proxy.spoil = block
+        for record in disliked:
+            place.put(f"{record}_scan.tif")
+        place.put("mrn0799819.pdf")
+        daemon.wait_for("retrying", 6)
+        for record in (106, 107, 108):
+            (second / f"{record}_scan.tif").write_bytes(b"fine")
+        waited = [line["since_claim"] for line in daemon.wait_for("done", 4)]
+        assert max(waited) < 3, waited
+        assert {line["scope"] for line in daemon.events("retrying")} == {"file"}
+        assert not daemon.events("paused")
+        assert not daemon.events("failed")
+
+
 def test_a_project_that_refuses_every_question_pauses(place: Site) -> None:
     rules(place)
     place.write_config()
@@ -135,7 +167,7 @@ def test_an_answer_that_is_too_large_is_asked_for_in_parts(place: Site) -> None:
         daemon.wait_for("done", 5)
         assert max(asked) > 2
         place.put("109_scan.tif")
-        (late,) = daemon.wait_for("retrying", file="109_scan.tif")
+        late, *_ = daemon.wait_for("retrying", file="109_scan.tif")
         assert "larger than 32 MiB" in late["message"]
         place.put("mrn0799819.pdf")
         daemon.wait_for("done", 6)

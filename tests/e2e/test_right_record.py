@@ -72,7 +72,9 @@ def test_other_zeros_or_letters_case_are_no_guess_and_shown_if_asked_for(place: 
     assert place.once().returncode == 1
     (job,) = place.jobs()
     assert (job.reason, job.record) == ("record_differs", named)
-    shown = re.findall(r"\w+", (job.message or "") + place.why(f"{named}.pdf") + (place.drop / "_STATUS.html").read_text())
+    page = place.drop / "_STATUS.html"  # which so short a run may end without
+    on_page = page.read_text() if page.exists() else ""
+    shown = re.findall(r"\w+", (job.message or "") + place.why(f"{named}.pdf") + on_page)
     assert named in shown
     assert there not in shown
     rule(place, pattern="{record:alnum}.pdf", suggest_records=True)
@@ -95,7 +97,7 @@ def test_a_missing_record_is_waited_for_and_does_not_hold_up_others(place: Site)
     place.put("101.pdf", b"in time")
     daemon = place.start()
     daemon.wait_for("done", file="101.pdf")
-    (waiting,) = daemon.wait_for("retrying", file="500.pdf", reason="no_record")
+    waiting, *_ = daemon.wait_for("retrying", file="500.pdf", reason="no_record")
     assert waiting["in_seconds"] == 60
     place.box.project.store.set_value("500", BASELINE, "record_id", "500")
     assert place.dropcap("retry", str(waiting["job"])).returncode == 0
@@ -135,7 +137,7 @@ def test_a_record_that_is_said_to_be_created_and_does_not_appear_is_not_created_
     place.box.ill(Fault("status", code=200, body='["501"]', content_type="application/json", match=CREATE))
     place.put("501.pdf", b"new")
     daemon = place.start()
-    (waiting,) = daemon.wait_for("retrying", reason="no_record")
+    waiting, *_ = daemon.wait_for("retrying", reason="no_record")
     assert waiting["in_seconds"] == 60
     assert "does not show it" in waiting["message"]
     assert len(daemon.events("record_created")) == 1

@@ -96,6 +96,19 @@ def test_a_living_owner_keeps_its_folder_and_loses_it_by_force_at_once(place: Si
     assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf", "103_V1_consent.pdf"]
     assert len(daemon.events("claimed")) == 2
 
+    # Whoever removes the marker, and then the page too, right before the first one adopts again helps it to nothing.
+    newcomer.process.send_signal(signal.SIGSTOP)
+    for name in (".dropcap", "_STATUS.html"):
+        (place.drop / name).unlink()
+        running = adopt(place)
+        eventually(lambda out=running.stdout: "watched for 90 s" in out.readline())
+        if name == ".dropcap":
+            running.kill()
+            told(running)
+    newcomer.process.send_signal(signal.SIGCONT)
+    code, output = told(running)
+    assert (code, "another dropcap is alive there" in output) == (1, True), output
+
 
 def test_force_alone_says_what_it_belongs_to(place: Site) -> None:
     result = place.dropcap("check", "--offline", "--force")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.cli.command import dropcap
-from tests.site import TOKEN, Site
+from tests.site import TOKEN, Site, eventually
 from tests.tinyproxy import free_port, tinyproxy
 from tests.tls import in_front_of, make_authority, server_context
 
@@ -53,7 +53,7 @@ def test_the_main_job_through_a_proxy_to_a_server_that_wants_to_see_a_certificat
 
         daemon = place.start()
         place.put("101_V1_consent.pdf")
-        (paused,) = daemon.wait_for("paused")
+        paused, *_ = daemon.wait_for("paused")
         assert (paused["scope"], paused["reason"]) == ("server", "proxy")
         assert paused["name"] == f"localhost:{port} as {authority / 'client.crt'} via 127.0.0.1:{proxy.port}"
         credentials.write_text("hospital:password\n")
@@ -88,7 +88,9 @@ def test_the_main_job_through_a_proxy_to_a_server_that_wants_to_see_a_certificat
         assert {key: project[key] for key in way} == way
 
         assert {line.split()[0] for line in proxy.asked()} == {"CONNECT"}
-        told = "".join(daemon.raw) + checked.stdout + proxy.log.read_text() + (place.drop / "_STATUS.html").read_text()
+        page = place.drop / "_STATUS.html"
+        eventually(page.exists)
+        told = "".join(daemon.raw) + checked.stdout + proxy.log.read_text() + page.read_text()
         ledger = b"".join(path.read_bytes() for path in place.state.glob("ledger.db*"))
         for secret in (TOKEN, "hospital:password", "aG9zcGl0YWw6cGFzc3dvcmQ"):
             assert secret not in told
@@ -107,7 +109,7 @@ def test_a_dead_proxy_stops_its_own_way_alone_and_a_pause_by_hand_stops_every_wa
         place.write_config()
         daemon = place.start()
         (tmp_path / "other" / "102_V1_consent.pdf").write_bytes(b"%PDF behind\n")
-        (paused,) = daemon.wait_for("paused")
+        paused, *_ = daemon.wait_for("paused")
         assert (paused["scope"], paused["reason"]) == ("server", "unreachable")
         assert paused["name"] == f"localhost:{port} via 127.0.0.1:{dead}"
         assert f"no connection to the proxy 127.0.0.1:{dead}" in paused["message"]

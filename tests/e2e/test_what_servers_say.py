@@ -97,7 +97,7 @@ def test_a_project_in_analysis_pauses_and_fails_nothing(place: Site) -> None:
     place.box.project.archived = True
     for record in range(102, 107):
         place.put(f"{record}_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused", scope="project")
+    paused, *_ = daemon.wait_for("paused", scope="project")
     assert paused["reason"] == "project_offline"
     assert "read-only" in paused["message"]
     assert place.failed() == []
@@ -114,7 +114,7 @@ def test_a_deleted_project_or_an_expired_user_pauses_its_project_until_all_is_ba
     place.box.revoke(place.box.token)
     for record in range(102, 112):
         place.put(f"{record}_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused", scope="project")
+    paused, *_ = daemon.wait_for("paused", scope="project")
     assert paused["reason"] == "token"
     assert "valid API token" in paused["remedy"]
     place.box.grant("E" * 32, Rights())  # regenerated
@@ -156,7 +156,7 @@ def test_words_for_no_file_are_not_believed_where_the_record_shows_one(place: Si
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"the new one")
     place.put("102_V1_consent.pdf", b"another")
-    (told,) = daemon.wait_for("retrying", reason="not_confirmed", scope="file")
+    told, *_ = daemon.wait_for("retrying", reason="not_confirmed", scope="file")
     assert "shows a file" in told["message"]
     daemon.wait_for("done", file="102_V1_consent.pdf")
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"the old one"

@@ -113,11 +113,12 @@ def test_a_page_for_an_answer_is_the_trouble_of_the_files_that_meet_it(place: Si
     for number in range(200, 240):
         place.box.project.store.set_value(str(number), RowKey("baseline_arm_1"), "record_id", str(number))
         page = "<html><body>Request blocked</body></html>"
-        place.box.ill(Fault("status", code=403, body=page, match={**IMPORT, "record": str(number)}))
+        code, met = [(403, IMPORT), (500, IMPORT), (502, EXPORT), (503, IMPORT)][number % 4]
+        place.box.ill(Fault("status", code=code, body=page, match={**met, "record": str(number)}))
     daemon, probes = start(place)
     for number in range(200, 240):
         place.put(f"{number}_V1_consent.pdf", b"poison")
-    daemon.wait_for("retrying", 20, reason="not_the_api")
+    daemon.wait_for("retrying", 20)
     for number in range(101, 111):
         (other / f"{number}_V1_consent.pdf").write_bytes(b"fine")
     waited = [line["since_claim"] for line in daemon.wait_for("done", 10)]
@@ -128,9 +129,9 @@ def test_a_page_for_an_answer_is_the_trouble_of_the_files_that_meet_it(place: Si
     assert not daemon.events("failed")
     assert daemon.stop() == 0
     with sqlite3.connect(place.state / "ledger.db") as ledger:
-        ledger.execute("update job set faults = 7, due = case id when 1 then 0 else due end where state = 'waiting'")
-    (held,) = place.start().wait_for("held")
-    assert held["reason"] == "not_the_api"
+        ledger.execute("update job set faults = 7, due = case when id < 5 then 0 else due + 600 end where state <> 'done'")
+    held = place.start().wait_for("held", 4)
+    assert {line["reason"] for line in held} == {"not_the_api", "server_error", "maintenance"}
 
 
 def test_one_server_that_shows_everybody_a_page_is_paused_and_nobody_is_blamed(place: Site) -> None:
@@ -159,7 +160,7 @@ def test_a_refused_token_that_is_well_pauses_its_project_at_the_second_file(plac
     place.box.ill(Fault("status", code=code, body='{"error": "kzt brx"}', match=IMPORT))
     for record in range(106, 116):
         place.put(f"{record}_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused")
+    paused, *_ = daemon.wait_for("paused")
     assert (paused["scope"], paused["reason"]) == ("project", "rights")
     assert not daemon.events("failed")
     assert asked(place, "version") == probes + 1
@@ -177,7 +178,7 @@ def test_a_token_that_is_taken_away_while_files_are_sent_pauses_at_the_first(pla
     daemon.wait_for("done")
     place.box.revoke(place.box.token)
     place.put("102_V1_consent.pdf", b"waits")
-    (paused,) = daemon.wait_for("paused")
+    paused, *_ = daemon.wait_for("paused")
     assert (paused["scope"], paused["reason"]) == ("project", "token")
     assert place.failed() == []
 
@@ -208,34 +209,53 @@ def test_a_form_that_php_has_emptied_is_too_large_at_the_first_reply(place: Site
     assert "111_V1_consent.pdf" not in place.failed()
 
 
+def test_a_server_that_answers_all_errors_in_xml_calls_no_file_too_large(place: Site) -> None:
+    place.folder.update(PLAIN)
+    place.write_config()
+    place.box.project.errors = "xml"
+    for record in (101, 102):  # which the project does not take
+        place.put(f"{record}_V1_scan.xyz", b"z" * (2 * MIB + record))
+    place.box.project.blocked_extensions = frozenset({"xyz"})
+    assert place.once().returncode == 1
+    place.put("103_V1_scan.bin", b"z" * (4 * MIB))
+    assert place.once().returncode == 0
+    assert [job.reason for job in place.jobs()] == ["blocked_extension", "blocked_extension", None]
+    assert asked(place, "dropcap") == 1
+    assert "has refused" not in place.dropcap("check").stdout
+
+
 def test_limits_are_learned_from_two_files_told_by_check_and_never_held_against_retry(tmp_path: Path) -> None:
     with Sandbox(demo_project(), token=TOKEN, limits=Limits(post_max_size=2 * MIB)) as box, site(tmp_path, box) as place:
         daemon, _ = start(place)
         place.put("101_V1_scan.bin", b"z" * (3 * MIB))
         daemon.wait_for("failed")
         assert emptied(place) == 1, "PHP drops all of it"
-        assert "has refused" not in place.dropcap("check").stdout
+        place.put("101_V1_scan.bin", b"z" * (3 * MIB))
+        place.put("103_V1_scan.bin", b"z" * (3 * MIB))
+        daemon.wait_for("failed", 3)
+        assert emptied(place) == 3
+        assert "has refused" not in place.dropcap("check").stdout, "the same bytes again are no other file"
         place.put("102_V1_scan.bin", b"z" * (4 * MIB))
-        daemon.wait_for("failed", 2)
+        daemon.wait_for("failed", 4)
         check = place.dropcap("check").stdout
         assert "has refused 2 files of late for their size, also of 4,194,304 bytes" in check, check
         sent = emptied(place)
-        place.put("103_V1_scan.bin", b"z" * (5 * MIB))
+        place.put("106_V1_scan.bin", b"z" * (5 * MIB))
         place.put("104_V1_scan.bin", b"z" * MIB)
-        daemon.wait_for("failed", 3, reason="too_large")
+        daemon.wait_for("failed", 5, reason="too_large")
         daemon.wait_for("done")
         assert emptied(place) == sent, "it was not sent"
-        assert "was not sent" in place.why("103_V1_scan.bin")
+        assert "was not sent" in place.why("106_V1_scan.bin")
         assert daemon.stop() == 0
         daemon, _ = start(place)  # what was learned outlives a restart
         place.put("105_V1_scan.bin", b"z" * (5 * MIB))
         daemon.wait_for("failed", file="105_V1_scan.bin")
         assert emptied(place) == sent
         box.limits = Limits(post_max_size=9 * MIB)
-        place.retry(next(job.id for job in place.jobs() if job.name == "103_V1_scan.bin"))
-        daemon.wait_for("done", file="103_V1_scan.bin")
-        place.put("106_V1_scan.bin", b"z" * (5 * MIB))
+        place.retry(next(job.id for job in place.jobs() if job.name == "106_V1_scan.bin"))
         daemon.wait_for("done", file="106_V1_scan.bin")
+        place.put("107_V1_scan.bin", b"z" * (5 * MIB))
+        daemon.wait_for("done", file="107_V1_scan.bin")
         assert "has refused" not in place.dropcap("check").stdout
 
 
@@ -256,3 +276,22 @@ def test_a_file_whose_sends_break_off_is_held_at_the_third_while_smaller_ones_ar
     place.box.well()
     place.retry(2)
     daemon.wait_for("done", 2)
+
+
+def test_a_file_on_trial_that_is_renamed_keeps_nobody_waiting(place: Site) -> None:
+    place.folder["rescan"] = "300ms"
+    place.write_config()
+    daemon = place.start()
+    place.put("103_V1_consent.pdf")
+    daemon.wait_for("done")  # which project it is is known from here on
+    place.token_file.write_text("F" * 32)
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("paused", scope="project", reason="token")
+    place.box.ill(Fault("delay", times=1, match={"content": "record"}, seconds=2.0, before="answer"))
+    place.token_file.write_text(place.box.token)  # the project is tried at once, by one file
+    assert place.box.illness.wait()
+    asked = place.drop / "in_progress" / "101_V1_consent.pdf"
+    asked.rename(asked.with_name("nobody knows.txt"))
+    daemon.wait_for("failed", reason="no_rule")
+    place.put("102_V1_scan.pdf")
+    daemon.wait_for("done", file="102_V1_scan.pdf")

@@ -76,6 +76,40 @@ def test_an_absent_folder_is_waited_for_and_then_passed(place: Site, other: Path
     assert [(place.kept / name).read_bytes() for name in place.copies()] == [b"newer"]
 
 
+def test_a_slip_in_the_configuration_gets_its_time_and_ends_no_pause_by_hand(place: Site, other: Path) -> None:
+    """Whether a folder was taken out by a slip or on purpose cannot be told."""
+    third = place.root / "third"
+    third.mkdir()
+    place.config["folders"]["third"] = {**place.folder, "path": str(third)}
+    place.write_config()
+    daemon = place.start([sys.executable, "-c", SOON.replace("= 1.0", "= 2.5")])
+    for name in ("consents", "third"):
+        assert ask(place.state, {"do": "pause", "scope": "folder", "name": name})
+    place.put("101_V1_consent.pdf", b"older")
+    (third / "103_V1_consent.pdf").write_bytes(b"older")
+    daemon.wait_for("claimed", 2)
+    folders = place.config["folders"]
+    place.config["folders"] = {"other": folders["other"]}
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    assert place.dropcap("resume", "--folder", "third").returncode == 0  # it is only out of the configuration
+    for record in ("101", "102", "103"):
+        (other / f"{record}_V1_consent.pdf").write_bytes(b"newer")
+    daemon.wait_for("done", file="102_V1_consent.pdf")
+    assert not daemon.events("done", file="103_V1_consent.pdf")
+    daemon.wait_for("done", file="103_V1_consent.pdf")
+    assert not daemon.events("done", file="101_V1_consent.pdf")
+    place.config["folders"] = folders
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    (held,) = daemon.wait_for("held", folder="third")
+    assert held["reason"] == "newer_went"
+    assert ask(place.state, {"do": "resume", "scope": "folder", "name": "consents"})
+    daemon.wait_for("done", 2, file="101_V1_consent.pdf")
+    assert [line["folder"] for line in daemon.events("done", file="101_V1_consent.pdf")] == ["consents", "other"]
+    assert place.box.content("103", "consent_pdf", "baseline_arm_1") == b"newer"
+
+
 def test_next_waits_for_no_absent_folder(place: Site, other: Path) -> None:
     daemon, gone = claimed_here_and_gone(place, "101_V1_lab-1.pdf", b"older")
     (other / "101_V1_lab-2.pdf").write_bytes(b"newer")
@@ -119,3 +153,10 @@ def test_what_may_have_arrived_is_held_when_it_is_passed(place: Site, other: Pat
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
     kept = [path.read_bytes() for path in place.kept.with_name("other").rglob("*.pdf")]
     assert kept == [b"older"], "it had arrived, and is kept"
+    # Another name for the same place is no word that it is to go there: it is read back, and held again.
+    held = place.drop / "in_progress" / first.name
+    held.rename(held.with_suffix(".PDF"))
+    (again,) = daemon.wait_for("held", folder="consents")
+    assert (again["file"], again["reason"]) == ("101_V1_consent.PDF", "newer_went")
+    assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"newer"
+    assert place.copies() == []

@@ -79,7 +79,7 @@ def test_a_clock_that_is_set_ahead_ends_no_wait_for_a_record(place: Site, clock:
     place.write_config()
     daemon = place.start(**clock.env)
     place.put("500_V1_scan.pdf")
-    (first,) = daemon.wait_for("retrying", reason="no_record")
+    first, *_ = daemon.wait_for("retrying", reason="no_record")
     clock.ahead(8 * DAY)
     place.put("101_V1_scan.pdf")  # so that dropcap looks at its clock now
     daemon.wait_for("retrying", 2, reason="no_record")

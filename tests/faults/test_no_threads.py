@@ -56,7 +56,7 @@ def test_files_wait_and_go_on(place: Site) -> None:
     daemon.wait_for("check_problem", message="the system gives dropcap no more threads: not all folders are watched yet")
     for number in range(12):  # more than the threads that it may have
         place.put(f"101_V{1 + number % 2}_scan-{number}.pdf", b"%PDF " + str(number).encode())
-    message = "the system gives dropcap no more threads: it works with the 0 for files that it has"
+    message = "the system gives dropcap no more threads: it goes on with the 0 that work on files"
     assert "TasksMax=" in daemon.wait_for("check_problem", message=message)[0]["remedy"]
     assert status(place)["alive"] is False  # a folder is watched by nobody
     assert place.failed() == place.done() == []

@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from dropcap.files import durable
 from dropcap.files.durable import fsync
 
 
-def test_a_file_system_that_refuses_fsync_is_noted_once() -> None:
+def test_a_file_system_that_refuses_fsync_is_noted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "_told", set())
+    monkeypatch.setattr(durable, "_log", structlog.get_logger())  # another test may have had the log set up for good
     reading, writing = os.pipe()  # a pipe refuses fsync with EINVAL, as some FUSE file systems do
     try:
         with capture_logs() as logs:

@@ -38,6 +38,7 @@ def test_the_gate_strikes_out_every_way_of_writing_a_token(way: str) -> None:
     ("said", "told"),
     [
         ("", ""),
+        ("C:\\101\\U0000 %u0041 \\Uffffffff \\u{ffffff} \\377", "C:\\101\\U0000 %u0041 \\Uffffffff \\u{ffffff} \\377"),
         ('The record "101" does not exist', 'The record "101" does not exist'),
         ("é 5 < 6 &amp; 50% \\u00e9 \u200b", "é 5 < 6 &amp; 50% \\u00e9 \u200b"),
         ("id " + "ab" * 16, "id [hidden]"),

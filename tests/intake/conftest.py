@@ -9,6 +9,7 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.intake.beat import Run
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Address, FailedFile, FiledFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
 from dropcap.ledger.store import Ledger
@@ -118,7 +119,7 @@ class Desk:
 
     def start(self, *, watched: bool = True, **settings: Any) -> Intake:
         run = Run.of(self.path.parent)
-        self.intake = Intake(self.folder(**settings), self.port, lambda _, jobs: self.claimed.extend(jobs), run, watched=watched)
+        self.intake = Intake(self.folder(**settings), self.port, run, IntakeHooks(self.claimed.extend), watched=watched)
         self.intake.start()
         return self.intake
 

@@ -102,6 +102,22 @@ def test_a_marker_that_somebody_removes_is_written_anew(place: Place) -> None:
     assert place.lost == []
 
 
+def test_a_marker_that_somebody_removes_while_it_is_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    presence = place.presence()
+    opened = place.tree.open
+
+    def removed(name: str, *, write: bool = False) -> int:
+        fd = opened(name, write=write)
+        if write:
+            place.file.unlink()
+        return fd
+
+    monkeypatch.setattr(place.tree, "open", removed)
+    presence.beat()
+    assert presence.sure()
+    assert owner.read(place.tree) == place.marker
+
+
 def _another_directory(place: Place) -> None:
     place.file.unlink()
     place.path.rename(place.path.with_name("elsewhere"))

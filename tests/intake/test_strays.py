@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -163,6 +164,35 @@ def test_dropcaps_own_files_wherever_they_are_moved(
     assert place.found() == []
 
 
+def test_dropcaps_own_file_that_was_filed_as_a_copy_of_another_file_system(place: Place) -> None:
+    """in_progress/ lies on another mount: the ledger has the inode of the file there."""
+    path = place.filed(f"{TODAY}/x.pdf", inode=False)
+    assert place.tree.stable_inodes
+    path.rename(path.with_name("y.pdf"))
+    assert place.found() == []
+
+
+def test_a_copy_of_dropcaps_own_file_is_a_stray(place: Place) -> None:
+    """It looks as if it had been stored under its new name."""
+    path = place.filed(f"{TODAY}/x.pdf")
+    shutil.copy2(path, path.with_name("y.pdf"))
+    assert place.found() == [f"{TODAY}/y.pdf"]
+
+
+@pytest.mark.parametrize("where", [TODAY, "done"])
+def test_a_directory_with_files_that_are_older_than_the_folder(tmp_path: Path, where: str) -> None:
+    for name in ("dragged", "dragged/deeper"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.pdf").write_bytes(b"x")
+    time.sleep(0.02)
+    place = Place(tmp_path)
+    (place.path / where).mkdir(parents=True)
+    (tmp_path / "dragged").rename(place.path / where / "dragged")
+    assert place.found() == [f"{where}/dragged/deeper/x.pdf", f"{where}/dragged/x.pdf"]
+    place.tree.close()
+    place.ledger.close()
+
+
 def test_what_failed_and_is_moved_to_done_only_looks_stored(place: Place) -> None:
     path = place.filed("failed/x.pdf", State.FAILED)
     (place.path / TODAY).mkdir(parents=True)
@@ -203,6 +233,19 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     found.want()
     found.step()
     assert found.files.count == 0
+    time.sleep(0.02)
+    (tmp_path / "drop" / TODAY / "x.pdf").chmod(0o600)  # nobody has put it there either
+    for _ in range(2):
+        found._look_at = 0.0
+        found.want()
+        found.step()
+        assert found.files.count == 0
+    (tmp_path / "drop" / TODAY / "y.pdf").write_bytes(b"x")
+    (tmp_path / "drop" / TODAY / "y.pdf").chmod(0o600)
+    found._look_at = 0.0
+    found.want()
+    found.step()
+    assert f"{TODAY}/y.pdf" in found.files.first
     tree.close()
     ledger.close()
 

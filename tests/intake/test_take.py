@@ -43,7 +43,7 @@ def test_taken(tree: Tree) -> None:
     path = tree.path / "x"
     path.write_bytes(b"x")
     outcome = take_one(tree, "x", "in_progress/x", seen(path), AT_ONCE)
-    assert outcome == Taken(Sight.of((tree.path / "in_progress" / "x").stat()))
+    assert outcome == Taken(Sight.of((tree.path / "in_progress" / "x").stat()), os.getuid())
     assert not path.exists()
 
 
@@ -219,7 +219,7 @@ def test_many_together_keep_their_order(tree: Tree) -> None:
     outcomes = take(tree, wanted)
     assert outcomes[70] == NotThere()
     for name, outcome in zip(names, outcomes, strict=True):
-        assert name == names[70] or outcome == Taken(Sight.of((tree.path / "in_progress" / name).stat()))
+        assert name == names[70] or outcome == Taken(Sight.of((tree.path / "in_progress" / name).stat()), os.getuid())
 
 
 def test_a_file_that_cannot_be_flushed_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def query(tmp_path: Path) -> Iterator[Explained]:
         lambda q: q.due("f", 1.0, 200, 1000, small=True),
         lambda q: q.due("f", 1.0, 200, 1000, small=False),
         lambda q: q.due("f", 1.0, 200, 1000, small=True, absent=Absent(frozenset({"a"}), frozenset({"a", "b"}))),
-        lambda q: list(q._rows(NEWER_WENT, "k", 1, "f", None)),
+        lambda q: list(q._rows(NEWER_WENT, 1, "k", "p", "101", None, "f", None)),
         lambda q: q.next_due("f", 1.0),
         lambda q: q.folders_waiting_for(["a", "b"]),
         lambda q: q.open_files("f"),

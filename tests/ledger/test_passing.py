@@ -89,11 +89,9 @@ def test_who_may_pass(
     assert ledger.change([Change(second, State.SENDING, "", SENT)], absent) == {second}
     assert row(ledger, first) == then, says
     if then == (State.WAITING, Reason.NEWER_WENT):
-        passed = ledger.query.job(first)
-        assert passed is not None
-        assert ledger.query.newer_went(passed)
+        assert ledger.query.overtaken(first)
         ledger.change([Change(second, State.REFUSED)])
-        assert not ledger.query.newer_went(passed), "nothing arrived: it goes by itself"
+        assert not ledger.query.overtaken(first), "nothing arrived: it goes by itself"
     assert before[0] in (then[0], State.UNKNOWN) if then else True
 
 
@@ -111,3 +109,142 @@ def test_a_second_try_passes_nobody_again(ledger: Ledger) -> None:
     for state in (State.SENDING, State.UNKNOWN, State.SENDING):
         assert ledger.change([Change(second, state, "", SENT)], LONG) == {second}
     assert len(ledger.query.history(first)) == 2
+
+
+# However a job has come to its place -----------------------------------------------------------------------------------
+
+ELSEWHERE = Address("p", "r", "101", "e", "g", 1, "elsewhere")
+BY_VALUES = Address("p", "r", "", "e", "f", 1, "mrn=1")
+NEXT_BY_VALUES = Address("p", "r", "", "e", "f", None, "mrn=1", takes_next=True)
+HELD = {"reason": Reason.NEWER_WENT, "message": "m", "remedy": "r"}
+
+
+def gone(ledger: Ledger, address: Address) -> int:
+    """A newer file that was sent to that place."""
+    (job,) = ledger.claim("here", [NewFile(f"newer-{address.key}", 1, 1, 1)], lambda _: address)
+    for state in (State.SENDING, State.STORED, State.DONE):
+        assert ledger.change([Change(job, state, "", SENT)]) == {job}
+    return job
+
+
+def goes(ledger: Ledger, job: int) -> bool:
+    overtaken = ledger.query.overtaken(job)
+    went = ledger.change([Change(job, State.SENDING)]) == {job}
+    assert went is not overtaken
+    return went
+
+
+def test_other_rules_and_names_lead_no_older_one_over_a_newer_one(ledger: Ledger) -> None:
+    jobs = {where: claim(ledger, where, ELSEWHERE) for where in ("rules", "name", "record")}
+    gone(ledger, ONE)
+    ledger.reroute("rules", lambda _: ONE, [(jobs["rules"], "a")])
+    assert ledger.rename_open(jobs["name"], "b", ONE)
+    found = ledger.query.job(jobs["record"])
+    assert found is not None
+    assert ledger.found(found, "101", "k") is not None
+    ledger.reroute("record", lambda _: ONE, [(jobs["record"], "c")])
+    assert not any(goes(ledger, job) for job in jobs.values())
+    ledger.reroute("rules", lambda _: ELSEWHERE, [(jobs["rules"], "a")])
+    assert goes(ledger, jobs["rules"])
+
+
+@pytest.mark.parametrize("key", ["k", "k as it was called before another rule took `next`"])
+def test_a_place_is_known_again_under_another_key(ledger: Ledger, key: str) -> None:
+    older = claim(ledger, "away", ONE)
+    gone(ledger, Address("p", "another rule", "101", "e", "f", None, key))
+    assert not goes(ledger, older)
+    assert goes(ledger, claim(ledger, "here", ONE)), "the newest one"
+
+
+def test_what_may_have_arrived_is_read_back_though_a_newer_one_has_gone(ledger: Ledger) -> None:
+    older = claim(ledger, "away", ONE, State.SENDING, State.WAITING, State.HELD, **SENT, **HELD)
+    gone(ledger, ONE)
+    assert ledger.rename_open(older, "renamed", ONE)
+    assert ledger.query.overtaken(older)
+    assert ledger.change([Change(older, State.SENDING)]) == {older}
+
+
+def test_a_newer_one_that_was_taken_away_counts_until_it_is_known_that_it_did_not_arrive(ledger: Ledger) -> None:
+    older = claim(ledger, "away", ONE)
+    newer = claim(ledger, "here", ONE)
+    for state in UNKNOWN:
+        assert ledger.change([Change(newer, state, "", SENT)], LONG) == {newer}
+    assert ledger.withdraw(newer)
+    assert ledger.query.overtaken(older)
+    ledger.note(newer, "read back", {"found": "no"})
+    assert goes(ledger, older)
+
+
+def test_a_persons_word_holds_for_the_place_and_for_what_had_gone_there(ledger: Ledger) -> None:
+    older = claim(ledger, "away", ONE)
+    over = {"sent_over": gone(ledger, ONE)}
+    assert ledger.change([Change(older, State.WAITING, "", over)]) == {older}
+    assert not ledger.query.overtaken(older)
+    newest = claim(ledger, "here", ONE)
+    assert ledger.change([Change(newest, State.SENDING, "", SENT)], LONG) == {newest}
+    assert not goes(ledger, older), "another one has passed it since"
+    ledger.change([Change(newest, state) for state in (State.STORED, State.DONE)])
+
+    other = claim(ledger, "other", ELSEWHERE)
+    over = {"sent_over": gone(ledger, ONE)}
+    assert ledger.change([Change(other, State.WAITING, "", over)]) == {other}
+    ledger.reroute("other", lambda _: ONE, [(other, "a")])
+    assert not goes(ledger, other), "it was said of another place"
+
+
+@pytest.mark.parametrize(
+    ("says", "address", "states", "columns", "rules", "then", "where"),
+    [
+        ("another place", ONE, (State.HELD,), HELD, ELSEWHERE, (State.WAITING, None), "elsewhere"),
+        ("the same place", ONE, (State.HELD,), HELD, ONE, (State.HELD, Reason.NEWER_WENT), "k"),
+        (
+            "surely not arrived",
+            ONE,
+            (State.SENDING, State.WAITING, State.HELD),
+            SENT | HELD,
+            ELSEWHERE,
+            (State.WAITING, None),
+            None,
+        ),
+        ("no rule", ONE, (State.HELD,), HELD, Address("p"), (State.WAITING, None), None),
+        ("may have arrived", ONE, (*UNKNOWN, State.HELD), SENT | HELD, ELSEWHERE, (State.HELD, Reason.NEWER_WENT), "k"),
+        (
+            "held for its rights",
+            ONE,
+            (State.HELD,),
+            {"reason": Reason.RIGHTS},
+            ELSEWHERE,
+            (State.HELD, Reason.RIGHTS),
+            "elsewhere",
+        ),
+        ("a record found by its values", ONE, (State.HELD,), HELD, BY_VALUES, (State.WAITING, None), "mrn=1"),
+    ],
+)
+def test_at_another_place_it_is_judged_anew(
+    ledger: Ledger,
+    says: str,
+    address: Address,
+    states: tuple[State, ...],
+    columns: dict[str, Any],
+    rules: Address,
+    then: tuple[State, str | None],
+    where: str | None,
+) -> None:
+    job = claim(ledger, "f", address, *states, **columns)
+    gone(ledger, ONE)
+    ledger.reroute("f", lambda _: rules, [(job, "a")])
+    assert row(ledger, job) == then, says
+    found = ledger.query.job(job)
+    assert found is not None
+    assert where in (None, found.key)
+
+
+def test_an_instance_that_may_have_arrived_outlasts_other_rules(ledger: Ledger) -> None:
+    """A table got another line, say: whose record was found by its values is not looked for anew in another instance."""
+    columns = {**SENT, "instance": 3, "record": "101", "reason": Reason.NOT_CONFIRMED}
+    for folder, states in (("held", (*UNKNOWN, State.HELD)), ("waiting", (State.SENDING, State.WAITING))):
+        job = claim(ledger, folder, Address("p", "r", "101", "e", "f", None, folder, takes_next=True), *states, **columns)
+        ledger.reroute(folder, lambda _: NEXT_BY_VALUES, [(job, "a")])
+        found = ledger.query.job(job)
+        assert found is not None
+        assert (found.instance, found.record, found.key) == (3, "101", folder)

@@ -140,7 +140,7 @@ def test_what_root_keeps_is_for_dropcaps_user(place: Site) -> None:
 
 def test_check_says_what_is_well(place: Site) -> None:
     place.once()
-    checked = place.dropcap("check", "--offline")
+    checked = place.dropcap("check", "--offline", "--all")
     assert checked.returncode == 0
     (line,) = [line for line in checked.stdout.splitlines() if "copies of what REDCap held" in line]
     assert line.startswith("ok")

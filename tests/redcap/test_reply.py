@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 import unicodedata
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from dropcap.redcap.parsing import error_text, file_name, retry_after, says_success
+from dropcap.redcap.parsing import error_text, file_name, page_text, retry_after, says_success
 from dropcap.redcap.reply import Meaning, Verdict, no_reply, read_reply
 from dropcap.secret import Token
 
@@ -163,6 +164,25 @@ def test_what_replies_prove(
 ) -> None:
     meaning = judged(status, body, headers, **more)
     assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (verdict, reason, unknown)
+
+
+@pytest.mark.parametrize("status", [408, 425])
+@pytest.mark.parametrize(
+    "body", ["", "<html>Too early", '{"error":"Invalid record"}', "<hash><error>You lack privileges</error></hash>"]
+)
+def test_who_says_that_it_did_not_arrive_is_not_redcap(status: int, body: str) -> None:
+    meaning = judged(status, body, {"Retry-After": "70"})
+    assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.UNKNOWN, "unreachable", True)
+    assert meaning.retry_after == 70
+    half = judged(status, body, request_complete=False)
+    assert (half.verdict, half.outcome_unknown) == (Verdict.SERVER, False)
+    assert judged(status, body, for_="export").verdict is Verdict.SERVER
+
+
+@pytest.mark.parametrize("status", [405, 407, 411])
+@pytest.mark.parametrize("body", ["", "<html>No", '{"error":"Invalid record"}', "You lack privileges to the API import"])
+def test_what_redcap_never_answers_is_not_its_refusal(status: int, body: str) -> None:
+    assert judged(status, body).verdict is Verdict.NOT_THE_API
 
 
 _ANY_BODY = st.one_of(
@@ -332,3 +352,30 @@ def test_a_web_server_that_wants_to_see_a_certificate(title: str, for_: str) -> 
     meaning = judged(400, f"<html><head><title>{title}</title></head><body>{title}<hr>nginx</body></html>", HTML, for_=for_)
     assert (meaning.verdict, meaning.reason, meaning.outcome_unknown) == (Verdict.NOT_THE_API, "certificate", False)
     assert "client_cert_file" in meaning.remedy
+
+
+@pytest.mark.parametrize(
+    "unit", ["<script ", "<style><script ", "<", "<!--", "</title ", "<?xml ", "exceed", "token ", "&#x", "\\u{", "ﷺ"]
+)
+def test_no_reply_takes_long_to_read(unit: str) -> None:
+    """By the time that this thread works: once 2 s for the first ones, and 2 minutes for one."""
+    for before, after in (("<html>", ""), ('{"error": "', '"}')):
+        body = (before + unit * (65536 // len(unit)))[:65000] + after
+        began = time.thread_time()
+        judged(400, body, HTML)
+        assert time.thread_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("<title>Ban</title ><SCRIPT>if (a<b) x()</script\n><p>You", "Ban: You"),
+        ("a<style>b</style>c<script>d<style>e</script>f</style>g", "a c f g"),
+        ("<script>a", "a"),
+        ("<script>a<style>b</style>c", "a c"),
+        ("a < b", "a < b"),
+        ("a<b>c<d", "a c<d"),
+    ],
+)
+def test_what_is_read_of_a_page(page: str, told: str) -> None:
+    assert " ".join(page_text(page).split()) == told

@@ -83,14 +83,23 @@ def test_a_record_is_created_once(box: Sandbox) -> None:
     assert redcap.records(["9001"], [key])[0][key] == "9001"
 
 
-def test_xml_tells_of_a_lost_form_only_where_other_errors_come_in_json(box: Sandbox) -> None:
-    xml = "<?xml version='1.0'?><hash><error>kzt</error></hash>"
-    redcap = client(box)
-    for small, told in (('{"error": "kzt"}', True), (xml, False)):
-        box.ill(Fault("status", times=1, code=400, body=small, match={"action": "export"}))
-        with pytest.raises(RedcapError):
-            redcap.export_file(PLACE)
-        box.ill(Fault("status", times=1, code=400, body=xml, match={"action": "import"}))
-        with pytest.raises(RedcapError) as caught:
-            redcap.import_file(PLACE, io.BytesIO(b"x"), 1, "a.pdf")
-        assert caught.value.meaning.in_xml == told
+def test_the_format_of_errors_is_known_from_small_requests(box: Sandbox) -> None:
+    redcap, xml = client(box), "<?xml version='1.0'?><hash><error>kzt</error></hash>"
+    assert redcap.dialect.is_json() is None
+    box.ill(Fault("status", times=1, code=400, body=xml, match={"action": "import"}))
+    with pytest.raises(RedcapError) as caught:
+        redcap.import_file(PLACE, io.BytesIO(b"x"), 1, "a.pdf")
+    assert caught.value.meaning.in_xml
+    assert redcap.dialect.is_json() is None, "its form may be lost"
+    box.ill(Fault("status", times=1, code=400, body='{"error": "<hash><error>kzt"}', match={"action": "import"}))
+    with pytest.raises(RedcapError) as caught:
+        redcap.import_file(PLACE, io.BytesIO(b"x"), 1, "<hash><error>.pdf")
+    assert not caught.value.meaning.in_xml, "a name is no format"
+    assert redcap.dialect.is_json()
+    other = client(box)
+    other.provoke()
+    assert other.dialect.is_json()
+    box.ill(Fault("status", code=400, body=xml, match={"content": "dropcap"}))
+    redcap.provoke()
+    assert redcap.dialect.is_json() is False, "not all of them are in JSON"
+    assert client(box).version(), "and nothing else was asked"

@@ -58,3 +58,4 @@ def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     told = capsys.readouterr().out
     assert [name for name in [*KINDS, *SETTINGS, "api_export=yes"] if name not in told] == []
+    assert "linger=0.0" in told

@@ -22,10 +22,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redcap_sandbox import Fault, Sandbox, demo_project
+from redcap_sandbox.command import main
 from redcap_sandbox.recorder import Recorder
 from redcap_sandbox.recording import ALLOWED, gate
 from redcap_sandbox.shape import known_words, shape_of
+from redcap_sandbox.upstream import Way
 from tests import needs
+from tests.tinyproxy import free_port, tinyproxy
+from tests.tls import in_front_of, make_authority, server_context
 
 #: Letters and digits such that no four of them in a row stand in a count or a word of the recording.
 TOKEN = "CAFEF00DBEEFD00D5EED4B1DDECAFBAD"
@@ -308,10 +312,73 @@ def test_over_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
                 ask(recorder.url)
             (told,) = entries(recorder, 1)
         assert (told["failed"], told["asked"]["sent"]) == ("certificate", 0)
-        with Recorder(url, tmp_path / "known", ca_file=tmp_path / "server.crt") as recorder:
+        with Recorder(url, tmp_path / "known", way=Way(tmp_path / "server.crt")) as recorder:
             assert ask(recorder.url).status_code == 200
             (told,) = entries(recorder, 1)
     assert told["answered"]["shape"] == {"kind": "empty"}
+
+
+def test_by_way_of_a_proxy_with_a_certificate_to_show(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    make_authority(keys)
+    credentials = tmp_path / "proxy.secret"
+    credentials.write_text("desk:secret\n")
+    files = {"ca_file": keys / "ca.pem", "client_cert_file": keys / "client.crt", "client_key_file": keys / "client.key"}
+    with (
+        Sandbox(demo_project(), token=TOKEN) as box,
+        in_front_of(box.port, server_context(keys, of_client=True, newest=False)) as port,
+        tinyproxy(tmp_path, "BasicAuth desk secret") as proxy,
+    ):
+        url = f"https://localhost:{port}/api/"
+        for number, (way, failed) in enumerate(
+            (
+                (Way(**files, proxy=proxy.url, proxy_credentials_file=credentials), None),
+                (Way(**files), None),
+                (Way(files["ca_file"], proxy=proxy.url, proxy_credentials_file=credentials), "tls"),
+                (Way(**files, proxy=proxy.url), "proxy"),
+                (Way(**files, proxy=f"http://127.0.0.1:{free_port()}"), "proxy"),
+            )
+        ):
+            with Recorder(url, tmp_path / f"{number}", way=way) as recorder:
+                with contextlib.suppress(requests.ConnectionError):
+                    answer = requests.post(recorder.url, data={"token": TOKEN, "content": "version"}, timeout=10)
+                (told,) = entries(recorder, 1)
+                assert told.get("failed") == failed
+                assert failed or answer.text[0].isdigit()
+                nothing_of_anybody(recorder.recording.path.read_text())
+        asked = proxy.asked()
+        assert {line.split()[0] for line in asked} == {"CONNECT"}, "nothing of the token in clear text"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--ill", "html_200"], "--ill is for a sandbox"),
+        (["--set", "success=json"], "--set is for a sandbox"),
+        (["--right", "design=no"], "--right is for a sandbox"),
+        (["--rate-limit", "60"], "--rate-limit is for a sandbox"),
+        (["--client-key-file", "key.pem"], "goes with --client-cert-file"),
+        (["--client-cert-file", "nowhere.pem"], "nowhere.pem cannot be used"),
+        (["--ca-file", "nowhere.pem"], "--ca-file nowhere.pem cannot be used"),
+        (["--proxy", "https://proxy.example.org:3128"], "--proxy is no address"),
+        (["--proxy", "http://me:secret@proxy.example.org:3128"], "--proxy is no address"),
+        (["--proxy-credentials-file", "secret"], "goes with --proxy"),
+    ],
+)
+def test_options_that_a_recorder_cannot_take_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--record", str(tmp_path / "r"), "--upstream", "https://redcap.example.org/api/", *options])
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_options_of_a_recorder_mean_nothing_to_a_sandbox(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--proxy", "http://proxy.example.org:3128"])
+    assert "--proxy is for --record" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_every_setting_can_be_told_and_changed_over_http(box: Sandbox) -> None:
         {"offline": "perhaps"},
         {"blocked_extensions": 7},
         {"emptied_status": 302},
+        {"version": None},
+        {"version": 15.2},
     ],
 )
 def test_settings_that_are_none_change_nothing(box: Sandbox, wrong: dict[str, Any]) -> None:
@@ -197,6 +199,11 @@ def test_the_scene_is_set_over_http(box: Sandbox) -> None:
         ("ZZ", "", ""),
         ("", 3, "2026-01-02"),
     ]
+    for wrong in ({"record": None}, {"record": True}, {"record": "901", "value": None}):
+        assert "use a text" in control(box, "value", 400, **({"field": "initials", "value": "Z"} | wrong))["error"]
+    assert "use a text" in control(box, "delete", 400, record=None)["error"]
+    assert "use a text" in control(box, "grant", 400, token=None)["error"]
+    assert "use a text" in control(box, "grant", 400, token="A" * 32, username=None)["error"]
     assert "file field" in control(box, "value", 400, record="901", field="scan", value="x")["error"]
     assert "'colour'" in control(box, "value", 400, record="901", field="colour", value="x")["error"]
     control(box, "delete", record="901")
@@ -265,3 +272,15 @@ def test_a_fault_on_a_command_line(text: str, fault: Fault) -> None:
 def test_no_fault_on_a_command_line(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Fault.read(text)
+
+
+@pytest.mark.parametrize(
+    ("errors", "begins"), [("asked", '{"error"'), ("xml", "<?xml"), ("csv", "ERROR: "), ("json", '{"error"')]
+)
+def test_errors_come_in_a_format_of_the_servers_own(box: Sandbox, errors: str, begins: str) -> None:
+    change(box, {"errors": errors})
+    for refused in (call(box, content="nothing"), call(box, content="version", token="E" * 32)):
+        assert refused.text.startswith(begins)
+    assert call(box, content="version").text[0].isdigit()
+    if errors == "asked":
+        assert call(box, content="nothing", returnFormat="csv").text.startswith("ERROR: ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Sequence
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from dropcap.routing.nearest import nearest
@@ -75,6 +75,7 @@ def first_literals(elements: Sequence[Element]) -> set[str]:
     return found
 
 
+@example("*{%:1|12|2}", ["11V"])  # the pattern goes further in another way
 @given(PATTERNS, st.lists(st.text("122abV_-.X", min_size=1, max_size=6), min_size=1, max_size=5))
 def test_every_match_can_be_explained_and_none_is_missed(text: str, names: list[str]) -> None:
     pieces = text.split("%")

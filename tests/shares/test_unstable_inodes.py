@@ -60,7 +60,7 @@ def test_the_command_that_tries_again(place: Site, share: ErrorFs) -> None:
     assert place.once().returncode == 1
     assert place.failed() == ["holiday.jpg"]
     assert len(place.jobs()) == 2
-    checked = place.dropcap("check", "--offline")
+    checked = place.dropcap("check", "--offline", "--all")
     assert "settle_quiet" in checked.stdout
     assert sorted(path.name for path in share.lower.iterdir() if path.name.startswith(".")) == [".dropcap"]
 

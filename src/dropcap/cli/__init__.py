@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import io
@@ -9,9 +10,11 @@ import os
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from types import TracebackType
 
 import click
+from click.shell_completion import CompletionItem
 
 from dropcap import __version__
 from dropcap.cli.complaint import complain, misused
@@ -19,41 +22,124 @@ from dropcap.daemon import journal
 from dropcap.display import shown
 from dropcap.secret import without_tokens
 
-#: Module, function, and a line of help that is told without importing them.
-_COMMANDS = {
-    "demo": ("demo", "demo_command", "Show the main job on a sandbox REDCap."),
-    "init": ("init", "init_command", "Read a project and propose a configuration."),
-    "check": ("check", "check_command", "Check configuration, folders, servers, tokens and rules."),
-    "explain": ("explain", "explain_command", "Tell which rule a name matches and where the file would go."),
-    "dry-run": ("dry_run", "dry_run_command", "Tell what would happen to the files that lie there now."),
-    "run": ("run", "run_command", "Watch the folders and deliver what is dropped."),
-    "status": ("status", "status_command", "Tell what waits, is held, failed or paused."),
-    "history": ("history", "history_command", "Tell what happened to a file, or the last files."),
-    "preserved": ("preserved", "preserved_command", "List or fetch copies of what REDCap held before it was replaced."),
-    "retry": ("retry", "retry_command", "Try failed or held files again."),
-    "reload": ("reload", "reload_command", "Have the running dropcap take up the changed configuration."),
-    "pause": ("pause", "pause_command", "Send nothing more to a server or project, or from a folder."),
-    "resume": ("pause", "resume_command", "Go on, whoever paused it."),
-    "ledger": ("ledger", "ledger_command", "Copy the ledger while dropcap runs, and put a copy back."),
-    "verify": ("verify", "verify_command", "Compare what was stored with what REDCap holds now."),
-    "sandbox": ("sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1."),
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: where it is, a line of help that is told without importing it, and an example of its use."""
+
+    module: str
+    function: str
+    help: str
+    example: str
+
+
+COMMANDS = {
+    "demo": Entry("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --ill"),
+    "init": Entry(
+        "init",
+        "init_command",
+        "Read a project and propose a configuration.",
+        "dropcap init --url https://redcap.example.org/api/ --token-file /etc/dropcap/trial.token",
+    ),
+    "check": Entry(
+        "check",
+        "check_command",
+        "Check configuration, folders, servers, tokens and rules.",
+        "sudo -u dropcap dropcap check --folder consents",
+    ),
+    "explain": Entry(
+        "explain",
+        "explain_command",
+        "Tell which rule a name matches and where the file would go.",
+        "dropcap explain 101_V1_consent.pdf --folder consents",
+    ),
+    "dry-run": Entry(
+        "dry_run",
+        "dry_run_command",
+        "Tell what would happen to the files that lie there now.",
+        "dropcap dry-run --folder consents --report /root/consents.html",
+    ),
+    "run": Entry("run", "run_command", "Watch the folders and deliver what is dropped.", "dropcap run --once --wait 5m"),
+    "status": Entry(
+        "status",
+        "status_command",
+        "Tell what goes on by itself and what waits for somebody.",
+        "dropcap status --failed --folder consents",
+    ),
+    "history": Entry(
+        "history", "history_command", "Tell what happened to a file, or the last files.", "dropcap history 101_V1_consent.pdf"
+    ),
+    "preserved": Entry(
+        "preserved",
+        "preserved_command",
+        "List or fetch copies of what REDCap held before it was replaced.",
+        "dropcap preserved --record 101 --to /root/copies",
+    ),
+    "retry": Entry("retry", "retry_command", "Try failed or held files again.", "dropcap retry --failed --folder consents"),
+    "reload": Entry("reload", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
+    "pause": Entry(
+        "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"
+    ),
+    "resume": Entry("pause", "resume_command", "Go on, whoever paused it.", "dropcap resume --project trial"),
+    "notify": Entry("notify", "notify_command", "Try the notifications.", "dropcap notify --test"),
+    "dashboard": Entry(
+        "dashboard",
+        "dashboard_command",
+        "Tell where the operator's page is, or make a link that signs in.",
+        "dropcap dashboard --link",
+    ),
+    "ledger": Entry(
+        "ledger",
+        "ledger_command",
+        "Copy the ledger while dropcap runs, and put a copy back.",
+        "dropcap ledger backup /var/backups/dropcap-ledger.db",
+    ),
+    "verify": Entry(
+        "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
+    ),
+    "report": Entry(
+        "report",
+        "report_command",
+        "Write a report of a period, to print or for a spreadsheet.",
+        "dropcap report --folder consents --since 7d --html report.html",
+    ),
+    "sandbox": Entry(
+        "sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"
+    ),
 }
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
             return None
-        module, name, _ = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"dropcap.cli.{module}"), name)
+        command: click.Command = getattr(importlib.import_module(f"dropcap.cli.{entry.module}"), entry.function)
+        command.short_help = entry.help
+        command.epilog = f"\b\nExample:\n  {entry.example}"
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:  # a misspelt one
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(word, COMMANDS, n=1)
+            otherwise = f"there are: {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command `{shown(word)}`; " + (f"did you mean `{near[0]}`?" if near else otherwise))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, help_) for name, (_, _, help_) in _COMMANDS.items()])
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -63,6 +149,10 @@ def commands() -> None:
 
     Exit codes: 0 all well; 1 something is not as it should be; 2 usage or configuration; 3 REDCap cannot be reached or
     refuses us for now; 4 another dropcap uses this state_dir; 130 interrupted.
+
+    \b
+    Example:
+      dropcap status
     """
 
 
@@ -87,7 +177,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes
     try:
-        colour = False if os.environ.get("NO_COLOR") else None  # None: on terminals
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        colour = False if plain else None  # None: on terminals
         code = commands.main(prog_name="dropcap", standalone_mode=False, color=colour)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:

@@ -14,11 +14,13 @@ from dropcap.cli.reach import asked
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.delivery.order import Order
+from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.mounts import Mount, Mounts
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import State
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
@@ -82,11 +84,13 @@ def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: co
 
 
 def _may_be_alive(one: _Wanted, run: Run) -> bool:
-    """Whether the marker may be somebody's who is alive."""
+    """Whether somebody may be alive in the folder: whose marker it is, or whose was just removed."""
     try:
         found = owner.read(one.tree)
-        if found is None or found.installation == one.claims.installation:
-            return found is not None and not run.knows(found.beat)
+        if found is None:
+            return not owner.left_alone(one.tree)
+        if found.installation == one.claims.installation:
+            return not run.knows(found.beat)
         return found.beat is None or not run.knows(found.beat) or owner.written_since(one.tree)
     except (owner.Away, OSError):
         return False  # adopting it tells
@@ -96,7 +100,7 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
     """Watch folders together, each until it is known whether somebody is alive there."""
     for one in folders:
         message = f"the other dropcap has not said that it has ended: its marker is watched for {LEFT_AFTER:g} s"
-        yield Remark("ok", place_of(one.folder), message)
+        yield Remark("ok", place_of(one.folder), message, done=True)
     left = list(folders)
     while left:
         for one in list(left):
@@ -121,6 +125,7 @@ def _watched(config: Config, folders: Sequence[_Wanted], ledger: Ledger, run: Ru
 def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     folder, where = one.folder, place_of(one.folder)
     try:
+        ledger.act(Who.me(), Deed.ADOPT, folder=folder.name, path=shown(str(folder.path)), was_away=str(one.away))
         _renamed(config, folder, one.tree, ledger)
         owner.adopt(one.tree, folder.name, str(folder.path), one.mount, one.claims, run)
     except (owner.Away, OSError) as error:
@@ -129,7 +134,7 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     # which a person alone decides.
     held = [job.id for job in ledger.query.in_state((State.HELD,), folder.name, limit=1_000_000) if job.reason not in _BY_HAND]
     asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
-    return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})")
+    return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})", done=True)
 
 
 def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None:

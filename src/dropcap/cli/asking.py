@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dropcap.cli.configured import stop
+from dropcap.cli.configured import of_another_version, stop
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import LEDGER
 from dropcap.delivery.clients import line_to
@@ -53,6 +53,8 @@ def remembered(config: Config) -> Iterator[Query | None]:
     query = Query(path)
     try:
         query.pauses()
+        if (said := of_another_version(query)) is not None:
+            raise sqlite3.OperationalError(said)
         yield query
     finally:
         query.close()

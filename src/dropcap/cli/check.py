@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
+from dropcap.cli import completion
 from dropcap.cli.adopt import adopted
 from dropcap.cli.asking import chosen, lines, remembered
+from dropcap.cli.check_text import Checked, asking, tell
 from dropcap.cli.configured import config_option, stop
+from dropcap.cli.screen import line, many
 from dropcap.config.doubts import same_project
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
@@ -27,13 +30,12 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine, unit
 from dropcap.preflight import project as redcap_project
-from dropcap.preflight.cost import cost, limit_remark
+from dropcap.preflight.cost import limit_remark
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Remark, in_configuration, on_machine, place_of
+from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.touching import touching
-
-_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"}
 
 
 @click.command("check")
@@ -41,15 +43,31 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "unsure": "cyan"
 @click.option("--offline", is_flag=True, help="Look at the configuration and the folders only; ask no server.")
 @click.option("--adopt", is_flag=True, help="Take over folders whose owner marker names another installation, or is gone.")
 @click.option("--force", is_flag=True, help="With --adopt: also those in which another dropcap seems to be alive, and at once.")
-@click.option("--folder", "folder_name", metavar="F", help="This drop folder and its project only.")
+@click.option(
+    "--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder and its project only."
+)
 @click.option(
     "--unit", "unit_name", metavar="U", default=unit.NAME, show_default=True, help="The systemd unit (or its file) of dropcap."
 )
-def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, folder_name: str | None, unit_name: str) -> None:
+@click.option("-v", "--all", "every", is_flag=True, help="Tell all that was looked at, also what is well, a line each.")
+@click.option("--costs", is_flag=True, help="Tell also what a file of each rule costs in requests.")
+@click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
+def check_command(
+    *,
+    config_path: Path,
+    offline: bool,
+    adopt: bool,
+    force: bool,
+    folder_name: str | None,
+    unit_name: str,
+    every: bool,
+    costs: bool,
+    as_data: bool,
+) -> None:
     """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
 
-    One line for each finding: ok, warning, error or unsure, where, what, and what to do. Nothing is changed or sent
-    (a file of no bytes is written into each folder and removed again), but with --adopt the folders' markers. Where
+    What is well is a line each part; warnings and errors come last, with where they stand and what to do. Nothing is changed
+    or sent (a file of no bytes is written into each folder and removed again), but with --adopt the folders' markers. Where
     another dropcap may be alive, the folder is watched for a minute and a half first, and left to it if it is.
 
     Exit codes: 0 no error; 1 an error was found; 2 the configuration cannot be used; 3 a server could not be reached.
@@ -57,39 +75,65 @@ def check_command(config_path: Path, offline: bool, adopt: bool, force: bool, fo
     if force and not adopt:
         raise click.UsageError("--force says how to --adopt, and does nothing alone")
     config = load(config_path)
-    found = [_told(Remark("error", p.where, p.message, p.remedy)) for p in config.told]
-    found += [_told(Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)) for doubt in config.doubts]
     useless = f"{config_path} cannot be used: correct what is said above"
-    if config.fatal and not (config.folders or config.broken or config.projects):
-        stop(useless, 2)
-    folders = sound = chosen(config, folder_name)
+    found = _of_configuration(config)
+    nothing = bool(config.fatal) and not (config.folders or config.broken or config.projects)
+    folders = sound = [] if nothing else chosen(config, folder_name)
     if not config.problems:
-        rules = sum(len(folder.rules) for folder in sound)
-        there = f"{_many(len(config.projects), 'project')}, {_many(len(sound), 'folder')}, {_many(rules, 'rule')}"
-        found.append(_told(Remark("ok", str(config_path), there)))
-    if folder_name is None:
-        folders = [*sound, *config.broken]  # what else is wrong with them is told at once
-    found += map(_told, _unclear(folders))
+        found.append(Remark("ok", in_configuration(str(config_path)), _contents(config, sound)))
+    if not nothing:
+        if folder_name is None:
+            folders = [*sound, *config.broken]  # what else is wrong with them is told at once
+        found += _looked_at(config, folders, sound, unit_name, offline=offline, adopt=adopt, force=force, tell=not as_data)
+    checked = Checked(config, folders, found, offline, at_once=not as_data)
+    if as_data:
+        click.echo(json.dumps(checked.as_json(costs), indent=1))
+    else:
+        tell(checked, every=every, costs=costs)
+    if config.fatal:
+        stop(useless, 2)
+    sys.exit(checked.code)
+
+
+def _of_configuration(config: Config) -> list[Remark]:
+    found = [Remark("error", in_configuration(p.where), p.message, p.remedy) for p in config.told]
+    return found + [Remark(doubt.level, in_configuration(doubt.where), doubt.message, doubt.remedy) for doubt in config.doubts]
+
+
+def _contents(config: Config, folders: Sequence[Folder]) -> str:
+    rules = sum(len(folder.rules) for folder in folders)
+    return f"{many(len(config.projects), 'project')}, {many(len(folders), 'folder')}, {many(rules, 'rule')}"
+
+
+def _looked_at(
+    config: Config,
+    folders: Sequence[Folder],
+    sound: Sequence[Folder],
+    unit_name: str,
+    *,
+    offline: bool,
+    adopt: bool,
+    force: bool,
+    tell: bool,
+) -> list[Remark]:
+    """All that is found beside the configuration itself."""
+    found = list(_unclear(folders))
     ignore_lease_breaks()
     if adopt and not config.fatal:
-        found += map(_told, adopted(config, sound, force=force))
-    found += map(_told, _local(config, folders))
-    found += map(_told, _as_the_service(config, folders, unit_name))
-    found += map(_told, _limits(config, folders))
+        for remark in adopted(config, sound, force=force):
+            if remark.done and tell:
+                line(f"ok       {remark.text}", hang=9)  # at once: it may be waited for, or has changed something
+            found.append(remark)
+    found += _local(config, folders)
+    found += _as_the_service(config, folders, unit_name)
+    found += _limits(config, folders)
     if not offline:
         with lines(config) as asked:
             said = {remark.text for remark in found}
-            found += [_told(remark) for remark in _remote(config, folders, asked) if remark.text not in said]
-    code = _summary(found)
-    if config.fatal:
-        stop(useless, 2)
-    sys.exit(code)
-
-
-def _told(remark: Remark) -> Remark:
-    """Findings are told as they come: a server can take its time."""
-    click.echo(click.style(f"{remark.level:<8}", fg=_COLOURS[remark.level]) + f" {remark.text}")
-    return remark
+            for remark in _remote(config, folders, asked):
+                if remark.text not in said:
+                    found.append(remark)
+    return found
 
 
 def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
@@ -127,7 +171,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
             known = drop_folder.Remembered(stack.enter_context(remembered(config)))
         except sqlite3.Error as error:
             remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
-            yield Remark("error", f"state_dir {config.state_dir}", f"the ledger cannot be read ({error})", remedy)
+            yield Remark("error", on_machine(f"state_dir {config.state_dir}"), f"the ledger cannot be read ({error})", remedy)
         for folder in folders:
             tree = drop_folder.open_folder(folder)
             if isinstance(tree, Remark):
@@ -152,6 +196,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
+    yield from telling_remarks(config)
 
 
 def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
@@ -159,14 +204,14 @@ def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Ite
     sandbox = unit.Unit.installed(name)
     if sandbox is None:
         if name != unit.NAME:
-            yield Remark("error", name, "there is no such unit, or it may not be read", "name another with --unit")
+            yield Remark("error", on_machine(name), "there is no such unit, or it may not be read", "name another with --unit")
         return
     seen = list(unit.machine_remarks(config, sandbox))
     for folder in folders:
         seen += unit.sandbox_remarks(config, folder, sandbox)
     yield from seen
     if not seen:
-        yield Remark("ok", str(sandbox.path), "its sandbox lets the service see and write what it has to")
+        yield Remark("ok", on_machine(str(sandbox.path)), "its sandbox lets the service see and write what it has to")
 
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
@@ -210,6 +255,7 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
     silent: set[tuple[str, str]] = set()
     for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
+        asking(project.host)
         for remark in redcap_project.project_remarks(project, its, config.tables, asked[name].client, order):
             # A server that does not answer is one trouble, however many projects it has.
             if not remark.later or (project.host, remark.message) not in silent:
@@ -217,11 +263,8 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
             if remark.later:
                 silent.add((project.host, remark.message))
         yield from _same_project(config, order, name)
-        limit = config.limit_of(project.host)
-        yield limit_remark(project, limit)
-        for folder in its:
-            for rule in folder.rules:
-                yield Remark("ok", place_of(folder, rule), f"costs {cost(rule).told(limit)}")
+        yield limit_remark(project, config.limit_of(project.host))
+    asking(None)
     for folder in folders:
         for rule in folder.rules:
             held = order.unordered(folder.project) if takes_next(rule.instance) else None
@@ -239,20 +282,5 @@ def _same_project(config: Config, order: Order, name: str) -> Iterator[Remark]:
         if number is not None and other.api == project.api and order.number(other.name) == number:
             doubt = same_project(project, other)
             if doubt not in config.doubts:
-                yield Remark(doubt.level, doubt.where, doubt.message, doubt.remedy)
+                yield Remark(doubt.level, in_configuration(doubt.where), doubt.message, doubt.remedy)
             return
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
-
-
-def _summary(found: Sequence[Remark]) -> int:
-    counts = Counter(remark.level for remark in found)
-    told = [_many(counts[level], level) for level in ("error", "warning") if counts[level]]
-    told += [f"{counts[level]} {level}" for level in ("unsure", "ok") if counts[level]]
-    click.echo(", ".join(told))
-    errors = [remark for remark in found if remark.level == "error"]
-    if not errors:
-        return 0
-    return 3 if all(remark.later for remark in errors) else 1

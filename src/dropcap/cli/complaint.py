@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 import structlog
 
+from dropcap.cli import screen
 from dropcap.config.model import Problem
 from dropcap.daemon import journal, log, systemd
 
@@ -22,7 +23,10 @@ _UNIT = "correct ExecStart= in the unit (`systemctl edit dropcap`); `dropcap run
 def complain(message: str) -> None:
     """Say on standard error that something could not be done; `message` says what to do."""
     text = f"dropcap: {message}"
-    click.echo(journal.with_priority(text, "error") if journal.reads(sys.stderr) else text, err=True)
+    if journal.reads(sys.stderr):
+        click.echo(journal.with_priority(text, "error"), err=True)
+    else:
+        screen.line(text, err=True)
 
 
 def cannot_start(message: str, problems: Sequence[Problem] = ()) -> None:
@@ -36,7 +40,7 @@ def cannot_start(message: str, problems: Sequence[Problem] = ()) -> None:
         structlog.get_logger().error("cannot_start", message=message)
         return
     for problem in problems:
-        click.echo(str(problem), err=True)
+        screen.line(str(problem), err=True)
     complain(message)
 
 

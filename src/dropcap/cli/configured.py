@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.cli.complaint import complain
 from dropcap.config.load import load
 from dropcap.config.model import Config
@@ -18,6 +20,7 @@ from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.state import LEDGER, StateError, prepare
 from dropcap.display import shown
 from dropcap.ledger.query import Query
+from dropcap.ledger.schema import MIGRATIONS
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -51,7 +54,7 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     config = load(path)
     if tell or config.fatal:
         for problem in config.told:
-            click.echo(str(problem), err=True)
+            screen.line(str(problem), hang=4, err=True)
     if config.fatal:
         stop(unusable(path), 2)
     return config
@@ -78,7 +81,19 @@ def query(config: Config) -> Query:
         not_ours(path, str(error))
     except sqlite3.DatabaseError as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
+    if (said := of_another_version(found)) is not None:
+        stop(f"{path} is {said}", 1)
     return found
+
+
+def of_another_version(ledger: Query) -> str | None:
+    """What to do where an upgrade or a way back was begun and not ended: the ledger is another dropcap's."""
+    version = ledger.version()
+    if version < len(MIGRATIONS):
+        return "an earlier dropcap's ledger: restart dropcap, which brings it up to this version"
+    if version > len(MIGRATIONS):
+        return "a newer dropcap's ledger: install the newer dropcap again"
+    return None
 
 
 def not_ours(path: Path, why: str) -> NoReturn:
@@ -88,7 +103,9 @@ def not_ours(path: Path, why: str) -> NoReturn:
 
 def folder_option(command: F) -> F:
     """The `--folder F` that confines a command to one drop folder."""
-    return click.option("--folder", "folder_name", metavar="F", help="This drop folder only.")(command)
+    return click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")(
+        command
+    )
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> str:
@@ -108,15 +125,22 @@ def prepared(config: Config) -> None:
         stop(str(error), 2)
 
 
-def moment(text: str | None) -> float:
-    """A time in the past, as an age (`2h`, `7d`) or a day (`2026-11-24`), in seconds since the epoch."""
+def moment(text: str | None, *, end: bool = False) -> float:
+    """A time in the past, as an age (`2h`, `7d`) or a day (`2026-11-24`), in seconds since the epoch.
+
+    `end`: that of a period. No text is no end then, and a day or a minute is part of it.
+    """
     if not text:
-        return 0.0
+        return math.inf if end else 0.0
     for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"):
         try:
-            return time.mktime(time.strptime(text, form))
+            at = time.strptime(text, form)
         except ValueError:
             continue
+        day, minute = (1, 0) if form == "%Y-%m-%d" else (0, 1)
+        if not end:
+            day = minute = 0
+        return time.mktime((at.tm_year, at.tm_mon, at.tm_mday + day, at.tm_hour, at.tm_min + minute, 0, 0, 0, -1))
     try:
         return time.time() - duration(0, 100 * 366 * 86400.0)(text)
     except BadValueError:

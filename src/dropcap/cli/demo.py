@@ -20,7 +20,10 @@ from dropcap.filing.keep import FOR_THE_LEDGER
 @click.command("demo")
 @click.option("--keep", is_flag=True, help="Keep the temporary folder, with its configuration and log, and say where it is.")
 @click.option("--ill", is_flag=True, help="Let REDCap lose a reply and go into maintenance on the way.")
-def demo_command(keep: bool, ill: bool) -> None:
+@click.option(
+    "--stay", "stays", is_flag=True, help="Then keep sandbox, daemon and page running until Ctrl-C, and say what to try."
+)
+def demo_command(keep: bool, ill: bool, stays: bool) -> None:
     """Show the main job: files dropped one by one, a real daemon, a sandbox REDCap on 127.0.0.1.
 
     Nothing outside a temporary folder is touched. Exit code 0 only if every outcome is as it should be.
@@ -39,7 +42,7 @@ def demo_command(keep: bool, ill: bool) -> None:
             f"less than 1 GiB is free in {root.parent}, and so much stays free for the ledger: set TMPDIR to another directory", 2
         )
     try:
-        wrong = show_demo(root, ill)
+        wrong = show_demo(root, ill, stays)
     finally:
         if keep:
             click.echo(f"Kept: {root}")

@@ -14,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from dropcap.cli.demo_daemon import DemoDaemon, NotSeenError
+from dropcap.cli.demo_stay import page_section, stay
 from dropcap.cli.demo_story import OLD_CONSENT, STORY, STORY_WHEN_ILL, WHY, Step, write_config
 from redcap_sandbox import Sandbox, demo_project
 
@@ -23,17 +24,18 @@ _INDENT = 20
 _COLOURS = {"done": "green", "failed": "red", "retrying": "yellow", "paused": "yellow", "resumed": "cyan", "dropped": "bold"}
 
 
-def show_demo(root: Path, ill: bool) -> list[str]:
-    """Play the whole story in `root`, an empty directory; what was not as it should be."""
+def show_demo(root: Path, ill: bool, stays: bool = False) -> list[str]:
+    """Play the whole story in `root`, an empty directory, and go on until Ctrl-C if it `stays`; what was not as it should be."""
     with Sandbox(demo_project()) as box:
-        return _Show(root, box, ill).run()
+        return _Show(root, box, ill, stays).run()
 
 
 class _Show:
-    def __init__(self, root: Path, box: Sandbox, ill: bool) -> None:
+    def __init__(self, root: Path, box: Sandbox, ill: bool, stays: bool) -> None:
         self._root = root
         self._box = box
         self._ill = ill
+        self._stays = stays
         self._drop = root / "consents"
         self._config = root / "config.yaml"
         self._kept = root / "state" / "preserved" / "consents"
@@ -45,7 +47,8 @@ class _Show:
     def run(self) -> list[str]:
         """Everything in its order; what was not as it should be."""
         self._drop.mkdir()
-        write_config(self._root, self._drop, self._box.url, self._box.token)
+        more = page_section(self._root) if self._stays else ""
+        write_config(self._root, self._drop, self._box.url, self._box.token, more)
         self._console.print(Text("dropcap demo", "bold"), f"in {self._root}")
         self._console.print(f"A sandbox REDCap at {self._box.url} holds a made-up trial.")
         steps = STORY + STORY_WHEN_ILL if self._ill else STORY
@@ -61,12 +64,23 @@ class _Show:
             self._show_why()
             self._show_holdings(steps)
             self._show_status(daemon)
+            if self._stays:
+                self._stay(steps, daemon)
             self._title("SIGTERM: the daemon ends")
             code = daemon.stop(PATIENCE)
             self._line("stopped", "dropcap run", f"exit code {code}")
             self._check(code == 0, f"the daemon ended with exit code {code} instead of 0")
-        self._verdict(steps)
+        if not self._stays:
+            self._verdict(steps)
         return self._wrong
+
+    def _stay(self, steps: tuple[Step, ...], daemon: DemoDaemon) -> None:
+        self._verdict(steps)
+        try:
+            stay(self._root, self._drop, self._box.url.partition("/api")[0], daemon)
+        except NotSeenError as error:
+            self._wrong.append(str(error))
+            self._console.print(Text(f"WRONG: {error}", "red"))
 
     # What happens, as it happens
 
@@ -178,6 +192,7 @@ class _Show:
                     "green",
                 )
             )
+            self._console.print("next: dropcap init")
 
     def _title(self, title: str) -> None:
         self._console.print()

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dropcap.reasons import Reason
 from redcap_sandbox import Fault
 
 #: Outcomes of a file that is not stored.
-WHY = frozenset({"no_rule", "no_record"})
+WHY = frozenset({Reason.NO_RULE, Reason.NO_RECORD})
 
 #: record, event, field, instance
 Place = tuple[str, str, str, int | None]
@@ -64,7 +65,7 @@ STORY: tuple[Step, ...] = (
     Step(
         "A typing error in a name, and a record that does not exist",
         {"103_V1_consnet.pdf": _TYPO, "999_V1_consent.pdf": _file("consent of nobody", 8_000)},
-        {"103_V1_consnet.pdf": "no_rule", "999_V1_consent.pdf": "no_record"},
+        {"103_V1_consnet.pdf": Reason.NO_RULE, "999_V1_consent.pdf": Reason.NO_RECORD},
     ),
     Step(
         "The typing error is put right: renamed within failed/",
@@ -84,7 +85,7 @@ STORY: tuple[Step, ...] = (
 _IMPORT = {"content": "file", "action": "import"}
 STORY_WHEN_ILL: tuple[Step, ...] = (
     Step(
-        "REDCap stores a file, but its reply is lost; then it goes into maintenance",
+        "REDCap stores a file, but its reply is lost; another file meets a maintenance page",
         {"104_V1_consent.pdf": _LOST_REPLY, "105_V1_consent.pdf": _MAINTENANCE},
         {"104_V1_consent.pdf": "stored", "105_V1_consent.pdf": "stored"},
         {
@@ -93,22 +94,23 @@ STORY_WHEN_ILL: tuple[Step, ...] = (
         },
         faults={
             "104_V1_consent.pdf": (Fault("reset_after_body", 1, _IMPORT),),
-            "105_V1_consent.pdf": (Fault("maintenance", 1),),
+            "105_V1_consent.pdf": (Fault("maintenance", 1, {"record": "105"}),),
         },
-        until={"104_V1_consent.pdf": "retrying", "105_V1_consent.pdf": "paused"},
+        until={"104_V1_consent.pdf": "retrying", "105_V1_consent.pdf": "retrying"},
     ),
 )
 
 
-def write_config(root: Path, drop: Path, url: str, token: str) -> Path:
-    """Write a token file and the configuration into `root`; the path of the latter."""
+def write_config(root: Path, drop: Path, url: str, token: str, more: str = "") -> Path:
+    """Write a token file and the configuration into `root`, with `more` sections; the path of the latter."""
     token_file = root / "token"
     with open(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(token)
     # JSON strings are YAML strings, whatever the temporary folder is called.
     path = root / "config.yaml"
     paths = {"state_dir": root / "state", "drop": drop, "token_file": token_file}
-    path.write_text(_CONFIG.format(url=url, **{name: json.dumps(str(path)) for name, path in paths.items()}), encoding="utf-8")
+    text = _CONFIG.format(url=url, **{name: json.dumps(str(path)) for name, path in paths.items()})
+    path.write_text(text + more, encoding="utf-8")
     return path
 
 

@@ -11,13 +11,17 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, stop, usable
+from dropcap.cli.dry_run_report import report
+from dropcap.cli.dry_run_words import goal, word
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
@@ -28,32 +32,28 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
 from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
-from dropcap.preflight.remark import Remark
+from dropcap.preflight.remark import Part, Place, Remark
 from dropcap.redcap.client import RedcapError
 
-_WORDS = {
-    "stored": "would be stored",
-    "replaces": "would replace a file",
-    "creates_record": "would be stored in a new record",
-    "ignored": "ignored",
-    "unsettled": "not settled yet",
-    "incomplete": "not taken until it is whole",
-    "waits": "would wait",
-    "rights": "would be held (rights)",
-    "left": "left alone",
-    "not_a_file": "no regular file",
-    "not_asked": "REDCap could not be asked",
-}
 #: The first character of a cell that a spreadsheet would take for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command("dry-run")
 @config_option
-@click.option("--folder", "folder_name", metavar="F", help="This drop folder only.")
+@click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--csv", "csv_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a table of all files as well.")
-def dry_run_command(config_path: Path, folder_name: str | None, as_json: bool, csv_path: Path | None) -> None:
+@click.option(
+    "--report",
+    "report_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write a page to read, print or pass on as well.",
+)
+def dry_run_command(
+    config_path: Path, folder_name: str | None, as_json: bool, csv_path: Path | None, report_path: Path | None
+) -> None:
     """Tell for each file that lies in the folders where it would land, or why it would not. Nothing is changed or sent.
 
     Records are looked up in REDCap. Whether a field's file is the same as the new one is not found out: that would take
@@ -69,6 +69,10 @@ def dry_run_command(config_path: Path, folder_name: str | None, as_json: bool, c
         prospects = _rehearsed(config, folders, found, asked, troubles)
     if csv_path is not None:
         _write_csv(csv_path, prospects, config)
+    if report_path is not None:
+        page = report(prospects, troubles, [folder.name for folder in folders], datetime.now().astimezone())
+        with open(_new("--report", report_path, config), "w", encoding="utf-8") as file:
+            file.write(page)
     if as_json:
         click.echo(json.dumps(_as_json(prospects, troubles), ensure_ascii=True, indent=1))
     else:
@@ -99,7 +103,7 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
                 first = FirstWatched(mark.since_ns if mark else None, Marks(known.left_marks(folder.name)))
                 found += survey(folder, tree, mount.local, first, open_names)
             except (owner.Away, OSError) as error:
-                troubles.append(Remark("error", f"folder {folder.name}", f"nothing would be taken: {error}"))
+                troubles.append(Remark("error", Place(Part.FOLDER, folder.name), f"nothing would be taken: {error}"))
     return troubles, found
 
 
@@ -147,15 +151,16 @@ def _tell(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> None:
     for one in prospects:
         if one.outcome != "ignored":
             remedy = f"; {one.remedy}" if one.remedy else ""
-            click.echo(f"{shown(one.folder)}/{shown(one.name)}: {_word(one.outcome)}: {_goal(one)}{shown(one.message)}{remedy}")
+            said = f"{shown(one.folder)}/{shown(one.name)}: {word(one.outcome)}: {_goal(one)}{shown(one.message)}{remedy}"
+            screen.line(said, hang=4)
     for trouble_ in troubles:
-        click.echo(str(trouble_))
+        screen.line(str(trouble_), hang=9)
     if prospects or troubles:
         click.echo("")
     total = sum(one.outcome in LANDS for one in prospects)
     click.echo(f"{len(prospects)} file{'' if len(prospects) == 1 else 's'}: {total} would land in REDCap")
     for outcome, count in Counter(one.outcome for one in prospects).most_common():
-        click.echo(f"  {count:6}  {_word(outcome)}")
+        click.echo(f"  {count:6}  {word(outcome)}")
     rules = Counter((one.folder, one.rule) for one in prospects if one.rule)
     if rules:
         click.echo("by rule:")
@@ -169,16 +174,8 @@ def _tell(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> None:
         click.echo(f"  {count:6}  {shown(record)}")
 
 
-def _word(outcome: str) -> str:
-    return _WORDS.get(outcome, f"would fail ({outcome})")
-
-
 def _goal(one: Prospect) -> str:
-    if one.outcome not in LANDS:
-        return ""
-    parts = [f"record {one.record}", f"event {one.event}" if one.event else "", f"field {one.field}"]
-    parts.append(f"instance {one.instance}" if one.instance else "")
-    return shown(", ".join(part for part in parts if part)) + ": "
+    return f"{shown(goal(one))}: " if one.outcome in LANDS else ""
 
 
 def _as_json(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> dict[str, Any]:
@@ -191,7 +188,9 @@ def _as_json(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> dict[
             "rules": {f"{f}/{r}": n for (f, r), n in Counter((one.folder, one.rule) for one in prospects if one.rule).items()},
             "missing_records": dict(missing_records(prospects)),
         },
-        "problems": [{"level": one.level, "where": one.where, "message": one.message, "remedy": one.remedy} for one in troubles],
+        "problems": [
+            {"level": one.level, "where": str(one.where), "message": one.message, "remedy": one.remedy} for one in troubles
+        ],
     }
 
 
@@ -199,18 +198,22 @@ def _text(value: Any) -> Any:
     return shown(value) if isinstance(value, str) else value
 
 
-def _write_csv(path: Path, prospects: Sequence[Prospect], config: Config) -> None:
+def _new(option: str, path: Path, config: Config) -> int:
+    """A new file, open to be written: it names records, so it is for whoever runs this alone."""
     real = os.path.realpath(path)
     for folder in config.folders.values():
         if real.startswith(os.path.realpath(folder.path) + os.sep):
-            stop(f"--csv {path} lies in the drop folder {folder.name}, where it would be taken: write it elsewhere", 2)
+            stop(f"{option} {path} lies in the drop folder {folder.name}, where it would be taken: write it elsewhere", 2)
     try:
-        # It names records: for whoever runs this alone, and never over a file that is there.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        stop(f"--csv {path} exists already: name another file, or remove it", 2)
+        stop(f"{option} {path} exists already: name another file, or remove it", 2)
     except OSError as error:
-        stop(f"--csv {path} cannot be written ({error.strerror}): name another file", 2)
+        stop(f"{option} {path} cannot be written ({error.strerror}): name another file", 2)
+
+
+def _write_csv(path: Path, prospects: Sequence[Prospect], config: Config) -> None:
+    fd = _new("--csv", path, config)
     names = [field.name for field in dataclasses.fields(Prospect)]
     with open(fd, "w", encoding="utf-8-sig", newline="") as file:  # the mark tells spreadsheets that it is UTF-8
         table = csv.writer(file)

@@ -6,11 +6,13 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 from rich.cells import cell_len
 
+from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
@@ -27,7 +29,13 @@ _OWN = ("done", "preserved")
 
 @click.command("explain")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@click.option("--folder", "folder_name", metavar="F", help="The drop folder; else the one that NAME lies in, else all.")
+@click.option(
+    "--folder",
+    "folder_name",
+    metavar="F",
+    shell_complete=completion.folders,
+    help="The drop folder; else the one that NAME lies in, else all.",
+)
 @config_option
 def explain_command(names: tuple[str, ...], folder_name: str | None, config_path: Path) -> None:
     """Tell which rule each NAME matches and where the file would go; else the nearest rule and where it stops.
@@ -43,11 +51,38 @@ def explain_command(names: tuple[str, ...], folder_name: str | None, config_path
     if not folders:
         stop("no folder in the configuration can be used; correct the problems above", 2)
     answers = [_explained(config, folders, name) for name in names]
-    click.echo("\n\n".join("\n".join(lines) for _, lines in answers))
+    for number, (_, lines) in enumerate(answers):
+        if number:
+            click.echo()
+        for line in lines:
+            line.tell()
     sys.exit(0 if all(matched for matched, _ in answers) else 1)
 
 
-def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[bool, list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line, how far it is indented, and how far what does not fit into it."""
+
+    text: str
+    indent: int = 2
+    hang: int = 2
+    mark: int | None = None  # the column beneath which a caret stands
+
+    def tell(self) -> None:
+        """Print it."""
+        if self.mark is None:
+            screen.line(self.text, self.indent, hang=self.hang)
+            return
+        text, mark = screen.around(self.text, self.mark)
+        click.echo(text)
+        click.echo(" " * mark + "^")
+
+
+def _name(text: str) -> _Line:
+    return _Line(text, 0, 4)
+
+
+def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[bool, list[_Line]]:
     """Whether `given` matches in one of `folders`, and what there is to say about it."""
     found = inside(folders, given)
     if found is not None:
@@ -55,18 +90,18 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
     else:
         name = given.removeprefix("./")
     if os.path.isabs(name):
-        return False, [shown(given), "  lies in none of these folders: " + ", ".join(str(f.path) for f in folders)]
+        return False, [_name(shown(given)), _Line("lies in none of these folders: " + ", ".join(str(f.path) for f in folders))]
     head, _, rest = name.partition("/")
     if rest and head in _TAKEN:
         name = rest
     elif rest and head in _OWN:
-        return False, [shown(given), f"  lies in {head}/, where dropcap puts files: nothing there is taken"]
+        return False, [_name(shown(given)), _Line(f"lies in {head}/, where dropcap puts files: nothing there is taken")]
 
     everywhere = ignored(name)
     if everywhere:
-        return False, [shown(name), f"  ignored: {shown(everywhere)}"]
-    matching: list[str] = []
-    refusing: list[str] = []
+        return False, [_name(shown(name)), _Line(f"ignored: {shown(everywhere)}")]
+    matching: list[_Line] = []
+    refusing: list[_Line] = []
     others: list[Folder] = []
     for folder in folders:
         reason = ignored(name, folder.ignore)
@@ -74,7 +109,7 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
             reason = "this folder has subfolders: false"
         answer = route(folder.rules, folder.name, name)
         if reason:
-            refusing += [_heading(name, folder), f"  ignored: {shown(reason)}"]
+            refusing += [_heading(name, folder), _Line(f"ignored: {shown(reason)}")]
         elif isinstance(answer, Route):
             matching += [_heading(name, folder), *_route_lines(folder, answer)]
         elif answer.reason == Reason.BAD_VALUE:
@@ -98,11 +133,11 @@ def inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
     return None
 
 
-def _heading(name: str, folder: Folder) -> str:
-    return f"{shown(name)}  (folder {folder.name})"
+def _heading(name: str, folder: Folder) -> _Line:
+    return _name(f"{shown(name)}  (folder {folder.name})")
 
 
-def _route_lines(folder: Folder, answer: Route) -> list[str]:
+def _route_lines(folder: Folder, answer: Route) -> list[_Line]:
     rule, target = answer.rule, answer.target
     goes_to = [f"project {folder.project}"]
     if target.record_where:
@@ -119,33 +154,33 @@ def _route_lines(folder: Folder, answer: Route) -> list[str]:
         for field in dataclasses.fields(answer.settings)
     ]
     lines = [
-        f"  rule      {rule.name}: {shown(rule.pattern.text)}",
-        f"  captures  {_pairs(answer.captures) or 'none'}",
-        f"  goes to   {', '.join(goes_to)}",
-        f"  named     {shown(safe_name(target.upload_as))}",
+        f"rule      {rule.name}: {shown(rule.pattern.text)}",
+        f"captures  {_pairs(answer.captures) or 'none'}",
+        f"goes to   {', '.join(goes_to)}",
+        f"named     {shown(safe_name(target.upload_as))}",
     ]
     if target.must_match:
-        lines.append(f"  only if   the record has {_pairs(target.must_match)}")
-    return lines + [f"  {'settings' if number == 0 else '':8}  {text}" for number, text in enumerate(settings)]
+        lines.append(f"only if   the record has {_pairs(target.must_match)}")
+    first, *others = [_Line(f"settings  {text}" if number == 0 else text, 2, 12) for number, text in enumerate(settings)]
+    return [*(_Line(text, 2, 12) for text in lines), first, *(replace(one, indent=12) for one in others)]
 
 
-def _bad_value_lines(answer: NoRoute) -> list[str]:
-    return [f"  {shown(answer.message)}", f"  what to do: {answer.remedy}"]
+def _bad_value_lines(answer: NoRoute) -> list[_Line]:
+    return [_Line(shown(answer.message)), _Line(f"what to do: {answer.remedy}")]
 
 
-def _nearest_lines(folders: Sequence[Folder], name: str) -> list[str]:
+def _nearest_lines(folders: Sequence[Folder], name: str) -> list[_Line]:
     near, folder = _nearest_of(folders, name)
     if near is None:
         answer = route(folders[0].rules, folders[0].name, name)
         assert isinstance(answer, NoRoute)
-        return [shown(name), f"  {answer.message}", f"  what to do: {answer.remedy}"]
+        return [_name(shown(name)), _Line(shown(answer.message)), _Line(f"what to do: {answer.remedy}")]
     text = normal(name)
     caret = cell_len(shown(text[: near.position]))
     return [
-        shown(text),
-        " " * caret + "^",
-        f"  no rule matches; the nearest is in folder {folder.name}: {near.message}",
-        f"  its pattern: {shown(near.rule.pattern.text)}",
+        _Line(shown(text), 0, 0, caret),
+        _Line(f"no rule matches; the nearest is in folder {folder.name}: {near.message}"),
+        _Line(f"its pattern: {shown(near.rule.pattern.text)}"),
     ]
 
 

@@ -5,22 +5,37 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.console import Console
 
-from dropcap.cli import screen
+from dropcap.cli import screen, spreadsheet
+from dropcap.cli.acts import what_of, who_of
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, usable
 from dropcap.cli.explain import inside
-from dropcap.cli.jobs import as_json, clock, file_of, kept_at, minute, place_of, result_of, short_target_of, state_of, target_of
+from dropcap.cli.jobs import (
+    as_json,
+    clock,
+    file_of,
+    kept_at,
+    minute,
+    place_of,
+    result_of,
+    short_target_of,
+    stamp,
+    state_of,
+    target_of,
+)
 from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.job import Event, Job
-from dropcap.ledger.query import Query
+from dropcap.ledger.query import Query, Wanted
 
 _LAST = 50
-_ALL = 1_000_000
 
 
 @click.command("history")
@@ -30,10 +45,17 @@ _ALL = 1_000_000
 @click.option("--record", metavar="R", help="Files for this record.")
 @click.option("--failed", is_flag=True, help="Only files that were refused.")
 @click.option("--since", metavar="T", help="Dropped since then: an age like 2h or 7d, or a day like 2026-11-24.")
+@click.option("--until", metavar="T", help="Dropped until then; a day is part of it.")
+@click.option("--project", "project_name", metavar="P", help="Files for this project only.")
+@click.option("--acts", is_flag=True, help="What people had dropcap do, and what happened to the ledger, in place of files.")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(1, 10**9), help=f"So many at most, the newest; else {_LAST}, or all of NAME."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 10**9),
+    help=f"So many at most, the newest; else {_LAST}, or all of NAME, R or a time.",
 )
 @click.option("--json", "as_data", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="A table for spreadsheets.")
 def history_command(
     name: str | None,
     config_path: Path,
@@ -41,17 +63,29 @@ def history_command(
     record: str | None,
     failed: bool,
     since: str | None,
+    until: str | None,
+    project_name: str | None,
+    acts: bool,
     limit: int | None,
     as_data: bool,
+    as_csv: bool,
 ) -> None:
     """Tell what happened to the files called NAME, step by step; without NAME, list the last files.
 
-    NAME is a file's name, in whatever subfolder, or its path in the drop folder, as it was dropped or as it lies there now.
+    NAME is a file's name, in whatever subfolder, or its path in the drop folder, as it was dropped or as it lies there now. Where
+    a name, a record or a time is asked for, all that there are are told.
 
     Exit code: 0; 1 if no such file is known.
     """
+    if as_data and as_csv:
+        raise click.UsageError("--json or --csv, not both")
     config = usable(config_path.absolute(), tell=False)
-    begin = moment(since)
+    period = (moment(since), moment(until, end=True))
+    if acts:
+        if name or record or failed or folder_name or project_name:
+            raise click.UsageError("--acts are of the whole dropcap: only --since, --until and --limit confine them")
+        _acts(config, period, limit, as_data, as_csv)
+        return
     if name is not None:
         folder_name, name = named(config, folder_name, name)
     every = name is not None or record is not None
@@ -59,24 +93,62 @@ def history_command(
     try:
         if folder_name is not None and ledger.known_folder(folder_name) is None:
             known("folder", folder_name, config.folders)
-        jobs = ledger.recent(
-            limit or (_ALL if every else _LAST), failed=failed, since=begin, folder=folder_name, name=name, record=record
-        )
-        jobs.reverse()  # the newest stands last, where the eye is on a terminal
-        if as_data:
-            for job in jobs:
-                click.echo(json.dumps(as_json(config, job, ledger.history(job.id))))
-        elif name is not None:
-            _in_full(screen.console(), config, ledger, jobs)
-        elif jobs:
-            _listed(screen.console(), jobs)
+        wanted = Wanted(failed, *period, folder_name, project_name, name, record)
+        newest = limit or (None if every or since or until else _LAST)
+        told = _told(config, ledger, wanted, newest, in_full=name is not None, as_data=as_data, as_csv=as_csv)
+        more = ledger.number(wanted) - told if newest is not None and told == newest else 0
     finally:
         ledger.close()
-    if jobs:
+    if more > 0:
+        screen.line(f"{more:,} more: --since, --until or --limit tells them", err=True)
+    if told:
         sys.exit(0)
-    if not as_data or every:
-        click.echo(_nothing(name, record, failed, since), err=True)
+    if not (as_data or as_csv) or every:
+        screen.line(_nothing(name, record, failed, since), err=True)
     sys.exit(1 if every else 0)
+
+
+def _told(
+    config: Config, ledger: Query, wanted: Wanted, newest: int | None, *, in_full: bool, as_data: bool, as_csv: bool
+) -> int:
+    """Tell of these jobs, the newest last, where the eye is on a terminal; how many there are."""
+    origin = lru_cache(64)(ledger.document)
+    number = 0
+    if as_csv:
+        spreadsheet.write(sys.stdout, spreadsheet.COLUMNS, ())
+    listed: list[Job] = []
+    for job in ledger.each(wanted, newest):
+        number += 1
+        if as_data:
+            click.echo(json.dumps(as_json(config, job, ledger.history(job.id), origin(job.origin))))
+        elif as_csv:
+            spreadsheet.write(sys.stdout, (), [spreadsheet.of_job(job, origin(job.origin))])
+        elif in_full:
+            if number > 1:
+                click.echo()
+            _one(config, job, ledger.history(job.id), origin(job.origin))
+        else:
+            listed.append(job)
+    if listed:
+        _listed(listed)
+    return number
+
+
+def _acts(config: Config, period: tuple[float, float], limit: int | None, as_data: bool, as_csv: bool) -> None:
+    ledger = query(config)
+    try:
+        acts = ledger.acts(*period)
+    finally:
+        ledger.close()
+    acts = acts[-limit:] if limit else acts
+    if as_data:
+        for act in acts:
+            click.echo(json.dumps({**asdict(act), "at": stamp(act.at), "told": dict(act.told)}))
+    elif as_csv:
+        spreadsheet.write(sys.stdout, spreadsheet.ACTS, [spreadsheet.of_act(act) for act in acts])
+    else:
+        rows = [(str(act.n), clock(act.at), who_of(act), act.what.replace("_", " "), what_of(act)) for act in acts]
+        screen.table(("ACT", "WHEN", "WHO", "WHAT", "ABOUT"), rows, {"ACT"})
 
 
 def named(config: Config, folder_name: str | None, name: str) -> tuple[str | None, str]:
@@ -99,25 +171,19 @@ def _nothing(name: str | None, record: str | None, failed: bool, since: str | No
     return f"{what} is known to the ledger"
 
 
-def _listed(to: Console, jobs: list[Job]) -> None:
+def _listed(jobs: list[Job]) -> None:
     rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in jobs]
-    screen.table(to, ("Job", "Dropped", "File", "Record, event, field", "State"), rows, {"Job": "right", "Dropped": "left"})
+    screen.table(("JOB", "DROPPED", "FILE", "RECORD, EVENT, FIELD", "STATE"), rows, {"JOB"})
 
 
-def _in_full(to: Console, config: Config, ledger: Query, jobs: list[Job]) -> None:
-    for number, job in enumerate(jobs):
-        if number:
-            to.print()
-        _one(to, config, job, ledger.history(job.id))
-
-
-def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
-    screen.line(to, f"{file_of(job)}  job {job.id}: {state_of(job)}", 0, "bold")
+def _one(config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]) -> None:
+    screen.line(f"{file_of(job)}  job {job.id}: {state_of(job)}", hang=4, bold=True)
     target = target_of(job)
     about = {
-        "dropped": f"{clock(job.claimed_at)}, {job.size} bytes",
+        "dropped": f"{clock(job.claimed_at)}, {job.size} bytes{_owner(job)}",
         "goes to": f"project {job.project}" + (f", {target}" if target else "") if job.project else "",
         "rule": job.rule,
+        "REDCap": _redcap(origin),
         "sha256": job.sha256 or "",
         "result": (job.result or "").replace("_", " "),
         "confirmed": {"readback": "read back, the same bytes", "listed": "listed in the record", "none": "not looked at"}.get(
@@ -132,10 +198,27 @@ def _one(to: Console, config: Config, job: Job, steps: list[Event]) -> None:
     }
     for word, text in about.items():
         if text:
-            screen.line(to, f"{word + ':':<12} {text}")
-    screen.line(to, "steps:")
+            screen.line(f"{word + ':':<12} {text}", 2, hang=15)
+    screen.line("steps:", 2)
     for step in steps:
-        screen.line(to, f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4)
+        screen.line(f"{clock(step.at)}  {step.state.value}" + (f": {step.note}" if step.note else ""), 4, hang=25)
+
+
+def _owner(job: Job) -> str:
+    if job.dropped_by is None:
+        return ""
+    return (
+        f", a file of {shown(job.dropped_by_name)} (uid {job.dropped_by})"
+        if job.dropped_by_name
+        else f", a file of uid {job.dropped_by}"
+    )
+
+
+def _redcap(origin: Mapping[str, Any]) -> str:
+    told = origin.get("redcap") or {}
+    number = f"project {told['project_id']}" if told.get("project_id") is not None else ""
+    title, user = (shown(str(told.get(key) or "")) for key in ("title", "user"))
+    return ", ".join(part for part in (told.get("url"), number, title, f"token of {user}" if user else "") if part)
 
 
 def _place(config: Config, job: Job) -> str:

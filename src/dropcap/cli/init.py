@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
 from dropcap.cli.init_owned import Account, left_to_do
@@ -83,7 +84,7 @@ def init_command(
     title = f"{info.project_id} ({shown(info.title)})"
     if not proposed_rules(answer.structure):
         stop(f"the project {title} has no file upload field (at an event): add one in REDCap first", 1)
-    click.echo(f"read: REDCap {answer.version}, project {title}", err=True)
+    screen.line(f"read: REDCap {answer.version}, project {title}", err=True)
     if existing is not None:
         existing.lacks(address, info.project_id)
     name = asked.name(answer)
@@ -117,9 +118,9 @@ def init_command(
     if target is not None:
         if account is not None:
             account.give_configuration(target)
-        click.echo("left to do:", err=True)
+        screen.line("left to do:", err=True)
         for line in left_to_do(account, place, existing.path if existing else target, token_path):
-            click.echo(f"  * {line}", err=True)
+            screen.line(f"* {line}", 2, hang=4, err=True)
     sys.exit(0)
 
 

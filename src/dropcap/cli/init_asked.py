@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_written import Existing
 from dropcap.config.token_source import TokenError, TokenSource
@@ -70,7 +71,7 @@ class Asked:
                 of_token, of_url = meaning.reason == Reason.TOKEN, meaning.reason in _OF_THE_URL
                 if given.yes or not ((of_token and given.token_file is None) or (of_url and given.url is None)):
                     stop(message, 3 if meaning.reason in LATER else 1)
-                click.echo(message, err=True)
+                screen.line(message, err=True)
                 token, address = (None, address) if of_token else (token, "")
 
     def _read(self, url: str, token: Token) -> tuple[Answer, list[str]]:
@@ -101,7 +102,7 @@ class Asked:
             text = click.prompt("the project's API token (not shown)", hide_input=True, err=True).strip()
             if re.fullmatch(r"[0-9A-Fa-f]{32}", text, re.ASCII):
                 return Token(text), None
-            click.echo("that is not a project's API token, which has 32 characters 0-9 A-F; copy it from the API page", err=True)
+            screen.line("that is not a project's API token, which has 32 characters 0-9 A-F; copy it from the API page", err=True)
 
     def name(self, answer: Answer) -> str:
         """What the project is called here."""
@@ -110,7 +111,7 @@ class Asked:
         def free(text: str) -> str:
             name = name_of(text)
             if existing is not None and name in existing.projects:
-                raise BadValueError(f"the configuration has a project `{name}` already", "call this one otherwise")
+                raise BadValueError(f"the configuration has a project `{name}` already", "give this one another name")
             return name
 
         return self._answer("name for the project", self._given.project_name, "--project-name", free, _short(answer))
@@ -146,7 +147,7 @@ class Asked:
                     message = f"the folder {shown(str(path))} cannot be made ({error.strerror})"
                     raise BadValueError(message, "make it, or name another") from None
                 self.made = True
-                click.echo(f"made the folder {shown(str(path))}", err=True)
+                screen.line(f"made the folder {shown(str(path))}", err=True)
             return str(path)
 
         given = self._given.folder
@@ -164,7 +165,7 @@ class Asked:
             except BadValueError as error:
                 if given is not None or yes:
                     raise click.UsageError(f"{option}: {error.message}: {error.remedy}") from None
-                click.echo(f"{error.message}: {error.remedy}", err=True)
+                screen.line(f"{error.message}: {error.remedy}", err=True)
 
 
 def _short(answer: Answer) -> str:

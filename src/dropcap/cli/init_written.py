@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import stop
 from dropcap.cli.init_owned import Account
 from dropcap.config.document import read_document
@@ -39,7 +40,7 @@ class Existing:
             stop(f"there is no configuration {shown(str(path))} to add to: name it with -c, or leave out --add", 2)
         config = load(path)
         for problem in config.told:
-            click.echo(str(problem), err=True)
+            screen.line(str(problem), err=True)
         if config.problems:
             stop(f"{shown(str(path))} has mistakes: correct what is said above, then add to it", 2)
         return cls(path, config)
@@ -77,7 +78,7 @@ class Existing:
             if fnmatch.fnmatch(file_name, Path(pattern).name) and not os.path.lexists(path):
                 return path
         if self._includes():
-            told = f"`include` in {shown(str(self.path))} takes in no file called {shown(file_name)}"
+            told = f"`include` in {shown(str(self.path))} matches no file called {shown(file_name)}"
             stop(f"{told}: add {_BESIDE}/*.yaml to it, then try again", 2)
         return self.path.parent / _BESIDE / file_name
 
@@ -98,22 +99,22 @@ class Existing:
         whole = self._tried(line)
         more = {*whole.projects, *whole.folders} - {*self.config.projects, *self.config.folders, *load(target).folders, project}
         if more:  # conf.d held files that nobody included so far
-            click.echo(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
+            screen.line(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
         if whole.problems or more or project not in whole.projects:
             target.unlink()
             if made:
                 target.parent.rmdir()
             for problem in whole.told:
-                click.echo(str(problem), err=True)
+                screen.line(str(problem), err=True)
             stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
         if line:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            click.echo(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
+            screen.line(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
         main = shown(str(self.path))
-        click.echo(
+        screen.line(
             f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}", err=True
         )
 
@@ -144,7 +145,7 @@ def keep_token(token: Token, target: Path | None, name: str, account: Account | 
     if account is not None:
         account.give_secret(path)
     whose = "dropcap's user" if account is not None else "this user"
-    click.echo(f"wrote the token to {shown(str(path))}, for {whose} alone", err=True)
+    screen.line(f"wrote the token to {shown(str(path))}, for {whose} alone", err=True)
     return path
 
 
@@ -154,7 +155,7 @@ def write(target: Path | None, text: str) -> None:
         click.echo(text, nl=False)
         return
     write_new(target, text, 0o644)
-    click.echo(f"wrote {shown(str(target))}", err=True)
+    screen.line(f"wrote {shown(str(target))}", err=True)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 #: Of a file that was taken away after it was sent, and moved back under another name: whether REDCap has it under the old one.
-_FOUND = {"yes": "found in REDCap", "no": "not in REDCap", "other": "not in REDCap", "unknown": "perhaps in REDCap"}
+FOUND = {"yes": "found in REDCap", "no": "not in REDCap", "other": "not in REDCap", "unknown": "perhaps in REDCap"}
 
 
 def clock(seconds: float) -> str:
@@ -61,7 +61,7 @@ def result_of(job: Job) -> str:
     if job.state is State.DONE:
         return f"done: {(job.result or 'stored').replace('_', ' ')}"
     if job.found is not None:
-        return f"withdrawn: {_FOUND.get(job.found, job.found)}"
+        return f"withdrawn: {FOUND.get(job.found, job.found)}"
     if job.reason and job.state is not State.SENDING:
         return f"{_WORDS[job.state]}: {job.reason}"
     return _WORDS[job.state]
@@ -106,8 +106,10 @@ def kept_at(config: Config, job: Job) -> str | None:
     return os.path.join(folder.path, job.preserved_as)
 
 
-def as_json(config: Config, job: Job, steps: Sequence[Event] | None = None) -> dict[str, Any]:
-    """The keys that docs/commands.md promises."""
+def as_json(
+    config: Config, job: Job, steps: Sequence[Event] | None = None, origin: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The keys that docs/commands.md promises. `origin` is the document of that SHA-256."""
     place, kept = place_of(job), kept_at(config, job)
     told: dict[str, Any] = {
         "job": job.id,
@@ -142,6 +144,9 @@ def as_json(config: Config, job: Job, steps: Sequence[Event] | None = None) -> d
         "next_try": stamp(job.due) if job.due and job.state in (State.WAITING, State.UNKNOWN) else None,
         "waits_until": stamp(waits_until(job)),
     }
+    if origin is not None:
+        told["dropped_by"] = None if job.dropped_by is None else {"uid": job.dropped_by, "name": job.dropped_by_name}
+        told["origin"] = dict(origin) or None
     if steps is not None:
         told["steps"] = [{"at": stamp(step.at), "state": step.state.value, "note": step.note} for step in steps]
     return told

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.configured import config_option, prepared, query, stop, usable
 from dropcap.config.model import Config
+from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one
 from dropcap.display import shown
-from dropcap.ledger.backup import backup, restore
+from dropcap.ledger.act import Who
+from dropcap.ledger.backup import backup, heads_of, restore
 from dropcap.ledger.schema import LedgerError
 
 _PATH = click.Path(path_type=Path)
@@ -43,7 +46,7 @@ def backup_command(config_path: Path, file: Path) -> None:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): make room, or name another place", 1)
     except sqlite3.Error as error:
         stop(f"no copy was made: the ledger cannot be read ({error}); restart dropcap, which sets a damaged one aside", 1)
-    click.echo(f"{shown(str(file))} is a copy of the ledger; put it back with: dropcap ledger restore {shown(str(file))}")
+    screen.line(f"{shown(str(file))} is a copy of the ledger; put it back with: dropcap ledger restore {shown(str(file))}")
 
 
 @ledger_command.command("restore")
@@ -61,8 +64,10 @@ def restore_command(config_path: Path, file: Path) -> None:
     ledger = config.state_dir / LEDGER
     try:
         with only_one(config.state_dir):
-            aside = restore(file, ledger, installation(config.state_dir))
+            aside = restore(file, ledger, installation(config.state_dir), Who.me(), witness.known(config.state_dir))
             give_to_owner(config.state_dir, ledger)
+            if told := heads_of(ledger):  # else the next start would take for a surprise what is entered as an act
+                witness.keep(config.state_dir, told)
     except AlreadyRunning as error:
         stop(f"{error}: stop it first (systemctl stop dropcap), then restore", 4)
     except (LedgerError, StateError) as error:
@@ -70,8 +75,8 @@ def restore_command(config_path: Path, file: Path) -> None:
     except OSError as error:
         stop(f"{shown(str(file))} could not be put in place ({error.strerror}): the ledger is as it was", 2)
     if aside is not None:
-        click.echo(f"the ledger that was there is kept: {shown(str(aside))}")
-    click.echo(f"{shown(str(ledger))} is the copy now; start dropcap: files that it does not know are taken up from the folders")
+        screen.line(f"the ledger that was there is kept: {shown(str(aside))}")
+    screen.line(f"{shown(str(ledger))} is the copy now; start dropcap: files that it does not know are taken up from the folders")
 
 
 def _not_in_a_folder(config: Config, target: Path, named: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dropcap import __version__
+from dropcap.cli import screen
+from dropcap.cli.reason_words import said_of
+from dropcap.cli.screen import many, typed
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
-from dropcap.daemon import log
+from dropcap.daemon import log, witness
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import close_ledger, only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Job, State
 from dropcap.reasons import Reason, Scope
 
@@ -28,8 +35,12 @@ _QUIET = 0.3
 _COUNT = 0.5
 #: Without --wait, the patience with what is not well, and how much longer than a rest is waited for its end (seconds).
 _PATIENCE, _AFTER_REST = 30.0, 15.0
+#: A turn that is under way for longer (seconds) gets on with something.
+_LONG = 2.0
 #: Lines of one kind in the summary.
 _TOLD = 20
+#: Files that are alike and are told one by one.
+_FEW = 3
 _OPEN = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 
 
@@ -58,8 +69,8 @@ def run_once(config: Config, wait: str | None) -> int:
     console = Console(stderr=True)
     progress = console.is_terminal
     # With a progress bar the log would tear it apart; problems are told in the summary.
-    log.set_up(config.log.format, "error" if progress else config.log.level)
     prepare(config.state_dir)
+    log.set_up(config.log.format, "error" if progress else config.log.level, mask=mask_of(config))
     with only_one(config.state_dir):
         ignore_lease_breaks()
         stopped = threading.Event()
@@ -68,6 +79,8 @@ def run_once(config: Config, wait: str | None) -> int:
         ledger = open_ledger(config.state_dir)
         engine = Engine(config, ledger)
         began = time.time()
+        witness.compare(ledger, config.state_dir)
+        ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
         # Whatever lay in in_progress/ or was held before is part of this run.
         engine.start()
         obstacles: list[str] = []
@@ -78,6 +91,7 @@ def run_once(config: Config, wait: str | None) -> int:
         finally:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
+        witness.stopped(ledger, config.state_dir)
         close_ledger(ledger)
     return code
 
@@ -90,6 +104,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
     task = bar.add_task("delivering", total=None) if bar else None
     quiet_since: float | None = None
     moved_at, last, counted_at = time.monotonic(), (-1, -1, -1), 0.0
+    busy_since: float | None = None
     try:
         while not stopped.wait(0.05):
             engine.start_channels()
@@ -100,7 +115,8 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
                     return
             else:
                 quiet_since = None
-            if engine.delivery.under_way():
+            busy_since = (busy_since or now) if engine.delivery.under_way() else None
+            if busy_since is not None and now - busy_since > _LONG:  # a try of what is not well is over sooner, and moves nothing
                 moved_at = now
             if now - counted_at > _COUNT:
                 numbers, counted_at = _numbers(engine), now
@@ -201,21 +217,35 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     failed = [job for job in query.failed(limit=1000) if (job.ended_at or 0) >= began]
     held = query.in_state((State.HELD,), limit=1000)
     left = query.in_state(_OPEN, limit=1000)
-    click.echo(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
+    screen.line(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
-        for job in jobs[:_TOLD]:
-            click.echo(f"  {title}: {_line(job)}")
-        if len(jobs) > _TOLD:
-            click.echo(f"  … and {len(jobs) - _TOLD} more; see `dropcap status`")
+        _tell_jobs(title, jobs)
     for pause in engine.pauses():
-        click.echo(f"  paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}")
+        screen.line(f"paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}", 2, hang=4)
     for line in (*obstacles, *strange):
-        click.echo(line)
+        screen.line(line.strip(), 2, hang=4)
     if stopped:
         return 130
     if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in engine.pauses()):
         return 3
     return 1 if failed or held or obstacles or left or engine.config.problems else 0
+
+
+def _tell_jobs(title: str, jobs: Sequence[Job]) -> None:
+    """A few are told one by one, many that are alike in one line."""
+    groups: dict[tuple[str, str | None], list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[job.folder, job.reason].append(job)
+    for (folder, reason), its in groups.items():
+        if len(its) <= _FEW:
+            for job in its:
+                screen.line(f"{title}: {_line(job)}", 2, hang=4)
+            continue
+        said = said_of(reason)
+        why = f": {said.what}" + (f"; {said.mend}" if said.mend else "") if reason else ""
+        first = ", ".join(shown(job.name) for job in its[:_FEW])
+        more = f"{first} and {len(its) - _FEW:,} more; see `dropcap status --{title} --folder {typed(folder)}`"
+        screen.line(f"{title}: {many(len(its), 'file')} in {folder}{why}: {more}", 2, hang=4)
 
 
 def _line(job: Job) -> str:

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
 from dropcap.daemon import command, released
 from dropcap.display import shown
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Pause
 from dropcap.reasons import Reason, Scope
 
@@ -23,12 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _scope_options(command: F) -> F:
     """What is paused or resumed: one of these."""
-    for scope, metavar, text in (
-        ("folder", "F", "This drop folder."),
-        ("project", "P", "This project, and all folders that go to it."),
-        ("server", "H", "This server: its host, or the name of one of its projects."),
+    for scope, metavar, text, proposed in (
+        ("folder", "F", "This drop folder.", completion.folders),
+        ("project", "P", "This project, and all folders that go to it.", completion.projects),
+        ("server", "H", "This server: its host, or the name of one of its projects.", completion.servers),
     ):
-        command = click.option(f"--{scope}", metavar=metavar, help=text)(command)
+        command = click.option(f"--{scope}", metavar=metavar, shell_complete=proposed, help=text)(command)
     return command
 
 
@@ -54,27 +56,29 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
     name = _name(config, scope, given, [])
     before = pauses.get((scope, name))
     if before is not None and before.reason == Reason.BY_HAND:
-        click.echo(f"{scope} {shown(name)} is paused already, since {clock(before.since)}")
+        screen.line(f"{scope} {shown(name)} is paused already, since {clock(before.since)}")
         return
     if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
         with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
             ledger.pause(command.pause_by_hand(scope, name))
-    click.echo(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {shown(name)}")
+    screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
 
 def _release(config: Config, name: str) -> None:
     told = asked(config, {"do": "release", "name": name})
     if told is None:
         with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
             ledger.pause(command.pause_by_hand(Scope.FOLDER, name))
             released.release(ledger, name, True)
     for path in told["open"] if told else ():
-        click.echo(f"still open: {shown(path)}", err=True)
-    resume = f"dropcap resume --folder {shown(name)}"
+        screen.line(f"still open: {shown(path)}", err=True)
+    resume = f"dropcap resume --folder {screen.typed(name)}"
     if told and told["open"]:
-        click.echo(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
+        screen.line(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
         sys.exit(1)
-    click.echo(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
+    screen.line(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
 
 
 @click.command("resume")
@@ -94,13 +98,14 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
         ended = bool(told["done"])
     else:
         with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.RESUME, scope=scope, name=name)
             if scope is Scope.FOLDER:
                 released.release(ledger, name, False)
             ended = ledger.resume(scope, name)
     if not ended:
-        click.echo(f"{scope} {shown(name)} was not paused", err=True)
+        screen.line(f"{scope} {shown(name)} was not paused", err=True)
         sys.exit(1)
-    click.echo(f"{scope} {shown(name)} goes on")
+    screen.line(f"{scope} {shown(name)} goes on")
 
 
 def _one_of(server: str | None, project: str | None, folder: str | None) -> tuple[Scope, str]:

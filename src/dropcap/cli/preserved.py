@@ -96,7 +96,7 @@ def preserved_command(
     else:
         _listed(found)
     if not found:
-        click.echo("there is no such copy" if name or record or since or folder_name else "no copies were kept yet", err=True)
+        screen.line("there is no such copy" if name or record or since or folder_name else "no copies were kept yet", err=True)
     asked_for = name is not None or record is not None or to is not None
     sys.exit(1 if wrong or (asked_for and not found) else 0)
 
@@ -119,7 +119,7 @@ def _on_share(folder: str, place: Path, within: str) -> list[_Found]:
         return Hand(f"copies in {place}").do(lambda: _in_place(folder, place, within), _PATIENCE)
     except OSError as error:
         said = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
-        click.echo(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)
+        screen.line(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)
         return []
 
 
@@ -183,14 +183,13 @@ def _is_meant(one: _Found, name: str | None, replaced: frozenset[str]) -> bool:
 
 
 def _listed(found: Sequence[_Found]) -> None:
-    to = screen.console()
     for one in found:
         copy = one.copy
         instance = "" if copy.instance is None else f" ({copy.instance})"
         place = " ".join(shown(part) for part in (copy.record, copy.event, copy.field) if part) + instance
-        screen.line(to, f"{clock(one.when)}  {place}: {shown(copy.original_name)}, {copy.size} bytes", 0, "bold")
-        screen.line(to, f"sha256 {shown(copy.sha256)}", 4)
-        screen.line(to, shown(str(one.path)) if one.there else f"not there any more: {shown(str(one.path))}", 4)
+        screen.line(f"{clock(one.when)}  {place}: {shown(copy.original_name)}, {copy.size} bytes", hang=4, bold=True)
+        screen.line(f"sha256 {shown(copy.sha256)}", 4)
+        screen.line(shown(str(one.path)) if one.there else f"not there any more: {shown(str(one.path))}", 4)
 
 
 def _as_json(one: _Found) -> dict[str, object]:
@@ -246,7 +245,7 @@ def _fetched(config: Config, found: Sequence[_Found], to: Path, as_data: bool) -
                     )
                 wrong += 1
                 said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                click.echo(f"{shown(str(one.path))} was not fetched: {said}", err=True)
+                screen.line(f"{shown(str(one.path))} was not fetched: {said}", err=True)
                 continue
             click.echo(json.dumps({**_as_json(one), "fetched_as": shown(fetched)}) if as_data else shown(fetched))
     finally:

@@ -41,7 +41,11 @@ def alone(config: Config) -> Iterator[Ledger]:
             finally:
                 close_ledger(ledger)
     except AlreadyRunning as error:
-        stop(f"{error} and does not answer: it starts, stops, is halted or runs with --once. Nothing was done; try again soon", 4)
+        stop(
+            f"{error} and does not answer: it is starting, stopping, halted or running with --once. "
+            "Nothing was done; try again in a moment",
+            4,
+        )
     except LedgerError as error:
         stop(str(error), 2)
     except PermissionError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import screen
 from dropcap.cli.complaint import complain
 from dropcap.cli.configured import config_option, stop, unusable
 from dropcap.cli.reach import asked
@@ -20,8 +21,9 @@ from dropcap.display import shown
 def reload_command(config_path: Path) -> None:
     """Have the running dropcap take up the configuration, and tell what was not taken up.
 
-    A folder whose new rules have a mistake goes on by its last good ones; a new folder with a mistake is not started. Exit code:
-    0 all was taken up; 1 something was not, or no dropcap runs.
+    A folder whose new rules have a mistake goes on by its last good ones; a new folder with a mistake is not started.
+
+    Exit code: 0 all was taken up; 1 something was not, or not yet, or no dropcap runs; 2 the configuration cannot be used.
     """
     path = config_path.absolute()
     config = load(path)
@@ -37,5 +39,5 @@ def reload_command(config_path: Path) -> None:
         stop("no dropcap runs with this state_dir: it takes up the configuration when it starts", 1)
     for line in told["not_taken_up"]:
         complain(shown(line))
-    click.echo("the configuration was taken up" + (", but for what is said above" if told["not_taken_up"] else ""))
+    screen.line("the configuration was taken up" + (", but for what is said above" if told["not_taken_up"] else ""))
     sys.exit(1 if told["not_taken_up"] else 0)

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import click
 
+from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, folder_option, known, query, usable
 from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
+from dropcap.ledger.act import Who
+
+#: Files that are told one by one.
+_TOLD = 20
 
 
 @click.command("retry")
-@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1))
+@click.argument("jobs", metavar="[JOB]...", nargs=-1, type=click.IntRange(1, 2**63 - 1), shell_complete=completion.jobs)
 @config_option
 @folder_option
 @click.option("--failed", is_flag=True, help="All files that lie in failed/.")
@@ -58,21 +63,26 @@ def _retried(
     if told is not None:
         return told["tried"], told["cannot"]
     with alone(config) as ledger:
-        done = command.retry(ledger, config, command.select(ledger, numbers, failed=failed, held=held, folder=folder_name))
-    click.echo("no dropcap runs: they are tried when it starts", err=True)
+        chosen = command.select(ledger, numbers, failed=failed, held=held, folder=folder_name)
+        done = command.retry(ledger, config, chosen, Who.me())
+    screen.line("no dropcap runs: they are tried when it starts", err=True)
     return done
 
 
 def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:
     ledger = query(config)
     try:
-        for number in tried:
+        for number in tried[:_TOLD]:
             job = ledger.job(number)
             if job is not None:
-                click.echo(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
+                screen.line(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
     finally:
         ledger.close()
-    for why in cannot:
-        click.echo(f"not tried: {shown(why)}", err=True)
+    if len(tried) > _TOLD:
+        screen.line(f"and {len(tried) - _TOLD:,} more")
+    for why in cannot[:_TOLD]:
+        screen.line(f"not tried: {shown(why)}", hang=4, err=True)
+    if len(cannot) > _TOLD:
+        screen.line(f"not tried: {len(cannot) - _TOLD:,} more", err=True)
     if not tried and not cannot:
         click.echo("there is nothing to try again")

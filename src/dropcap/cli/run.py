@@ -12,7 +12,6 @@ from dropcap.cli.complaint import cannot_start
 from dropcap.cli.configured import config_option, stop, unusable, usable
 from dropcap.config.load import load
 from dropcap.config.model import Config
-from dropcap.daemon import log
 from dropcap.daemon.service import Service
 from dropcap.daemon.state import AlreadyRunning, StateError
 from dropcap.display import shown
@@ -43,7 +42,6 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
             from dropcap.cli.once import run_once
 
             sys.exit(run_once(config, wait))
-        log.set_up(config.log.format, config.log.level, background=True)
         sys.exit(Service(config).run())
     except AlreadyRunning as error:
         stop_(f"{error}: stop that one first, or give this one its own state_dir", 4)

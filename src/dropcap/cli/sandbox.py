@@ -19,7 +19,7 @@ from dropcap.cli.extra import sandbox_or_stop, what_the_sandbox_lacks
 def sandbox_command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """Serve a REDCap stand-in on 127.0.0.1 until Ctrl-C, or record what a real REDCap says."""
     if {"-h", "--help"} & set(words) and (missing := what_the_sandbox_lacks()):
-        click.echo(f"{ctx.get_help()}\n\n  Its options cannot be told: {missing}")
+        click.echo(f"{ctx.get_help()}\n\n  Its options cannot be shown: {missing}")
         return
     sandbox_or_stop()
     from redcap_sandbox.command import main

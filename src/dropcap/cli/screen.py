@@ -1,64 +1,194 @@
-"""Text for people: tables and indented lines that wrap on a terminal and stay whole in a file or a pipe."""
+"""Text for people: whole words on a terminal, whatever its width, and unbroken lines in a file or a pipe."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import time
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 
 import click
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len
 
 from dropcap.display import shown
 
-Justify = Literal["left", "right"]
-
-#: Wide enough for whatever there is: nothing is wrapped that a program may read.
-_ENDLESS = 100_000
-
-
-def console() -> Console:
-    """Standard output."""
-    on_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if on_terminal else _ENDLESS
-    return Console(width=width, markup=False, highlight=False, emoji=False, force_terminal=on_terminal)
+#: What colours mean: all is well; it waits, or is doubtful; somebody must act. Never more than a word or a number.
+GOOD, WAIT, BAD = "green", "yellow", "red"
+#: Columns between two cells of a table.
+_GAP = "  "
+#: A terminal that says it is narrower is taken to be so wide: less holds no sentence.
+_NARROWEST = 30
+#: Sentences are not wider, however wide the terminal: the eye loses its line.
+_WIDEST_TEXT = 110
 
 
-def heading(to: Console, text: str) -> None:
+def width(err: bool = False) -> int | None:
+    """The columns of the terminal; None where a program may read, and nothing is wrapped."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    return max(shutil.get_terminal_size().columns, _NARROWEST)
+
+
+def _text_width(err: bool = False) -> int | None:
+    room = width(err)
+    return None if room is None else min(room, _WIDEST_TEXT)
+
+
+def wrapped(words: Sequence[str], room: int | None, hang: int = 0, begin: int = 0) -> Iterator[str]:
+    """`words` in lines of at most `room` columns, all but the first indented by `hang`; the first has `begin` columns before it.
+
+    No word is ever broken, so that a path or a name can be copied: one that is longer than a line has that line to itself.
+    """
+    if room is None:
+        yield " ".join(words)
+        return
+    line, used, bare = "", begin, True
+    for word in words:
+        size = cell_len(word)
+        if line.strip() and used + 1 + size > room:
+            yield line
+            line, used = " " * hang + word, hang + size
+        else:
+            line, used, bare = (word, used + size, False) if bare else (f"{line} {word}", used + 1 + size, False)
+    yield line
+
+
+def line(text: str, indent: int = 0, *, hang: int | None = None, err: bool = False, bold: bool = False) -> None:
+    """A line. Names in it must have gone through `shown`; newlines are escaped here."""
+    margin = " " * indent
+    for part in wrapped(shown(text).split(" "), _text_width(err), indent if hang is None else hang, indent):
+        click.secho((margin + part).rstrip(), bold=bold, err=err)
+        margin = ""
+
+
+def names(first: Sequence[str], more: int, indent: int) -> None:
+    """Some names, and how many there are beside them. On a terminal those of odd length are cut in their middle."""
+    room = _text_width()
+    said = [shown(name) if room is None else shortened(shown(name), room - indent - 1) for name in first]
+    said = [*(f"{name}," for name in said[:-1]), *said[-1:]] + ([f"and {more:,} more"] if more > 0 else [])
+    margin = " " * indent
+    for part in wrapped(said, room, indent, indent):
+        click.echo(margin + part)
+        margin = ""
+
+
+def around(text: str, mark: int) -> tuple[str, int]:
+    """What of `text` fits into a line around the column `mark`, and where the mark is then."""
+    room = width()
+    if room is None or cell_len(text) < room:
+        return text, mark
+    begin = 0
+    while cell_len(text[begin:]) >= room and mark > room // 2:
+        mark -= cell_len(text[begin])
+        begin += 1
+    end = len(text)
+    while cell_len(text[begin:end]) > room - 2:
+        end -= 1
+    cut = "…" if begin else ""
+    return cut + text[begin:end] + ("…" if end < len(text) else ""), mark + len(cut)
+
+
+def shortened(name: str, most: int) -> str:
+    """`name` in at most so many columns: its beginning, `…` and its end."""
+    if cell_len(name) <= most:
+        return name
+    end = name[-min(12, most // 3) :]
+    begin = ""
+    for character in name:
+        if cell_len(begin + character + end) >= most:
+            break
+        begin += character
+    return f"{begin}…{end}"
+
+
+def entry(word: str, text: str, at: int, colour: str | None = None, *, right: bool = False, hang: int | None = None) -> None:
+    """A coloured word, and beside it text that begins at column `at` in each of its lines, or at `hang` in all but the first."""
+    said = f"{shown(word):>{at - 2}}{_GAP}" if right else f"{shown(word):<{at}}"
+    if not said.endswith(" "):
+        said += " "
+    lines = wrapped(shown(text).split(" "), _text_width(), at if hang is None else hang, cell_len(said))
+    click.echo(click.style(said.rstrip(), fg=colour) + " " * (len(said) - len(said.rstrip())) + next(lines).rstrip())
+    for part in lines:
+        click.echo(part)
+
+
+def heading(text: str) -> None:
     """A line that begins a section."""
-    to.print()
-    to.print(Text(text, style="bold"))
+    click.echo()
+    click.secho(text, bold=True)
 
 
-def line(to: Console, text: str, indent: int = 2, style: str = "") -> None:
-    """Text, wrapped within its indentation. Names in it must have gone through `shown`; newlines are escaped here."""
-    to.print(Padding(Text(shown(text), style=style, overflow="fold"), (0, 0, 0, indent), expand=False))
-
-
-def remedy(to: Console, text: str | None, indent: int = 4) -> None:
+def remedy(text: str | None, indent: int = 4) -> None:
     """What to do, if there is something."""
     if text:
-        line(to, f"what to do: {text}", indent)
+        line(f"what to do: {text}", indent)
 
 
-def table(to: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Mapping[str, Justify]) -> None:
-    """Rows under headings; columns of `whole` are never wrapped, and stand to the left or right."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        if column in whole:
-            made.add_column(column, justify=whole[column], no_wrap=True)
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> None:
+    """Rows under headings, those of `right` to the right. Where the terminal is too narrow for a row, its cells follow each other
+    and go on in the next line, none of them broken."""
+    cells = [list(headings), *[[shown(cell) for cell in row] for row in rows]]
+    widths = [max(cell_len(row[column]) for row in cells) for column in range(len(headings))]
+    room = width()
+    fits = room is None or sum(widths) + len(_GAP) * (len(widths) - 1) <= room
+    for number, row in enumerate(cells):
+        padded = [_padded(cell, size, head in right) for cell, size, head in zip(row, widths, headings, strict=True)]
+        if fits or room is None:
+            click.secho(_GAP.join(padded).rstrip(), bold=number == 0)
         else:
-            made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    if to.is_terminal:
-        to.print(made)
-        return
-    with to.capture() as captured:
-        to.print(made)
-    for written in captured.get().splitlines():
-        click.echo(written.rstrip())
+            _in_pieces(row, padded, room, number == 0)
+
+
+def _in_pieces(row: Sequence[str], padded: Sequence[str], room: int, bold: bool) -> None:
+    """The first columns stand beneath each other, as far as they take up less than half of the line."""
+    said, rest = "", list(row)
+    for cell in padded:
+        if cell_len(said + cell) + len(_GAP) > room // 2:
+            break
+        said += cell + _GAP
+        rest.pop(0)
+    margin = " " * cell_len(said)
+    for cell in filter(None, rest):
+        if said.strip() and cell_len(said) + cell_len(cell) > room:
+            click.secho(said.rstrip(), bold=bold)
+            said = margin
+        *full, last = wrapped(cell.split(" "), room, len(margin), cell_len(said))
+        for line in full:
+            click.secho(said + line, bold=bold)
+            said = ""
+        said += last + _GAP
+    click.secho(said.rstrip(), bold=bold)
+
+
+def _padded(cell: str, size: int, right: bool) -> str:
+    space = " " * (size - cell_len(cell))
+    return space + cell if right else cell + space
+
+
+def typed(name: str) -> str:
+    """A name within a command that can be copied into a shell."""
+    return shlex.quote(shown(name))
+
+
+def many(count: int, word: str) -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word[:-1]}ies" if word.endswith("y") else f"{count:,} {word}s"
+
+
+def when(seconds: float) -> str:
+    """A time for people: `14:05` today, else `24 November, 06:00`, and the year where it is another."""
+    then, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(time.time()).astimezone()
+    if then.date() == today.date():
+        return f"{then:%H:%M}"
+    months = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")
+    month = (*months, "December")[then.month - 1]
+    year = "" if then.year == today.year else f" {then.year}"
+    return f"{then.day} {month}{year}, {then:%H:%M}"
+
+
+def at_second(seconds: float) -> str:
+    """A moment of this day or the next, to the second: `02:11:38`."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"

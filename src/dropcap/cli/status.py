@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,11 @@ import click
 from dropcap.cli.configured import config_option, folder_option, query, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
-from dropcap.cli.status_gathered import FolderStatus, Status, gathered
+from dropcap.cli.status_files import tell_files
+from dropcap.cli.status_gathered import FolderStatus, Moving, Status, gathered
+from dropcap.cli.status_text import tell
+from dropcap.cli.status_told import FEW, Told, goes_on, needs_somebody
+from dropcap.cli.status_verdict import verdict
 from dropcap.config.model import Config
 from dropcap.display import shown
 
@@ -21,41 +26,96 @@ from dropcap.display import shown
 @click.command("status")
 @config_option
 @folder_option
+@click.option("--failed", is_flag=True, help="Every failed file, each with what is wrong with it.")
+@click.option("--held", is_flag=True, help="Every held file.")
+@click.option("--waiting", is_flag=True, help="Every file that arrives or waits.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
-def status_command(config_path: Path, folder_name: str | None, as_data: bool) -> None:
-    """Tell whether dropcap is alive, what waits, what is held or failed and why, and what is paused.
+@click.option("--nagios", is_flag=True, help="One line and an exit code 0 to 3, for Nagios and its kin.")
+@click.option(
+    "--warning", metavar="N", type=click.IntRange(0), default=1000, help="--nagios: so many waiting files are a warning."
+)
+@click.option("--critical", metavar="N", type=click.IntRange(0), default=10000, help="--nagios: so many are critical.")
+def status_command(
+    config_path: Path,
+    folder_name: str | None,
+    failed: bool,
+    held: bool,
+    waiting: bool,
+    as_data: bool,
+    nagios: bool,
+    warning: int,
+    critical: int,
+) -> None:
+    """Tell what is on its way and when it goes on, what waits for somebody and what to do, and last whether all is well.
+
+    Files that stand still for the same reason are one line; --failed, --held and --waiting list every one.
 
     Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, or the
-    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us.
+    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us. With --nagios: 0 ok, 1 warning,
+    2 critical, 3 unknown.
     """
+    if nagios:
+        sys.exit(_nagios(config_path, folder_name, warning, critical))
     config = usable(config_path.absolute(), tell=False)
     view = asked(config, {"do": "status"})
     ledger = query(config)
     try:
-        status = gathered(config, ledger, view, folder_name)
+        kinds = [kind for kind, wanted in (("failed", failed), ("held", held), ("waiting", waiting)) if wanted]
+        status = gathered(config, ledger, view, folder_name, kinds)
     finally:
         ledger.close()
     if as_data:
         click.echo(json.dumps(_json(config, status), indent=2))
+    elif kinds:
+        tell_files(status, kinds)
     else:
-        from dropcap.cli.status_text import tell  # which brings rich, and programs that ask often do without
-
-        tell(status)
+        tell(status, folder_name)
     sys.exit(status.exit_code)
 
 
+def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: int) -> int:
+    from dropcap.cli.status_nagios import Level, judged
+
+    try:
+        config = usable(config_path.absolute(), tell=False)
+        view = asked(config, {"do": "status"})
+        ledger = query(config)
+        try:
+            level, line = judged(gathered(config, ledger, view, folder_name), warning, critical)
+        finally:
+            ledger.close()
+    except (SystemExit, OSError, sqlite3.Error) as error:  # said on standard error, which Nagios does not show
+        why = "" if isinstance(error, SystemExit) else f": {error}"
+        level, line = Level.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
+    click.echo(line)
+    return level
+
+
 def _json(config: Config, status: Status) -> dict[str, Any]:
+    somebody = needs_somebody(status)
+    word, text = verdict(status, somebody)
     return {
         "ok": status.exit_code == 0,
         "exit_code": status.exit_code,
+        "verdict": f"{word}: {text}",
+        "waits_for_somebody": [_told_json(one) for one in somebody],
+        "goes_on_by_itself": [_told_json(one) for one in goes_on(status, FEW)],
         "running": status.running,
         "answers": status.answers,
         "alive": status.alive,
         "version": status.version,
         "started": stamp(status.started),
         "under_way": status.under_way,
+        "sending": [_sending_json(one) for one in status.moving],
+        "limited": [
+            {"server": one.server, "requests_per_minute": one.per_minute, "goes_on": stamp(one.goes_on)} for one in status.limits
+        ],
+        "ledger_unwritable": status.unwritable,
         "folders": {one.name: _folder_json(one) for one in status.folders},
-        "pauses": [asdict(pause) | {"since": stamp(pause.since)} for pause in status.pauses],
+        "pauses": [
+            asdict(pause) | {"since": stamp(pause.since), "next_try": stamp(status.next_tries.get((pause.scope, pause.name)))}
+            for pause in status.pauses
+        ],
         "held": [as_json(config, job) for job in status.held],
         "failed": [as_json(config, job) for job in status.failed],
         "put_off": [as_json(config, job) for job in status.put_off],
@@ -65,9 +125,23 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
     }
 
 
+def _told_json(one: Told) -> dict[str, Any]:
+    return {
+        "files": one.files,
+        "message": shown(one.text),
+        "first": [shown(name) for name in one.names],
+        "command": one.then or None,
+    }
+
+
+def _sending_json(one: Moving) -> dict[str, Any]:
+    return asdict(one) | {"file": shown(one.file), "began": stamp(one.began)}
+
+
 def _folder_json(one: FolderStatus) -> dict[str, Any]:
     told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
-    del told["name"]
+    told["overdue"] = stamp(one.overdue)
+    del told["name"], told["unsettled"]
     if one.path is not None:
         told["path"] = shown(one.path)
     if one.copies_in is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from dropcap.cli.configured import known
 from dropcap.config.model import Config
 from dropcap.daemon.state import running
-from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.job import Alike, Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.reasons import Reason, Scope
@@ -18,6 +19,9 @@ from dropcap.reasons import Reason, Scope
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 #: Jobs of a kind, and entries of a folder, that are told one by one.
 MOST_TOLD = 20
+_ALL = 1_000_000
+#: Files with a trouble of their own that are looked through for the names of those without one.
+_LOOKED_THROUGH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,12 @@ class FolderStatus:
     path: str | None  # None: not in the configuration (any more)
     copies_in: str | None  # where copies of what REDCap held are kept
     waiting: int
+    sending: int  # of those: entered as being sent
     held: int
     failed: int
     done_today: int
     arriving: int | None
+    unsettled: tuple[str, ...]  # of these, those that it has looked at
     away: str | None
     full: bool | None
     cannot_file: str | None
@@ -41,12 +47,45 @@ class FolderStatus:
     mistake: str | None  # what is wrong with its new configuration, so that it goes on by the last good one
     mistake_since: float | None
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
+    overdue: float | None  # since when a file is missing that `expect` names
     strays: dict[str, Any] | None  # what somebody put into done/ or failed/: the same
 
     @property
     def troubled(self) -> bool:
         """Whether somebody should look at it."""
-        return bool(self.held or self.failed or self.away or self.full or self.cannot_file or self.mistake)
+        return bool(self.held or self.failed or self.away or self.full or self.cannot_file or self.mistake or self.overdue)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The files of one folder that wait without a trouble of their own: how many, the first of them, what stops all of them."""
+
+    folder: str
+    count: int
+    first: tuple[Job, ...]
+    server: str | None  # by host
+    pause: Pause | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A server whose request limit is used up. `goes_on`: when the next request may go there (seconds since the epoch)."""
+
+    server: str
+    per_minute: int
+    goes_on: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A file that is being sent: bytes so far, bytes in all, and since when (seconds since the epoch)."""
+
+    job: int
+    folder: str
+    file: str
+    sent: int
+    size: int
+    began: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +98,38 @@ class Status:
     version: str | None
     started: float | None
     under_way: int | None
+    unwritable: str | None  # why the ledger cannot be written
     folders: list[FolderStatus]
     pauses: list[Pause]
+    next_tries: Mapping[tuple[str, str], float]  # when what is paused is tried again
+    limits: list[Limit]
+    moving: list[Moving]
+    queued: list[Queued]
+    alike: list[Alike]
     held: list[Job]
     failed: list[Job]
     put_off: list[Job]
     read_back: list[Job]  # taken away after they were sent, moved back under another name, and looked for: of the last week
     behind_held: list[tuple[Job, Job]]  # a file that waits, and the held one before it to the same place
+    oldest: float | None  # when the oldest file was claimed that goes on by itself
     problems: list[str]  # of the configuration file as it is now
 
     @property
     def exit_code(self) -> int:
         """What the command ends with."""
-        if not self.answers or not self.alive:
+        if not self.answers or not self.alive or self.unwritable:
             return 1
         if any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in self.pauses):
             return 3
         return 1 if self.pauses or self.problems or any(folder.troubled for folder in self.folders) else 0
 
 
-def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: str | None) -> Status:
-    """What the configuration, the ledger and (`view`) a running dropcap tell; of the folder `only` alone, if it is given."""
+def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: str | None, every: Collection[str] = ()) -> Status:
+    """What the configuration, the ledger and (`view`) a running dropcap tell; of the folder `only` alone, if it is given.
+
+    Of jobs that are `held`, `failed` or `waiting` the first are told, of those kinds in `every` all.
+    """
+    most = {kind: _ALL if kind in every else MOST_TOLD for kind in ("held", "failed", "waiting")}
     counts = ledger.counts()
     live: dict[str, dict[str, Any]] = view["folders"] if view else {}
     names = sorted({*config.folders, *live, *counts})
@@ -87,20 +137,36 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         names = [known("folder", only, names)]
     # By way of the date alone: on the day that the clocks change, midnight has another offset than now.
     midnight = datetime.combine(datetime.now().astimezone().date(), datetime.min.time()).timestamp()
+    pauses = [pause for pause in ledger.pauses() if only is None or _concerns(config, pause, only)]
+    alike = ledger.alike(only)
+    told = view or {}
+    moving = _moving(told, only)
+    behind = ledger.behind_held(only, MOST_TOLD)
+    elsewhere = {one.job: one.folder for one in moving} | {newer.id: newer.folder for newer, _ in behind}  # told apart
     return Status(
         running=view is not None or running(config.state_dir),
         answers=view is not None,
-        alive=view["alive"] if view else None,
-        version=view["version"] if view else None,
-        started=view["started"] if view else None,
-        under_way=view["under_way"] if view else None,
+        alive=told.get("alive"),
+        version=told.get("version"),
+        started=told.get("started"),
+        under_way=told.get("under_way"),
+        unwritable=told.get("unwritable"),
         folders=[_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight) for name in names],
-        pauses=[pause for pause in ledger.pauses() if only is None or _concerns(config, pause, only)],
-        held=ledger.in_state((State.HELD,), only, MOST_TOLD),
-        failed=ledger.failed(only, MOST_TOLD),
-        put_off=ledger.put_off(only, MOST_TOLD),
+        pauses=pauses,
+        next_tries={(p["scope"], p["name"]): at for p in told.get("pauses", ()) if (at := p.get("next_try")) is not None},
+        limits=_limits(config, told, only),
+        moving=moving,
+        queued=[
+            _queued(config, ledger, name, counts.get(name, {}), alike, pauses, _in(name, elsewhere), most["waiting"])
+            for name in names
+        ],
+        alike=alike,
+        held=ledger.in_state((State.HELD,), only, most["held"]),
+        failed=ledger.failed(only, most["failed"]),
+        put_off=ledger.put_off(only, most["waiting"]),
         read_back=ledger.read_back(time.time() - KNOWN_FOR, only, MOST_TOLD),
-        behind_held=ledger.behind_held(only, MOST_TOLD),
+        oldest=min((job.claimed_at for job in ledger.in_state(_WAITING, only, 1)), default=None),
+        behind_held=behind,
         problems=[str(problem) for problem in config.told],
     )
 
@@ -117,11 +183,13 @@ def _folder(
         name=name,
         path=path,
         copies_in=str(config.keeps_in(config.folders[name])) if name in config.folders else None,
-        waiting=sum(counts.get(state.value, 0) for state in _WAITING),
+        waiting=_waiting(counts),
+        sending=counts.get(State.SENDING.value, 0),
         held=counts.get("held", 0),
         failed=counts.get("failed", 0),
         done_today=ledger.ended_since(name, midnight, State.DONE),
         arriving=len(live["unsettled"]) + live.get("behind", 0) if live else None,
+        unsettled=tuple(sorted(live.get("unsettled", ()))),
         away=live.get("away"),
         full=live.get("full"),
         cannot_file=live.get("cannot_file") or None,
@@ -131,8 +199,57 @@ def _folder(
         mistake=live.get("mistake"),
         mistake_since=live.get("mistake_since"),
         left=live.get("left"),
+        overdue=live.get("overdue"),
         strays=live.get("strays"),
     )
+
+
+def _waiting(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(state.value, 0) for state in _WAITING)
+
+
+def _in(folder: str, jobs: Mapping[int, str]) -> frozenset[int]:
+    return frozenset(job for job, of in jobs.items() if of == folder)
+
+
+def _queued(
+    config: Config,
+    ledger: Query,
+    name: str,
+    counts: Mapping[str, int],
+    alike: list[Alike],
+    pauses: list[Pause],
+    elsewhere: Collection[int],
+    most: int,
+) -> Queued:
+    folder = config.folders.get(name)
+    project = config.projects.get(folder.project) if folder else None
+    stopped = [pause for pause in pauses if _concerns(config, pause, name)]
+    pause = min(stopped, key=lambda one: not one.until_resume, default=None)
+    its = pause.reason if pause is not None else None  # what waits for that reason waits for the end of the pause
+    put_off = sum(
+        one.count for one in alike if one.folder == name and one.state in (State.WAITING, State.UNKNOWN) and one.reason != its
+    )
+    count = max(0, _waiting(counts) - put_off - len(elsewhere))
+    first: list[Job] = []
+    if count:
+        some = ledger.in_state(_WAITING, name, most + min(put_off, _LOOKED_THROUGH) + len(elsewhere))
+        plain = (job for job in some if job.reason in (None, its) or job.state not in (State.WAITING, State.UNKNOWN))
+        first = [job for job in plain if job.id not in elsewhere]
+    return Queued(name, count, tuple(first[:most]), project.host if project else None, pause)
+
+
+def _limits(config: Config, told: Mapping[str, Any], only: str | None) -> list[Limit]:
+    found = [Limit(host, config.limit_of(host), room) for host, room in told.get("limited", {}).items()]
+    folder = config.folders.get(only) if only is not None else None
+    project = config.projects.get(folder.project) if folder else None
+    return [one for one in found if only is None or (project is not None and project.host == one.server)]
+
+
+def _moving(told: Mapping[str, Any], only: str | None) -> list[Moving]:
+    keys = Moving.__dataclass_fields__
+    found = (Moving(**{key: one[key] for key in keys}) for one in told.get("uploads", ()) if one["began"] is not None)
+    return [one for one in found if only in (None, one.folder)]
 
 
 def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:

@@ -1,183 +1,152 @@
-"""What `dropcap status` says to people."""
+"""What `dropcap status` says to people: details first, the verdict last, where the eye is on a terminal."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
-from rich.console import Console
+import click
+from rich.cells import cell_len
 
+from dropcap import __version__
 from dropcap.cli import screen
-from dropcap.cli.jobs import clock, file_of, waits_until
-from dropcap.cli.status_gathered import MOST_TOLD, FolderStatus, Status
+from dropcap.cli.jobs import FOUND
+from dropcap.cli.status_gathered import FolderStatus, Moving, Status
+from dropcap.cli.status_told import FEW, MORE, Level, Told, goes_on, left_alone, needs_somebody
+from dropcap.cli.status_verdict import notes, verdict
 from dropcap.display import shown
-from dropcap.ledger.job import Job
-from dropcap.reasons import Reason, Scope
+
+_NUMBERS = ("ARRIVING", "WAITING", "SENDING", "HELD", "FAILED", "STORED TODAY")
+#: The column at which what is told begins, after "10,000 files".
+_AT = 14
+_COLOURS = {Level.ALL: screen.BAD, Level.BAD: screen.BAD, Level.WAIT: screen.WAIT, Level.WELL: None}
+#: Uploads that are told one by one.
+_UPLOADS = 10
 
 
-def tell(status: Status) -> None:
+def tell(status: Status, only: str | None) -> None:
     """Print it."""
-    to = screen.console()
-    _alive(to, status)
-    _table(to, status)
-    _copies(to, status.folders)
-    _folders(to, status.folders)
-    _pauses(to, status)
-    total_held, total_failed = sum(f.held for f in status.folders), sum(f.failed for f in status.folders)
-    _jobs(to, f"Held ({total_held})", status.held, total_held, "dropcap retry --held", _since_claimed)
-    _behind(to, status)
-    _jobs(to, f"Failed ({total_failed})", status.failed, total_failed, "dropcap retry --failed", _since_ended)
-    waits = [job for job in status.put_off if waits_until(job) is not None]
-    others = [job for job in status.put_off if waits_until(job) is None]
-    _jobs(to, "Waiting for a record that REDCap does not have yet", waits, len(waits), "", _next_look)
-    _jobs(to, "Waiting for another try", others, len(others), "", _next_try)
-    if len(status.put_off) == MOST_TOLD:
-        screen.line(to, "… and there may be more")
-    title = "Taken away after they were sent and moved back under another name: what REDCap has under the old one"
-    _jobs(to, title, status.read_back, len(status.read_back), "", _since_ended)
-    if status.problems:
-        screen.heading(to, "The configuration has problems; what they concern is disabled")
-        for problem in status.problems:
-            screen.line(to, problem)
+    names = MORE if only is not None else FEW
+    _table(status)
+    _sent(status.moving)
+    somebody = needs_somebody(status)
+    _section("Goes on by itself", goes_on(status, names))
+    _section("Left alone", list(left_alone(status)))
+    _read_back(status)
+    _section("Waits for somebody", somebody)
+    if only is not None:
+        _copies(status.folders)
+    word, text = verdict(status, somebody)
+    click.echo()
+    colour = screen.GOOD if status.exit_code == 0 else screen.BAD
+    screen.entry(word, text, len(word) + 2, colour)
+    screen.line(_as_of(status), len(word) + 2)
 
 
-def _alive(to: Console, status: Status) -> None:
-    if status.answers and status.started is not None:
-        for_so_long = _span(time.time() - status.started)
-        text = (
-            f"dropcap {status.version} runs since {clock(status.started)} ({for_so_long}), {status.under_way} uploads under way"
-        )
-        screen.line(to, text, 0, "bold")
-        if not status.alive:
-            screen.line(to, "a part of it hangs: look into its log, then restart it", 0, "bold red")
-    elif status.running:
-        screen.line(to, "dropcap runs but does not answer: it starts, stops, runs with --once, or hangs", 0, "bold red")
-        screen.remedy(to, "ask again in a moment; if it stays so, look into its log and restart it", 0)
+def _table(status: Status) -> None:
+    rows = []
+    for one in status.folders:
+        waiting = one.waiting - one.sending
+        numbers = (waiting, one.sending, one.held, one.failed, one.done_today)
+        arriving = "-" if one.arriving is None else f"{one.arriving:,}"
+        rows.append((shown(one.name), arriving, *(f"{number:,}" for number in numbers), ", ".join(notes(one, status))))
+    widths = [max(len(head), *(len(row[at]) for row in rows)) if rows else len(head) for at, head in enumerate(_NUMBERS, 1)]
+    first = max([6, *(cell_len(row[0]) for row in rows)])
+    room = screen.width()
+    if room is not None:
+        first = min(first, max(6, room - sum(widths) - 2 * len(widths)))
+    click.secho(_row("FOLDER", first, _NUMBERS, widths), bold=True)
+    for row in rows:
+        _folder_row(row, first, widths, room)
+
+
+def _row(name: str, first: int, cells: Sequence[str], widths: Sequence[int]) -> str:
+    return (
+        name + " " * (first - cell_len(name)) + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    )
+
+
+def _folder_row(row: tuple[str, ...], first: int, widths: Sequence[int], room: int | None) -> None:
+    name, *cells, note = row
+    if cell_len(name) > first:  # no name is broken: it has a line of its own
+        click.echo(name)
+        name = ""
+    coloured = _row(name, first, cells, widths)
+    failed_from = len(_row(name, first, cells[:4], widths[:4]))
+    failed, rest = coloured[failed_from : failed_from + widths[4] + 2], coloured[failed_from + widths[4] + 2 :]
+    said = coloured[:failed_from] + (click.style(failed, fg=screen.BAD) if cells[4] != "0" else failed) + rest
+    if not note:
+        click.echo(said)
+    elif room is None or cell_len(coloured) + 2 + len(note) <= room:
+        click.echo(f"{said}  {click.style(note, fg=screen.WAIT)}")
     else:
-        screen.line(to, "dropcap does not run; below is what its ledger says", 0, "bold red")
-        screen.remedy(to, "start it: systemctl start dropcap, or dropcap run", 0)
+        click.echo(said)
+        click.secho(f"    {note}", fg=screen.WAIT)
 
 
-def _table(to: Console, status: Status) -> None:
-    paused = {pause.name for pause in status.pauses if pause.scope == Scope.FOLDER}
-    numbers = ("Arriving", "Waiting", "Held", "Failed", "Done today")
-    rows = [
-        (
-            shown(one.name),
-            "-" if one.arriving is None else str(one.arriving),
-            *(str(number) for number in (one.waiting, one.held, one.failed, one.done_today)),
-            ", ".join(_notes(one, paused)),
+def _sent(moving: Sequence[Moving]) -> None:
+    if not moving:
+        return
+    screen.heading("Being sent")
+    told = [(f"{_mb(one.sent)} of {_mb(one.size)} MB", _left(one), one) for one in moving[:_UPLOADS]]
+    sizes, lefts = max(len(size) for size, _, _ in told), max(len(left) for _, left, _ in told)
+    for size, left, one in told:
+        part = f"{100 * one.sent // max(one.size, 1)} %"
+        screen.line(f"{part:>6}  {size:>{sizes}}  {left:<{lefts}}  {shown(one.folder)}/{shown(one.file)}", hang=8)
+    if len(moving) > _UPLOADS:
+        screen.line(f"and {len(moving) - _UPLOADS} more", 8)
+
+
+def _mb(size: int) -> str:
+    """As the Explorer counts."""
+    number = size / 1024**2
+    return f"{number:.1f}" if number < 10 else f"{number:,.0f}"
+
+
+def _left(one: Moving) -> str:
+    took = time.time() - one.began
+    if one.sent <= 0 or took <= 1:
+        return "just begun"
+    if one.sent >= one.size:
+        return "all sent"
+    seconds = (one.size - one.sent) * took / one.sent
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s left"
+    return f"{round(seconds / 60)} min left" if seconds < 3600 else f"{seconds / 3600:.1f} h left"
+
+
+def _section(title: str, told: Sequence[Told]) -> None:
+    if not told:
+        return
+    screen.heading(title)
+    for one in told:
+        screen.entry(one.word, one.text, _AT, _COLOURS[one.level], right=True)
+        if one.then:
+            screen.line(one.then, _AT)
+        if one.names:
+            screen.names(one.names, one.files - len(one.names), _AT)
+
+
+def _read_back(status: Status) -> None:
+    if status.read_back:
+        screen.heading("Taken away after they were sent and moved back under another name")
+    for job in status.read_back:
+        found = FOUND.get(job.found or "", job.found)
+        screen.line(
+            f"{shown(job.folder)}/{shown(job.name)}  (job {job.id}): {found} under this name. {job.message or ''}", 2, hang=4
         )
-        for one in status.folders
-    ]
-    to.print()
-    screen.table(to, ("Folder", *numbers, ""), rows, dict.fromkeys(numbers, "right"))
 
 
-def _notes(one: FolderStatus, paused: Iterable[str]) -> list[str]:
-    notes = {
-        "away": one.away,
-        "full": one.full,
-        "cannot file": one.cannot_file,
-        "paused": one.name in paused,
-        "old rules": one.mistake,
-        "not in the configuration": one.path is None,
-    }
-    return [note for note, true in notes.items() if true]
-
-
-def _copies(to: Console, folders: list[FolderStatus]) -> None:
+def _copies(folders: Sequence[FolderStatus]) -> None:
     above = dict.fromkeys(os.path.dirname(one.copies_in) for one in folders if one.copies_in is not None)
     if above:
-        to.print()
-        screen.line(to, f"Copies of what REDCap held lie in {shown(', '.join(above))}: dropcap preserved", 0)
+        click.echo()
+        screen.line(f"Copies of what REDCap held lie in {shown(', '.join(above))}: dropcap preserved")
 
 
-def _folders(to: Console, folders: list[FolderStatus]) -> None:
-    for one in folders:
-        counted = [told for told in (one.strays, one.left) if told is not None and told["count"]]
-        if not (one.away or one.full or one.cannot_file or one.mistake or one.not_taken or one.settling or counted):
-            continue
-        screen.heading(to, f"Folder {shown(one.name)}")
-        if one.away:
-            screen.line(to, f"away: {one.away}")
-        if one.mistake and one.mistake_since is not None:
-            screen.line(to, f"since {clock(one.mistake_since)}: {one.mistake}")
-            screen.remedy(to, "correct the configuration, then: dropcap reload")
-        if one.full:
-            screen.line(to, "full: its file system has less room than min_free, nothing is taken")
-            screen.remedy(to, "make room there, or lower min_free")
-        if one.cannot_file:
-            screen.line(to, f"finished files stay in in_progress/ for now: {one.cannot_file}")
-        entries = sorted((one.not_taken or {}).items())
-        for name, why in entries[:MOST_TOLD]:
-            screen.line(to, f"not taken: {shown(name)}: {why}")
-        if len(entries) > MOST_TOLD:
-            screen.line(to, f"… and {len(entries) - MOST_TOLD} more that are not taken")
-        for name, why in sorted((one.settling or {}).items()):
-            screen.line(to, f"not taken yet: {shown(name)}: {why}")
-        if (one.arriving or 0) > (told := len(one.settling or {})):
-            screen.line(to, f"… and {(one.arriving or 0) - told} more that are not taken yet")
-        for told_of in counted:
-            screen.line(to, told_of["message"])
-            screen.remedy(to, told_of["remedy"])
-
-
-def _pauses(to: Console, status: Status) -> None:
-    if status.pauses:
-        screen.heading(to, "Paused")
-    for pause in status.pauses:
-        screen.line(to, f"{pause.scope} {shown(pause.name)}, since {clock(pause.since)}: {pause.message}")
-        screen.remedy(to, pause.remedy)
-        if not pause.until_resume:
-            screen.line(to, "dropcap asks again by itself and goes on when it can", 4)
-        elif pause.reason != Reason.BY_HAND:
-            screen.line(to, f"then: dropcap resume --{pause.scope} {shown(pause.name)}", 4)
-
-
-def _jobs(to: Console, title: str, jobs: list[Job], total: int, then: str, when: Callable[[Job], str]) -> None:
-    if not jobs:
-        return
-    screen.heading(to, title)
-    for job in jobs:
-        screen.line(to, f"{file_of(job)}  (job {job.id}, {when(job)})")
-        screen.line(to, job.message or job.reason or "", 4)
-        screen.remedy(to, job.remedy)
-    if total > len(jobs):
-        screen.line(to, f"… and {total - len(jobs)} more: dropcap history --limit {total}")
-    if then:
-        screen.line(to, f"to try again: {then}, or dropcap retry and the job's number")
-
-
-def _behind(to: Console, status: Status) -> None:
-    if status.behind_held:
-        screen.heading(to, "Waiting behind a held file that goes to the same place")
-    for newer, held in status.behind_held:
-        screen.line(to, f"{file_of(newer)}  (job {newer.id}) waits for job {held.id}, {file_of(held)}")
-    if len(status.behind_held) == MOST_TOLD:
-        screen.line(to, "… and there may be more")
-
-
-def _since_claimed(job: Job) -> str:
-    return f"dropped {clock(job.claimed_at)}"
-
-
-def _since_ended(job: Job) -> str:
-    return f"since {clock(job.ended_at or job.changed_at)}"
-
-
-def _next_look(job: Job) -> str:
-    return f"looked up again {clock(job.due)}, until {clock(waits_until(job) or 0.0)}"
-
-
-def _next_try(job: Job) -> str:
-    return f"next try {clock(job.due)}" if job.due > time.time() else "its turn is due"
-
-
-def _span(seconds: float) -> str:
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        number = int(seconds // size)
-        if number:
-            return f"{number} {word}{'s' if number > 1 else ''}"
-    return "just now"
+def _as_of(status: Status) -> str:
+    now = f"As of {screen.at_second(time.time())}. dropcap {status.version or __version__}"
+    if status.started is not None:
+        return f"{now}, running since {screen.when(status.started)}."
+    return f"{now}, running, but it does not answer." if status.running else f"{now}, not running."

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dropcap.cli import completion, screen, verify_chain, verify_files
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
@@ -31,20 +32,50 @@ _BAD = frozenset({Found.MISSING, Found.DIFFERS, Found.NOT_ASKED})
 @click.command("verify")
 @config_option
 @click.option("--since", metavar="T", help="Only what was stored since: an age (7d) or a day (2026-11-24).")
-@click.option("--folder", "folder_name", metavar="F", help="Files of this drop folder only.")
+@click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="Files of this drop folder only.")
+@click.option("--list", "every", is_flag=True, help="Tell of each file, not only of those that are not as they should be.")
+@click.option("--chain", is_flag=True, help="See whether the ledger is whole; REDCap is not asked.")
+@click.option(
+    *("--witness", "witnesses"),
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --chain: a log, report or note that has heads of the chains.",
+)
+@click.option("--files", "filed", is_flag=True, help="Compare what lies in done/, and copies that were kept, with the ledger.")
+@click.option("--after", metavar="JOB", type=click.IntRange(0, 2**63 - 1), help="With --files: go on behind this job.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def verify_command(config_path: Path, since: str | None, folder_name: str | None, as_json: bool) -> None:
+def verify_command(
+    config_path: Path,
+    since: str | None,
+    folder_name: str | None,
+    every: bool,
+    chain: bool,
+    witnesses: tuple[Path, ...],
+    filed: bool,
+    after: int | None,
+    as_json: bool,
+) -> None:
     """Export every file that history says is stored, and compare it by SHA-256. Nothing is kept or changed.
 
     Where a later file went to the same field, only that is looked for. Each file costs one request, within the limit.
+    --chain and --files look at this machine alone.
 
     Exit codes: 0 REDCap holds them all; 1 some are missing or differ, or could not be asked for; 2 usage or
-    configuration; 3 the server is not to be had.
+    configuration; 3 the server cannot be reached.
     """
+    if chain and (filed or since or folder_name or every):
+        raise click.UsageError("--chain looks at the whole ledger, and at nothing else")
+    if (witnesses and not chain) or (after is not None and not filed):
+        raise click.UsageError("--witness goes with --chain, --after with --files")
     config = usable(config_path)
+    if chain:
+        verify_chain.run(config, witnesses, as_json)
     if folder_name is not None:
         chosen(config, folder_name)
     begin = moment(since)
+    if filed:
+        verify_files.run(config, begin, folder_name, after or 0, every, as_json)
     ledger = query(config)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,9 +101,9 @@ def verify_command(config_path: Path, since: str | None, folder_name: str | None
     finally:
         ledger.close()
     if as_json:
-        click.echo(json.dumps(_as_json(found, len(jobs), ended), indent=1))
+        click.echo(json.dumps(_as_json(found, len(jobs), ended, every), indent=1))
     else:
-        _tell(found, len(jobs), ended)
+        _tell(found, len(jobs), ended, every)
     sys.exit(code or int(any(finding.outcome in _BAD for finding in found)))
 
 
@@ -95,42 +126,45 @@ def _line(finding: Compared) -> str:
     when = datetime.fromtimestamp(job.ended_at or 0).astimezone()
     where = ", ".join(part for part in goal if part)
     return shown(
-        f"{finding.outcome}: {job.folder}/{job.name} (job {job.id}, stored {when:%Y-%m-%d %H:%M}): {where}: {finding.message}"
+        f"{finding.outcome}: {job.folder}/{job.name} (job {job.id}, stored {when:%Y-%m-%d %H:%M}): {where}"
+        + (f": {finding.message}" if finding.message else "")
     )
 
 
-def _tell(found: Sequence[Compared], total: int, ended: str) -> None:
+def _tell(found: Sequence[Compared], total: int, ended: str, every: bool) -> None:
     for finding in found:
-        if finding.outcome in _BAD:
-            click.echo(_line(finding))
+        if every or finding.outcome in _BAD:
+            screen.line(_line(finding), hang=4)
     counts = Counter(finding.outcome for finding in found)
     said = ", ".join(f"{counts[word]} {word}" for word in Found if counts[word] or word is Found.SAME)
-    click.echo(f"{len(found)} of {total} files verified: {said}")
+    screen.line(f"{len(found)} of {total} files verified: {said}")
     if ended:
-        click.echo(shown(ended), err=True)
+        screen.line(shown(ended), err=True)
 
 
-def _as_json(found: Sequence[Compared], total: int, ended: str) -> dict[str, Any]:
+def _as_json(found: Sequence[Compared], total: int, ended: str, every: bool) -> dict[str, Any]:
     return {
         "files": total,
         "verified": len(found),
         "outcomes": dict(Counter(finding.outcome for finding in found)),
         "ended": ended or None,
-        "problems": [
-            {
-                "outcome": finding.outcome,
-                "message": shown(finding.message),
-                "job": finding.job.id,
-                "folder": finding.job.folder,
-                "name": shown(finding.job.name),
-                "project": finding.job.project,
-                "record": shown(finding.job.record),
-                "event": finding.job.event,
-                "field": finding.job.field,
-                "instance": finding.job.instance,
-                "stored": datetime.fromtimestamp(finding.job.ended_at or 0).astimezone().isoformat(timespec="seconds"),
-            }
-            for finding in found
-            if finding.outcome in _BAD
-        ],
+        **({"each": [_one_as_json(finding) for finding in found]} if every else {}),
+        "problems": [_one_as_json(finding) for finding in found if finding.outcome in _BAD],
+    }
+
+
+def _one_as_json(finding: Compared) -> dict[str, Any]:
+    return {
+        "outcome": finding.outcome,
+        "message": shown(finding.message),
+        "job": finding.job.id,
+        "folder": finding.job.folder,
+        "name": shown(finding.job.name),
+        "project": finding.job.project,
+        "record": shown(finding.job.record),
+        "event": finding.job.event,
+        "field": finding.job.field,
+        "instance": finding.job.instance,
+        "stored": datetime.fromtimestamp(finding.job.ended_at or 0).astimezone().isoformat(timespec="seconds"),
+        "sha256": finding.job.sha256,
     }

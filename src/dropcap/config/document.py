@@ -5,6 +5,7 @@ Only PyYAML's composer is used: nothing is constructed, so that every value keep
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
@@ -16,16 +17,17 @@ from dropcap.config.model import Problem
 from dropcap.config.values import BadValueError, did_you_mean, masked
 from dropcap.config.yaml_slips import noticed, remedy
 from dropcap.display import shown
+from dropcap.reasons import Scope
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = "tag:yaml.org,2002:null"
 _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
-LATER = frozenset({"notify", "dashboard", "receipts", "mask", "database"})
+LATER = frozenset({"receipts", "mask", "database"})
 
 _T = TypeVar("_T")
-Scope = tuple[str, str] | None
+Disables = tuple[Scope, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Node:
     line: int
     key: str
     problems: list[Problem]
-    scope: Scope = None
+    scope: Disables = None
 
     def problem(self, message: str, remedy: str, *, echo: bool = False) -> None:
         """Report a problem of this value. What looks like a token is left out, whatever key it stands in.
@@ -46,7 +48,7 @@ class Node:
         """
         self.problems.append(Problem(self.file, self.line, self.key, masked(message), masked(remedy), self.scope, echo))
 
-    def scoped(self, kind: str, name: str) -> Node:
+    def scoped(self, kind: Scope, name: str) -> Node:
         """This node as the project or folder `name`: problems in it disable only that."""
         return replace(self, scope=(kind, name))
 
@@ -86,7 +88,7 @@ class Node:
             for number, raw in enumerate(self.raw.value, 1)
         ]
 
-    def section(self, scopes: str | None = None) -> Section:
+    def section(self, scopes: Scope | None = None) -> Section:
         """The entries of a mapping; none, reported, if this is not one. Its keys are read as text, duplicates are
         reported. With `scopes`, each entry is a scope of its own of that kind."""
         entries: dict[str, Node] = {}
@@ -157,9 +159,11 @@ class Section:
                 node.problem("unknown key", did_you_mean(key, known, elsewhere or "the keys here are " + ", ".join(known)))
 
 
-def read_document(path: str, problems: list[Problem], named: Node | None = None) -> Node | None:
+def read_document(
+    path: str, problems: list[Problem], named: Node | None = None, read: dict[str, str] | None = None
+) -> Node | None:
     """The root of the YAML file `path`; None, reported, if there is none. Raises nothing for a bad file. What cannot
-    be read at all is a problem of the entry that `named` the file, if one did."""
+    be read at all is a problem of the entry that `named` the file, if one did. `read` is told the SHA-256 of its bytes."""
 
     def bad(message: str, what_to_do: str, line: int = 0) -> None:
         problems.append(Problem(shown(path), line, "", masked(message), what_to_do))
@@ -174,6 +178,8 @@ def read_document(path: str, problems: list[Problem], named: Node | None = None)
         else:
             named.problem(f"{path} cannot be read: {reason}", "correct the path, and let dropcap read it")
         return None
+    if read is not None:
+        read[path] = hashlib.sha256(content).hexdigest()
     if len(content) > _LARGEST:
         bad("the file has more than 16 MiB", "is it the right one?")
         return None

@@ -86,7 +86,7 @@ def doubtful_tables(tables: Mapping[str, Node], by_case: bool) -> Iterator[Doubt
                 continue
             message = f"differs from {quote(str(other.value))} in line {other.start_mark.line + 1} by its case only, "
             message += (
-                "and says the same" if same else "and leads elsewhere: a slip of the shift key, and a file is at another place"
+                "and says the same" if same else "and leads elsewhere: a slip of the shift key would send a file to another place"
             )
             key = masked(f"tables.{name}.{word.value}")
             remedy = "keep one of them: a word is found in any case"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
-from dropcap.config.model import Config, Log, Problem, Project, Retention
+from dropcap.config.model import Config, Log, Privacy, Problem, Project, Retention
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, duration, place, plain, size, whole, word_of
+from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
 from dropcap.display import shown
+from dropcap.reasons import Scope
 
 STATE_DIR = "/var/lib/dropcap"
 
@@ -24,30 +27,31 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "log", "keep", "include", "defaults", *_SHARED)
+_KEYS = ("state_dir", *_VALUES, "log", "privacy", "keep", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
 
 
 def load(path: Path) -> Config:
     """The configuration in `path`. Never raises for what the file holds, or if it is not there: see `Config.problems`."""
     problems: list[Problem] = []
-    root = read_document(os.fspath(path), problems)
+    digests: dict[str, str] = {}
+    root = read_document(os.fspath(path), problems, None, digests)
     if root is None:
         return Config(path, Path(STATE_DIR), problems=tuple(problems))
     main = root.section()
     main.only(_KEYS)
-    sections = [main, *_included(main, path)]
+    sections = [main, *_included(main, path, digests)]
     state_dir = main.read("state_dir", place, "")
     state_dir = absolute(state_dir, root) if state_dir else STATE_DIR
 
     table_nodes = _merged(sections, "tables", None)
     tables = {name: read_table(name, node) for name, node in table_nodes.items()}
-    projects = _projects(_merged(sections, "projects", "project"), problems)
-    folder_nodes = _merged(sections, "folders", "folder")
+    projects = _projects(_merged(sections, "projects", Scope.PROJECT), problems)
+    folder_nodes = _merged(sections, "folders", Scope.FOLDER)
     reader = FolderReader(main.get("defaults"), tables, projects)
     read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
     check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
     unsound = _unsound(problems)
-    folders = {name: folder for name, folder in read.items() if folder is not None and ("folder", name) not in unsound}
+    folders = {name: folder for name, folder in read.items() if folder is not None and (Scope.FOLDER, name) not in unsound}
     if not folder_nodes:
         root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
     values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
@@ -56,10 +60,15 @@ def load(path: Path) -> Config:
         state_dir=Path(state_dir),
         log=_log(main),
         keep=_retention(main),
+        privacy=_privacy(main),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
+        notify=read_notify(main, list(projects), list(folder_nodes)),
+        metrics=read_metrics(main),
+        dashboard=read_dashboard(main),
         problems=_in_order(problems),
+        digest=_digest(digests),
         broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),
         doubts=(
             *doubtful_texts(section.node for section in sections),
@@ -70,7 +79,16 @@ def load(path: Path) -> Config:
     )
 
 
-def _included(main: Section, path: Path) -> list[Section]:
+def _digest(read: dict[str, str]) -> str:
+    """The SHA-256 of the one file; of several, of what `sha256sum` prints of them, in the order in which they are read."""
+    if len(read) == 1:
+        return next(iter(read.values()))
+    return hashlib.sha256(
+        "".join(f"{digest}  {path}\n" for path, digest in read.items()).encode("utf-8", "surrogateescape")
+    ).hexdigest()
+
+
+def _included(main: Section, path: Path, read: dict[str, str]) -> list[Section]:
     """The sections of the files that `include` names, in the order of their names."""
     node = main.get("include")
     if node is None:
@@ -90,7 +108,7 @@ def _included(main: Section, path: Path) -> list[Section]:
             if file in found:
                 continue
             found[file] = None
-            root = read_document(file, node.problems, entry)
+            root = read_document(file, node.problems, entry, read)
             if root is not None:
                 section = root.section()
                 section.only(_SHARED, "an included file holds only projects, folders and tables")
@@ -98,7 +116,7 @@ def _included(main: Section, path: Path) -> list[Section]:
     return sections
 
 
-def _merged(sections: list[Section], key: str, scopes: str | None) -> dict[str, Node]:
+def _merged(sections: list[Section], key: str, scopes: Scope | None) -> dict[str, Node]:
     """The entries of `key` in all files. One that two files have is reported with both places."""
     merged: dict[str, Node] = {}
     for section in sections:
@@ -118,10 +136,10 @@ def _projects(nodes: dict[str, Node], problems: list[Problem]) -> dict[str, Proj
     """Every project that is named; None for those that are not sound."""
     projects = {name: read_project(name, node) for name, node in nodes.items()}
     unsound = _unsound(problems)
-    return {name: None if ("project", name) in unsound else project for name, project in projects.items()}
+    return {name: None if (Scope.PROJECT, name) in unsound else project for name, project in projects.items()}
 
 
-def _unsound(problems: list[Problem]) -> set[tuple[str, str]]:
+def _unsound(problems: list[Problem]) -> set[tuple[Scope, str]]:
     return {problem.scope for problem in problems if problem.scope is not None}
 
 
@@ -135,6 +153,15 @@ def _log(main: Section) -> Log:
         format=section.read_or_null("format", word_of("json", "text")),
         level=section.read("level", word_of("debug", "info", "warning", "error"), "info"),
     )
+
+
+def _privacy(main: Section) -> Privacy:
+    node = main.get("privacy")
+    if node is None:
+        return Privacy()
+    section = node.section()
+    section.only(("names",))
+    return Privacy(section.read("names", word_of("clear", "mask"), "clear"))
 
 
 #: The shortest time for which each is kept. A file that is moved back out of done/ is known again for a week.

@@ -9,7 +9,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
+from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
+from dropcap.reasons import Scope
 from dropcap.routing.rule import Rule
 from dropcap.routing.table import Table
 
@@ -93,6 +95,7 @@ class Folder:
     group: str | None = None
     mode: int | None = None
     ignore: tuple[str, ...] = ()
+    expect: Expect | None = None
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
 
@@ -119,10 +122,17 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class Privacy:
+    """Whether names of files and records stand in the log as they are (`clear`), or as a keyed hash (`mask`)."""
+
+    names: str = "clear"
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in the configuration, and what to do about it.
 
-    `scope` is None if nothing can start, else the project or folder that it disables, as ("project", NAME) or ("folder", NAME).
+    `scope` is None if nothing can start, else the project or folder that it disables, by its kind and name.
     """
 
     file: str
@@ -130,7 +140,7 @@ class Problem:
     key: str
     message: str
     remedy: str
-    scope: tuple[str, str] | None = None
+    scope: tuple[Scope, str] | None = None
     echo: bool = False  # told by another problem already; this one says what else cannot be used
 
     @property
@@ -171,12 +181,22 @@ class Config:
     stop_within: float = 90.0
     log: Log = field(default_factory=Log)
     keep: Retention = field(default_factory=Retention)
+    privacy: Privacy = field(default_factory=Privacy)
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
+    notify: Notify | None = None
+    metrics: Metrics | None = None
+    dashboard: Dashboard | None = None
     problems: tuple[Problem, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    digest: str = ""  # the SHA-256 of its files as they were read: of the one, or of what sha256sum says of all
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody is to be told of what happens, beyond the log and the folders' pages."""
+        return bool(self.notify or self.metrics or self.dashboard or any(one.expect for one in self.folders.values()))
 
     @property
     def told(self) -> tuple[Problem, ...]:

@@ -46,7 +46,7 @@ def proxy_address(text: str) -> ProxyAddress:
     if port is None or parts.path not in ("", "/") or "?" in url or "#" in url:
         raise BadValueError(f"{quote(url)} is not a proxy's host and port alone", _FORM)
     if port == 0:
-        raise BadValueError("the port 0 is none", _FORM)
+        raise BadValueError("0 is not a port", _FORM)
     return ProxyAddress(host, port)
 
 

@@ -203,7 +203,7 @@ class _RuleReader:
             )
         elif record is not None and not is_typed(record, pattern.typed):
             node.problem(
-                "records are only created from a typed capture, lest a mistyped name become one",
+                "records are only created from a typed capture, so that no mistyped name becomes one",
                 "give the capture a type, such as {record:digits(4)}, or use missing_record: refuse or wait",
             )
 

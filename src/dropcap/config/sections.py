@@ -33,6 +33,7 @@ from dropcap.config.values import (
     word_of,
 )
 from dropcap.config.values import name as name_of
+from dropcap.config.watchers import read_expect
 from dropcap.routing.syntax import TYPES
 from dropcap.routing.table import Table, normal
 from dropcap.routing.template import FILTERS
@@ -68,7 +69,7 @@ _FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
     "mode": mode,
 }
 _NULLABLE = ("preserve_in", "group", "mode")
-_FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", *SETTINGS)
+_FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", "expect", *SETTINGS)
 _FOLDER_KEYS = ("path", "project", "rules", *_FOLDER_SETTINGS)
 
 
@@ -81,7 +82,7 @@ def read_table(name: str, node: Node) -> Table:
     words: dict[str, str] = {}
     for word, entry in node.section():
         if "/" in word:
-            entry.problem("a word with `/` can be in no file name", "take it out")
+            entry.problem("no file name can have a `/` in it", "take it out")
         if normal(word) in words and word not in words:
             entry.problem("stands here twice (composed and decomposed, which look the same)", "keep one of them")
         value = entry.value(plain)
@@ -259,6 +260,9 @@ def _folder_values(section: Section) -> dict[str, Any]:
         value = node.value(parse)
         if value is not None:
             values[key] = Path(absolute(value, node)) if key == "preserve_in" else value
+    expect = section.get("expect")
+    if expect is not None:
+        values["expect"] = read_expect(expect)
     ignore = section.get("ignore")
     if ignore is not None:
         values["ignore"] = tuple(text for entry in ignore.items() if (text := entry.value(plain)) is not None)

@@ -49,17 +49,26 @@ class TokenSource:
 
 
 def _credential(name: str) -> str:
+    try:
+        path = credential_path(name)
+    except SecretError as error:
+        raise TokenError(error.message, error.remedy) from None
+    # systemd guards its folder; under some versions the file's own mode says nothing.
+    return _file(path, private=False)
+
+
+def credential_path(name: str) -> str:
+    """Where systemd has put a credential. Raises SecretError if it has put none anywhere."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder and os.access(os.path.join(SERVICE_CREDENTIALS, name), os.R_OK):
         folder = SERVICE_CREDENTIALS
     if not folder:
-        raise TokenError(
+        raise SecretError(
             f"there is no credential {shown(name)}: CREDENTIALS_DIRECTORY is not set",
             f"start dropcap by systemd with LoadCredential={shown(name)}:PATH, then run this as dropcap's user or as root; "
-            "or use token_file",
+            "or use a file with mode 0600",
         )
-    # systemd guards its folder; under some versions the file's own mode says nothing.
-    return _file(os.path.join(folder, name), private=False)
+    return os.path.join(folder, name)
 
 
 def _file(path: str, private: bool) -> str:

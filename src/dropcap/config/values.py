@@ -106,7 +106,8 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     """A reader of whole numbers from `low` to `high`."""
 
     def read(text: str) -> int:
-        number = int(text) if _WHOLE.fullmatch(text.strip()) else -1
+        found = _WHOLE.fullmatch(text.strip())  # which takes more for blanks than `int` does
+        number = int(found[0]) if found else -1
         if not low <= number <= high:
             raise BadValueError(f"{quote(text)} is not possible", f"write a whole number from {low} to {high}")
         return number

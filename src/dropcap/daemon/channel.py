@@ -14,6 +14,7 @@ from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
 from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.loop import Intake
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.store import Ledger
@@ -22,8 +23,9 @@ from dropcap.ledger.store import Ledger
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
-    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `busy` whether
-    a turn of one of its files is under way, `released` whether a person wants a folder let go of."""
+    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `overdue` since
+    when an expected file is missing, `busy` whether a turn of one of its files is under way, `released` whether a person wants a
+    folder let go of."""
 
     run: Run
     ledger: Ledger
@@ -32,6 +34,7 @@ class Surroundings:
     contact: str
     pauses: Callable[[], list[Pause]]
     mistake: Callable[[str], str | None]
+    overdue: Callable[[str], float | None]
     claimed: Callable[[str, list[int]], None]
     left: Callable[[], None]
     ended: Callable[[Sequence[Job], bool], None]
@@ -63,13 +66,9 @@ class Channel:
         self.intake: Intake = Intake(
             folder,
             claims,
-            self._claimed,
             around.run,
+            IntakeHooks(self._claimed, around.left, self._noted, unsafe, lambda: around.released(folder.name)),
             examiner=around.examiner,
-            unsafe=unsafe,
-            released=lambda: around.released(folder.name),
-            noted=self._noted,
-            left=around.left,
             after=before.intake if before is not None else None,
         )
         self.queue: FolderQueue = FolderQueue(
@@ -86,7 +85,9 @@ class Channel:
         )
         self.keep = keep
         self._busy = around.busy
-        self.page = Page(around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake)
+        self.page = Page(
+            around.ledger.query, self.intake, self.queue, around.contact, around.pauses, around.mistake, around.overdue
+        )
         self._told = around.claimed
         self.retired = False
 
@@ -108,9 +109,9 @@ class Channel:
         else:
             self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
-    def _claimed(self, name: str, jobs: list[int]) -> None:
+    def _claimed(self, jobs: list[int]) -> None:
         self.page.changed()
-        self._told(name, jobs)
+        self._told(self.folder.name, jobs)
 
     def _refused(self, jobs: list[int]) -> None:
         """These were refused as they were taken: they are only to be filed."""

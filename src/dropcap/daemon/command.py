@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
 
+#: Jobs that an act names; of more it tells the number.
+_NAMED = 10_000
 #: A job that is tried again begins with a clean slate.
 CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None, "created": None}
 
@@ -21,21 +25,35 @@ CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, 
 def pause_by_hand(scope: Scope, name: str) -> Pause:
     """The pause that `dropcap pause` makes."""
     return Pause(
-        scope, name, Reason.BY_HAND, "paused by hand", f"end it with: dropcap resume --{scope} {name}", time.time(), True
+        scope,
+        name,
+        Reason.BY_HAND,
+        "paused by hand",
+        f"end it with: dropcap resume --{scope} {shlex.quote(name)}",
+        time.time(),
+        True,
     )
 
 
-def retry(ledger: Ledger, config: Config, jobs: Sequence[Job]) -> tuple[list[int], list[str]]:
+def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tuple[list[int], list[str]]:
     """Try jobs again: held and waiting ones at once, failed ones by moving their file back into the drop folder.
 
     Returns the jobs that are tried, and a sentence for each that cannot be.
     """
+    if jobs:
+        ledger.act(who, Deed.RETRY, number=len(jobs), jobs=[job.id for job in jobs[:_NAMED]])
     tried: list[int] = []
     cannot: list[str] = []
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
     guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
     ledger.forget_mismatches(guessed)
-    went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN) for j in open_jobs])
+    over = {"sent_over": ledger.query.last_job()}  # whoever was told that newer ones went has this one go over them
+    went = ledger.change(
+        [
+            Change(j.id, j.tried_again_as, "tried again", CLEAN | (over if j.reason == Reason.NEWER_WENT else {}))
+            for j in open_jobs
+        ]
+    )
     tried += sorted(went)
     for job in jobs:
         if job.state is State.FAILED:

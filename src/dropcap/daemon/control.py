@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from dropcap.daemon.state import StateError
+from dropcap.ledger.act import Who
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -34,7 +35,8 @@ _BETWEEN_TRIES = 0.2
 #: Seconds that a command waits for an answer; and of them those in which the daemon no longer begins with what is asked.
 PATIENCE, _ANSWERING = 4.5, 1.5
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+#: What is answered to a question of somebody's.
+Answer = Callable[[dict[str, Any], Who], dict[str, Any]]
 
 
 class Overdue(Exception):  # noqa: N818 - a state, not a fault
@@ -98,7 +100,7 @@ class Control:
                 asked = asked if isinstance(asked, dict) else {}
                 if _now() > float(asked.pop("until", math.inf)):
                     raise Overdue
-                told = self._answer(asked)
+                told = self._answer(asked, Who.peer(connection))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 told = {"error": f"not understood: {error}"}
             except Overdue:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import resource
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -52,15 +53,19 @@ class Engine:
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+        self._digests = dict.fromkeys(config.folders, config.digest)
+        self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed)
         self.lines = self._lines(config)
+        self.overdue: dict[str, float] = {}  # folders that miss a file which `expect` names, and since when; replaced whole
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._told_threads = False
         self.housekeeping = Housekeeping(ledger, lambda: self.config, lambda: self.channels)
         self.released: set[str] = set()
+        self._releasing = threading.Lock()
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -80,7 +85,8 @@ class Engine:
 
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
-        self.released = {name for name in config.folders if is_released(self.ledger, name)}
+        with self._releasing:
+            self.released = {name for name in config.folders if is_released(self.ledger, name)}
         around = Surroundings(
             self._run,
             self.ledger,
@@ -89,6 +95,7 @@ class Engine:
             config.contact,
             self.delivery.health.pauses,
             self._mistake,
+            lambda folder: self.overdue.get(folder),
             self.delivery.wake,
             self.delivery.wake,
             self.delivery.ended,
@@ -108,6 +115,12 @@ class Engine:
                 gone.retire()
                 self._left[name] = gone
         self.channels = channels
+
+    def missing(self, overdue: dict[str, float]) -> None:
+        """These folders miss a file since then."""
+        before, self.overdue = self.overdue, overdue
+        for folder in before.keys() ^ overdue.keys():
+            self._changed(folder)
 
     def _mistake(self, folder: str) -> str | None:
         mistake = self.mistakes.get(folder)
@@ -134,8 +147,9 @@ class Engine:
 
     def release(self, folder: str, released: bool) -> None:
         """Let go of a folder, or take it up again; durable on return, and begun."""
-        release(self.ledger, folder, released)
-        self.released = self.released - {folder} | ({folder} if released else set())
+        with self._releasing:
+            release(self.ledger, folder, released)
+            self.released = self.released - {folder} | ({folder} if released else set())
         if folder in self.channels:
             self.channels[folder].intake.look_now()
 
@@ -209,6 +223,9 @@ class Engine:
         before = self.mistakes
         config, self.mistakes = with_last_good(config, self.config, before, time.time())
         self.order.configure(config.projects.values(), config.folders.values())
+        kept = {name: digest for name, digest in self._digests.items() if name in self.mistakes}
+        self._digests = dict.fromkeys(config.folders, config.digest) | kept
+        self.order.origins.configure(config.projects.values(), self._digests)
         self._renew(config)
         self.config = config
         self.lines = self._lines(config)

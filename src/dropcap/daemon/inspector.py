@@ -15,6 +15,7 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.loop import Delivery
+from dropcap.delivery.order import Order
 from dropcap.delivery.possible import contradiction
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
@@ -84,6 +85,7 @@ class Inspected(Protocol):
 
     config: Config
     delivery: Delivery
+    order: Order
     lines: dict[str, InspectedLine]
 
     def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = ...) -> int:
@@ -207,6 +209,8 @@ class Inspector:
             line.fetch_anew()
         structure, rights = line.structure(), client.rights()
         line.rights = rights
+        if rights is not None:
+            self._daemon.order.origins.is_used_by(project.name, rights.username)
         seen = (version, structure.project.in_production)
         if doubt and known.seen not in (None, seen):
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dropcap.config.model import Config, Problem
+from dropcap.reasons import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,21 @@ def with_last_good(new: Config, old: Config, before: Mapping[str, Mistake], now:
 
     A folder that was not there before, or whose old place another one has by now, is left out.
     """
-    wrong: dict[tuple[str, str], list[Problem]] = {}
+    wrong: dict[tuple[Scope, str], list[Problem]] = {}
     for problem in new.problems:
         if problem.scope is not None:
             wrong.setdefault(problem.scope, []).append(problem)
     projects = {
-        **{name: old.projects[name] for kind, name in wrong if kind == "project" and name in old.projects},
+        **{name: old.projects[name] for kind, name in wrong if kind is Scope.PROJECT and name in old.projects},
         **new.projects,
     }
     folders = dict(new.folders)
     mistakes: dict[str, Mistake] = {}
     for kind, name in wrong:
-        folder = old.folders.get(name) if kind == "folder" and name not in folders else None
+        folder = old.folders.get(name) if kind is Scope.FOLDER and name not in folders else None
         if folder is None or folder.project not in projects or _in_the_way(folder.path, [f.path for f in folders.values()]):
             continue
-        told = wrong.get(("project", folder.project)) or wrong["folder", name]
+        told = wrong.get((Scope.PROJECT, folder.project)) or wrong[Scope.FOLDER, name]
         folders[name] = folder
         mistakes[name] = Mistake(before[name].since if name in before else now, tuple(told))
     return replace(new, projects=projects, folders=folders), mistakes

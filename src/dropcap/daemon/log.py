@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from typing import Any, TextIO
 
 import structlog
+from structlog.typing import Processor
 
 from dropcap.daemon import journal
 from dropcap.display import shown
@@ -31,20 +32,29 @@ MOST = 100_000
 TOGETHER, LAST = 0.005, 2.0
 
 
-def set_up(format_: str | None = None, level: str = "info", stream: TextIO | None = None, *, background: bool = False) -> None:
+def set_up(
+    format_: str | None = None,
+    level: str = "info",
+    stream: TextIO | None = None,
+    *,
+    background: bool = False,
+    mask: Processor | None = None,
+) -> None:
     """Write the log to `stream` (standard error). `format_` None: text on a terminal, else JSON.
 
-    `background`: lines are written a few milliseconds later, by a thread of its own; the daemon's way.
+    `mask` takes names out of a line. `background`: lines are written a few milliseconds later, by a thread of its own; the
+    daemon's way.
     """
     stream = stream or sys.stderr
     lines = _background(stream) if background else _Lines(stream)
     if format_ is None:
         format_ = "text" if stream.isatty() else "json"
     last: list[Any]
+    masks = [mask] if mask is not None else []
     if format_ == "json":
-        last = [_one_line_exceptions, _veil, _ordered, _as_json]
+        last = [_one_line_exceptions, _veil, *masks, _ordered, _as_json]
     else:
-        last = [structlog.processors.format_exc_info, _veil, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        last = [structlog.processors.format_exc_info, _veil, *masks, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
     if journal.reads(stream):
         last[-1] = _for_the_journal(last[-1])
     structlog.configure(

@@ -37,6 +37,7 @@ class Page:
         contact: str,
         pauses: Callable[[], list[Pause]],
         mistake: Callable[[str], str | None],
+        overdue: Callable[[str], float | None],
     ) -> None:
         self._query = query
         self._intake = intake
@@ -44,6 +45,7 @@ class Page:
         self._contact = contact
         self._pauses = pauses
         self._mistake = mistake
+        self._overdue = overdue
         self._page: tuple[Tree, StatusPage] | None = None
         self._changed = threading.Event()
         self._changed.set()
@@ -59,7 +61,7 @@ class Page:
 
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
-        now, place = time.monotonic(), self._queue.lent()
+        now, lent = time.monotonic(), self._queue.lent()
         if lent is None:
             self.let_go()
             return _ABSENT
@@ -120,6 +122,8 @@ class Page:
         ]
         if (mistake := self._mistake(self._queue.name)) is not None:
             told.append(mistake)
+        if (since := self._overdue(self._queue.name)) is not None:
+            told.append(f"A file was expected here by {_time(since):%Y-%m-%d %H:%M}, and none was dropped.")
         if self._intake.full:
             told.append("This share has less room than min_free: nothing is taken until there is more.")
         return told

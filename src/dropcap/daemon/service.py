@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import Future
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import structlog
 
 from dropcap import __version__
-from dropcap.config.load import load
-from dropcap.config.model import Config, Problem
+from dropcap.config.model import Config
 from dropcap.daemon import command, systemd
 from dropcap.daemon import log as logging
-from dropcap.daemon.control import Control, Overdue
+from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.released import LASTS, still_open
+from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, close_ledger, only_one, open_ledger, prepare, suspect
 from dropcap.daemon.summary import summary
+from dropcap.daemon.witness import Daily, compare, stopped
+from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.ledger.act import Deed, Way, Who
 from dropcap.reasons import Scope
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -38,8 +35,22 @@ log = structlog.get_logger()
 LOOK = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
-#: Seconds within which a reload is done: it waits for no share and no server.
-_RELOAD_LASTS = 25.0
+#: Seconds for which the end of a reload is waited for once dropcap stops.
+_RELOAD_ENDS = 5.0
+
+
+class _Watchers(Protocol):
+    """`daemon.watchers.Watchers`, which is imported only where somebody is to be told."""
+
+    def configure(self, config: Config) -> None: ...
+
+    def start(self) -> None: ...
+
+    def link(self, who: str) -> str | None: ...
+
+    def ends(self, why: str) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class Service:
@@ -50,9 +61,9 @@ class Service:
         self._wake = threading.Event()
         self._stop = False
         self._hurry = False
-        self._reload = False
-        self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()  # of other threads
-        self._not_taken_up = [str(problem) for problem in config.problems]
+        self._hung_up = False  # SIGHUP: the configuration is to be taken up
+        self._watchers: _Watchers | None = None
+        self._watched_by: Config | None = None  # the configuration that they go by
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT; the exit code.
@@ -65,24 +76,48 @@ class Service:
         prepare(config.state_dir)
         with only_one(config.state_dir):
             self._signals()
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
-            _tell_problems(config.problems)
+            tell_problems(config.problems)
             ledger = open_ledger(config.state_dir)
             engine = Engine(config, ledger)
-            control = Control(config.state_dir, lambda asked: self._answer(engine, asked))
+            reload = Reload(engine, config.path, self._wake.set)
+            control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
             try:
+                compare(ledger, config.state_dir)
+                ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
+                self._begin_to_watch(engine, reload)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
-                code = self._watch(engine)
+                code = self._watch(engine, reload)
             finally:
                 systemd.notify("STOPPING=1")
-                log.info("stopping", under_way=engine.delivery.under_way(), within=config.stop_within)
+                log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
                 control.close()
-                engine.stop(0.0 if self._hurry else self._config.stop_within)
+                if self._watchers is not None:
+                    self._watchers.stop()
+                ledger.give_up()
+                reload.end(_RELOAD_ENDS)
+                engine.stop(0.0 if self._hurry else engine.config.stop_within)
+                stopped(ledger, engine.config.state_dir)
                 close_ledger(ledger)
                 log.info("stopped")
         return code
+
+    def _begin_to_watch(self, engine: Engine, reload: Reload) -> None:
+        """Notifications, metrics and pages, as far as somebody wants them: else nothing of it is imported."""
+        config = engine.config
+        if self._watchers is None and config.watched:
+            from dropcap.daemon.watchers import Watchers
+
+            answer = partial(self._asked_on_the_page, engine, reload)
+            self._watchers = Watchers(engine, lambda: reload.problems, answer)
+        elif self._watchers is not None and config is not self._watched_by:
+            self._watchers.configure(config)
+        self._watched_by = config
+        if self._watchers is not None:
+            self._watchers.start()
 
     def _signals(self) -> None:
         ignore_lease_breaks()
@@ -96,25 +131,31 @@ class Service:
         self._wake.set()
 
     def _on_reload(self, _: int, __: FrameType | None) -> None:
-        self._reload = True
+        self._hung_up = True
         self._wake.set()
 
-    def _watch(self, engine: Engine) -> int:
+    def _watch(self, engine: Engine, reload: Reload) -> int:
         every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
         status_told = ""
+        daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
-            if self._reload:
-                self._reload = False
-                self._take_up(engine)
-            self._do_tasks()
-            engine.start_channels()
-            engine.housekeeping.look()
+            if self._hung_up:
+                self._hung_up = False
+                reload.want()
+            if not reload.step():
+                engine.start_channels()
+                self._begin_to_watch(engine, reload)
+                engine.housekeeping.look()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
-            status = summary(engine, self._not_taken_up)
+            daily.look()
+            status = summary(engine, reload.not_taken_up)
             if damaged(engine):
                 suspect(engine.config.state_dir)
+                self._tell_of_the_end(
+                    "The ledger is damaged: dropcap ends, since only a start can set it aside. No file is lost."
+                )
                 log.error(
                     "ledger_damaged",
                     message="the ledger is damaged: dropcap ends, since only a start can set it aside",
@@ -122,6 +163,7 @@ class Service:
                 )
                 return 1
             if engine.ledger.gone():
+                self._tell_of_the_end("The ledger's files were removed or replaced: dropcap ends, and a start begins a new one.")
                 log.error(
                     "ledger_damaged",
                     message="the ledger's files were removed or replaced: dropcap ends, and a start begins a new one",
@@ -135,75 +177,46 @@ class Service:
             self._wake.clear()
         return 0
 
-    def _take_up(self, engine: Engine) -> list[str]:
-        """Take up what is sound of the configuration; what was not taken up."""
-        systemd.reloading()
-        config = load(self._config.path)
-        told = [str(problem) for problem in sorted(config.problems, key=lambda one: one.scope is not None)]
-        whole = ""
-        if config.fatal:
-            whole = "the configuration cannot be used as a whole; the old one stays in force"
-        elif config.state_dir != self._config.state_dir:
-            whole = "state_dir can only change with a restart; the old configuration stays in force"
-        if whole:
-            _tell_problems(config.problems)
-            log.error("config_problem", message=whole)
-            told.append(whole)
-        else:
-            self._config = config
-            logging.set_up(config.log.format, config.log.level, background=True)
-            engine.reload(config)
-            engine.housekeeping.soon()
-            _tell_problems(config.problems, engine.mistakes)
-            told += [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
-            log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
-        self._not_taken_up = told
-        systemd.notify("READY=1")
-        return told
+    def _tell_of_the_end(self, why: str) -> None:
+        if self._watchers is not None:
+            self._watchers.ends(why)
 
-    def _do_tasks(self) -> None:
-        """Do what other threads have asked the main thread for, but for what they no longer wait for."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                task, done = self._tasks.get_nowait()
-                if done.set_running_or_notify_cancel():
-                    try:
-                        done.set_result(task())
-                    except Exception as error:
-                        done.set_exception(error)
+    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: str) -> dict[str, Any]:
+        """As by the control socket; the ledger's acts and the log say who it was."""
+        about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
+        if "jobs" in asked:
+            about["jobs"] = len(asked["jobs"])
+        log.info("asked", do=asked["do"], by=shown(who), way=Way.PAGE.value, **about)
+        return self._answer(engine, reload, asked, Who.on_the_page(who))
 
-    def _by_main(self, task: Callable[[], T]) -> T:
-        """Have the main thread do something. Raises Overdue: it has not begun with it, and will not."""
-        done: Future[T] = Future()
-        self._tasks.put((task, done))
-        self._wake.set()
-        try:
-            return done.result(_RELOAD_LASTS)
-        except TimeoutError:
-            if done.cancel():
-                raise Overdue from None
-            return done.result()  # it is at it
-
-    def _answer(self, engine: Engine, asked: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
+            case "dashboard":
+                return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
                 config_file = asked.get("config")
-                if config_file is not None and not _same_file(config_file, self._config.path):
-                    return {"error": f"it works by {self._config.path}, not by {config_file}"}
-                return {"not_taken_up": self._by_main(lambda: self._take_up(engine))}
+                if config_file is not None and not reload.reads(str(config_file)):
+                    return {"error": f"it works by {engine.config.path}, not by {config_file}"}
+                try:
+                    return {"not_taken_up": reload.ask(who)}
+                except TimeoutError:
+                    return {"error": _still(engine)}
             case "pause":
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
             case "release":
-                name = asked["name"]
+                name = str(asked["name"])
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
                 engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
                 engine.release(name, True)
-                one = engine.channels.get(name)
-                return {"open": still_open(one.folder.path, LASTS, one.queue.lent) if one is not None else []}
+                channel = engine.channels.get(name)
+                return {"open": still_open(channel.folder.path, LASTS, channel.queue.lent) if channel is not None else []}
             case "resume":
-                scope, name = Scope(asked["scope"]), asked["name"]
+                scope, name = Scope(asked["scope"]), str(asked["name"])
+                engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)
                 if scope is Scope.FOLDER:
                     engine.release(name, False)
                 return {"done": engine.delivery.resume(scope, name)}
@@ -211,7 +224,7 @@ class Service:
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
                 )
-                tried, cannot = command.retry(engine.ledger, engine.config, jobs)
+                tried, cannot = command.retry(engine.ledger, engine.config, jobs, who)
                 engine.delivery.wake()
                 for one in engine.channels.values():
                     one.intake.wake()
@@ -220,20 +233,11 @@ class Service:
                 return {"error": f"dropcap {__version__} does not know how to `{other}`"}
 
 
-def _same_file(one: str, other: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samefile(one, other)
-    return os.path.abspath(one) == os.path.abspath(other)
-
-
-def _tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
-    """`kept` are folders that go on as they were."""
-    for problem in problems:
-        if problem.scope is not None and problem.scope[0] == "folder" and problem.scope[1] in kept:
-            log.error("config_problem", message=str(problem), keeps=f"folder {problem.scope[1]} as it was")
-            continue
-        disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
-        log.error("config_problem", message=str(problem), disables=disables)
+def _still(engine: Engine) -> str:
+    """Why a reload lasts."""
+    if why := engine.ledger.trouble.unwritable:
+        return f"the ledger in state_dir cannot be written ({why}), so the configuration is taken up later; make room there"
+    return "the configuration is still being taken up; the log says `reloaded` when it is done"
 
 
 def damaged(engine: Engine) -> bool:
@@ -243,13 +247,18 @@ def damaged(engine: Engine) -> bool:
 
 def view(engine: Engine) -> dict[str, Any]:
     """What only the running daemon knows, for `status`."""
+    ahead = time.time() - time.monotonic()
+    tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
     return {
         "running": True,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),
         "alive": engine.alive(),
+        "unwritable": engine.ledger.trouble.unwritable,
         "under_way": engine.delivery.under_way(),
+        "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
+        "limited": engine.delivery.limited(),
         "folders": {
             name: {
                 "path": str(one.folder.path),
@@ -264,12 +273,21 @@ def view(engine: Engine) -> dict[str, Any]:
                 "cannot_file": one.queue.filer.waiting_for_room(),
                 "last_walk": one.intake.last_walk,
                 "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
+                "overdue": engine.overdue.get(name),
                 "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,
             }
             for name, one in engine.channels.items()
         },
         "pauses": [
-            {"scope": p.scope, "name": p.name, "reason": p.reason, "message": p.message, "remedy": p.remedy, "since": p.since}
+            {
+                "scope": p.scope,
+                "name": p.name,
+                "reason": p.reason,
+                "message": p.message,
+                "remedy": p.remedy,
+                "since": p.since,
+                "next_try": tries.get((p.scope, p.name)),
+            }
             for p in engine.pauses()
         ],
     }

@@ -199,17 +199,23 @@ def installation(state_dir: Path) -> str | None:
 def _keep_installation(state_dir: Path, wanted: str) -> None:
     if installation(state_dir) == wanted:
         return
-    beside = state_dir / f"{INSTALLATION}.new"
     try:
-        with beside.open("w") as file:
-            file.write(wanted + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(state_dir / INSTALLATION)
+        replace(state_dir, INSTALLATION, wanted + "\n")
     except OSError as error:
         raise StateError(
             f"state_dir {state_dir} cannot be written ({error.strerror}): make room there, or give it to dropcap's user"
         ) from None
+
+
+def replace(state_dir: Path, name: str, text: str) -> None:
+    """Write a small file in the state directory, whole or not at all. Raises OSError."""
+    beside = state_dir / f"{name}.new"
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(state_dir / name)
+    give_to_owner(state_dir, state_dir / name)
 
 
 def suspect(state_dir: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from dropcap.delivery.queue import FolderQueue
 from dropcap.ledger.passing import NOBODY, Absent
@@ -12,7 +12,9 @@ WAITED_FOR = 3600.0
 
 
 class Absence:
-    """Looks which folders are absent. A folder that is paused by hand is not: its files are waited for."""
+    """Looks which folders are absent: those that are away or do not answer, and those that are not in the configuration now,
+    which may be a slip. A folder that is paused by hand is not: its files are waited for.
+    """
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -23,12 +25,14 @@ class Absence:
         """`folders` are those of the configuration, `with_files` those that have files on their way."""
         self._unknown = frozenset(with_files).difference(folders)
 
-    def look(self, folders: Mapping[str, FolderQueue], now: float) -> bool:
-        """See how it is `now` (monotonic seconds); whether that lets files go that had to wait.
+    def look(self, folders: Mapping[str, FolderQueue], paused: Collection[str], now: float) -> bool:
+        """See how it is `now` (monotonic seconds); whether that lets files go that had to wait. `paused` are by hand.
 
-        What a folder keeps in memory is read anew once it is back: its files may have been passed.
+        What a folder keeps in memory is read anew once it is seen to be back, and waits until then: it may have been passed.
         """
-        away = {name for name, folder in folders.items() if folder.absent()}
+        away = {name for name, folder in folders.items() if folder.absent()} | self._unknown.difference(paused)
+        for name, folder in folders.items():
+            folder.may_be_passed = name in away
         for name in self._since.keys() - away:
             del self._since[name]
             if (back := folders.get(name)) is not None:
@@ -36,5 +40,5 @@ class Absence:
         for name in away:
             self._since.setdefault(name, now)
         long = {name for name, since in self._since.items() if now - since > WAITED_FOR}
-        before, self.absent = self.absent, Absent(self._unknown | long, frozenset(away))
+        before, self.absent = self.absent, Absent(frozenset(long), frozenset(away))
         return bool((self.absent.long - before.long) or (self.absent.now - before.now))

@@ -35,11 +35,6 @@ log = structlog.get_logger()
 
 #: What people are told where something went wrong that nobody foresaw.
 ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
-_NEWER_WENT = Held(
-    Reason.NEWER_WENT,
-    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
-    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
-)
 
 
 class Asker:
@@ -93,7 +88,7 @@ class Asker:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if is_of_the_question(error) and line.known():
+            if self._is_of_the_question(line, error) and line.known():
                 line.forget()  # a field or a right may not be what it was
                 return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
@@ -115,7 +110,7 @@ class Asker:
         answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
         others: list[Candidate] = []
         for part, why in refused:
-            if not (answers and isinstance(why, RedcapError) and is_of_the_question(why)):
+            if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(line, why)):
                 others += part
                 continue
             later = self._refusals.refused(part, why.meaning, of_this_file=asking(part[0]) in fine)
@@ -124,6 +119,10 @@ class Asker:
         if others:  # one trouble, told once
             self._cannot_ask(line, others, next(why for part, why in refused if part[0] is others[0]))
         return over
+
+    def _is_of_the_question(self, line: ProjectLine, error: RedcapError | Stopped) -> bool:
+        """Whether another question may be answered: REDCap refuses this one, or something before it dislikes it."""
+        return is_of_the_question(error) or (isinstance(error, RedcapError) and self._belief.is_disliked(error.meaning, line))
 
     def _ask_part(
         self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
@@ -135,7 +134,7 @@ class Asker:
         try:
             over |= self._answers(line, part, told)
         except (RedcapError, Stopped) as error:
-            if len(part) == 1 or not is_of_the_question(error):
+            if len(part) == 1 or not self._is_of_the_question(line, error):
                 return [(part, error)]
             alone = random.sample(part, 2)
             refused = [one for candidate in alone for one in self._ask_part(line, [candidate], told, over)]
@@ -173,7 +172,7 @@ class Asker:
             return facts  # written otherwise in REDCap: such a file goes nowhere
         if target.record_where and target.record and facts.record is None:
             # The record that was found before has other values by now: whose they are is asked anew.
-            self._ledger.note(job.id, "its record has other values now", {"record": ""})
+            self._ledger.note(job.id, "its record has other values now", {"record": "", "sent_over": 0})
             return None
         key = None if facts.record is None else self._order.key(job.project, target, facts.record)
         if facts.record is None or key is None or key == job.key:
@@ -188,7 +187,7 @@ class Asker:
             case ReadBackFound.ANOTHER_GOES:
                 self._conclusion.wait_for_another(job)
             case ReadBackFound.NEWER_WENT:
-                self._conclusion.hold(job, _NEWER_WENT)
+                self._conclusion.overtaken(job)
         return None
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:

@@ -1,7 +1,7 @@
 """What one file was told, and whether it is true of its server or its project: a small question decides, never the words.
 
 A page, a ban or a refused token in answer to one file may be due to what the file is called or holds, or to its size. One
-`content=version` a minute and token is asked; its answer serves all. If it is well, the file alone has the trouble.
+`content=version` a minute and server is asked; its answer serves all. If it is well, the file alone has the trouble.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from dropcap.delivery.alike import Alike
 from dropcap.delivery.health import backoff
-from dropcap.delivery.judge import judge
+from dropcap.delivery.judge import LONGEST, judge
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.ledger.job import Job
 from dropcap.ledger.outcome import Later, Outcome
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
+from dropcap.redcap.dialect import MAY_LOSE_FORM
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Stopped
 
 #: Seconds for which the answer to a probe serves all who would ask again.
 SERVES = 60.0
-#: PHP drops the whole body of a request over its `post_max_size`. No server that takes files has it below this.
-MAY_LOSE_FORM = 1024 * 1024
 #: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
 _IN_A_ROW = 2
 _MOST_REMEMBERED = 10_000
@@ -36,6 +36,16 @@ _DISLIKED = (
     "dislikes what is in the file, or its name"
 )
 _STOPPED = Reason.STOPPED, "dropcap was stopped"
+_MAY_IMPORT = "give the token's user the right to import files (API Import/Update) and to edit the form (User Rights page)"
+_MAY_EXPORT = "give the token's user the right to export (API Export, Full Data Set) and to see the form (User Rights page)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """What a token's probe has told; `asked`: it was asked for of late."""
+
+    asked: bool
+    trouble: Meaning | None = None
 
 
 @dataclass(slots=True)
@@ -45,6 +55,7 @@ class _Host:
     asking: threading.Lock = field(default_factory=threading.Lock)
     at: float = -SERVES
     trouble: Meaning | None = None
+    provoked_at: float = -SERVES
     tokens: dict[tuple[str, int | None], tuple[float, Meaning | None]] = field(default_factory=dict)
     stored_at: float = -SERVES
     turned_away: dict[int, float] = field(default_factory=dict)  # jobs that met a page or a ban, and when at first
@@ -55,11 +66,12 @@ class Belief:
 
     def __init__(self, limits: Limits, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
+        self.alike = Alike()
         self._stop = stop
         self._clock = clock
         self._lock = threading.Lock()
         self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
-        self._forbidden: defaultdict[str, set[int]] = defaultdict(set)  # by project: jobs, since one was stored last
+        self._forbidden: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)  # by project: files, since one was stored
 
     def stored(self, job: Job, line: ProjectLine) -> None:
         """A file has arrived."""
@@ -69,6 +81,7 @@ class Belief:
             host.stored_at = self._clock()
             host.turned_away.pop(job.id, None)
         self.limits.stored(job)
+        self.alike.stored(line.project.name)
 
     def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
         """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
@@ -94,12 +107,22 @@ class Belief:
                     if known[1] is None or (scope, name) != (Scope.PROJECT, key[0])
                 }
 
-    def of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
-        """What becomes of a file whose export or import met this. Arguments as for `judge`."""
+    def of_a_file(
+        self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool, sha256: str = ""
+    ) -> Outcome:
+        """What becomes of a file whose export or import met this. Arguments as for `judge`; `sha256` is needed where the file may
+        have been too large (`may_be_of_size`)."""
         try:
-            return self._of_a_file(meaning, job, line, sent=sent, importing=importing)
+            return self._of_a_file(meaning, job, line, sent=sent, importing=importing, sha256=sha256)
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent or meaning.outcome_unknown)
+
+    def is_disliked(self, meaning: Meaning, line: ProjectLine) -> bool:
+        """Whether a question was answered by a page, or as by a ban, and the server is well when it is asked for its version."""
+        try:
+            return _not_of_redcap(meaning) and self._server(line) is None
+        except Stopped:
+            return False
 
     def of_a_question(self, meaning: Meaning, line: ProjectLine, *, sent: bool, alone: bool) -> Outcome:
         """What becomes of files about which a question met this; `alone`: it was about one file.
@@ -117,22 +140,26 @@ class Belief:
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent)
 
-    def _of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool) -> Outcome:
+    def _of_a_file(self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool, sha256: str) -> Outcome:
         unknown = sent or meaning.outcome_unknown
-        if importing and job.size >= MAY_LOSE_FORM and meaning.in_xml and self._token(line) is None:
-            meaning, unknown = _form_lost(meaning, job.size), False
+        if importing and job.size >= MAY_LOSE_FORM and meaning.in_xml:
+            lost = self._lost_form(meaning, line)
+            if lost is None:
+                return self._waits_for_a_probe(meaning, line, unknown)
+            if lost:
+                meaning, unknown = _form_lost(meaning, job.size), False
         if meaning.of_size:
-            self.limits.refused(job)
-        if meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API) or (meaning.verdict is Verdict.SERVER and meaning.worded):
+            self.limits.refused(job, sha256)
+        if _not_of_redcap(meaning) or (meaning.verdict is Verdict.SERVER and meaning.worded):
             trouble = self._server(line)
             if trouble is None:
                 return self._turned_away(meaning, job, line, unknown)
             return _as_probed(trouble, unknown)
         if meaning.verdict is Verdict.PROJECT and meaning.reason != Reason.PROJECT_MISMATCH:
-            trouble = self._token(line)
-            if trouble is None:
-                return self._forbidden_it(meaning, job, line, unknown)
-            return _as_probed(trouble, unknown)
+            probed = self._token(line)
+            if probed.trouble is None:
+                return self._forbidden_it(meaning, job, line, unknown, importing=importing, token_is_well=probed.asked)
+            return _as_probed(probed.trouble, unknown)
         if importing and meaning.verdict is Verdict.UNKNOWN and meaning.reason == Reason.UNREACHABLE:
             self.limits.broke_off(job)
         return judge(meaning, sent, final=importing)
@@ -150,17 +177,20 @@ class Belief:
                 del host.turned_away[next(iter(host.turned_away))]
         return _alone(replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED), job, unknown, own=own)
 
-    def _forbidden_it(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
-        """The token is well and may not do this: to this file's form or record, or, from the second file on, to any."""
+    def _forbidden_it(
+        self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool, *, importing: bool, token_is_well: bool
+    ) -> Later:
+        """The token is well and may not do this: to this file's form or record, or, from the second file on, to any. If it cannot
+        be asked for yet whether the token is well, the same, in REDCap's own words."""
         with self._lock:
             others = self._forbidden[line.project.name]
-            others.add(job.id)
+            others.add((job.folder, job.name))  # what is dropped again is no other file
             all_of_them = len(others) > 1
-        if meaning.reason == Reason.TOKEN:
-            remedy = "give the token's user the right to import files and to edit the form (User Rights page)"
-            meaning = replace(meaning, reason=Reason.RIGHTS, remedy=f"REDCap takes the token itself: {remedy}")
+        if meaning.reason == Reason.TOKEN and token_is_well:
+            remedy = f"REDCap takes the token itself: {_MAY_IMPORT if importing else _MAY_EXPORT}"
+            meaning = replace(meaning, reason=Reason.RIGHTS, remedy=remedy)
         if not all_of_them:
-            return _alone(meaning, job, unknown, own=True)
+            return _alone(meaning, job, unknown, own=True) if token_is_well else self._waits_for_a_probe(meaning, line, unknown)
         return Later(meaning.reason, meaning.message, meaning.remedy, Scope.PROJECT, unknown, certain=True)
 
     def _server(self, line: ProjectLine) -> Meaning | None:
@@ -172,17 +202,48 @@ class Belief:
                 self._ask(line)
             return host.trouble
 
-    def _token(self, line: ProjectLine) -> Meaning | None:
-        """What the server says of the token, or of itself; None if both are well. Raises Stopped."""
+    def _token(self, line: ProjectLine) -> _Probed:
+        """What the server says of the token, or of itself. Raises Stopped.
+
+        Other projects on the server have its minute too: where one of them had it just now, this token is not asked for.
+        """
         with self._lock:
             host = self._hosts[line.server]
         with host.asking:
+            now = self._clock()
             at, known = host.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
-            if self._clock() - at < SERVES:
-                return known
-            if self._clock() - host.at >= SERVES or host.trouble is None:
-                return self._ask(line)
-            return host.trouble
+            if now - at < SERVES:
+                return _Probed(True, known)
+            if now - host.at >= SERVES:
+                return _Probed(True, self._ask(line))
+            return _Probed(host.trouble is not None, host.trouble)
+
+    def _waits_for_a_probe(self, meaning: Meaning, line: ProjectLine, unknown: bool) -> Later:
+        """Nothing is known of the token before the server may be asked again: the file waits so long, and is not to blame."""
+        with self._lock:
+            host = self._hosts[line.server]
+            seconds = max(max(host.at, host.provoked_at) + SERVES - self._clock(), 0.0)
+        return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, backoff(1, 4.0) + seconds)
+
+    def _lost_form(self, meaning: Meaning, line: ProjectLine) -> bool | None:
+        """Whether XML in answer to a large file is due to PHP, which has dropped the form: the server is well, the token too, and
+        errors come in JSON else. None if that cannot be asked for yet. Raises Stopped."""
+        if line.client.dialect.is_json() is False:
+            return False
+        probed = self._token(line)
+        if probed.trouble is not None:
+            return False
+        if meaning.verdict is Verdict.PROJECT and not probed.asked:
+            return None
+        with self._lock:
+            host = self._hosts[line.server]
+        with host.asking:
+            if line.client.dialect.is_json() is None:
+                if self._clock() - host.provoked_at < SERVES:
+                    return None
+                host.provoked_at = self._clock()
+                line.client.provoke(self._stop)
+            return line.client.dialect.is_json() or False
 
     def _ask(self, line: ProjectLine) -> Meaning | None:
         trouble = None
@@ -194,9 +255,21 @@ class Belief:
         return trouble
 
 
+def _not_of_redcap(meaning: Meaning) -> bool:
+    """A page, a redirect or a ban: it may be due to what was asked."""
+    return meaning.verdict in (Verdict.BANNED, Verdict.NOT_THE_API) or meaning.page
+
+
+def may_be_of_size(meaning: Meaning, size: int) -> bool:
+    """Whether a file may have been refused for its size, so that it matters which file it was."""
+    return meaning.of_size or (meaning.in_xml and size >= MAY_LOSE_FORM)
+
+
 def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool) -> Later:
-    """The file waits, longer each time, and nobody else does; until the next probe at least if it may be all of them."""
-    seconds = backoff(max(job.attempts, 1), 2.0 if own else 2 * SERVES)
+    """The file waits, longer each time, and nobody else does; until the next probe at least if it may be all of them, but for a
+    page at 5xx that it meets for the first time, which may be over at once."""
+    soon = own or (meaning.page and job.attempts <= 1)
+    seconds = max(backoff(max(job.attempts, 1), 2.0 if soon else 2 * SERVES), min(meaning.retry_after or 0.0, LONGEST))
     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds, own_fault=own)
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from dropcap.delivery.health import Health, backoff
 from dropcap.delivery.line import ProjectLine
-from dropcap.delivery.plan import record_wait, waited_long_enough
+from dropcap.delivery.plan import OVERTAKEN, record_wait, waited_long_enough
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, State
@@ -41,7 +41,7 @@ _LOOK_AT_PROJECT = frozenset(
 )
 
 #: Refusals of a file that may be due to a change of the project, also in words that nobody knows.
-MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {"refused", "not_repeating", "needs_instance"}
+MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {Reason.REFUSED, Reason.NOT_REPEATING, Reason.NEEDS_INSTANCE}
 
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0
@@ -96,21 +96,29 @@ class Conclusion:
         self._change(job, State.HELD, held.reason, _why(held))
         log.warning("held", **about(job), **_why(held))
 
+    def overtaken(self, job: Job) -> None:
+        """A newer file has gone to its place: it waits for a person, and says how that came if it is known."""
+        told = job.reason == Reason.NEWER_WENT and job.message and job.remedy
+        self.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or "") if told else OVERTAKEN)
+
     def _tell_health(self, job: Job, outcome: Outcome, line: ProjectLine) -> None:
         now = time.monotonic()
         match outcome:
+            case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
+                self._health.give_back(job.id)
+                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Stored() | Refused() | WaitForRecord():
                 self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
                 self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
                 self._health.give_back(job.id)
-                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now))
+                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
                     self._health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
                 self._health.well(Scope.SERVER, line.server, job.id)
-                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now)
+                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:

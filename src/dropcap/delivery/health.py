@@ -57,6 +57,7 @@ class Patient:
     denied: bool = False  # files failed, and the first probe afterwards found it well
     doubted: tuple[str, Later] | None = None  # of a project: the server, and the last trouble that may be only this project's
     suspects: dict[int, bool] = field(default_factory=dict)  # jobs that failed in a row, and whether they were blamed for it
+    folders: set[str] = field(default_factory=set)  # those of the suspects, where others may have nothing to do with it
 
 
 class Health:
@@ -87,6 +88,12 @@ class Health:
         with self._lock:
             return [p.pause for p in self._patients.values() if p.pause is not None]
 
+    def next_tries(self) -> dict[tuple[Scope, str], float]:
+        """When each that is paused, and not until somebody resumes it, is tried again (monotonic)."""
+        with self._lock:
+            paused = [p for p in self._patients.values() if p.pause is not None and not p.pause.until_resume]
+            return {(patient.scope, patient.name): patient.next_try for patient in paused}
+
     def load(self, pauses: list[Pause], now: float) -> None:
         """Take over the pauses that the ledger kept over a restart; those that end by themselves are tried at once."""
         with self._lock:
@@ -96,16 +103,19 @@ class Health:
                 patient.probe = pause.scope == Scope.SERVER
                 patient.next_try = now
 
-    def may_send(self, scope: Scope, name: str, job: int, now: float) -> bool:
-        """Whether a job may go to this server or project now; one job may, as a trial, once its time has come."""
+    def may_send(self, scope: Scope, name: str, job: int, now: float, folder: str = "") -> bool:
+        """Whether a job of a folder may go to this server or project now; one job may, as a trial, once its time has come."""
         with self._lock:
             patient = self._patients.get((scope, name))
             if patient is None or patient.pause is None:
                 return True
             if patient.pause.until_resume or patient.probe or patient.probing or now < patient.next_try:
                 return False
-            if job in patient.suspects and now < patient.next_try + FRESH_FIRST:
-                return False  # one that has not failed yet tells more, and may have nothing to do with it
+            # One that has not failed yet tells more, and may have nothing to do with it; above all one of another folder.
+            if now < patient.next_try + FRESH_FIRST and (job in patient.suspects or folder in patient.folders):
+                return False
+            if now < patient.next_try + 2 * FRESH_FIRST and job in patient.suspects and patient.folders:
+                return False
             if patient.on_trial is None or now - patient.trial_began > TRIAL_LASTS:
                 patient.on_trial, patient.trial_began = job, now
             return patient.on_trial == job
@@ -115,6 +125,12 @@ class Health:
         with self._lock:
             patient = self._patients.get((scope, name))
             return patient is not None and patient.pause is not None and patient.pause.until_resume
+
+    def why(self, scope: Scope, name: str) -> str | None:
+        """The reason for which it is paused, None if it is not."""
+        with self._lock:
+            patient = self._patients.get((scope, name))
+            return patient.pause.reason if patient is not None and patient.pause is not None else None
 
     def give_back(self, job: int) -> None:
         """A job that was let through on trial did not get its turn after all."""
@@ -159,7 +175,7 @@ class Health:
             ]
         return min(waits, default=None)
 
-    def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float) -> list[int]:
+    def ill(self, scope: Scope, name: str, job: int | None, trouble: Later, now: float, folder: str = "") -> list[int]:
         """A job, or a probe (job None), has met a trouble that may be the server's or the project's.
 
         Returns the job if the server was well when it was asked a moment ago, so that the trouble is the job's own.
@@ -167,6 +183,7 @@ class Health:
         opened = None
         with self._lock:
             patient = self._patient(scope, name)
+            tried = patient.on_trial == job or now >= patient.next_try
             if patient.on_trial == job:
                 patient.on_trial = None
             sure = trouble.certain or trouble.until_resume or scope == Scope.PROJECT or job is None
@@ -175,6 +192,7 @@ class Health:
             if not sure and len(patient.suspects) >= SUSPICIOUS:
                 sure = True
                 patient.probe = False
+                patient.folders.add(folder)
             elif not sure:
                 if job is not None and patient.pause is None and now - patient.well_at < WELL_FOR:
                     patient.suspects[job] = True
@@ -187,10 +205,12 @@ class Health:
             asked_for_rest = trouble.reason == Reason.RATE_LIMITED and not trouble.worded
             patient.owned_up = patient.owned_up or job is None or asked_for_rest
             patient.probing = patient.probing and job is not None
-            patient.tries += 1
-            first, most = (FIRST, MOST) if scope == Scope.SERVER else (PROJECT_FIRST, PROJECT_MOST)
-            wait = trouble.seconds if trouble.seconds is not None else backoff(patient.tries, first, most)
-            patient.next_try = now + wait
+            # Of several that were on their way, one tells how long to wait.
+            if patient.pause is None or tried or trouble.seconds is not None or patient.pause.reason != trouble.reason:
+                patient.tries += 1
+                patient.next_try = now + self._wait(patient, trouble)
+            if scope == Scope.PROJECT and trouble.reason == Reason.REFUSED:
+                patient.folders.add(folder)
             kept = patient.pause is not None and patient.pause.until_resume  # nothing but `resume` ends that one
             if not kept and (patient.pause is None or patient.pause.reason != trouble.reason):
                 opened = patient.pause = Pause(
@@ -199,6 +219,16 @@ class Health:
         if opened is not None:
             self._opened(opened)
         return []
+
+    @staticmethod
+    def _wait(patient: Patient, trouble: Later) -> float:
+        """Seconds until the next try."""
+        if trouble.seconds is not None:
+            return trouble.seconds
+        first, most = (FIRST, MOST) if patient.scope == Scope.SERVER else (PROJECT_FIRST, PROJECT_MOST)
+        if trouble.reason == Reason.REFUSED:  # perhaps only some files are: others need not wait for long
+            first = FIRST
+        return backoff(patient.tries, first, most)
 
     def doubt(self, project: str, host: str, job: int, trouble: Later, now: float) -> None:
         """A job has met a trouble that only this project may have on its server."""
@@ -258,6 +288,7 @@ class Health:
             if scope == Scope.SERVER:
                 blamed = [one for one in blamed if not self._excused(one)]
             patient.suspects = dict.fromkeys(patient.suspects, True) if job is None and theirs else {}
+            patient.folders = set()
             patient.denied = denied and (was_ill or patient.denied)
             patient.pause, patient.tries, patient.on_trial = None, 0, None
             patient.probe = patient.probing = patient.owned_up = False
@@ -274,7 +305,7 @@ class Health:
             patient = self._patients.get((scope, name))
             if patient is None or patient.pause is None:
                 return False
-            patient.next_try, patient.tries, patient.suspects = 0.0, 0, {}
+            patient.next_try, patient.tries, patient.suspects, patient.folders = 0.0, 0, {}, set()
             return True
 
     def by_hand(self, pause: Pause) -> None:

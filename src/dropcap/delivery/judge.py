@@ -26,7 +26,7 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
     seconds = None if meaning.retry_after is None else min(max(meaning.retry_after, 1.0), LONGEST)
     match meaning.verdict:
         case Verdict.REFUSED if final and not sent:
-            return Refused(meaning.reason, meaning.message, meaning.remedy)
+            return Refused(meaning.reason, meaning.message, meaning.remedy, meaning.alike)
         case Verdict.PROJECT:
             scope, certain = Scope.PROJECT, True
         case Verdict.BANNED:

@@ -6,6 +6,7 @@ known so keeps files from being sent for nothing, but for those that a person ha
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import Counter
@@ -37,8 +38,15 @@ class Limit:
 
 
 def limit_of(refused: Iterable[str]) -> Limit | None:
-    """The limit that refused files (`SIZE JOB`) tell of, None if they are too few."""
-    sizes = sorted(int(size) for size, _, job in (one.partition(" ") for one in refused) if size.isdecimal() and job)
+    """The limit that refused files (`SIZE MARK …`) tell of, None if they are too few. Those with a mark in common are one file:
+    what is dropped again under its name, or the same bytes under another."""
+    files = sorted((int(size), marks.split()) for size, _, marks in (one.partition(" ") for one in refused) if size.isdecimal())
+    sizes: list[int] = []
+    seen: set[str] = set()
+    for size, marks in files:
+        if marks and seen.isdisjoint(marks):
+            sizes.append(size)
+        seen.update(marks)
     return Limit(sizes[_FILES - 1], len(sizes)) if len(sizes) >= _FILES else None
 
 
@@ -61,16 +69,18 @@ class Limits:
         self._smallest: dict[str, int] = {}  # the sizes of the smallest and the largest file that has arrived, by project
         self._largest: dict[str, int] = {}
 
-    def refused(self, job: Job) -> None:
-        """The server has refused a file for its size. It tells of no limit if one as large has arrived; nor is one that a person
-        has tried again another file.
+    def refused(self, job: Job, sha256: str) -> None:
+        """The server has refused a file of these bytes for its size. It tells of no limit if one as large has arrived; nor is one
+        that a person has tried again another file.
         """
         if job.again_of is not None or job.size < LEAST or job.size <= self._largest.get(job.project, 0):
             return
         until = time.time() + _DAY
+        name = hashlib.sha256(f"{job.folder}/{job.name}".encode("utf-8", "surrogatepass")).hexdigest()
+        what = f"{job.size} {name[:32]} {sha256[:32] or job.id}"
         with self._lock:
-            self._refused[job.project, f"{job.size} {job.id}"] = until
-        self._ledger.learn(job.project, KIND, f"{job.size} {job.id}", until)
+            self._refused[job.project, what] = until
+        self._ledger.learn(job.project, KIND, what, until)
 
     def stored(self, job: Job) -> None:
         """A file has arrived: what was refused and is no larger was refused for another reason, or the limit was raised."""

@@ -9,8 +9,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 
 import structlog
 
@@ -24,21 +22,21 @@ from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.mismatches import Mismatches
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import unasked
-from dropcap.delivery.queue import Candidate, FolderQueue, Known, LookedUp
+from dropcap.delivery.progress import Progress
+from dropcap.delivery.queue import FolderQueue, LookedUp
 from dropcap.delivery.read_back import ReadBack
-from dropcap.delivery.schedule import Chosen, Schedule
-from dropcap.delivery.work import Sending, Work
+from dropcap.delivery.schedule import Schedule
+from dropcap.delivery.tokens import RefusedTokens
+from dropcap.delivery.turns import Turns
+from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Workers
-from dropcap.files.tree import Tree
 from dropcap.filing.ending import Ending
-from dropcap.filing.place import Filing
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Scope
+from dropcap.routing.route import NoRoute
 from dropcap.threads import DaemonThread, NoThread, begin
 
 log = structlog.get_logger()
@@ -69,7 +67,8 @@ class Delivery:
         self._conclusion = Conclusion(ledger, self.health, self._folder)
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
         self._belief = Belief(limits, self._break_off)
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief)
+        self.progress = Progress()
+        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress)
         self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
@@ -79,9 +78,21 @@ class Delivery:
         self._in_flight = InFlight()
         self._freed: set[str] = set()  # places that jobs may have left: other files may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
-        self._refusing = threading.Lock()
-        self._refused: dict[str, int | None] = {}  # paused projects, and the stamp of the token that was refused
+        self._refused_tokens = RefusedTokens()
         self._absence = Absence()
+        self._turns = Turns(
+            ledger,
+            self._schedule,
+            self._workers,
+            self.health,
+            self._conclusion,
+            self._asker,
+            self._work,
+            self._in_flight,
+            self._absence,
+            self.ended,
+            lambda: self._stopping,
+        )
         self._next_due = 0.0
         self._looked = time.monotonic()  # at all folders
         self._boot = math.inf  # by the clock: not known before the first round
@@ -171,6 +182,11 @@ class Delivery:
                 self.health.try_now(pause.scope, pause.name)
         self.wake()
 
+    def limited(self, project: str | None = None) -> dict[str, float]:
+        """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""
+        lines = [line for name, line in self._lines.items() if project in (None, name)]
+        return {line.host: room for line in lines if (room := line.client.room_at) is not None}
+
     def under_way(self) -> int:
         """How many turns are under way."""
         return self._workers.running()
@@ -243,51 +259,50 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
-        if self._absence.look(self._folders, monotonic):
+        if self._absence.look(self._folders, self._paused_folders(), monotonic):
             for folder in self._folders.values():
                 folder.look_again()
         self._take_answers()
-        for server in self.health.probes_due(monotonic):
-            line = next((line for line in self._lines.values() if line.server == server), None)
-            if line is None:
-                self.health.resume(Scope.SERVER, server)
-                continue
-            if self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
-                self.health.not_probed(server, monotonic + MOST)
-                continue
-            try:
-                begin(self._work.probe, "probe", server, line)
-            except NoThread:
-                self.health.not_probed(server, monotonic + _NO_THREAD)
-        self._notice_new_tokens()
+        self._probe_servers(monotonic)
+        self._refused_tokens.try_renewed(self._lines, self.health)
         self._look_behind_freed()
         if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
             self._looked = monotonic
             for folder in self._folders.values():
                 folder.look_again()
         for folder in self._folders.values():
-            unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
-            if unfit.moved:
-                self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
-                self.wake()  # they may have left places as well
-            for job in unfit.passed:
-                self._conclusion.hold(job, Held(Reason.NEWER_WENT, job.message or "", job.remedy or ""))
-                self.ended([job])  # it keeps nobody waiting any more
-            for job, nowhere in unfit.lost:
-                if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
-                    message = f"{nowhere.message}; it is not known whether it has reached REDCap"
-                    moved = bool(job.project) and job.project != folder.folder.project
-                    remedy = (
-                        f"put the {'project' if moved else 'rule'} back and reload: dropcap then reads it back first. "
-                        "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
-                    )
-                    self._conclusion.hold(job, Held(nowhere.reason, message, remedy))
-                    self.ended([job])
-                    continue
+            self._refill(folder, now)
+        self._next_due = min((one.next_due for one in self._folders.values() if one.next_due is not None), default=0.0)
+        self._turns.give(monotonic)
+
+    def _probe_servers(self, now: float) -> None:
+        for server in self.health.probes_due(now):
+            line = next((line for line in self._lines.values() if line.server == server), None)
+            if line is None:
+                self.health.resume(Scope.SERVER, server)
+            elif self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
+                self.health.not_probed(server, now + MOST)
+            else:
+                try:
+                    begin(self._work.probe, "probe", server, line)
+                except NoThread:
+                    self.health.not_probed(server, now + _NO_THREAD)
+
+    def _refill(self, folder: FolderQueue, now: float) -> None:
+        """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""
+        unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
+        for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
+            self.health.give_back(left)
+        if unfit.moved:
+            self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
+            self.wake()  # they may have left places as well
+        for job, nowhere in unfit.lost:
+            if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
+                self._conclusion.hold(job, _lost(job, nowhere, folder.folder.project))
+                self.ended([job])
+            else:
                 self._in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
-        self._next_due = min((one.next_due for one in self._folders.values() if one.next_due is not None), default=0.0)
-        self._give_turns(monotonic)
 
     def _look_behind_freed(self) -> None:
         """Look again in the folders that have files waiting for a place that another one may have left."""
@@ -298,93 +313,14 @@ class Delivery:
                 if name in self._folders:
                     self._folders[name].look_again()
 
-    def _give_turns(self, now: float) -> None:
-        # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
-        waiting = frozenset[int]().union(*(line.client.waiting for line in self._lines.values()))
-        free = self._workers.free(waiting)
-        if free <= 0:
-            return
-        picked = self._schedule.pick(now, free, self._workers.size, self._workers.large())
-        for folder, candidate, ended in picked.ended:
-            self._take(folder, candidate)
-            self._conclusion.apply(candidate.job, ended, None)
-            self.health.give_back(candidate.job.id)
-            if not isinstance(ended, Refused):
-                self.ended([candidate.job])
-        for folder, candidate, create in picked.creates:
-            if not self._workers.ready(1):
-                break  # it is still in line
-            self._take(folder, candidate)
-            line = self._lines[folder.folder.project]
-            turn = partial(self._work.create, line=line, candidate=candidate, step=create, confirm=folder.confirm)
-            self._workers.run(turn, folder.name)
-        for (project, _), group in picked.asks.items():
-            if self._workers.free(waiting) > 0 and self._workers.ready(1):
-                self._ask(self._lines[project], group)
-        self._send(picked.batches)
-
-    def _ask(self, line: ProjectLine, group: Sequence[Candidate]) -> None:
-        asked = []
-        for candidate in group:
-            asked.append(self._folders[candidate.job.folder].asking(candidate))
-            self._in_flight.add(candidate.job.id)
-        self._workers.run(partial(self._asker.ask, line=line, group=asked), group[0].job.folder)
-
     def _take_answers(self) -> None:
         """What look-ups have told since."""
         with contextlib.suppress(queue.Empty):
             while True:
                 answer = self._looked_up.get_nowait()
-                if (folder := self._folders.get(answer.candidate.job.folder)) is not None:
-                    folder.answered(answer)
-
-    def _send(self, batches: Sequence[Sequence[Chosen]]) -> None:
-        """Enter the chosen as being sent, in one commit, and only then let them go."""
-        ready: list[tuple[Sequence[Chosen], tuple[Tree, Filing]]] = []
-        threads = self._workers.ready(len(batches))
-        for batch in batches:
-            lent = batch[0][0].lent()
-            if lent is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
-                for _, candidate, _ in batch:
-                    self.health.give_back(candidate.job.id)
-            else:
-                ready.append((batch, lent))
-        changes = []
-        for _, candidate, step in (one for batch, _ in ready for one in batch):
-            columns: dict[str, object] = {"attempts": candidate.job.attempts + 1, "record": step.record}
-            if step.instance is not None:
-                columns["instance"] = step.instance
-            target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
-            changes.append(Change(candidate.job.id, State.SENDING, f"attempt {candidate.job.attempts + 1}", columns, target))
-        went = self._ledger.change(changes, self._absence.absent)
-        for batch, lent in ready:
-            folder = batch[0][0]
-            line = self._lines[folder.folder.project]
-            sendings = []
-            for _, candidate, step in batch:
-                self._take(folder, candidate)
-                job = candidate.job
-                if job.id in went:
-                    sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
-                    known = candidate.known or Known(unasked(candidate.route.target), 0.0)
-                    sendings.append(Sending(sent, candidate.route, step, known))
-                else:
-                    self.health.give_back(job.id)
-                    self.ended([job])
-            if sendings:
-                turn = partial(
-                    self._work.send,
-                    batch=sendings,
-                    line=line,
-                    lent=lent,
-                    goes_on=partial(self._goes_on, folder, line),
-                    confirm=folder.confirm,
-                    pace=folder.pace,
-                )
-                self._workers.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
-
-    def _goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
-        return not self._stopping and self._schedule.goes_on(folder, line, job)
+                folder = self._folders.get(answer.candidate.job.folder)
+                if folder is None or not folder.answered(answer):
+                    self.health.give_back(answer.candidate.job.id)
 
     # Beneath ------------------------------------------------------------------------------------------------------
 
@@ -401,11 +337,6 @@ class Delivery:
     @property
     def _lines(self) -> dict[str, ProjectLine]:
         return self._schedule.lines
-
-    def _take(self, folder: FolderQueue, candidate: Candidate) -> None:
-        self._in_flight.add(candidate.job.id)
-        for lane in folder.lanes:
-            lane.jobs.pop(candidate.job.id, None)
 
     def ended(self, jobs: Sequence[Job], stored: bool = False) -> None:
         """These jobs' turns are over; those behind them to the same target can be next. `stored`: they need no other turn."""
@@ -440,44 +371,45 @@ class Delivery:
                 log.info("folder_back", folder=name)
             folder.stuck = hung.get(name, 0)
 
-    def _notice_new_tokens(self) -> None:
-        """A token that was renewed in its file is tried at once."""
-        with self._refusing:
-            refused = dict(self._refused)
-        for name, stamp in refused.items():
-            line = self._lines.get(name)
-            if line is None or (now := line.token_stamp()) is None or now == stamp:
-                continue
-            line.forget()
-            paused = self.health.try_now(Scope.PROJECT, name)
-            with self._refusing:
-                if not paused:
-                    self._refused.pop(name, None)
-                elif name in self._refused:  # nobody has resumed it meanwhile
-                    self._refused[name] = now
-
     def _look_for_absent(self) -> None:
         self._absence.configured(self._folders, self._ledger.query.counts())
 
+    def _paused_folders(self) -> set[str]:
+        return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+
     def _apply_folder_pauses(self) -> None:
         with self._pausing:
-            paused = {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+            paused = self._paused_folders()
             for name, folder in self._folders.items():
                 folder.paused = name in paused
 
     def _pause_began(self, pause: Pause) -> None:
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
-            stamp = self._lines[pause.name].token_stamp()
-            with self._refusing:
-                self._refused[pause.name] = stamp
+            self._refused_tokens.paused(pause.name, self._lines[pause.name])
         self._ledger.pause(pause)
+        self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def _pause_ended(self, scope: Scope, name: str) -> None:
         self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
-            with self._refusing:
-                self._refused.pop(name, None)
+            self._refused_tokens.resumed(name)
         self._ledger.resume(scope, name)
+        self._tell_pages()
         log.info("resumed", scope=scope, name=name)
         self.wake()
+
+    def _tell_pages(self) -> None:
+        """A pause concerns folders of which no file has met the trouble yet."""
+        for name in list(self._folders):
+            self._changed(name)
+
+
+def _lost(job: Job, nowhere: NoRoute, project: str) -> Held:
+    message = f"{nowhere.message}; it is not known whether it has reached REDCap"
+    put_back = "project" if job.project and job.project != project else "rule"
+    remedy = (
+        f"put the {put_back} back and reload: dropcap then reads it back first. "
+        "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
+    )
+    return Held(nowhere.reason, message, remedy)

@@ -13,7 +13,7 @@ from dropcap.reasons import Reason
 
 _KINDS: dict[Reason, str] = {
     Reason.TOKEN: "REDCap does not accept the API token",
-    Reason.RIGHTS: "REDCap refuses a right to the token's user",
+    Reason.RIGHTS: "the token's user lacks a right in REDCap",
     Reason.PROJECT_MISMATCH: "the API token belongs to another project",
     Reason.PROJECT_OFFLINE: "the project is offline in REDCap",
     Reason.NOT_THE_API: "something other than REDCap's API answers",
@@ -23,9 +23,9 @@ _KINDS: dict[Reason, str] = {
     Reason.BANNED: "REDCap has banned this machine's address",
     Reason.RATE_LIMITED: "REDCap asks for fewer requests",
     Reason.CERTIFICATE: "REDCap's server cannot be trusted: its certificate is not accepted",
-    Reason.CAME_BACK_SHORT: "replies of REDCap's break off",
+    Reason.CAME_BACK_SHORT: "REDCap's replies break off",
     Reason.NOT_CONFIRMED: "REDCap has not stored what it accepted",
-    Reason.REFUSED: "REDCap refuses a question",
+    Reason.REFUSED: "REDCap refuses one file or question after the other",
     Reason.NO_SPACE: "a disk of dropcap's own is full",
     Reason.BY_HAND: "paused by hand",
 }

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery.origin import Origins
 from dropcap.ledger.job import Address
 from dropcap.ledger.outcome import Held
 from dropcap.reasons import Reason
@@ -38,6 +39,7 @@ class Order:
     def __init__(self, projects: Iterable[Project], folders: Iterable[Folder], told: Mapping[str, int]) -> None:
         """`told` are the project ids that REDCap has told by entry, of an earlier run too."""
         self._told = dict(told)
+        self.origins = Origins()
         self._hidden: set[str] = set()
         self._classic: set[str] = set()  # entries of projects without events: a rule may name one all the same
         self.configure(projects, folders)
@@ -61,6 +63,7 @@ class Order:
     def told(self, entry: str, project: ProjectInfo) -> bool:
         """REDCap has told the project of an entry; whether its id is news."""
         self._hidden.discard(entry)
+        self.origins.told(entry, project)
         (self._classic.discard if project.longitudinal else self._classic.add)(entry)
         if self._told.get(entry) == project.project_id:
             return False
@@ -126,13 +129,14 @@ class Order:
     def address_of(self, folder: Folder, found: Route | NoRoute) -> Address:
         """The same of a file of which it is known what the rules say."""
         if isinstance(found, NoRoute):
-            return Address(folder.project, found.rule.name if found.rule else "")
+            return Address(folder.project, found.rule.name if found.rule else "", origin=self.origins.of(folder, found.rule))
         target = found.target
         record = target.record or "\0".join(f"{k}={v}" for k, v in sorted(target.record_where.items()))
         instance = target.instance if isinstance(target.instance, int) else None
         key = self.key(folder.project, target, record)
         return Address(
-            folder.project, found.rule.name, target.record, target.event, target.field, instance, key, target.instance == NEXT
+            *(folder.project, found.rule.name, target.record, target.event, target.field, instance, key, target.instance == NEXT),
+            self.origins.of(folder, found.rule),
         )
 
 

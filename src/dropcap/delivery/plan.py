@@ -100,6 +100,11 @@ _TOO_MANY_MISMATCHES = Held(
     "the names of three files for this record did not agree with it within a day: further ones wait, whether they agree or not",
     "whoever looks after dropcap compares the names with the record in REDCap; then `dropcap retry --held`, which counts anew",
 )
+OVERTAKEN = Held(
+    Reason.NEWER_WENT,
+    "a file that was dropped later has gone to the same place in REDCap already, and this one would replace it",
+    "if this one is to go there all the same: dropcap retry JOB (the other one is preserved); else take it out of in_progress/",
+)
 
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
 
@@ -173,20 +178,8 @@ def plan(
     if target.record and facts.record != target.record:
         return _written_otherwise(target, settings, (facts.record,))
     needed = _needed(target, settings) - ({target.field} if sent_before else set())  # what arrived is read back by itself
-    if GROUP_COLUMN in set(facts.untold) & needed:
-        return Held(
-            Reason.RIGHTS,
-            f"REDCap does not tell this token the data access group of record `{shown(facts.record)}`",
-            "REDCap tells groups only to users who are in none, of projects that have some: take the token's user out of its "
-            f"group (User Rights), or `{GROUP_COLUMN}` out of must_match; then `dropcap retry`",
-        )
-    if untold := sorted(set(facts.untold) & needed):
-        return Held(
-            Reason.RIGHTS,
-            f"REDCap leaves {', '.join(f'`{name}`' for name in untold)} out of the export of record `{shown(facts.record)}`: "
-            "the token's user may not see it",
-            "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
-        )
+    if untold := set(facts.untold) & needed:
+        return _not_told(facts.record, untold)
     if guessed and target.must_match and not sent_before:
         return _TOO_MANY_MISMATCHES
     if facts.differing:
@@ -206,10 +199,31 @@ def plan(
         instance = target.instance if isinstance(target.instance, int) else None
         look = settings.existing_file is not ExistingFile.REPLACE or bool(facts.shows)
         return Send(facts.record, target.event, target.field, instance, look, shows=facts.shows)
+    return _send_to_next(target, facts, facts.record, fixed_instance, sent_before)
+
+
+def _send_to_next(target: Target, facts: Facts, record: str, fixed_instance: int | None, sent_before: bool) -> Send:
     if fixed_instance is not None:  # kept only if an earlier send may have arrived there
-        return Send(facts.record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
+        return Send(record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
     perhaps = facts.next_instance - 1 if sent_before and facts.next_instance and facts.next_instance > 1 else None
-    return Send(facts.record, target.event, target.field, facts.next_instance, look=True, chosen=True, perhaps=perhaps)
+    return Send(record, target.event, target.field, facts.next_instance, look=True, chosen=True, perhaps=perhaps)
+
+
+def _not_told(record: str, untold: Set[str]) -> Held:
+    """REDCap leaves out what must be known of a record."""
+    if GROUP_COLUMN in untold:
+        return Held(
+            Reason.RIGHTS,
+            f"REDCap does not tell this token the data access group of record `{shown(record)}`",
+            "REDCap tells groups only to users who are in none, of projects that have some: take the token's user out of its "
+            f"group (User Rights), or `{GROUP_COLUMN}` out of must_match; then `dropcap retry`",
+        )
+    return Held(
+        Reason.RIGHTS,
+        f"REDCap leaves {', '.join(f'`{name}`' for name in sorted(untold))} out of the export of record `{shown(record)}`: "
+        "the token's user may not see it",
+        "give the token's user `Full Data Set` and access to the form (User Rights), then `dropcap retry`",
+    )
 
 
 def _needed(target: Target, settings: RuleSettings) -> set[str]:

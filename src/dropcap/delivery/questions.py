@@ -72,13 +72,17 @@ def by_rule(group: Sequence[Candidate]) -> list[list[Candidate]]:
 
 
 def refuses_all(line: ProjectLine, candidate: Candidate) -> bool:
-    """Whether REDCap refuses even to say that a record is there: then it is the project's trouble, not a rule's."""
+    """Whether REDCap refuses even to say that any record is there: then it is no rule's trouble, but the project's."""
     record = candidate.route.target.record or candidate.job.record
-    try:
-        line.client.records(records=[record] if record else [NOBODY], fields=[line.structure().record_id_field])
-    except (RedcapError, Stopped):
-        return True
-    return False
+    for name in dict.fromkeys((record or NOBODY, NOBODY)):
+        try:
+            line.client.records(records=[name], fields=[line.structure().record_id_field])
+        except RedcapError:
+            continue
+        except Stopped:
+            return True
+        return False
+    return True
 
 
 def is_of_the_question(error: RedcapError | Stopped) -> bool:

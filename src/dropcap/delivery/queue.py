@@ -70,12 +70,13 @@ class Lane:
 
 @dataclass(slots=True)
 class Unfit:
-    """Jobs that cannot be candidates as they are: those that have no way, those that have another one than they had, and those
-    that a newer one has passed while their folder was away."""
+    """Jobs that cannot be candidates as they are: those that have no way, and those that have another one than they had. `left`
+    were candidates, and are not any more.
+    """
 
     lost: list[tuple[Job, NoRoute]] = field(default_factory=list)
     moved: list[Job] = field(default_factory=list)
-    passed: list[Job] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
 
 
 class FolderQueue:
@@ -114,6 +115,7 @@ class FolderQueue:
         self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
         self.paused = False
+        self.may_be_passed = False  # it was seen to be absent, and not to be back yet
         self.stuck = 0  # turns that hang in this folder's file system
 
     @property
@@ -122,8 +124,8 @@ class FolderQueue:
         return self.folder.name
 
     def open(self) -> bool:
-        """Whether its files may be worked on: it is there, answers, and is not paused."""
-        return not self.paused and not self.stuck and self.lent() is not None
+        """Whether its files may be worked on: it is there, answers, is not paused, and none of them may just be passed."""
+        return not (self.paused or self.stuck or self.may_be_passed) and self.lent() is not None
 
     def absent(self) -> bool:
         """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
@@ -155,6 +157,7 @@ class FolderQueue:
         for lane in self.lanes:
             for job_id in renamed & lane.jobs.keys():
                 del lane.jobs[job_id]
+                unfit.left.append(job_id)
             if not lane.more or len(lane.jobs) >= LOW:
                 continue
             limit = IN_MEMORY + len(lane.jobs)
@@ -164,9 +167,6 @@ class FolderQueue:
                 lane.more = True
             for job in due:
                 if job.id in lane.jobs or job.id in in_flight:
-                    continue
-                if job.reason == Reason.NEWER_WENT and job.state is State.WAITING and query.newer_went(job):
-                    unfit.passed.append(job)
                     continue
                 found = self._way_of(job)
                 if isinstance(found, Route):
@@ -214,14 +214,14 @@ class FolderQueue:
         self._put(candidate, asked)
         return asked
 
-    def answered(self, answer: LookedUp) -> None:
-        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing."""
+    def answered(self, answer: LookedUp) -> bool:
+        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing: False."""
         candidate = answer.candidate
         told = None if answer.known is None else replace(candidate, known=answer.known, asking=False)
-        self._put(candidate, told)
+        return self._put(candidate, told)
 
-    def _put(self, candidate: Candidate, instead: Candidate | None) -> None:
-        """Another one takes a candidate's place, or none: it is read from the ledger anew."""
+    def _put(self, candidate: Candidate, instead: Candidate | None) -> bool:
+        """Another one takes a candidate's place, or none: it is read from the ledger anew. False if it is not in line."""
         for lane in self.lanes:
             if lane.jobs.get(candidate.job.id) is candidate:
                 if instead is None:
@@ -229,6 +229,8 @@ class FolderQueue:
                     lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
                 else:
                     lane.jobs[candidate.job.id] = instead
+                return True
+        return False
 
     def look_again(self, jobs: Iterable[int] = ()) -> None:
         """There may be more due jobs in the ledger, and `jobs` may have other names than before."""

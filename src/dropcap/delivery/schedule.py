@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -78,7 +79,6 @@ class Schedule:
         self._health = health
         self._limits = limits
         self._mismatches = mismatches
-        self._first = 0  # which folder is asked first
         self._limited: set[str] = set()  # servers whose request limit is being waited for
 
     def pick(self, now: float, free: int, size: int, large: int) -> Picked:
@@ -135,10 +135,10 @@ class Schedule:
                     asked.append(candidate)
 
     def _in_turn(self) -> Iterator[tuple[FolderQueue, Candidate]]:
-        """The candidates of all folders, one of each folder and lane at a time, another folder first each time."""
+        """The candidates of all folders, one of each folder and lane at a time, any folder first: where one file at a time is let
+        through, a turn by number would let the same folder's through again and again."""
         folders = [folder for folder in self.folders.values() if folder.open()]
-        self._first += 1
-        start = self._first % max(len(folders), 1)
+        start = random.randrange(max(len(folders), 1))
         queues = [
             (folder, iter(list(lane.jobs.values()))) for folder in folders[start:] + folders[:start] for lane in folder.lanes
         ]
@@ -162,7 +162,7 @@ class Schedule:
             hopeless = line.refuses(job.size, target.upload_as) or self._limits.forbids(job)
         if hopeless is not None:
             return hopeless
-        if line.host in self._limited or not self._may_send(line, job.id, now):
+        if line.host in self._limited or not self._may_send(line, job, now):
             return NotYet.PAUSED
         lasts = INSTANCES_LAST if target.instance == NEXT and job.instance is None else FACTS_LAST
         if self._needs_nothing(job, target, settings, line):
@@ -191,7 +191,7 @@ class Schedule:
 
     def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         """Whether a batch still may go on with this file. May be called from any thread."""
-        return folder.open() and self._may_send(line, job.id, time.monotonic())
+        return folder.open() and self._may_send(line, job, time.monotonic())
 
     def give_back(self, folder: FolderQueue) -> None:
         """A folder's files do not get their turns: one that was let through on trial must not keep the others waiting."""
@@ -199,12 +199,12 @@ class Schedule:
             for job in list(lane.jobs):
                 self._health.give_back(job)
 
-    def _may_send(self, line: ProjectLine, job: int, now: float) -> bool:
+    def _may_send(self, line: ProjectLine, job: Job, now: float) -> bool:
         may = (
             not self._health.stopped(Scope.SERVER, line.host)
-            and self._health.may_send(Scope.SERVER, line.server, job, now)
-            and self._health.may_send(Scope.PROJECT, line.project.name, job, now)
+            and self._health.may_send(Scope.SERVER, line.server, job.id, now, job.folder)
+            and self._health.may_send(Scope.PROJECT, line.project.name, job.id, now, job.folder)
         )
         if not may:
-            self._health.give_back(job)
+            self._health.give_back(job.id)
         return may

@@ -14,10 +14,10 @@ from io import FileIO
 
 import structlog
 
-from dropcap.delivery.belief import Belief
+from dropcap.delivery.belief import Belief, may_be_of_size
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
-from dropcap.delivery.plan import Facts, Send, newly_listed
+from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
 from dropcap.delivery.vacancy import RefusedExport, Vacancies, Vacancy
 from dropcap.delivery.workers import Slot, WatchedFile
 from dropcap.display import shown
@@ -25,7 +25,7 @@ from dropcap.files.digest import sha256
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.keep import NoCopy
 from dropcap.filing.place import Filing
-from dropcap.filing.preserve import Origin
+from dropcap.filing.preserve import Origin, PreserveSink
 from dropcap.filing.same_bytes import as_sent, record_what_is_sent
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
@@ -33,7 +33,7 @@ from dropcap.ledger.outcome import Gone, Held, Later, LookAgain, Outcome, Refuse
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import NoFile, RedcapError
 from dropcap.redcap.filename import safe_name
-from dropcap.redcap.model import FileTarget, Sent
+from dropcap.redcap.model import Exported, FileTarget, Sent
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
@@ -66,6 +66,7 @@ class Upload:
     facts: Facts
     looked: float  # when the look-up that told the facts began (monotonic)
     ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
+    overtaken: bool = False  # a newer one has gone there: it is only looked whether this one had arrived
 
 
 @dataclass(slots=True)
@@ -82,9 +83,11 @@ class Attempt:
     slot: Slot
     vacancies: Vacancies
     belief: Belief
+    sent: Callable[[int], None] | None = None  # is told how many bytes have gone
     _sent: bool = False
     _importing: bool = False
     _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
+    _refused: str = ""  # the bytes that may have been too many, by their SHA-256
     _acknowledged: str | None = None
     _ctime_ns: int | None = None  # of the file before its bytes were read for the first time
 
@@ -127,7 +130,8 @@ class Attempt:
         except RedcapError as error:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
-            return self.belief.of_a_file(error.meaning, upload.job, upload.line, sent=self._sent, importing=self._importing)
+            how = {"sent": self._sent, "importing": self._importing}
+            return self.belief.of_a_file(error.meaning, upload.job, upload.line, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NoCopy as error:
@@ -163,6 +167,8 @@ class Attempt:
             if not isinstance(answer, Result):
                 return answer
             result = answer
+            if upload.overtaken:
+                return OVERTAKEN
             if (held := self.belief.limits.gives_up(job)) is not None:
                 return held
         if upload.target.instance == NEXT:
@@ -170,7 +176,13 @@ class Attempt:
         if not upload.ours():
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
-        sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, stop=self.stop)
+        try:
+            sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
+        except RedcapError as error:
+            if may_be_of_size(error.meaning, job.size):
+                with contextlib.suppress(OSError):  # it counts as a file of its own then
+                    self._refused = sha256(fd)
+            raise
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
         reached = upload.settings.confirm
@@ -194,7 +206,8 @@ class Attempt:
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
         keep = upload.settings.existing_file is ExistingFile.PRESERVE or upload.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keep and not self._fresh else None
+            keeps = keep and not (self._fresh or upload.overtaken)
+            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keeps else None
             try:
                 there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
             except NoFile as error:
@@ -211,16 +224,12 @@ class Attempt:
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
+            if upload.overtaken:
+                return OVERTAKEN
             if there.sha256 == upload.job.sha256:
                 return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
             if upload.target.instance == NEXT and upload.job.sha256 is None:
-                # A wrong answer, or somebody else's file. To choose another instance could make a second one of this file,
-                # which no later look would find: so it is looked at again, and put aside for a person if it stays so.
-                message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
-                remedy = (
-                    "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
-                )
-                return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
+                return self._another(place)
             if upload.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     Reason.FILE_EXISTS,
@@ -231,10 +240,24 @@ class Attempt:
                 # A file of no known length may have been cut off.
                 if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later(Reason.SERVER_ERROR, _NO_END, _HTTP_1_1, Scope.SERVER)
-                kept = sink.commit(self._origin(place, there.name))
-                self.note(upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
-                log.info("preserved", **about(upload.job), kept_as=shown(kept), sha256=there.sha256)
+                self._keep(sink, place, there)
         return Result.REPLACED
+
+    def _keep(self, sink: PreserveSink, place: FileTarget, there: Exported) -> None:
+        """Have the copy kept under its name, and note it before anything is sent."""
+        kept = sink.commit(self._origin(place, there.name))
+        self.note(self.upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
+        log.info("preserved", **about(self.upload.job), kept_as=shown(kept), sha256=there.sha256)
+
+    def _another(self, place: FileTarget) -> Later:
+        """A wrong answer, or somebody else's file, in an instance that was sent to.
+
+        To choose another instance could make a second one of this file, which no later look would find: so it is looked at
+        again, and put aside for a person if it stays so.
+        """
+        message = f"instance {place.instance} holds another file, and it is not known whether this one arrived"
+        remedy = "look at the instances in REDCap: if this file is in none, drop it again after taking it out of in_progress/"
+        return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
 
     @property
     def _fresh(self) -> bool:

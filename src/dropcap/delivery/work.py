@@ -19,6 +19,7 @@ from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.progress import Progress
 from dropcap.delivery.queue import Candidate, Confirm, Known
 from dropcap.delivery.send import NOT_OURS, Attempt, Upload
 from dropcap.delivery.vacancy import Vacancies
@@ -48,6 +49,7 @@ class Sending:
     route: Route
     step: Send
     known: Known
+    overtaken: bool = False  # a newer one has gone to its place: it is only read back
 
 
 class Work:
@@ -64,6 +66,7 @@ class Work:
         break_off: threading.Event,
         ended: Callable[[Sequence[Job], bool], None],
         belief: Belief,
+        progress: Progress,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -71,6 +74,7 @@ class Work:
         self._break_off = break_off
         self._ended = ended
         self._belief = belief
+        self._progress = progress
         self._creation = Creation(ledger)
         self._vacancies = Vacancies(ledger)
 
@@ -115,13 +119,14 @@ class Work:
                 self._give_back(batch[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
-            found = one.route
-            upload_as = found.target.upload_as
+            target, settings, known = one.route.target, one.route.settings, one.known
             upload = Upload(
-                one.job, found.target, found.settings, one.step, line, *lent, upload_as, one.known.facts, one.known.at, ours
+                *(one.job, target, settings, one.step, line, *lent),
+                *(target.upload_as, known.facts, known.at, ours, one.overtaken),
             )
-            attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief)
-            outcome = self._guarded(one.job, line, partial(_attempted, attempt, one, line, self._belief), sent=True)
+            with self._progress.of(one.job) as told:
+                attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief, told)
+                outcome = self._guarded(one.job, line, partial(self._attempted, attempt, one, line), sent=True)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:
@@ -131,6 +136,16 @@ class Work:
                 pace.took(ended - started)
             started = ended
         return stored
+
+    def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
+        return self._one_of_many(one.job, line, _attempted(attempt, one, line, self._belief))
+
+    def _one_of_many(self, job: Job, line: ProjectLine, outcome: Outcome) -> Outcome:
+        """The same, unless REDCap refuses one file after the other alike: then none fails any more."""
+        if not isinstance(outcome, Refused):
+            return outcome
+        paused = self._health.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
+        return self._belief.alike.judge(job, outcome, paused=paused)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
@@ -179,7 +194,8 @@ class Work:
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
                 line.client.create_record(step.record, structure.record_id_field, first)
             except RedcapError as error:
-                return self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
+                return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
+            self._belief.alike.stored(job.project)
             log.info("record_created", **about(job))
             return RecordCreated(step.record)
 

@@ -94,7 +94,7 @@ class Workers:
             error = self._hire(turns)
             ready, threads = min(self._idle, turns), len(self._threads)
         if error is not None and not refused_before:
-            message = f"{error.strerror}: it works with the {threads} for files that it has"
+            message = f"{error.strerror}: it goes on with the {threads} that work on files"
             log.warning("check_problem", message=message, remedy=MORE_THREADS)
         return ready
 

@@ -28,6 +28,6 @@ def fsync(fd: int, what: str) -> None:
             _log.warning(
                 "check_problem",
                 file=shown(what),
-                message="This file system refuses fsync: after a power cut the last renames may be undone",
-                remedy="Put the folder on a file system that knows fsync, if it matters",
+                message="this file system refuses fsync: after a power cut the last renames may be undone",
+                remedy="put the folder on a file system that knows fsync, if it matters",
             )

@@ -92,7 +92,7 @@ def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways:
                 return
             raise
         return
-    raise OSError(errno.ENOTSUP, "This file system can rename in no way that is safe; use another one", source)
+    raise OSError(errno.ENOTSUP, "This file system has no safe way to rename; use another one", source)
 
 
 def _halfway(source_dir: int, source: str, target_dir: int, target: str) -> bool:

@@ -345,8 +345,12 @@ class Filer:
                 scope=Scope.FOLDER,
                 folder=self._name,
                 reason=Reason.FILING,
-                message=f"{len(endings)} finished files stay in in_progress/ for now: {why}",
+                message=f"{_files(len(endings))} in in_progress/ for now: {why}",
             )
+
+
+def _files(number: int) -> str:
+    return "1 finished file stays" if number == 1 else f"{number} finished files stay"
 
 
 def _said(error: OSError) -> str:

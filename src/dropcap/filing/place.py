@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
+from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.digest import sha256_of
@@ -22,11 +23,8 @@ from dropcap.files.move import PLAIN, Crossing
 from dropcap.files.tree import Staged, Tree
 from dropcap.filing import preserve
 from dropcap.filing.crossing import finish
+from dropcap.filing.keep import Keep
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
-
-if TYPE_CHECKING:
-    from dropcap.config.model import Folder
-    from dropcap.filing.keep import Keep
 
 __all__ = ["Failure", "Filed", "Filing"]
 
@@ -216,7 +214,7 @@ class Filing:
         except KeyError:
             if group.isdigit():
                 return int(group)
-            self._tell(f"There is no group {shown(group)} on this machine", "Correct `group` or create it")
+            self._tell(f"there is no group {shown(group)} on this machine", "correct `group`, or create it")
             return None
 
     def _dress(self, name: str) -> None:
@@ -253,8 +251,8 @@ class Filing:
             act(item)
         except OSError as error:
             self._tell(
-                f"The file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
-                "Give dropcap's user the right to it, or leave `group` and `mode` out",
+                f"the file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
+                "give dropcap's user the right to it, or leave `group` and `mode` out",
             )
 
     def _tell(self, message: str, remedy: str) -> None:
@@ -298,5 +296,5 @@ def _in_words(error: OSError) -> OSError:
     """The error that says what to do, where a person has put something else in the place of a directory."""
     if error.errno not in (errno.ENOTDIR, errno.ELOOP) or not isinstance(error.filename, str):
         return error
-    said = f"{shown(error.filename)} or what it should lie in is no directory; rename what has its name: dropcap needs it"
+    said = f"{shown(error.filename)}, or what it lies in, is not a directory: rename what has that name, since dropcap needs it"
     return OSError(error.errno, said, error.filename)

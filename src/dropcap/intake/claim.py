@@ -7,7 +7,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -18,7 +18,9 @@ from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.lease import Lease
+from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.reconcile import FailedFiles
 from dropcap.intake.returned import TakenAwayFiles, is_away
@@ -58,31 +60,6 @@ OTHER_FOLDER = 180.0
 SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
 
 
-class Notes:
-    """What cannot be taken, and why; each reason is logged once. Other threads may copy `all`, but not go through it."""
-
-    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
-        self._log = log
-        self.all: dict[str, str] = {}
-
-    def put(self, name: str, why: str) -> None:
-        """`name` cannot be taken."""
-        if self.all.get(name) != why:
-            self.all[name] = why
-            self._log.warning("entry_ignored", file=shown(name), message=why)
-
-    def drop(self, name: str) -> None:
-        """`name` is gone or taken after all."""
-        self.all.pop(name, None)
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Nothing but these is there."""
-        if not self.all:
-            return
-        for name in self.all.keys() - set(names):
-            del self.all[name]
-
-
 class Claimer:
     """The claims of one opened folder. For its thread."""
 
@@ -92,16 +69,15 @@ class Claimer:
         folder: Folder,
         ledger: IntakeLedger,
         pending: Pending,
-        not_taken: Notes,
+        not_taken: NotTaken,
         contents: ContentJudge,
+        hooks: IntakeHooks,
+        *,
         pace: Callable[[str, int], RestTime],
-        on_claimed: Callable[[list[int]], None],
         on_missing: Callable[[], None],
-        on_left: Callable[[], None],
         copies: Callable[[], bool],
     ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file,
-        `on_left` that another folder's job was withdrawn;
+        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
         `copies` says whether a claim may be a copy to another file system.
         """
         self._tree = tree
@@ -111,9 +87,8 @@ class Claimer:
         self._not_taken = not_taken
         self._contents = contents
         self._pace = pace
-        self._on_claimed = on_claimed
+        self._hooks = hooks
         self._on_missing = on_missing
-        self._on_left = on_left
         self._copies = copies
         self._log = structlog.get_logger().bind(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
@@ -236,7 +211,7 @@ class Claimer:
         for (name, waiting, wanted, refusal), outcome in zip(tries, outcomes, strict=True):
             if isinstance(outcome, Taken):
                 self._done_with(name)
-                entered.append(self._new(name, wanted.target, outcome.sight, failed, away, refusal))
+                entered.append(self._new(name, wanted.target, outcome, failed, away, refusal))
                 directories |= {_parent(name), _parent(wanted.target)}
             else:
                 self._judge(name, waiting, wanted.target, outcome)
@@ -262,7 +237,7 @@ class Claimer:
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._on_left()
+                self._hooks.place_left()
         waits = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return [file for file in known.still_open if file.folder == self._folder.name or waits]
 
@@ -305,9 +280,9 @@ class Claimer:
         return walk.top(name) == walk.IN_PROGRESS and name not in self._moved
 
     def _new(
-        self, name: str, target: str, sight: Sight, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
+        self, name: str, target: str, taken: Taken, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
     ) -> NewFile:
-        again_of = None
+        again_of, sight = None, taken.sight
         match = failed.moved_to(self._tree, sight)
         if match is not None:
             path, file = match
@@ -321,7 +296,7 @@ class Claimer:
         back = None
         with contextlib.suppress(OSError):  # what cannot be read is not sent either
             back = away.known(target, plain(name), sight).back
-        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal)
+        return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal, taken.owner)
 
     def _finish_copy(self, path: str) -> None:
         """What lies in in_progress/ without a job may be a copy that a crash kept from being the only one."""
@@ -353,7 +328,7 @@ class Claimer:
                 self._log.info("again", job=job, file=shown(file.name), again_of=file.again_of)
             if file.back is not None:
                 self._log.info("moved_back", job=job, file=shown(file.name), back_of=file.back.job)
-        self._on_claimed(jobs)
+        self._hooks.claimed(jobs)
 
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:
         for file in files:

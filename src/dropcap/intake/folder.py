@@ -18,11 +18,13 @@ from dropcap.files.tree import Tree
 from dropcap.intake import owner, walk
 from dropcap.intake.backlog import Backlog
 from dropcap.intake.beat import Run, Vigil
-from dropcap.intake.claim import SHARE_GONE, Claimer, Notes
+from dropcap.intake.claim import SHARE_GONE, Claimer
 from dropcap.intake.content import ContentJudge
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
+from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending
 from dropcap.intake.people import OwnDirectories
 from dropcap.intake.presence import Presence
@@ -51,41 +53,29 @@ class OpenedFolder:
         self,
         folder: Folder,
         ledger: IntakeLedger,
+        hooks: IntakeHooks,
         watch: Watch | None,
-        on_claimed: Callable[[list[int]], None],
         run: Run,
         vigil: Vigil,
-        examiner: Examiner | None = None,
-        on_answer: Callable[[], None] = lambda: None,
-        on_left: Callable[[], None] = lambda: None,
+        examiner: Examiner | None,
+        on_answer: Callable[[], None],
     ) -> None:
-        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do;
-        `on_left` as in `OwnDirectories`. `vigil` is the same at every opening of the folder."""
+        """Without `examiner` no content is looked into; `on_answer` is called from another thread when `work` has to do.
+        `vigil` is the same at every opening of the folder."""
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
-        self._on_claimed = on_claimed
         self._log = _log.bind(folder=folder.name)
         self._pending = Pending()
         self._backlog = Backlog()
         self._paces: dict[int, RestTime] = {}  # by device; one object for all files, of which there may be many
         self._directories: set[str] = set()
         self._others: set[str] = set()  # drop folders within this one
-        self._not_taken = Notes(self._log)
+        self._not_taken = NotTaken(self._log)
         self._left = Left(folder, ledger, self._log)
         self.tree = open_tree(folder.path)
         try:
-            # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
-            self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
-            if self.lent.identity != self.tree.identity:
-                raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
-            self._look_at_mounts()
-            path = str(folder.path)
-            self._marker = owner.own(self.lent, folder.name, path, self.mount, ledger, run, vigil)
-            self.presence = Presence(self.lent, self._marker, run, on_answer)
-            if self.tree.exists(walk.IN_PROGRESS):
-                self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
-            self.presence.start()
+            self._occupy(run, vigil, on_answer)
         except BaseException:
             self.close()
             raise
@@ -96,12 +86,11 @@ class OpenedFolder:
             folder.name,
             ledger,
             self._pending,
+            hooks,
             pace=self._pace,
             trouble=self._trouble,
             stay=self._stay,
             on_directory=self._on_directory,
-            on_claimed=on_claimed,
-            on_left=on_left,
         )
         self._claims = Claimer(
             self.tree,
@@ -110,12 +99,25 @@ class OpenedFolder:
             self._pending,
             self._not_taken,
             self._contents,
-            self._pace,
-            on_claimed,
-            self._own_directories.hint_missing,
-            on_left,
-            lambda: self._mounts.divides(self._path),
+            hooks,
+            pace=self._pace,
+            on_missing=self._own_directories.hint_missing,
+            copies=lambda: self._mounts.divides(self._path),
         )
+
+    def _occupy(self, run: Run, vigil: Vigil, on_answer: Callable[[], None]) -> None:
+        """See that it is ours, and say that we work there."""
+        folder = self._folder
+        # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
+        self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
+        if self.lent.identity != self.tree.identity:
+            raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
+        self._look_at_mounts()
+        self._marker = owner.own(self.lent, folder.name, str(folder.path), self.mount, self._ledger, run, vigil)
+        self.presence = Presence(self.lent, self._marker, run, on_answer)
+        if self.tree.exists(walk.IN_PROGRESS):
+            self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
+        self.presence.start()
 
     def _look_at_mounts(self) -> None:
         path = os.path.realpath(self._folder.path)
@@ -284,8 +286,8 @@ class OpenedFolder:
 
     def _see(self, name: str, kind: str, status: os.stat_result, *, hinted: bool) -> None:
         if kind != "file":
-            what = "a link; put the file itself here" if kind == "link" else "not a file"
-            self._not_taken.put(name, f"it is {what}; it is left where it is")
+            what, then = ("a link", ": put the file itself here") if kind == "link" else ("not a file", "")
+            self._not_taken.put(name, f"it is {what}, and is left where it is{then}")
         else:
             sight, pace = self._sight(status), self._pace(name, status.st_dev)
             self._pending.see(name, sight, pace, hinted=hinted)

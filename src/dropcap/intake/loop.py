@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sqlite3
 import threading
 import time
@@ -14,17 +13,17 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
-from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
+from dropcap.intake.away import why_away
 from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.folder import OpenedFolder
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.left import LeftFiles
 from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
 from dropcap.intake.tenure import Tenure
-from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
@@ -48,7 +47,6 @@ _HINTS = 20_000
 class Intake:
     """Watches one drop folder and claims what settles there.
 
-    `on_claimed(folder, jobs)` is called from the folder's thread after jobs were entered in the ledger, or renamed there.
     The properties may be read from any thread at any time; none of them blocks.
     """
 
@@ -56,31 +54,22 @@ class Intake:
         self,
         folder: Folder,
         ledger: IntakeLedger,
-        on_claimed: Callable[[str, list[int]], None],
         run: Run,
+        hooks: IntakeHooks,
         *,
         examiner: Examiner | None = None,
         watched: bool = True,
-        unsafe: Callable[[], str | None] = lambda: None,
-        released: Callable[[], bool] = lambda: False,
-        noted: Callable[[], None] = lambda: None,
-        left: Callable[[], None] = lambda: None,
         after: Intake | None = None,
     ) -> None:
         """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
-        the folder is walked at its `rescan` only. `unsafe` says why nothing may be taken from it, if so; it is asked each time
-        before the folder is opened. While `released` says so, it is let go of, since a person wants that. `noted` is told when
-        other files than before wait for something, `left` when a person has renamed or taken away a job's file: others may have
-        waited for its place. `after` worked there before and is to end: this one begins when it has."""
+        the folder is walked at its `rescan` only. `after` worked there before and is to end: this one begins when it has."""
         self.folder = folder
         self._ledger = ledger
-        self._on_claimed = on_claimed
         self._started_by = run
+        self._hooks = hooks
         self._vigil = Vigil()
         self._examiner = examiner
         self._watched = watched
-        self._unsafe = unsafe
-        self._released = released
         self._after = after
         self._log = _log.bind(folder=folder.name)
         self._wake = threading.Condition()
@@ -104,8 +93,6 @@ class Intake:
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
         self._thread = DaemonThread(self._run, f"intake-{folder.name}")
-        self._tell_noted = noted
-        self._tell_left = left
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
@@ -261,7 +248,7 @@ class Intake:
         if time.monotonic() < self._retry_at:
             return
         try:
-            if self._released():
+            if self._hooks.released():
                 raise Away(f"it was let go of by hand; end that with: dropcap resume --folder {shown(self.folder.name)}")
             if self._opened is None:
                 self._opened = self._open()
@@ -292,24 +279,23 @@ class Intake:
         noted = frozenset(self.notes.items()) | {("", self.strays.message)}
         if noted != self._noted:
             self._noted = noted
-            self._tell_noted()
+            self._hooks.noted()
 
     def _open(self) -> OpenedFolder:
         self._walk_wanted = True
-        if why := self._unsafe():
+        if why := self._hooks.unsafe():
             raise Away(why)
         self._tenure.restore()
         watch = Watch(self._happened, self.wake) if self._watched else None
         return OpenedFolder(
             self.folder,
             self._ledger,
+            self._hooks,
             watch,
-            lambda jobs: self._on_claimed(self.folder.name, jobs),
             self._started_by,
             self._vigil,
             self._examiner,
             self._has_answer,
-            self._tell_left,
         )
 
     def _happened(self, name: str) -> None:
@@ -361,28 +347,9 @@ class Intake:
     def _leave(self, error: Exception) -> None:
         """The folder is not to be had now: let go of it and try again later."""
         path = shown(str(self.folder.path))
-        if isinstance(error, Away):
-            why = f"{path} is away: {error}"
-        elif isinstance(error, sqlite3.Error):
-            why = (
-                f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
-            )
-        elif not isinstance(error, OSError):
-            why = (
-                f"{path} met an error inside dropcap ({type(error).__name__}: {error}), which tries again; report it with the log"
-            )
-            if self._away != why:
-                self._log.error("internal_error", where="intake", exc_info=error)
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP) and isinstance(error.filename, str) and top(error.filename) in OWN:
-            why = f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
-        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-            why = f"{path} is a link, or not a directory: name the directory itself as its `path`"
-        elif error.errno in (errno.EMFILE, errno.ENFILE):
-            why = f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
-        elif error.errno == errno.EROFS:
-            why = f"{path} cannot be written (it is read-only): {REMEDY}"
-        else:
-            why = f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"
+        why = why_away(path, error)
+        if self._away != why and not isinstance(error, Away | OSError | sqlite3.Error):
+            self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
         self._tenure.end(error)

@@ -13,6 +13,7 @@ from typing import Any
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing import page
+from dropcap.intake import walk
 from dropcap.intake.beat import LEFT_AFTER, Beat, Run, Vigil
 from dropcap.intake.entries import IntakeLedger, KnownFolders
 from dropcap.intake.mounts import Mount
@@ -117,19 +118,34 @@ def _watch_page(tree: Tree, vigil: Vigil) -> None:
         Away: the page is too young, and was not watched for long enough.
         OSError: the folder cannot be read or written.
     """
-    try:
-        fd = tree.open(page.NAME)
-    except OSError:
-        return
-    try:
-        ours, written_ns = page.is_ours(os.read(fd, LARGEST)), os.fstat(fd).st_mtime_ns
-    finally:
-        os.close(fd)
-    if ours and _now_ns(tree) - written_ns < LEFT_AFTER * 1e9 and vigil.look(sign_of_life(tree)) > 0:
+    if _page_is_young(tree) and vigil.look(sign_of_life(tree)) > 0:
         raise Away(
             f"it has no marker {NAME}, but another dropcap has just written {page.NAME} in it: whether that one is alive is told "
             "by watching it for a minute and a half; nothing needs to be done, if it is not"
         )
+
+
+def left_alone(tree: Tree) -> bool:
+    """Whether surely nobody works in a folder that has no marker. Who removed that of a dropcap that is alive may have removed
+    its page too, but not all that it made.
+
+    Raises OSError.
+    """
+    young = _page_is_young(tree)
+    return not young if young is not None else not any(tree.exists(name) for name in walk.OWN)
+
+
+def _page_is_young(tree: Tree) -> bool | None:
+    """Whether a dropcap that is alive may have written the page; None if there is none of dropcap's. Raises OSError."""
+    try:
+        fd = tree.open(page.NAME)
+    except OSError:
+        return None
+    try:
+        ours, written_ns = page.is_ours(os.read(fd, LARGEST)), os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+    return _now_ns(tree) - written_ns < LEFT_AFTER * 1e9 if ours else None
 
 
 def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolders, vigil: Vigil | None = None) -> Marker | None:
@@ -155,7 +171,7 @@ def examine(tree: Tree, folder: str, path: str, mount: Mount, ledger: KnownFolde
         if vigil is not None and vigil.another:
             raise Away(
                 f"its marker {NAME}, which named another installation of dropcap, has just gone: that one may be alive; "
-                f"end it, then, {_ADOPT}"
+                f"end it; then, {_ADOPT}"
             )
         return None
     if vigil is not None:
@@ -174,12 +190,12 @@ def name_whose(marker: Marker, installation: str, folder: str) -> None:
     if marker.installation != installation:
         raise Away(
             f"its marker {NAME} names another installation of dropcap: two must not work in one folder; "
-            f"end the other one, then, {_ADOPT}"
+            f"end the other one; then, {_ADOPT}"
         )
     if marker.folder != folder:
         raise Away(
             f"its marker {NAME} says that it is the folder {shown(marker.folder)!r}: "
-            f"two folders must not share one path; if it was renamed, {_ADOPT}"
+            f"two folders must not share one path; if this one was only renamed in the configuration, run `dropcap check --adopt`"
         )
 
 

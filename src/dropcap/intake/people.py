@@ -18,6 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.why import forget_lone_why, forget_why, lone_texts
 from dropcap.intake import walk
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.pending import Pending
 from dropcap.intake.reconcile import FailedFiles, compare, lies_there
 from dropcap.intake.settle import RestTime, Sight
@@ -93,17 +94,15 @@ class OwnDirectories:
         folder: str,
         ledger: IntakeLedger,
         pending: Pending,
+        hooks: IntakeHooks,
         *,
         pace: Callable[[str, int], RestTime],
         trouble: Callable[[str, OSError], None],
         stay: Callable[[], None],
         on_directory: walk.OnDirectory,
-        on_claimed: Callable[[list[int]], None],
-        on_left: Callable[[], None],
     ) -> None:
         """`pace(name, st_dev)` says how long a file there must rest; `trouble` notes or raises what cannot be looked at;
-        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/; `on_left`
-        when a job has left its place in REDCap's order, so that those behind it can be next.
+        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/.
         """
         self._tree = tree
         self._folder = folder
@@ -113,8 +112,7 @@ class OwnDirectories:
         self._trouble = trouble
         self._stay = stay
         self._on_directory = on_directory
-        self._on_claimed = on_claimed
-        self._on_left = on_left
+        self._hooks = hooks
         self._log = structlog.get_logger().bind(folder=folder)
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
@@ -166,8 +164,8 @@ class OwnDirectories:
         for name, (old, job) in compared.renamed.items():
             if self._ledger.rename_open(job, name):
                 self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
-                self._on_claimed([job])
-                self._on_left()
+                self._hooks.claimed([job])
+                self._hooks.place_left()
         for name, sight in compared.strangers.items():
             path = f"{walk.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
@@ -189,8 +187,8 @@ class OwnDirectories:
             del self._missing[job]
             if self._ledger.withdraw(job):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._on_claimed([job])
-                self._on_left()
+                self._hooks.claimed([job])
+                self._hooks.place_left()
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf

@@ -20,6 +20,8 @@ from dropcap.threads import DaemonThread
 
 _log = structlog.get_logger()
 
+#: A beat is written so often, at once, while somebody removes the marker.
+_TRIES = 3
 #: How soon a beat is tried again that failed, and how often it is asked whether all is over (seconds).
 _AGAIN, _OVER_LOOK = 5.0, 1.0
 
@@ -108,14 +110,18 @@ class Presence:
             raise self._lost
         began = self._now()
         with self._losing():
-            marker = replace(self._marker, beat=self._run.beat())
-            if not self._write_over(marker):
-                self._write_whole(marker)
-            if not self._mine(self._read()):
+            if not any(self._written() for _ in range(_TRIES)):
                 raise OSError(errno.EAGAIN, "its marker was replaced while it was written", owner.NAME)
         self._sure_until = began + self._lasts
 
     # Beneath ----------------------------------------------------------------------------------------------------------
+
+    def _written(self) -> bool:
+        """Whether a beat was written where it can be read: the file may have been removed while it was open."""
+        marker = replace(self._marker, beat=self._run.beat())
+        if not self._write_over(marker):
+            self._write_whole(marker)
+        return self._mine(self._read())
 
     @contextlib.contextmanager
     def _losing(self) -> Iterator[None]:

@@ -54,11 +54,31 @@ class _Seen:
     judged: dict[str, tuple[int, int, bool]] = field(default_factory=dict)  # inode, ctime and whether it is a stray
 
 
+@dataclass(slots=True)
+class _Directories:
+    """What is known of a directory and of those beneath it, from before they were listed (nanoseconds since the epoch)."""
+
+    changed: dict[str, int] = field(default_factory=dict)
+    came: dict[str, int] = field(default_factory=dict)  # when they may have been moved there, with all that is in them
+
+    def add(self, name: str, status: os.stat_result, above: int) -> None:
+        """`above` is when the directory that it lies in was changed. Whoever renames a directory changes nothing in it."""
+        moved = min(status.st_ctime_ns, above) if status.st_ctime_ns > status.st_mtime_ns else 0
+        self.changed[name] = status.st_mtime_ns
+        self.came[name] = max(moved, self.came.get(_above(name), 0))
+
+    def put_at(self, name: str, status: os.stat_result) -> int:
+        """When that file was put there at the latest. To change its rights changes it, and not its directory."""
+        directory = _above(name)
+        return max(min(status.st_ctime_ns, self.changed.get(directory, status.st_ctime_ns)), self.came.get(directory, 0))
+
+
 class Strays:
     """The strays of one opened folder. For its thread; others may read `files`.
 
     A file is dropcap's own if it lies where the ledger has put one, or was moved from there: it has the inode and size of one,
-    or, where inodes tell nothing, its size and mtime. What lay there before this installation came is let be.
+    or, since inodes tell nothing on some file systems and a copy to another one has its own, its size and mtime. What lay there
+    before this installation came is let be, also if its rights are changed: then its directory has not changed since.
     """
 
     def __init__(
@@ -147,9 +167,9 @@ class Strays:
         try:
             if not anew and self._as_it_was(seen):
                 return
-            seen.times, times = None, dict[str, int]()
-            strangers = self._strangers(directory, recursive, times)
-            seen.judged = self._judged(directory, strangers, seen.judged)
+            seen.times, directories = None, _Directories()
+            strangers = self._strangers(directory, recursive, directories)
+            seen.judged = self._judged(directory, strangers, seen.judged, directories)
         except (FileNotFoundError, NotADirectoryError):
             del self._seen[directory]
         except OSError as error:
@@ -157,21 +177,24 @@ class Strays:
         else:
             # One that was changed just now may still change within the same tick of its clock.
             fresh = time.time_ns() - _TIME_TELLS * 1e9
+            times = directories.changed
             seen.times = times if all(then < fresh for then in times.values()) else None
 
     def _as_it_was(self, seen: _Seen) -> bool:
         return seen.times is not None and all(self._tree.lstat(name).st_mtime_ns == then for name, then in seen.times.items())
 
-    def _strangers(self, directory: str, recursive: bool, times: dict[str, int]) -> Iterator[str]:
-        """The files there that do not lie where dropcap has put one: nearly none, of what can be very many. `times` is to have
-        when the directory and those beneath it were changed, before they were listed."""
+    def _strangers(self, directory: str, recursive: bool, directories: _Directories) -> Iterator[str]:
+        """The files there that do not lie where dropcap has put one: nearly none, of what can be very many. `directories` is to
+        have those in which they lie."""
         roll = Roll()
-        times[directory] = self._tree.lstat(directory).st_mtime_ns
+        of_people = _above(directory) == DONE and _day_of(directory) is None
+        above = self._tree.lstat(DONE).st_mtime_ns if of_people else 0
+        directories.add(directory, self._tree.lstat(directory), above)
         for entry in self._tree.scan(directory, recursive):
             if entry.error is not None:
                 self._trouble(entry.name, entry.error)
             elif entry.kind == "dir" and recursive and (status := entry.stat) is not None:
-                times[entry.name] = status.st_mtime_ns
+                directories.add(entry.name, status, directories.changed.get(_above(entry.name), 0))
             elif entry.kind == "file" and not _is_no_file(entry.name, entry.leaf):
                 roll.add(entry.name)
         if roll:
@@ -194,7 +217,7 @@ class Strays:
         return self._ledger.each_done(self._folder, start - 86400, start + 2 * 86400)
 
     def _judged(
-        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]]
+        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]], there: _Directories
     ) -> dict[str, tuple[int, int, bool]]:
         judged: dict[str, tuple[int, int, bool]] = {}
         fresh: dict[str, os.stat_result] = {}
@@ -206,7 +229,7 @@ class Strays:
             was = before.get(name)
             if was is not None and was[:2] == (status.st_ino, status.st_ctime_ns):
                 judged[name] = was
-            elif modes.S_ISREG(status.st_mode) and status.st_ctime_ns > self._since_ns:
+            elif modes.S_ISREG(status.st_mode) and there.put_at(name, status) > self._since_ns:
                 fresh[name] = status
             if len(fresh) >= _AT_ONCE:
                 judged |= self._compared(directory, fresh)
@@ -223,19 +246,21 @@ class Strays:
         return {name: (status.st_ino, status.st_ctime_ns, name in left) for name, status in files.items()}
 
     def _unknown(self, directory: str, files: dict[str, os.stat_result], filed: Iterable[FiledFile]) -> dict[str, os.stat_result]:
-        same_device = self._tree.identity[0]
         by_inode: dict[tuple[int, int], list[str]] = {}
         by_time: dict[tuple[int, int], list[str]] = {}
         for name, status in files.items():
             by_inode.setdefault((status.st_ino, status.st_size), []).append(name)
-            if not (self._tree.stable_inodes and status.st_dev == same_device):
-                by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
+            by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
         left = dict(files)
         # What failed and lies in done/ is no file of done/.
         own = (State.DONE, State.STORED) if directory != walk.FAILED else tuple(State)
         for file in filed:
             if file.state in own:
-                known = [*by_inode.get((file.inode, file.size), ()), *by_time.get((file.size, file.mtime_ns), ())]
+                known = by_inode.get((file.inode, file.size), [])
+                if (alike := by_time.get((file.size, file.mtime_ns))) and not (
+                    file.filed_as and self._tree.exists(file.filed_as)
+                ):
+                    known = [*known, *alike]  # else they are copies of it
                 for name in [*known, file.filed_as or ""]:
                     left.pop(name, None)
         return left
@@ -273,6 +298,10 @@ def stray_files(names: set[str]) -> StrayFiles:
 def _is_no_file(name: str, leaf: str) -> bool:
     """Whether it is dropcap's text or receipt, or nothing that anybody drops."""
     return is_text(leaf) or _RECEIPT.search(leaf) is not None or ignored(name.partition("/")[2], ()) is not None
+
+
+def _above(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _day_of(directory: str) -> date | None:

@@ -33,6 +33,7 @@ class Taken:
     """It lies in in_progress/, whole and durable but for the directories, and may be entered in the ledger."""
 
     sight: Sight
+    owner: int | None = None  # the uid that its file system names
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _move(tree: Tree, held: _Held) -> _Held | TakeOutcome:
         return held.let_go(NotThere())
     except OSError as error:
         if not tree.stable_inodes and error.errno in _IN_USE:
-            why = "somebody has it open, and the share moves no open file"
+            why = "somebody has it open, and the share does not move open files"
             return held.let_go(PutOff(held.seen, time.monotonic() + WRITER_LOOK, why))
         return held.let_go(Untakable(reason(error), error))
 
@@ -226,7 +227,7 @@ def _arrived(tree: Tree, held: _Held) -> TakeOutcome:
         return Moved()
     if tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
         return Moved()
-    return Taken(after)
+    return Taken(after, now.st_uid)
 
 
 def reason(error: OSError) -> str:

@@ -6,11 +6,14 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropcap.files import names
-from dropcap.ledger.schema import MIGRATIONS, OPEN_STATES, LedgerError
+from dropcap.ledger.act import Deed, Who, enter, has_head, heads
+from dropcap.ledger.chain import Head
+from dropcap.ledger.schema import CHAINED, MIGRATIONS, OPEN_STATES, LedgerError
+from dropcap.ledger.seal import Sealer
 
 _RESTORED = "the ledger was restored from a backup: this may have been sent since"
 
@@ -36,10 +39,21 @@ def backup(ledger: Path, target: Path) -> None:
     _flush(target.parent)
 
 
-def restore(copy: Path, ledger: Path, installation: str | None) -> Path | None:
+def heads_of(ledger: Path) -> list[Head]:
+    """The heads of a ledger's chains; none if it has none, is not there or cannot be read."""
+    try:
+        with _opened(f"{ledger.absolute().as_uri()}?mode=ro") as connection:
+            return heads(connection)
+    except sqlite3.Error:
+        return []
+
+
+def restore(copy: Path, ledger: Path, installation: str | None, who: Who, known: Sequence[Head] = ()) -> Path | None:
     """Put a copy in the ledger's place, while no dropcap runs; where the ledger was put that was there, if there was one.
 
-    What was waiting when the copy was made may have been sent since, so it is read back before anything is sent again.
+    What was waiting when the copy was made may have been sent since, so it is read back before anything is sent again. That is an
+    act of `who`, with those heads that the copy lacks: of `known`, which were told last, and of the ledger that is there. A copy
+    from before there were chains has no place for it: its first start enters the act.
 
     Raises:
         LedgerError: it is no ledger, of a newer dropcap, or of another `installation` than the folders know.
@@ -50,7 +64,7 @@ def restore(copy: Path, ledger: Path, installation: str | None) -> Path | None:
         with open(copy, "rb") as source, open(temporary, "xb", opener=_private) as target:
             while piece := source.read(1 << 20):
                 target.write(piece)
-        _make_fit(temporary, copy, installation)
+        _make_fit(temporary, copy, installation, who, list(dict.fromkeys([*known, *heads_of(ledger)])))
         _flush(temporary)
         aside = _aside(ledger)
         os.rename(temporary, ledger)
@@ -61,7 +75,7 @@ def restore(copy: Path, ledger: Path, installation: str | None) -> Path | None:
     return aside
 
 
-def _make_fit(temporary: Path, copy: Path, installation: str | None) -> None:
+def _make_fit(temporary: Path, copy: Path, installation: str | None, who: Who, old: Sequence[Head]) -> None:
     try:
         with _opened(temporary.absolute().as_uri()) as connection:
             connection.execute("pragma journal_mode = delete")
@@ -72,21 +86,33 @@ def _make_fit(temporary: Path, copy: Path, installation: str | None) -> None:
                 raise LedgerError(f"{copy} is a ledger of a newer dropcap: install that, then restore it")
             if told is None or (installation is not None and told[0] != installation):
                 raise LedgerError(f"{copy} is the ledger of another installation: its folders are not those of this state_dir")
-            now = time.time()
-            connection.execute("begin immediate")
-            connection.execute("insert or replace into meta values ('rebuilt', ?)", (str(now),))
-            connection.execute(
-                f"update or ignore job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES}"
-                " and state in ('waiting', 'sending')",
-                (now,),
-            )
-            connection.execute(
-                f"insert into history select id, ?, 'unknown', ? from job where state in {OPEN_STATES} and changed_at = ?",
-                (now, _RESTORED, now),
-            )
-            connection.execute("commit")
+            _enter(connection, who, old if version >= CHAINED else None)
     except sqlite3.Error as error:
         raise LedgerError(f"{copy} cannot be used ({error}): name a file that `dropcap ledger backup` has made") from None
+
+
+def _enter(connection: sqlite3.Connection, who: Who, old: Sequence[Head] | None) -> None:
+    """What was open is not known any more. `old` is None where nothing is chained yet."""
+    now, sealer = time.time(), Sealer()
+    connection.execute("begin immediate")
+    if old is not None:
+        sealer.begin(connection)
+    connection.execute("insert or replace into meta values ('rebuilt', ?)", (str(now),))
+    connection.execute(
+        f"update or ignore job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES}"
+        " and state in ('waiting', 'sending')",
+        (now,),
+    )
+    connection.execute(
+        "insert into history (job, at, state, note)"
+        f" select id, ?, 'unknown', ? from job where state in {OPEN_STATES} and changed_at = ?",
+        (now, _RESTORED, now),
+    )
+    if old is not None:
+        sealer.seal(connection)
+        lost = [str(head) for head in old if not has_head(connection, head)]
+        enter(connection, now, who, Deed.RESTORED, {"copy": True, "lost": lost})
+    connection.execute("commit")
 
 
 def _aside(ledger: Path) -> Path | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dropcap.ledger.seal import Sealer
 from dropcap.ledger.trouble import Trouble, passes
 from dropcap.threads import DaemonThread
 
@@ -35,6 +36,7 @@ class GroupCommit:
     def __init__(self, connect: Callable[[], sqlite3.Connection], trouble: Trouble) -> None:
         self._connect = connect
         self._trouble = trouble
+        self._sealer = Sealer()
         self._waits = True
         self._arrived = threading.Condition()
         self._pending: list[tuple[Write[Any], Future[Any]]] = []
@@ -107,6 +109,7 @@ class GroupCommit:
         failed: list[tuple[Future[Any], Exception]] = []
         try:
             connection.execute("begin immediate")
+            self._sealer.begin(connection)
             if len(group) == 1:  # the transaction is its savepoint
                 change, future = group[0]
                 results.append((future, change(connection)))
@@ -120,8 +123,10 @@ class GroupCommit:
                     connection.execute("rollback to one")
                     failed.append((future, error))
                 connection.execute("release one")
+            self._sealer.seal(connection)
             connection.execute("commit")
         except Exception as error:
+            self._sealer.forget()
             self._undo(connection)
             if isinstance(error, sqlite3.Error):
                 self._trouble.met(error)

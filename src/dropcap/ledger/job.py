@@ -123,6 +123,7 @@ class NewFile:
     found_after_loss: bool = False  # found in in_progress/ after the ledger was lost: it may have been sent already
     back: Back | None = None  # it was taken out of in_progress/ before, and what was sent may have arrived
     refusal: Refusal | None = None  # it goes to failed/ at once
+    owner: int | None = None  # the uid that the file system names as its owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,8 @@ class FailedFile:
 class Address:
     """The target of a job as far as its name tells at the claim; `key` is what orders jobs to the same place.
 
-    `takes_next`: the rule says `instance: next`.
+    `takes_next`: the rule says `instance: next`. `origin` says which rule and which configuration that was, as `delivery.origin`
+    writes it.
     """
 
     project: str = ""
@@ -174,6 +176,7 @@ class Address:
     instance: int | None = None
     key: str | None = None
     takes_next: bool = False
+    origin: str = ""
 
 
 class ReadBackFound(Enum):
@@ -228,6 +231,9 @@ class Job:
     found: str | None = None  # of a withdrawn job that was read back: yes | no | other | unknown
     create_asked: str | None = None  # the record that REDCap was asked to create for it: counted towards the day's limit
     created: str | None = None  # the record that REDCap says it has created for it, while no look-up has missed it
+    dropped_by: int | None = None  # the uid that owned the file at its claim
+    dropped_by_name: str | None = None  # and what the system called it then
+    origin: str | None = None  # the SHA-256 of the document that says by which rule and configuration, and to which project
 
     @property
     def tried_again_as(self) -> State:
@@ -248,6 +254,19 @@ class Pause:
     remedy: str
     since: float
     until_resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """The jobs of a folder that stand still for the same reason. `job` is the newest of them."""
+
+    folder: str
+    state: State
+    reason: str | None
+    count: int
+    since: float  # the first of them (seconds since the epoch)
+    due: float  # the next turn of one
+    job: int
 
 
 @dataclass(frozen=True, slots=True)

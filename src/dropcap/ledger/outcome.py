@@ -31,11 +31,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It will not be stored as it is: to failed/, with what to do."""
+    """It will not be stored as it is: to failed/, with what to do. `alike`: REDCap's own words for it that nobody knows, to be
+    compared with those for other files."""
 
     reason: Reason
     message: str
     remedy: str
+    alike: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 A job whose file only has to be moved keeps nobody waiting, nor does one that is held since a newer one has gone. One that
 waits in an absent folder may be passed, and what is known of that stands in its reason until its folder is back. What is being
 sent is never passed; what may have been sent is only held then, unless nobody knows to which instance it went.
+
+Whichever way a job has come to its place (other rules or another name may have led it there since it was claimed), it is not
+entered as being sent once a newer one has gone there, unless a person has said so. One that may have arrived is: to be read back.
 """
 
 from __future__ import annotations
@@ -24,10 +27,19 @@ _PASSED_REMEDY = (
 _OVERTAKEN_REMEDY = "dropcap retry JOB: REDCap is read back first, and it is sent if it is not there"
 
 
-#: Whether a file that was claimed later than a job (key, number, field, instance) has been sent to its place.
-NEWER_WENT = (
-    "select 1 from job where key = ? and id > ? and field = ? and coalesce(instance, 1) = coalesce(?, 1) and attempts > 0"
-    " and state in ('sending', 'unknown', 'held', 'stored', 'done')"
+#: Whether a file that was claimed later than a job (number, key, project, record, event, field, instance) may have arrived at its
+#: place. What a place is called in keys changes with what is known of the project, and with the rules of others.
+NEWER_WENT = " union all ".join(
+    f"select 1 from job where {place} and id > ?1 and field = ?6 and coalesce(instance, 1) = coalesce(?7, 1) and attempts > 0"
+    " and (state in ('sending', 'unknown', 'held', 'stored', 'done')"
+    " or (state = 'withdrawn' and may_have_arrived and coalesce(found, 'yes') = 'yes'))"
+    for place in ("key = ?2", "record = ?4 and record <> '' and project = ?3 and event is ?5")
+)
+#: Those values of a job, None if it is still to choose its instance: it has no place yet that another one could have taken. What
+#: a person has let it go over has not gone before it.
+PLACE = (
+    "select max(id, sent_over), key, project, record, event, field, instance from job"
+    " where id = ? and not (takes_next and instance is null)"
 )
 
 
@@ -59,6 +71,8 @@ def may_pass(absent: Absent) -> tuple[str, tuple[str, ...]]:
 
 def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float) -> bool:
     """Take a job to its next state, and past those that it may pass if it is to be sent; False if it could not go."""
+    if one.state is State.SENDING and overtaken(connection, one.job, f"{PLACE} and state = 'waiting'"):
+        return False
     if one.state is not State.SENDING or absent == NOBODY:
         with contextlib.suppress(sqlite3.IntegrityError):
             return connection.execute(update_of(one), values_of(one, now)).rowcount > 0
@@ -72,6 +86,12 @@ def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float
         connection.execute("rollback to step")
     connection.execute("release step")
     return went > 0
+
+
+def overtaken(connection: sqlite3.Connection, job: int, place_of: str = PLACE) -> bool:
+    """Whether a newer one has gone to the place of a job, and no person has said that this one is to go there all the same."""
+    place = connection.execute(place_of, (job,)).fetchone()
+    return place is not None and connection.execute(NEWER_WENT, place).fetchone() is not None
 
 
 def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: float) -> None:
@@ -93,8 +113,10 @@ def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: flo
             continue
         message, remedy = (_PASSED, _PASSED_REMEDY) if same_place else (_OVERTAKEN, _OVERTAKEN_REMEDY)
         connection.execute(
-            "update job set state = ?, reason = ?, message = ?, remedy = ?, changed_at = ? where id = ?",
+            "update job set state = ?, reason = ?, message = ?, remedy = ?, changed_at = ?, sent_over = 0 where id = ?",
             (State.HELD if held else State.WAITING, Reason.NEWER_WENT, message, remedy, now, older),
         )
         note = f"job {job} passes it, since its folder is away"
-        connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, note, older))
+        connection.execute(
+            "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, note, older)
+        )

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sqlite3
 import threading
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.job import Event, FailedFile, FiledFile, Job, KnownFolder, Mark, MarkKind, OpenFile, Pause, State, TakenAway
-from dropcap.ledger.passing import NEWER_WENT, NOBODY, Absent, may_pass
+from dropcap.ledger.act import Act, has_head
+from dropcap.ledger.chain import Head
+from dropcap.ledger.job import (
+    Alike,
+    Event,
+    FailedFile,
+    FiledFile,
+    Job,
+    KnownFolder,
+    Mark,
+    MarkKind,
+    OpenFile,
+    Pause,
+    State,
+    TakenAway,
+)
+from dropcap.ledger.passing import NEWER_WENT, NOBODY, PLACE, Absent, may_pass
 from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.trouble import is_damage
@@ -20,6 +38,22 @@ from dropcap.reasons import Scope
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
 #: Of a held job: nobody waits for it, since what came after it has gone.
 _GIVES_WAY = "older.reason is 'newer_went'"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs: dropped from `since` on and before `until` (seconds since the epoch); None or False asks for all.
+
+    `name` is a file's name, in whatever subfolder; or its path in the drop folder, as it was dropped or as it was filed.
+    """
+
+    failed: bool = False
+    since: float = 0.0
+    until: float = math.inf
+    folder: str | None = None
+    project: str | None = None
+    name: str | None = None
+    record: str | None = None
 
 
 class Query:
@@ -72,6 +106,10 @@ class Query:
 
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
+
+    def version(self) -> int:
+        """Which scripts of `MIGRATIONS` have made it what it is."""
+        return int(next(self._rows("pragma user_version"))[0])
 
     def meta(self, key: str) -> str | None:
         """One word about the installation."""
@@ -270,9 +308,14 @@ class Query:
             limit,
         )
 
-    def newer_went(self, job: Job) -> bool:
-        """Whether a file that was claimed later has been sent to the place of a job."""
-        return next(self._rows(NEWER_WENT, job.key, job.id, job.field, job.instance), None) is not None
+    def overtaken(self, job: int) -> bool:
+        """Whether a file that was claimed later may have arrived at the place of a job, which no person lets it go over."""
+        place = next(self._rows(PLACE, job), None)
+        return place is not None and next(self._rows(NEWER_WENT, *place), None) is not None
+
+    def last_job(self) -> int:
+        """The number of the job that was claimed last, 0 if there is none."""
+        return int(next(self._rows("select max(id) from job"))[0] or 0)
 
     def next_due(self, folder: str, now: float) -> float | None:
         """When the next job of a folder that is not due yet will be."""
@@ -333,6 +376,28 @@ class Query:
         sql = "select project, kind, what, until from learned where until > ?"
         return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}
 
+    # Audit --------------------------------------------------------------------------------------------------------
+
+    def heads(self) -> list[Head]:
+        """The heads of all chains."""
+        return [Head(name, n, bytes(head).hex()) for name, n, head in self._rows("select name, n, head from chain order by name")]
+
+    def has_head(self, head: Head) -> bool:
+        """Whether the chain has that entry."""
+        return has_head(self._connection(), head)
+
+    def acts(self, since: float = 0.0, until: float = math.inf) -> list[Act]:
+        """What people had dropcap do, and what happened to the ledger, in that time (seconds since the epoch)."""
+        columns = "n, at, uid, login, name, way, what, told"
+        rows = self._rows(f"select {columns} from act where at >= ? and at < ? order by n", since, min(until, 1e300))
+        return [Act(n, at, uid, login, name, way, what, json.loads(told)) for n, at, uid, login, name, way, what, told in rows]
+
+    def document(self, sha256: str | None) -> dict[str, Any]:
+        """What the ledger keeps under this SHA-256; empty if nothing."""
+        row = next(self._rows("select what from document where sha256 = ?", sha256), None)
+        found = json.loads(row[0]) if row else {}
+        return found if isinstance(found, dict) else {}
+
     # People -------------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -361,6 +426,16 @@ class Query:
         if folder is None:
             return self._jobs(f"{where} order by id desc limit ?", limit)
         return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
+
+    def alike(self, folder: str | None = None) -> list[Alike]:
+        """What waits for a reason, is held or failed, by folder and reason, however many there are; oldest first."""
+        columns = "folder, state, reason, count(*), min(coalesce(ended_at, claimed_at)), min(due), max(id)"
+        its, values = ("", ()) if folder is None else (" and folder = ?", (folder,))
+        open_ones = f"state in {OPEN_STATES} and (state = 'held' or state in ('waiting', 'unknown') and reason is not null)"
+        failed = "state = 'failed' and tried_again is null"
+        each = [f"select {columns} from job where {which}{its} group by 1, 2, 3" for which in (open_ones, failed)]
+        rows = self._rows(f"{' union all '.join(each)} order by 5", *values, *values)
+        return [Alike(f, State(s), r, n, float(t), float(d), j) for f, s, r, n, t, d, j in rows]
 
     def ended_since(self, folder: str, since: float, state: State) -> int:
         """How many jobs of a folder ended in `state` since then."""
@@ -410,28 +485,21 @@ class Query:
         name: str | None = None,
         record: str | None = None,
     ) -> list[Job]:
-        """The jobs of late, newest first.
+        """The jobs of late, newest first; what is wanted as in `Wanted`."""
+        where, values = _which(Wanted(failed, since, math.inf, folder, None, name, record))
+        return self._jobs(f"where {where} order by id desc limit ?", *values, limit)
 
-        `name` is a file's name, in whatever subfolder; or its path in the drop folder, as it was dropped or as it was filed.
-        """
-        where = ["claimed_at >= ?"]
-        values: list[Any] = [since]
-        if failed:
-            where.append("state in ('failed', 'refused')")
-        if folder is not None:
-            where.append("folder = ?")
-            values.append(folder)
-        if name is not None:
-            # A share's clients write é in one character or in two.
-            forms = sorted({name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)})
-            where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, ?) = ?"] * len(forms)) + ")")
-            for form in forms:
-                end = os.fsencode("/" + form)
-                values += [os.fsencode(form), os.fsencode(form), -len(end), end]
-        if record is not None:
-            where.append("record = ?")
-            values.append(record.encode("utf-8", "backslashreplace").decode())
-        return self._jobs(f"where {' and '.join(where)} order by id desc limit ?", *values, limit)
+    def each(self, wanted: Wanted, newest: int | None = None) -> Iterator[Job]:
+        """Those jobs, or the newest of them, oldest first, one after the other: there can be very many."""
+        where, values = _which(wanted)
+        if newest is not None:
+            where, values = f"id in (select id from job where {where} order by id desc limit ?)", [*values, newest]
+        return map(_job, self._each(f"select {_COLUMNS} from job where {where} order by id", *values))
+
+    def number(self, wanted: Wanted) -> int:
+        """How many jobs that are."""
+        where, values = _which(wanted)
+        return int(next(self._rows(f"select count(*) from job where {where}", *values))[0])
 
     def stored_since(self, since: float, folder: str | None, after: int, limit: int) -> list[Job]:
         """Done jobs in the order of their numbers, a page at a time (for `verify`)."""
@@ -457,6 +525,32 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
     return connection
+
+
+def _which(wanted: Wanted) -> tuple[str, list[Any]]:
+    """Jobs that are wanted, as SQL with its values."""
+    where = ["claimed_at >= ?"]
+    values: list[Any] = [wanted.since]
+    if wanted.until < math.inf:
+        where.append("claimed_at < ?")
+        values.append(wanted.until)
+    if wanted.failed:
+        where.append("state in ('failed', 'refused')")
+    for column, value in (("folder", wanted.folder), ("project", wanted.project)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if wanted.name is not None:
+        # A share's clients write é in one character or in two.
+        forms = sorted({wanted.name, unicodedata.normalize("NFC", wanted.name), unicodedata.normalize("NFD", wanted.name)})
+        where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, ?) = ?"] * len(forms)) + ")")
+        for form in forms:
+            end = os.fsencode("/" + form)
+            values += [os.fsencode(form), os.fsencode(form), -len(end), end]
+    if wanted.record is not None:
+        where.append("record = ?")
+        values.append(wanted.record.encode("utf-8", "backslashreplace").decode())
+    return " and ".join(where), values
 
 
 def _job(row: Any) -> Job:

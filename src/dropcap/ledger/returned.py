@@ -57,7 +57,7 @@ def go_on(connection: sqlite3.Connection, folder: str, file: NewFile, now: float
     for other in file.back.others:
         _to_be_read_back(connection, other, file.back.sha256, now)
     note = "moved back by a person: read back before anything is sent again"
-    connection.execute("insert into history values (?,?,'unknown',?)", (file.back.job, now, note))
+    connection.execute("insert into history (job, at, state, note) values (?,?,'unknown',?)", (file.back.job, now, note))
     return file.back.job
 
 
@@ -75,10 +75,12 @@ def stands_apart(connection: sqlite3.Connection, job: int, file: NewFile, shown_
     connection.execute("update job set back_of = ? where id = ?", (old, job))
     taken_over = _take_over(connection, job, "unknown")
     note = f"moved back by a person as {shown_name}: job {job}" + (" goes on with it" if taken_over else "")
-    connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, utf8(note), old))
+    connection.execute(
+        "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), old)
+    )
     state, told = ("unknown", ", to the same place: read back before anything is sent") if taken_over else ("waiting", "")
     note = f"its file was that of job {old}, which may have arrived{told}"
-    connection.execute("insert into history values (?,?,?,?)", (job, now, state, note))
+    connection.execute("insert into history (job, at, state, note) values (?,?,?,?)", (job, now, state, note))
 
 
 def _to_be_read_back(connection: sqlite3.Connection, job: int, sha256: str, now: float) -> None:
@@ -92,7 +94,17 @@ def _to_be_read_back(connection: sqlite3.Connection, job: int, sha256: str, now:
 
 def take_over(job: int) -> Write:
     """Once the record of a new job is known: the instance that the older job of its file had chosen there is its own."""
-    return lambda connection: _take_over(connection, job, "waiting")
+
+    def change(connection: sqlite3.Connection) -> bool:
+        taken_over = _take_over(connection, job, "waiting")
+        if taken_over:
+            note = "goes on with the instance of the job whose file it was"
+            connection.execute(
+                "insert into history (job, at, state, note) select id, changed_at, state, ? from job where id = ?", (note, job)
+            )
+        return taken_over
+
+    return change
 
 
 def _take_over(connection: sqlite3.Connection, job: int, state: str) -> bool:
@@ -116,7 +128,10 @@ def tell_read_back(job: Job, found: str, message: str, remedy: str | None, now: 
             (found, utf8(message), utf8(remedy), now, job.id),
         )
         if cursor.rowcount:
-            connection.execute("insert into history values (?,?,'withdrawn',?)", (job.id, now, utf8(f"read back: {message}")))
+            connection.execute(
+                "insert into history (job, at, state, note) values (?,?,'withdrawn',?)",
+                (job.id, now, utf8(f"read back: {message}")),
+            )
         return cursor.rowcount > 0
 
     return change

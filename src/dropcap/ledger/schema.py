@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
+
+from dropcap.ledger.act import Deed, Way, Who, enter, heads
+from dropcap.ledger.seal import Sealer
 
 #: The open states as SQL. SQLite uses the indexes of open jobs only if a query says this, word for word.
 OPEN_STATES = "('waiting', 'held', 'sending', 'unknown', 'stored', 'refused')"
@@ -102,8 +106,44 @@ create table mismatch (folder text not null, record text not null, at real not n
 create index mismatch_of on mismatch (folder, record, at);
 """
 
+# Up to which job a person has said that this one is to go over what was sent later; what was sent where, however it is ordered.
+_VERSION_7 = """
+alter table job add column sent_over integer not null default 0;
+create index job_sent_of on job (record, id) where attempts > 0 and record <> '';
+"""
+
+# Who dropped it, under which rule and configuration; who had dropcap do what; and the chains that both are in. History's numbers
+# must outlast a VACUUM and are never used again, so it is made anew.
+_WITH_CHAINS = """
+alter table job add column dropped_by integer;
+alter table job add column dropped_by_name text;
+alter table job add column origin text;
+create table document (sha256 text primary key, what text not null) without rowid;
+create table chain (id integer primary key, name text not null unique, n integer not null, head blob not null);
+create table seal (
+    entry integer primary key, chain integer not null, n integer not null, established text not null, hash blob not null,
+    pruned integer
+);
+create table act (
+    n integer primary key, at real not null, uid integer, login integer, name text not null, way text not null,
+    what text not null, told text not null, hash blob not null
+);
+alter table history rename to history_before;
+create table history (
+    id integer primary key autoincrement, job integer not null, at real not null, state text not null,
+    note text not null default ''
+);
+insert into history (id, job, at, state, note) select rowid, job, at, state, note from history_before order by rowid;
+drop table history_before;
+create index history_job on history (job);
+"""
+
 #: One script a version; a ledger of version N is brought up by the scripts after the Nth.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7, _WITH_CHAINS)
+
+
+#: The version that seals what it finds, and from which on every upgrade is an act.
+CHAINED = MIGRATIONS.index(_WITH_CHAINS) + 1
 
 
 class LedgerError(Exception):
@@ -133,5 +173,17 @@ def migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         if number == 0:
             connection.execute("insert into meta values ('installation', ?)", (uuid.uuid4().hex,))
+        if number + 1 == CHAINED:
+            connection.execute("insert into meta values ('chain_seed', ?)", (uuid.uuid4().hex,))
+            Sealer().seal(connection)
+        if number + 1 == len(MIGRATIONS):
+            _entered(connection, version, number + 1)
         connection.execute(f"pragma user_version = {number + 1}")
         connection.execute("commit")
+
+
+def _entered(connection: sqlite3.Connection, before: int, now: int) -> None:
+    """The upgrade is an act, with what every chain ends with now. The first one vouches for nothing that was there before."""
+    found = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in ("job", "history")}
+    told = {"from": before, "to": now, **found, "heads": [str(head) for head in heads(connection)]}
+    enter(connection, time.time(), Who.me(Way.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -11,28 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger import passing, returned
+from dropcap.ledger import act, passing, readdressed, returned
+from dropcap.ledger.act import Deed, Who, user_name
 from dropcap.ledger.clock import due_now
 from dropcap.ledger.commit import GroupCommit
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, Job, KnownFolder, Mark, MarkKind, NewFile, Pause, ReadBackFound, Refusal, State
 from dropcap.ledger.passing import NOBODY, Absent
+from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.transition import Change, bound, digits, forget_marks, renamed, utf8
+from dropcap.ledger.transition import Change, bound, digits, forget_marks, utf8
 from dropcap.ledger.trouble import Trouble, identities
 from dropcap.reasons import Reason, Scope
 
-#: What an earlier attempt has fixed, as SQL: it holds as long as the job's target stays the same.
-_FIXED = (
-    "instance = case when key is {key} then instance else {instance} end,"
-    " preserved_sha256 = case when key is {key} then preserved_sha256 end, sha256 = case when key is {key} then sha256 end"
-)
-#: What a job was put off for, and until when, as SQL: of another target that says nothing. What is held waits for its release.
-_PUT_OFF = ", ".join(
-    f"{column} = case when key is {{key}} or state = 'held' then {column}{other} end"
-    for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
-)
+#: Documents that are known to be in the ledger.
+_MOST_DOCUMENTS = 1000
 
 
 class Ledger:
@@ -52,6 +47,7 @@ class Ledger:
         self.query = Query(path, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
         self._files = identities(path)
+        self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 
     def close(self) -> None:
         """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
@@ -85,11 +81,13 @@ class Ledger:
         """
         now = self._clock()
         addresses = [address(file.name) for file in files]
+        origins = [self.keep_document(a.origin) for a in addresses]
+        owners = [None if file.owner is None else utf8(user_name(file.owner)) or None for file in files]
 
         def change(connection: sqlite3.Connection) -> list[int]:
             jobs = []
             fresh = []
-            for file, a in zip(files, addresses, strict=True):
+            for file, a, origin, owner in zip(files, addresses, origins, owners, strict=True):
                 job = returned.go_on(connection, folder, file, now)
                 if job is not None:
                     jobs.append(job)
@@ -98,12 +96,13 @@ class Ledger:
                 why = file.refusal or Refusal(Reason.NONE, "", "")
                 cursor = connection.execute(
                     "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
-                    " mtime_ns, inode, again_of, claimed_at, changed_at, reason, message, remedy)"
-                    " values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
+                    " mtime_ns, inode, again_of, claimed_at, changed_at, dropped_by, dropped_by_name, origin, reason, message,"
+                    " remedy) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
                     (
                         *(folder, os.fsencode(file.name), state.value),
                         *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, int(a.takes_next), utf8(a.key)),
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
+                        *(file.owner, owner, origin),
                         *(why.reason, why.message, why.remedy),
                     ),
                 )
@@ -113,7 +112,7 @@ class Ledger:
                 if file.again_of is not None:
                     connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
             connection.executemany(
-                "insert into history values (?,?,?,?)",
+                "insert into history (job, at, state, note) values (?,?,?,?)",
                 [
                     (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
                     for job, file in fresh
@@ -152,49 +151,16 @@ class Ledger:
                 (now, now, job),
             )
             if cursor.rowcount:
-                connection.execute("insert into history values (?,?,'withdrawn',?)", (job, now, note))
+                connection.execute("insert into history (job, at, state, note) values (?,?,'withdrawn',?)", (job, now, note))
             return cursor.rowcount > 0
 
         return self._commit.write(apply)
 
     def rename_open(self, job: int, name: str, address: Address) -> bool:
-        """The file of an open job got another name; False if the job cannot take it now.
-
-        What an earlier attempt fixed (the instance, the copy that was preserved) holds for its target alone.
-        """
-
-        def change(connection: sqlite3.Connection) -> bool:
-            a = address
-            before = connection.execute(
-                "select name, state, key, record, event, field, instance from job where id = ?", (job,)
-            ).fetchone()
-            cursor = connection.execute(
-                "update job set name=?1, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?8, due=0,"
-                f" takes_next=?11, {_FIXED.format(key='?7', instance='?10')}, key=?7,"
-                " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
-                " else 'waiting' end"
-                " where id = ?9 and state in ('waiting', 'held', 'unknown')",
-                (
-                    os.fsencode(name),
-                    a.project,
-                    a.rule,
-                    utf8(a.record),
-                    utf8(a.event),
-                    a.field,
-                    utf8(a.key),
-                    self._clock(),
-                    job,
-                    a.instance,
-                    int(a.takes_next),
-                ),
-            )
-            if cursor.rowcount:
-                history = "insert into history select id, ?, state, ? from job where id = ?"
-                connection.execute(history, (self._clock(), renamed(*before, now=a.key), job))
-            return cursor.rowcount > 0
-
+        """The file of an open job got another name; False if the job cannot take it now."""
+        origin = self.keep_document(address.origin)
         try:
-            return self._commit.write(change)
+            return self._commit.write(readdressed.renamed(job, name, address, origin, self._clock()))
         except sqlite3.IntegrityError:
             return False
 
@@ -217,6 +183,7 @@ class Ledger:
         """What was dropped into a folder belongs to it under its new name too, as does a pause by hand."""
 
         def apply(connection: sqlite3.Connection) -> None:
+            act.enter(connection, self._clock(), Who.me(), Deed.RENAME, {"from": old, "to": new})
             connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
             connection.execute("delete from folder where folder = ?", (old,))
             connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
@@ -235,7 +202,10 @@ class Ledger:
         def apply(connection: sqlite3.Connection) -> None:
             for job in jobs:
                 connection.execute("update job set tried_again = id where id = ? and tried_again is null", (job,))
-                connection.execute("insert into history values (?,?,'failed','taken out of failed/ by a person')", (job, now))
+                connection.execute(
+                    "insert into history (job, at, state, note) values (?,?,'failed','taken out of failed/ by a person')",
+                    (job, now),
+                )
 
         self._commit.write(apply)
 
@@ -244,8 +214,9 @@ class Ledger:
     def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
         """Take jobs to their next state, each with a history row; the jobs that could go.
 
-        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, or if
-        it has another target by now. One that is to be sent may pass those of folders that are `absent`.
+        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
+        has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
+        those of folders that are `absent`.
         """
         if not changes:
             return set()
@@ -256,7 +227,7 @@ class Ledger:
             for one in changes:
                 if passing.step(connection, one, absent, now):
                     gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
-            connection.executemany("insert into history values (?,?,?,?)", gone.values())
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
             return set(gone)
 
         return self._commit.write(apply)
@@ -269,20 +240,11 @@ class Ledger:
             names = "".join(f"{name} = ?, " for name in columns)
             values = [bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
-            connection.execute("insert into history select id, ?, state, ? from job where id = ?", (now, utf8(note), job))
+            connection.execute(
+                "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
+            )
 
         self._commit.write(apply)
-
-    def prune(self, jobs: Sequence[int]) -> int:
-        """Take jobs that are over out of the ledger, with their history; how many those were."""
-        rows = [(job,) for job in jobs]
-
-        def apply(connection: sqlite3.Connection) -> int:
-            connection.executemany("delete from history where job = ?", rows)
-            connection.executemany("delete from job where id = ?", rows)
-            return len(rows)
-
-        return self._commit.write(apply)
 
     def copying(self, job: int, temporary: str, final: str) -> None:
         """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""
@@ -297,14 +259,17 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> ReadBackFound:
             connection.execute(
-                "update job set record = ?, key = ?, changed_at = ? where id = ?", (utf8(record), utf8(key), now, job.id)
+                "update job set sent_over = case when record in ('', ?1) then sent_over else 0 end, record = ?1, key = ?2,"
+                " changed_at = ?3 where id = ?4",
+                (utf8(record), utf8(key), now, job.id),
             )
             if record != job.record:
-                connection.execute("insert into history select id, ?, state, 'record found' from job where id = ?", (now, job.id))
-            if job.takes_next:
-                return ReadBackFound.ENTERED  # whatever went before it has an instance of its own
-            newer = connection.execute(passing.NEWER_WENT, (utf8(key), job.id, job.field, job.instance)).fetchone()
-            return ReadBackFound.ENTERED if newer is None else ReadBackFound.NEWER_WENT
+                connection.execute(
+                    "insert into history (job, at, state, note) select id, ?, state, 'record found' from job where id = ?",
+                    (now, job.id),
+                )
+            overtaken = passing.overtaken(connection, job.id)
+            return ReadBackFound.NEWER_WENT if overtaken else ReadBackFound.ENTERED
 
         try:
             came = self._commit.write(apply)
@@ -349,7 +314,8 @@ class Ledger:
 
         def apply(connection: sqlite3.Connection) -> int:
             connection.execute(
-                "insert into history select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
+                "insert into history (job, at, state, note)"
+                " select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
                 f" where state in {OPEN_STATES} and state = 'sending'",
                 (now,),
             )
@@ -361,26 +327,12 @@ class Ledger:
         return self._commit.write(apply)
 
     def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
-        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew.
-
-        One that is held because no rule led any more to where it may have arrived keeps its address: there it is looked for.
-        """
+        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
-        rows = [
-            (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance, job, int(a.takes_next))
-            for job, a in ((job, address(name)) for job, name in jobs)
-        ]
-        self._commit.write(
-            lambda connection: connection.executemany(
-                "update job set project=?1, rule=?2, record=?3, event=?4, field=?5, takes_next=?9,"
-                f" {_FIXED.format(key='?6', instance='?7')}, {_PUT_OFF.format(key='?6')}, key=?6 where id = ?8"
-                " and (state = 'waiting' or (state = 'unknown' and key is null)"
-                " or (state = 'held' and not (attempts > 0 and reason in ('no_rule', 'bad_value'))))",
-                rows,
-            )
-        )
-        return len(rows)
+        led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
+        self._commit.write(readdressed.rerouted(led, self._clock()))
+        return len(jobs)
 
     def look_for_records(self) -> None:
         """What waits for a record, or for leave to create one, is looked at now: the settings may be others."""
@@ -396,6 +348,32 @@ class Ledger:
         jobs that is.
         """
         return self._commit.write(due_now(self._clock()))
+
+    # Acts and documents -------------------------------------------------------------------------------------------
+
+    def act(self, who: Who, what: Deed, **told: Any) -> None:
+        """Enter that somebody has dropcap do something, before it is done."""
+        now = self._clock()
+        self._commit.write(lambda connection: act.enter(connection, now, who, what, told))
+
+    def prune(self, jobs: Sequence[int], who: Who) -> int:
+        """Take jobs that are over out of the ledger, with their history; how many those were. An act says so."""
+        now = self._clock()
+        return self._commit.write(lambda connection: prune(connection, jobs, now, who))
+
+    def keep_document(self, text: str) -> str | None:
+        """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""
+        if not text:
+            return None
+        known = self._documents.get(text)
+        if known is None:
+            known = hashlib.sha256(text.encode()).hexdigest()
+            row = (known, text)
+            self._commit.write(lambda connection: connection.execute("insert or ignore into document values (?,?)", row))
+            if len(self._documents) > _MOST_DOCUMENTS:
+                self._documents.clear()
+            self._documents[text] = known
+        return known
 
     # Pauses and counts ---------------------------------------------------------------------------------------------
 

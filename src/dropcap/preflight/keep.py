@@ -12,7 +12,7 @@ from dropcap.files.private import keeps_modes
 from dropcap.filing.keep import FOR_THE_LEDGER
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight.private import exposed, keeps_copies
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Place, Remark, place_of
 
 _HOW = (
     "let it lie outside of all drop folders, in directories that only root and dropcap's user may write, "
@@ -43,7 +43,7 @@ def keep_remarks(config: Config, folder: Folder, shares: Collection[Path], mount
         yield Remark("error", where, message, "let dropcap's user read it, and run this check as that user")
 
 
-def _keeps(where: str, named: str, base: Path) -> Iterator[Remark]:
+def _keeps(where: Place, named: str, base: Path) -> Iterator[Remark]:
     if not os.access(base, os.W_OK | os.X_OK):
         yield Remark("error", where, f"{named}: {base} cannot be written", "give it to dropcap's user")
         return
@@ -59,7 +59,7 @@ def _keeps(where: str, named: str, base: Path) -> Iterator[Remark]:
         yield Remark("error", where, message, _HOW)
 
 
-def _room(config: Config, folder: Folder, where: str, named: str, base: Path) -> Iterator[Remark]:
+def _room(config: Config, folder: Folder, where: Place, named: str, base: Path) -> Iterator[Remark]:
     system, status = os.statvfs(base), base.stat()
     free = system.f_bavail * system.f_frsize
     beside_ledger = not config.state_dir.exists() or config.state_dir.stat().st_dev == status.st_dev

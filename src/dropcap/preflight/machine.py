@@ -13,7 +13,7 @@ from dropcap.config.secret_file import SecretError
 from dropcap.config.token_source import TokenError
 from dropcap.delivery.clients import way_of
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Remark, on_machine, place_of
 from dropcap.redcap.trust import Trust
 from dropcap.redcap.way import NoWay
 
@@ -24,7 +24,7 @@ _INOTIFY = Path("/proc/sys/fs/inotify")
 
 def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
     """Whether the ledger can live there."""
-    where = f"state_dir {state_dir}"
+    where = on_machine(f"state_dir {state_dir}")
     try:
         there = state_dir.exists()
         base = state_dir
@@ -111,7 +111,9 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
         watches = int((limits / "max_user_watches").read_text())
         instances = int((limits / "max_user_instances").read_text())
     except (OSError, ValueError):
-        yield Remark("unsure", "inotify", "the kernel's limits cannot be read", "folders that it does not watch are walked")
+        yield Remark(
+            "unsure", on_machine("inotify"), "the kernel's limits cannot be read", "folders that it does not watch are walked"
+        )
         return
     folders = len(config.folders)
     short = [
@@ -124,6 +126,8 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
     ]
     if short:
         remedy = "raise it with sysctl; until then folders are walked every few seconds instead"
-        yield Remark("warning", "inotify", " and ".join(short), remedy)
+        yield Remark("warning", on_machine("inotify"), " and ".join(short), remedy)
     else:
-        yield Remark("ok", "inotify", f"{directories} directories to watch of {watches}, {folders} folders of {instances}")
+        yield Remark(
+            "ok", on_machine("inotify"), f"{directories} directories to watch of {watches}, {folders} folders of {instances}"
+        )

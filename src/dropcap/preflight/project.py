@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dropcap.config.model import Folder, Project
@@ -11,7 +11,7 @@ from dropcap.delivery.lookup import NOBODY, either
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import export_reasons, lookup_reasons
 from dropcap.preflight.disagreement import Disagreement
-from dropcap.preflight.remark import Level, Remark, place_of
+from dropcap.preflight.remark import Level, Place, Remark, place_of
 from dropcap.preflight.rights import instead_of
 from dropcap.preflight.rules import asked_fields, inspect, mismatch, needed_fields
 from dropcap.reasons import Reason
@@ -174,7 +174,7 @@ def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure
 
 def _of_rules(findings: Sequence[tuple[Folder, Sequence[Disagreement]]]) -> Iterator[Remark]:
     """The findings at their rules. What is the same of several rules, such as a missing right, is told once, at the first."""
-    places: dict[tuple[Level, str, str, str], list[str]] = {}
+    places: dict[tuple[Level, str, str, str], list[Place]] = {}
     well: list[Remark] = []
     for folder, found in findings:
         for rule in folder.rules:
@@ -186,14 +186,14 @@ def _of_rules(findings: Sequence[tuple[Folder, Sequence[Disagreement]]]) -> Iter
                 well.append(Remark("ok", place_of(folder, rule), "agrees with the project"))
     for (level, key, message, remedy), where in places.items():
         others = f" (and of {len(where) - 1} more rules: {', '.join(_short(where[1:]))})" if len(where) > 1 else ""
-        yield Remark(level, f"{where[0]}: {key}", message + others, remedy)
+        yield Remark(level, replace(where[0], key=key), message + others, remedy, also=tuple(where[1:]))
     yield from well
 
 
-def _short(places: Sequence[str]) -> Iterator[str]:
+def _short(places: Sequence[Place]) -> Iterator[str]:
     """A few places, without their files."""
     for place in places[:5]:
-        yield place.rpartition(": folder ")[2].replace(", rule ", "/")
+        yield place.called
     if len(places) > 5:
         yield "…"
 

@@ -1,8 +1,10 @@
-"""One line of `dropcap check`."""
+"""One finding of `dropcap check`."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from dropcap.config.model import Folder, Project
@@ -12,15 +14,60 @@ from dropcap.routing.rule import Rule
 Level = Literal["ok", "warning", "error", "unsure"]
 
 
+class Part(StrEnum):
+    """What was looked at."""
+
+    CONFIGURATION = "configuration"
+    MACHINE = "machine"
+    FOLDER = "folder"
+    PROJECT = "project"
+    RULE = "rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands, and what it is called. As text: `FILE:LINE: folder x, rule y: key`."""
+
+    part: Part
+    name: str  # of the folder or project; else the whole text
+    rule: str = ""
+    file: str = ""
+    line: int = 0
+    key: str = ""
+
+    @property
+    def called(self) -> str:
+        """What a person calls it: `consents/scan`, `trial`."""
+        return f"{self.name}/{self.rule}" if self.rule else self.name
+
+    @property
+    def stands(self) -> str:
+        """The line of the configuration, without the file's folders."""
+        return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""
+
+    def __str__(self) -> str:
+        if self.part in (Part.CONFIGURATION, Part.MACHINE):
+            return self.name
+        kind = "folder" if self.part is Part.RULE else str(self.part)
+        said = f"{kind} {self.name}" + (f", rule {self.rule}" if self.rule else "") + (f": {self.key}" if self.key else "")
+        return f"{self.file}:{self.line}: {said}" if self.file else said
+
+
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What was found somewhere, and what to do. `later`: time may mend it, as with a server that cannot be reached."""
+    """What was found somewhere, and what to do.
+
+    `later`: time may mend it, as with a server that cannot be reached. `done`: it tells what was done, not what was found.
+    `also`: more places of which the same is true.
+    """
 
     level: Level
-    where: str
+    where: Place
     message: str
     remedy: str = ""
     later: bool = False
+    done: bool = False
+    also: tuple[Place, ...] = ()
 
     @property
     def text(self) -> str:
@@ -31,8 +78,18 @@ class Remark:
         return f"{self.level:<8} {self.text}"
 
 
-def place_of(thing: Folder | Project, rule: Rule | None = None) -> str:
-    """Where a project, a folder or one of its rules stands, and what it is called: `FILE:LINE: folder x, rule y`."""
-    kind = "folder" if isinstance(thing, Folder) else "project"
-    line, name = (thing.line, f"{kind} {thing.name}") if rule is None else (rule.line, f"{kind} {thing.name}, rule {rule.name}")
-    return f"{thing.file}:{line}: {name}" if thing.file else name
+def place_of(thing: Folder | Project, rule: Rule | None = None) -> Place:
+    """Where a project, a folder or one of its rules stands, and what it is called."""
+    if rule is not None:
+        return Place(Part.RULE, thing.name, rule.name, thing.file, rule.line)
+    return Place(Part.FOLDER if isinstance(thing, Folder) else Part.PROJECT, thing.name, "", thing.file, thing.line)
+
+
+def on_machine(what: str) -> Place:
+    """Something of this machine."""
+    return Place(Part.MACHINE, what)
+
+
+def in_configuration(where: str) -> Place:
+    """A place in the configuration, as `FILE:LINE: KEY`."""
+    return Place(Part.CONFIGURATION, where)

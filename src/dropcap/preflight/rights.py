@@ -80,14 +80,14 @@ class _Needs:
             return
         out = "take the token's user out of the group (User Rights), or "
         if GROUP_COLUMN in self.rule.must_match:
-            message = f"REDCap tells no groups to somebody who is in one ({group}): all files of this rule are held"
+            message = f"REDCap does not tell groups to somebody who is in one ({group}): all files of this rule are held"
             yield self._finding("must_match", message, out + f"take {GROUP_COLUMN} out of must_match")
         missing = self.rule.settings.missing_record
         if missing is MissingRecord.CREATE:
-            message = f"no record is created by somebody in a data access group ({group}): one that it is not shown may be there"
+            message = f"no records are created for somebody in a data access group ({group}): another group may have them"
             yield self._finding("missing_record", message, out + "use `missing_record: refuse` or `wait`")
         elif missing is MissingRecord.WAIT:
-            message = f"a record of another group than {group} never appears: its files fail after 7 days"
+            message = f"records of other groups than {group} never appear: files for them fail after 7 days"
             yield self._finding("missing_record", message, out + "drop no such files", "warning")
 
     def _forms(self) -> Iterator[Disagreement]:

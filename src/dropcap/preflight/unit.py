@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropcap.config.model import Config, Folder
-from dropcap.preflight.remark import Remark, place_of
+from dropcap.preflight.remark import Place, Remark, on_machine, place_of
 
 NAME = "dropcap.service"
 #: Where units lie, the nearest first.
@@ -118,14 +118,14 @@ def sandbox_remarks(config: Config, folder: Folder, unit: Unit) -> Iterator[Rema
 
 def machine_remarks(config: Config, unit: Unit) -> Iterator[Remark]:
     """The same for the state directory and the files that hold tokens."""
-    yield from _place(f"state_dir {config.state_dir}", "state_dir", config.state_dir, unit)
+    yield from _place(on_machine(f"state_dir {config.state_dir}"), "state_dir", config.state_dir, unit)
     for project in config.projects.values():
         if project.token_source.kind == "file":
             path = Path(project.token_source.where)
             yield from _hidden(place_of(project), "token_file", Path(os.path.realpath(path)), unit)
 
 
-def _place(where: str, key: str, path: Path, unit: Unit) -> Iterator[Remark]:
+def _place(where: Place, key: str, path: Path, unit: Unit) -> Iterator[Remark]:
     real = Path(os.path.realpath(path))
     hidden = list(_hidden(where, key, real, unit))
     yield from hidden
@@ -134,7 +134,7 @@ def _place(where: str, key: str, path: Path, unit: Unit) -> Iterator[Remark]:
         yield Remark("error", where, message, _add(f"ReadWritePaths=-{real}"))
 
 
-def _hidden(where: str, key: str, real: Path, unit: Unit) -> Iterator[Remark]:
+def _hidden(where: Place, key: str, real: Path, unit: Unit) -> Iterator[Remark]:
     bound = [word.lstrip("-").partition(":")[0] for word in (*unit.words("BindPaths"), *unit.words("BindReadOnlyPaths"))]
     if _beneath(real, bound):
         return
@@ -159,7 +159,7 @@ def _read_only(real: Path, unit: Unit) -> bool:
             return _beneath(real, ("/usr", "/boot", "/efi")) and not _beneath(real, unit.writable)
 
 
-def _group(where: str, folder: Folder, unit: Unit) -> Iterator[Remark]:
+def _group(where: Place, folder: Folder, unit: Unit) -> Iterator[Remark]:
     """A folder that lets its group in, in which the service is not."""
     user = unit.last("User", "root")
     try:

@@ -17,7 +17,7 @@ from dropcap.redcap.reply import Verdict, remedy_now
 
 #: Jobs read from the ledger at a time.
 PAGE = 1000
-#: Tries for one file, with seconds between them, before the server counts as not to be had.
+#: Tries for one file, with seconds between them, before the server counts as out of reach.
 WAITS = (2.0, 10.0)
 #: Files in a row that REDCap does not give out before it is taken to give out none.
 IN_A_ROW = 3
@@ -47,7 +47,7 @@ class Compared:
 
 
 class NotReached(Exception):  # noqa: N818 - a state of the server
-    """The server is not to be had; `job` is the first that was not verified."""
+    """The server cannot be reached; `job` is the first that was not verified."""
 
     def __init__(self, job: Job, error: RedcapError) -> None:
         super().__init__(error.meaning.message)
@@ -87,7 +87,7 @@ def verify(
     `began` (seconds since the epoch) is when `jobs` were read: what was stored later explains a difference.
 
     Raises:
-        NotReached: the server is not to be had.
+        NotReached: the server cannot be reached.
         Stopped: `stop` was set.
     """
     refusing: dict[str, str] = {}
@@ -104,7 +104,7 @@ def verify(
             except NotReached as error:
                 if error.banned or in_a_row + 1 >= IN_A_ROW or not _answers(line, stop):
                     raise
-                found = Compared(job, Found.NOT_ASKED, f"{error}; the server answers otherwise; {error.remedy}")
+                found = Compared(job, Found.NOT_ASKED, f"{error}; the server answers other requests; {error.remedy}")
             except _ProjectError as error:
                 meaning = error.meaning
                 found = Compared(job, Found.NOT_ASKED, f"{meaning.message}; {meaning.remedy}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -9,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap import answers
+from dropcap.redcap.dialect import Dialect
 from dropcap.redcap.failure import ExchangeFailed
 from dropcap.redcap.filename import safe_name
 from dropcap.redcap.model import (
@@ -85,7 +86,8 @@ class Redcap:
     ) -> None:
         self._token = token
         self._window = window
-        self._always_xml = False  # small questions are answered in XML too, though JSON is asked for
+        self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
+        self.dialect = Dialect()
         self._transport = Transport(
             url,
             connect_timeout=connect_timeout,
@@ -101,6 +103,15 @@ class Redcap:
         """The threads that wait for the request limit."""
         return frozenset(self._window.waiting.copy())
 
+    @property
+    def room_at(self) -> float | None:
+        """When the request limit lets the next request go (seconds since the epoch); None while nobody waits for it."""
+        return self._window.room_at if self._window.waiting else None
+
+    def used(self) -> tuple[int, int]:
+        """How many requests the host has had within the last minute, and how many it may have (0: no limit)."""
+        return self._window.used(), self._window.per_minute
+
     def close(self) -> None:
         """Close all idle connections."""
         self._transport.close()
@@ -111,6 +122,11 @@ class Redcap:
         if not text or not text[0].isdigit() or len(text) > 40:
             raise RedcapError(_not_the_api(f"the server does not tell REDCap's version, but answers {text[:80]!r}"))
         return text
+
+    def provoke(self, stop: threading.Event | None = None) -> None:
+        """Ask for what no REDCap has, so that it answers with an error: `dialect` tells in which format it did."""
+        with contextlib.suppress(RedcapError):
+            self._ask({"content": "dropcap"}, stop)
 
     def project(self) -> ProjectInfo:
         """The project that the token belongs to."""
@@ -328,6 +344,7 @@ class Redcap:
             try:
                 with self._transport.post(*body(), stop=stop) as reply:
                     answered = True
+                    self.heard = time.time()
                     yield reply
                 return
             except ExchangeFailed as failed:
@@ -365,10 +382,7 @@ class Redcap:
             request_complete=reply.request_complete,
             asked_with=asked_with,
         )
-        if for_ != "import":
-            self._always_xml = self._always_xml or meaning.in_xml
-        elif self._always_xml:  # so XML says nothing of an import
-            meaning = replace(meaning, in_xml=False)
+        self.dialect.heard(meaning, for_)
         if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
             raise RedcapError(
                 no_reply(

@@ -14,6 +14,9 @@ from email.utils import parsedate_to_datetime
 from dropcap.display import shown
 from dropcap.secret import without_tokens
 
+_CODE = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_CODE_ENDS = {kind: re.compile(rf"</{kind}\s*>", re.IGNORECASE) for kind in ("script", "style")}
+
 #: More of what a server says is not read: people are shown a few hundred characters.
 _READ_AT_MOST = 8192
 
@@ -101,6 +104,24 @@ def is_page(headers: Mapping[str, str], text: str) -> bool:
 
 def page_text(page: str) -> str:
     """What a person would read first in a page: its title and the beginning of its text."""
-    page = re.sub(r"<(script|style)\b.*?</\1\s*>", " ", page, flags=re.DOTALL | re.IGNORECASE)
-    page = re.sub(r"</title\s*>", ": ", page, flags=re.IGNORECASE)
-    return re.sub(r"<[^>]*>", " ", page)
+    page = re.sub(r"</title\s*>", ": ", _without_code(page), flags=re.IGNORECASE)
+    end = page.rfind(">") + 1  # a tag that does not end is none; to look for the end of each one takes long
+    return re.sub(r"<[^>]*>", " ", page[:end]) + page[end:]
+
+
+def _without_code(page: str) -> str:
+    """`page` without its scripts and styles, in linear time."""
+    kept: list[str] = []
+    at = 0
+    unclosed: set[str] = set()
+    for begin in _CODE.finditer(page):
+        kind = begin[1].lower()
+        if begin.start() < at or kind in unclosed:
+            continue
+        end = _CODE_ENDS[kind].search(page, begin.end())
+        if end is None:
+            unclosed.add(kind)
+        else:
+            kept += (page[at : begin.start()], " ")
+            at = end.end()
+    return "".join(kept) + page[at:]

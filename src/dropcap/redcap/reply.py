@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,6 +18,8 @@ from dropcap.secret import without_tokens
 Asked = Literal["import", "export", "json"]
 
 MAX_MESSAGE = 500
+#: What REDCap never answers itself, in whatever shape: no POST here, a proxy's own, a request that did not arrive well.
+_NOT_REDCAPS = frozenset({405, 407, 408, 411, 425})
 #: More of an error page than this is not looked at: patterns run over it, and nothing of use comes so late.
 _LOOKED_AT = 64 * 1024
 
@@ -42,9 +45,10 @@ class Meaning:
     `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
     `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
     same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    tokens. `in_xml`: REDCap's error stands in XML, where JSON was asked for, as in answer to a request of which PHP has
-    dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
-    `shut_out`: 403, and not from REDCap's API.
+    tokens. `in_json`, `in_xml`: REDCap's error stands in JSON, as it was asked for, or in XML, as in answer to a request of
+    which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
+    `shut_out`: 403, and not from REDCap's API. `page`: a page at 5xx, which may be due to one file. `alike`: REDCap's refusal in
+    words that nobody knows, without what was asked and without numbers, to be compared with another one's.
     """
 
     verdict: Verdict
@@ -54,10 +58,13 @@ class Meaning:
     retry_after: float | None = None
     outcome_unknown: bool = False
     said: str = ""
+    in_json: bool = False
     in_xml: bool = False
     of_size: bool = False
     worded: bool = False
     shut_out: bool = False
+    page: bool = False
+    alike: str = ""
 
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
@@ -93,7 +100,7 @@ def read_reply(
     """
     text = body[:_LOOKED_AT].decode("utf-8", "replace").strip().removeprefix("\ufeff")
     success = says_success(text) if for_ == "import" and status in (200, 201) else None
-    error = error_text(text) if success is None else None
+    error = error_text(text) if success is None and status not in _NOT_REDCAPS else None
     page = error is None and is_page(headers, text)
     words = readable(error if error is not None else page_text(text) if page else text)
     location = readable(headers.get("Location") or "")
@@ -103,7 +110,8 @@ def read_reply(
     for judge in (_turned_away, _server_error, _redirect, _nothing_exported, _cut_off, _something_else, _redcap_error):
         meaning = judge(reply)
         if meaning is not None:
-            meaning = replace(meaning, in_xml=has_xml_error(text))
+            in_json = error is not None and text.startswith("{")
+            meaning = replace(meaning, in_json=in_json, in_xml=not in_json and has_xml_error(text))
             if for_ == "export":
                 return _of_an_export(meaning, reply, without_tokens(error or text))
             return meaning
@@ -186,6 +194,7 @@ def _server_error(reply: _Reply) -> Meaning | None:
         _READ_BACK if unknown else _WAIT,
         after=retry_after(reply.headers),
         unknown=unknown,
+        page=reply.page,
     )
 
 
@@ -221,7 +230,7 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
     """Neither a file nor a word: so answers a server whose worker has died, or whose files are away."""
     if reply.for_ != "export" or not reply.ok or reply.text:
         return None
-    message = f"REDCap answers {reply.status} without a byte where it gives out a file or says that there is none"
+    message = f"REDCap answers {reply.status} and nothing else, where it should give out a file or say that there is none"
     return _meaning(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
 
 
@@ -251,9 +260,10 @@ def _something_else(reply: _Reply) -> Meaning | None:
             Reason.UNREACHABLE,
             f"the server says the request did not arrive as it should ({reply.status})",
             _READ_BACK if unknown else _WAIT,
+            after=retry_after(reply.headers),
             unknown=unknown,
         )
-    if not reply.ok and not reply.page and reply.status != 404 and wording.known(reply.heard):
+    if not reply.ok and not reply.page and reply.status not in {404, *_NOT_REDCAPS} and wording.known(reply.heard):
         return None  # REDCap's words, though not in one of its formats
     if reply.page and wording.CLIENT_CERTIFICATE.search(reply.heard):
         message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
@@ -292,17 +302,18 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
             return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
         return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT, worded=True)
-    return _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
+    refused = _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
+    return replace(refused, alike=f"{reply.status} {re.sub('[0-9]+', '#', said)}"[:MAX_MESSAGE])
 
 
 def _meaning(
     verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
-    worded: bool = False, of_size: bool = False, shut_out: bool = False,
+    worded: bool = False, of_size: bool = False, shut_out: bool = False, page: bool = False,
 ) -> Meaning:  # fmt: skip
     message = message.rstrip(": ")
     if len(message) > MAX_MESSAGE:
         message = message[: MAX_MESSAGE - 1] + "…"
-    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out)
+    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out, page=page)
 
 
 def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:

@@ -89,7 +89,9 @@ class Tunnel:
         lines = head.splitlines()
         found = re.match(r"HTTP/1\.[0-9] +([1-5][0-9][0-9])(?: |$)", lines[0]) if lines else None
         if found is None:
-            raise NoWay(Reason.PROXY, f"what answers at {self._proxy} is no HTTP proxy", "correct `proxy`: its host and its port")
+            raise NoWay(
+                Reason.PROXY, f"what answers at {self._proxy} is not an HTTP proxy", "correct `proxy`: its host and its port"
+            )
         return int(found[1]), fields([line for line in lines[1:] if line])
 
     def _head(self, sock: socket.socket, end: float) -> str:
@@ -116,7 +118,7 @@ class Tunnel:
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED or (status in _WHO_ARE_YOU and shown):
             offered = _schemes(headers)
             if offered and "Basic" not in offered:
-                message = f"the proxy {proxy} lets nobody through by user and password, only by {', '.join(offered)} ({status})"
+                message = f"the proxy {proxy} accepts no user and password, only {', '.join(offered)} ({status})"
                 raise NoWay(Reason.PROXY, message, "ask the proxy's administrator to let this machine through without a log-in")
             if shown:
                 raise self._refuses_credentials()
@@ -131,8 +133,8 @@ class Tunnel:
     def _refuses_credentials(self) -> NoWay:
         message = f"the proxy {self._proxy} refuses the user and password of `proxy_credentials_file`"
         remedy = (
-            "correct the file, which is read again within a minute; what is refused is shown again after 15 minutes only, "
-            "lest the account be locked"
+            "correct the file, which is read again within a minute; what was refused is tried again after 15 minutes only, "
+            "so that the account is not locked"
         )
         return NoWay(Reason.PROXY, message, remedy)
 

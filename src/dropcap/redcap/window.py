@@ -41,6 +41,7 @@ class RequestWindow:
         self._fd = -1
         self.per_minute = per_minute
         self.waiting: set[int] = set()  # the threads of this process that wait for room
+        self.room_at = 0.0  # when the one that waited last asks again: by then the oldest request counts no more (epoch)
         self._path = path
         self._threads = threading.Lock()  # flock knows file descriptors, not threads
 
@@ -52,6 +53,7 @@ class RequestWindow:
         waited = 0.0
         try:
             while (wait := self.try_acquire()) > 0:
+                self.room_at = time.time() + wait
                 self.waiting.add(threading.get_ident())
                 if stop is None:
                     time.sleep(wait)
@@ -77,6 +79,23 @@ class RequestWindow:
             os.pwrite(fd, _STAMP.pack(now), self._offset(head))
             os.pwrite(fd, _HEADER.pack(_MAGIC, capacity, (head + 1) % capacity), 0)
             return 0.0
+
+    def used(self) -> int:
+        """Requests of the last minute, whichever process made them; 0 where nothing is counted or can be read."""
+        if self.per_minute <= 0:
+            return 0
+        try:
+            with self._locked() as fd:
+                raw = os.pread(fd, _HEADER.size, 0)
+                if len(raw) != _HEADER.size:
+                    return 0
+                magic, capacity, _ = _HEADER.unpack(raw)
+                stamps = os.pread(fd, capacity * _STAMP.size, _HEADER.size) if magic == _MAGIC else b""
+        except (OSError, struct.error):
+            return 0
+        since = time.time() - WINDOW
+        whole = len(stamps) - len(stamps) % _STAMP.size
+        return sum(stamp > since for (stamp,) in _STAMP.iter_unpack(stamps[:whole]))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -33,7 +33,7 @@ BANNED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 RATE_LIMITED = re.compile(
-    r"too many requests|rate.?limit|exceed\w*.{0,60}requests (?:per|a|in (?:one|a)) minute", re.IGNORECASE | re.DOTALL
+    r"too many requests|rate.?limit|exceed\w{0,4}.{0,60}requests (?:per|a|in (?:one|a)) minute", re.IGNORECASE | re.DOTALL
 )
 MAINTENANCE = re.compile(
     r"\bmaintenance\b|temporarily (?:unavailable|offline|down)|(?:redcap|system|server|api)\b.{0,40}\b(?:is|are) "

@@ -63,13 +63,11 @@ def _approach(rule: Rule, name: str) -> Nearest:
             too_many = middle
         else:
             reached, end = middle, there
-    expected = "the end of the name"
-    if reached < len(units):
-        begun = _begun(units[reached], subject[end:])
-        if not begun:  # what takes as few characters as it can has not stopped there
-            end = end_of(reached, longest=True) or 0
-        end += begun
-        expected = _expected(units[reached:], begun)
+    begun = _begun(units[reached], subject[end:]) if reached < len(units) else 0
+    if not begun:  # what takes as few characters as it can has not stopped there
+        end = end_of(reached, longest=True) or 0
+    end += begun
+    expected = _expected(units[reached:], begun) if reached < len(units) else "the end of the name"
     return Nearest(rule, offset + end, subject[:end], expected, _word(subject[end:]), (reached, end))
 
 

@@ -1,0 +1,48 @@
+"""What people had dropcap do, in words."""
+
+from __future__ import annotations
+
+from dropcap.display import shown
+from dropcap.ledger.act import Act, Deed, Way
+
+
+def who_of(act: Act) -> str:
+    """Who did it, as far as the system tells."""
+    if act.way == Way.ITSELF:
+        return "dropcap"
+    if act.way == Way.PAGE:
+        return f"{shown(act.name)} (on the page)"
+    if act.uid is None:
+        return "not known (a signal)"
+    if act.login is not None and act.login != act.uid:
+        return f"{shown(act.name) or act.login}, as uid {act.uid}"
+    return f"{shown(act.name)} (uid {act.uid})" if act.name else f"uid {act.uid}"
+
+
+def what_of(act: Act) -> str:
+    """What it is about, in a line."""
+    told = act.told
+    match act.what:
+        case Deed.PAUSE | Deed.RESUME:
+            return shown(f"{told.get('scope')} {told.get('name')}" + (", let go of" if told.get("release") else ""))
+        case Deed.RETRY:
+            jobs = [str(job) for job in told.get("jobs", [])]
+            more = "" if len(jobs) <= 10 else f" and {told.get('number', len(jobs)) - 10:,} more"
+            return f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs[:10])}{more}"
+        case Deed.ADOPT:
+            return shown(f"folder {told.get('folder')}, {told.get('path')}")
+        case Deed.RENAME:
+            return shown(f"folder {told.get('from')} is {told.get('to')} now")
+        case Deed.STARTED | Deed.RELOAD:
+            return shown(f"dropcap {told.get('dropcap')}, configuration {str(told.get('configuration'))[:16]}…")
+        case Deed.CREATED | Deed.MIGRATED:
+            return (
+                f"version {told.get('from')} to {told.get('to')}, {told.get('job'):,} jobs with {told.get('history'):,} entries"
+            )
+        case Deed.PRUNED:
+            return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
+        case Deed.RESTORED:
+            how = "a copy was put in its place" if told.get("copy") else "entries are missing"
+            return shown(": ".join(filter(None, [how, ", ".join(told.get("lost", []))])))
+        case _:
+            return ""

@@ -1,0 +1,85 @@
+"""What a shell proposes after `--folder`, `--project`, `--server` and `retry`: read from the configuration and the ledger, never
+asked of a daemon, and never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from dropcap.config.load import load
+from dropcap.config.model import Config
+from dropcap.daemon.state import LEDGER
+from dropcap.display import shown
+from dropcap.threads import NoThread, begin
+
+_DEFAULT = "/etc/dropcap/config.yaml"
+#: Seconds after which nothing is proposed: who types waits for no disk.
+_PATIENCE = 1.0
+_MOST_JOBS = 200
+
+Proposed = list[tuple[str, str]]
+
+
+def folders(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The drop folders, each with its path."""
+    return _items(ctx, incomplete, lambda config: [(one.name, str(one.path)) for one in config.folders.values()])
+
+
+def projects(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The projects, each with its address."""
+    return _items(ctx, incomplete, lambda config: [(one.name, one.url) for one in config.projects.values()])
+
+
+def servers(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The servers, each with the projects that are there."""
+
+    def of(config: Config) -> Proposed:
+        hosts = dict.fromkeys(project.host for project in config.projects.values())
+        return [(host, ", ".join(one.name for one in config.projects.values() if one.host == host)) for host in hosts]
+
+    return _items(ctx, incomplete, of)
+
+
+def jobs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The jobs that can be tried again, each with its file."""
+    return _items(ctx, incomplete, _jobs)
+
+
+def _jobs(config: Config) -> Proposed:
+    path = (config.state_dir / LEDGER).absolute()
+    if not path.exists():
+        return []
+    sql = (
+        "select id, folder, name, state, reason from job where state in ('held', 'waiting', 'unknown')"
+        " or (state = 'failed' and tried_again is null) order by id desc limit ?"
+    )
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)) as ledger:
+        rows = ledger.execute(sql, (_MOST_JOBS,)).fetchall()
+    return [(str(number), f"{folder}/{os.fsdecode(name)}, {reason or state}") for number, folder, name, state, reason in rows]
+
+
+def _items(ctx: click.Context, incomplete: str, of: Callable[[Config], Proposed]) -> list[CompletionItem]:
+    given = ctx.params.get("config_path") or os.environ.get("DROPCAP_CONFIG") or _DEFAULT
+    found: Proposed = []
+
+    def look() -> None:
+        with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):  # nothing is told in the middle of a line
+            found.extend(of(load(Path(given).absolute())))
+
+    with contextlib.suppress(NoThread):
+        begin(look, "completion").join(_PATIENCE)  # it may hang in a dead file system, and the shell goes on
+    return list(_fitting(tuple(found), incomplete))
+
+
+def _fitting(found: Iterable[tuple[str, str]], incomplete: str) -> Iterable[CompletionItem]:
+    for value, text in found:
+        if value.startswith(incomplete):
+            yield CompletionItem(value, help=shown(text))

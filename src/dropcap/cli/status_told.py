@@ -1,0 +1,292 @@
+"""What `dropcap status` has to say: what goes on by itself, what waits for somebody, what is left alone."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from dropcap.cli.jobs import waits_until
+from dropcap.cli.reason_words import Act, Said, said_of
+from dropcap.cli.screen import at_second, many, typed, when
+from dropcap.cli.status_gathered import Queued, Status
+from dropcap.display import shown
+from dropcap.ledger.job import Alike, Job, Pause, State
+from dropcap.reasons import Reason, Scope
+
+#: Names of files that are told of many; with `--folder`, so many more.
+FEW, MORE = 3, 20
+
+#: Pauses for which nobody needs to do anything, as long as they do not last.
+_PASSES = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED, Reason.NO_SPACE})
+
+
+class Level(IntEnum):
+    """How bad it is; the worst comes first."""
+
+    ALL = 0  # everything stands still
+    BAD = 1
+    WAIT = 2
+    WELL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing to tell. `files` are as many as it concerns, `names` the first of them, `then` a command that brings it on."""
+
+    level: Level
+    word: str
+    text: str
+    then: str = ""
+    files: int = 0
+    names: tuple[str, ...] = ()
+
+
+def needs_somebody(status: Status) -> list[Told]:
+    """What does not go on by itself, the worst first."""
+    told = [*_alive(status)]
+    told += _mistakes(status.problems)
+    told += [*_folders(status), *_pauses(status), *_failed(status)]
+    return sorted(told, key=lambda one: one.level)
+
+
+def goes_on(status: Status, names: int) -> list[Told]:
+    """What goes on by itself, and when; `names` of each are told."""
+    return [*_servers(status), *_queues(status, names), *_put_off(status, names), *_arriving(status, names)]
+
+
+def left_alone(status: Status) -> Iterator[Told]:
+    """What lies there and is not taken, which is no trouble of dropcap's."""
+    for one in status.folders:
+        for counted in (one.left, one.strays):
+            if counted is not None and counted["count"]:
+                text = f"{shown(one.name)}: {counted['message']}; {counted['remedy']}"
+                yield Told(Level.WELL, many(counted["count"], "file"), text)
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for name, why in sorted((one.not_taken or {}).items()):
+            kinds[why].append(name)
+        for why, found in kinds.items():
+            word = f"{len(found):,} " + ("entry" if len(found) == 1 else "entries")
+            yield Told(Level.WELL, word, f"{shown(one.name)}: not taken: {why}", names=tuple(found[:FEW]), files=len(found))
+
+
+# What needs somebody -------------------------------------------------------------------------------------------------------
+
+
+def _alive(status: Status) -> Iterator[Told]:
+    if not status.running:
+        text = "dropcap does not run; what stands here is what its ledger says"
+        yield Told(Level.ALL, "dropcap", text, "systemctl start dropcap")
+    elif not status.answers:
+        why = "it is starting, stopping, running with --once, or hangs"
+        text = f"dropcap runs but does not answer: {why}; ask again in a moment, then look at"
+        yield Told(Level.ALL, "dropcap", text, "journalctl -u dropcap")
+    elif status.unwritable:
+        text = (
+            f"the ledger cannot be written ({status.unwritable}): make room on the disk of state_dir; it goes on by itself then"
+        )
+        yield Told(Level.ALL, "dropcap", text)
+    elif not status.alive:
+        yield Told(Level.ALL, "dropcap", "a part of it hangs: look into its log, then restart it", "systemctl restart dropcap")
+
+
+def _mistakes(problems: Sequence[str]) -> Iterator[Told]:
+    for number, problem in enumerate(problems[:FEW], 1):
+        last = number == min(len(problems), FEW)
+        more = f" … and {many(len(problems) - FEW, 'mistake')} more" if last and len(problems) > FEW else ""
+        yield Told(Level.BAD, "config", problem + more, "dropcap check --offline" if last else "")
+
+
+def _folders(status: Status) -> Iterator[Told]:
+    away = [one for one in status.folders if one.away]
+    if len(away) > FEW:  # a share that is gone takes many with it
+        names = ", ".join(shown(one.name) for one in away[:FEW])
+        text = f"{names} and {len(away) - FEW} more are away; the first: {away[0].away}"
+        yield Told(Level.BAD, many(len(away), "folder"), text, "dropcap check")
+    for one in status.folders:
+        name = shown(one.name)
+        if one.away and len(away) <= FEW:
+            yield Told(Level.BAD, "folder", f"{name} is away: {one.away}", f"dropcap check --folder {typed(one.name)}")
+        if one.mistake and one.mistake_since is not None:
+            text = (
+                f"{name} goes on by its last good configuration, since {when(one.mistake_since)}: {one.mistake}; correct it, then"
+            )
+            yield Told(Level.BAD, "folder", text, "dropcap reload")
+        if one.overdue is not None:
+            text = f"{name}: a file was expected by {when(one.overdue)}, and none was dropped; ask those who drop files there"
+            yield Told(Level.BAD, "folder", text)
+        if one.full:
+            text = f"{name}: less than min_free is free there, so nothing is taken; make room, or lower min_free"
+            yield Told(Level.BAD, "folder", text)
+        if one.cannot_file:
+            yield Told(Level.BAD, "folder", f"{name}: finished files stay in in_progress/ for now: {one.cannot_file}")
+
+
+def _pauses(status: Status) -> Iterator[Told]:
+    for pause in status.pauses:
+        if not _passes(pause):
+            yield _pause(status, pause)
+
+
+def _passes(pause: Pause) -> bool:
+    return not pause.until_resume and Reason.of(pause.reason, Reason.NONE) in _PASSES
+
+
+def _pause(status: Status, pause: Pause) -> Told:
+    its = [one for one in status.queued if one.pause == pause]
+    files = sum(one.count for one in its)
+    by_hand = pause.reason == Reason.BY_HAND
+    text = f"{pause.scope} {shown(pause.name)}, since {when(pause.since)}: {pause.message}"
+    then = f"dropcap resume --{pause.scope} {typed(pause.name)}"
+    if by_hand:
+        text += "; go on with"
+    elif pause.until_resume:
+        text += f"; {pause.remedy}; then"
+    else:
+        text += f"; {pause.remedy}" + _asked_again(status, pause)
+        then = f"dropcap check --folder {typed(pause.name)}" if pause.scope == Scope.FOLDER else "dropcap check"
+    names = tuple(job.name for one in its for job in one.first)[:FEW]
+    return Told(Level.WAIT if by_hand else Level.BAD, many(files, "file"), text, then, files, names)
+
+
+def _asked_again(status: Status, pause: Pause) -> str:
+    at = status.next_tries.get((pause.scope, pause.name))
+    if at is None:
+        return ""
+    return f". It is asked again at {at_second(at)}" if at > time.time() else ". It is asked again now"
+
+
+def _failed(status: Status) -> Iterator[Told]:
+    for one in status.alike:
+        if one.state in (State.FAILED, State.HELD):
+            of = status.held if one.state is State.HELD else status.failed
+            jobs = [job for job in of if (job.folder, job.reason) == (one.folder, one.reason)]
+            yield _alone(one, jobs[0]) if one.count == 1 and jobs else _alike(one, said_of(one.reason), jobs)
+    held = [older.id for _, older in status.behind_held]
+    for number in dict.fromkeys(held):
+        files = tuple(newer.name for newer, older in status.behind_held if older.id == number)
+        name = next(shown(older.name) for _, older in status.behind_held if older.id == number)
+        text = f"behind job {number}, {name}, which is held and goes to the same place"
+        yield Told(Level.WAIT, many(len(files), "file"), text, names=files[:FEW])
+
+
+def _alone(one: Alike, job: Job) -> Told:
+    """A file whose like there is no other: in its own words."""
+    text = (
+        f"{shown(job.folder)}/{shown(job.name)}, since {when(one.since)}: {_held(one)}{job.message or said_of(one.reason).what}"
+    )
+    if job.remedy:
+        text += f"; what to do: {job.remedy}"
+    looks = one.state is State.FAILED and said_of(one.reason).act is Act.LOOK  # the same again would fail again
+    then = f"dropcap status --failed --folder {typed(one.folder)}" if looks else f"dropcap retry {job.id}"
+    return Told(Level.BAD, "1 file", text, then, 1)
+
+
+def _alike(one: Alike, said: Said, jobs: Sequence[Job]) -> Told:
+    kind = "--held" if one.state is State.HELD else "--failed"
+    text = f"{shown(one.folder)}, since {when(one.since)}: {_held(one)}{said.what}"
+    folder = f"--folder {typed(one.folder)}"
+    then = {
+        Act.LOOK: f"dropcap status {kind} {folder}",
+        Act.RETRY: f"dropcap retry {kind} {folder}",
+        Act.CHECK: f"dropcap check {folder}",
+        Act.RESUME: f"dropcap retry {kind} {folder}",
+    }[said.act]
+    if said.mend:
+        text += f"; {said.mend}" + (", then" if said.act in (Act.RETRY, Act.RESUME) else "")
+    return Told(Level.BAD, many(one.count, "file"), text, then, one.count, tuple(job.name for job in jobs[:FEW]))
+
+
+def _held(one: Alike) -> str:
+    return "held: " if one.state is State.HELD else ""
+
+
+# What goes on by itself ----------------------------------------------------------------------------------------------------
+
+
+def _servers(status: Status) -> Iterator[Told]:
+    for pause in status.pauses:
+        if _passes(pause):
+            its = [one for one in status.queued if one.pause == pause]
+            text = f"{pause.scope} {shown(pause.name)}, since {when(pause.since)}: {pause.message}{_asked_again(status, pause)}"
+            files = sum(one.count for one in its)
+            yield Told(
+                Level.WAIT,
+                many(files, "file"),
+                text,
+                files=files,
+                names=tuple(job.name for one in its for job in one.first)[:FEW],
+            )
+
+
+def _queues(status: Status, names: int) -> Iterator[Told]:
+    limits = {one.server: one for one in status.limits}
+    free = [one for one in status.queued if one.count and one.pause is None]
+    for server, limit in limits.items():
+        its = [one for one in free if one.server == server]
+        files = sum(one.count for one in its)
+        first = tuple(f"{job.folder}/{job.name}" if len(its) > 1 else job.name for one in its for job in one.first)
+        text = f"request limit: goes on at {at_second(limit.goes_on)} ({limit.per_minute} requests a minute to {shown(server)})"
+        yield Told(Level.WAIT, many(files, "file"), text, files=files, names=first[:names])
+    for one in free:
+        if one.server not in limits:
+            yield _queue(status, one, names)
+
+
+def _queue(status: Status, one: Queued, names: int) -> Told:
+    away = any(folder.name == one.folder and folder.away for folder in status.folders)
+    if not status.answers:
+        text = "on their way" if status.running else "their turn comes once dropcap runs"
+    elif away:
+        text = "their turn comes once the folder is back"
+    else:
+        text = "their turn comes"
+    return Told(
+        Level.WELL,
+        many(one.count, "file"),
+        f"{shown(one.folder)}: {text}",
+        files=one.count,
+        names=tuple(job.name for job in one.first[:names]),
+    )
+
+
+def _put_off(status: Status, names: int) -> Iterator[Told]:
+    stopped = {one.folder: one.pause.reason for one in status.queued if one.pause is not None}
+    for one in status.alike:
+        if one.state in (State.FAILED, State.HELD) or stopped.get(one.folder) == one.reason:
+            continue
+        said = said_of(one.reason)
+        first = [job for job in status.put_off if (job.folder, job.reason, job.state) == (one.folder, one.reason, one.state)]
+        own = first[0] if one.count == 1 and first else None
+        text = f"{shown(one.folder)}, since {when(one.since)}: {own.message if own and own.message else said.what}"
+        mend = own.remedy if own is not None else said.mend
+        text += f"; what to do: {mend}" if mend else ""
+        if one.reason == Reason.NO_RECORD and first:
+            text += f"; looked up until {when(max(waits_until(job) or 0.0 for job in first))}"
+        if status.answers:
+            text += f"; next try {_moment(one.due)}"
+        yield Told(Level.WAIT, many(one.count, "file"), text, files=one.count, names=tuple(job.name for job in first[:names]))
+
+
+def _moment(at: float) -> str:
+    now = time.time()
+    if at <= now:
+        return "now"
+    return at_second(at) if at < now + 3600 else when(at)
+
+
+def _arriving(status: Status, names: int) -> Iterator[Told]:
+    for one in status.folders:
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for name, why in sorted((one.settling or {}).items()):
+            kinds[why].append(name)
+        if one.away or one.full:
+            continue
+        for why, found in kinds.items():
+            text = f"{shown(one.name)}: not taken yet: {why}"
+            yield Told(Level.WELL, many(len(found), "file"), text, files=len(found), names=tuple(found[:names]))
+        rest = (one.arriving or 0) - len(one.settling or {})
+        if rest > 0:
+            yield Told(Level.WELL, many(rest, "file"), f"{shown(one.name)}: more that are not taken yet", files=rest)

@@ -1,0 +1,131 @@
+"""`privacy: {names: mask}`: names of files and records stand in the log as a keyed hash, by which lines can still be joined.
+
+What stands in a key of a log line is known for the keys below. Whatever else is text may quote a name, or a server that does, and
+is left out, as is every message about a file: nothing has to be recognised for it not to be told.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from dropcap.config.model import Config
+from dropcap.daemon.state import StateError, give_to_owner
+
+#: In state_dir, mode 0600: who has it can try out names against the hashes.
+KEY = "privacy.key"
+#: What stands in the place of a text that may hold a name.
+LEFT_OUT = "left out (privacy: names: mask); dropcap status and dropcap history tell it"
+
+_DIGITS = 16
+#: Keys whose values are never about a person: numbers, words of ours, what stands in the configuration.
+_PLAIN = frozenset(
+    {
+        *("timestamp", "level", "event", "job", "folder", "folders", "project", "projects", "field", "redcap_event"),
+        *("instance", "size", "seconds", "since_claim", "attempt", "attempts", "in_seconds", "reason", "scope", "name"),
+        *("result", "confirmed", "outcome", "sha256", "count", "version", "config", "state_dir", "heads", "under_way"),
+        *("within", "again_of", "back_of", "found", "free", "min_free", "path", "mount", "where", "library", "lines"),
+        *("rule", "key", "keeps", "disables", "days", "slots", "server", "well", "sent"),
+    }
+)
+#: Keys that hold the name of a file, alone or behind where dropcap has put it.
+_FILES = frozenset({"file", "filed_as", "kept_as", "renamed_from"})
+#: Events whose texts are about the configuration, this machine or a server's being there, and quote nobody.
+_QUOTE_NOBODY = frozenset(
+    {
+        *("started", "ready", "stopping", "stopped", "reloaded", "recovered", "clock_set", "config_problem"),
+        *("check_problem", "folder_watched", "folder_away", "folder_back", "folder_full", "resumed", "chain_heads"),
+        *("ledger_damaged", "ledger_unwritable", "ledger_writable", "ledger_restored", "log_lost", "project_changed"),
+    }
+)
+_PLACES = ("in_progress", "failed", "done")
+
+
+class Mask:
+    """Masks names by one key. Safe for threads."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def of(cls, state_dir: Path) -> Mask:
+        """The mask of this installation; its key is made if there is none.
+
+        Raises:
+            StateError: it cannot be read or made.
+        """
+        path = state_dir / KEY
+        try:
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except FileExistsError:
+                key = path.read_bytes()
+                if len(key) < 32:
+                    message = f"{path} is no key: remove it, then start dropcap; from then on names have other masks"
+                    raise StateError(message) from None
+                return cls(key)
+            with open(fd, "wb") as file:
+                key = secrets.token_bytes(32)
+                file.write(key)
+                file.flush()
+                os.fsync(file.fileno())
+            give_to_owner(state_dir, path)
+        except OSError as error:
+            raise StateError(f"{path} cannot be used ({error.strerror}): let dropcap's user read and write state_dir") from None
+        return cls(key)
+
+    def file(self, name: str) -> str:
+        """A file's name (relative to its drop folder), masked; the same wherever dropcap has put the file under that name."""
+        head, _, rest = name.partition("/")
+        if head in _PLACES and rest:
+            day, _, behind = rest.partition("/")
+            rest, before = (behind, f"done/{day}/") if head == "done" and behind else (rest, f"{head}/")
+            return before + self._masked("file", rest)
+        return self._masked("file", name)
+
+    def record(self, name: str) -> str:
+        """A record's name, masked."""
+        return self._masked("record", name)
+
+    def _masked(self, kind: str, text: str) -> str:
+        digest = hmac.digest(self._key, f"{kind}\0{text}".encode("utf-8", "surrogateescape"), "sha256").hex()
+        return f"{kind}-{digest[:_DIGITS]}"
+
+    def _path(self, path: str) -> str:
+        directory, _, name = path.rpartition("/")
+        return f"{directory}/{self._masked('file', name)}"
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """A line of the log without names; for structlog."""
+        texts = event.get("event") in _QUOTE_NOBODY and "file" not in event
+        for key, value in event.items():
+            if key in _PLAIN:
+                continue
+            if key in _FILES and isinstance(value, str):
+                event[key] = self._path(value) if value.startswith("/") else self.file(value)
+            elif key == "record" and isinstance(value, str):
+                event[key] = self.record(value)
+            elif key == "first" and isinstance(value, list | tuple):
+                event[key] = [self.file(str(name)) for name in value]
+            elif key == "exception" and isinstance(value, str):
+                event[key] = _steps(value)
+            elif isinstance(value, bool | int | float) or value is None or (texts and key in ("message", "remedy")):
+                continue
+            else:
+                event[key] = LEFT_OUT
+        return event
+
+
+def mask_of(config: Config) -> Mask | None:
+    """What takes names out of the log; None where they may stand there. Raises StateError as `Mask.of`."""
+    return Mask.of(config.state_dir) if config.privacy.names == "mask" else None
+
+
+def _steps(trace: str) -> str:
+    """Where an error came from, without what it said: of the other lines the kind of error alone."""
+    lines = [line for line in trace.splitlines() if not line.startswith("    ")]
+    return "\n".join(line if line.startswith(("  File ", "Traceback")) else line.partition(":")[0] for line in lines)

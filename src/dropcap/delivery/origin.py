@@ -1,0 +1,92 @@
+"""By which rule, configuration and dropcap a file goes where it goes, as a document that the ledger keeps once.
+
+Many files have the same: the text is made once for each rule, and anew when REDCap tells more of the project.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dropcap import __version__
+from dropcap.config.model import Folder, Project
+from dropcap.redcap.model import ProjectInfo
+from dropcap.routing.rule import Rule
+
+_ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
+
+
+class Origins:
+    """The documents of all folders and rules. Safe for threads: what is known is only ever replaced."""
+
+    def __init__(self) -> None:
+        self._projects: Mapping[str, Project] = {}
+        self._digests: Mapping[str, str] = {}
+        self._told: dict[str, ProjectInfo] = {}
+        self._users: dict[str, str] = {}
+        self._texts: dict[tuple[str, int], tuple[Rule | None, str]] = {}
+
+    def configure(self, projects: Iterable[Project], digests: Mapping[str, str]) -> None:
+        """Go by these projects; `digests` are the SHA-256 of the configuration that each folder goes by."""
+        self._projects = {project.name: project for project in projects}
+        self._digests = dict(digests)
+        self._texts = {}
+
+    def told(self, entry: str, project: ProjectInfo) -> None:
+        """REDCap has told the project of an entry."""
+        before = self._told.get(entry)
+        if before is None or (before.project_id, before.title) != (project.project_id, project.title):
+            self._told[entry] = project
+            self._texts = {}
+
+    def is_used_by(self, entry: str, user: str) -> None:
+        """REDCap has told whose token an entry has."""
+        if user and self._users.get(entry) != user:
+            self._users[entry] = user
+            self._texts = {}
+
+    def of(self, folder: Folder, rule: Rule | None) -> str:
+        """The document of files that go by a rule of a folder, or by none."""
+        texts, key = self._texts, (folder.name, id(rule))
+        found = texts.get(key)
+        if found is None or found[0] is not rule:
+            found = (rule, self._text(folder, rule))
+            texts[key] = found
+        return found[1]
+
+    def _text(self, folder: Folder, rule: Rule | None) -> str:
+        entry = folder.project
+        project, told = self._projects.get(entry), self._told.get(entry)
+        redcap: dict[str, Any] = {
+            "project": entry,
+            "url": project.url if project else None,
+            "project_id": told.project_id if told else project.project_id if project else None,
+            "title": told.title if told else None,
+            "user": self._users.get(entry),
+        }
+        return _ENCODE(
+            {
+                "dropcap": __version__,
+                "configuration": self._digests.get(folder.name),
+                "redcap": redcap,
+                "rule": None if rule is None else rule_text(rule),
+            }
+        )
+
+
+def rule_text(rule: Rule) -> dict[str, Any]:
+    """A rule with the settings that it has of its own, of its folder and of `defaults`."""
+    templates = {"record": rule.record, "event": rule.event, "field": rule.field, "instance": rule.instance}
+    return {
+        "name": rule.name,
+        "pattern": rule.pattern.text,
+        **{name: template.text for name, template in {**templates, "upload_as": rule.upload_as}.items() if template is not None},
+        **{
+            name: {key: template.text for key, template in of.items()}
+            for name, of in (("record_where", rule.record_where), ("must_match", rule.must_match))
+            if of
+        },
+        "settings": asdict(rule.settings),
+    }

@@ -1,0 +1,99 @@
+"""Jobs that get another address: a person has renamed the file, or the rules of its folder have changed.
+
+What an earlier attempt fixed (the instance, the copy that was preserved), what a job was put off for, and what a person has let
+it go over, hold for its place alone. At another one it is not known whether a newer one has gone there.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from dropcap.ledger.job import Address
+from dropcap.ledger.seal import enter_what_changed, facts_of
+from dropcap.ledger.transition import renamed as renamed_note
+from dropcap.ledger.transition import utf8
+
+#: What an earlier attempt and a person have fixed for the place `{key}`, as SQL.
+_FIXED = (
+    "instance = case when key is {key} then instance else {instance} end,"
+    " sent_over = case when key is {key} then sent_over else 0 end,"
+    " preserved_sha256 = case when key is {key} then preserved_sha256 end, sha256 = case when key is {key} then sha256 end"
+)
+_OVERTAKEN_ELSEWHERE = "(reason is 'newer_went' and key is not {key})"
+_NOT_OVERTAKEN = ", ".join(
+    f"{column} = case when not {_OVERTAKEN_ELSEWHERE} then {column} end" for column in ("reason", "message", "remedy")
+)
+#: What a job was put off for, and until when: of another place that says nothing. What is held waits for its release, if it is
+#: not judged anew.
+_PUT_OFF = ", ".join(
+    f"{column} = case when key is {{key}} or (state = 'held' and not {_OVERTAKEN_ELSEWHERE}) then {column}{other} end"
+    for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
+)
+#: Of a job that was held: whether nobody knew then if it had arrived.
+_WAS_UNKNOWN = "(select state from history where job = job.id and state <> 'held' order by rowid desc limit 1) = 'unknown'"
+#: The jobs that get another address. Not those that may have arrived where no rule leads any more, or where a newer one has gone:
+#: there they are looked for. Nor those to a record that was found by its values, if they may have arrived there and nothing else
+#: is changed.
+_MOVES = (
+    "(state = 'waiting' or (state = 'unknown' and key is null) or (state = 'held'"
+    f" and not (attempts > 0 and (reason in ('no_rule', 'bad_value') or (reason = 'newer_went' and {_WAS_UNKNOWN})))))"
+    " and not (attempts > 0 and record <> '' and ?4 = ''"
+    " and project = ?2 and event is ?5 and field = ?6 and takes_next = ?9)"
+)
+
+
+def renamed(job: int, name: str, address: Address, origin: str | None, now: float) -> Callable[[sqlite3.Connection], bool]:
+    """The file of an open job got another name; False if the job cannot take it now. May raise sqlite3.IntegrityError."""
+    sql = (
+        "update job set name=?11, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?12, due=0,"
+        " takes_next=?9, origin=?10,"
+        f" {_FIXED.format(key='?7', instance='?8')}, {_NOT_OVERTAKEN.format(key='?7')}, key=?7,"
+        " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
+        " else 'waiting' end"
+        " where id = ?1 and state in ('waiting', 'held', 'unknown')"
+    )
+
+    def change(connection: sqlite3.Connection) -> bool:
+        before = connection.execute(
+            "select name, state, key, record, event, field, instance from job where id = ?", (job,)
+        ).fetchone()
+        cursor = connection.execute(sql, (*_values(job, address, origin), os.fsencode(name), now))
+        if cursor.rowcount:
+            history = "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?"
+            connection.execute(history, (now, renamed_note(*before, now=address.key), job))
+        return cursor.rowcount > 0
+
+    return change
+
+
+def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Callable[[sqlite3.Connection], None]:
+    """The rules may have changed: these waiting and held jobs get their address anew, each with its origin."""
+    elsewhere = _OVERTAKEN_ELSEWHERE.format(key="?7")
+    anew = (
+        "insert into history (job, at, state, note) select id, ?11, 'waiting',"
+        " 'its rules have changed: it is judged anew at its new place' from job"
+        f" where id = ?1 and state = 'held' and {elsewhere} and {_MOVES}"
+    )
+    sql = (
+        "update job set project=?2, rule=?3, record=?4, event=?5, field=?6, takes_next=?9, origin=?10,"
+        f" state = case when state = 'held' and {elsewhere} then 'waiting' else state end,"
+        f" {_FIXED.format(key='?7', instance='?8')}, {_PUT_OFF.format(key='?7')}, key=?7 where id = ?1 and {_MOVES}"
+    )
+
+    def change(connection: sqlite3.Connection) -> None:
+        for job, address, origin in jobs:
+            values = _values(job, address, origin)
+            before = facts_of(connection, job)
+            connection.execute(anew, (*values, now))
+            connection.execute(sql, values)
+            enter_what_changed(connection, job, before, now, "the rules have changed")
+
+    return change
+
+
+def _values(job: int, address: Address, origin: str | None) -> tuple[object, ...]:
+    a = address
+    place = (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance)
+    return (job, *place, int(a.takes_next), origin)

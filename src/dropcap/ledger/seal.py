@@ -1,0 +1,136 @@
+"""Seals: each entry of a job's history joins the chain of its folder within the transaction that makes it.
+
+What a group of writes has entered is sealed together, right before its commit: an entry that was rolled back leaves no gap, and
+none that stands is without a seal. What is kept in memory only saves questions; another writer's commit makes it be read anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from dropcap.ledger.chain import FACTS, NOTHING, between, canonical, genesis, news, of_entry, together
+from dropcap.ledger.job import OPEN, State
+
+#: Jobs whose sealed facts are kept in memory; of others they are read from their seals.
+_KEPT = 4000
+#: Entries that are sealed at a time.
+_AT_ONCE = 5000
+_OVER = frozenset(state.value for state in State if state not in OPEN)
+
+_UNSEALED = (
+    "select history.id, history.job, history.at, history.state, history.note, "
+    + ", ".join(f"job.{name}" for name in FACTS)
+    + " from history join job on job.id = history.job where history.id > ? order by history.id limit ?"
+)
+_SEALED = "select seal.established from history join seal on seal.entry = history.id where history.job = ? order by history.id"
+
+
+class Sealer:
+    """Seals what one connection enters. For the thread that writes."""
+
+    def __init__(self) -> None:
+        self._version = -1  # of the database, as others have committed to it
+        self._last = 0  # the last entry that is sealed
+        self._newest = 0  # the job with the highest number that has entries
+        self._heads: dict[str, tuple[int, int, bytes]] = {}  # folder -> its chain, and the chain's head
+        self._facts: dict[int, list[Any]] = {}  # what is sealed of jobs, as the ledger keeps it
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """A transaction has begun."""
+        version = connection.execute("pragma data_version").fetchone()[0]
+        if version != self._version:
+            self.forget()
+            self._version = version
+            self._last = _last_number(connection)
+            self._newest = connection.execute("select coalesce(max(job), 0) from history").fetchone()[0]
+
+    def forget(self) -> None:
+        """The transaction was rolled back: what is in memory may not be so."""
+        self._version = -1
+        self._heads.clear()
+        self._facts.clear()
+
+    def seal(self, connection: sqlite3.Connection) -> None:
+        """Seal what has been entered since `begin`; right before the commit."""
+        touched: set[str] = set()
+        more = True
+        while more:
+            rows = connection.execute(_UNSEALED, (self._last, _AT_ONCE)).fetchall()
+            more = len(rows) == _AT_ONCE
+            if not rows:
+                break
+            seals = []
+            for entry, job, at, state, note, *columns in rows:
+                established = self._news(connection, job, columns)
+                folder: str = columns[0]
+                chain, n, head = self._heads.get(folder) or self._head(connection, folder)
+                head = of_entry(head, n + 1, job, at, state, note, established)
+                self._heads[folder] = (chain, n + 1, head)
+                seals.append((entry, chain, n + 1, established, head))
+                touched.add(folder)
+                if state in _OVER:
+                    self._facts.pop(job, None)
+                else:
+                    self._facts[job] = columns
+                if job > self._newest:
+                    self._newest = job
+            connection.executemany("insert into seal (entry, chain, n, established, hash) values (?,?,?,?,?)", seals)
+            self._last = rows[-1][0]
+            if len(self._facts) > _KEPT:
+                self._facts.clear()
+        for folder in touched:
+            chain, n, head = self._heads[folder]
+            connection.execute("update chain set n = ?, head = ? where id = ?", (n, head, chain))
+
+    def _news(self, connection: sqlite3.Connection, job: int, columns: list[Any]) -> str:
+        """What earlier entries of a job have not established."""
+        known = self._facts.get(job)
+        if known is not None:
+            return news(known, columns)
+        if job > self._newest:
+            return news(NOTHING, columns)
+        sealed = [told for (told,) in connection.execute(_SEALED, (job,))]
+        return between(together(sealed), canonical(columns))
+
+    def _head(self, connection: sqlite3.Connection, folder: str) -> tuple[int, int, bytes]:
+        row = connection.execute("select id, n, head from chain where name = ?", (folder,)).fetchone()
+        if row is not None:
+            return int(row[0]), int(row[1]), as_head(row[2])
+        return begun(connection, folder)
+
+
+def facts_of(connection: sqlite3.Connection, job: int) -> Any:
+    """What a chain would establish of a job as it is now; for `enter_what_changed`."""
+    return connection.execute(f"select {', '.join(FACTS)} from job where id = ?", (job,)).fetchone()
+
+
+def enter_what_changed(connection: sqlite3.Connection, job: int, before: Any, at: float, note: str) -> None:
+    """Whoever changes a job without an entry of its own in the history makes this one of it, if anything has changed."""
+    if facts_of(connection, job) != before:
+        connection.execute(
+            "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (at, note, job)
+        )
+
+
+def _last_number(connection: sqlite3.Connection) -> int:
+    """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
+    (last,) = connection.execute("select coalesce(max(id), 0) from history").fetchone()
+    (sealed,) = connection.execute("select coalesce(max(entry), 0) from seal").fetchone()
+    if sealed > last:
+        connection.execute("delete from sqlite_sequence where name = 'history'")
+        connection.execute("insert into sqlite_sequence values ('history', ?)", (sealed,))
+    return int(max(last, sealed))
+
+
+def as_head(kept: Any) -> bytes:
+    """A chain's head as it is kept. What somebody has made of it stops nothing: it no longer fits what it is a hash of."""
+    return kept if isinstance(kept, bytes) else b""
+
+
+def begun(connection: sqlite3.Connection, name: str) -> tuple[int, int, bytes]:
+    """A new chain: its number, how many entries it has (none), and its first head."""
+    row = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
+    head = genesis(row[0] if row else "", name)
+    cursor = connection.execute("insert into chain (name, n, head) values (?, 0, ?)", (name, head))
+    return int(cursor.lastrowid or 0), 0, head

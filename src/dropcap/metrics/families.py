@@ -1,0 +1,116 @@
+"""The figures by their names (docs/monitoring.md). No label names a file or a record, and known labels stand at 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from dropcap.ledger.figures import BUCKETS
+from dropcap.ledger.job import OPEN, State
+from dropcap.ledger.outcome import Result
+from dropcap.metrics.tally import Lasted, Tally
+from dropcap.picture.facts import Picture
+from dropcap.reasons import Reason, Scope
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+#: Reasons that a file can fail for stand at 0 from the beginning, so that the first one is a rise. Others come as they come.
+_AT_ZERO = (Reason.NO_RULE, Reason.NO_RECORD, Reason.MISMATCH, Reason.TOO_LARGE, Reason.INCOMPLETE, Reason.REFUSED)
+_STATES = (*sorted(OPEN, key=list(State).index), State.FAILED)
+_SCOPES = (Scope.SERVER, Scope.PROJECT, Scope.FOLDER)
+
+
+def exposition(picture: Picture, tally: Tally) -> bytes:
+    """All figures in Prometheus's text format."""
+    registry = CollectorRegistry()
+    registry.register(_Once(picture, tally))
+    return generate_latest(registry)
+
+
+class _Once(Collector):
+    def __init__(self, picture: Picture, tally: Tally) -> None:
+        self._picture = picture
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _overall(self._picture)
+        yield from _folders(self._picture)
+        yield from _servers(self._picture)
+        yield from _totals(self._picture, self._tally)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=labels)
+
+
+def _overall(picture: Picture) -> Iterator[Metric]:
+    build = _gauge("dropcap_build_info", "Which dropcap this is.", "version")
+    build.add_metric([picture.version], 1)
+    yield build
+    yield GaugeMetricFamily("dropcap_alive", "Whether all parts of dropcap go round.", value=int(picture.alive))
+    yield GaugeMetricFamily("dropcap_start_timestamp_seconds", "When it was started.", value=picture.started)
+    yield GaugeMetricFamily(
+        "dropcap_ledger_writable", "Whether the ledger can be written.", value=int(not (picture.unwritable or picture.damaged))
+    )
+    yield GaugeMetricFamily("dropcap_config_problems", "Problems of the configuration.", value=len(picture.problems))
+    paused = _gauge("dropcap_paused", "Things that are paused, by dropcap or by hand.", "scope")
+    for scope in _SCOPES:
+        paused.add_metric([scope], sum(pause.scope == scope for pause in picture.pauses))
+    yield paused
+
+
+def _folders(picture: Picture) -> Iterator[Metric]:
+    jobs = _gauge("dropcap_jobs", "Files by their state; failed ones that nobody has dealt with.", "folder", "state")
+    families = {
+        "arriving": _gauge("dropcap_arriving", "Files that are seen and not taken yet.", "folder"),
+        "strays": _gauge("dropcap_strays", "Files in done/ or failed/ that dropcap did not put there.", "folder"),
+        "away": _gauge("dropcap_folder_away", "Whether the folder is away.", "folder"),
+        "full": _gauge("dropcap_folder_full", "Whether its disk has less room than min_free.", "folder"),
+        "overdue": _gauge("dropcap_expected_overdue", "Whether a file that `expect` names is missing.", "folder"),
+    }
+    oldest = _gauge("dropcap_oldest_waiting_timestamp_seconds", "When the oldest file that waits was taken; 0: none.", "folder")
+    last = _gauge("dropcap_last_drop_timestamp_seconds", "When the last file was taken; 0: none ever.", "folder")
+    for one in picture.folders:
+        for state in _STATES:
+            jobs.add_metric([one.name, state], one.number(state))
+        numbers = (one.arriving, one.strays, one.away is not None, one.full, one.overdue is not None)
+        for family, number in zip(families.values(), numbers, strict=True):
+            family.add_metric([one.name], int(number))
+        oldest.add_metric([one.name], one.oldest or 0)
+        last.add_metric([one.name], one.last_drop or 0)
+    yield from (jobs, *families.values(), oldest, last)
+
+
+def _servers(picture: Picture) -> Iterator[Metric]:
+    up = _gauge("dropcap_server_up", "Whether the server is not paused.", "server")
+    used = _gauge("dropcap_requests_used", "Requests of the last minute.", "server")
+    limit = _gauge("dropcap_requests_limit", "Requests that a minute may have; 0: no limit.", "server")
+    heard = _gauge("dropcap_server_heard_timestamp_seconds", "When it answered last in this run; 0: not yet.", "server")
+    for one in picture.servers:
+        for family, number in ((up, int(one.pause is None)), (used, one.used), (limit, one.limit), (heard, one.heard or 0)):
+            family.add_metric([one.name], number)
+    yield from (up, used, limit, heard)
+
+
+def _totals(picture: Picture, tally: Tally) -> Iterator[Metric]:
+    """Of folders and projects in the configuration: those that left it would be labels for ever."""
+    done = CounterMetricFamily("dropcap_jobs_done", "Files that REDCap has.", labels=("folder", "result"))
+    failed = CounterMetricFamily("dropcap_jobs_failed", "Files that went to failed/.", labels=("folder", "reason"))
+    lasted = HistogramMetricFamily("dropcap_drop_to_done_seconds", "From drop to done.", labels=("folder",))
+    for name in (one.name for one in picture.folders):
+        for result in Result:
+            done.add_metric([name, result], tally.done.get((name, result), 0))
+        reasons = dict.fromkeys((*_AT_ZERO, *(reason for folder, reason in tally.failed if folder == name)))
+        for reason in reasons:
+            failed.add_metric([name, reason], tally.failed.get((name, reason), 0))
+        its = tally.lasted.get(name) or Lasted()
+        bounds = [*(f"{bound:g}" for bound in BUCKETS[:-1]), f"{BUCKETS[-1]:.0f}", "+Inf"]
+        lasted.add_metric([name], list(zip(bounds, accumulate(its.buckets), strict=True)), its.seconds)
+    sent = CounterMetricFamily("dropcap_sent_bytes", "Bytes of files that REDCap has taken.", labels=("project",))
+    for project in picture.projects:
+        sent.add_metric([project.name], tally.bytes.get(project.name, 0))
+    yield from (done, failed, lasted, sent)

@@ -1,0 +1,89 @@
+"""Takes messages to those whom they are for, by a process each (`notify.send`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+
+from dropcap.config.secret_file import SecretError
+from dropcap.config.telling import Recipient
+
+#: Seconds that one message may take.
+PATIENCE = 60.0
+_PROGRAM = (sys.executable, "-P", "-m", "dropcap.notify.send")
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What came of a message: empty if it has gone, else what happened and what to do."""
+
+    message: str = ""
+    remedy: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.message
+
+
+class Carrier:
+    """One message at a time; `stop` breaks off the one that is under way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def carry(self, to: Recipient, title: str, body: str, good: bool) -> Carried:
+        """Send it; what came of it. Takes `PATIENCE` at most."""
+        try:
+            urls = [line.strip() for line in to.url.read().reveal().splitlines() if line.strip() and not line.startswith("#")]
+        except SecretError as error:
+            return Carried(error.message, error.remedy)
+        asked = json.dumps({"urls": urls, "title": title, "body": body, "good": good}).encode()
+        try:
+            with self._lock:
+                if self._stopped:
+                    return Carried("dropcap ends", "nothing: it is sent after the next start")
+                self._process = process = subprocess.Popen(
+                    _PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+        except OSError as error:
+            return Carried(
+                f"no process can be started ({error.strerror})", "see that there is memory; dropcap tries again by itself"
+            )
+        try:
+            told = json.loads(process.communicate(asked, PATIENCE)[0])
+        except subprocess.TimeoutExpired:
+            return Carried(
+                f"there was no answer within {PATIENCE:g} s", "dropcap tries again by itself; if it stays so, check the address"
+            )
+        except (OSError, ValueError):
+            return Carried("it was broken off", "dropcap tries again by itself")
+        finally:
+            self._end(process)
+        return (
+            Carried() if told.get("sent") else Carried(str(told.get("message") or "it was refused"), str(told.get("remedy", "")))
+        )
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(OSError):
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        with self._lock:
+            self._process = None
+
+    def stop(self) -> None:
+        """Break off what is under way; nothing more is sent."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                with contextlib.suppress(OSError):
+                    self._process.kill()

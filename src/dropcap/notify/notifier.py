@@ -1,0 +1,126 @@
+"""The notifier of a running dropcap: looks at each picture, keeps what is to be told, and has a thread of its own carry it."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+from dropcap.config.telling import Notify, Recipient
+from dropcap.display import shown
+from dropcap.ledger.figures import Figures
+from dropcap.notify.carrier import Carrier
+from dropcap.notify.notices import MOST_NAMES, Files, Notice
+from dropcap.notify.outbox import Message, Outbox
+from dropcap.picture.facts import Picture
+from dropcap.reasons import Told
+from dropcap.threads import NoThread, begin
+
+log = structlog.get_logger()
+
+#: Seconds between two messages to one recipient, at most; less where `after` is less.
+_GAP = 60.0
+
+
+class Notifier:
+    """`look` is called by one thread, and never waits for a message."""
+
+    def __init__(self, state_dir: Path, notify: Notify) -> None:
+        self._lock = threading.Lock()  # of the outbox
+        self._outbox = Outbox(state_dir, time.time())
+        self._carrier = Carrier()
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._notify = notify
+        self.configure(notify)
+        if importlib.util.find_spec("apprise") is None:
+            log.error(
+                "check_problem",
+                message="notify: is set, and its library is missing: nobody is told of anything",
+                remedy="install it: pip install 'dropcap-redcap[notify]'",
+            )
+
+    def configure(self, notify: Notify) -> None:
+        """Go by another configuration."""
+        with self._lock:
+            self._notify = notify
+            self._outbox.forget_all_but(one.name for one in notify.recipients)
+
+    def look(self, picture: Picture, figures: Figures) -> None:
+        """Tell what is to be told. Raises sqlite3.Error."""
+        with self._lock:
+            notices, notify = self._outbox.notices, self._notify
+            told = notices.look(picture, notify)
+            notices.files_until = min(notices.files_until, picture.at)  # the clock may have been set back
+            fresh = figures.failed_since(notices.files_until, picture.at)
+            if notices.pending(picture, bool(fresh), notify.digest):
+                told += notices.digest(picture, self._files(figures, fresh, notices.files_until))
+            self._outbox.put(told, notify)
+            if told:
+                self._outbox.keep()
+        if told:
+            self._wake.set()
+        self._start()
+
+    def _files(self, figures: Figures, fresh: dict[tuple[str, str], int], since: float) -> dict[str, Files]:
+        found: dict[str, Files] = {}
+        with_names = any(one.names for one in self._notify.recipients)
+        for (folder, reason), number in fresh.items():
+            found.setdefault(folder, Files()).reasons[reason] = number
+        for folder, files in found.items():
+            if with_names:
+                files.names = tuple(
+                    shown(job.name) for job in figures.failed(folder, MOST_NAMES) if (job.ended_at or 0.0) > since
+                )
+        return found
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            try:
+                self._thread = begin(self._run, "notify")
+            except NoThread:
+                self._thread = None  # the next look tries again
+
+    def _run(self) -> None:
+        while not self._stopped:
+            with self._lock:
+                due = self._outbox.due(time.monotonic())
+                recipients = {one.name: one for one in self._notify.recipients}
+                gap = min(_GAP, self._notify.after)
+            for message in due:
+                if message.to in recipients and not self._stopped:
+                    self._carry(recipients[message.to], message, gap)
+            with self._lock:
+                next_due = self._outbox.next_due()
+            self._wake.wait(3600.0 if next_due is None else min(max(next_due - time.monotonic(), 0.5), 3600.0))
+            self._wake.clear()
+
+    def _carry(self, to: Recipient, message: Message, gap: float) -> None:
+        carried = self._carrier.carry(to, message.title, message.body, message.good)
+        with self._lock:
+            if carried.well:
+                self._outbox.sent(message, time.monotonic(), gap)
+            elif not self._stopped:
+                wait = self._outbox.failed(message, time.monotonic())
+            self._outbox.keep()
+        if carried.well:
+            log.info("notified", to=to.name, count=len(message.entries))
+        elif not self._stopped:
+            log.warning("notify_failed", to=to.name, message=carried.message, remedy=carried.remedy, in_seconds=round(wait, 1))
+
+    def ends(self, why: str) -> None:
+        """dropcap is about to end for a reason that people should know: kept, and told now or after the next start."""
+        with self._lock:
+            self._outbox.put([Notice(Told.ENDED, why, time.time())], self._notify)
+            self._outbox.keep()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Break off what is under way; what has not gone is kept."""
+        self._stopped = True
+        self._carrier.stop()
+        self._wake.set()

@@ -1,0 +1,78 @@
+"""The sentence on top, by a table: the worst is said first, and nothing that is not well is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dropcap.dashboard import texts
+from dropcap.dashboard.plots import bars, days, histogram, hours
+from dropcap.ledger.figures import BUCKETS
+from dropcap.ledger.job import State
+from dropcap.picture.facts import Group, ServerNow, Upload
+from dropcap.reasons import Reason, Scope
+from tests.picture.make import NOW, folder, pause, picture
+
+GROUP = Group("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
+FULL = "Nothing is taken or sent until its disk has room."
+DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
+
+
+@pytest.mark.parametrize(
+    ("what", "mark", "head", "text"),
+    [
+        ({}, "good", "All is well.", "Nothing waits."),
+        ({"folders": (folder(counts={"waiting": 1}),)}, "good", "All is well.", "1 file is on the way."),
+        ({"groups": (GROUP,)}, "bad", "13 files need a person.", "All others go on by themselves."),
+        ({"groups": (GROUP,), "servers": DOWN}, "bad", "13 files need a person.", "1 of 2 servers does not take files for now."),
+        (
+            {"groups": (GROUP,), "folders": (folder(away="x"),), "problems": ("p",)},
+            "bad",
+            "13 files need a person.",
+            "1 folder needs a look: consents. The configuration has a problem: run dropcap check.",
+        ),
+        ({"problems": ("p",)}, "bad", "The configuration has a problem: run dropcap check.", ""),
+        ({"folders": (folder(overdue=NOW),)}, "bad", "1 folder needs a look: consents.", ""),
+        ({"servers": DOWN[:1]}, "wait", "REDCap does not take files for now.", "Files wait and are safe. It goes on by itself."),
+        ({"pauses": (pause(Scope.FOLDER, "x"),)}, "wait", "Something is paused.", "Files wait there until somebody resumes."),
+        ({"unwritable": "full", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
+        ({"alive": False}, "bad", "A part of dropcap hangs.", "Look into its log, then restart it."),
+    ],
+)  # fmt: skip
+def test_the_sentence_on_top(what: dict[str, Any], mark: str, head: str, text: str) -> None:
+    assert texts.verdict(picture(**what)) == (mark, head, text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "< 0.1 s"), (-5, "< 0.1 s"), (9.44, "9.4 s"), (61, "61 s"), (3000, "50 min"), (7200, "2.0 h"), (8e5, "9 days")],
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert texts.span(seconds) == text
+
+
+def test_progress_never_tells_more_than_all() -> None:
+    assert texts.progress(Upload(1, "f", "n", 100, 0, None)) == "100 bytes, begins"
+    assert texts.progress(Upload(1, "f", "n", 2048, 4096, 0.0)) == "2.0 KB of 2.0 KB"
+
+
+def test_plots_of_nothing_and_of_much() -> None:
+    for edges, unit in ((hours(NOW), "hour"), (days(NOW), "day")):
+        assert edges == sorted(edges)
+        assert edges[-2] <= NOW < edges[-1]
+        spans = len(edges) - 1
+        empty = bars(edges, [(0, 0)] * spans, unit)
+        assert (empty.done, empty.failed, empty.peak) == ("", "", None)
+        assert empty.words == "Nothing was stored, and nothing failed."
+        full = bars(edges, [(number, 1) for number in range(spans)], unit)
+        assert full.done.count("M") == spans - 2
+        assert full.running.startswith("M")
+        assert full.peak is not None
+        assert full.peak[1] == spans - 1
+    assert histogram([0] * (len(BUCKETS) + 1)) == []
+    assert [(row.name, row.number) for row in histogram([0, 3, 0, 1, 0, 0, 0, 0, 0])] == [
+        ("≤ 15 s", 3),
+        ("≤ 1 min", 0),
+        ("≤ 5 min", 1),
+    ]

@@ -1,0 +1,53 @@
+"""What is wrong, by a table of pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dropcap.picture.trouble import conditions
+from dropcap.picture.words import title_of
+from dropcap.reasons import Reason, Scope, Told
+from tests.picture.make import NOW, folder, pause, picture
+
+BY_HAND = pause(Scope.FOLDER, "consents", Reason.BY_HAND, until=True)
+
+
+def test_all_is_well() -> None:
+    assert conditions(picture()) == ()
+    assert picture().well
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key", "kind", "at_once", "folders"),
+    [
+        ({"pauses": (pause(),)}, "pause server redcap:443", Told.PAUSED, False, ("consents",)),
+        ({"pauses": (pause(Scope.PROJECT, "trial", Reason.TOKEN),)}, "pause project trial", Told.PAUSED, False, ("consents",)),
+        ({"pauses": (BY_HAND,)}, "pause folder consents", Told.PAUSED, True, ("consents",)),
+        ({"folders": (folder(away="it is gone"),)}, "away consents", Told.AWAY, False, ("consents",)),
+        ({"folders": (folder(full=True),)}, "full consents", Told.AWAY, False, ("consents",)),
+        ({"folders": (folder(mistake="no rules"),)}, "mistake consents", Told.MISCONFIGURED, True, ("consents",)),
+        ({"folders": (folder(overdue=NOW - 9),)}, "expected consents", Told.EXPECTED, True, ("consents",)),
+        ({"problems": ("c.yaml:1: x",)}, "configuration", Told.MISCONFIGURED, True, ()),
+        ({"unwritable": "disk full"}, "ledger", Told.LEDGER, False, ()),
+        ({"damaged": True}, "ledger damaged", Told.LEDGER, True, ()),
+        ({"alive": False}, "alive", Told.ENDED, False, ()),
+    ],
+    ids=lambda of: of if isinstance(of, str) else "",
+)  # fmt: skip
+def test_each(wrong: dict[str, Any], key: str, kind: Told, at_once: bool, folders: tuple[str, ...]) -> None:
+    (one,) = conditions(picture(**wrong))
+    assert (one.key, one.kind, one.at_once, one.folders) == (key, kind, at_once, folders)
+    assert one.text.endswith(".")
+    assert one.remedy
+    assert "SECRET-RECORD" not in one.text + one.remedy
+    assert not picture(**wrong).well
+
+
+def test_every_reason_has_words() -> None:
+    assert [reason for reason in Reason if reason and title_of(reason) == reason.replace("_", " ")] == [
+        Reason.NO_FILE,
+        Reason.STOPPED,
+    ]
+    assert title_of("of_tomorrow") == "of tomorrow"

@@ -1,0 +1,101 @@
+"""Writes a man page for each command, from what its --help says: `make man`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+from click.testing import CliRunner
+
+from dropcap import __version__
+from dropcap.cli import COMMANDS, commands
+
+_FILES = {
+    "/etc/dropcap/config.yaml": "the configuration; $DROPCAP_CONFIG or -c names another",
+    "/var/lib/dropcap": "the usual state_dir: ledger, control socket, copies of what REDCap held",
+}
+
+
+def write(into: Path) -> list[Path]:
+    """Write all pages into a directory; their paths."""
+    into.mkdir(parents=True, exist_ok=True)
+    root = click.Context(commands, info_name="dropcap", **commands.context_settings)
+    pages = {"dropcap": _page(root, "drop a file, it lands in the right REDCap field", "dropcap status")}
+    for name, entry in COMMANDS.items():
+        command = commands.get_command(root, name)
+        assert command is not None
+        pages[f"dropcap-{name}"] = _page(click.Context(command, info_name=name, parent=root), entry.help, entry.example)
+    for name, text in pages.items():
+        (into / f"{name}.1").write_text(text, encoding="utf-8")
+    return [into / f"{name}.1" for name in pages]
+
+
+def _page(ctx: click.Context, about: str, example: str) -> str:
+    name = ctx.command_path.replace(" ", "-")
+    day = time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
+    lines = [
+        f'.TH {_escaped(name.upper())} 1 "{day}" "dropcap {__version__}" "dropcap"',
+        ".SH NAME",
+        f"{_escaped(name)} \\- {_escaped(about[0].lower() + about[1:].rstrip('.'))}",
+        ".SH SYNOPSIS",
+        f".B {_escaped(ctx.command_path)}",
+        _escaped(" ".join(dict.fromkeys(ctx.command.collect_usage_pieces(ctx)))),
+        ".SH DESCRIPTION",
+        *_paragraphs(cleandoc(ctx.command.help or "")),
+        *_options(ctx),
+        *(_commands() if isinstance(ctx.command, click.Group) else ()),
+        ".SH EXAMPLE",
+        *_verbatim([example]),
+        ".SH FILES",
+    ]
+    for path, what in _FILES.items():
+        lines += [".TP", f".I {_escaped(path)}", _escaped(what)]
+    others = ["dropcap", *(f"dropcap-{other}" for other in COMMANDS)]
+    lines += [".SH SEE ALSO", ",\n".join(f".BR {_escaped(other)} (1)" for other in others if other != name)]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for number, paragraph in enumerate(text.split("\n\n")):
+        if paragraph.startswith("\b"):
+            continue  # the example, which has a section of its own
+        if number:
+            yield ".PP"
+        yield from map(_escaped, paragraph.splitlines())
+
+
+def _options(ctx: click.Context) -> Iterator[str]:
+    records = [record for one in ctx.command.get_params(ctx) if (record := one.get_help_record(ctx)) is not None]
+    yield ".SH OPTIONS"
+    if ctx.info_name == "sandbox":  # which takes them as they come
+        yield from _verbatim(CliRunner().invoke(commands, ["sandbox", "--help"], env={"COLUMNS": "80"}).output.splitlines())
+        return
+    for names, what in records:
+        yield from (".TP", f".B {_escaped(names)}", _escaped(what))
+
+
+def _commands() -> Iterator[str]:
+    yield ".SH COMMANDS"
+    for name, entry in COMMANDS.items():
+        yield from (".TP", f".BR dropcap\\-{_escaped(name)} (1)", _escaped(entry.help))
+
+
+def _verbatim(lines: list[str]) -> Iterator[str]:
+    yield from (".nf", ".RS 4", *map(_escaped, lines), ".RE", ".fi")
+
+
+def _escaped(text: str) -> str:
+    """Text as roff takes it: a word that a person types has hyphens that can be copied."""
+    safe = text.replace("\\", "\\e").replace("-", "\\-")
+    safe = safe.replace("“", "\\(lq").replace("”", "\\(rq").replace("…", "...").replace("`", "\\(ga").replace("^", "\\(ha")
+    return f"\\&{safe}" if safe.startswith((".", "'")) else safe
+
+
+if __name__ == "__main__":
+    for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "build/man")):
+        print(written)
