@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
 from pathlib import Path
 
+from dropcap.ledger.seal import Sealer, enter_what_changed, facts_of
 from tests.site import Site, eventually
 
 DAY = 86400.0
@@ -14,14 +16,30 @@ DAY = 86400.0
 
 def aged(place: Site, days: float) -> None:
     """All that has happened happened so long ago."""
-    connection = sqlite3.connect(place.state / "ledger.db")
-    with connection:
-        seconds = days * DAY
+    connection = sqlite3.connect(place.state / "ledger.db", isolation_level=None)
+    sealer = Sealer()
+    connection.execute("begin immediate")
+    sealer.begin(connection)
+    for (job,) in connection.execute("select id from job").fetchall():
+        before = facts_of(connection, job)
         connection.execute(
-            "update job set ended_at = ended_at - ?1, claimed_at = claimed_at - ?1, changed_at = changed_at - ?1", (seconds,)
+            "update job set ended_at = ended_at - ?1, claimed_at = claimed_at - ?1, changed_at = changed_at - ?1 where id = ?2",
+            (days * DAY, job),
         )
-        connection.execute("update history set at = at - ?", (seconds,))
+        enter_what_changed(connection, job, before, time.time(), "older")
+    sealer.seal(connection)
+    connection.execute("commit")
     connection.close()
+
+
+def broken(place: Site) -> set[str]:
+    """What `verify --chain` finds: that `aged` has claimed each job anew, and nothing else."""
+    return {line for line in place.dropcap("verify", "--chain").stdout.splitlines() if line.startswith("broken")}
+
+
+def changed(place: Site) -> list[tuple[str, int]]:
+    """What `verify --files` is to tell: files that somebody has changed."""
+    return [("changed", job.id) for job in place.jobs() if job.name in ("102_V1_consent.pdf", "103_V1_consent.pdf")]
 
 
 def older(path: Path, days: float) -> None:
@@ -59,7 +77,7 @@ def test_only_what_redcap_has_and_nobody_changed_is_removed(place: Site) -> None
     place.put("106_V1_consent.pdf", b"new")
     daemon.wait_for("done", file="106_V1_consent.pdf")
     assert not daemon.events("removed")
-    before = set(place.everywhere())
+    before, before_removal = set(place.everywhere()), broken(place)
     place.config["keep"] = {"done": "30d", "empty_subfolders": "30d", "history": "forever"}
     place.write_config()
     assert place.dropcap("reload").returncode == 0
@@ -76,9 +94,14 @@ def test_only_what_redcap_has_and_nobody_changed_is_removed(place: Site) -> None
     assert '"lies_in": null' in place.dropcap("history", "101_V1_consent.pdf", "--json").stdout
     assert len(daemon.events("removed", what="done")) == 3
     assert daemon.stop() == 0
+    assert broken(place) == before_removal, "what dropcap removes itself is no tampering"
+    looked = json.loads(place.dropcap("verify", "--files", "--json").stdout)
+    assert sorted((one["outcome"], one["job"]) for one in looked["told"]) == sorted(changed(place))
+    assert looked["outcomes"]["gone"] == 3
 
     # What happened to it goes too, once asked for: of files that are gone alone.
     aged(place, 400)
+    before_removal = broken(place)
     place.config["keep"] = {"history": "365d"}
     place.write_config()
     daemon = place.start()
@@ -88,6 +111,8 @@ def test_only_what_redcap_has_and_nobody_changed_is_removed(place: Site) -> None
     assert place.dropcap("history", "101_V1_consent.pdf").returncode == 1
     assert place.dropcap("history", "102_V1_consent.pdf").returncode == 0
     assert daemon.stop() == 0
+    assert broken(place) < before_removal, "nor what it forgets"
+    assert "3 jobs with" in place.dropcap("verify", "--chain").stdout, "which is an act"
 
 
 def test_copies_of_what_redcap_held_go_when_asked_for(place: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import stat
@@ -49,10 +50,14 @@ def test_a_copy_is_made_and_put_back(place: Site) -> None:
     (aside,) = place.state.glob("ledger.before-restore-*.db")
     assert str(aside) in told.stdout
     assert len(jobs(aside)) == 3
+    act = json.loads(place.dropcap("history", "--acts", "--json").stdout.splitlines()[-1])
+    assert (act["what"], act["way"], len(act["told"]["lost"])) == ("restored", "command", 2), "with the old heads"
+    assert place.dropcap("verify", "--chain").returncode == 0, "it goes on from there"
     assert place.dropcap("ledger", "restore", str(place.config_file)).returncode == 2, "no ledger"
     sent = len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")])
     daemon = place.start()
     assert place.dropcap("resume", "--project", "trial").returncode == 0, "it was paused when the copy was made"
+    assert not daemon.events("ledger_restored"), "it was done on purpose"
     place.put("104_V1_consent.pdf", b"four")
     daemon.wait_for("done", file="104_V1_consent.pdf")
     eventually(lambda: place.jobs()[1].state.value == "withdrawn")

@@ -78,7 +78,7 @@ def test_check_tells_of_the_sandbox(place: Site) -> None:
     told = place.dropcap("check", "--offline", "--unit", str(open_unit))
     assert f"add `ReadWritePaths=-{place.drop}` to [Service]" in told.stdout
     open_unit.write_text(f"[Service]\nProtectSystem=strict\nReadWritePaths=-{place.root}\n")
-    told = place.dropcap("check", "--offline", "--unit", str(open_unit))
+    told = place.dropcap("check", "--offline", "--all", "--unit", str(open_unit))
     assert (told.returncode, "its sandbox lets the service see" in told.stdout) == (0, True), told.stdout
     assert place.dropcap("check", "--offline", "--unit", "nothing.service").returncode == 1
     if os.geteuid() == 0:
