@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
+#: What dropcap can be asked for that needs libraries of its own; /usr/lib/dropcap takes none later.
+EXTRAS = "notify,metrics,web"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -57,7 +59,7 @@ def libraries(wheel: Path, into: Path, machine: str) -> None:
             platforms = [word for name in _PLATFORMS for word in ("--platform", f"{name}_{machine}")]
             run(
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-compile", "--target", one),
-                *("--only-binary", ":all:", "--python-version", python, "--implementation", "cp", *platforms, wheel),
+                *("--only-binary", ":all:", "--python-version", python, "--implementation", "cp", *platforms, f"{wheel}[{EXTRAS}]"),
             )
             shutil.copytree(one, into, dirs_exist_ok=True)
     shutil.rmtree(into / "bin", ignore_errors=True)
@@ -80,6 +82,8 @@ def filled(root: Path, lib: Path) -> None:
     put("usr/bin/dropcap", _LAUNCHER, 0o755)
     unit = (ROOT / "deploy/dropcap.service").read_text().replace("/opt/dropcap/bin/dropcap", "/usr/bin/dropcap")
     put("usr/lib/systemd/system/dropcap.service", unit)
+    failed = (ROOT / "deploy/dropcap-failed.service").read_text().replace("/opt/dropcap/bin/dropcap", "/usr/bin/dropcap")
+    put("usr/lib/systemd/system/dropcap-failed.service", failed)
     put("usr/lib/sysusers.d/dropcap.conf", (ROOT / "deploy/dropcap.sysusers").read_text())
     # The example's drop folder is for those who copy the file; `dropcap init` makes the real ones.
     lines = (ROOT / "deploy/dropcap.tmpfiles").read_text().splitlines(keepends=True)
