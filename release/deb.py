@@ -59,7 +59,8 @@ def libraries(wheel: Path, into: Path, machine: str) -> None:
             platforms = [word for name in _PLATFORMS for word in ("--platform", f"{name}_{machine}")]
             run(
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-compile", "--target", one),
-                *("--only-binary", ":all:", "--python-version", python, "--implementation", "cp", *platforms, f"{wheel}[{EXTRAS}]"),
+                *("--only-binary", ":all:", "--python-version", python, "--implementation", "cp", *platforms),
+                f"{wheel}[{EXTRAS}]",
             )
             shutil.copytree(one, into, dirs_exist_ok=True)
     shutil.rmtree(into / "bin", ignore_errors=True)
