@@ -111,7 +111,7 @@ def test_the_life_of_an_installation(debian: Machine, box: Sandbox) -> None:
     configure(m, defaults=quick)
 
     # 3. check knows what the service may not do; what it names mends it.
-    checked = m.run("runuser", "-u", "dropcap", "--", "dropcap", "check")
+    checked = m.run("runuser", "-u", "dropcap", "--", "dropcap", "check", "--all")
     assert checked.returncode == 0, checked.stdout
     assert "its sandbox lets the service see and write" in checked.stdout
     config = yaml.safe_load((m.root / "etc/dropcap/config.yaml").read_text())
