@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.act import Act
-from dropcap.ledger.chain import ACTS, Head
+from dropcap.ledger.act import Act, has_head
+from dropcap.ledger.chain import Head
 from dropcap.ledger.job import (
     Alike,
     Event,
@@ -72,10 +72,7 @@ class Query:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("pragma busy_timeout = 30000")
+            connection = _open(self._path)
             self._local.connection = connection
             with self._lock:
                 for thread in [thread for thread in self._all if not thread.is_alive()]:
@@ -127,7 +124,38 @@ class Query:
         """
         said = next(self._rows("pragma quick_check(1)"))[0]
         if said != "ok":
-            raise sqlite3.DatabaseError(str(said))
+            error = sqlite3.DatabaseError(" ".join(str(said).split()))
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # as SQLite says it itself, so that it is taken for damage
+            raise error
+
+    # Housekeeping -------------------------------------------------------------------------------------------------
+
+    def read_back_and_filed(self, folder: str, before: float, last: int, limit: int = 500) -> list[Job]:
+        """Jobs behind the job `last` of which REDCap gave out the very bytes, done before then, whose files lie in done/."""
+        where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
+        return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
+
+    def over(self, before: float, limit: int = 1000) -> list[int]:
+        """Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older. Never the
+        newest: another one would get its number."""
+        others = "".join(
+            f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
+            for column in ("again_of", "tried_again", "back_of")
+        )
+        sql = (
+            "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
+            f" and preserved_as is null{others}"
+            f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
+            " and id < (select max(id) from job) order by id limit ?"
+        )
+        return [int(job) for (job,) in self._rows(sql, before, limit)]
+
+    def last_claim_beneath(self, folder: str, directory: str) -> float | None:
+        """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""
+        first, behind = os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")  # `0` comes after `/`
+        sql = "select max(claimed_at) from job where folder = ? and name >= ? and name < ?"
+        (last,) = next(self._rows(sql, folder, first, behind))
+        return None if last is None else float(last)
 
     # Intake -------------------------------------------------------------------------------------------------------
 
@@ -356,13 +384,7 @@ class Query:
 
     def has_head(self, head: Head) -> bool:
         """Whether the chain has that entry."""
-        if head.chain == ACTS:
-            rows = self._rows("select hash from act where n = ?", head.n)
-        else:
-            sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ?"
-            rows = self._rows(f"{sql} order by entry desc limit 1", head.chain, head.n)
-        found = next(rows, None)
-        return head.n == 0 or (found is not None and bytes(found[0]).hex() == head.hash)
+        return has_head(self._connection(), head)
 
     def acts(self, since: float = 0.0, until: float = math.inf) -> list[Act]:
         """What people had dropcap do, and what happened to the ledger, in that time (seconds since the epoch)."""
@@ -490,6 +512,24 @@ class Query:
         if folder is None:
             return self._jobs(f"{tail} order by id limit ?", since, after, limit)
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """After an orderly end, SQLite reads nothing where it may not make its files beside: a directory of others, a read-only disk.
+
+    Nobody writes then, so it is told that the one file does not change.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma busy_timeout = 30000")
+    try:
+        connection.execute("select 1 from sqlite_master limit 1")
+    except sqlite3.OperationalError:
+        if os.path.exists(f"{path}-wal") or not os.access(path, os.R_OK):
+            return connection  # it tells its reason when it is asked
+        connection.close()
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    return connection
 
 
 def _which(wanted: Wanted) -> tuple[str, list[Any]]:

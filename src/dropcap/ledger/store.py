@@ -50,9 +50,9 @@ class Ledger:
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 
     def close(self) -> None:
-        """Write out what is pending and close."""
+        """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
+        self.query.close()  # first: who reads keeps the write-ahead log from going
         self._commit.close()
-        self.query.close()
 
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
@@ -237,9 +237,9 @@ class Ledger:
         now = self._clock()
 
         def apply(connection: sqlite3.Connection) -> None:
-            names = ", ".join(f"{name} = ?" for name in columns)
+            names = "".join(f"{name} = ?, " for name in columns)
             values = [bound(column, value) for column, value in columns.items()]
-            connection.execute(f"update job set {names}, changed_at = ? where id = ?", (*values, now, job))
+            connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
             connection.execute(
                 "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
             )
