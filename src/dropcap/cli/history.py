@@ -37,6 +37,7 @@ from dropcap.ledger.job import Event, Job
 from dropcap.ledger.query import Query, Wanted
 
 _LAST = 50
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 @click.command("history")
@@ -73,8 +74,8 @@ def history_command(
 ) -> None:
     """Tell what happened to the files called NAME, step by step; without NAME, list the last files.
 
-    NAME is a file's name, in whatever subfolder, or its path in the drop folder, as it was dropped or as it lies there now; or the
-    number of a job. Where a name, a record or a time is asked for, all that there are are told.
+    NAME is a file's name, in whatever subfolder, or its path in the drop folder, as it was dropped or as it lies there now;
+    or the number of a job. Where a name, a record or a time is asked for, all that there are are told.
 
     Exit code: 0; 1 if no such file is known.
     """
@@ -95,7 +96,7 @@ def history_command(
         if folder_name is not None and ledger.known_folder(folder_name) is None:
             known("folder", folder_name, config.folders)
         wanted = Wanted(failed, *period, folder_name, project_name, name, record)
-        if name is not None and re.fullmatch("[0-9]{1,18}", name) and not ledger.number(wanted):
+        if name is not None and _NUMBER.fullmatch(name) and not ledger.number(wanted):
             wanted = replace(wanted, name=None, job=int(name))  # the number that people read in the text beside a file
         newest = limit or (None if every or since or until else _LAST)
         told = _told(config, ledger, wanted, newest, in_full=name is not None, as_data=as_data, as_csv=as_csv)
@@ -164,13 +165,9 @@ def named(config: Config, folder_name: str | None, name: str) -> tuple[str | Non
 
 
 def _nothing(name: str | None, record: str | None, failed: bool, since: str | None) -> str:
-    what = (
-        "no file"
-        if name is None
-        else f"no file called {shown(name)}"
-        if not name.isascii() or not name.isdigit()
-        else f"no file and no job {name}"
-    )
+    what = "no file"
+    if name is not None:
+        what = f"no file and no job {name}" if _NUMBER.fullmatch(name) else f"no file called {shown(name)}"
     if record is not None:
         what += f" for record {shown(record)}"
     if failed:
