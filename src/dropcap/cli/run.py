@@ -13,7 +13,7 @@ from dropcap.cli.configured import config_option, stop, unusable, usable
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.daemon.service import Service
-from dropcap.daemon.state import AlreadyRunning, StateError
+from dropcap.daemon.state import AlreadyRunning, NeedsSomebody, StateError
 from dropcap.display import shown
 from dropcap.ledger.schema import LedgerError, NewerLedger
 from dropcap.threads import NoThread
@@ -50,7 +50,7 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
     except PermissionError as error:
         place = shown(str(error.filename or config.state_dir))
         stop_(f"{place} cannot be used ({error.strerror}): run this as dropcap's user, or as root", 2)
-    except NewerLedger as error:
+    except (NewerLedger, NeedsSomebody) as error:
         stop_(str(error), 2)
     except (StateError, LedgerError) as error:
         stop_(str(error), 2 if once else _MAY_PASS)

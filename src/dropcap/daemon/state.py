@@ -35,6 +35,10 @@ class StateError(LedgerError):
     """The state directory, and so the ledger in it, cannot be used; the message says what to do."""
 
 
+class NeedsSomebody(StateError):  # noqa: N818 - a state, not a fault
+    """The same, and to try again changes nothing."""
+
+
 class AlreadyRunning(Exception):  # noqa: N818 - a state, not a fault
     """Another dropcap works with this state directory."""
 
