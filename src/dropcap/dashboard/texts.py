@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from dropcap.display import shown
-from dropcap.ledger.job import Job, State
+from dropcap.ledger.job import Job, Pause, State
 from dropcap.picture.facts import FolderNow, Picture, ServerNow, Upload
 from dropcap.picture.words import title_of
 from dropcap.reasons import Reason, Scope
@@ -81,17 +82,28 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
     look = f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}." if ill else ""
     problem = "The configuration has a problem: run dropcap check." if picture.problems else ""
+    paused = [pause for pause in picture.pauses if pause.scope != Scope.SERVER]
     if files:
-        more = " ".join(text for text in (servers, look, problem) if text)
+        more = " ".join(text for text in (servers, look, problem, "Something is paused." if paused else "") if text)
         return "bad", f"{count(files, 'file needs', 'files need')} a person.", more or "All others go on by themselves."
     if look or problem:
         return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
-    if down:
-        return "wait", servers, "Files wait and are safe. It goes on by itself."
-    if picture.pauses:
-        return "wait", "Something is paused.", "Files wait there until somebody resumes."
+    if down or picture.pauses:
+        pauses = [one.pause for one in picture.down if one.pause is not None] or picture.pauses
+        return _mark(pauses), servers or "Something is paused.", _until(pauses)
     waiting = sum(folder.waiting + folder.arriving for folder in picture.folders) + len(picture.uploads)
     return "good", "All is well.", f"{count(waiting, 'file is', 'files are')} on the way." if waiting else "Nothing waits."
+
+
+def _mark(pauses: Iterable[Pause]) -> str:
+    """Whether somebody is needed who does not know of it."""
+    return "bad" if any(one.until_resume and one.reason != Reason.BY_HAND for one in pauses) else "wait"
+
+
+def _until(pauses: Iterable[Pause]) -> str:
+    """What files wait for behind these."""
+    by_itself = "It goes on by itself."
+    return f"Files wait and are safe. {'Somebody has to resume it.' if any(one.until_resume for one in pauses) else by_itself}"
 
 
 def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
