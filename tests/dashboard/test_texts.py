@@ -19,6 +19,7 @@ FULL = "Nothing is taken or sent until its disk has room."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
 BANNED = (ServerNow("redcap:443", pause(reason=Reason.BANNED, until=True)),)
+MEND = "Files wait and are safe. Somebody has to mend it; then it goes on by itself."
 RESUME = "Files wait and are safe. Somebody has to resume it."
 HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.PROJECT, "trial", Reason.TOKEN)
 
@@ -40,7 +41,8 @@ HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.
         ({"folders": (folder(overdue=NOW),)}, "bad", "1 folder needs a look: consents.", ""),
         ({"servers": DOWN[:1]}, "wait", "REDCap does not take files for now.", "Files wait and are safe. It goes on by itself."),
         ({"pauses": (HAND,)}, "wait", "Something is paused.", RESUME),
-        ({"pauses": (TOKEN,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
+        ({"pauses": (TOKEN,)}, "bad", "Something is paused.", MEND),
+        ({"pauses": (DOWN[0].pause,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
         ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", "Something is paused."),
         ({"servers": BANNED}, "bad", "REDCap does not take files for now.", RESUME),
         ({"unwritable": "full", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),

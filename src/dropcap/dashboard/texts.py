@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 
 from dropcap.display import shown
@@ -89,21 +89,20 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     if look or problem:
         return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
     if down or picture.pauses:
-        pauses = [one.pause for one in picture.down if one.pause is not None] or picture.pauses
-        return _mark(pauses), servers or "Something is paused.", _until(pauses)
+        pauses = [one.pause for one in picture.down if one.pause is not None] or list(picture.pauses)
+        known = all(one.passes or one.reason == Reason.BY_HAND for one in pauses)  # to somebody, or nobody is needed
+        return "wait" if known else "bad", servers or "Something is paused.", _stands_still(pauses)
     waiting = sum(folder.waiting + folder.arriving for folder in picture.folders) + len(picture.uploads)
     return "good", "All is well.", f"{count(waiting, 'file is', 'files are')} on the way." if waiting else "Nothing waits."
 
 
-def _mark(pauses: Iterable[Pause]) -> str:
-    """Whether somebody is needed who does not know of it."""
-    return "bad" if any(one.until_resume and one.reason != Reason.BY_HAND for one in pauses) else "wait"
-
-
-def _until(pauses: Iterable[Pause]) -> str:
+def _stands_still(pauses: Sequence[Pause]) -> str:
     """What files wait for behind these."""
-    by_itself = "It goes on by itself."
-    return f"Files wait and are safe. {'Somebody has to resume it.' if any(one.until_resume for one in pauses) else by_itself}"
+    if any(one.until_resume for one in pauses):
+        return "Files wait and are safe. Somebody has to resume it."
+    if not all(one.passes for one in pauses):
+        return "Files wait and are safe. Somebody has to mend it; then it goes on by itself."
+    return "Files wait and are safe. It goes on by itself."
 
 
 def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
