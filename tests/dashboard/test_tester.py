@@ -47,3 +47,10 @@ def test_what_is_wrong_with_a_name(folders: list[Folder], name: str, wrong: list
     for note in notes:
         assert any(note in line for line in told.notes), (note, told.notes)
     assert "�" not in "".join(piece.text for piece in told.pieces)
+
+
+def test_no_more_names_than_can_be_answered_at_once(folders: list[Folder]) -> None:
+    names = [f"1O1_V1_{number}lab_cosent.pdf" for number in range(tester.MOST + 9)]
+    told = tester.tested(folders * 20, names)
+    assert len(told) == tester.MOST
+    assert {one.mark for one in told} == {"bad"}

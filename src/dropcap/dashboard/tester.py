@@ -17,8 +17,8 @@ from dropcap.routing.route import NoRoute, Route, route
 
 #: Names that are tested at once, and their length.
 MOST, LONGEST = 50, 500
-#: Folders whose rules are asked what is wrong with one name: a diagnosis may take 20 ms.
-_FOLDERS = 3
+#: Folders whose rules are asked what is wrong with one name, and with all names together: each time may take 20 ms.
+_FOLDERS, _ASKED = 3, 50
 #: Wrong parts of one name that are told.
 _TOLD = 3
 
@@ -46,10 +46,11 @@ class Tested:
 
 def tested(folders: Sequence[Folder], names: Sequence[str]) -> list[Tested]:
     """Each name by the first of these folders that has a rule for it."""
-    return [_one(folders, name[:LONGEST]) for name in names[:MOST]]
+    likely = min(_FOLDERS, _ASKED // max(len(names[:MOST]), 1))
+    return [_one(folders, name[:LONGEST], likely) for name in names[:MOST]]
 
 
-def _one(folders: Sequence[Folder], name: str) -> Tested:
+def _one(folders: Sequence[Folder], name: str, likely: int) -> Tested:
     name = name.strip("/")
     if (why := ignored(name)) is not None and why:
         return Tested(shown(name), "wait", "Would not be looked at:", shown(why))
@@ -66,7 +67,7 @@ def _one(folders: Sequence[Folder], name: str) -> Tested:
             return _taken(folder, name, answer)
         if answer.rule is not None:
             refused = _bad_value(folder, name, answer)
-    return refused or _nowhere(folders, name)
+    return refused or _nowhere(folders, name, likely)
 
 
 def _taken(folder: Folder, name: str, answer: Route) -> Tested:
@@ -94,10 +95,10 @@ def _bad_value(folder: Folder, name: str, answer: NoRoute) -> Tested:
     return Tested(shown(name), "bad", "Would fail.", f"{shown(answer.message)}.", _marked(name, diagnosis), notes)
 
 
-def _nowhere(folders: Sequence[Folder], name: str) -> Tested:
-    """No rule takes it: what is wrong with it, as the folder says whose rules it nearly fits."""
+def _nowhere(folders: Sequence[Folder], name: str, most: int) -> Tested:
+    """No rule takes it: what is wrong with it, as the folder says, of the `most` likely ones, whose rules it nearly fits."""
     looked_at = [folder for folder in folders if not ignored(name, folder.ignore)] or list(folders)
-    likely = sorted(looked_at, key=lambda folder: _rank(folder, name), reverse=True)[:_FOLDERS]
+    likely = sorted(looked_at, key=lambda folder: _rank(folder, name), reverse=True)[:most]
     asked = [(folder, diagnose(folder.rules, folder.name, name)) for folder in likely]
     if not asked:
         return Tested(shown(name), "bad", "Would fail.", "No rule matches it.", [Piece(shown(name))])
