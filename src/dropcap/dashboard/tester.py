@@ -50,6 +50,13 @@ def tested(folders: Sequence[Folder], names: Sequence[str]) -> list[Tested]:
     return [_one(folders, name[:LONGEST], likely) for name in names[:MOST]]
 
 
+def wrong_with(folder: Folder, name: str) -> list[str]:
+    """What is wrong with the name of one file, and which was meant; nothing if a rule takes it (by now)."""
+    if isinstance(route(folder.rules, folder.name, name), Route):
+        return []
+    return _said(diagnose(folder.rules, folder.name, name))
+
+
 def _one(folders: Sequence[Folder], name: str, likely: int) -> Tested:
     name = name.strip("/")
     if (why := ignored(name)) is not None and why:
