@@ -115,6 +115,7 @@ def test_a_name_that_leads_nowhere_in_between_takes_no_second_instance(place: Si
         moved(place, f"in_progress/{wrong}", before)
         daemon.wait_for("held", file=wrong)
     assert [(job.state, job.record, job.instance) for job in place.jobs()] == [("held", "101", 1)]
+    assert "give the file in in_progress/ its old name" in place.dropcap("status").stdout
     moved(place, back, "zz2.pdf")
     place.box.well()
     (done,) = daemon.wait_for("done", patience=30)
