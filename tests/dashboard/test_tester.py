@@ -37,6 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Folder]]:
         ("101_2026-13-45_photo.jpg", ["2026-13-45"], ["There is no such day."]),
         ("101_V1_consent.pdf\u200b", ["\\u200b"], ["nobody can see", "Probably meant: 101_V1_consent.pdf"]),
         ("\ud800.pdf", ["\\ud800"], ["damaged"]),
+        ("101_V1_consent.docx", ["docx"], ["This is a Word file.", "Only PDF files are taken here."]),
         ("x", ["x"], ["does not tell where the file belongs"]),
     ],
 )

@@ -43,7 +43,7 @@ HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.
         ({"pauses": (HAND,)}, "wait", "Something is paused.", RESUME),
         ({"pauses": (TOKEN,)}, "bad", "Something is paused.", MEND),
         ({"pauses": (DOWN[0].pause,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
-        ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", "Something is paused."),
+        ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", f"Something is paused. {RESUME}"),
         ({"servers": BANNED}, "bad", "REDCap does not take files for now.", RESUME),
         ({"unwritable": "full", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
         ({"alive": False}, "bad", "A part of dropcap hangs.", "Look into its log, then restart it."),

@@ -10,7 +10,7 @@ from dropcap.display import shown
 from dropcap.filing.finding_words import said_of
 from dropcap.language.speaker import Language, speaker
 from dropcap.naming.doctor import diagnose
-from dropcap.naming.finding import Diagnosis
+from dropcap.naming.finding import Diagnosis, Kind
 from dropcap.routing.ignored import ignored
 from dropcap.routing.nearest import nearest
 from dropcap.routing.route import NoRoute, Route, route
@@ -132,6 +132,8 @@ def _said(diagnosis: Diagnosis) -> list[str]:
     say = speaker(Language.EN)
     told = list(dict.fromkeys(said_of(finding, say) for finding in diagnosis.findings))
     notes = told[:_TOLD]
+    kinds = [finding.wanted.upper() for finding in diagnosis.findings if finding.kind is Kind.OTHER_KIND and finding.wanted]
+    notes += [f"Only {kind} files are taken here." for kind in kinds[:1]]
     if diagnosis.suggestion is not None:
         notes.append(f"Probably meant: {shown(diagnosis.suggestion)}")
         notes += [f"Whether “{shown(part)}” is right, only the paper tells." for part in diagnosis.checks]

@@ -84,7 +84,8 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     problem = "The configuration has a problem: run dropcap check." if picture.problems else ""
     paused = [pause for pause in picture.pauses if pause.scope != Scope.SERVER]
     if files:
-        more = " ".join(text for text in (servers, look, problem, "Something is paused." if paused else "") if text)
+        still = f"Something is paused. {_stands_still(paused)}" if paused else ""
+        more = " ".join(text for text in (servers, look, problem, still) if text)
         return "bad", f"{count(files, 'file needs', 'files need')} a person.", more or "All others go on by themselves."
     if look or problem:
         return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
