@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check catalogues bench validation man screenshots clean
+.PHONY: demo test check catalogues bench validation man screenshots clean dist release test-wheel lowest sbom deb test-system soak
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -32,8 +32,8 @@ test: $(STAMP)
 	$(VENV)/bin/python -m pytest $(PYTEST)
 
 check: $(STAMP)
-	$(VENV)/bin/ruff check src tests bench tools
-	$(VENV)/bin/ruff format --check src tests bench tools
+	$(VENV)/bin/ruff check src tests bench release tools
+	$(VENV)/bin/ruff format --check src tests bench release tools
 	$(VENV)/bin/mypy
 
 # What is promised, the tests that show it, and their results: validation.md.
@@ -53,6 +53,42 @@ man: $(STAMP)
 # The README's pictures, anew: real output of real commands.
 screenshots: $(STAMP)
 	$(VENV)/bin/python tools/screenshots.py
+
+RELEASE := $(VENV)/.release
+
+$(RELEASE): $(STAMP)
+	$(VENV)/bin/python -m pip --disable-pip-version-check -q install -e '.[release]'
+	@touch $(RELEASE)
+
+# sdist and wheel, the same bytes each time; `release` refuses a version between two releases.
+dist: $(RELEASE)
+	$(VENV)/bin/python release/dist.py
+
+release: $(RELEASE)
+	$(VENV)/bin/python release/dist.py --release
+
+# The wheel without its sources, with the newest and with the oldest libraries. TESTS="tests/cli" for some of them.
+test-wheel: dist
+	PYTHON=$(VENV)/bin/python release/wheel_test.sh newest
+
+lowest: dist
+	PYTHON=$(VENV)/bin/python release/wheel_test.sh lowest
+
+sbom: dist
+	PYTHON=$(VENV)/bin/python release/sbom.sh
+
+# A Debian package for Python 3.11 to 3.14; it goes by the licences that `make sbom` has found, if it has.
+deb: dist
+	$(VENV)/bin/python release/deb.py
+
+# The package in a clean Debian under a booted systemd: as root, a few minutes, with mmdebstrap and systemd-nspawn.
+test-system: deb
+	DROPCAP_SYSTEM_TESTS=1 $(VENV)/bin/python -m pytest -q -rs --timeout 900 tests/system
+
+# Does anything grow in the long run? MINUTES=10 for a shorter one.
+MINUTES ?= 60
+soak: $(STAMP)
+	$(VENV)/bin/python bench/years.py --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV)

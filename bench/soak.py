@@ -91,12 +91,12 @@ def kills(place: Site, number: int, chance: random.Random, each: float) -> bool:
         odd += len(daemon.events("internal_error"))
     load.stop()
     daemon = place.start()
-    eventually(lambda: _finished(place), 600)
+    eventually(lambda: finished(place), 600)
     daemon.stop()
-    return _tell(place, load, number, odd, time.monotonic() - began)
+    return tell_of(place, load, number, odd, time.monotonic() - began)
 
 
-def _finished(place: Site) -> bool:
+def finished(place: Site) -> bool:
     time.sleep(1)
     open_jobs = [job for job in place.jobs() if job.state in OPEN]
     if open_jobs:  # the longest waits are not what is tried here
@@ -105,7 +105,7 @@ def _finished(place: Site) -> bool:
     return not open_jobs and all(name.startswith(("done/", "failed/")) for name in place.everywhere())
 
 
-def _tell(place: Site, load: Load, number: int, odd: int, seconds: float) -> bool:
+def tell_of(place: Site, load: Load, number: int, odd: int, seconds: float) -> bool:
     box = place.box
     found = Counter((place.drop / name).read_bytes() for name in place.everywhere())
     held = Counter(box.content(h.record, h.field, h.event, h.instance) for h in box.holdings())
@@ -150,14 +150,14 @@ def outage(place: Site, number: int) -> None:
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"%PDF the first")
     daemon.wait_for("paused", scope="server")
-    before = _memory(daemon)
+    before = memory(daemon)
     for n in range(number):
         place.put(f"{101 + n % 20}_V1_lab_{n}.pdf", b"%%PDF %d" % n)
     daemon.wait_for("claimed", number + 1, patience=600)
     asked, lines = len(place.box.requests), len(daemon.lines)
     time.sleep(30)
     print(f"{'files waiting':<18}{number:>8}")
-    print(f"{'memory grown, MiB':<18}{(_memory(daemon) - before) / 1024:>8.1f}")
+    print(f"{'memory grown, MiB':<18}{(memory(daemon) - before) / 1024:>8.1f}")
     print(f"{'requests in 30 s':<18}{len(place.box.requests) - asked:>8}")
     print(f"{'log lines in 30 s':<18}{len(daemon.lines) - lines:>8}")
     place.box.maintenance = 0
@@ -170,7 +170,7 @@ def outage(place: Site, number: int) -> None:
     daemon.stop()
 
 
-def _memory(daemon: Daemon) -> int:
+def memory(daemon: Daemon) -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{daemon.process.pid}/status").read_text())
     assert found is not None
     return int(found[1])

@@ -27,6 +27,7 @@ PACKAGES = {
     "man": "man-db",
     "mandoc": "mandoc",
     "mkfs.ext4": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
     "mount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
@@ -41,10 +42,12 @@ PACKAGES = {
     "smbpasswd": "samba-common-bin",
     "strace": "strace",
     "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",
     "testparm": "samba-common-bin",
     "tinyproxy": "tinyproxy",
+    "umount": "mount",
     "unshare": "util-linux",
 }
 #: User and group of a command that root's tests start for somebody else.
@@ -72,6 +75,18 @@ def program(name: str) -> str:
 def every_test_needs(name: str) -> pytest.MarkDecorator:
     """A mark for all tests of a file that need one program."""
     return pytest.mark.skipif(found(name) is None, reason=_reason(name))
+
+
+def by_name(variable: str, make: str) -> None:
+    """Skip what takes minutes, unless it was asked for by name."""
+    if os.environ.get(variable) != "1":
+        lacking(f"minutes, so it is run by name: make {make}")
+
+
+def git() -> None:
+    """Skip where there is no git."""
+    if shutil.which("git") is None:
+        lacking("git")
 
 
 def library(name: str) -> None:

@@ -25,15 +25,16 @@ class DaemonThread:
     """
 
     def __init__(self, target: Callable[[], None], name: str) -> None:
-        self._target = target
+        self._target: Callable[[], None] | None = target
         self._name = name
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin; once. Raises NoThread: it may be tried again."""
-        if self._thread is not None:
+        if self._target is None:
             raise RuntimeError(f"the thread {self._name} was started before")
         self._thread = begin(self._target, self._name)
+        self._target = None  # it is a method of who has this thread: each would keep the other, and what it has open
 
     @property
     def ident(self) -> int | None:

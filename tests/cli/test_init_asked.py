@@ -51,7 +51,7 @@ def test_the_url_is_asked_first_and_every_slip_again(place: Site) -> None:
     slips = ["ends with /api/", "has 32 characters", "cannot be a name", "is not written over", "no directory", "cannot be made"]
     for slip in [*slips, "overlap"]:
         assert told.count(slip) == 1, (slip, told)
-    assert told.count("URL of REDCap's API: ") == 3  # the one that nobody answers at is asked again, the token is not
+    assert told.count("URL of REDCap's API:") == 3  # the one that nobody answers at is asked again, the token is not
     assert told.count("API token (not shown)") == 3
     assert (TOKEN in told + result.stdout, OTHER in told + result.stdout) == (False, False)
     assert taken.read_text() == "mine"

@@ -333,7 +333,7 @@ def test_a_token_is_never_shown(tmp_path: Path, text: str) -> None:
         ('{pattern: "{record}", field: f, instance: 0}', ".instance", "`0`", "or next"),
         ('{pattern: "{record}", field: f, instance: nxt}', ".instance", "`nxt`", "or next"),
         ('{pattern: "{record}", field: f, confirm: no}', ".confirm", "`no`", "readback or listed"),
-        ('{pattern: "{record}", field: f, keep: 1}', ".keep", "not in this version", "take it out"),
+        ('{pattern: "{record}", field: f, mask: 1}', ".mask", "not in this version", "take it out"),
         ('{pattern: "{record}", field: f, feild: 1}', ".feild", "unknown key", "did you mean `field`?"),
         ('{pattern: "{record}", field: f, must_match: {A: b}}', ".must_match.A", "`A`", "a-z"),
         ('{pattern: "{record}", field: f, must_match: {}}', ".must_match", "names no field", "take it out"),

@@ -49,7 +49,7 @@ def test_reloads_leave_no_descriptor_behind(place: Site) -> None:
 def test_a_control_socket_that_cannot_be_made_is_told_in_words(place: Site) -> None:
     (place.state / "control.sock").mkdir(parents=True)
     result = place.dropcap("run")
-    assert result.returncode == 2
+    assert result.returncode == 5
     assert "control.sock cannot be made" in result.stderr
     assert "Traceback" not in result.stderr
 

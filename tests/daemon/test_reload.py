@@ -230,6 +230,27 @@ def test_a_configuration_that_is_broken_as_a_whole_changes_nothing(place: Site, 
     daemon.wait_for("done")
 
 
+def test_reloads_leave_nothing_of_the_share_open(place: Site) -> None:
+    """Each kept a descriptor of the folder until Python looked for what refers to itself, which it seldom does."""
+
+    def beneath() -> int:
+        directory = f"/proc/{daemon.process.pid}/fd"
+        found = [os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory) if os.path.lexists(f"{directory}/{fd}")]
+        return sum(target == str(place.drop) for target in found)
+
+    daemon = place.start()
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    before = beneath()
+    for number in range(6):
+        place.folder["rescan"] = f"{number + 3}s"
+        place.write_config()
+        assert place.dropcap("reload").returncode == 0
+        daemon.wait_for("folder_watched", number + 2)
+    eventually(lambda: beneath() <= before)
+    assert daemon.stop() == 0
+
+
 def fill(disk: Path) -> Path:
     """A file that takes what room there is on a small disk."""
     ballast = disk / "ballast"

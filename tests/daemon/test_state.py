@@ -37,3 +37,17 @@ def test_a_lock_that_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot be written"), only_one(tmp_path):
         pass
     assert not running(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [(0o750, 0o640), (0o700, 0o600)])
+def test_who_may_look_into_the_directory_may_read_the_ledger(tmp_path: Path, mode: int, wanted: int) -> None:
+    state = tmp_path / "state"
+    before = os.umask(0o077)
+    try:
+        state.mkdir(mode)
+        state.chmod(mode)
+        ledger = open_ledger(state)
+        assert {path.stat().st_mode & 0o777 for path in state.glob("ledger.db*")} == {wanted}
+        ledger.close()
+    finally:
+        os.umask(before)

@@ -119,3 +119,37 @@ def test_nobody_listening_is_no_trouble(place: Site, tmp_path: Path) -> None:
     place.put("101_V1_consent.pdf", b"content")
     daemon.wait_for("done")
     assert daemon.stop() == 0
+
+
+def test_every_trouble_with_the_configuration_is_shown(place: Site, manager: Manager) -> None:
+    """`systemctl status` shows it: a token that is gone, a reload that was not taken up, why there was no start."""
+
+    def status_with(words: str) -> str:
+        while words not in (told := manager.next("STATUS")["STATUS"]):
+            pass
+        return told
+
+    place.token_file.unlink()
+    daemon = place.start(ready=False, NOTIFY_SOCKET=manager.address)
+    status_with(f"project trial: the token file {place.token_file} does not exist; write the project's API token into it")
+    place.token_file.write_text(place.box.token)
+    place.token_file.chmod(0o600)
+    assert place.dropcap("reload").returncode == 0
+    while "project trial" in manager.next("STATUS")["STATUS"]:
+        pass
+
+    place.config["folders"]["consents"]["rules"][0]["pattern"] = "{record"
+    place.write_config()
+    assert place.dropcap("reload").returncode == 1
+    status_with("configuration not wholly in force: ")
+    place.config["uploads_at_once"] = "many"
+    place.write_config()
+    told = place.dropcap("reload")
+    assert told.returncode == 2
+    assert "what was in force goes on" in told.stderr
+    status_with("uploads_at_once")
+    daemon.wait_for("config_problem", message="the configuration cannot be used as a whole; the old one stays in force")
+    assert daemon.stop() == 0
+
+    assert place.dropcap("run", NOTIFY_SOCKET=manager.address).returncode == 2
+    assert "config.yaml" in status_with("cannot start: ")

@@ -256,7 +256,7 @@ def test_where_files_are_refused_alike_those_of_other_folders_are_tried_first_an
     wait = told.health.next_wake(now)
     assert wait is not None
     assert FIRST < wait <= 2 * FIRST, "longer after each try"
-    now += wait + 2 * FRESH_FIRST
+    now += wait + 2 * FRESH_FIRST + 0.01
     assert told.health.may_send("project", "p", 1, now, "a"), "if there is no other"
     told.health.well("project", "p", 1)
     assert told.health.may_send("project", "p", 2, now, "a")

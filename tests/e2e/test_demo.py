@@ -53,7 +53,7 @@ def test_an_ill_redcap_changes_nothing_but_the_time(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     stages = _stages(result.stdout)
     assert ("retrying", "104_V1_consent.pdf") in stages
-    assert {"paused", "resumed"} <= {stage for stage, _ in stages}
+    assert ("retrying", "105_V1_consent.pdf") in stages
     assert "All as it should be: 9 dropped, 8 stored (each sent once)" in result.stdout
     kept = Path(re.findall(r"^Kept: (.+)$", result.stdout, re.MULTILINE)[0])
     assert kept.parent == tmp_path

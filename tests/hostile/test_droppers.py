@@ -346,7 +346,7 @@ def test_a_file_in_the_place_of_the_day_in_done(place: Site) -> None:
     daemon = place.start()
     place.put("101_V1_consent.pdf")
     told, *_ = daemon.wait_for("paused")
-    assert "rename what has its name" in told["message"]
+    assert "rename what has that name" in told["message"]
     for path in in_the_way:
         path.unlink()
     daemon.wait_for("done")

@@ -118,7 +118,7 @@ def test_no_fault_of_the_sandbox_brings_it_out(place: Site) -> None:
 
 def error(way: str, shape: int) -> Said:
     """REDCap refuses, in one of its formats, and says the token with it."""
-    text = f"Something about {WAYS[way]} that nobody knows"
+    text = f"This file type is not allowed: {WAYS[way]}"  # words that are known: unknown ones pause the project
     json_type = [("Content-Type", "application/json")]
     return (
         Said(400, json_type, json.dumps({"error": text}).encode()),

@@ -76,3 +76,32 @@ def test_what_0_1_0_left_is_sealed_and_goes_on(place: Site) -> None:
     assert (old["dropped_by"], old["origin"]) == (None, None), "nobody knows it any more"
     assert [step["state"] for step in old["steps"]] == ["waiting", "sending", "stored", "done"]
     assert new["origin"]["redcap"]["project_id"] == 42, "of a file that was claimed before, from its sending on"
+
+
+def test_a_copy_of_what_0_1_0_left_can_be_put_back(place: Site) -> None:
+    """It has no chains: its first start makes them, and enters as an act that it lacks what was there before."""
+    lay_out(place)
+    copy = place.root / "copy.db"
+    copy.write_bytes((place.state / "ledger.db").read_bytes())
+    assert place.start().stop() == 0
+    told = place.dropcap("ledger", "restore", str(copy))
+    assert told.returncode == 0, told.stderr
+    daemon = place.start()
+    assert daemon.events("ledger_restored")
+    assert [job.state.value for job in place.jobs()] == ["done", "done", "failed", "unknown", "unknown"]
+    assert daemon.stop() == 0
+    proved = place.dropcap("verify", "--chain")
+    assert proved.returncode == 0, proved.stdout
+    assert "entries were missing at a start" in proved.stdout
+
+    # Twice, and by a copy of now: nothing is lost then, and nobody is surprised.
+    now = place.root / "now.db"
+    assert place.dropcap("ledger", "backup", str(now)).returncode == 0
+    for _ in range(2):
+        assert place.dropcap("ledger", "restore", str(now)).returncode == 0
+    act = json.loads(place.dropcap("history", "--acts", "--json").stdout.splitlines()[-1])
+    assert (act["what"], act["way"]) == ("restored", "command")
+    assert place.dropcap("verify", "--chain").returncode == 0
+    daemon = place.start()
+    assert not daemon.events("ledger_restored")
+    assert daemon.stop() == 0

@@ -58,7 +58,7 @@ def test_a_state_disk_that_is_read_only(place: Site) -> None:
         remount(place.state, "ro")
         for words in (["run"], ["run", "--once"], ["pause", "--folder", "consents"], ["retry", "--failed"]):
             told = place.dropcap(*words)
-            assert told.returncode == 2
+            assert told.returncode == (5 if words == ["run"] else 2), "the daemon is started again: it may pass"
             assert f"state_dir {place.state} cannot be written" in told.stderr
             assert "Traceback" not in told.stderr
 
@@ -101,7 +101,7 @@ def test_a_share_that_is_full_to_the_last_byte(place: Site) -> None:
         filler.unlink()
         daemon.wait_for("failed")
         daemon.wait_for("done", 2)
-        assert "no rule matches" in place.why("holiday.jpg")
+        assert "its name does not fit" in place.why("holiday.jpg")
         assert place.box.content("101", "consent_pdf", "baseline_arm_1") == whole
         assert place.copies()
         assert not [name for name in place.names("") if "/.dropcap-" in f"/{name}"], "nothing half written is left"
@@ -120,6 +120,7 @@ def test_a_share_that_is_remounted_read_only(place: Site) -> None:
         remount(place.drop, "ro")
         told = eventually(lambda: _trouble(daemon))
         assert "read-only" in told.lower()
+        assert "name it in ReadWritePaths=" in told
         assert [name for name in place.everywhere() if not name.startswith("done/")] == ["102_V1_consent.pdf"]
         remount(place.drop, "rw")
         daemon.wait_for("done", 2)

@@ -170,7 +170,7 @@ def test_a_quota_that_is_used_up(place: Site) -> None:
         share.set()
         daemon.wait_for("failed")
         daemon.wait_for("done")
-        assert "no rule matches" in place.why("holiday.jpg")
+        assert "its name does not fit" in place.why("holiday.jpg")
         assert not tracebacks(daemon)
         assert daemon.stop() == 0
 

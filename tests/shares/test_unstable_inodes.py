@@ -35,7 +35,7 @@ def test_files_are_delivered_and_tried_again(place: Site, share: ErrorFs, link: 
     drop(place.drop, "999_V1_consent.pdf", b"moved back")
     daemon.wait_for("done", 2)
     daemon.wait_for("failed", 2)
-    assert "no rule matches" in place.why("holiday.jpg")
+    assert "its name does not fit" in place.why("holiday.jpg")
     # As another machine does it: by the server, not through this mount.
     failed = share.lower / "failed"
     (failed / "holiday.jpg").rename(failed / "103_V1_scan.jpg")

@@ -17,6 +17,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from dropcap import __version__
+from dropcap.cli.complaint import complain, misused
+from dropcap.daemon import journal
 from dropcap.display import shown
 from dropcap.secret import without_tokens
 
@@ -86,6 +88,12 @@ COMMANDS = {
         "Tell where the operator's page is, or make a link that signs in.",
         "dropcap dashboard --link",
     ),
+    "ledger": Entry(
+        "ledger",
+        "ledger_command",
+        "Copy the ledger while dropcap runs, and put a copy back.",
+        "dropcap ledger backup /var/backups/dropcap-ledger.db",
+    ),
     "verify": Entry(
         "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
     ),
@@ -150,7 +158,8 @@ def commands() -> None:
 
 def _veiled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An error inside dropcap, told as Python does, but for tokens that a server may have put into it."""
-    sys.stderr.write(without_tokens("".join(traceback.format_exception(kind, error, trace))))
+    text = without_tokens("".join(traceback.format_exception(kind, error, trace)))
+    sys.stderr.write(journal.with_priority(text.rstrip("\n"), "critical") + "\n" if journal.reads(sys.stderr) else text)
 
 
 def _veiled_of_thread(args: threading.ExceptHookArgs) -> None:
@@ -178,7 +187,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        misused(error)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -187,14 +196,14 @@ def main() -> None:
         sys.exit(0)
     except PermissionError as error:
         place = f" {shown(str(error.filename))}" if error.filename is not None else ""
-        click.echo(f"dropcap:{place} cannot be used ({error.strerror}): run this as dropcap's user, or as root", err=True)
+        complain(f"{place.lstrip()} cannot be used ({error.strerror}): run this as dropcap's user, or as root".lstrip())
         sys.exit(2)
     except OSError as error:  # `dropcap history >FILE` on a full disk
         if error.filename is None and error.errno == errno.ENOENT:  # what the kernel says of a working directory
-            click.echo("dropcap: the directory that you are in does not exist any more: change to another", err=True)
+            complain("the directory that you are in does not exist any more: change to another")
             sys.exit(2)
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        click.echo(f"dropcap: the output cannot be written: {error.strerror}; make room, or send it elsewhere", err=True)
+        complain(f"the output cannot be written: {error.strerror}; make room, or send it elsewhere")
         sys.stderr.flush()
         os._exit(1)  # what is left of the output would fail again

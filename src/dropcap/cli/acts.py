@@ -24,7 +24,7 @@ def what_of(act: Act) -> str:
     told = act.told
     match act.what:
         case Deed.PAUSE | Deed.RESUME:
-            return shown(f"{told.get('scope')} {told.get('name')}")
+            return shown(f"{told.get('scope')} {told.get('name')}" + (", let go of" if told.get("release") else ""))
         case Deed.RETRY:
             jobs = [str(job) for job in told.get("jobs", [])]
             more = "" if len(jobs) <= 10 else f" and {told.get('number', len(jobs)) - 10:,} more"
@@ -42,6 +42,7 @@ def what_of(act: Act) -> str:
         case Deed.PRUNED:
             return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
         case Deed.RESTORED:
-            return shown("missing: " + ", ".join(told.get("lost", [])))
+            how = "a copy was put in its place" if told.get("copy") else "entries are missing"
+            return shown(": ".join(filter(None, [how, ", ".join(told.get("lost", []))])))
         case _:
             return ""

@@ -12,7 +12,7 @@ from functools import partial
 from dropcap.cli.configured import prepared, stop
 from dropcap.cli.reach import asked
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.state import open_ledger
+from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -55,7 +55,7 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
     except (LedgerError, sqlite3.Error) as error:
         stop(f"the ledger cannot be written: {error}", 2)
     with contextlib.ExitStack() as stack:
-        stack.callback(ledger.close)
+        stack.callback(close_ledger, ledger)
         run = Run.of(config.state_dir)
         wanted = list(_wanted(config, folders, ledger, stack))
         doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]

@@ -28,7 +28,7 @@ from dropcap.delivery.order import Order, takes_next
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
-from dropcap.preflight import machine
+from dropcap.preflight import machine, unit
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import limit_remark
 from dropcap.preflight.keep import keep_remarks
@@ -46,11 +46,23 @@ from dropcap.routing.touching import touching
 @click.option(
     "--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder and its project only."
 )
+@click.option(
+    "--unit", "unit_name", metavar="U", default=unit.NAME, show_default=True, help="The systemd unit (or its file) of dropcap."
+)
 @click.option("-v", "--all", "every", is_flag=True, help="Tell all that was looked at, also what is well, a line each.")
 @click.option("--costs", is_flag=True, help="Tell also what a file of each rule costs in requests.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
 def check_command(
-    config_path: Path, offline: bool, adopt: bool, force: bool, folder_name: str | None, every: bool, costs: bool, as_data: bool
+    *,
+    config_path: Path,
+    offline: bool,
+    adopt: bool,
+    force: bool,
+    folder_name: str | None,
+    unit_name: str,
+    every: bool,
+    costs: bool,
+    as_data: bool,
 ) -> None:
     """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
 
@@ -72,7 +84,7 @@ def check_command(
     if not nothing:
         if folder_name is None:
             folders = [*sound, *config.broken]  # what else is wrong with them is told at once
-        found += _looked_at(config, folders, sound, offline=offline, adopt=adopt, force=force, tell=not as_data)
+        found += _looked_at(config, folders, sound, unit_name, offline=offline, adopt=adopt, force=force, tell=not as_data)
     checked = Checked(config, folders, found, offline, at_once=not as_data)
     if as_data:
         click.echo(json.dumps(checked.as_json(costs), indent=1))
@@ -94,7 +106,15 @@ def _contents(config: Config, folders: Sequence[Folder]) -> str:
 
 
 def _looked_at(
-    config: Config, folders: Sequence[Folder], sound: Sequence[Folder], *, offline: bool, adopt: bool, force: bool, tell: bool
+    config: Config,
+    folders: Sequence[Folder],
+    sound: Sequence[Folder],
+    unit_name: str,
+    *,
+    offline: bool,
+    adopt: bool,
+    force: bool,
+    tell: bool,
 ) -> list[Remark]:
     """All that is found beside the configuration itself."""
     found = list(_unclear(folders))
@@ -105,6 +125,7 @@ def _looked_at(
                 line(f"ok       {remark.text}", hang=9)  # at once: it may be waited for, or has changed something
             found.append(remark)
     found += _local(config, folders)
+    found += _as_the_service(config, folders, unit_name)
     found += _limits(config, folders)
     if not offline:
         with lines(config) as asked:
@@ -176,6 +197,21 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
     yield from telling_remarks(config)
+
+
+def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
+    """What the unit's sandbox keeps from the service, which a person's check sees."""
+    sandbox = unit.Unit.installed(name)
+    if sandbox is None:
+        if name != unit.NAME:
+            yield Remark("error", on_machine(name), "there is no such unit, or it may not be read", "name another with --unit")
+        return
+    seen = list(unit.machine_remarks(config, sandbox))
+    for folder in folders:
+        seen += unit.sandbox_remarks(config, folder, sandbox)
+    yield from seen
+    if not seen:
+        yield Remark("ok", on_machine(str(sandbox.path)), "its sandbox lets the service see and write what it has to")
 
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from dropcap.cli import completion, screen
+from dropcap.cli.complaint import complain
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
@@ -44,7 +45,7 @@ def config_option(command: F) -> F:
 
 def stop(message: str, code: int) -> NoReturn:
     """End with a message for people."""
-    screen.line(f"dropcap: {message}", err=True)
+    complain(message)
     sys.exit(code)
 
 
@@ -55,8 +56,13 @@ def usable(path: Path, *, tell: bool = True) -> Config:
         for problem in config.told:
             screen.line(str(problem), hang=4, err=True)
     if config.fatal:
-        stop(f"{path} cannot be used: correct what is said above", 2)
+        stop(unusable(path), 2)
     return config
+
+
+def unusable(path: Path) -> str:
+    """That nothing can start with a configuration whose problems have been told."""
+    return f"{shown(str(path))} cannot be used: correct what is said above"
 
 
 def query(config: Config) -> Query:

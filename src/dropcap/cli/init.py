@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
+from dropcap.cli.init_owned import Account, left_to_do
 from dropcap.cli.init_way import way_lines, way_of
 from dropcap.cli.init_written import Existing, keep_token, write
 from dropcap.config.load import STATE_DIR
@@ -94,7 +95,8 @@ def init_command(
         state = Path(os.path.normpath(state_dir.absolute() if state_dir else _state_dir(target)))
         overlapping = {"state_dir": state}
     place = asked.folder(overlapping)
-    token_path = kept or keep_token(token, existing.path if existing else target, name)
+    account = Account.here()
+    token_path = kept or keep_token(token, existing.path if existing else target, name, account)
     folder_name = re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop"
     proposal = Proposal(
         project_name=name,
@@ -107,10 +109,18 @@ def init_command(
         tables_taken=existing.tables if existing else frozenset(),
     )
     text = config_text(proposal, answer.structure, records, answer.version)
+    if asked.made and account is not None:
+        account.give_folder(place)
     if existing is not None and target is not None:
         existing.add(target, text, name)
     else:
         write(target, text)
+    if target is not None:
+        if account is not None:
+            account.give_configuration(target)
+        screen.line("left to do:", err=True)
+        for line in left_to_do(account, place, existing.path if existing else target, token_path):
+            screen.line(f"* {line}", 2, hang=4, err=True)
     sys.exit(0)
 
 

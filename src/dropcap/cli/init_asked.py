@@ -47,6 +47,7 @@ class Asked:
 
     def __init__(self, given: Given) -> None:
         self._given = given
+        self.made = False  # the drop folder was made
 
     def project(self, prints: bool) -> tuple[str, Token, Path | None, Answer, list[str]]:
         """Address, token, the file that holds it already, what the project says of itself, and the names of its records.
@@ -145,6 +146,7 @@ class Asked:
                 except OSError as error:
                     message = f"the folder {shown(str(path))} cannot be made ({error.strerror})"
                     raise BadValueError(message, "make it, or name another") from None
+                self.made = True
                 screen.line(f"made the folder {shown(str(path))}", err=True)
             return str(path)
 

@@ -14,6 +14,7 @@ import click
 
 from dropcap.cli import screen
 from dropcap.cli.configured import stop
+from dropcap.cli.init_owned import Account
 from dropcap.config.document import read_document
 from dropcap.config.load import load
 from dropcap.config.model import Config
@@ -136,12 +137,15 @@ class Existing:
             return load(Path(file.name))
 
 
-def keep_token(token: Token, target: Path | None, name: str) -> Path:
-    """Write a token that was typed beside the configuration; its file."""
+def keep_token(token: Token, target: Path | None, name: str, account: Account | None) -> Path:
+    """Write a token that was typed beside the configuration, for the service's account; its file."""
     assert target is not None
     path = target.with_name(f"{name.replace(' ', '-')}.token")
     write_new(path, token.reveal() + "\n", 0o600)
-    screen.line(f"wrote the token to {shown(str(path))}, for this user alone: give it to dropcap's user", err=True)
+    if account is not None:
+        account.give_secret(path)
+    whose = "dropcap's user" if account is not None else "this user"
+    screen.line(f"wrote the token to {shown(str(path))}, for {whose} alone", err=True)
     return path
 
 
@@ -151,8 +155,7 @@ def write(target: Path | None, text: str) -> None:
         click.echo(text, nl=False)
         return
     write_new(target, text, 0o644)
-    path = shown(str(target))
-    screen.line(f"wrote {path}; look through it, then: dropcap check -c {path}", err=True)
+    screen.line(f"wrote {shown(str(target))}", err=True)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:

@@ -22,7 +22,7 @@ from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log, witness
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.privacy import mask_of
-from dropcap.daemon.state import only_one, open_ledger, prepare
+from dropcap.daemon.state import close_ledger, only_one, open_ledger, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
@@ -92,7 +92,7 @@ def run_once(config: Config, wait: str | None) -> int:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)
-        ledger.close()
+        close_ledger(ledger)
     return code
 
 

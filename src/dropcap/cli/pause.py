@@ -14,7 +14,7 @@ from dropcap.cli.configured import config_option, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.cli.reach import alone, asked
 from dropcap.config.model import Config
-from dropcap.daemon import command
+from dropcap.daemon import command, released
 from dropcap.display import shown
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Pause
@@ -37,13 +37,21 @@ def _scope_options(command: F) -> F:
 @click.command("pause")
 @config_option
 @_scope_options
-def pause_command(config_path: Path, server: str | None, project: str | None, folder: str | None) -> None:
+@click.option("--release", is_flag=True, help="--folder: also let go of its directory, so that its share can be unmounted.")
+def pause_command(config_path: Path, server: str | None, project: str | None, folder: str | None, release: bool) -> None:
     """Send nothing more to a server or a project, or from a folder, until `dropcap resume`, also over a restart.
 
-    What is being sent just now ends as it began. Files are still taken and wait in in_progress/.
+    What is being sent just now ends as it began. Files are still taken and wait in in_progress/, but with --release.
+
+    Exit code: 0; 1 if something of a folder to let go of is still open; 4 if the dropcap that runs does not answer.
     """
     config = usable(config_path.absolute())
     scope, given = _one_of(server, project, folder)
+    if release:
+        if scope is not Scope.FOLDER:
+            raise click.UsageError("--release goes with --folder: only a folder has a share")
+        _release(config, _name(config, scope, given, []))
+        return
     pauses = _pauses(config)
     name = _name(config, scope, given, [])
     before = pauses.get((scope, name))
@@ -55,6 +63,22 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
             ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
             ledger.pause(command.pause_by_hand(scope, name))
     screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {screen.typed(name)}")
+
+
+def _release(config: Config, name: str) -> None:
+    told = asked(config, {"do": "release", "name": name})
+    if told is None:
+        with alone(config) as ledger:
+            ledger.act(Who.me(), Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
+            ledger.pause(command.pause_by_hand(Scope.FOLDER, name))
+            released.release(ledger, name, True)
+    for path in told["open"] if told else ():
+        screen.line(f"still open: {shown(path)}", err=True)
+    resume = f"dropcap resume --folder {screen.typed(name)}"
+    if told and told["open"]:
+        screen.line(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
+        sys.exit(1)
+    screen.line(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
 
 
 @click.command("resume")
@@ -75,6 +99,8 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
     else:
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.RESUME, scope=scope, name=name)
+            if scope is Scope.FOLDER:
+                released.release(ledger, name, False)
             ended = ledger.resume(scope, name)
     if not ended:
         screen.line(f"{scope} {shown(name)} was not paused", err=True)

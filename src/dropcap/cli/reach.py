@@ -9,17 +9,19 @@ from typing import Any
 
 from dropcap.cli.configured import not_ours, query, stop
 from dropcap.config.model import Config
-from dropcap.daemon.control import SOCKET, ask
-from dropcap.daemon.state import LEDGER, AlreadyRunning, only_one, open_ledger
+from dropcap.daemon.control import PATIENCE, SOCKET, ask
+from dropcap.daemon.state import LEDGER, AlreadyRunning, close_ledger, only_one, open_ledger
 from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
+
+#: What takes longer, and how long it is waited for (seconds): a retry of thousands moves thousands of files before it answers.
+_LASTS = {"retry": 600.0, "reload": 30.0, "release": 30.0}
 
 
 def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
     """What the running dropcap answers, None if none answers, or the end if it may or will not."""
     try:
-        # A retry of thousands moves thousands of files before it answers.
-        told = ask(config.state_dir, question, timeout=600.0 if question.get("do") == "retry" else 30.0)
+        told = ask(config.state_dir, question, _LASTS.get(question["do"], PATIENCE))
     except PermissionError as error:
         not_ours(config.state_dir / SOCKET, error.strerror or str(error))
     if told is not None and "error" in told:
@@ -32,10 +34,18 @@ def alone(config: Config) -> Iterator[Ledger]:
     """The ledger to write, while no dropcap runs; or the end, if one does or there is no ledger yet."""
     query(config).close()
     try:
-        with only_one(config.state_dir), contextlib.closing(open_ledger(config.state_dir)) as ledger:
-            yield ledger
+        with only_one(config.state_dir):
+            ledger = open_ledger(config.state_dir)
+            try:
+                yield ledger
+            finally:
+                close_ledger(ledger)
     except AlreadyRunning as error:
-        stop(f"{error} and does not answer: it is starting, stopping or running with --once; try again in a moment", 4)
+        stop(
+            f"{error} and does not answer: it is starting, stopping, halted or running with --once. "
+            "Nothing was done; try again in a moment",
+            4,
+        )
     except LedgerError as error:
         stop(str(error), 2)
     except PermissionError as error:

@@ -24,7 +24,7 @@ _NULL = "tag:yaml.org,2002:null"
 _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
-LATER = frozenset({"mask", "keep", "database"})
+LATER = frozenset({"mask", "database"})
 
 _T = TypeVar("_T")
 Disables = tuple[Scope, str] | None

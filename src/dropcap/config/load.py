@@ -11,7 +11,7 @@ from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
-from dropcap.config.model import Config, Log, Privacy, Problem, Project
+from dropcap.config.model import Config, Log, Privacy, Problem, Project, Retention
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, choice, duration, place, plain, size, whole, word_of
 from dropcap.config.watchers import read_dashboard, read_metrics, read_notify
@@ -28,7 +28,10 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
-_KEYS = ("state_dir", *_VALUES, "language", "log", "privacy", "notify", "metrics", "dashboard", "include", "defaults", *_SHARED)
+_KEYS = (
+    *("state_dir", *_VALUES, "language", "log", "privacy", "keep", "notify", "metrics", "dashboard", "include", "defaults"),
+    *_SHARED,
+)
 
 
 def load(path: Path) -> Config:
@@ -61,6 +64,7 @@ def load(path: Path) -> Config:
         path=path,
         state_dir=Path(state_dir),
         log=_log(main),
+        keep=_retention(main),
         privacy=privacy,
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
@@ -163,6 +167,25 @@ def _privacy(main: Section) -> Privacy:
     section = node.section()
     section.only(("names",))
     return Privacy(section.read("names", word_of("clear", "mask"), "clear"))
+
+
+#: The shortest time for which each is kept. A file that is moved back out of done/ is known again for a week.
+_KEPT_FOR = {"done": 7 * DAY, "preserved": DAY, "history": 7 * DAY, "empty_subfolders": DAY / 24}
+
+
+def _retention(main: Section) -> Retention:
+    node = main.get("keep")
+    if node is None:
+        return Retention()
+    section = node.section()
+    section.only(tuple(_KEPT_FOR))
+    return Retention(
+        **{key: section.read(key, _forever_or(duration(least, 100 * 366 * DAY)), None) for key, least in _KEPT_FOR.items()}
+    )
+
+
+def _forever_or(read: Callable[[str], float]) -> Callable[[str], float | None]:
+    return lambda text: None if text.strip() == "forever" else read(text)
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

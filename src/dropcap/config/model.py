@@ -111,6 +111,21 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """For how long what is over is kept (seconds); None: for ever. There is none for failed/, which REDCap never got."""
+
+    done: float | None = None  # files in done/ that were read back
+    preserved: float | None = None  # copies of what REDCap held
+    history: float | None = None  # jobs of which no file is left
+    empty_subfolders: float | None = None  # of a drop folder, that dropcap has emptied
+
+    @property
+    def ends(self) -> bool:
+        """Whether anything is ever to be removed."""
+        return any(value is not None for value in (self.done, self.preserved, self.history, self.empty_subfolders))
+
+
+@dataclass(frozen=True, slots=True)
 class Privacy:
     """Whether names of files and records stand in the log as they are (`clear`), or as a keyed hash (`mask`)."""
 
@@ -169,6 +184,7 @@ class Config:
     small_file: int = 1024**2
     stop_within: float = 90.0
     log: Log = field(default_factory=Log)
+    keep: Retention = field(default_factory=Retention)
     privacy: Privacy = field(default_factory=Privacy)
     projects: dict[str, Project] = field(default_factory=dict)
     folders: dict[str, Folder] = field(default_factory=dict)

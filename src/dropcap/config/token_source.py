@@ -12,6 +12,8 @@ from dropcap.display import shown
 from dropcap.secret import Token
 
 _TOKEN = re.compile(r"[0-9A-Fa-f]{32}", re.ASCII)
+#: What systemd hands to the running service, for commands that people run beside it: root and its user may read it.
+SERVICE_CREDENTIALS = "/run/credentials/dropcap.service"
 _SUPER_TOKEN = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
 
@@ -58,10 +60,13 @@ def _credential(name: str) -> str:
 def credential_path(name: str) -> str:
     """Where systemd has put a credential. Raises SecretError if it has put none anywhere."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder and os.access(os.path.join(SERVICE_CREDENTIALS, name), os.R_OK):
+        folder = SERVICE_CREDENTIALS
     if not folder:
         raise SecretError(
             f"there is no credential {shown(name)}: CREDENTIALS_DIRECTORY is not set",
-            f"start dropcap by systemd with LoadCredential={shown(name)}:PATH, or use a file with mode 0600",
+            f"start dropcap by systemd with LoadCredential={shown(name)}:PATH, then run this as dropcap's user or as root; "
+            "or use a file with mode 0600",
         )
     return os.path.join(folder, name)
 

@@ -24,8 +24,8 @@ from dropcap.ledger.store import Ledger
 class Surroundings:
     """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
     a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `overdue` since
-    when an expected file is missing, `busy` whether
-    a turn of one of its files is under way."""
+    when an expected file is missing, `busy` whether a turn of one of its files is under way, `released` whether a person wants a
+    folder let go of."""
 
     run: Run
     ledger: Ledger
@@ -39,6 +39,7 @@ class Surroundings:
     left: Callable[[], None]
     ended: Callable[[Sequence[Job], bool], None]
     busy: Callable[[str], bool]
+    released: Callable[[str], bool]
 
 
 class Channel:
@@ -67,7 +68,7 @@ class Channel:
             folder,
             claims,
             around.run,
-            IntakeHooks(self._claimed, around.left, self._noted, unsafe),
+            IntakeHooks(self._claimed, around.left, self._noted, unsafe, lambda: around.released(folder.name)),
             examiner=around.examiner,
             after=before.intake if before is not None else None,
         )
@@ -83,6 +84,7 @@ class Channel:
             before.queue if before is not None else None,
             self.intake.confirm,
         )
+        self.keep = keep
         self._busy = around.busy
         self.page = Page(
             around.ledger.query,
@@ -135,6 +137,7 @@ class Channel:
             self.page.stopped()
 
     def _over(self) -> None:
+        self.page.let_go()
         self.queue.let_go()
         self.intake.let_go()
 

@@ -11,6 +11,7 @@ import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,15 @@ _ALONE = 2.0
 #: Seconds until a socket that gives nobody is asked again.
 _BETWEEN_TRIES = 0.2
 
+#: Seconds that a command waits for an answer; and of them those in which the daemon no longer begins with what is asked.
+PATIENCE, _ANSWERING = 4.5, 1.5
+
 #: What is answered to a question of somebody's.
 Answer = Callable[[dict[str, Any], Who], dict[str, Any]]
+
+
+class Overdue(Exception):  # noqa: N818 - a state, not a fault
+    """Whoever asked has been told by now that nothing was done, so nothing is."""
 
 
 class Control:
@@ -89,9 +97,14 @@ class Control:
             connection.settimeout(patience)
             try:
                 asked = json.loads(_line(connection, _LONGEST))
-                told = self._answer(asked if isinstance(asked, dict) else {}, Who.peer(connection))
+                asked = asked if isinstance(asked, dict) else {}
+                if _now() > float(asked.pop("until", math.inf)):
+                    raise Overdue
+                told = self._answer(asked, Who.peer(connection))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 told = {"error": f"not understood: {error}"}
+            except Overdue:
+                told = {"error": "it came to it too late, so that nothing was done: try again"}
             except OSError:
                 return
             except Exception as error:
@@ -101,8 +114,10 @@ class Control:
                 connection.sendall(json.dumps(told).encode() + b"\n")
 
 
-def ask(state_dir: Path, question: dict[str, Any], timeout: float = 30.0) -> dict[str, Any] | None:
-    """Ask the running daemon; None if there is none.
+def ask(state_dir: Path, question: dict[str, Any], timeout: float = PATIENCE) -> dict[str, Any] | None:
+    """Ask the running daemon; None if there is none, or none that answers within `timeout` (seconds).
+
+    With None, nothing was done, nor will be: a daemon that comes to it as late as that (it was halted, say) does nothing.
 
     Raises:
         PermissionError: the socket is not ours to open.
@@ -113,13 +128,19 @@ def ask(state_dir: Path, question: dict[str, Any], timeout: float = 30.0) -> dic
         try:
             with _short(path) as address:
                 client.connect(address)
-            client.sendall(json.dumps(question).encode() + b"\n")
+            until = _now() + timeout - _ANSWERING
+            client.sendall(json.dumps(question | {"until": until}).encode() + b"\n")
             told = json.loads(_line(client))
         except PermissionError:
             raise
         except (OSError, ValueError, RecursionError):
             return None
     return told if isinstance(told, dict) else None
+
+
+def _now() -> float:
+    """Seconds on a clock that nobody sets, and that both ends of the socket share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _line(connection: socket.socket, longest: float = math.inf) -> bytearray:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import resource
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -17,10 +18,12 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
+from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.daemon.page_view import Moving
+from dropcap.daemon.released import is_released, release
 from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
@@ -61,6 +64,9 @@ class Engine:
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._told_threads = False
+        self.housekeeping = Housekeeping(ledger, lambda: self.config, lambda: self.channels)
+        self.released: set[str] = set()
+        self._releasing = threading.Lock()
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -80,6 +86,8 @@ class Engine:
 
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
+        with self._releasing:
+            self.released = {name for name in config.folders if is_released(self.ledger, name)}
         around = Surroundings(
             self._run,
             self.ledger,
@@ -95,6 +103,7 @@ class Engine:
             self.delivery.wake,
             self.delivery.ended,
             self.delivery.busy,
+            lambda folder: folder in self.released,
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
@@ -143,6 +152,14 @@ class Engine:
         self._take_up()
         self.delivery.start()
         self.start_channels()
+
+    def release(self, folder: str, released: bool) -> None:
+        """Let go of a folder, or take it up again; durable on return, and begun."""
+        with self._releasing:
+            release(self.ledger, folder, released)
+            self.released = self.released - {folder} | ({folder} if released else set())
+        if folder in self.channels:
+            self.channels[folder].intake.look_now()
 
     def start_channels(self) -> None:
         """Begin with the folders that have not begun: all at first, those that a reload brings, or that had no threads yet."""

@@ -102,6 +102,7 @@ class _Inspected:
     tries: int = 0
     seen: tuple[str, bool] | None = None  # REDCap's version, and whether the project is in production
     told: set[_Told] = field(default_factory=set)
+    no_answer: str = ""  # why the last look told nothing
 
 
 class Inspector:
@@ -113,6 +114,11 @@ class Inspector:
         self._wake = threading.Condition()
         self._stop = threading.Event()
         self._thread = DaemonThread(self._run, "inspector")
+
+    def unanswered(self) -> dict[str, str]:
+        """The projects of which the last look told nothing (no token, no answer), with the reason."""
+        with self._wake:
+            return {name: one.no_answer for name, one in self._known.items() if one.no_answer and name in self._daemon.lines}
 
     def start(self) -> None:
         """Begin with a look at all projects, unless it has; if there is no thread for it, another call may do."""
@@ -196,6 +202,7 @@ class Inspector:
         version = client.version(self._stop)
         if not doubt:
             if known.seen == (version, client.project().in_production):
+                known.no_answer = ""
                 return False
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
         if known.seen is not None:
@@ -207,7 +214,7 @@ class Inspector:
         seen = (version, structure.project.in_production)
         if doubt and known.seen not in (None, seen):
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
-        known.seen = seen
+        known.seen, known.no_answer = seen, ""
         folders = [folder for folder in config.folders.values() if folder.project == project.name]
         found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
         self._tell(project, known, found)
@@ -231,6 +238,7 @@ class Inspector:
         """Told once; delivery deals with servers that are ill, and with tokens, when it has something to send."""
         project, now = line.project, time.monotonic()
         key = ("", "", meaning.reason, meaning.message)
+        known.no_answer = f"{meaning.message}; {meaning.remedy}" if meaning.remedy else meaning.message
         if key not in known.told:
             write = log.warning if meaning.reason in LATER else log.error
             write("check_problem", project=project.name, reason=meaning.reason, message=meaning.message, remedy=meaning.remedy)

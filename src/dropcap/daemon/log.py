@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import Processor
 
+from dropcap.daemon import journal
 from dropcap.display import shown
 from dropcap.secret import without_tokens
 from dropcap.threads import DaemonThread
@@ -54,6 +55,8 @@ def set_up(
         last = [_one_line_exceptions, _veil, *masks, _ordered, _as_json]
     else:
         last = [structlog.processors.format_exc_info, _veil, *masks, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    if journal.reads(stream):
+        last[-1] = _for_the_journal(last[-1])
     structlog.configure(
         processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -176,6 +179,13 @@ def _plain(value: Any) -> str:
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=_plain)  # made once: json.dumps makes one for each line
+
+
+def _for_the_journal(render: Any) -> Any:
+    def rendered(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        return journal.with_priority(str(render(logger, method, event)), str(event.get("level", method)))
+
+    return rendered
 
 
 def _as_json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:

@@ -93,20 +93,23 @@ class Page:
         """Something happened in the folder."""
         self._changed.set()
 
+    def let_go(self) -> None:
+        """The folder is away, or another writes its page: nothing of it is held open here. For the thread that refreshes it."""
+        self._page = None
+
     def refresh(self) -> float:
         """Write the page if it is time to; seconds until the next look."""
-        now = time.monotonic()
+        now, page = time.monotonic(), self._placed()
+        if page is None:
+            return _ABSENT
         still = [(one.reason, one.since) for one in self._still()]
         if still != self._told_still or self._moving.uploads(self._queue.name):
             self._told_still = still
             self._changed.set()
-        if not self._changed.is_set() and self._page is not None and self._page[1].due(now) > now:
-            return min(_SOONEST, self._page[1].due(now) - now)
+        if not self._changed.is_set() and page[1].due(now) > now:
+            return min(_SOONEST, page[1].due(now) - now)
         if now - self._last < _SOONEST:
             return _SOONEST - (now - self._last)
-        page = self._placed()
-        if page is None:
-            return _ABSENT
         self._changed.clear()
         self._last = now
         page[1].offer(self._view(page[0]))
@@ -121,7 +124,7 @@ class Page:
     def _placed(self) -> tuple[Tree, StatusPage] | None:
         lent = self._queue.lent()
         if lent is None:
-            self._page = None
+            self.let_go()
         elif self._page is None or self._page[0] is not lent[0]:
             self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
         return self._page

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.config.model import Config
-from dropcap.daemon.state import StateError, give_to_owner
+from dropcap.daemon.state import NeedsSomebody, StateError, give_to_owner
 
 #: In state_dir, mode 0600: who has it can try out names against the hashes.
 KEY = "privacy.key"
@@ -68,7 +68,7 @@ class Mask:
                 key = path.read_bytes()
                 if len(key) < 32:
                     message = f"{path} is no key: remove it, then start dropcap; from then on names have other masks"
-                    raise StateError(message) from None
+                    raise NeedsSomebody(message) from None
                 return cls(key)
             with open(fd, "wb") as file:
                 key = secrets.token_bytes(32)

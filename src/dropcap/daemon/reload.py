@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -38,10 +40,17 @@ class Reload:
         self._path = path
         self._wake = wake
         self.problems = engine.config.problems  # of the configuration as it was read last; replaced whole
+        self.not_taken_up = [str(problem) for problem in self.problems]  # the same in sentences, until all is; replaced whole
         self._wanted = False
         self._asking = threading.Lock()
         self._asked: list[tuple[Future[list[str]], Who]] = []  # who wants to know what comes of the next one
         self._thread: threading.Thread | None = None
+
+    def reads(self, path: str) -> bool:
+        """Whether that is the configuration file that it takes up."""
+        with contextlib.suppress(OSError):
+            return os.path.samefile(path, self._path)
+        return os.path.abspath(path) == os.path.abspath(self._path)
 
     def want(self) -> None:
         """Take the configuration up soon."""
@@ -93,6 +102,7 @@ class Reload:
         except Exception as error:
             told = [f"an error inside dropcap, so not all of the configuration was taken up: {error}"]
             log.error("internal_error", where="reload", error=f"{type(error).__name__}: {error}", exc_info=True)
+        self.not_taken_up = told
         systemd.notify("READY=1")
         for one, _ in asked:
             one.set_result(told)
@@ -102,7 +112,7 @@ class Reload:
         engine = self._engine
         config = load(self._path)
         self.problems = config.problems
-        told = [str(problem) for problem in config.problems]
+        told = [str(problem) for problem in sorted(config.problems, key=lambda one: one.scope is not None)]
         whole = ""
         if config.fatal:
             whole = "the configuration cannot be used as a whole; the old one stays in force"
@@ -116,6 +126,7 @@ class Reload:
             engine.ledger.act(who, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
         logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
         engine.reload(config)
+        engine.housekeeping.soon()
         tell_problems(config.problems, engine.mistakes)
         log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
         return told + [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]

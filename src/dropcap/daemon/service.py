@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import threading
 import time
 from dataclasses import asdict
@@ -20,13 +19,14 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.privacy import mask_of
+from dropcap.daemon.released import LASTS, still_open
 from dropcap.daemon.reload import Reload, tell_problems
-from dropcap.daemon.state import SUSPECT, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.state import SUSPECT, close_ledger, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.summary import summary
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Way, Who
-from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 
 log = structlog.get_logger()
@@ -101,7 +101,7 @@ class Service:
                 reload.end(_RELOAD_ENDS)
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
-                ledger.close()
+                close_ledger(ledger)
                 log.info("stopped")
         return code
 
@@ -145,11 +145,12 @@ class Service:
             if not reload.step():
                 engine.start_channels()
                 self._begin_to_watch(engine, reload)
+                engine.housekeeping.look()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
             daily.look()
-            status = summary(engine)
+            status = summary(engine, reload.not_taken_up)
             if damaged(engine):
                 suspect(engine.config.state_dir)
                 self._tell_of_the_end(
@@ -170,7 +171,7 @@ class Service:
                 )
                 return 1
             if status != status_told:
-                systemd.notify(f"STATUS={status}")
+                systemd.status(status)
                 status_told = status
             self._wake.wait(every)
             self._wake.clear()
@@ -195,6 +196,9 @@ class Service:
             case "dashboard":
                 return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
             case "reload":
+                config_file = asked.get("config")
+                if config_file is not None and not reload.reads(str(config_file)):
+                    return {"error": f"it works by {engine.config.path}, not by {config_file}"}
                 try:
                     return {"not_taken_up": reload.ask(who)}
                 except TimeoutError:
@@ -203,9 +207,19 @@ class Service:
                 engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
                 engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
                 return {"done": True}
+            case "release":
+                name = str(asked["name"])
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
+                engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
+                engine.release(name, True)
+                channel = engine.channels.get(name)
+                return {"open": still_open(channel.folder.path, LASTS, channel.queue.lent) if channel is not None else []}
             case "resume":
-                engine.ledger.act(who, Deed.RESUME, scope=Scope(asked["scope"]), name=str(asked["name"]))
-                return {"done": engine.delivery.resume(Scope(asked["scope"]), asked["name"])}
+                scope, name = Scope(asked["scope"]), str(asked["name"])
+                engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)
+                if scope is Scope.FOLDER:
+                    engine.release(name, False)
+                return {"done": engine.delivery.resume(scope, name)}
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
@@ -229,29 +243,6 @@ def _still(engine: Engine) -> str:
 def damaged(engine: Engine) -> bool:
     """Whether the ledger gives answers that no sound one gives."""
     return engine.ledger.trouble.damaged or (engine.config.state_dir / SUSPECT).exists()
-
-
-def summary(engine: Engine) -> str:
-    """One line for `systemctl status`."""
-    try:
-        counts = engine.ledger.query.counts()
-    except sqlite3.Error as error:
-        return f"the ledger cannot be read ({error})"
-
-    def total(*states: State) -> int:
-        return sum(of.get(state.value, 0) for of in counts.values() for state in states)
-
-    waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
-    parts = [
-        f"{len(engine.channels)} folders",
-        f"{waiting} waiting",
-        f"{total(State.HELD)} held",
-        f"{total(State.FAILED)} failed",
-    ]
-    paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
-    away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
-    stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
-    return ", ".join(stuck + parts + paused + away)
 
 
 def view(engine: Engine) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import fcntl
 import os
 import re
 import sqlite3
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -24,10 +25,18 @@ LEDGER = "ledger.db"
 #: The installation's id, kept beside the ledger too: folders know it, and a new ledger after a damaged one takes it up.
 INSTALLATION = "installation"
 SUSPECT = "ledger.suspect"
+#: There while a dropcap writes the ledger: where one begins and finds it, the last has ended without a word.
+IN_USE = "ledger.in-use"
+#: Seconds from which it is told how long a look through the whole ledger took (20 s for a million files on a cold disk).
+_WORTH_A_WORD = 1.0
 
 
 class StateError(LedgerError):
     """The state directory, and so the ledger in it, cannot be used; the message says what to do."""
+
+
+class NeedsSomebody(StateError):  # noqa: N818 - a state, not a fault
+    """The same, and to try again changes nothing."""
 
 
 class AlreadyRunning(Exception):  # noqa: N818 - a state, not a fault
@@ -117,8 +126,8 @@ def open_ledger(state_dir: Path) -> Ledger:
     try:
         ledger = Ledger(path)
         try:
-            if (state_dir / SUSPECT).exists():
-                ledger.query.check()
+            if (state_dir / SUSPECT).exists() or (state_dir / IN_USE).exists():
+                _look_through(ledger)
             ledger.query.counts()
             ledger.query.pauses()
         except sqlite3.DatabaseError:
@@ -132,7 +141,7 @@ def open_ledger(state_dir: Path) -> Ledger:
             raise LedgerError(message) from None
         ledger = _begin_anew(path, error)
     else:
-        known = _installation(state_dir)
+        known = installation(state_dir)
         if known is not None and ledger.installation != known:  # SQLite makes a new one where there is none
             ledger.rebuilt(known)
             log.error(
@@ -141,13 +150,49 @@ def open_ledger(state_dir: Path) -> Ledger:
                 remedy="put the old one back from a backup only while dropcap does not run, if its history is needed",
             )
     _keep_installation(state_dir, ledger.installation)
-    give_to_owner(state_dir, path, state_dir / INSTALLATION, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    files = (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    give_to_owner(state_dir, state_dir / INSTALLATION, *files)
+    _let_the_group_read(state_dir, files)
     with contextlib.suppress(FileNotFoundError):
         (state_dir / SUSPECT).unlink()
+    with contextlib.suppress(OSError):
+        (state_dir / IN_USE).touch()
+        give_to_owner(state_dir, state_dir / IN_USE)
+        fd = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     return ledger
 
 
-def _installation(state_dir: Path) -> str | None:
+def _let_the_group_read(state_dir: Path, files: Sequence[Path]) -> None:
+    """Who may look into the state directory may ask for `status`, whatever the umask."""
+    with contextlib.suppress(OSError):
+        if state_dir.stat().st_mode & stat.S_IRGRP:
+            for path in files:
+                os.chmod(path, 0o640)
+
+
+def close_ledger(ledger: Ledger) -> None:
+    """The orderly end: all of the ledger is in its one file then, and the next start need not look through it."""
+    ledger.close()
+    with contextlib.suppress(OSError):
+        (ledger.path.parent / IN_USE).unlink()
+
+
+def _look_through(ledger: Ledger) -> None:
+    """Look at the whole ledger after an end without a word. Raises sqlite3.DatabaseError: it is damaged."""
+    began = time.monotonic()
+    ledger.query.check()
+    seconds = time.monotonic() - began
+    if seconds > _WORTH_A_WORD:
+        message = "the last dropcap ended without a word; the ledger is sound"
+        log.info("ledger_checked", message=message, seconds=round(seconds, 1))
+
+
+def installation(state_dir: Path) -> str | None:
+    """The id by which folders know this installation, if it has one already."""
     try:
         kept = (state_dir / INSTALLATION).read_text(errors="replace").strip()
     except OSError:
@@ -155,11 +200,11 @@ def _installation(state_dir: Path) -> str | None:
     return kept if re.fullmatch("[0-9a-f]{32}", kept) else None
 
 
-def _keep_installation(state_dir: Path, installation: str) -> None:
-    if _installation(state_dir) == installation:
+def _keep_installation(state_dir: Path, wanted: str) -> None:
+    if installation(state_dir) == wanted:
         return
     try:
-        replace(state_dir, INSTALLATION, installation + "\n")
+        replace(state_dir, INSTALLATION, wanted + "\n")
     except OSError as error:
         raise StateError(
             f"state_dir {state_dir} cannot be written ({error.strerror}): make room there, or give it to dropcap's user"
@@ -189,7 +234,7 @@ def _begin_anew(path: Path, error: sqlite3.Error) -> Ledger:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
     ledger = Ledger(path)
-    ledger.rebuilt(_installation(path.parent))
+    ledger.rebuilt(installation(path.parent))
     log.error(
         "ledger_damaged",
         message=f"the ledger is damaged ({error}); it was set aside as {aside.name} and a new one begun from the folders",

@@ -10,6 +10,8 @@ import os
 import socket
 import time
 
+from dropcap.display import shown
+
 
 def notify(*lines: str) -> bool:
     """Send lines like `READY=1` to systemd; False if nobody listens."""
@@ -22,6 +24,11 @@ def notify(*lines: str) -> bool:
         sender.sendto("\n".join(lines).encode(), address)
         return True
     return False
+
+
+def status(text: str) -> bool:
+    """Say in one line what `systemctl status` is to show."""
+    return notify("STATUS=" + shown(text))
 
 
 def reloading() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -54,11 +55,16 @@ def tell(ledger: Ledger, state_dir: Path) -> None:
     heads = ledger.query.heads()
     log.info("chain_heads", heads=[str(head) for head in heads])
     try:
-        replace(state_dir, HEADS, "".join(f"{head}\n" for head in heads))
+        keep(state_dir, heads)
     except OSError as error:
         log.warning(
             "check_problem", message=f"{state_dir / HEADS} cannot be written ({error.strerror})", remedy="make room there"
         )
+
+
+def keep(state_dir: Path, heads: Sequence[Head]) -> None:
+    """Keep them beside the ledger. Raises OSError."""
+    replace(state_dir, HEADS, "".join(f"{head}\n" for head in heads))
 
 
 def known(state_dir: Path) -> list[Head]:

@@ -32,6 +32,7 @@ from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Workers
 from dropcap.filing.ending import Ending
 from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Scope
@@ -207,6 +208,7 @@ class Delivery:
         if self._thread.ident is not None:
             self._thread.join()
         if not self._workers.wait_for_none(within):
+            self._tell_cut_off(within)
             self._break_off.set()
             self._workers.wait_for_none(10.0)
         self._break_off.set()
@@ -219,6 +221,17 @@ class Delivery:
         self._workers.stop()
         for line in self._lines.values():
             line.client.close()
+
+    def _tell_cut_off(self, within: float) -> None:
+        """Name the jobs whose uploads are broken off."""
+        with contextlib.suppress(sqlite3.Error):  # the ledger tells of itself
+            for job in self._ledger.query.in_state((State.SENDING,), limit=1000):
+                log.warning(
+                    "cut_off",
+                    **about(job),
+                    message=f"its upload has not ended within {within:g} s of the stop, and is broken off",
+                    remedy="nothing: the next start reads REDCap back before it sends it again; stop_within gives more time",
+                )
 
     # The deciding thread ------------------------------------------------------------------------------------------
 

@@ -140,6 +140,7 @@ class Workers:
                     self._idle += 1
                     if not self._slots:
                         self._none.notify_all()
+                del next_turn, turn, slot  # they hold its folder open, and the next turn may be long in coming
 
     def free(self, waiting: Collection[int] = ()) -> int:
         """How many turns may be started, beside those whose threads are `waiting` for a request limit."""

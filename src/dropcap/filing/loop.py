@@ -6,6 +6,7 @@ import contextlib
 import errno
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from functools import partial
 import structlog
 
 from dropcap.files.digest import sha256_of
+from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import Tree
 from dropcap.filing.copying import crossing, finish_copies
 from dropcap.filing.diagnosed import failure_of
@@ -84,7 +86,7 @@ class Filer:
         self._stopping = False
         self._busy = False
         self._moving_since: float | None = None  # (monotonic)
-        self._cleaned: Filing | None = None
+        self._cleaned: weakref.ref[Filing] | None = None  # it holds the folder open
         self._successor: Filer | None = None
         self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
@@ -237,10 +239,10 @@ class Filer:
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
         lent = self._lent()
-        if lent is not None and lent[1] is not self._cleaned:
-            self._cleaned = lent[1]
+        if lent is not None and (self._cleaned is None or self._cleaned() is not lent[1]):
+            self._cleaned = weakref.ref(lent[1])
             with contextlib.suppress(OSError):
-                self._cleaned.clean()
+                lent[1].clean()
 
     def _page(self) -> float:
         try:
@@ -394,4 +396,6 @@ def _files(number: int) -> str:
 def _said(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "there is no room left"
+    if error.errno == errno.EROFS:
+        return f"{error.strerror}; {REMEDY}"
     return error.strerror or str(error)

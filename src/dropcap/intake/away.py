@@ -6,6 +6,7 @@ import errno
 import sqlite3
 
 from dropcap.display import shown
+from dropcap.files.read_only import REMEDY
 from dropcap.intake.owner import Away
 from dropcap.intake.walk import OWN, top
 
@@ -25,4 +26,6 @@ def why_away(path: str, error: Exception) -> str:
         return f"{path} is a link, or not a directory: name the directory itself as its `path`"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
+    if error.errno == errno.EROFS:
+        return f"{path} cannot be written (it is read-only): {REMEDY}"
     return f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"

@@ -150,6 +150,9 @@ class OpenedFolder:
         if self.watch is not None:
             self.watch.close()
         self.tree.close()
+        # Those others have them. This one refers to itself: what it has stays open until Python looks for such, which is seldom.
+        for name in ("lent", "presence"):
+            self.__dict__.pop(name, None)
 
     # Looking ----------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ class IntakeHooks:
 
     `claimed`: jobs were entered in the ledger, or renamed there. `place_left`: a person has renamed or taken away a job's file,
     so that those behind it in REDCap's order can be next. `noted`: other files than before wait for something. `unsafe` says why
-    nothing may be taken, if so; it is asked each time before the folder is opened.
+    nothing may be taken, if so; it is asked each time before the folder is opened. While `released` says so, the folder is let go
+    of, since a person wants that.
     """
 
     claimed: Callable[[list[int]], None]
     place_left: Callable[[], None] = lambda: None
     noted: Callable[[], None] = lambda: None
     unsafe: Callable[[], str | None] = lambda: None
+    released: Callable[[], bool] = lambda: False

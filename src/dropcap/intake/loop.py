@@ -130,6 +130,12 @@ class Intake:
         """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
         return self._tenure.confirm()
 
+    def look_now(self) -> None:
+        """Look at once, also where the folder was away a moment ago: a person has let go of it, or wants it taken up again."""
+        with self._wake:
+            self._retry_at, self._walk_wanted = 0.0, True
+            self._wake.notify()
+
     def wake(self, names: Iterable[str] | None = None) -> None:
         """Look at these names (relative to the folder) soon, or walk the whole folder."""
         with self._wake:
@@ -242,6 +248,8 @@ class Intake:
         if time.monotonic() < self._retry_at:
             return
         try:
+            if self._hooks.released():
+                raise Away(f"it was let go of by hand; end that with: dropcap resume --folder {shown(self.folder.name)}")
             if self._opened is None:
                 self._opened = self._open()
                 self._tenure.begin(self._opened.lent, self._opened.presence)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dropcap.display import shown
+from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
@@ -240,4 +241,6 @@ def reason(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return NO_RIGHT + "; give dropcap's user the right to read it and to write in its folder"
     where = f" ({shown(error.filename)})" if isinstance(error.filename, str) else ""
+    if error.errno == errno.EROFS:
+        return f"{error.strerror}{where}; {REMEDY}"
     return f"{error.strerror or error}{where}; mend that; dropcap tries again at every walk"

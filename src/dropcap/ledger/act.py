@@ -135,3 +135,13 @@ def heads(connection: sqlite3.Connection) -> list[Head]:
     """The heads of all chains, by their names."""
     rows = connection.execute("select name, n, head from chain order by name")
     return [Head(name, n, bytes(head).hex()) for name, n, head in rows]
+
+
+def has_head(connection: sqlite3.Connection, head: Head) -> bool:
+    """Whether the chain has that entry."""
+    if head.chain == ACTS:
+        found = connection.execute("select hash from act where n = ?", (head.n,)).fetchone()
+    else:
+        sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ? order by entry desc limit 1"
+        found = connection.execute(sql, (head.chain, head.n)).fetchone()
+    return head.n == 0 or (found is not None and bytes(found[0]).hex() == head.hash)

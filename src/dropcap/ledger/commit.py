@@ -22,6 +22,8 @@ Write = Callable[[sqlite3.Connection], T]
 
 #: How soon a write is tried again that the disk did not take (seconds).
 AGAIN = 1.0
+#: Milliseconds for which the end waits for readers, to have all in the ledger's one file.
+_LAST_CHECKPOINT = 2000
 
 
 class GroupCommit:
@@ -91,6 +93,9 @@ class GroupCommit:
                     break
             while not self._commit(connection, group):
                 self._wait()
+        with contextlib.suppress(sqlite3.Error):  # somebody reads, or the disk is full: the next start has all in any case
+            connection.execute(f"pragma busy_timeout = {_LAST_CHECKPOINT}")
+            connection.execute("pragma wal_checkpoint(truncate)")
         connection.close()
 
     def _wait(self) -> None:

@@ -153,7 +153,9 @@ class _Prover:
             counts = f"{facts.get('job')} jobs with {facts.get('history')} entries"
             self._found.told.append(f"act {n}: upgraded from version {facts.get('from')} to {facts.get('to')}, with {counts}")
         elif what == Deed.RESTORED:
-            self._found.told.append(f"act {n}: entries were missing at a start, up to {', '.join(facts.get('lost', []))}")
+            how = "a copy was put in the ledger's place" if facts.get("copy") else "entries were missing at a start"
+            lost = ", ".join(facts.get("lost", []))
+            self._found.told.append(f"act {n}: {how}" + (f", which lacks entries up to {lost}" if lost else ""))
 
     def _follow(self, link: _Link, n: int, stored: bytes, said: str, hashed: Any) -> None:
         where = Head(link.name, n, "").where

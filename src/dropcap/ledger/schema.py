@@ -143,22 +143,26 @@ MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _
 
 
 #: The version that seals what it finds, and from which on every upgrade is an act.
-_CHAINED = MIGRATIONS.index(_WITH_CHAINS) + 1
+CHAINED = MIGRATIONS.index(_WITH_CHAINS) + 1
 
 
 class LedgerError(Exception):
     """The ledger cannot be used; the message says why and what to do."""
 
 
+class NewerLedger(LedgerError):  # noqa: N818 - a state, not a fault
+    """A newer dropcap has written the ledger."""
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the ledger to this version, all or nothing.
 
     Raises:
-        LedgerError: it was written by a newer dropcap.
+        NewerLedger: it was written by a newer dropcap.
     """
     version = int(connection.execute("pragma user_version").fetchone()[0])
     if version > len(MIGRATIONS):
-        raise LedgerError(
+        raise NewerLedger(
             f"the ledger is of version {version}, this dropcap knows up to {len(MIGRATIONS)}: "
             "install the newer dropcap again, or give state_dir another place"
         )
@@ -169,7 +173,7 @@ def migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
         if number == 0:
             connection.execute("insert into meta values ('installation', ?)", (uuid.uuid4().hex,))
-        if number + 1 == _CHAINED:
+        if number + 1 == CHAINED:
             connection.execute("insert into meta values ('chain_seed', ?)", (uuid.uuid4().hex,))
             Sealer().seal(connection)
         if number + 1 == len(MIGRATIONS):

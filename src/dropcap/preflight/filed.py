@@ -26,7 +26,7 @@ class Lies(StrEnum):
 
     SAME = "same"
     CHANGED = "changed"
-    GONE = "gone"  # somebody has taken it away, as people may
+    GONE = "gone"  # somebody has taken it away, as people may, or `keep` has
     UNREADABLE = "unreadable"
     NOT_LOOKED = "not_looked"  # its folder is not in the configuration, or away
 
@@ -87,7 +87,7 @@ def _opened(config: Config, name: str, stack: ExitStack) -> Tree | None:
 def _in_done(job: Job, tree: Tree | None, stop: threading.Event) -> Looked:
     place = job.filed_as or ""
     if not place:
-        return Looked(job, False, place, Lies.GONE, "it was not filed")
+        return Looked(job, False, place, Lies.GONE, "it was not filed, or `keep` has removed it")
     if tree is None:
         return Looked(job, False, place, Lies.NOT_LOOKED, "its folder is not in the configuration, or cannot be opened")
     return Looked(job, False, place, *_compared(lambda: tree.open(place), job.sha256, stop))

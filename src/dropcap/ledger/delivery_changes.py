@@ -1,0 +1,206 @@
+"""What delivery enters in the ledger: the steps of jobs, where they go, what is learnt, paused and counted."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from dropcap.ledger import passing, readdressed, returned
+from dropcap.ledger.clock import due_now
+from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
+from dropcap.ledger.passing import NOBODY, Absent
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.transition import Change, bound, utf8
+from dropcap.ledger.writing import Writing
+from dropcap.reasons import Scope
+
+
+class DeliveryChanges(Writing):
+    """What is entered of jobs."""
+
+    def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
+        """Take jobs to their next state, each with a history row; the jobs that could go.
+
+        A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
+        has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
+        those of folders that are `absent`.
+        """
+        if not changes:
+            return set()
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> set[int]:
+            gone = {}
+            for one in changes:
+                if passing.step(connection, one, absent, now):
+                    gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
+            return set(gone)
+
+        return self._commit.write(apply)
+
+    def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
+        """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            names = "".join(f"{name} = ?, " for name in columns)
+            values = [bound(column, value) for column, value in columns.items()]
+            connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
+            connection.execute(
+                "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
+            )
+
+        self._commit.write(apply)
+
+    def copying(self, job: int, temporary: str, final: str) -> None:
+        """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""
+        names = (os.fsencode(temporary), os.fsencode(final), job)
+        self._commit.write(
+            lambda connection: connection.execute("update job set copy_temporary = ?, copy_final = ? where id = ?", names)
+        )
+
+    def found(self, job: Job, record: str, key: str) -> ReadBackFound:
+        """It is known now which record of which of REDCap's projects a file belongs to, and so what it is ordered by."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> ReadBackFound:
+            connection.execute(
+                "update job set sent_over = case when record in ('', ?1) then sent_over else 0 end, record = ?1, key = ?2,"
+                " changed_at = ?3 where id = ?4",
+                (utf8(record), utf8(key), now, job.id),
+            )
+            if record != job.record:
+                connection.execute(
+                    "insert into history (job, at, state, note) select id, ?, state, 'record found' from job where id = ?",
+                    (now, job.id),
+                )
+            overtaken = passing.overtaken(connection, job.id)
+            return ReadBackFound.NEWER_WENT if overtaken else ReadBackFound.ENTERED
+
+        try:
+            came = self._commit.write(apply)
+        except sqlite3.IntegrityError:
+            return ReadBackFound.ANOTHER_GOES
+        if came is ReadBackFound.ENTERED and job.back_of is not None:
+            self._commit.write(returned.take_over(job.id))
+        return came
+
+    def learn(self, project: str, kind: str, what: str, until: float) -> None:
+        """Keep something that REDCap has told of a project until then (seconds since the epoch)."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from learned where until <= ?", (now,))
+            if kind == "project_id":  # there is one
+                connection.execute("delete from learned where project = ? and kind = ?", (project, kind))
+            connection.execute("insert or replace into learned values (?,?,?,?)", (project, kind, utf8(what), until))
+
+        self._commit.write(apply)
+
+    def tell_read_back(self, job: Job, found: str, message: str, remedy: str | None) -> bool:
+        """It is known whether REDCap has what was sent of a withdrawn job (yes, no, other); False if it is not withdrawn now."""
+        return self._commit.write(returned.tell_read_back(job, found, message, remedy, self._clock()))
+
+    def read_back_later(self, job: int, seconds: float) -> None:
+        """Whether REDCap has what was sent of a withdrawn job is looked at again after `seconds`."""
+        self._commit.write(returned.put_off(job, self._clock() + seconds))
+
+    def blame(self, jobs: Sequence[int]) -> None:
+        """These jobs' sends went wrong while the server was well."""
+        if jobs:
+            self._commit.write(
+                lambda connection: connection.executemany(
+                    "update job set faults = faults + 1 where id = ?", [(job,) for job in jobs]
+                )
+            )
+
+    def recover(self) -> int:
+        """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> int:
+            connection.execute(
+                "insert into history (job, at, state, note)"
+                " select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
+                f" where state in {OPEN_STATES} and state = 'sending'",
+                (now,),
+            )
+            return connection.execute(
+                f"update job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES} and state = 'sending'",
+                (now,),
+            ).rowcount
+
+        return self._commit.write(apply)
+
+    def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
+        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
+        if jobs is None:
+            jobs = self.query.names(folder, (State.WAITING, State.HELD))
+        led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
+        self._commit.write(readdressed.rerouted(led, self._clock()))
+        return len(jobs)
+
+    def look_for_records(self) -> None:
+        """What waits for a record, or for leave to create one, is looked at now: the settings may be others."""
+        self._commit.write(
+            lambda connection: connection.execute(
+                "update job set due = 0 where state in ('waiting', 'unknown') and due > 0"
+                " and reason in ('no_record', 'create_limit')"
+            )
+        )
+
+    def clock_was_set(self) -> int:
+        """The clock went back, or may have before the start: what it had put off until a time far ahead is due now. How many
+        jobs that is.
+        """
+        return self._commit.write(due_now(self._clock()))
+
+    def pause(self, pause: Pause) -> None:
+        """Enter or renew a pause."""
+        p = pause
+        self._commit.write(
+            lambda connection: connection.execute(
+                "insert or replace into pause values (?,?,?,?,?,?,?)",
+                (p.scope, p.name, p.reason, p.message, p.remedy, p.since, int(p.until_resume)),
+            )
+        )
+
+    def resume(self, scope: Scope, name: str) -> bool:
+        """End a pause; False if there was none."""
+        return self._commit.write(
+            lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
+        )
+
+    def count_created(self, folder: str, day: str, limit: int) -> bool:
+        """Take one of the `limit` records that a folder may create on `day`; False if none is left."""
+
+        def apply(connection: sqlite3.Connection) -> bool:
+            connection.execute("insert or ignore into created values (?,?,0)", (folder, day))
+            changed = connection.execute(
+                "update created set number = number + 1 where folder = ? and day = ? and number < ?",
+                (folder, day, limit),
+            )
+            return changed.rowcount > 0
+
+        return self._commit.write(apply)
+
+    def mismatched(self, folder: str, record: str, within: float) -> None:
+        """A file's name did not agree with the record; what is older than `within` seconds is forgotten."""
+        now = self._clock()
+
+        def apply(connection: sqlite3.Connection) -> None:
+            connection.execute("delete from mismatch where not at between ? and ?", (now - within, now + within))
+            connection.execute("insert into mismatch values (?,?,?)", (folder, utf8(record), now))
+
+        self._commit.write(apply)
+
+    def forget_mismatches(self, places: Collection[tuple[str, str]]) -> None:
+        """A person has looked at these folders' mismatches of these records: they are counted anew."""
+        if places:
+            rows = [(folder, utf8(record)) for folder, record in places]
+            self._commit.write(
+                lambda connection: connection.executemany("delete from mismatch where folder = ? and record = ?", rows)
+            )

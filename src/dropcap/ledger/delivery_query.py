@@ -1,0 +1,114 @@
+"""What delivery asks the ledger: what is due, what goes where, what is paused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+
+from dropcap.ledger.job import (
+    Job,
+    Pause,
+    State,
+)
+from dropcap.ledger.passing import NEWER_WENT, NOBODY, PLACE, Absent, may_pass
+from dropcap.ledger.rows import Rows
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.reasons import Scope
+
+#: Of a held job: nobody waits for it, since what came after it has gone.
+GIVES_WAY = "older.reason is 'newer_went'"
+
+
+_PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
+
+
+class DeliveryQuery(Rows):
+    """What is known of jobs that are to have a turn."""
+
+    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Absent = NOBODY) -> list[Job]:
+        """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
+
+        A job is left out while an older one to the same target is waiting or held, or another one is being sent there. One that
+        may have been sent already goes first: until it was read back, nobody knows what the place holds. Those of folders that
+        are `absent` may be passed.
+        """
+        # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
+        # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
+        which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
+        passes, values = may_pass(absent)
+        return self._jobs(
+            f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}"
+            f" and older.state in ('waiting', 'held') and not (older.state = 'held' and {GIVES_WAY}) and not ({passes}))"
+            " and not exists (select 1 from job older where older.key = job.key and older.state in ('sending', 'unknown')"
+            f" and not ({passes}))) order by due, id limit ?",
+            folder,
+            now,
+            small_file,
+            *values,
+            *values,
+            limit,
+        )
+
+    def overtaken(self, job: int) -> bool:
+        """Whether a file that was claimed later may have arrived at the place of a job, which no person lets it go over."""
+        place = next(self._rows(PLACE, job), None)
+        return place is not None and next(self._rows(NEWER_WENT, *place), None) is not None
+
+    def last_job(self) -> int:
+        """The number of the job that was claimed last, 0 if there is none."""
+        return int(next(self._rows("select max(id) from job"))[0] or 0)
+
+    def next_due(self, folder: str, now: float) -> float | None:
+        """When the next job of a folder that is not due yet will be."""
+        row = next(
+            self._rows("select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now)
+        )
+        return None if row[0] is None else float(row[0])
+
+    def folders_waiting_for(self, keys: Collection[str]) -> set[str]:
+        """The folders that have jobs of one of these keys that are still to have a turn."""
+        turns = f"state in {OPEN_STATES} and state in ('waiting', 'unknown')"
+        sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
+        return {folder for (folder,) in self._rows(sql, *keys)}
+
+    def highest_instance(self, key: str) -> int:
+        """The highest instance that an open job of this key is to go to, or has gone to, 0 if there is none. What was refused has
+        not gone, whether its file is moved yet or not."""
+        sql = f"select max(instance) from job where state in {OPEN_STATES} and state <> 'refused' and key = ?"
+        return int(next(self._rows(sql, key))[0] or 0)
+
+    def unfiled(self, folder: str) -> list[Job]:
+        """Jobs whose file is still to be moved to done/ or failed/."""
+        return self._jobs(f"where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ? order by id", folder)
+
+    def names(self, folder: str, states: Iterable[State]) -> list[tuple[int, str]]:
+        """Number and name of a folder's jobs in some open states."""
+        marks = ", ".join(f"'{state.value}'" for state in states)
+        return [
+            (i, os.fsdecode(n))
+            for i, n in self._rows(
+                f"select id, name from job where folder = ? and state in {OPEN_STATES} and state in ({marks})", folder
+            )
+        ]
+
+    def mismatches(self, folder: str, record: str, now: float, within: float) -> int:
+        """How often names of a folder's files did not agree with a record in the last `within` seconds."""
+        sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"
+        name = record.encode("utf-8", "backslashreplace").decode()
+        return int(next(self._rows(sql, folder, name, now - within, now + within))[0])
+
+    def pauses(self) -> list[Pause]:
+        """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
+        sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
+        return [Pause(Scope(s), n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql) if s in _PAUSABLE]
+
+    def told_projects(self) -> dict[str, int]:
+        """The ids of REDCap's projects by the entries that lead to them, as REDCap has told them last."""
+        sql = "select project, what from learned where kind = 'project_id'"
+        return {project: int(number) for project, number in self._rows(sql) if number.isdecimal()}
+
+    def learned(self, now: float) -> dict[tuple[str, str, str], float]:
+        """What REDCap has told and still is taken to be true: project, kind and what, and until when."""
+        sql = "select project, kind, what, until from learned where until > ?"
+        return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}

@@ -1,0 +1,174 @@
+"""What intake asks the ledger, and whoever tidies up: the files that it knows, by folder, name and size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+
+from dropcap.ledger.job import (
+    FailedFile,
+    FiledFile,
+    Job,
+    KnownFolder,
+    Mark,
+    MarkKind,
+    OpenFile,
+    State,
+    TakenAway,
+)
+from dropcap.ledger.returned import KNOWN_FOR, MAY_HAVE_ARRIVED
+from dropcap.ledger.rows import Rows
+from dropcap.ledger.schema import OPEN_STATES
+
+
+class IntakeQuery(Rows):
+    """What is known of files."""
+
+    def read_back_and_filed(self, folder: str, before: float, last: int, limit: int = 500) -> list[Job]:
+        """Jobs behind the job `last` of which REDCap gave out the very bytes, done before then, whose files lie in done/."""
+        where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
+        return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
+
+    def over(self, before: float, limit: int = 1000) -> list[int]:
+        """Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older. Never the
+        newest: another one would get its number."""
+        others = "".join(
+            f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
+            for column in ("again_of", "tried_again", "back_of")
+        )
+        sql = (
+            "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
+            f" and preserved_as is null{others}"
+            f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
+            " and id < (select max(id) from job) order by id limit ?"
+        )
+        return [int(job) for (job,) in self._rows(sql, before, limit)]
+
+    def last_claim_beneath(self, folder: str, directory: str) -> float | None:
+        """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""
+        first, behind = os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")  # `0` comes after `/`
+        sql = "select max(claimed_at) from job where folder = ? and name >= ? and name < ?"
+        (last,) = next(self._rows(sql, folder, first, behind))
+        return None if last is None else float(last)
+
+    def open_files(self, folder: str) -> dict[str, OpenFile]:
+        """The files that should lie in in_progress/, by name."""
+        return dict(self.each_open(folder))
+
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        """The files that should lie in in_progress/, one after the other: there can be very many."""
+        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
+        for n, i, s, z, m, d in self._each(sql, folder):
+            yield os.fsdecode(n), OpenFile(i, State(s), z, int(m), int(d))
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of `names` that open jobs have."""
+        marks = ",".join("?" * len(names))
+        sql = f"select name from job where folder = ? and name in ({marks}) and state in {OPEN_STATES}"
+        return {os.fsdecode(name) for (name,) in self._rows(sql, folder, *map(os.fsencode, names))}
+
+    def last_claims(self, folder: str, names: Sequence[str]) -> dict[str, float]:
+        """When each of `names` was claimed last, for those that ever were."""
+        if not names:
+            return {}
+        marks = ",".join(["(?)"] * len(names))
+        sql = (
+            f"with wanted(name) as (values {marks}) select name, (select claimed_at from job"
+            " where job.name = wanted.name and folder = ? order by id desc limit 1) from wanted"
+        )
+        rows = self._rows(sql, *map(os.fsencode, names), folder)
+        return {os.fsdecode(name): float(last) for name, last in rows if last is not None}
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
+        """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
+
+        One that was renamed there before its place was entered (a crash came between) has the place that it had at first. One
+        whose place another has by now was moved, nobody knows whither: it has a place where nothing can lie.
+        """
+        sql = (
+            "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
+            " coalesce(filed_as, cast('failed/' as blob) || name) as place"
+            " from job where folder = ? and state = 'failed' and tried_again is null)"
+            " select place, id, name, size, mtime_ns, inode, placed, nth from"
+            " (select *, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
+        ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
+        return {
+            os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)
+            for p, i, n, z, m, d, f, nth in self._rows(sql, folder, *sizes)
+        }
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
+        return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        columns = "state, size, mtime_ns, inode, filed_as"
+        # SQLite takes so many values, and says no to more; then those of all sizes come.
+        its = f" and size in ({','.join('?' * len(sizes))})" if len(sizes) <= 500 else ""
+        values = tuple(sizes) if its else ()
+        now = f"state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?{its}"
+        ended = f"{'' if since is None else 'ended_at >= ? and '}folder = ? and state in ('done', 'failed'){its}"
+        for where, first in ((now, ()), (ended, () if since is None else (since,))):
+            for state, size, mtime_ns, inode, place in self._each(
+                f"select {columns} from job where {where}", *first, folder, *values
+            ):
+                yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
+
+    def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
+        """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
+        ones, and those that ended so within `KNOWN_FOR`. Of files of `sizes` only, newest first."""
+        columns = "id, folder, name, state, size, mtime_ns, inode, coalesce(sent_sha256, sha256)"
+        marks = ",".join("?" * len(sizes))
+        sql = (
+            f"select {columns} from job where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown')"
+            f" and size in ({marks}) and +project = ? and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
+            f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project = ?"
+            " and ((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null)) order by 1 desc"
+        )
+        rows = self._rows(sql, *sizes, project, *sizes, now - KNOWN_FOR, project)
+        return [TakenAway(i, f, os.fsdecode(n), State(s), z, int(m), int(d), h) for i, f, n, s, z, m, d, h in rows]
+
+    def to_read_back(self, now: float, limit: int = 20) -> list[Job]:
+        """Withdrawn jobs of which it is due to be found out whether REDCap has what was sent."""
+        return self._jobs("where read_back is not null and read_back <= ? order by read_back limit ?", now, limit)
+
+    def read_back(self, since: float, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Withdrawn jobs that ended since then, and of which that was found out, newest first."""
+        tail = "where found is not null and ended_at >= ?"
+        if folder is None:
+            return self._jobs(f"{tail} order by ended_at desc limit ?", since, limit)
+        return self._jobs(f"{tail} and folder = ? order by ended_at desc limit ?", since, folder, limit)
+
+    def heir(self, job: int) -> Job | None:
+        """The newest job under which the file of a withdrawn job came back."""
+        found = self._jobs("where back_of = ? order by id desc limit 1", job)
+        return found[0] if found else None
+
+    def copying(self, folder: str) -> dict[int, tuple[str, str]]:
+        """Of the files that are being filed by copying: the name of the copy while it grows, and its name afterwards."""
+        sql = (
+            f"select id, copy_temporary, copy_final from job where state in {OPEN_STATES} and state in ('stored', 'refused')"
+            " and folder = ? and copy_final is not null"
+        )
+        return {job: (os.fsdecode(temporary), os.fsdecode(final)) for job, temporary, final in self._rows(sql, folder)}
+
+    def marks(self, folder: str, name: str | None = None) -> list[Mark]:
+        """What is remembered of the files that lie in a folder, or of the one of that name."""
+        columns = "name, kind, size, mtime_ns, ctime_ns, inode, since"
+        if name is None:
+            rows = self._rows(f"select {columns} from mark where folder = ?", folder)
+        else:
+            rows = self._rows(f"select {columns} from mark where folder = ? and name = ?", folder, os.fsencode(name))
+        return [Mark(os.fsdecode(n), MarkKind(k), z, int(m), int(c), int(i), s) for n, k, z, m, c, i, s in rows]
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How a drop folder was seen before, if it was."""
+        row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
+        return KnownFolder(*row) if row else None
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files of a folder were left that lay there at first (see `intake.left`)."""
+        return self.meta(f"left {folder}")

@@ -1,0 +1,93 @@
+"""Writing the ledger: the thread that commits, documents, acts, words about the installation."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dropcap.ledger import act
+from dropcap.ledger.act import Deed, Who
+from dropcap.ledger.commit import GroupCommit
+from dropcap.ledger.connection import open_for_writing
+from dropcap.ledger.prune import prune
+from dropcap.ledger.query import Query
+from dropcap.ledger.trouble import Trouble, identities
+
+#: Documents that are known to be in the ledger.
+_MOST_DOCUMENTS = 1000
+
+
+class Writing:
+    """A ledger that is open, and the thread that writes it (see `store.Ledger`)."""
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self.trouble = Trouble()
+        self._commit = GroupCommit(partial(open_for_writing, path), self.trouble)
+        self.query = Query(path, self.trouble.met)
+        self.installation = self.query.meta("installation") or ""
+        self._files = identities(path)
+        self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
+
+    def close(self) -> None:
+        """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
+        self.query.close()  # first: who reads keeps the write-ahead log from going
+        self._commit.close()
+
+    def give_up(self) -> None:
+        """Dropcap is to end: writes no longer wait for a disk that takes none."""
+        self._commit.give_up()
+
+    def gone(self) -> bool:
+        """Whether its files were removed or replaced under it: what is written now would be lost."""
+        try:
+            return not self._files.items() <= identities(self.path).items()
+        except OSError:
+            return False  # it cannot be told
+
+    def alive(self) -> bool:
+        """Whether the writing thread still runs (for the watchdog)."""
+        return self._commit.alive()
+
+    def act(self, who: Who, what: Deed, **told: Any) -> None:
+        """Enter that somebody has dropcap do something, before it is done."""
+        now = self._clock()
+        self._commit.write(lambda connection: act.enter(connection, now, who, what, told))
+
+    def prune(self, jobs: Sequence[int], who: Who) -> int:
+        """Take jobs that are over out of the ledger, with their history; how many those were. An act says so."""
+        now = self._clock()
+        return self._commit.write(lambda connection: prune(connection, jobs, now, who))
+
+    def keep_document(self, text: str) -> str | None:
+        """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""
+        if not text:
+            return None
+        known = self._documents.get(text)
+        if known is None:
+            known = hashlib.sha256(text.encode()).hexdigest()
+            row = (known, text)
+            self._commit.write(lambda connection: connection.execute("insert or ignore into document values (?,?)", row))
+            if len(self._documents) > _MOST_DOCUMENTS:
+                self._documents.clear()
+            self._documents[text] = known
+        return known
+
+    def rebuilt(self, installation: str | None) -> None:
+        """This ledger stands for one that is lost: what lies in in_progress/ may have been sent already.
+
+        The folders know `installation`.
+        """
+        self.set_meta("rebuilt", str(self._clock()))
+        if installation is not None:
+            self.set_meta("installation", installation)
+            self.installation = installation
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep one word about the installation."""
+        self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
