@@ -19,7 +19,7 @@ WORDS = (["--help"], ["--version"], ["status"], ["histroy"], ["history", "x"], [
 def said(ended: subprocess.CompletedProcess[str]) -> tuple[int, list[str], list[str]]:
     """The exit code and what was written, without times and heads in lines of the log (whose threads may change places)."""
     lines = [
-        sorted(re.sub(r'"timestamp": "[^"]*", |acts:[0-9]+:[0-9a-f]+', "", text).splitlines())
+        sorted(re.sub(r'"timestamp": "[^"]*", |As of [0-9:]+|acts:[0-9]+:[0-9a-f]+', "", text).splitlines())
         for text in (ended.stdout, ended.stderr)
     ]
     return ended.returncode, lines[0], lines[1]

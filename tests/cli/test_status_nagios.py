@@ -23,6 +23,8 @@ def test_every_level(place: Site) -> None:
         0,
         "DROPCAP OK - 0 files wait, all goes on by itself | waiting=0;1000;10000;0 held=0;1;;0 failed=0;1;;0\n",
     )
+    code, line = asked(place, "--warning", "many")
+    assert (code, line.startswith("DROPCAP UNKNOWN - Invalid value for '--warning'")) == (3, True), "2 would be critical"
     place.put("oops.pdf")
     daemon.wait_for("failed")
     code, line = asked(place)
@@ -31,9 +33,9 @@ def test_every_level(place: Site) -> None:
     place.put("101_V1_consent.pdf")
     daemon.wait_for("claimed", file="101_V1_consent.pdf")
     code, line = asked(place, "--warning", "1")
-    assert (code, "1 files wait" in line, "oldest=" in line) == (1, True, True)
+    assert (code, "1 file waits" in line, "oldest=" in line) == (1, True, True)
     code, line = asked(place, "--critical", "1")
-    assert (code, line.startswith("DROPCAP CRITICAL - 1 files wait, ")) == (2, True)
+    assert (code, line.startswith("DROPCAP CRITICAL - 1 file waits, ")) == (2, True)
     daemon.stop()
     code, line = asked(place)
     assert (code, "dropcap does not run" in line) == (2, True)

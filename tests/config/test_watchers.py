@@ -61,6 +61,14 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
     assert (expect.every, expect.days, str(expect.by)) == (86400.0, {0, 1, 2, 4}, "18:00:00")
 
 
+def test_masked_names_are_told_nobody(tmp_path: Path) -> None:
+    to = "notify: {to: {lab: {url_file: lab.url, names: true}}}"
+    for privacy, names in (("{names: clear}", True), ("{names: mask}", False)):
+        notify = read(tmp_path, f"{to}\nprivacy: {privacy}").notify
+        assert notify is not None
+        assert [one.names for one in notify.recipients] == [names]
+
+
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
@@ -146,6 +154,26 @@ def test_without_a_time_of_day() -> None:
     often = Expect(7200.0)
     assert often.overdue(10_000.0, 0.0, 17_000.0) is None
     assert often.overdue(10_000.0, 0.0, 17_300.0) == 17_200.0
+
+
+@pytest.mark.usefixtures("zone")
+@pytest.mark.parametrize(
+    ("every", "last", "now", "since"),
+    [
+        (2, "2026-11-27 17:00", "2026-11-27 19:01", "2026-11-27 19:00"),
+        (2, "2026-11-27 17:00", "2026-11-28 12:00", "2026-11-27 19:00"),  # what Friday misses is missing on Saturday too
+        (2, "2026-11-27 23:00", "2026-11-28 12:00", None),  # nothing is expected at the weekend
+        (2, "2026-11-27 23:00", "2026-11-30 00:30", None),  # Monday has its own time to go
+        (2, "2026-11-27 23:00", "2026-11-30 01:01", "2026-11-30 01:00"),
+        (2, "2026-11-28 12:00", "2026-11-30 01:59", None),
+        (24, "2026-11-27 17:00", "2026-11-30 16:59", None),
+        (24, "2026-11-27 17:00", "2026-11-30 17:01", "2026-11-30 17:00"),
+        (24, "2026-10-23 17:00", "2026-10-26 17:01", "2026-10-26 17:00"),  # clocks went back on Sunday in Berlin
+    ],
+)
+def test_without_a_time_of_day_other_days_do_not_count(every: int, last: str, now: str, since: str | None) -> None:
+    told = Expect(every * 3600.0, frozenset(range(5))).overdue(at(last), 0.0, at(now))
+    assert told == (at(since) if since else None)
 
 
 def test_a_secret_is_read_from_a_private_file_only(tmp_path: Path) -> None:

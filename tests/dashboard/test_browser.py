@@ -116,6 +116,11 @@ def test_every_act_by_clicks(watched: Watched, visits: Any) -> None:
     page.get_by_role("button", name="Retry this file").click()
     page.get_by_text("1 file is tried again.").wait_for()
     daemon.wait_for("failed", 3)
+    place.put("101_V1_cosent.pdf")
+    meant = daemon.wait_for("failed", file="101_V1_cosent.pdf")[0]["job"]
+    page.goto(f"{watched.url}/files/{meant}")
+    page.get_by_text("Probably meant: 101_V1_consent.pdf").wait_for()
+    page.go_back()
     page.reload()
     page.get_by_role("link", name="as job 3").click()
     page.get_by_role("link", name="Rules").click()

@@ -18,6 +18,11 @@ GROUP = Group("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
 FULL = "Nothing is taken or sent until its disk has room."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
+BANNED = (ServerNow("redcap:443", pause(reason=Reason.BANNED, until=True)),)
+MEND = "Files wait and are safe. Somebody has to mend it; then it goes on by itself."
+RESUME = "Files wait and are safe. Somebody has to resume it."
+HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.PROJECT, "trial", Reason.TOKEN)
+
 
 @pytest.mark.parametrize(
     ("what", "mark", "head", "text"),
@@ -35,7 +40,11 @@ DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
         ({"problems": ("p",)}, "bad", "The configuration has a problem: run dropcap check.", ""),
         ({"folders": (folder(overdue=NOW),)}, "bad", "1 folder needs a look: consents.", ""),
         ({"servers": DOWN[:1]}, "wait", "REDCap does not take files for now.", "Files wait and are safe. It goes on by itself."),
-        ({"pauses": (pause(Scope.FOLDER, "x"),)}, "wait", "Something is paused.", "Files wait there until somebody resumes."),
+        ({"pauses": (HAND,)}, "wait", "Something is paused.", RESUME),
+        ({"pauses": (TOKEN,)}, "bad", "Something is paused.", MEND),
+        ({"pauses": (DOWN[0].pause,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
+        ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", f"Something is paused. {RESUME}"),
+        ({"servers": BANNED}, "bad", "REDCap does not take files for now.", RESUME),
         ({"unwritable": "full", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
         ({"alive": False}, "bad", "A part of dropcap hangs.", "Look into its log, then restart it."),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,8 @@ from typing import Any, cast
 import pytest
 
 from dropcap.delivery.belief import SERVES, Belief
+from dropcap.delivery.conclude import Conclusion
+from dropcap.delivery.health import Health
 from dropcap.delivery.limits import LEAST, Limit, Limits, known_limits, limit_of
 from dropcap.delivery.line import ProjectLine
 from dropcap.ledger.job import Job, State
@@ -157,6 +160,27 @@ def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
     assert told.a_file(token, job(3, project="d"), projects[3]).scope is Scope.PROJECT, "its turn"
     assert told.a_file(token, job(4, project="e"), projects[4]).scope is Scope.FILE
     assert sum(there.asked for there in projects) == 2
+
+
+def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Told) -> None:
+    """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
+    down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
+    there, health = There(), Health(lambda: 0.0, lambda pause: None, lambda scope, name: None)
+    conclusion = Conclusion(told.ledger, health, lambda name: None)  # type: ignore[arg-type,return-value]
+    told.a_file(down, job(99), there)
+    began = time.monotonic()
+    told.now += 10.0
+    for tries in (1, 2):
+        for number in range(40):
+            outcome = told.a_file(down, job(number, attempts=tries), there)
+            conclusion.apply(job(number), outcome, cast("ProjectLine", there))
+            assert outcome.scope is Scope.FILE
+            if tries == 2 and not outcome.own_fault:
+                assert SERVES - 10.0 < outcome.seconds <= SERVES - 10.0 + 4.0, "no longer than until the probe"
+    assert there.asked == 1
+    assert health.probes_due(began + SERVES - 11.0) == []
+    assert health.probes_due(time.monotonic() + SERVES - 10.0) == ["s"]
+    assert health.probes_due(time.monotonic() + SERVES) == [], "one for all"
 
 
 def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told: Told) -> None:

@@ -44,6 +44,20 @@ def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_late
     assert told.health.may_send("server", "s", 2, now)
 
 
+def test_a_server_that_turns_files_away_is_asked_unless_one_arrives_before() -> None:
+    told = Told()
+    told.health.ask("s", 50.0)
+    told.health.ask("s", 90.0)
+    assert told.health.may_send("server", "s", 1, 0.0), "it is not paused for that"
+    assert told.health.next_wake(10.0) == 40.0
+    told.health.well("server", "s", 1)
+    assert told.health.probes_due(60.0) == []
+    told.health.ask("s", 100.0)
+    assert told.health.probes_due(100.0) == ["s"]
+    told.health.ill("server", "s", None, DOWN, 100.0)
+    assert [pause.reason for pause in told.opened] == ["unreachable"]
+
+
 def test_one_file_that_fails_on_a_well_server_is_to_blame_itself() -> None:
     told = Told()
     told.health.ill("server", "s", 1, ODD, 0.0)

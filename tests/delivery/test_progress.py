@@ -34,7 +34,7 @@ def test_the_bytes_that_have_gone_are_counted_while_they_go(tmp_path: Path) -> N
         assert time.time() - 20 < upload["began"] <= time.time()
         assert eventually(lambda: [one for one in view(place)["uploads"] if one["sent"] > upload["sent"]])
         page = place.drop / "_STATUS.html"
-        assert eventually(lambda: re.search(r"<progress value=.*of 24 MB\.", page.read_text()))
+        assert eventually(lambda: page.exists() and re.search(r"<progress value=.*of 24 MB\.", page.read_text()))
 
 
 def test_the_request_limit_says_when_it_goes_on(tmp_path: Path) -> None:

@@ -106,6 +106,24 @@ def test_under_another_name_for_the_same_place_it_takes_no_second_instance(place
     assert told["found"] == "yes"
 
 
+@pytest.mark.parametrize("back", [f"in_progress/{LAB}", LAB], ids=["renamed back", "dropped again"])
+def test_a_name_that_leads_nowhere_in_between_takes_no_second_instance(place: Site, back: str) -> None:
+    place.folder["rescan"] = "500ms"
+    place.write_config()
+    daemon = of_unknown_outcome(place)
+    for wrong, before in (("zz.pdf", LAB), ("zz2.pdf", "zz.pdf")):
+        moved(place, f"in_progress/{wrong}", before)
+        daemon.wait_for("held", file=wrong)
+    assert [(job.state, job.record, job.instance) for job in place.jobs()] == [("held", "101", 1)]
+    assert "give the file in in_progress/ its old name" in place.dropcap("status").stdout
+    moved(place, back, "zz2.pdf")
+    place.box.well()
+    (done,) = daemon.wait_for("done", patience=30)
+    assert done["instance"] == 1
+    assert held(place) == [("101", 1)]
+    assert imports(place) == 1
+
+
 @pytest.mark.parametrize("stored", [True, False], ids=["it had arrived", "it had not"])
 def test_under_the_name_of_another_patient_the_old_place_is_told(place: Site, stored: bool) -> None:
     daemon = of_unknown_outcome(place, stored=stored)

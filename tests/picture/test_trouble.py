@@ -45,6 +45,15 @@ def test_each(wrong: dict[str, Any], key: str, kind: Told, at_once: bool, folder
     assert not picture(**wrong).well
 
 
+def test_what_only_a_person_can_mend_is_not_said_to_pass() -> None:
+    told = {
+        reason: conditions(picture(pauses=(pause(Scope.PROJECT, "trial", reason),)))[0].remedy
+        for reason in (Reason.TOKEN, Reason.SERVER_ERROR)
+    }
+    assert "dropcap check" in told[Reason.TOKEN]
+    assert "dropcap check" not in told[Reason.SERVER_ERROR]
+
+
 def test_every_reason_has_words() -> None:
     assert [reason for reason in Reason if reason and title_of(reason) == reason.replace("_", " ")] == [
         Reason.NO_FILE,

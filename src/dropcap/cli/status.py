@@ -23,7 +23,21 @@ from dropcap.config.model import Config
 from dropcap.display import shown
 
 
-@click.command("status")
+class _Status(click.Command):
+    """Nagios takes the exit code 2 of a slip in its command for a trouble of dropcap's: it is 3, unknown, for it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        typed = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "--nagios" not in typed:
+                raise
+            click.echo(f"DROPCAP UNKNOWN - {shown(error.format_message())}")
+            ctx.exit(3)
+
+
+@click.command("status", cls=_Status)
 @config_option
 @folder_option
 @click.option("--failed", is_flag=True, help="Every failed file, each with what is wrong with it.")

@@ -23,13 +23,14 @@ def judged(status: Status, warning: int, critical: int) -> tuple[Level, str]:
     """The level and the line; `warning` and `critical` are numbers of waiting files."""
     waiting = sum(folder.waiting for folder in status.folders)
     held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
+    wait = "1 file waits" if waiting == 1 else f"{waiting} files wait"
     troubles = [*_critical(status), *_warnings(status)]
     if waiting >= critical:
-        troubles.insert(0, (Level.CRITICAL, f"{waiting} files wait"))
+        troubles.insert(0, (Level.CRITICAL, wait))
     elif waiting >= warning:
-        troubles.append((Level.WARNING, f"{waiting} files wait"))
+        troubles.append((Level.WARNING, wait))
     level = max((one for one, _ in troubles), default=Level.OK)
-    said = ", ".join(text for _, text in troubles) or f"{waiting} files wait, all goes on by itself"
+    said = ", ".join(text for _, text in troubles) or f"{wait}, all goes on by itself"
     figures = f"waiting={waiting};{warning};{critical};0 held={held};1;;0 failed={failed};1;;0"
     if status.oldest is not None:
         figures += f" oldest={max(time.time() - status.oldest, 0):.0f}s;;;0"

@@ -19,9 +19,6 @@ from dropcap.reasons import Reason, Scope
 #: Names of files that are told of many; with `--folder`, so many more.
 FEW, MORE = 3, 20
 
-#: Pauses for which nobody needs to do anything, as long as they do not last.
-_PASSES = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED, Reason.NO_SPACE})
-
 
 class Level(IntEnum):
     """How bad it is; the worst comes first."""
@@ -126,12 +123,8 @@ def _folders(status: Status) -> Iterator[Told]:
 
 def _pauses(status: Status) -> Iterator[Told]:
     for pause in status.pauses:
-        if not _passes(pause):
+        if not pause.passes:
             yield _pause(status, pause)
-
-
-def _passes(pause: Pause) -> bool:
-    return not pause.until_resume and Reason.of(pause.reason, Reason.NONE) in _PASSES
 
 
 def _pause(status: Status, pause: Pause) -> Told:
@@ -208,7 +201,7 @@ def _held(one: Alike) -> str:
 
 def _servers(status: Status) -> Iterator[Told]:
     for pause in status.pauses:
-        if _passes(pause):
+        if pause.passes:
             its = [one for one in status.queued if one.pause == pause]
             text = f"{pause.scope} {shown(pause.name)}, since {when(pause.since)}: {pause.message}{_asked_again(status, pause)}"
             files = sum(one.count for one in its)

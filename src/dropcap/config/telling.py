@@ -138,7 +138,7 @@ _FURTHEST = 8
 @dataclass(frozen=True, slots=True)
 class Expect:
     """Files that a folder should get: on each of `days` (0 is Monday), one within the last `every` seconds; looked at at `by`,
-    local time, or, without it, all the time."""
+    local time, or, without it, all the time; other days do not count then."""
 
     every: float
     days: frozenset[int] = frozenset(range(7))
@@ -148,13 +148,27 @@ class Expect:
         """Since when a file is missing (seconds since the epoch), if one is: `last` is when the last one was dropped, if ever."""
         seen = max(last or 0.0, watched_since)  # a folder that is new has a whole time to go
         if self.by is None:
-            today = datetime.fromtimestamp(now).astimezone().weekday()
-            return seen + self.every if today in self.days and now > seen + self.every else None
+            at = self._runs_out(seen, now)
+            return at if at < now else None
         when = self._looked_at(now, self.by)
         if when is None:
             return None
         day, at = when
         return at if seen < self._begins(day, at, self.by) else None
+
+    def _runs_out(self, seen: float, now: float) -> float:
+        """When `every` has gone by since `seen`, days on which nothing is expected not counted; at the earliest after `now`, if
+        that is later than `now`."""
+        left, at = self.every, seen
+        while at <= now and len(self.days) < len(DAYS):
+            day = datetime.fromtimestamp(at).astimezone().date()
+            midnight = _moment(day + timedelta(days=1), time())
+            if day.weekday() in self.days:
+                if at + left <= midnight:
+                    break
+                left -= midnight - at
+            at = midnight
+        return at + left
 
     def _looked_at(self, now: float, by: time) -> tuple[date, float] | None:
         today = datetime.fromtimestamp(now).astimezone().date()

@@ -30,6 +30,7 @@ _PLAIN = frozenset(
         *("result", "confirmed", "outcome", "sha256", "count", "version", "config", "state_dir", "heads", "under_way"),
         *("within", "again_of", "back_of", "found", "free", "min_free", "path", "mount", "where", "library", "lines"),
         *("rule", "key", "keeps", "disables", "days", "slots", "server", "well", "sent"),
+        *("to", "do", "way"),
     }
 )
 #: Keys that hold the name of a file, alone or behind where dropcap has put it.
@@ -40,6 +41,7 @@ _QUOTE_NOBODY = frozenset(
         *("started", "ready", "stopping", "stopped", "reloaded", "recovered", "clock_set", "config_problem"),
         *("check_problem", "folder_watched", "folder_away", "folder_back", "folder_full", "resumed", "chain_heads"),
         *("ledger_damaged", "ledger_unwritable", "ledger_writable", "ledger_restored", "log_lost", "project_changed"),
+        *("dashboard", "dashboard_refused", "metrics_unwritable", "notices_lost", "notices_unkept", "notify_failed"),
     }
 )
 _PLACES = ("in_progress", "failed", "done")

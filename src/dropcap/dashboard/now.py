@@ -17,8 +17,8 @@ from dropcap.reasons import Reason, Scope
 
 #: Waiting files that the page names.
 WAITING = 20
-#: Seconds between two counts of what runs.
-_OFTEN = 5.0
+#: Seconds between two counts of what runs, as old as the numbers beside the plots; and of how long files took.
+_OFTEN, _RARELY = 1.0, 5.0
 #: Only another name, or another rule, helps these.
 _BY_NAME = frozenset({Reason.NO_RULE, Reason.BAD_VALUE, Reason.BLOCKED_EXTENSION})
 
@@ -140,7 +140,7 @@ class Plotter:
     def plots(self) -> Plots:
         """As they are now. Raises sqlite3.Error."""
         now, monotonic = time.time(), time.monotonic()
-        if self._took is None or monotonic - self._took[0] > _OFTEN:
+        if self._took is None or monotonic - self._took[0] > _RARELY:
             self._took = (monotonic, histogram(self._figures.took(days(now)[-3])))
         day, month = hours(now), days(now)
         return Plots(bars(day, self._day.counted(day), "hour"), bars(month, self._month.counted(month), "day"), self._took[1])

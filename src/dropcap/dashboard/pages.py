@@ -8,12 +8,12 @@ from typing import Any
 
 from dropcap.dashboard import life, texts
 from dropcap.dashboard.now import Plotter, folder_rows, group_rows, server_rows, upload_rows, waiting
-from dropcap.dashboard.tester import MOST, tested
+from dropcap.dashboard.tester import MOST, tested, wrong_with
 from dropcap.dashboard.wires import Wires
 from dropcap.display import shown
 from dropcap.ledger.job import Job, State
 from dropcap.picture.words import title_of
-from dropcap.reasons import Scope
+from dropcap.reasons import Reason, Scope
 
 #: Files on one page of the list.
 A_PAGE = 50
@@ -117,10 +117,16 @@ class Pages:
             "days": [(day, list(steps)) for day, steps in groupby(life.steps(events, job.rule), lambda step: step.day)],
             "facts": life.facts(job, self._wires.config()),
             "retry": life.may_retry(job),
+            "wrong": self._wrong_with(job),
             "upload": upload,
             "before": job.again_of or job.back_of,
             "after": job.tried_again if job.tried_again != job.id else None,
         }
+
+    def _wrong_with(self, job: Job) -> list[str]:
+        folder = self._wires.config().folders.get(job.folder)
+        of_its_name = job.state in (State.HELD, State.FAILED) and job.reason in (Reason.NO_RULE, Reason.BAD_VALUE)
+        return wrong_with(folder, job.name) if folder is not None and of_its_name else []
 
     def rules(self, asked: dict[str, str]) -> dict[str, Any]:
         """The rule tester."""

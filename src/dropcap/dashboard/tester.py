@@ -7,18 +7,25 @@ from dataclasses import dataclass, field
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
+from dropcap.filing.finding_words import said_of
+from dropcap.language.speaker import Language, speaker
+from dropcap.naming.doctor import diagnose
+from dropcap.naming.finding import Diagnosis, Kind
 from dropcap.routing.ignored import ignored
 from dropcap.routing.nearest import nearest
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.table import normal
 
 #: Names that are tested at once, and their length.
 MOST, LONGEST = 50, 500
+#: Folders whose rules are asked what is wrong with one name, and with all names together: each time may take 20 ms.
+_FOLDERS, _ASKED = 3, 50
+#: Wrong parts of one name that are told.
+_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a name. `look` is `cap` (captured), `off` (where it stops), `rest` (after that), or nothing."""
+    """A part of a name. `look` is `cap` (captured), `off` (wrong), or nothing."""
 
     text: str
     label: str = ""
@@ -39,10 +46,18 @@ class Tested:
 
 def tested(folders: Sequence[Folder], names: Sequence[str]) -> list[Tested]:
     """Each name by the first of these folders that has a rule for it."""
-    return [_one(folders, name[:LONGEST]) for name in names[:MOST]]
+    likely = min(_FOLDERS, _ASKED // max(len(names[:MOST]), 1))
+    return [_one(folders, name[:LONGEST], likely) for name in names[:MOST]]
 
 
-def _one(folders: Sequence[Folder], name: str) -> Tested:
+def wrong_with(folder: Folder, name: str) -> list[str]:
+    """What is wrong with the name of one file, and which was meant; nothing if a rule takes it (by now)."""
+    if isinstance(route(folder.rules, folder.name, name), Route):
+        return []
+    return _said(diagnose(folder.rules, folder.name, name))
+
+
+def _one(folders: Sequence[Folder], name: str, likely: int) -> Tested:
     name = name.strip("/")
     if (why := ignored(name)) is not None and why:
         return Tested(shown(name), "wait", "Would not be looked at:", shown(why))
@@ -59,7 +74,7 @@ def _one(folders: Sequence[Folder], name: str) -> Tested:
             return _taken(folder, name, answer)
         if answer.rule is not None:
             refused = _bad_value(folder, name, answer)
-    return refused or _nowhere(folders, name)
+    return refused or _nowhere(folders, name, likely)
 
 
 def _taken(folder: Folder, name: str, answer: Route) -> Tested:
@@ -82,22 +97,61 @@ def _taken(folder: Folder, name: str, answer: Route) -> Tested:
 
 
 def _bad_value(folder: Folder, name: str, answer: NoRoute) -> Tested:
-    return Tested(shown(name), "bad", "Would fail.", f"{shown(answer.message)}.", [Piece(shown(name), "", "")],
-                  [f"Folder {folder.name}. What to do: {answer.remedy}."])  # fmt: skip
+    diagnosis = diagnose(folder.rules, folder.name, name)
+    notes = [f"Folder {folder.name}. What to do: {answer.remedy}.", *_said(diagnosis)]
+    return Tested(shown(name), "bad", "Would fail.", f"{shown(answer.message)}.", _marked(name, diagnosis), notes)
 
 
-def _nowhere(folders: Sequence[Folder], name: str) -> Tested:
-    found = [(near, folder) for folder in folders if (near := nearest(folder.rules, name)) is not None]
-    if not found:
+def _nowhere(folders: Sequence[Folder], name: str, most: int) -> Tested:
+    """No rule takes it: what is wrong with it, as the folder says, of the `most` likely ones, whose rules it nearly fits."""
+    looked_at = [folder for folder in folders if not ignored(name, folder.ignore)] or list(folders)
+    likely = sorted(looked_at, key=lambda folder: _rank(folder, name), reverse=True)[:most]
+    asked = [(folder, diagnose(folder.rules, folder.name, name)) for folder in likely]
+    if not asked:
         return Tested(shown(name), "bad", "Would fail.", "No rule matches it.", [Piece(shown(name))])
-    near, folder = max(found, key=lambda pair: pair[0].rank)
-    text = normal(name)
-    here = text[near.position : near.position + max(len(near.found), 1)] if near.found else ""
-    pieces = [Piece(shown(text[: near.position]))] if near.position else []
-    pieces += [Piece(shown(here) or "∎", "here", "off"), Piece(shown(text[near.position + len(here) :]), "", "rest")]
-    notes = [f"Its pattern: {shown(near.rule.pattern.text)}"]
-    what = f"The nearest rule, “{shown(near.rule.name)}” of {folder.name}, expects {near.expected} here."
-    return Tested(shown(name), "bad", "Would fail.", what, [piece for piece in pieces if piece.text], notes)
+    folder, diagnosis = min(asked, key=lambda pair: _doubt(pair[1]))
+    text, notes = "No rule matches it.", _said(diagnosis)
+    if diagnosis.rule is not None:
+        text = f"The nearest rule is “{shown(diagnosis.rule.name)}” of {folder.name}."
+        notes.append(f"Its pattern: {shown(diagnosis.rule.pattern.text)}")
+    return Tested(shown(name), "bad", "Would fail.", text, _marked(name, diagnosis), notes)
+
+
+def _rank(folder: Folder, name: str) -> tuple[int, int]:
+    near = nearest(folder.rules, name)
+    return (-1, 0) if near is None else near.rank
+
+
+def _doubt(diagnosis: Diagnosis) -> tuple[bool, bool, bool]:
+    """The less, the more is known of what was meant."""
+    return diagnosis.suggestion is None, not diagnosis.candidates, diagnosis.rule is None
+
+
+def _said(diagnosis: Diagnosis) -> list[str]:
+    """What is wrong, and which name was meant."""
+    say = speaker(Language.EN)
+    told = list(dict.fromkeys(said_of(finding, say) for finding in diagnosis.findings))
+    notes = told[:_TOLD]
+    kinds = [finding.wanted.upper() for finding in diagnosis.findings if finding.kind is Kind.OTHER_KIND and finding.wanted]
+    notes += [f"Only {kind} files are taken here." for kind in kinds[:1]]
+    if diagnosis.suggestion is not None:
+        notes.append(f"Probably meant: {shown(diagnosis.suggestion)}")
+        notes += [f"Whether “{shown(part)}” is right, only the paper tells." for part in diagnosis.checks]
+    elif diagnosis.candidates:
+        notes.append(f"Only the paper tells which was meant: {' or '.join(map(shown, diagnosis.candidates))}")
+    return notes
+
+
+def _marked(name: str, diagnosis: Diagnosis) -> list[Piece]:
+    """The name, its wrong parts marked; where something is missing, a sign stands in its place."""
+    directory, slash, leaf = name.rpartition("/")
+    pieces, at = [Piece(shown(directory + slash))], 0
+    for finding in diagnosis.findings:
+        if finding.start < at:
+            continue
+        pieces += [Piece(shown(leaf[at : finding.start])), Piece(shown(leaf[finding.start : finding.end]) or "∎", "here", "off")]
+        at = finding.end
+    return [piece for piece in (*pieces, Piece(shown(leaf[at:]))) if piece.text]
 
 
 def _cut(subject: str, captures: dict[str, str]) -> list[Piece]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from dropcap.display import shown
-from dropcap.ledger.job import Job, State
+from dropcap.ledger.job import Job, Pause, State
 from dropcap.picture.facts import FolderNow, Picture, ServerNow, Upload
 from dropcap.picture.words import title_of
 from dropcap.reasons import Reason, Scope
@@ -81,17 +82,28 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
     look = f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}." if ill else ""
     problem = "The configuration has a problem: run dropcap check." if picture.problems else ""
+    paused = [pause for pause in picture.pauses if pause.scope != Scope.SERVER]
     if files:
-        more = " ".join(text for text in (servers, look, problem) if text)
+        still = f"Something is paused. {_stands_still(paused)}" if paused else ""
+        more = " ".join(text for text in (servers, look, problem, still) if text)
         return "bad", f"{count(files, 'file needs', 'files need')} a person.", more or "All others go on by themselves."
     if look or problem:
         return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
-    if down:
-        return "wait", servers, "Files wait and are safe. It goes on by itself."
-    if picture.pauses:
-        return "wait", "Something is paused.", "Files wait there until somebody resumes."
+    if down or picture.pauses:
+        pauses = [one.pause for one in picture.down if one.pause is not None] or list(picture.pauses)
+        known = all(one.passes or one.reason == Reason.BY_HAND for one in pauses)  # to somebody, or nobody is needed
+        return "wait" if known else "bad", servers or "Something is paused.", _stands_still(pauses)
     waiting = sum(folder.waiting + folder.arriving for folder in picture.folders) + len(picture.uploads)
     return "good", "All is well.", f"{count(waiting, 'file is', 'files are')} on the way." if waiting else "Nothing waits."
+
+
+def _stands_still(pauses: Sequence[Pause]) -> str:
+    """What files wait for behind these."""
+    if any(one.until_resume for one in pauses):
+        return "Files wait and are safe. Somebody has to resume it."
+    if not all(one.passes for one in pauses):
+        return "Files wait and are safe. Somebody has to mend it; then it goes on by itself."
+    return "Files wait and are safe. It goes on by itself."
 
 
 def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:

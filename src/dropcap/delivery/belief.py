@@ -30,6 +30,8 @@ SERVES = 60.0
 #: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
 _IN_A_ROW = 2
 _MOST_REMEMBERED = 10_000
+#: Tries of a file that may be turned away as all others are, up to which it waits for the next probe and no longer.
+_AFTER_A_PROBE = 3
 _WELL = "the server is well when it is asked; this came in answer to this file"
 _DISLIKED = (
     "dropcap tries again by itself, and holds the file in the end; ask REDCap's administrator whether a firewall on the way "
@@ -175,7 +177,9 @@ class Belief:
             own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
             if len(host.turned_away) > _MOST_REMEMBERED:
                 del host.turned_away[next(iter(host.turned_away))]
-        return _alone(replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED), job, unknown, own=own)
+            ask_in = max(host.at + SERVES - self._clock(), 0.0)
+        disliked = replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED)
+        return replace(_alone(disliked, job, unknown, own=own, ask_in=ask_in), ask_server_in=ask_in)
 
     def _forbidden_it(
         self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool, *, importing: bool, token_is_well: bool
@@ -265,11 +269,16 @@ def may_be_of_size(meaning: Meaning, size: int) -> bool:
     return meaning.of_size or (meaning.in_xml and size >= MAY_LOSE_FORM)
 
 
-def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool) -> Later:
-    """The file waits, longer each time, and nobody else does; until the next probe at least if it may be all of them, but for a
-    page at 5xx that it meets for the first time, which may be over at once."""
-    soon = own or (meaning.page and job.attempts <= 1)
-    seconds = max(backoff(max(job.attempts, 1), 2.0 if soon else 2 * SERVES), min(meaning.retry_after or 0.0, LONGEST))
+def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool, ask_in: float = 0.0) -> Later:
+    """The file waits, longer each time, and nobody else does; until the next probe, in `ask_in` seconds, at least if it may be
+    all of them, but for a page at 5xx that it meets for the first time, which may be over at once."""
+    if own or (meaning.page and job.attempts <= 1):
+        wait = backoff(max(job.attempts, 1))
+    elif job.attempts <= _AFTER_A_PROBE:
+        wait = ask_in + backoff(1, 4.0)
+    else:
+        wait = backoff(job.attempts, 2 * SERVES)
+    seconds = max(wait, min(meaning.retry_after or 0.0, LONGEST))
     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, seconds, own_fault=own)
 
 

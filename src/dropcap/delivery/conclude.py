@@ -123,6 +123,8 @@ class Conclusion:
                     line.forget()
             case _:
                 self._health.give_back(job.id)
+        if isinstance(outcome, Later) and outcome.ask_server_in is not None:
+            self._health.ask(line.server, now + outcome.ask_server_in)
 
     def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING

@@ -155,6 +155,13 @@ class Health:
                 patient.probing, patient.asked_at = True, now
             return [patient.name for patient in due]
 
+    def ask(self, server: str, at: float) -> None:
+        """A server that turns files away seemed well when it was asked: it is asked again at `at`, should none arrive before."""
+        with self._lock:
+            patient = self._patient(Scope.SERVER, server)
+            if patient.pause is None and not patient.probe:
+                patient.probe, patient.next_try = True, at
+
     def not_probed(self, server: str, again: float = 0.0) -> None:
         """A probe that was due could not be made, or was broken off: it is due still, but not before `again`."""
         with self._lock:

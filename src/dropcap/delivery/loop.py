@@ -412,9 +412,11 @@ class Delivery:
 
 def _lost(job: Job, nowhere: NoRoute, project: str) -> Held:
     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
-    put_back = "project" if job.project and job.project != project else "rule"
+    moved = job.project and job.project != project
+    renamed = "give the file in in_progress/ its old name, or put the rule back and reload"
+    put_back = "put the project back and reload" if moved else renamed
     remedy = (
-        f"put the {put_back} back and reload: dropcap then reads it back first. "
+        f"{put_back}: dropcap then reads it back first. "
         "Else look for it in REDCap, take it out of in_progress/, and drop it again if it is not there"
     )
     return Held(nowhere.reason, message, remedy)

@@ -243,6 +243,9 @@ class Job:
         return State.UNKNOWN if self.attempts else State.WAITING
 
 
+_PASSES = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED, Reason.NO_SPACE})
+
+
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Something that takes no more files for now: a server (by host), a project or a folder."""
@@ -254,6 +257,11 @@ class Pause:
     remedy: str
     since: float
     until_resume: bool
+
+    @property
+    def passes(self) -> bool:
+        """Whether nobody needs to do anything, as long as it does not last."""
+        return not self.until_resume and Reason.of(self.reason, Reason.NONE) in _PASSES
 
 
 @dataclass(frozen=True, slots=True)

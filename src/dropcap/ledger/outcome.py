@@ -70,6 +70,7 @@ class Later:
     sha256: str | None = None
     worded: bool = False  # only the server's words say so: nothing is believed before a probe agrees
     own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+    ask_server_in: float | None = None  # seconds after which its server is asked, should no file arrive there before
     in_general: str = ""  # what the file's own folder is told in place of a message that may speak of another folder's file
 
 

@@ -42,15 +42,20 @@ _MOVES = (
     " and not (attempts > 0 and record <> '' and ?4 = ''"
     " and project = ?2 and event is ?5 and field = ?6 and takes_next = ?9)"
 )
+#: A file that may have arrived, under a name that leads nowhere: its job keeps the place, and is looked for there should the file
+#: get its name back.
+_STAYS = f"(?3 = '' and attempts > 0 and (state = 'unknown' or (state = 'held' and {_WAS_UNKNOWN})))"
+_KEY = f"(case when {_STAYS} then key else ?7 end)"
 
 
 def renamed(job: int, name: str, address: Address, origin: str | None, now: float) -> Callable[[sqlite3.Connection], bool]:
     """The file of an open job got another name; False if the job cannot take it now. May raise sqlite3.IntegrityError."""
+    place = {"project": 2, "rule": 3, "record": 4, "event": 5, "field": 6, "takes_next": 9, "origin": 10}
+    moved = ", ".join(f"{column} = case when {_STAYS} then {column} else ?{number} end" for column, number in place.items())
     sql = (
-        "update job set name=?11, project=?2, rule=?3, record=?4, event=?5, field=?6, changed_at=?12, due=0,"
-        " takes_next=?9, origin=?10,"
-        f" {_FIXED.format(key='?7', instance='?8')}, {_NOT_OVERTAKEN.format(key='?7')}, key=?7,"
-        " state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is ?7) then 'unknown'"
+        f"update job set name=?11, {moved}, changed_at=?12, due=0,"
+        f" {_FIXED.format(key=_KEY, instance='?8')}, {_NOT_OVERTAKEN.format(key=_KEY)}, key={_KEY},"
+        f" state = case when state = 'unknown' or (state = 'held' and attempts > 0 and key is {_KEY}) then 'unknown'"
         " else 'waiting' end"
         " where id = ?1 and state in ('waiting', 'held', 'unknown')"
     )

@@ -59,7 +59,8 @@ class Carrier:
             told = json.loads(process.communicate(asked, PATIENCE)[0])
         except subprocess.TimeoutExpired:
             return Carried(
-                f"there was no answer within {PATIENCE:g} s", "dropcap tries again by itself; if it stays so, check the address"
+                f"there was no answer within {PATIENCE:g} s",
+                "check the address, if it stays so; a message of a running dropcap is tried again by itself",
             )
         except (OSError, ValueError):
             return Carried("it was broken off", "dropcap tries again by itself")

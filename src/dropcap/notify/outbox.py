@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ class Outbox:
 
     def _message(self, to: str) -> Message:
         entries = tuple(entry for entry in self._entries if entry.to == to)
-        texts = [entry.text for entry in entries[-MOST_LINES:]]
+        texts = [f"{_when(entry.at)}: {entry.text}" for entry in entries[-MOST_LINES:]]
         more = len(entries) - len(texts) + self._left_out.get(to, 0)
         if more:
             texts.insert(0, f"{more} earlier messages are left out here; dropcap status tells what is so now.")
@@ -157,6 +158,12 @@ class Outbox:
         wait = min(LONGEST, FIRST * 2.0 ** min(tries - 1, 20))
         self._due[message.to] = now + wait
         return wait
+
+
+def _when(at: float) -> str:
+    """A message may come hours late: it says when it was true."""
+    moment = datetime.fromtimestamp(at).astimezone()
+    return f"{moment.day} {moment:%B}, {moment:%H:%M}"
 
 
 _ABOUT = {

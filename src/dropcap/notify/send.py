@@ -49,7 +49,7 @@ def send(asked: dict[str, Any]) -> dict[str, Any]:
         return {"sent": True}
     services = ", ".join(dict.fromkeys(str(one.service_name) for one in to))
     how = f"refused it ({codes.codes[-1]})" if codes.codes else "could not be reached, or refused it"
-    return _not(f"{services} {how}", "dropcap tries again by itself; if it stays so, check the address")
+    return _not(f"{services} {how}", "check the address, if it stays so; a message of a running dropcap is tried again by itself")
 
 
 def _not(message: str, remedy: str) -> dict[str, Any]:

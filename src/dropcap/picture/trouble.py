@@ -78,6 +78,8 @@ def _pauses(picture: Picture) -> Iterator[Condition]:
 def _what_next(pause: Pause) -> str:
     if pause.until_resume:
         return f"It stays so until somebody runs: dropcap resume --{pause.scope} {pause.name}"
+    if not pause.passes:
+        return "Run: dropcap check. Once that is mended, it goes on by itself. Files wait and are safe."
     return "It is asked again by itself, and goes on once it is well. Files wait and are safe."
 
 
