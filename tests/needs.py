@@ -29,6 +29,7 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",
+    "umount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
     "prlimit": "util-linux",
@@ -182,7 +183,7 @@ def faketime() -> str:
 
 def libfuse() -> None:
     """Skip where a file system of the test's own cannot be made."""
-    fuse()
+    fuse("umount")
     try:
         import mfusepy  # noqa: F401
     except OSError:  # it looks for the library when it is imported

@@ -61,14 +61,6 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
     assert (expect.every, expect.days, str(expect.by)) == (86400.0, {0, 1, 2, 4}, "18:00:00")
 
 
-def test_masked_names_are_told_nobody(tmp_path: Path) -> None:
-    to = "notify: {to: {lab: {url_file: lab.url, names: true}}}"
-    for privacy, names in (("{names: clear}", True), ("{names: mask}", False)):
-        notify = read(tmp_path, f"{to}\nprivacy: {privacy}").notify
-        assert notify is not None
-        assert [one.names for one in notify.recipients] == [names]
-
-
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [

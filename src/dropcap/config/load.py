@@ -59,17 +59,16 @@ def load(path: Path) -> Config:
     if not folder_nodes:
         root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
     values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
-    privacy = _privacy(main)
     return Config(
         path=path,
         state_dir=Path(state_dir),
         log=_log(main),
         keep=_retention(main),
-        privacy=privacy,
+        privacy=_privacy(main),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
-        notify=read_notify(main, list(projects), list(folder_nodes), with_names=privacy.names == "clear"),
+        notify=read_notify(main, list(projects), list(folder_nodes)),
         metrics=read_metrics(main),
         dashboard=read_dashboard(main),
         problems=_in_order(problems),

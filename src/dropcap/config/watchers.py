@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,8 @@ _WEEK = 7 * DAY
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
-def read_notify(main: Section, projects: Collection[str], folders: Collection[str], *, with_names: bool) -> Notify | None:
-    """The section `notify`; None if there is none, or, reported, nobody to tell. Not `with_names`: nobody is told of names."""
+def read_notify(main: Section, projects: Collection[str], folders: Collection[str]) -> Notify | None:
+    """The section `notify`; None if there is none, or, reported, nobody to tell."""
     node = main.get("notify")
     if node is None or node.is_null:
         return None
@@ -45,7 +44,7 @@ def read_notify(main: Section, projects: Collection[str], folders: Collection[st
         return None
     read = [_recipient(name, entry, projects, folders) for name, entry in to.section()]
     return Notify(
-        tuple(replace(one, names=one.names and with_names) for one in read if one is not None),
+        tuple(one for one in read if one is not None),
         after=section.read("after", duration(0, DAY), 120.0),
         digest=section.read("digest", duration(0.1, _WEEK), 900.0),
     )

@@ -151,13 +151,14 @@ class _Search:
                 return Diagnosis(_in_order(first.findings), _leaf(first.name), first.checks, rule=first.rule)
             candidates = tuple(_leaf(one.name) for one in (first, *near))[:_MOST_CANDIDATES]
             return Diagnosis(_in_order(first.findings), None, first.checks, candidates, first.rule)
-        if (
-            found := regrouped(cleaned, self._endings(), lambda text: self._accepted(_joined(self._directory, text)))
-        ) is not None:
-            return found
         doubtful = min(self._doubtful, key=lambda one: one.cost, default=None)
+        days = () if doubtful is None else self._days(doubtful)  # a date of two readings is no exchange of its parts
+        if not days:
+            found = regrouped(cleaned, self._endings(), lambda text: self._accepted(_joined(self._directory, text)))
+            if found is not None:
+                return found
         if doubtful is not None:
-            return Diagnosis(doubtful.findings, None, (), self._days(doubtful), doubtful.rule)
+            return Diagnosis(doubtful.findings, None, (), days, doubtful.rule)
         if any(rule.pattern.match(leaf) is not None for rule in self._rules):
             return Diagnosis(())  # it fits, and what it tells is not possible
         return self._unlike(leaf, cleaned)
