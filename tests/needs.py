@@ -29,7 +29,6 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "mount": "mount",
-    "umount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
     "prlimit": "util-linux",

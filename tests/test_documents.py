@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from dropcap.cli import COMMANDS, commands, status
 from dropcap.cli.configured import usable
-from dropcap.cli.status_gathered import Limit, Moving, gathered
+from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
 from dropcap.ledger.job import Pause
@@ -158,8 +158,8 @@ def test_the_keys_of_status(used: Site) -> None:
         before,
         folders=[dataclasses.replace(one, settling={"a.pdf": "it is open"}) for one in before.folders],
         pauses=[Pause(Scope.SERVER, "h", Reason.UNREACHABLE, "m", "r", now, False)],
-        moving=[Moving(1, "consents", "n", 1, 2, now)],
-        limits=[Limit("h", 1, now)],
+        moving=[InMotion(1, "consents", "n", 1, 2, now)],
+        limits=[RequestLimit("h", 1, now)],
         held=ledger.recent(1),
         read_back=ledger.recent(1),
         behind_held=[(ledger.recent(1)[0], ledger.recent(1)[0])],

@@ -10,11 +10,11 @@ from dropcap.dashboard import texts
 from dropcap.dashboard.plots import bars, days, histogram, hours
 from dropcap.ledger.figures import BUCKETS
 from dropcap.ledger.job import State
-from dropcap.picture.facts import Group, ServerNow, Upload
+from dropcap.picture.facts import FailureGroup, ServerNow, UploadFacts
 from dropcap.reasons import Reason, Scope
 from tests.picture.make import NOW, folder, pause, picture
 
-GROUP = Group("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
+GROUP = FailureGroup("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
 FULL = "Nothing is taken or sent until its disk has room."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
@@ -62,8 +62,8 @@ def test_spans(seconds: float, text: str) -> None:
 
 
 def test_progress_never_tells_more_than_all() -> None:
-    assert texts.progress(Upload(1, "f", "n", 100, 0, None)) == "100 bytes, begins"
-    assert texts.progress(Upload(1, "f", "n", 2048, 4096, 0.0)) == "2.0 KB of 2.0 KB"
+    assert texts.progress(UploadFacts(1, "f", "n", 100, 0, None)) == "100 bytes, begins"
+    assert texts.progress(UploadFacts(1, "f", "n", 2048, 4096, 0.0)) == "2.0 KB of 2.0 KB"
 
 
 def test_plots_of_nothing_and_of_much() -> None:

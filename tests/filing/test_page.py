@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure, Twin
+from dropcap.filing.failure import Failure, StoredTwin
 from dropcap.filing.page import StatusPage, is_ours
 from dropcap.filing.page_html import render
-from dropcap.filing.status_view import Left, Line, Rest, Sending, StatusView, Still
+from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
 from dropcap.language.speaker import Language
 from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 24, 14, 32, 7, tzinfo=UTC)
 EMPTY = StatusView(folder="consents", generated=NOW, contact="Study desk, ext. 4711", version="1.0")
 
 
-def failed(name: str, reason: str = "no_rule", twin: Twin | None = None) -> Failure:
+def failed(name: str, reason: str = "no_rule", twin: StoredTwin | None = None) -> Failure:
     diagnosis = diagnose(RULES, "consents", name) if reason == "no_rule" else None
     return Failure(name, 7, reason, "rule x", NOW - timedelta(minutes=20), record="101", diagnosis=diagnosis, twin=twin)
 
@@ -41,7 +41,7 @@ FULL = replace(
     full=True,
     examples=["SN001_consent_v1.0_2026-11-25.pdf"],
     still=[Still(Reason.MAINTENANCE, NOW - timedelta(minutes=27)), Still(Reason.RATE_LIMITED, until=NOW + timedelta(minutes=1))],
-    sending=[Sending("large.edf", NOW - timedelta(minutes=50), 450 * 2**20, 279 * 2**20, NOW + timedelta(minutes=3))],
+    sending=[BeingSent("large.edf", NOW - timedelta(minutes=50), 450 * 2**20, 279 * 2**20, NOW + timedelta(minutes=3))],
     arriving=[Line("new.pdf", NOW, rest=Rest.OPEN)],
     waiting=[
         Line("w1.pdf", NOW - timedelta(days=1)),
@@ -54,9 +54,9 @@ FULL = replace(
         failed("SN0O7_consent_v1.0_2026-11-04.pdf"),
         failed("scan0001.pdf"),
         failed("101.pdf", Reason.NO_RECORD),
-        failed("SN003_consent_v1.0_2026-11-03 (1).pdf", twin=Twin(NOW - timedelta(hours=5), False)),
+        failed("SN003_consent_v1.0_2026-11-03 (1).pdf", twin=StoredTwin(NOW - timedelta(hours=5), False)),
     ],
-    not_taken=[("signed forms", Left.LINK)],
+    not_taken=[("signed forms", WhyLeft.LINK)],
     strays=["done/stray.pdf"],
     stray_count=1,
     lay_here=["old.pdf"],
@@ -204,8 +204,8 @@ class TestRender:
         def with_(name: str) -> StatusView:
             line = Line(name, NOW, "", name, None, name)
             return replace(
-                FULL, folder=name, contact=name, version=name, examples=[name], sending=[Sending(name, NOW, 9, 3)],
-                arriving=[line], waiting=[line], held=[line], not_taken=[(name, Left.LINK)], strays=[name], lay_here=[name],
+                FULL, folder=name, contact=name, version=name, examples=[name], sending=[BeingSent(name, NOW, 9, 3)],
+                arriving=[line], waiting=[line], held=[line], not_taken=[(name, WhyLeft.LINK)], strays=[name], lay_here=[name],
                 done_last=[line], failed=[failed("x.pdf", Reason.NO_RECORD)],
             )  # fmt: skip
 

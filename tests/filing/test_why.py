@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropcap.filing.failure import Failure, Twin
+from dropcap.filing.failure import Failure, StoredTwin
 from dropcap.filing.why import is_ours, job_of, why_names
 from dropcap.filing.why_text import pointed_at, why_text
 from dropcap.language.speaker import Language
@@ -108,14 +108,14 @@ def test_every_reason_is_told_in_every_language(failure: MakeFailure, reason: Re
 def test_a_copy_of_what_was_stored(wrong_name: MakeFailure) -> None:
     name = "SN003_consent_v1.0_2026-11-03 (1).pdf"
     at = wrong_name(name).when - timedelta(hours=4)
-    same, other = (body(wrong_name(name, twin=Twin(at, same))) for same in (True, False))
+    same, other = (body(wrong_name(name, twin=StoredTwin(at, same))) for same in (True, False))
     assert "The very same file is in REDCap already. It was stored: 09:05." in same
     assert "Delete this file. It is a copy." in same
     assert "SN003_consent_v1.0_2026-11-03.pdf" not in same
     assert "Its content is another\none." in other
     assert "If it is the stored one, delete this file." in other
     assert "\n\n   SN003_consent_v1.0_2026-11-03.pdf\n\nIt then takes the place of the other one in REDCap.\n" in other
-    assert "takes the place" not in body(wrong_name(name, twin=Twin(at, False), replaces=False))
+    assert "takes the place" not in body(wrong_name(name, twin=StoredTwin(at, False), replaces=False))
 
 
 def test_a_record_that_the_name_does_not_tell_is_not_told(failure: MakeFailure) -> None:

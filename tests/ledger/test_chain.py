@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.act import Deed, Way, Who
+from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
 from dropcap.ledger.job import Address, Job, NewFile, State
 from dropcap.ledger.proof import prove
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
-ME = Who(1000, None, Way.COMMAND)
+ME = Who(1000, None, Means.COMMAND)
 
 
 def claim(ledger: Ledger, *names: str, folder: str = "f") -> list[int]:

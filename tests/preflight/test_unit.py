@@ -10,16 +10,16 @@ import pytest
 from dropcap.cli.init_owned import Account
 from dropcap.config import token_source
 from dropcap.config.token_source import TokenError, TokenSource
-from dropcap.preflight.unit import Unit, _hidden, _read_only
+from dropcap.preflight.unit import ServiceUnit, _hidden, _read_only
 from tests import needs
 from tests.site import Site
 
 DEPLOYED = Path(__file__).parents[2] / "deploy/dropcap.service"
 
 
-def unit(path: Path, *lines: str) -> Unit:
+def unit(path: Path, *lines: str) -> ServiceUnit:
     path.write_text("[Unit]\nDescription=x\nReadWritePaths=/no\n[Service]\n" + "\n".join(lines) + "\n[Install]\nWantedBy=y\n")
-    found = Unit.installed(str(path))
+    found = ServiceUnit.installed(str(path))
     assert found is not None
     return found
 
@@ -57,16 +57,16 @@ def test_drop_ins_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     (lib / "x.service").write_text("[Service]\nUser=one\nReadWritePaths=/a \\\n /b\n")
     (lib / "x.service.d/10.conf").write_text("[Service]\nUser=two\n")
     (lib / "x.service.d/20.conf").write_text("[Service]\nReadWritePaths=\n")
-    assert Unit.installed("x.service", (lib,)).may_chown  # type: ignore[union-attr]
+    assert ServiceUnit.installed("x.service", (lib,)).may_chown  # type: ignore[union-attr]
     assert not unit(
         tmp_path / "u.service", "SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"
     ).may_chown
     assert unit(tmp_path / "u.service", "SystemCallFilter=~@privileged", "SystemCallFilter=@chown").may_chown
     (etc / "x.service.d/20.conf").write_text("[Service]\n# a comment\nReadWritePaths=-/c\n")
-    found = Unit.installed("x.service", (etc, lib))
+    found = ServiceUnit.installed("x.service", (etc, lib))
     assert found is not None
     assert (found.last("User"), found.writable) == ("two", ["/a", "/b", "/c"])
-    assert Unit.installed("y.service", (etc, lib)) is None
+    assert ServiceUnit.installed("y.service", (etc, lib)) is None
 
 
 def test_check_tells_of_the_sandbox(place: Site) -> None:

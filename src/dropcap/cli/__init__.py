@@ -24,7 +24,7 @@ from dropcap.secret import without_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Listed:
     """A command: where it is, a line of help that is told without importing it, and an example of its use."""
 
     module: str
@@ -34,76 +34,76 @@ class Entry:
 
 
 COMMANDS = {
-    "demo": Entry("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --ill"),
-    "init": Entry(
+    "demo": Listed("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --ill"),
+    "init": Listed(
         "init",
         "init_command",
         "Read a project and propose a configuration.",
         "dropcap init --url https://redcap.example.org/api/ --token-file /etc/dropcap/trial.token",
     ),
-    "check": Entry(
+    "check": Listed(
         "check",
         "check_command",
         "Check configuration, folders, servers, tokens and rules.",
         "sudo -u dropcap dropcap check --folder consents",
     ),
-    "explain": Entry(
+    "explain": Listed(
         "explain",
         "explain_command",
         "Tell which rule a name matches and where the file would go.",
         "dropcap explain 101_V1_consent.pdf --folder consents",
     ),
-    "dry-run": Entry(
+    "dry-run": Listed(
         "dry_run",
         "dry_run_command",
         "Tell what would happen to the files that lie there now.",
         "dropcap dry-run --folder consents --report /root/consents.html",
     ),
-    "run": Entry("run", "run_command", "Watch the folders and deliver what is dropped.", "dropcap run --once --wait 5m"),
-    "status": Entry(
+    "run": Listed("run", "run_command", "Watch the folders and deliver what is dropped.", "dropcap run --once --wait 5m"),
+    "status": Listed(
         "status",
         "status_command",
         "Tell what goes on by itself and what waits for somebody.",
         "dropcap status --failed --folder consents",
     ),
-    "history": Entry(
+    "history": Listed(
         "history", "history_command", "Tell what happened to a file, or the last files.", "dropcap history 101_V1_consent.pdf"
     ),
-    "preserved": Entry(
+    "preserved": Listed(
         "preserved",
         "preserved_command",
         "List or fetch copies of what REDCap held before it was replaced.",
         "dropcap preserved --record 101 --to /root/copies",
     ),
-    "retry": Entry("retry", "retry_command", "Try failed or held files again.", "dropcap retry --failed --folder consents"),
-    "reload": Entry("reload", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
-    "pause": Entry(
+    "retry": Listed("retry", "retry_command", "Try failed or held files again.", "dropcap retry --failed --folder consents"),
+    "reload": Listed("reload", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
+    "pause": Listed(
         "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"
     ),
-    "resume": Entry("pause", "resume_command", "Go on, whoever paused it.", "dropcap resume --project trial"),
-    "notify": Entry("notify", "notify_command", "Try the notifications.", "dropcap notify --test"),
-    "dashboard": Entry(
+    "resume": Listed("pause", "resume_command", "Go on, whoever paused it.", "dropcap resume --project trial"),
+    "notify": Listed("notify", "notify_command", "Try the notifications.", "dropcap notify --test"),
+    "dashboard": Listed(
         "dashboard",
         "dashboard_command",
         "Tell where the operator's page is, or make a link that signs in.",
         "dropcap dashboard --link",
     ),
-    "ledger": Entry(
+    "ledger": Listed(
         "ledger",
         "ledger_command",
         "Copy the ledger while dropcap runs, and put a copy back.",
         "dropcap ledger backup /var/backups/dropcap-ledger.db",
     ),
-    "verify": Entry(
+    "verify": Listed(
         "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
     ),
-    "report": Entry(
+    "report": Listed(
         "report",
         "report_command",
         "Write a report of a period, to print or for a spreadsheet.",
         "dropcap report --folder consents --since 7d --html report.html",
     ),
-    "sandbox": Entry(
+    "sandbox": Listed(
         "sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"
     ),
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dropcap.display import shown
-from dropcap.ledger.act import Act, Deed, Way
+from dropcap.ledger.act import Act, Deed, Means
 
 
 def who_of(act: Act) -> str:
     """Who did it, as far as the system tells."""
-    if act.way == Way.ITSELF:
+    if act.way == Means.ITSELF:
         return "dropcap"
-    if act.way == Way.PAGE:
+    if act.way == Means.PAGE:
         return f"{shown(act.name)} (on the page)"
     if act.uid is None:
         return "not known (a signal)"

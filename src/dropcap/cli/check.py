@@ -201,7 +201,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
 
 def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
     """What the unit's sandbox keeps from the service, which a person's check sees."""
-    sandbox = unit.Unit.installed(name)
+    sandbox = unit.ServiceUnit.installed(name)
     if sandbox is None:
         if name != unit.NAME:
             yield Remark("error", on_machine(name), "there is no such unit, or it may not be read", "name another with --unit")

@@ -34,7 +34,7 @@ from dropcap.cli.jobs import (
 from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.job import Event, Job
-from dropcap.ledger.query import Query, Wanted
+from dropcap.ledger.query import Query, WantedJobs
 
 _LAST = 50
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -95,7 +95,7 @@ def history_command(
     try:
         if folder_name is not None and ledger.known_folder(folder_name) is None:
             known("folder", folder_name, config.folders)
-        wanted = Wanted(failed, *period, folder_name, project_name, name, record)
+        wanted = WantedJobs(failed, *period, folder_name, project_name, name, record)
         if name is not None and _NUMBER.fullmatch(name) and not ledger.number(wanted):
             wanted = replace(wanted, name=None, job=int(name))  # the number that people read in the text beside a file
         newest = limit or (None if every or since or until else _LAST)
@@ -113,7 +113,7 @@ def history_command(
 
 
 def _told(
-    config: Config, ledger: Query, wanted: Wanted, newest: int | None, *, in_full: bool, as_data: bool, as_csv: bool
+    config: Config, ledger: Query, wanted: WantedJobs, newest: int | None, *, in_full: bool, as_data: bool, as_csv: bool
 ) -> int:
     """Tell of these jobs, the newest last, where the eye is on a terminal; how many there are."""
     origin = lru_cache(64)(ledger.document)

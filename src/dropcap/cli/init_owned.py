@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from dropcap.display import shown
-from dropcap.preflight.unit import Unit
+from dropcap.preflight.unit import ServiceUnit
 
 #: The service's account, and the group of the people who drop files (deploy/dropcap.sysusers).
 USER, DROPPERS = "dropcap", "redcap-drop"
@@ -81,7 +81,7 @@ def left_to_do(account: Account | None, folder: Path, config: Path, token: Path)
         yield f"let dropcap's user in: {shown(str(folder))} was there before and belongs to others"
     if account is not None and token.stat().st_uid != account.user:
         yield f"let dropcap's user, and nobody else, read the token: chown {USER}: {shown(str(token))}"
-    unit = Unit.installed()
+    unit = ServiceUnit.installed()
     if unit is not None and not any(folder.is_relative_to(place) for place in unit.writable):
         yield f"let the service write there: `ReadWritePaths=-{shown(str(folder))}` in [Service], by `systemctl edit dropcap`"
     if account is not None and account.droppers != account.group:

@@ -14,14 +14,14 @@ import click
 
 from dropcap.cli import spreadsheet
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, stop, usable
-from dropcap.cli.report_facts import Facts, gathered, interventions, local
+from dropcap.cli.report_facts import ReportFacts, gathered, interventions, local
 from dropcap.cli.report_page import page, row
 from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
 from dropcap.ledger.proof import prove
-from dropcap.ledger.query import Query, Wanted
+from dropcap.ledger.query import Query, WantedJobs
 
 
 @click.command("report")
@@ -53,14 +53,14 @@ def report_command(
     if as_html == as_csv:
         raise click.UsageError("name one of --html and --csv")
     config = usable(config_path.absolute(), tell=False)
-    wanted = Wanted(since=moment(since), until=moment(until, end=True), folder=folder_name, project=project_name)
+    wanted = WantedJobs(since=moment(since), until=moment(until, end=True), folder=folder_name, project=project_name)
     if wanted.since >= wanted.until:
         raise click.UsageError("--until lies before --since")
     ledger = query(config)
     try:
         if folder_name is not None and ledger.known_folder(folder_name) is None:
             known("folder", folder_name, config.folders)
-        if project_name is not None and not ledger.number(Wanted(project=project_name)):
+        if project_name is not None and not ledger.number(WantedJobs(project=project_name)):
             known("project", project_name, config.projects)
         whole = _csv(config, ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
     except sqlite3.Error as error:
@@ -73,15 +73,15 @@ def report_command(
         stop("the ledger is not as it was sealed: dropcap verify --chain tells what was changed", 1)
 
 
-def _csv(config: Config, ledger: Query, wanted: Wanted, file: Path) -> bool:
+def _csv(config: Config, ledger: Query, wanted: WantedJobs, file: Path) -> bool:
     text = io.StringIO(newline="")
     spreadsheet.write(text, spreadsheet.COLUMNS, (spreadsheet.of_job(job, origin) for job, origin in gathered(ledger, wanted)))
     _write(file, ["\N{ZERO WIDTH NO-BREAK SPACE}", text.getvalue()])  # by which spreadsheets know that it is UTF-8
     return not prove(config.state_dir / LEDGER, witness.known(config.state_dir)).broken
 
 
-def _page(config: Config, ledger: Query, wanted: Wanted, file: Path) -> bool:
-    facts, rows = Facts(), []
+def _page(config: Config, ledger: Query, wanted: WantedJobs, file: Path) -> bool:
+    facts, rows = ReportFacts(), []
     for job, origin in gathered(ledger, wanted):
         facts.add(job, origin)
         rows.append(row(job, origin))

@@ -13,7 +13,7 @@ from typing import Any
 from dropcap.cli.report_plots import TIME_WORDS, TIMES
 from dropcap.ledger.act import Act
 from dropcap.ledger.job import Job, State
-from dropcap.ledger.query import Query, Wanted
+from dropcap.ledger.query import Query, WantedJobs
 
 #: States in which REDCap has the file.
 _THERE = frozenset({State.DONE, State.STORED})
@@ -22,7 +22,7 @@ _NOT = frozenset({State.FAILED, State.REFUSED, State.WITHDRAWN})
 
 
 @dataclass(slots=True)
-class Facts:
+class ReportFacts:
     """The figures of a period: of the files that were dropped in it."""
 
     dropped: int = 0
@@ -67,7 +67,7 @@ class Facts:
         self.redcaps[redcap_of(origin) or f"project {job.project}" if job.project else "no project"] += 1
 
 
-def gathered(ledger: Query, wanted: Wanted) -> Iterator[tuple[Job, Mapping[str, Any]]]:
+def gathered(ledger: Query, wanted: WantedJobs) -> Iterator[tuple[Job, Mapping[str, Any]]]:
     """The jobs of a report with the documents of their origin, in their order."""
     origin = lru_cache(256)(ledger.document)
     for job in ledger.each(wanted):

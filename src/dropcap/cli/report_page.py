@@ -11,7 +11,7 @@ from typing import Any
 
 from dropcap import __version__
 from dropcap.cli.acts import what_of, who_of
-from dropcap.cli.report_facts import Facts, dropper, local
+from dropcap.cli.report_facts import ReportFacts, dropper, local
 from dropcap.cli.report_plots import days, reasons, times
 from dropcap.cli.report_style import STYLE, css_string
 from dropcap.display import shown
@@ -39,7 +39,9 @@ def span(first: date, last: date) -> str:
     return f"{begin} to {day(last)}"
 
 
-def page(of: str, first: date, last: date, facts: Facts, rows: Iterable[str], acts: Sequence[Act], proof: Proof) -> Iterator[str]:
+def page(
+    of: str, first: date, last: date, facts: ReportFacts, rows: Iterable[str], acts: Sequence[Act], proof: Proof
+) -> Iterator[str]:
     """The page, piece by piece. `of` says which files it is about; `rows` are those of `row`."""
     title = f"{of}, {span(first, last)}"
     made = datetime.now().astimezone()
@@ -97,7 +99,7 @@ def _result(job: Job) -> tuple[str, str]:
     return f"on the way: {job.state.value}" + (f" ({job.reason})" if job.reason else ""), ""
 
 
-def _lead(facts: Facts) -> str:
+def _lead(facts: ReportFacts) -> str:
     if not facts.dropped:
         return "No file was dropped."
     files = "The one file that was dropped" if facts.dropped == 1 else f"Of {facts.dropped:,} files that were dropped"
@@ -158,7 +160,7 @@ def _noted(heads: int) -> str:
     )
 
 
-def _sources(facts: Facts, proof: Proof, made: datetime) -> str:
+def _sources(facts: ReportFacts, proof: Proof, made: datetime) -> str:
     def many(of: Counter[str], cut: int = 200) -> str:
         return "; ".join(f"{escape(shown(name[:cut]))} ({number:,})" for name, number in of.most_common())
 

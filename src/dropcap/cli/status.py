@@ -15,9 +15,9 @@ from dropcap.cli.configured import config_option, folder_option, query, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
 from dropcap.cli.status_files import tell_files
-from dropcap.cli.status_gathered import FolderStatus, Moving, Status, gathered
+from dropcap.cli.status_gathered import FolderStatus, InMotion, Status, gathered
 from dropcap.cli.status_text import tell
-from dropcap.cli.status_told import FEW, Told, goes_on, needs_somebody
+from dropcap.cli.status_told import FEW, StatusLine, goes_on, needs_somebody
 from dropcap.cli.status_verdict import verdict
 from dropcap.config.model import Config
 from dropcap.display import shown
@@ -88,7 +88,7 @@ def status_command(
 
 
 def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: int) -> int:
-    from dropcap.cli.status_nagios import Level, judged
+    from dropcap.cli.status_nagios import NagiosState, judged
 
     try:
         config = usable(config_path.absolute(), tell=False)
@@ -100,7 +100,7 @@ def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: 
             ledger.close()
     except (SystemExit, OSError, sqlite3.Error) as error:  # said on standard error, which Nagios does not show
         why = "" if isinstance(error, SystemExit) else f": {error}"
-        level, line = Level.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
+        level, line = NagiosState.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
     click.echo(line)
     return level
 
@@ -139,7 +139,7 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
     }
 
 
-def _told_json(one: Told) -> dict[str, Any]:
+def _told_json(one: StatusLine) -> dict[str, Any]:
     return {
         "files": one.files,
         "message": shown(one.text),
@@ -148,7 +148,7 @@ def _told_json(one: Told) -> dict[str, Any]:
     }
 
 
-def _sending_json(one: Moving) -> dict[str, Any]:
+def _sending_json(one: InMotion) -> dict[str, Any]:
     return asdict(one) | {"file": shown(one.file), "began": stamp(one.began)}
 
 

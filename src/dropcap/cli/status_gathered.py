@@ -11,7 +11,7 @@ from typing import Any
 from dropcap.cli.configured import known
 from dropcap.config.model import Config
 from dropcap.daemon.state import running
-from dropcap.ledger.job import Alike, Job, Pause, State
+from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.reasons import Reason, Scope
@@ -68,7 +68,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RequestLimit:
     """A server whose request limit is used up. `goes_on`: when the next request may go there (seconds since the epoch)."""
 
     server: str
@@ -77,7 +77,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class InMotion:
     """A file that is being sent: bytes so far, bytes in all, and since when (seconds since the epoch)."""
 
     job: int
@@ -102,10 +102,10 @@ class Status:
     folders: list[FolderStatus]
     pauses: list[Pause]
     next_tries: Mapping[tuple[str, str], float]  # when what is paused is tried again
-    limits: list[Limit]
-    moving: list[Moving]
+    limits: list[RequestLimit]
+    moving: list[InMotion]
     queued: list[Queued]
-    alike: list[Alike]
+    alike: list[LikeJobs]
     held: list[Job]
     failed: list[Job]
     put_off: list[Job]
@@ -217,7 +217,7 @@ def _queued(
     ledger: Query,
     name: str,
     counts: Mapping[str, int],
-    alike: list[Alike],
+    alike: list[LikeJobs],
     pauses: list[Pause],
     elsewhere: Collection[int],
     most: int,
@@ -239,16 +239,16 @@ def _queued(
     return Queued(name, count, tuple(first[:most]), project.host if project else None, pause)
 
 
-def _limits(config: Config, told: Mapping[str, Any], only: str | None) -> list[Limit]:
-    found = [Limit(host, config.limit_of(host), room) for host, room in told.get("limited", {}).items()]
+def _limits(config: Config, told: Mapping[str, Any], only: str | None) -> list[RequestLimit]:
+    found = [RequestLimit(host, config.limit_of(host), room) for host, room in told.get("limited", {}).items()]
     folder = config.folders.get(only) if only is not None else None
     project = config.projects.get(folder.project) if folder else None
     return [one for one in found if only is None or (project is not None and project.host == one.server)]
 
 
-def _moving(told: Mapping[str, Any], only: str | None) -> list[Moving]:
-    keys = Moving.__dataclass_fields__
-    found = (Moving(**{key: one[key] for key in keys}) for one in told.get("uploads", ()) if one["began"] is not None)
+def _moving(told: Mapping[str, Any], only: str | None) -> list[InMotion]:
+    keys = InMotion.__dataclass_fields__
+    found = (InMotion(**{key: one[key] for key in keys}) for one in told.get("uploads", ()) if one["began"] is not None)
     return [one for one in found if only in (None, one.folder)]
 
 

@@ -10,7 +10,7 @@ from dropcap.cli.status_gathered import Status
 from dropcap.reasons import Reason, Scope
 
 
-class Level(IntEnum):
+class NagiosState(IntEnum):
     """Exit codes of a check."""
 
     OK = 0
@@ -19,17 +19,17 @@ class Level(IntEnum):
     UNKNOWN = 3
 
 
-def judged(status: Status, warning: int, critical: int) -> tuple[Level, str]:
+def judged(status: Status, warning: int, critical: int) -> tuple[NagiosState, str]:
     """The level and the line; `warning` and `critical` are numbers of waiting files."""
     waiting = sum(folder.waiting for folder in status.folders)
     held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
     wait = "1 file waits" if waiting == 1 else f"{waiting} files wait"
     troubles = [*_critical(status), *_warnings(status)]
     if waiting >= critical:
-        troubles.insert(0, (Level.CRITICAL, wait))
+        troubles.insert(0, (NagiosState.CRITICAL, wait))
     elif waiting >= warning:
-        troubles.append((Level.WARNING, wait))
-    level = max((one for one, _ in troubles), default=Level.OK)
+        troubles.append((NagiosState.WARNING, wait))
+    level = max((one for one, _ in troubles), default=NagiosState.OK)
     said = ", ".join(text for _, text in troubles) or f"{wait}, all goes on by itself"
     figures = f"waiting={waiting};{warning};{critical};0 held={held};1;;0 failed={failed};1;;0"
     if status.oldest is not None:
@@ -38,7 +38,7 @@ def judged(status: Status, warning: int, critical: int) -> tuple[Level, str]:
     return level, f"DROPCAP {level.name} - {said.replace('|', '/')} | {figures}"
 
 
-def _critical(status: Status) -> list[tuple[Level, str]]:
+def _critical(status: Status) -> list[tuple[NagiosState, str]]:
     found = []
     if not status.running:
         found.append("dropcap does not run")
@@ -53,10 +53,10 @@ def _critical(status: Status) -> list[tuple[Level, str]]:
         names = _names(status, of)
         if names:
             found.append(f"{_number(len(names), 'folder is', 'folders are')} {word}: {', '.join(names)}")
-    return [(Level.CRITICAL, text) for text in found]
+    return [(NagiosState.CRITICAL, text) for text in found]
 
 
-def _warnings(status: Status) -> list[tuple[Level, str]]:
+def _warnings(status: Status) -> list[tuple[NagiosState, str]]:
     held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
     found = []
     if failed:
@@ -72,7 +72,7 @@ def _warnings(status: Status) -> list[tuple[Level, str]]:
         found.append(f"strays: {', '.join(names)}")
     if status.problems or _names(status, lambda one: one.mistake):
         found.append("the configuration has problems")
-    return [(Level.WARNING, text) for text in found]
+    return [(NagiosState.WARNING, text) for text in found]
 
 
 def _names(status: Status, of: Callable[..., object]) -> list[str]:

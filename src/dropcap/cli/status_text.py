@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.jobs import FOUND
-from dropcap.cli.status_gathered import FolderStatus, Moving, Status
-from dropcap.cli.status_told import FEW, MORE, Level, Told, goes_on, left_alone, needs_somebody
+from dropcap.cli.status_gathered import FolderStatus, InMotion, Status
+from dropcap.cli.status_told import FEW, MORE, Level, StatusLine, goes_on, left_alone, needs_somebody
 from dropcap.cli.status_verdict import notes, verdict
 from dropcap.display import shown
 
@@ -85,7 +85,7 @@ def _folder_row(row: tuple[str, ...], first: int, widths: Sequence[int], room: i
         click.secho(f"    {note}", fg=screen.WAIT)
 
 
-def _sent(moving: Sequence[Moving]) -> None:
+def _sent(moving: Sequence[InMotion]) -> None:
     if not moving:
         return
     screen.heading("Being sent")
@@ -109,7 +109,7 @@ def progress_of(sent: int, size: int) -> str:
     return f"{told(sent)} of {told(size)} {unit}"
 
 
-def _left(one: Moving) -> str:
+def _left(one: InMotion) -> str:
     took = time.time() - one.began
     if one.sent <= 0 or took <= 1:
         return "just begun"
@@ -121,7 +121,7 @@ def _left(one: Moving) -> str:
     return f"{round(seconds / 60)} min left" if seconds < 3600 else f"{seconds / 3600:.1f} h left"
 
 
-def _section(title: str, told: Sequence[Told]) -> None:
+def _section(title: str, told: Sequence[StatusLine]) -> None:
     if not told:
         return
     screen.heading(title)

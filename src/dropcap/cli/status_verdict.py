@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from dropcap.cli.screen import many
 from dropcap.cli.status_gathered import FolderStatus, Status
-from dropcap.cli.status_told import Level, Told
+from dropcap.cli.status_told import Level, StatusLine
 from dropcap.reasons import Reason, Scope
 
 
-def verdict(status: Status, somebody: Sequence[Told]) -> tuple[str, str]:
+def verdict(status: Status, somebody: Sequence[StatusLine]) -> tuple[str, str]:
     """Two words for the exit code, and what they mean."""
     waiting = sum(one.files for one in somebody)
     servers = {pause.name for pause in status.pauses if pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND}

@@ -18,7 +18,7 @@ from dropcap.cli.configured import query, stop
 from dropcap.cli.jobs import kept_at
 from dropcap.config.model import Config
 from dropcap.display import shown
-from dropcap.preflight.filed import Interrupted, Lies, Looked, filed
+from dropcap.preflight.filed import FiledLook, Interrupted, Lies, filed
 
 _BAD = frozenset({Lies.CHANGED, Lies.UNREADABLE, Lies.NOT_LOOKED})
 
@@ -30,7 +30,7 @@ def run(config: Config, since: float, folder: str | None, after: int, every: boo
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopped.set())
     counts: Counter[Lies] = Counter()
-    told: list[Looked] = []
+    told: list[FiledLook] = []
     last, code = after, 0
     try:
         for looked in filed(ledger, config, since, folder, after, stopped, partial(kept_at, config)):
@@ -62,14 +62,14 @@ def run(config: Config, since: float, folder: str | None, after: int, every: boo
     sys.exit(code or int(any(counts[word] for word in _BAD)))
 
 
-def _line(looked: Looked) -> str:
+def _line(looked: FiledLook) -> str:
     job = looked.job
     kind = "copy of what REDCap held" if looked.copy else "done"
     place = looked.place if looked.copy else f"{job.folder}/{looked.place}"
     return shown(f"{looked.outcome}: {place} (job {job.id}, {kind})" + (f": {looked.message}" if looked.message else ""))
 
 
-def _as_json(looked: Looked) -> dict[str, object]:
+def _as_json(looked: FiledLook) -> dict[str, object]:
     job = looked.job
     return {
         "outcome": looked.outcome,

@@ -12,7 +12,7 @@ from dropcap.config.model import Problem
 from dropcap.daemon.engine import Engine
 from dropcap.ledger.figures import Figures
 from dropcap.ledger.job import Pause, State
-from dropcap.picture.facts import FolderNow, Group, Picture, ProjectNow, ServerNow, Upload
+from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
 from dropcap.reasons import Scope
 
 
@@ -21,7 +21,7 @@ class _Read:
     counts: dict[str, dict[str, int]]
     oldest: dict[str, float]
     done: dict[str, int]
-    groups: tuple[Group, ...]
+    groups: tuple[FailureGroup, ...]
 
 
 class Gatherer:
@@ -54,7 +54,7 @@ class Gatherer:
             servers=self._servers(pauses, tries),
             pauses=tuple(pauses.values()),
             uploads=tuple(
-                Upload(one.job, one.folder, one.file, one.size, one.sent, one.seconds_left(now))
+                UploadFacts(one.job, one.folder, one.file, one.size, one.sent, one.seconds_left(now))
                 for one in engine.delivery.progress.uploads()
             ),
             groups=read.groups,
@@ -123,10 +123,10 @@ class Gatherer:
             found[server] = ServerNow(server, pause, tries.get((Scope.SERVER, server)), heard, used, limit)
         return tuple(found.values())
 
-    def _groups(self) -> tuple[Group, ...]:
+    def _groups(self) -> tuple[FailureGroup, ...]:
         groups = []
         for one in self._figures.wait_for_somebody():
             job = self._figures.job(one.newest)
             message, remedy = (job.message or "", job.remedy or "") if job is not None else ("", "")
-            groups.append(Group(one.folder, one.state, one.reason, one.number, one.since, one.newest, message, remedy))
+            groups.append(FailureGroup(one.folder, one.state, one.reason, one.number, one.since, one.newest, message, remedy))
         return tuple(groups)

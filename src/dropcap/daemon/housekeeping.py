@@ -13,7 +13,7 @@ from dropcap.config.model import Config
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.tidying import tidy_copies, tidy_done, tidy_subfolders
 from dropcap.filing.keep import NoCopy
-from dropcap.ledger.act import Way, Who
+from dropcap.ledger.act import Means, Who
 from dropcap.ledger.store import Ledger
 from dropcap.threads import NoThread, begin
 
@@ -81,7 +81,7 @@ class Housekeeping:
         kept_for = self._config().keep.history
         try:
             while kept_for is not None and (jobs := self._ledger.query.over(time.time() - kept_for)):
-                number = self._ledger.prune(jobs, Who.me(Way.ITSELF))
+                number = self._ledger.prune(jobs, Who.me(Means.ITSELF))
                 log.info("removed", what="history", jobs=number, kept_for=f"{kept_for / 86400:g}d")
         except sqlite3.Error as error:
             log.warning("check_problem", message=f"no history was forgotten ({error})", remedy="see `dropcap status`")

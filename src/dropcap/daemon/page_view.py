@@ -19,7 +19,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.diagnosed import failure_of
 from dropcap.filing.failure import Failure
 from dropcap.filing.page import StatusPage
-from dropcap.filing.status_view import Left, Line, Rest, Sending, StatusView, Still
+from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
 from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.folder import LINK, NO_FILE, OTHER_FOLDER
@@ -45,7 +45,7 @@ _RESTS = {
     **dict.fromkeys((ON_ITS_WAY, WAS_THERE, NAMESAKE), Rest.NAMESAKE),
     DISK_WAS_FULL: Rest.DISK_WAS_FULL,
 }
-_LEFT = {LINK: Left.LINK, NO_FILE: Left.NO_FILE, OTHER_FOLDER: Left.OTHER_FOLDER}
+_LEFT = {LINK: WhyLeft.LINK, NO_FILE: WhyLeft.NO_FILE, OTHER_FOLDER: WhyLeft.OTHER_FOLDER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +217,11 @@ class Page:
         return " · ".join(part for part in (found.target.record, found.target.event or "", found.target.field) if part)
 
 
-def _sending(upload: Uploading, job: Job | None, now: datetime) -> Sending:
+def _sending(upload: Uploading, job: Job | None, now: datetime) -> BeingSent:
     left = upload.seconds_left(now.timestamp())
     ends = _time(now.timestamp() + left) if left is not None else None
     since = _time(job.claimed_at) if job is not None else now
-    return Sending(shown(upload.file), since, upload.size, upload.sent, ends)
+    return BeingSent(shown(upload.file), since, upload.size, upload.sent, ends)
 
 
 def _rest(note: str) -> Rest:
@@ -230,10 +230,10 @@ def _rest(note: str) -> Rest:
     return _RESTS.get(note, Rest.QUIET)
 
 
-def _left(why: str) -> Left:
+def _left(why: str) -> WhyLeft:
     if why.startswith(NO_RIGHT):
-        return Left.NO_RIGHT
-    return _LEFT.get(why, Left.TROUBLE)
+        return WhyLeft.NO_RIGHT
+    return _LEFT.get(why, WhyLeft.TROUBLE)
 
 
 def _time(seconds: float) -> datetime:

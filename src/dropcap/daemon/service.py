@@ -26,7 +26,7 @@ from dropcap.daemon.summary import summary
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
-from dropcap.ledger.act import Deed, Way, Who
+from dropcap.ledger.act import Deed, Means, Who
 from dropcap.reasons import Scope
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class Service:
             control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
             try:
                 compare(ledger, config.state_dir)
-                ledger.act(Who.me(Way.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
+                ledger.act(Who.me(Means.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
                 self._begin_to_watch(engine, reload)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
@@ -186,7 +186,7 @@ class Service:
         about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
         if "jobs" in asked:
             about["jobs"] = len(asked["jobs"])
-        log.info("asked", do=asked["do"], by=shown(who), way=Way.PAGE.value, **about)
+        log.info("asked", do=asked["do"], by=shown(who), way=Means.PAGE.value, **about)
         return self._answer(engine, reload, asked, Who.on_the_page(who))
 
     def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:

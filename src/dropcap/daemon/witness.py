@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from dropcap.daemon.state import replace
-from dropcap.ledger.act import Deed, Way, Who
+from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
 from dropcap.ledger.store import Ledger
 
@@ -46,7 +46,7 @@ class Daily:
 def stopped(ledger: Ledger, state_dir: Path) -> None:
     """The end of a run: what it has entered is told."""
     with contextlib.suppress(sqlite3.Error):
-        ledger.act(Who.me(Way.ITSELF), Deed.STOPPED)
+        ledger.act(Who.me(Means.ITSELF), Deed.STOPPED)
         tell(ledger, state_dir)
 
 
@@ -79,7 +79,7 @@ def compare(ledger: Ledger, state_dir: Path) -> None:
     """A run begins. If the ledger lacks what was in it when its heads were told last, that becomes an act which carries them."""
     lost = [head for head in known(state_dir) if not ledger.query.has_head(head)]
     if lost:
-        ledger.act(Who.me(Way.ITSELF), Deed.RESTORED, lost=[str(head) for head in lost])
+        ledger.act(Who.me(Means.ITSELF), Deed.RESTORED, lost=[str(head) for head in lost])
         log.error(
             "ledger_restored",
             message="the ledger lacks entries that it had when its heads were told last: it is an older copy, or was changed",

@@ -17,7 +17,7 @@ from dropcap.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LifeStep:
     """One point of the timeline."""
 
     at: str
@@ -70,7 +70,7 @@ _SPENT = {
 }
 
 
-def steps(events: Sequence[Event], rule: str) -> list[Step]:
+def steps(events: Sequence[Event], rule: str) -> list[LifeStep]:
     """The timeline; the first step of a file is that it was taken."""
     found = []
     for number, event in enumerate(events):
@@ -82,7 +82,7 @@ def steps(events: Sequence[Event], rule: str) -> list[Step]:
         note = title_of(word) if word else shown(event.note)
         if number == 0:
             note = "Moved to in_progress/." + (f" The rule “{shown(rule)}” takes it." if rule else " No rule takes it.")
-        found.append(Step(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
+        found.append(LifeStep(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
     return found
 
 

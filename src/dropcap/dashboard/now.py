@@ -11,7 +11,7 @@ from dropcap.dashboard.texts import folder_notes, progress, server_note
 from dropcap.display import shown
 from dropcap.ledger.figures import Figures
 from dropcap.ledger.job import Job, State
-from dropcap.picture.facts import FolderNow, Group, Picture, ProjectNow, ServerNow, Upload
+from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
 from dropcap.picture.words import title_of
 from dropcap.reasons import Reason, Scope
 
@@ -27,7 +27,7 @@ _BY_NAME = frozenset({Reason.NO_RULE, Reason.BAD_VALUE, Reason.BLOCKED_EXTENSION
 class GroupRow:
     """Files that wait for a person, with their one act."""
 
-    group: Group
+    group: FailureGroup
     title: str
     note: str
     retry: bool
@@ -52,7 +52,7 @@ class ServerRow:
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    upload: Upload
+    upload: UploadFacts
     name: str
     text: str
     percent: int

@@ -24,7 +24,7 @@ _TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ShownPiece:
     """A part of a name. `look` is `cap` (captured), `off` (wrong), or nothing."""
 
     text: str
@@ -40,7 +40,7 @@ class Tested:
     mark: str
     head: str
     text: str
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[ShownPiece] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -108,7 +108,7 @@ def _nowhere(folders: Sequence[Folder], name: str, most: int) -> Tested:
     likely = sorted(looked_at, key=lambda folder: _rank(folder, name), reverse=True)[:most]
     asked = [(folder, diagnose(folder.rules, folder.name, name)) for folder in likely]
     if not asked:
-        return Tested(shown(name), "bad", "Would fail.", "No rule matches it.", [Piece(shown(name))])
+        return Tested(shown(name), "bad", "Would fail.", "No rule matches it.", [ShownPiece(shown(name))])
     folder, diagnosis = min(asked, key=lambda pair: _doubt(pair[1]))
     text, notes = "No rule matches it.", _said(diagnosis)
     if diagnosis.rule is not None:
@@ -142,19 +142,22 @@ def _said(diagnosis: Diagnosis) -> list[str]:
     return notes
 
 
-def _marked(name: str, diagnosis: Diagnosis) -> list[Piece]:
+def _marked(name: str, diagnosis: Diagnosis) -> list[ShownPiece]:
     """The name, its wrong parts marked; where something is missing, a sign stands in its place."""
     directory, slash, leaf = name.rpartition("/")
-    pieces, at = [Piece(shown(directory + slash))], 0
+    pieces, at = [ShownPiece(shown(directory + slash))], 0
     for finding in diagnosis.findings:
         if finding.start < at:
             continue
-        pieces += [Piece(shown(leaf[at : finding.start])), Piece(shown(leaf[finding.start : finding.end]) or "∎", "here", "off")]
+        pieces += [
+            ShownPiece(shown(leaf[at : finding.start])),
+            ShownPiece(shown(leaf[finding.start : finding.end]) or "∎", "here", "off"),
+        ]
         at = finding.end
-    return [piece for piece in (*pieces, Piece(shown(leaf[at:]))) if piece.text]
+    return [piece for piece in (*pieces, ShownPiece(shown(leaf[at:]))) if piece.text]
 
 
-def _cut(subject: str, captures: dict[str, str]) -> list[Piece]:
+def _cut(subject: str, captures: dict[str, str]) -> list[ShownPiece]:
     """Captures stand in the order of the text."""
     pieces, at = [], 0
     for name, value in captures.items():
@@ -162,9 +165,9 @@ def _cut(subject: str, captures: dict[str, str]) -> list[Piece]:
         if place < 0:
             continue
         if place > at:
-            pieces.append(Piece(shown(subject[at:place])))
-        pieces.append(Piece(shown(value), name, "cap"))
+            pieces.append(ShownPiece(shown(subject[at:place])))
+        pieces.append(ShownPiece(shown(value), name, "cap"))
         at = place + len(value)
     if at < len(subject):
-        pieces.append(Piece(shown(subject[at:])))
+        pieces.append(ShownPiece(shown(subject[at:])))
     return pieces

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from dropcap.display import shown
 from dropcap.ledger.job import Job, Pause, State
-from dropcap.picture.facts import FolderNow, Picture, ServerNow, Upload
+from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts
 from dropcap.picture.words import title_of
 from dropcap.reasons import Reason, Scope
 
@@ -58,7 +58,7 @@ def sentence(text: str | None) -> str:
     return told[:1].upper() + told[1:] + ("." if told and told[-1] not in ".!?" else "")
 
 
-def progress(upload: Upload) -> str:
+def progress(upload: UploadFacts) -> str:
     """How far an upload has come."""
     if not upload.sent:
         return f"{size(upload.size)}, begins"

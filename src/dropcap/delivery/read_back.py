@@ -35,7 +35,7 @@ LATER = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReadBackWords:
     """What REDCap has: `found` is yes, no, other or unknown."""
 
     found: str
@@ -95,7 +95,7 @@ class ReadBack:
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS or time.time() - (job.ended_at or 0.0) > KNOWN_FOR:
                 message = f"it cannot be found out whether it arrived at {_words(job)}: {error.meaning.message}"
-                self._tell(job, Told("unknown", message, "look for it there in REDCap"))
+                self._tell(job, ReadBackWords("unknown", message, "look for it there in REDCap"))
                 return
             tries = self._tries[job.id] = self._tries.get(job.id, 0) + 1
             self._ledger.read_back_later(job.id, backoff(tries))
@@ -103,7 +103,7 @@ class ReadBack:
             return
         self._tell(job, told)
 
-    def _tell(self, job: Job, told: Told) -> None:
+    def _tell(self, job: Job, told: ReadBackWords) -> None:
         self._tries.pop(job.id, None)
         if self._ledger.tell_read_back(job, told.found, told.message, told.remedy):
             keys = {"found": told.found, "message": told.message}
@@ -127,25 +127,25 @@ class ReadBack:
         heir = self._ledger.query.heir(job.id)
         return heir is not None and heir.state in OPEN and _place(heir) == _place(job)
 
-    def _look(self, job: Job, line: ProjectLine) -> Told:
+    def _look(self, job: Job, line: ProjectLine) -> ReadBackWords:
         heir = self._ledger.query.heir(job.id)
         where = _words(job)
         same = heir is not None and _place(heir) == _place(job)
         again = f"; it was moved back as {shown(heir.name)} (job {heir.id})" if heir is not None else ""
         if not job.record or not job.field:
-            return Told("no", f"no place is known to which it was sent{again}")
+            return ReadBackWords("no", f"no place is known to which it was sent{again}")
         try:
             there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
         except NoFile:
-            return Told("no", f"REDCap has no file at {where}: it did not arrive there{again}")
+            return ReadBackWords("no", f"REDCap has no file at {where}: it did not arrive there{again}")
         except RedcapError as error:
             if error.meaning.reason == Reason.NO_RECORD:
-                return Told("no", f"REDCap has no record {shown(job.record)}: it did not arrive there{again}")
+                return ReadBackWords("no", f"REDCap has no record {shown(job.record)}: it did not arrive there{again}")
             raise
         if there.sha256 != job.sent_sha256:
-            return Told("other", f"REDCap has another file at {where}: this one is not there{again}")
+            return ReadBackWords("other", f"REDCap has another file at {where}: this one is not there{again}")
         remedy = None if same else f"if {where} is not where it belongs, remove the file there in REDCap"
-        return Told("yes", f"REDCap has it at {where}{again}", remedy)
+        return ReadBackWords("yes", f"REDCap has it at {where}{again}", remedy)
 
 
 def _place(job: Job) -> tuple[str, str, str | None, str, int | None]:

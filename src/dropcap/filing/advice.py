@@ -10,7 +10,7 @@ from dropcap.filing.failure import Failure
 from dropcap.filing.finding_words import acts, said_of
 from dropcap.filing.reason_words import NO_SUCH_RECORD, OF_REASONS, UNKNOWN
 from dropcap.language.speaker import Speaker, marked
-from dropcap.naming.finding import Finding, Kind
+from dropcap.naming.finding import Kind, Slip
 
 GOES_ON = marked("dropcap then takes it by itself, and this text goes away.")
 #: Wrong parts of one name that are told: nobody reads more.
@@ -79,7 +79,7 @@ def _of_the_name(failure: Failure, say: Speaker, values: dict[str, str]) -> Advi
     return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
 
 
-def _worst(findings: tuple[Finding, ...]) -> Finding:
+def _worst(findings: tuple[Slip, ...]) -> Slip:
     """The one that decides what is to be done."""
     order = (Kind.OTHER_KIND, Kind.NOT_TEXT, Kind.NO_ENDING, Kind.NOT_LIKE, Kind.NO_SUCH_WORD)
     return min(findings, key=lambda one: order.index(one.kind) if one.kind in order else len(order))

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dropcap.config.model import Folder
 from dropcap.files import names
-from dropcap.filing.failure import Failure, Twin
+from dropcap.filing.failure import Failure, StoredTwin
 from dropcap.ledger.job import Job
 from dropcap.ledger.query import Query
 from dropcap.naming.doctor import diagnose
@@ -50,7 +50,7 @@ def failure_of(
     )
 
 
-def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[], str]) -> Twin | None:
+def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[], str]) -> StoredTwin | None:
     stored = query.stored_as(job.folder, meant)
     if stored is None or stored.ended_at is None:
         return None
@@ -59,4 +59,4 @@ def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[
     if stored.size == job.size and stored.sha256:
         with contextlib.suppress(OSError):
             same = sha256() == stored.sha256
-    return Twin(at, same)
+    return StoredTwin(at, same)

@@ -9,7 +9,7 @@ from dropcap.naming.finding import Diagnosis
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
+class StoredTwin:
     """A file of the suggested name that was stored `at` already. `same`: it has the same bytes."""
 
     at: datetime
@@ -36,5 +36,5 @@ class Failure:
     size: int = 0
     attempts: int = 0
     diagnosis: Diagnosis | None = None
-    twin: Twin | None = None
+    twin: StoredTwin | None = None
     replaces: bool = True

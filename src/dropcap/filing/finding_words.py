@@ -5,7 +5,7 @@ from __future__ import annotations
 from dropcap.display import shown
 from dropcap.language.speaker import Speaker, marked
 from dropcap.naming.endings import kind_of
-from dropcap.naming.finding import Finding, Kind
+from dropcap.naming.finding import Kind, Slip
 
 #: Sentences that need no more than what is found and what is wanted.
 _PLAIN: dict[Kind, str] = {
@@ -60,7 +60,7 @@ _KINDS = {
 _MOST_WORDS = 8
 
 
-def said_of(finding: Finding, say: Speaker) -> str:
+def said_of(finding: Slip, say: Speaker) -> str:
     """One or two sentences."""
     match finding.kind:
         case Kind.SPACE:
@@ -86,7 +86,7 @@ def said_of(finding: Finding, say: Speaker) -> str:
     )
 
 
-def _of_count(finding: Finding, say: Speaker) -> str:
+def _of_count(finding: Slip, say: Speaker) -> str:
     low, high = finding.low, finding.high
     if high is not None and low != high:
         if finding.of == "digits":
@@ -97,7 +97,7 @@ def _of_count(finding: Finding, say: Speaker) -> str:
     return say.many("This part must have {count} character.", "This part must have {count} characters.", low)
 
 
-def acts(finding: Finding, names: bool, say: Speaker, values: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def acts(finding: Slip, names: bool, say: Speaker, values: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What to do where no single name can be suggested: before the names that it may be, if there are any, and after them."""
     if names:
         return (say("See on the paper which of these is right. Rename the file, here in this folder, to that one:"),), ()

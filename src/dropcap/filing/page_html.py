@@ -10,7 +10,7 @@ from dropcap.display import shown
 from dropcap.filing.page_parts import Parts, text
 from dropcap.filing.page_style import MARKS, POLICY, STYLE
 from dropcap.filing.status_view import StatusView
-from dropcap.filing.verdict import Verdict, verdict
+from dropcap.filing.verdict import PageVerdict, verdict
 from dropcap.language.speaker import Speaker, speaker
 
 MARK = '<meta name="generator" content="dropcap">'
@@ -55,7 +55,7 @@ def _rendered(view: StatusView, most: int) -> str:
     return "\n".join(lines)
 
 
-def _head(view: StatusView, told: Verdict) -> Iterator[str]:
+def _head(view: StatusView, told: PageVerdict) -> Iterator[str]:
     yield "<!doctype html>"
     yield f'<html lang="{view.language}">'
     yield "<head>"
@@ -72,7 +72,7 @@ def _head(view: StatusView, told: Verdict) -> Iterator[str]:
     yield "<body>"
 
 
-def _header(view: StatusView, told: Verdict, say: Speaker) -> Iterator[str]:
+def _header(view: StatusView, told: PageVerdict, say: Speaker) -> Iterator[str]:
     yield "<header>"
     folder = html.escape(say("Drop folder {name}", name="\0")).replace("\0", f"<b>{text(view.folder)}</b>")
     yield f'<p class="folder">{folder}</p>'

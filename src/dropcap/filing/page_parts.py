@@ -12,7 +12,7 @@ from dropcap.display import said, shown
 from dropcap.filing.advice import Advice, advice
 from dropcap.filing.failure import Failure
 from dropcap.filing.page_words import HELD, HELD_OTHERWISE, LEFT, RESTS, WAITS, WAITS_OTHERWISE
-from dropcap.filing.status_view import Left, Line, Sending, StatusView
+from dropcap.filing.status_view import BeingSent, Line, StatusView, WhyLeft
 from dropcap.language.speaker import Speaker
 
 _EXAMPLES = 5
@@ -184,14 +184,14 @@ class Parts:
         when = self._time(self._say("stored: {when}", when="{when}"), line.since)
         return f'<li><div><p class="name">{text(line.name)}</p>{to}</div><p class="small r">{when}</p></li>'
 
-    def _left(self, entry: tuple[str, Left]) -> str:
+    def _left(self, entry: tuple[str, WhyLeft]) -> str:
         name, why = entry
         state, act = (self._say(words, contact=self._contact) for words in LEFT[why])
         return (
             f'<li><div><p class="name">{text(name)}</p><p class="why">{text(state)}</p></div><p class="do">{text(act)}</p></li>'
         )
 
-    def _sending(self, number: int, one: Sending) -> str:
+    def _sending(self, number: int, one: BeingSent) -> str:
         say = self._say
         part = min(100, 100 * one.sent // one.size) if one.size else 0
         sent, size = say.size(one.sent), say.size(one.size)

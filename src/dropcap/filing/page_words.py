@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.filing.status_view import Left, Rest
+from dropcap.filing.status_view import Rest, WhyLeft
 from dropcap.language.speaker import marked
 from dropcap.reasons import Reason
 
@@ -47,10 +47,10 @@ RESTS: dict[Rest, str] = {
     Rest.NAMESAKE: marked("Another file of this name is on its way."),
 }
 
-LEFT: dict[Left, tuple[str, str]] = {
-    Left.LINK: (marked("A link, not a file."), marked("Copy the file itself here.")),
-    Left.NO_FILE: (marked("This is no file."), marked("Take it away.")),
-    Left.NO_RIGHT: (marked("dropcap may not read or move it."), marked("Ask: {contact}.")),
-    Left.OTHER_FOLDER: (marked("This is a drop folder of its own."), marked("Ask: {contact}.")),
-    Left.TROUBLE: (marked("dropcap cannot take it."), marked("Ask: {contact}.")),
+LEFT: dict[WhyLeft, tuple[str, str]] = {
+    WhyLeft.LINK: (marked("A link, not a file."), marked("Copy the file itself here.")),
+    WhyLeft.NO_FILE: (marked("This is no file."), marked("Take it away.")),
+    WhyLeft.NO_RIGHT: (marked("dropcap may not read or move it."), marked("Ask: {contact}.")),
+    WhyLeft.OTHER_FOLDER: (marked("This is a drop folder of its own."), marked("Ask: {contact}.")),
+    WhyLeft.TROUBLE: (marked("dropcap cannot take it."), marked("Ask: {contact}.")),
 }

@@ -20,7 +20,7 @@ class Rest(StrEnum):
     NAMESAKE = "namesake"  # the end of another one of its name
 
 
-class Left(StrEnum):
+class WhyLeft(StrEnum):
     """Why something is left where it lies."""
 
     LINK = "link"
@@ -47,7 +47,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class BeingSent:
     """A file that is being sent; `ends` is when it will have gone at the pace so far, if that can be told."""
 
     name: str
@@ -86,7 +86,7 @@ class StatusView:
     full: bool = False  # the share has no room
     old_rules: bool = False  # the new ones have a mistake
     missing_since: datetime | None = None  # by then a file should have come, and none has
-    sending: list[Sending] = field(default_factory=list)
+    sending: list[BeingSent] = field(default_factory=list)
     arriving: list[Line] = field(default_factory=list)
     arriving_count: int | None = None
     waiting: list[Line] = field(default_factory=list)
@@ -95,7 +95,7 @@ class StatusView:
     held_count: int | None = None
     failed: list[Failure] = field(default_factory=list)
     failed_count: int | None = None
-    not_taken: list[tuple[str, Left]] = field(default_factory=list)
+    not_taken: list[tuple[str, WhyLeft]] = field(default_factory=list)
     not_taken_count: int | None = None
     strays: list[str] = field(default_factory=list)
     stray_count: int = 0

@@ -11,7 +11,7 @@ from dropcap.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class PageVerdict:
     """`mark` is `good`, `wait` or `bad`. `state` is the verdict, `rest` what is true beside it; `means` and `since` say more."""
 
     mark: str
@@ -21,10 +21,10 @@ class Verdict:
     since: tuple[str, ...] = ()
 
 
-def verdict(view: StatusView, contact: str, say: Speaker) -> Verdict:
+def verdict(view: StatusView, contact: str, say: Speaker) -> PageVerdict:
     """What is most in need of being said."""
     if view.stopped:
-        return Verdict(
+        return PageVerdict(
             "wait",
             say("dropcap was stopped at {time}.", time=say.clock(view.generated)),
             _safe(view, say),
@@ -35,19 +35,19 @@ def verdict(view: StatusView, contact: str, say: Speaker) -> Verdict:
     if view.still or view.full:
         still = view.still[0] if view.still else Still(Reason.NO_SPACE)
         state = say("The share is full.") if view.full else say(STILL.get(still.reason, STILL_OTHERWISE))
-        return Verdict("wait", state, _safe(view, say), _goes_on(still, view.full, contact, say), _since(still, view, say))
+        return PageVerdict("wait", state, _safe(view, say), _goes_on(still, view.full, contact, say), _since(still, view, say))
     if held := view.counted("held"):
         state = say.many("{count} file waits for {contact}.", "{count} files wait for {contact}.", held, contact=contact)
-        return Verdict("wait", state, _stored(view, say), (say("Nothing for you to do. No file is harmed."),))
+        return PageVerdict("wait", state, _stored(view, say), (say("Nothing for you to do. No file is harmed."),))
     if view.missing_since is not None:
-        return Verdict("wait", *missing(view, contact, say))
+        return PageVerdict("wait", *missing(view, contact, say))
     if view.on_their_way:
         on_way = say.many("{count} file is on its way to REDCap.", "{count} files are on their way to REDCap.", view.on_their_way)
-        return Verdict("good", say("All is well."), on_way, (say("Nothing for you to do."),))
+        return PageVerdict("good", say("All is well."), on_way, (say("Nothing for you to do."),))
     if view.done_today:
         stored = say.many("{count} file is in REDCap today.", "{count} files are in REDCap today.", view.done_today)
-        return Verdict("good", say("All is well."), stored)
-    return Verdict("good", say("All is well."), say("Nothing has been dropped today."))
+        return PageVerdict("good", say("All is well."), stored)
+    return PageVerdict("good", say("All is well."), say("Nothing has been dropped today."))
 
 
 def missing(view: StatusView, contact: str, say: Speaker) -> tuple[str, str]:
@@ -69,7 +69,7 @@ def stands_still(view: StatusView, contact: str, say: Speaker) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def _needs(view: StatusView, contact: str, say: Speaker) -> Verdict:
+def _needs(view: StatusView, contact: str, say: Speaker) -> PageVerdict:
     state = say.many("{count} file needs you.", "{count} files need you.", view.needing)
     named = [one for one in view.failed if one.diagnosis is not None]
     sure = sum(1 for one in named if one.diagnosis is not None and one.diagnosis.suggestion and one.twin is None)
@@ -81,7 +81,7 @@ def _needs(view: StatusView, contact: str, say: Speaker) -> Verdict:
                 say.many("The right name of {count} is given below.", "The right names of {count} are given below.", sure)
             )
     means.append(say("No file is harmed."))
-    return Verdict("bad", state, _stored(view, say), (" ".join(means), *stands_still(view, contact, say)))
+    return PageVerdict("bad", state, _stored(view, say), (" ".join(means), *stands_still(view, contact, say)))
 
 
 def _stored(view: StatusView, say: Speaker) -> str:

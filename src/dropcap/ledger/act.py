@@ -40,7 +40,7 @@ class Deed(StrEnum):
     PRUNED = "pruned"  # jobs that were over were taken out of it
 
 
-class Way(StrEnum):
+class Means(StrEnum):
     """How it came to dropcap, and so what tells who did it."""
 
     SOCKET = "socket"  # the kernel's word on whose process asked
@@ -57,16 +57,16 @@ class Who:
 
     uid: int | None
     login: int | None
-    way: Way
+    way: Means
     name: str = ""
 
     @classmethod
     def on_the_page(cls, name: str) -> Who:
         """Somebody who is signed in to the operator's page, by the name that they gave."""
-        return cls(None, None, Way.PAGE, name)
+        return cls(None, None, Means.PAGE, name)
 
     @classmethod
-    def me(cls, way: Way = Way.COMMAND) -> Who:
+    def me(cls, way: Means = Means.COMMAND) -> Who:
         """This process."""
         return cls._named(os.getuid(), _login("self"), way)
 
@@ -74,14 +74,14 @@ class Who:
     def peer(cls, connection: socket.socket) -> Who:
         """Whose process has connected to a Unix socket, by the kernel's word."""
         pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        return cls._named(uid, _login(str(pid)), Way.SOCKET)
+        return cls._named(uid, _login(str(pid)), Means.SOCKET)
 
     @classmethod
-    def _named(cls, uid: int, login: int | None, way: Way) -> Who:
+    def _named(cls, uid: int, login: int | None, way: Means) -> Who:
         return cls(uid, login, way, user_name(uid if login is None else login))
 
 
-NOBODY_KNOWS = Who(None, None, Way.SIGNAL)
+NOBODY_KNOWS = Who(None, None, Means.SIGNAL)
 
 
 @dataclass(frozen=True, slots=True)

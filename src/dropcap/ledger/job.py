@@ -265,7 +265,7 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class LikeJobs:
     """The jobs of a folder that stand still for the same reason. `job` is the newest of them."""
 
     folder: str

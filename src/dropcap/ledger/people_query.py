@@ -14,9 +14,9 @@ from dropcap.ledger.act import Act, has_head
 from dropcap.ledger.chain import Head
 from dropcap.ledger.delivery_query import GIVES_WAY
 from dropcap.ledger.job import (
-    Alike,
     Event,
     Job,
+    LikeJobs,
     State,
 )
 from dropcap.ledger.rows import Rows
@@ -24,7 +24,7 @@ from dropcap.ledger.schema import OPEN_STATES
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedJobs:
     """Which jobs: dropped from `since` on and before `until` (seconds since the epoch); None or False asks for all.
 
     `name` is a file's name, in whatever subfolder; or its path in the drop folder, as it was dropped or as it was filed.
@@ -90,7 +90,7 @@ class PeopleQuery(Rows):
             return self._jobs(f"{where} order by id desc limit ?", limit)
         return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
 
-    def alike(self, folder: str | None = None) -> list[Alike]:
+    def alike(self, folder: str | None = None) -> list[LikeJobs]:
         """What waits for a reason, is held or failed, by folder and reason, however many there are; oldest first."""
         columns = "folder, state, reason, count(*), min(coalesce(ended_at, claimed_at)), min(due), max(id)"
         its, values = ("", ()) if folder is None else (" and folder = ?", (folder,))
@@ -98,7 +98,7 @@ class PeopleQuery(Rows):
         failed = "state = 'failed' and tried_again is null"
         each = [f"select {columns} from job where {which}{its} group by 1, 2, 3" for which in (open_ones, failed)]
         rows = self._rows(f"{' union all '.join(each)} order by 5", *values, *values)
-        return [Alike(f, State(s), r, n, float(t), float(d), j) for f, s, r, n, t, d, j in rows]
+        return [LikeJobs(f, State(s), r, n, float(t), float(d), j) for f, s, r, n, t, d, j in rows]
 
     def ended_since(self, folder: str, since: float, state: State) -> int:
         """How many jobs of a folder ended in `state` since then."""
@@ -154,17 +154,17 @@ class PeopleQuery(Rows):
         record: str | None = None,
     ) -> list[Job]:
         """The jobs of late, newest first; what is wanted as in `Wanted`."""
-        where, values = _which(Wanted(failed, since, math.inf, folder, None, name, record))
+        where, values = _which(WantedJobs(failed, since, math.inf, folder, None, name, record))
         return self._jobs(f"where {where} order by id desc limit ?", *values, limit)
 
-    def each(self, wanted: Wanted, newest: int | None = None) -> Iterator[Job]:
+    def each(self, wanted: WantedJobs, newest: int | None = None) -> Iterator[Job]:
         """Those jobs, or the newest of them, oldest first, one after the other: there can be very many."""
         where, values = _which(wanted)
         if newest is not None:
             where, values = f"id in (select id from job where {where} order by id desc limit ?)", [*values, newest]
         return self._each_job(f"where {where} order by id", *values)
 
-    def number(self, wanted: Wanted) -> int:
+    def number(self, wanted: WantedJobs) -> int:
         """How many jobs that are."""
         where, values = _which(wanted)
         return int(next(self._rows(f"select count(*) from job where {where}", *values))[0])
@@ -177,7 +177,7 @@ class PeopleQuery(Rows):
         return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
 
 
-def _which(wanted: Wanted) -> tuple[str, list[Any]]:
+def _which(wanted: WantedJobs) -> tuple[str, list[Any]]:
     """Jobs that are wanted, as SQL with its values."""
     where = ["claimed_at >= ?"]
     values: list[Any] = [wanted.since]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dropcap.ledger.delivery_query import DeliveryQuery
 from dropcap.ledger.intake_query import IntakeQuery
-from dropcap.ledger.people_query import PeopleQuery, Wanted
+from dropcap.ledger.people_query import PeopleQuery, WantedJobs
 
-__all__ = ["Query", "Wanted"]
+__all__ = ["Query", "WantedJobs"]
 
 
 class Query(IntakeQuery, DeliveryQuery, PeopleQuery):

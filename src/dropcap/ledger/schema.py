@@ -6,7 +6,7 @@ import sqlite3
 import time
 import uuid
 
-from dropcap.ledger.act import Deed, Way, Who, enter, heads
+from dropcap.ledger.act import Deed, Means, Who, enter, heads
 from dropcap.ledger.seal import Sealer
 
 #: The open states as SQL. SQLite uses the indexes of open jobs only if a query says this, word for word.
@@ -186,4 +186,4 @@ def _entered(connection: sqlite3.Connection, before: int, now: int) -> None:
     """The upgrade is an act, with what every chain ends with now. The first one vouches for nothing that was there before."""
     found = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in ("job", "history")}
     told = {"from": before, "to": now, **found, "heads": [str(head) for head in heads(connection)]}
-    enter(connection, time.time(), Who.me(Way.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)
+    enter(connection, time.time(), Who.me(Means.ITSELF), Deed.MIGRATED if before else Deed.CREATED, told)

@@ -16,7 +16,7 @@ _WAYS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Alignment:
     """The name up to `at`, laid along the first parts of a pattern."""
 
     at: int = 0
@@ -24,30 +24,30 @@ class Way:
     wanted: str = ""
     doubt: bool = False
     last: Piece | None = None
-    before: Way | None = None
+    before: Alignment | None = None
 
     def pieces(self) -> list[Piece]:
         """From the first to the last."""
         found: list[Piece] = []
-        way: Way | None = self
+        way: Alignment | None = self
         while way is not None and way.last is not None:
             found.append(way.last)
             way = way.before
         return found[::-1]
 
-    def with_(self, piece: Piece) -> Way:
+    def with_(self, piece: Piece) -> Alignment:
         """And one piece more."""
-        return Way(piece.end, self.cost + piece.cost, self.wanted + piece.wanted, self.doubt or piece.doubt, piece, self)
+        return Alignment(piece.end, self.cost + piece.cost, self.wanted + piece.wanted, self.doubt or piece.doubt, piece, self)
 
 
-def ways(elements: Sequence[Element], name: Subject) -> list[Way]:
+def ways(elements: Sequence[Element], name: Subject) -> list[Alignment]:
     """The cheapest ways to lay the whole name along `elements`. Raises TooDear."""
-    found = _along(runs(elements), (), [Way()], name)
+    found = _along(runs(elements), (), [Alignment()], name)
     ended = [way if way.at == len(name.text) else _with_the_rest(way, name) for way in found]
     return sorted((way for way in ended if way.cost <= MOST), key=lambda way: way.cost)
 
 
-def _with_the_rest(way: Way, name: Subject) -> Way:
+def _with_the_rest(way: Alignment, name: Subject) -> Alignment:
     cost = sum(removal(name.text, at) for at in range(way.at, len(name.text)))
     if cost <= 1.0 and not any(one.isdigit() for one in name.text[way.at :]):
         return way.with_(Piece(way.at, len(name.text), cost, "", None))
@@ -55,8 +55,8 @@ def _with_the_rest(way: Way, name: Subject) -> Way:
 
 
 def _along(
-    parts: Sequence[str | Capture | Wildcard | Group], then: Sequence[Element], begun: list[Way], name: Subject
-) -> list[Way]:
+    parts: Sequence[str | Capture | Wildcard | Group], then: Sequence[Element], begun: list[Alignment], name: Subject
+) -> list[Alignment]:
     for number, part in enumerate(parts):
         following = [*_elements(parts[number + 1 : number + 2]), *then]
         if isinstance(part, Group):
@@ -84,9 +84,9 @@ def _elements(parts: Sequence[str | Capture | Wildcard | Group]) -> Iterator[Ele
         yield Literal(part[0]) if isinstance(part, str) else part
 
 
-def _cheapest(found: list[Way]) -> list[Way]:
+def _cheapest(found: list[Alignment]) -> list[Alignment]:
     """The few cheapest, each ending and wording once."""
-    kept: dict[tuple[int, str], Way] = {}
+    kept: dict[tuple[int, str], Alignment] = {}
     for way in sorted(found, key=lambda way: way.cost):
         kept.setdefault((way.at, way.wanted), way)
         if len(kept) == _WAYS:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from dropcap.naming.finding import Finding, Kind
+from dropcap.naming.finding import Kind, Slip
 
 _COPY = "copy|kopie|copie|copia|cópia"
 _MARK_AFTER = re.compile(
@@ -27,7 +27,7 @@ class Cleaned:
 
     text: str
     spans: list[tuple[int, int]]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Slip] = field(default_factory=list)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The characters of the name for those from `start` to `end` of `text`."""
@@ -41,7 +41,7 @@ class Cleaned:
         first, last = self.span(start, end)
         odd = {(one.start, one.end) for one in self.findings if one.kind is Kind.ODD_SPACE}
         if not set(self.spans[start:end]) <= odd:
-            self.findings.append(Finding(kind, first, last, self.text[start:end]))
+            self.findings.append(Slip(kind, first, last, self.text[start:end]))
         self.text = self.text[:start] + self.text[end:]
         del self.spans[start:end]
 
@@ -50,7 +50,7 @@ def plain(leaf: str) -> Cleaned:
     """`leaf` composed (NFC), without characters that nobody sees, and with one kind of space."""
     text: list[str] = []
     spans: list[tuple[int, int]] = []
-    findings: list[Finding] = []
+    findings: list[Slip] = []
     start = 0
     while start < len(leaf):
         end = start + 1
@@ -59,10 +59,10 @@ def plain(leaf: str) -> Cleaned:
         for character in unicodedata.normalize("NFC", leaf[start:end]):
             category = unicodedata.category(character)
             if category in ("Cf", "Cc", "Zl", "Zp"):
-                findings.append(Finding(Kind.HIDDEN, start, end, character))
+                findings.append(Slip(Kind.HIDDEN, start, end, character))
                 continue
             if category == "Zs" and character != " ":
-                findings.append(Finding(Kind.ODD_SPACE, start, end, character))
+                findings.append(Slip(Kind.ODD_SPACE, start, end, character))
                 character = " "
             text.append(character)
             spans.append((start, end))

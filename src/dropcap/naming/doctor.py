@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dropcap.files import names
-from dropcap.naming.align import Way, ways
+from dropcap.naming.align import Alignment, ways
 from dropcap.naming.characters import Meter, TooDear
 from dropcap.naming.clean import Cleaned, clean, plain
 from dropcap.naming.endings import ending_of, kind_of, same_kind, wanted_ending
-from dropcap.naming.finding import Diagnosis, Finding, Kind
+from dropcap.naming.finding import Diagnosis, Kind, Slip
 from dropcap.naming.pieces import SURE, Piece, Subject, keeps_digits
 from dropcap.naming.regrouped import regrouped, without_signs_before
 from dropcap.naming.told import told_by
@@ -40,7 +40,7 @@ class _Meant:
     name: str
     cost: float
     rule: Rule
-    findings: tuple[Finding, ...]
+    findings: tuple[Slip, ...]
     checks: tuple[str, ...]
 
 
@@ -53,10 +53,10 @@ class _Doubtful:
     pieces: list[Piece]
     cleaned: Cleaned
     before: int
-    wrong: Finding | None
+    wrong: Slip | None
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Slip, ...]:
         """What is wrong, in the order of their places."""
         told = (*self.cleaned.findings, *told_by(self.pieces, self.cleaned, self.before))
         return _in_order(told if self.wrong is None else (self.wrong, *told))
@@ -72,7 +72,7 @@ def diagnose(rules: Sequence[Rule], folder_name: str, name: str) -> Diagnosis:
     directory, _, leaf = name.rpartition("/")
     if not is_text(name):
         odd = [at for at, character in enumerate(leaf) if "\ud800" <= character <= "\udfff"]
-        return Diagnosis(tuple(Finding(Kind.NOT_TEXT, at, at + 1, leaf[at]) for at in odd))
+        return Diagnosis(tuple(Slip(Kind.NOT_TEXT, at, at + 1, leaf[at]) for at in odd))
     search = _Search(rules[:_MOST_RULES], folder_name, directory)
     whole = clean(leaf)
     try:
@@ -120,7 +120,7 @@ class _Search:
                 asked += 1
                 self._ask(rule, way, text, cleaned, before)
 
-    def _ask(self, rule: Rule, way: Way, text: str, cleaned: Cleaned, before: int) -> None:
+    def _ask(self, rule: Rule, way: Alignment, text: str, cleaned: Cleaned, before: int) -> None:
         if not way.wanted.startswith(text[:before]):
             return  # it would belong into another folder
         self._meter.spend(_ROUTING)
@@ -182,11 +182,11 @@ class _Search:
         own = ending_of(cleaned.text)
         stem = len(cleaned.text) - (len(own) + 1 if own else 0)
         start, end = cleaned.span(0, stem) if stem else (0, len(leaf))
-        findings = [Finding(Kind.NOT_LIKE, start, end, leaf[start:end])]
+        findings = [Slip(Kind.NOT_LIKE, start, end, leaf[start:end])]
         if own and "" not in endings and not any(same_kind(own, one) for one in endings) and kind_of(own):
             first, last = cleaned.span(stem + 1, len(cleaned.text))
             wanted = sorted(endings)[0] if len(endings) == 1 else ""
-            findings.append(Finding(Kind.OTHER_KIND, first, last, own, wanted))
+            findings.append(Slip(Kind.OTHER_KIND, first, last, own, wanted))
         return Diagnosis(_in_order(findings))
 
 
@@ -198,7 +198,7 @@ def _leaf(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cleaned, Finding | None]:
+def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cleaned, Slip | None]:
     """The name as if it ended as the rule's do, so that the rest can be looked at, and what is wrong with its own ending."""
     wanted, own = wanted_ending(elements), ending_of(cleaned.text)
     if not wanted or same_kind(own, wanted):
@@ -207,12 +207,12 @@ def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cle
         wrong = None  # jpeg for jpg
     elif kind_of(own):
         first, last = cleaned.span(len(cleaned.text) - len(own), len(cleaned.text))
-        wrong = Finding(Kind.OTHER_KIND, first, last, own, wanted)
+        wrong = Slip(Kind.OTHER_KIND, first, last, own, wanted)
     elif not own:
         if cleaned.text.casefold().endswith(wanted.casefold()):  # only the dot is missing
             return cleaned, None
         at = cleaned.span(len(cleaned.text), len(cleaned.text))[0]
-        wrong = Finding(Kind.NO_ENDING, at, at, "", wanted)
+        wrong = Slip(Kind.NO_ENDING, at, at, "", wanted)
     else:
         return cleaned, None
     start = len(cleaned.text) - len(own)
@@ -221,7 +221,7 @@ def _with_its_ending(cleaned: Cleaned, elements: Sequence[Element]) -> tuple[Cle
     text = cleaned.text[:start] + put
     changed = Cleaned(text, [*cleaned.spans[:start], *[span] * len(put)], list(cleaned.findings))
     if wrong is None:
-        changed.findings.append(Finding(Kind.TYPO, *span, own, wanted))
+        changed.findings.append(Slip(Kind.TYPO, *span, own, wanted))
     return changed, wrong
 
 
@@ -267,7 +267,7 @@ def _checks(rule: Rule, pieces: Sequence[Piece], text: str) -> Iterator[str]:
             yield wanted
 
 
-def _in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def _in_order(findings: Sequence[Slip]) -> tuple[Slip, ...]:
     """By their place, each once; what is wrong with an odd space is told already."""
     odd = {(one.start, one.end) for one in findings if one.kind is Kind.ODD_SPACE}
     told = [one for one in dict.fromkeys(findings) if one.kind is Kind.ODD_SPACE or (one.start, one.end) not in odd]

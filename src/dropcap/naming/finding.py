@@ -46,7 +46,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Slip:
     """One thing that is wrong: the characters `start` to `end` of the name (equal where something is missing).
 
     `found` stands there, `wanted` should. `words` are those of a part that takes certain words only; `of` says what a counted
@@ -72,7 +72,7 @@ class Diagnosis:
     to compare with the paper first. `candidates` are two or more that it could be: then there is no suggestion.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Slip, ...]
     suggestion: str | None = None
     checks: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from dropcap.naming.characters import SEPARATORS
 from dropcap.naming.clean import Cleaned
-from dropcap.naming.finding import Diagnosis, Finding, Kind
+from dropcap.naming.finding import Diagnosis, Kind, Slip
 from dropcap.routing.route import Route
 
 _PART = re.compile(r"[^\W_]+")
@@ -40,7 +40,7 @@ def _behind_its_ending(cleaned: Cleaned, endings: Iterable[str], accepted: Accep
         end = at + 1 + len(ending)
         if at > 0 and end < len(cleaned.text) and (found := accepted(cleaned.text[:end])) is not None:
             first, last = cleaned.span(end, len(cleaned.text))
-            more = Finding(Kind.EXTRA, first, last, cleaned.text[end:])
+            more = Slip(Kind.EXTRA, first, last, cleaned.text[end:])
             return Diagnosis((*cleaned.findings, more), rule=found.rule)
     return None
 
@@ -54,6 +54,6 @@ def _exchanged(cleaned: Cleaned, accepted: Accepted) -> Diagnosis | None:
     for (a, b), (c, d) in combinations(parts, 2):
         name = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
         if (found := accepted(name)) is not None:
-            swapped = Finding(Kind.ORDER, *cleaned.span(a, d), text[a:d])
+            swapped = Slip(Kind.ORDER, *cleaned.span(a, d), text[a:d])
             possible.append(Diagnosis((*cleaned.findings, swapped), name, (name[a:d],), rule=found.rule))
     return possible[0] if len(possible) == 1 else None

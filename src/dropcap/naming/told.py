@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from dropcap.naming.characters import SEPARATORS, as_digit, latin
 from dropcap.naming.clean import Cleaned
-from dropcap.naming.finding import Finding, Kind
+from dropcap.naming.finding import Kind, Slip
 from dropcap.naming.pieces import Piece
 from dropcap.routing.syntax import Capture
 
@@ -16,17 +16,17 @@ _ANOTHER = 1.8
 _OF_DIGITS = frozenset({None, Kind.LETTER_FOR_DIGIT, Kind.ZEROS, Kind.TOO_MANY, Kind.TOO_FEW})
 
 
-def told_by(pieces: list[Piece], cleaned: Cleaned, before: int = 0) -> Iterator[Finding]:
+def told_by(pieces: list[Piece], cleaned: Cleaned, before: int = 0) -> Iterator[Slip]:
     """What is wrong in each piece; `before` characters of a folder stand before the cleaned last part."""
     text = cleaned.text
 
-    def finding(kind: Kind, start: int, end: int, wanted: str = "", piece: Piece | None = None) -> Finding:
+    def finding(kind: Kind, start: int, end: int, wanted: str = "", piece: Piece | None = None) -> Slip:
         element = piece.element if piece is not None else None
         words = piece.words if piece is not None else ()
         first, last = cleaned.span(start, end)
         if isinstance(element, Capture) and not element.words:
-            return Finding(kind, first, last, text[start:end], wanted, words, element.kind, element.low, element.high)
-        return Finding(kind, first, last, text[start:end], wanted, words)
+            return Slip(kind, first, last, text[start:end], wanted, words, element.kind, element.low, element.high)
+        return Slip(kind, first, last, text[start:end], wanted, words)
 
     for piece in pieces:
         start, end = piece.start - before, piece.end - before

@@ -28,7 +28,7 @@ FIRST, LONGEST = 10.0, 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Outgoing:
     """A text for somebody."""
 
     to: str
@@ -44,7 +44,7 @@ class Message:
     to: str
     title: str
     body: str
-    entries: tuple[Entry, ...]
+    entries: tuple[Outgoing, ...]
     good: bool  # nothing but ends of troubles
 
 
@@ -55,7 +55,7 @@ class Outbox:
         self._path = state_dir / FILE
         self._told = False  # that it cannot be kept
         self.notices = Notices(now)
-        self._entries: list[Entry] = []
+        self._entries: list[Outgoing] = []
         self._left_out: dict[str, int] = {}
         self._tries: dict[str, int] = {}
         self._due: dict[str, float] = {}
@@ -64,7 +64,7 @@ class Outbox:
     def _load(self, now: float) -> None:
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            entries = [Entry(str(o["to"]), Told(o["kind"]), float(o["at"]), str(o["text"])) for o in kept["entries"]]
+            entries = [Outgoing(str(o["to"]), Told(o["kind"]), float(o["at"]), str(o["text"])) for o in kept["entries"]]
             notices, left_out = Notices.of(kept, now), {str(to): int(number) for to, number in kept["left_out"].items()}
         except FileNotFoundError:
             return
@@ -110,7 +110,7 @@ class Outbox:
                 everybody = of_all and (one.of_all or not any(other.of_all for other in notify.recipients))
                 if notice.kind in one.events and (everybody or one.concerned(notice.projects, notice.folders)):
                     text = notice.text + (f" Files: {notice.names}" if one.names and notice.names else "")
-                    self._entries.append(Entry(one.name, notice.kind, notice.at, text))
+                    self._entries.append(Outgoing(one.name, notice.kind, notice.at, text))
         put = len(self._entries) > before
         for one in notify.recipients:
             its = [entry for entry in self._entries if entry.to == one.name]
@@ -177,6 +177,6 @@ _ABOUT = {
 }
 
 
-def _about(entries: Iterable[Entry]) -> str:
+def _about(entries: Iterable[Outgoing]) -> str:
     kinds = {entry.kind for entry in entries}
     return ", ".join(text for kind, text in _ABOUT.items() if kind in kinds)

@@ -69,7 +69,7 @@ class ServerNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadFacts:
     """A file that is being sent."""
 
     job: int
@@ -81,7 +81,7 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FailureGroup:
     """Files of one folder that wait for somebody for the same reason."""
 
     folder: str
@@ -106,8 +106,8 @@ class Picture:
     projects: tuple[ProjectNow, ...] = ()
     servers: tuple[ServerNow, ...] = ()
     pauses: tuple[Pause, ...] = ()
-    uploads: tuple[Upload, ...] = ()
-    groups: tuple[Group, ...] = ()
+    uploads: tuple[UploadFacts, ...] = ()
+    groups: tuple[FailureGroup, ...] = ()
     problems: tuple[str, ...] = ()  # of the configuration, as it was taken up last
     unwritable: str = ""  # why the ledger takes nothing for now
     damaged: bool = False

@@ -32,7 +32,7 @@ class Lies(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class FiledLook:
     """What came of one file; `copy` if it is the one that was kept of what REDCap held before."""
 
     job: Job
@@ -54,7 +54,7 @@ def filed(
     after: int,
     stop: threading.Event,
     kept_at: Callable[[Job], str | None],
-) -> Iterator[Looked]:
+) -> Iterator[FiledLook]:
     """Look at the files of done jobs that ended since then, in the order of their numbers, from behind job `after`.
 
     Raises:
@@ -84,18 +84,18 @@ def _opened(config: Config, name: str, stack: ExitStack) -> Tree | None:
     return tree
 
 
-def _in_done(job: Job, tree: Tree | None, stop: threading.Event) -> Looked:
+def _in_done(job: Job, tree: Tree | None, stop: threading.Event) -> FiledLook:
     place = job.filed_as or ""
     if not place:
-        return Looked(job, False, place, Lies.GONE, "it was not filed, or `keep` has removed it")
+        return FiledLook(job, False, place, Lies.GONE, "it was not filed, or `keep` has removed it")
     if tree is None:
-        return Looked(job, False, place, Lies.NOT_LOOKED, "its folder is not in the configuration, or cannot be opened")
-    return Looked(job, False, place, *_compared(lambda: tree.open(place), job.sha256, stop))
+        return FiledLook(job, False, place, Lies.NOT_LOOKED, "its folder is not in the configuration, or cannot be opened")
+    return FiledLook(job, False, place, *_compared(lambda: tree.open(place), job.sha256, stop))
 
 
-def _copy(job: Job, place: str, stop: threading.Event) -> Looked:
+def _copy(job: Job, place: str, stop: threading.Event) -> FiledLook:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return Looked(job, True, place, *_compared(lambda: os.open(place, flags), job.preserved_sha256, stop))
+    return FiledLook(job, True, place, *_compared(lambda: os.open(place, flags), job.preserved_sha256, stop))
 
 
 def _compared(opened: Callable[[], int], wanted: str | None, stop: threading.Event) -> tuple[Lies, str]:

@@ -28,14 +28,14 @@ _YES = frozenset({"yes", "true", "on", "1", "y", "t"})
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class ServiceUnit:
     """The [Service] section as it is in force: what each setting was given, in order. An empty value has begun it anew."""
 
     path: Path
     settings: dict[str, list[str]]
 
     @classmethod
-    def installed(cls, name: str = NAME, places: tuple[Path, ...] = PLACES) -> Unit | None:
+    def installed(cls, name: str = NAME, places: tuple[Path, ...] = PLACES) -> ServiceUnit | None:
         """The unit of that name on this machine, or in the file `name`; None if there is none, or it may not be read."""
         path = Path(name) if "/" in name else next((p / name for p in places if (p / name).is_file()), None)
         if path is None:
@@ -107,7 +107,7 @@ def _read(text: str, settings: dict[str, list[str]]) -> None:
                 settings.pop(key.strip(), None)
 
 
-def sandbox_remarks(config: Config, folder: Folder, unit: Unit) -> Iterator[Remark]:
+def sandbox_remarks(config: Config, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
     """What keeps the service from a folder, and from the place of its copies, that this machine would let it have."""
     where = place_of(folder)
     yield from _place(where, "path", folder.path, unit)
@@ -116,7 +116,7 @@ def sandbox_remarks(config: Config, folder: Folder, unit: Unit) -> Iterator[Rema
     yield from _group(where, folder, unit)
 
 
-def machine_remarks(config: Config, unit: Unit) -> Iterator[Remark]:
+def machine_remarks(config: Config, unit: ServiceUnit) -> Iterator[Remark]:
     """The same for the state directory and the files that hold tokens."""
     yield from _place(on_machine(f"state_dir {config.state_dir}"), "state_dir", config.state_dir, unit)
     for project in config.projects.values():
@@ -125,7 +125,7 @@ def machine_remarks(config: Config, unit: Unit) -> Iterator[Remark]:
             yield from _hidden(place_of(project), "token_file", Path(os.path.realpath(path)), unit)
 
 
-def _place(where: Place, key: str, path: Path, unit: Unit) -> Iterator[Remark]:
+def _place(where: Place, key: str, path: Path, unit: ServiceUnit) -> Iterator[Remark]:
     real = Path(os.path.realpath(path))
     hidden = list(_hidden(where, key, real, unit))
     yield from hidden
@@ -134,7 +134,7 @@ def _place(where: Place, key: str, path: Path, unit: Unit) -> Iterator[Remark]:
         yield Remark("error", where, message, _add(f"ReadWritePaths=-{real}"))
 
 
-def _hidden(where: Place, key: str, real: Path, unit: Unit) -> Iterator[Remark]:
+def _hidden(where: Place, key: str, real: Path, unit: ServiceUnit) -> Iterator[Remark]:
     bound = [word.lstrip("-").partition(":")[0] for word in (*unit.words("BindPaths"), *unit.words("BindReadOnlyPaths"))]
     if _beneath(real, bound):
         return
@@ -147,7 +147,7 @@ def _hidden(where: Place, key: str, real: Path, unit: Unit) -> Iterator[Remark]:
         yield Remark("error", where, message, f"move it to /srv; or {_add(f'BindPaths={real}')}")
 
 
-def _read_only(real: Path, unit: Unit) -> bool:
+def _read_only(real: Path, unit: ServiceUnit) -> bool:
     match unit.last("ProtectSystem", "no").lower():
         case "strict":
             return not _beneath(real, unit.writable)
@@ -159,7 +159,7 @@ def _read_only(real: Path, unit: Unit) -> bool:
             return _beneath(real, ("/usr", "/boot", "/efi")) and not _beneath(real, unit.writable)
 
 
-def _group(where: Place, folder: Folder, unit: Unit) -> Iterator[Remark]:
+def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
     """A folder that lets its group in, in which the service is not."""
     user = unit.last("User", "root")
     try:
