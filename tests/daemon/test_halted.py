@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from redcap_sandbox import Fault
-from tests.site import Site
+from tests.site import Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
 
@@ -52,3 +53,24 @@ def test_an_upload_that_a_stop_cuts_off_is_named(place: Site, number: int) -> No
     (line,) = daemon.events("cut_off")
     assert (line["job"], line["file"], line["record"]) == (sending["job"], "101_V1_consent.pdf", "101")
     assert "read" in line["remedy"]
+
+
+def test_a_stop_waits_for_no_request_limit(place: Site) -> None:
+    place.project["requests_per_minute"] = 4
+    place.write_config()
+    daemon = place.start()
+    for record in range(101, 106):
+        place.put(f"{record}_V1_consent.pdf", b"%d" % record)
+    daemon.wait_for("claimed", 5)
+    eventually(lambda: json.loads(place.dropcap("status", "--json").stdout)["limited"])
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began < 20.0, "the limit lasts a minute, and so does `stop_within`"
+    assert not daemon.events("cut_off")
+    del place.project["requests_per_minute"]
+    place.write_config()
+    again = place.start()
+    again.wait_for("done", 5 - len(daemon.events("done")))
+    assert sorted(h.record for h in place.box.holdings()) == [str(record) for record in range(101, 106)]
+    imports = [one for one in place.box.requests if (one.content, one.action) == ("file", "import")]
+    assert len(imports) == 5, "each was sent once"

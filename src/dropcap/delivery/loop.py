@@ -47,6 +47,8 @@ _KEYS = 500
 _LOOK = 60.0
 #: The clock was set if it goes back by more than so many seconds.
 _SET_BACK = 1.0
+#: How soon it is seen, at a stop, that all turns under way wait for the request limit (seconds).
+_LIMIT_LOOK = 0.2
 #: Seconds until a probe is tried again for which there was no thread.
 _NO_THREAD = 1.0
 
@@ -201,17 +203,17 @@ class Delivery:
         return folder in self._folders or self._workers.busy(folder)
 
     def stop(self, within: float) -> None:
-        """Begin nothing new; let what is under way end for so many seconds, then break it off."""
+        """Begin nothing new; let what is under way end for so many seconds, then break it off. What only waits for the request
+        limit is not waited for."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
         if self._thread.ident is not None:
             self._thread.join()
-        if not self._workers.wait_for_none(within):
+        if not self._turns_end(within):
             self._tell_cut_off(within)
-            self._break_off.set()
-            self._workers.wait_for_none(10.0)
         self._break_off.set()
+        self._workers.wait_for_none(10.0)
         self._read_back.stop(5.0)
         for one in self._every():
             one.filer.stop()
@@ -221,6 +223,19 @@ class Delivery:
         self._workers.stop()
         for line in self._lines.values():
             line.client.close()
+
+    def _turns_end(self, within: float) -> bool:
+        """Wait until no request is under way; False if one still was after so many seconds."""
+        end = time.monotonic() + within
+        while not self._workers.wait_for_none(max(0.0, min(_LIMIT_LOOK, end - time.monotonic()))):
+            if self._workers.only_wait(self._at_the_limit()):
+                return True
+            if time.monotonic() >= end:
+                return False
+        return True
+
+    def _at_the_limit(self) -> frozenset[int]:
+        return frozenset[int]().union(*(line.client.waiting for line in self._lines.values()))
 
     def _tell_cut_off(self, within: float) -> None:
         """Name the jobs whose uploads are broken off."""

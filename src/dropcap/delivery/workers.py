@@ -157,6 +157,11 @@ class Workers:
         with self._lock:
             return any(slot.label == label for slot in self._slots.values())
 
+    def only_wait(self, waiting: Collection[int]) -> bool:
+        """Whether all turns under way are those of threads that are `waiting` for a request limit."""
+        with self._lock:
+            return all(slot.thread in waiting for slot in self._slots.values())
+
     def wait_for_none(self, within: float) -> bool:
         """Wait until no turn is under way; False if some still were after so many seconds."""
         with self._lock:
