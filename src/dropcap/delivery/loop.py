@@ -228,14 +228,11 @@ class Delivery:
         """Wait until no request is under way; False if one still was after so many seconds."""
         end = time.monotonic() + within
         while not self._workers.wait_for_none(max(0.0, min(_LIMIT_LOOK, end - time.monotonic()))):
-            if self._workers.only_wait(self._at_the_limit()):
+            if self._workers.only_wait(self._schedule.at_the_limit()):
                 return True
             if time.monotonic() >= end:
                 return False
         return True
-
-    def _at_the_limit(self) -> frozenset[int]:
-        return frozenset[int]().union(*(line.client.waiting for line in self._lines.values()))
 
     def _tell_cut_off(self, within: float) -> None:
         """Name the jobs whose uploads are broken off."""

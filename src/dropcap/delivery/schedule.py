@@ -189,6 +189,10 @@ class Schedule:
             return False
         return line.surely_takes(target) and job.key == self._order.key(job.project, target, target.record)
 
+    def at_the_limit(self) -> frozenset[int]:
+        """The threads that wait for some host's request limit. May be called from any thread."""
+        return frozenset[int]().union(*(line.client.waiting for line in self.lines.values()))
+
     def goes_on(self, folder: FolderQueue, line: ProjectLine, job: Job) -> bool:
         """Whether a batch still may go on with this file. May be called from any thread."""
         return folder.open() and self._may_send(line, job, time.monotonic())

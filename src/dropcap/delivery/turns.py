@@ -59,7 +59,7 @@ class Turns:
         """Give as many turns as there are free workers. `now` is monotonic."""
         # Nothing new is begun at a server whose limit is reached; those that wait for it keep nobody else from theirs.
         lines = self._schedule.lines
-        waiting = frozenset[int]().union(*(line.client.waiting for line in lines.values()))
+        waiting = self._schedule.at_the_limit()
         free = self._workers.free(waiting)
         if free <= 0:
             return

@@ -82,8 +82,8 @@ class StatusPage:
                 "check_problem",
                 folder=self._folder.name,
                 file=NAME,
-                message=f"The status page cannot be written: {trouble}",
-                remedy="Give dropcap's user the right to write in the folder, and make room on its disk",
+                message=f"the status page cannot be written: {trouble}",
+                remedy="give dropcap's user the right to write in the folder, and make room on its disk",
             )
 
 

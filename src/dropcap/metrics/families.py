@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -17,7 +17,6 @@ from dropcap.metrics.tally import Lasted, Tally
 from dropcap.picture.facts import Picture
 from dropcap.reasons import Reason, Scope
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 #: Reasons that a file can fail for stand at 0 from the beginning, so that the first one is a rise. Others come as they come.
 _AT_ZERO = (Reason.NO_RULE, Reason.NO_RECORD, Reason.MISMATCH, Reason.TOO_LARGE, Reason.INCOMPLETE, Reason.REFUSED)
 _STATES = (*sorted(OPEN, key=list(State).index), State.FAILED)
