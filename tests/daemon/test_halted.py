@@ -74,3 +74,21 @@ def test_a_stop_waits_for_no_request_limit(place: Site) -> None:
     assert sorted(h.record for h in place.box.holdings()) == [str(record) for record in range(101, 106)]
     imports = [one for one in place.box.requests if (one.content, one.action) == ("file", "import")]
     assert len(imports) == 5, "each was sent once"
+
+
+def test_an_upload_under_way_is_waited_for_beside_those_at_the_limit(place: Site) -> None:
+    place.project["requests_per_minute"] = 12  # some of them for the structure of the project
+    place.write_config()
+    place.box.ill(Fault("delay", seconds=4.0, times=1, match=IMPORT | {"record": "101"}))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"slow")
+    daemon.wait_for("sending")
+    place.box.wait_for(lambda box: any(one.action == "export" for one in box.requests))  # the import comes next
+    for record in (102, 103, 104):
+        place.put(f"{record}_V1_consent.pdf", b"%d" % record)
+    eventually(lambda: json.loads(place.dropcap("status", "--json").stdout)["limited"])
+    assert daemon.stop() == 0
+    assert "101" in {h.record for h in place.box.holdings()}
+    assert not daemon.events("cut_off")
+    (job,) = [job for job in place.jobs() if job.record == "101"]
+    assert job.state in ("done", "unknown"), "what is left to do is to read it back"

@@ -209,7 +209,7 @@ class Attempt:
             keeps = keep and not (self._fresh or upload.overtaken)
             sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keeps else None
             try:
-                there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None)
+                there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None, self.stop)
             except NoFile as error:
                 shown_there = upload.facts.known and upload.facts.shows and not upload.step.chosen
                 if keep and shown_there:  # its words and its record contradict each other
@@ -312,14 +312,14 @@ class Attempt:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
         hardly twice at the same byte."""
         try:
-            return self.upload.line.client.export_file(place, None).sha256 == sha256
+            return self.upload.line.client.export_file(place, None, self.stop).sha256 == sha256
         except NoFile:
             return False
 
     def _is_at(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | None:
         """Whether REDCap has these very bytes at `place`."""
         try:
-            there = self.upload.line.client.export_file(place, None)
+            there = self.upload.line.client.export_file(place, None, self.stop)
         except NoFile:
             return None
         own = sha256(fd)
@@ -352,13 +352,14 @@ class Attempt:
             return confirm
         if confirm is Confirm.LISTED:
             structure = upload.line.structure()
-            rows = upload.line.client.records(records=[place.record], fields=sorted({structure.record_id_field, place.field}))
+            fields = sorted({structure.record_id_field, place.field})
+            rows = upload.line.client.records(records=[place.record], fields=fields, stop=self.stop)
             after = shown_in_field(rows, structure, upload.target, place.instance)
             if not newly_listed(upload.step.shows, after, safe_name(upload.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but lists none in that field")
             return confirm
         try:
-            there = upload.line.client.export_file(place, None)
+            there = upload.line.client.export_file(place, None, self.stop)
         except NoFile:
             return _not_confirmed("REDCap accepted the file, but the field is empty")
         except RedcapError as error:
