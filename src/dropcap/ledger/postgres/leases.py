@@ -70,7 +70,7 @@ def register(connection: Connection, me: ThisHost, lease: float) -> None:
         " values (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) on conflict (id) do nothing",
         (me.id, me.name, me.pid, me.version, me.configuration, lease),
     )
-    connection.execute(f"delete from host where until < clock_timestamp() - interval '{_KEPT}' and until > 'epoch'")
+    connection.execute(f"delete from host where until < clock_timestamp() - interval '{_KEPT}'")
 
 
 def leave(connection: Connection, me: str) -> None:
@@ -117,8 +117,8 @@ def look(connection: Connection) -> HostsLook:
         "select folder, fence, coalesce(holder, ''), until < clock_timestamp(), until = 'epoch', beat from lease order by folder"
     ).fetchall()
     return HostsLook(
-        tuple(HostRow(*row[:-1], lacks=tuple(row[-1])) for row in hosts),
-        tuple(LeaseRow(*row) for row in leases),
+        tuple(HostRow._make((*row[:-1], tuple(row[-1]))) for row in hosts),
+        tuple(map(LeaseRow._make, leases)),
     )
 
 

@@ -42,7 +42,7 @@ class NotAnswering(OSError):  # noqa: N818 - it passes by itself
     """The database cannot be reached, does not answer in time, or refuses now. Whether the question took effect is unknown."""
 
 
-class Rows(Protocol):
+class Fetched(Protocol):
     """What a statement has returned."""
 
     @property
@@ -59,7 +59,7 @@ class Rows(Protocol):
 class Connection(Protocol):
     """What is used of a psycopg connection."""
 
-    def execute(self, query: Any, params: Any = None) -> Rows:
+    def execute(self, query: Any, params: Any = None) -> Fetched:
         """Run one statement."""
 
     def fileno(self) -> int:
