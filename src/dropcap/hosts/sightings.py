@@ -1,0 +1,103 @@
+"""What one host remembers of its looks at hosts and leases, and what it is to do by them. Asks nobody and no clock itself.
+
+The database's clock may be set forward, by which the leases of all lapse at once, though their holders are well. So who is gone
+is told by an own clock as well: a lease is taken only where its `beat` has stood still for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dropcap.hosts.spread import Member, Moves, moves
+from dropcap.ledger.postgres.leases import HostsLook, LeaseRow
+
+#: For so long (seconds) a folder that was taken instead of another host is not returned to that one.
+KEPT = 600.0
+
+
+class _Sign(NamedTuple):
+    """What changes with each sign of life."""
+
+    beat: int
+    fence: int = 0
+    holder: str = ""
+
+
+@dataclass(frozen=True)
+class _Pulse:
+    """The last sign: when it was first seen (own clock), and whether there was another one before."""
+
+    sign: _Sign
+    since: float
+    moved: bool
+
+
+class Sightings:
+    """The looks of one host, `me`. Times are those of `grip.boot_time`; `lease` is in seconds. For one thread."""
+
+    def __init__(self, me: str, lease: float) -> None:
+        self._me = me
+        self._lease = lease
+        self._hosts: dict[str, _Pulse] = {}
+        self._leases: dict[str, _Pulse] = {}
+        self._waited: dict[str, int] = {}
+        self._kept: dict[str, tuple[str, float]] = {}
+
+    def judge(self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float) -> Moves:
+        """What to do after a look that was asked for and answered at these times.
+
+        `folders`: those of this host's configuration; `lacking`: what it cannot work (see `lacking`).
+        """
+        # A sign may be as young as the answer when it is new, and is as old as the question when it is not.
+        self._hosts = _seen(self._hosts, {row.id: _Sign(row.beat) for row in look.hosts}, answered)
+        signs = {row.folder: _Sign(row.beat, row.fence, row.holder) for row in look.leases}
+        self._leases = _seen(self._leases, signs, answered)
+        living = {row.id: row for row in look.hosts if row.alive or self._moves_yet(row.id, asked)}
+        members = [
+            Member(row.id, row.started, frozenset(lacking if row.id == self._me else row.lacks)) for row in living.values()
+        ]
+        rows = {row.folder: row for row in look.leases if row.folder in folders or row.holder in living}
+        free = {folder for folder in {*folders, *rows} if self._takeable(rows.get(folder), asked)}
+        holders = {folder: "" if folder in free else rows[folder].holder for folder in {*folders, *rows}}
+        self._kept = {folder: kept for folder, kept in self._kept.items() if asked < kept[1]}
+        found = moves(
+            self._me,
+            members,
+            holders,
+            takeable=free.intersection(folders),
+            waited=self._waited,
+            kept={folder: host for folder, (host, _) in self._kept.items()},
+        )
+        self._kept |= {folder: (host, asked + KEPT) for folder, host in found.instead.items()}
+        self._waited = {folder: self._waited.get(folder, 0) + 1 for folder in free}
+        return found
+
+    def beat_of(self, folder: str) -> int | None:
+        """The beat at which a folder's lease was seen last; None if there was none."""
+        pulse = self._leases.get(folder)
+        return None if pulse is None else pulse.sign.beat
+
+    def _takeable(self, row: LeaseRow | None, now: float) -> bool:
+        if row is None or row.released:
+            return True
+        return row.lapsed and now - self._leases[row.folder].since >= self._lease
+
+    def _moves_yet(self, host: str, now: float) -> bool:
+        """Whether a host that is gone by the database's clock was seen to beat: that clock was set, then."""
+        pulse = self._hosts[host]
+        return pulse.moved and now - pulse.since < self._lease
+
+
+def lacking(look: HostsLook, folders: Collection[str], away: Collection[str]) -> frozenset[str]:
+    """What a host cannot work: folders that are away for it, and those of other hosts that its configuration does not name."""
+    return frozenset(away) | {row.folder for row in look.leases if row.holder and row.folder not in folders}
+
+
+def _seen(before: Mapping[str, _Pulse], signs: Mapping[str, _Sign], now: float) -> dict[str, _Pulse]:
+    """The pulses after another look."""
+    return {
+        name: before[name] if name in before and before[name].sign == sign else _Pulse(sign, now, moved=name in before)
+        for name, sign in signs.items()
+    }
