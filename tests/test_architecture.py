@@ -35,7 +35,7 @@ WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox
 LOW = frozenset({"display", "secret", "reasons", "threads"})
 
 #: Folders of tests that are no package's: each is a way of dealing with the whole.
-OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "shares", "system"})
+OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "postgres", "shares", "system"})
 
 
 @cache
