@@ -13,6 +13,7 @@ import pytest
 
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, NewFile, State
 from dropcap.ledger.proof import prove
 from dropcap.ledger.store import Ledger

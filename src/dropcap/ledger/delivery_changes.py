@@ -33,8 +33,11 @@ _LEARNED = (
 class DeliveryChanges(Writing):
     """What is entered of jobs."""
 
-    def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
-        """Take jobs to their next state, each with a history row; the jobs that could go.
+    def change(
+        self, changes: Sequence[Change], absent: Absent = NOBODY, begun: Callable[[set[int]], None] | None = None
+    ) -> set[int]:
+        """Take jobs to their next state, each with a history row; the jobs that could go. `begun` is told of them once that is
+        durable; what it raises is raised.
 
         A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
         has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
@@ -45,14 +48,14 @@ class DeliveryChanges(Writing):
         now = self._clock()
 
         def apply(connection: Connection) -> set[int]:
-            gone = {}
-            for one in changes:
-                if passing.step(connection, one, absent, now):
-                    gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
-            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
-            return set(gone)
+            if absent == NOBODY and (went := connection.take(changes, now)) is not None:
+                return went
+            gone = [one for one in changes if passing.step(connection, one, absent, now)]
+            entries = [(one.job, now, one.state.value, utf8(one.note)) for one in gone]
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", entries)
+            return {one.job for one in gone}
 
-        return self._commit.write(apply)
+        return self._commit.write(apply, jobs=[one.job for one in changes], then=begun)
 
     def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
         """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
