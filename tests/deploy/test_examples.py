@@ -31,8 +31,8 @@ def test_the_example_configuration_loads() -> None:
 def test_the_settings_that_the_example_comments_out_are_the_defaults(tmp_path: Path) -> None:
     text = (ROOT / "config.example.yaml").read_text()
     uncommented, number = re.subn(
-        r"^( *)# (ledger|lease|uploads_at_once|small_file|stop_within|create_limit|suggest_records|case_sensitive|requests_per_minute"
-        r"|connect_timeout|timeout|deadline|max_size|allow_http|subfolders|rescan|settle_closed|settle_quiet"
+        r"^( *)# (ledger|lease|uploads_at_once|small_file|stop_within|create_limit|suggest_records|case_sensitive"
+        r"|requests_per_minute|connect_timeout|timeout|deadline|max_size|allow_http|subfolders|rescan|settle_closed|settle_quiet"
         r"|first_start|min_free|ca_file|client_cert_file|client_key_file|proxy|proxy_credentials_file|group"
         r"|mode): ([^#\n]*?)( +#.*|; .*| \(.*)?$",
         r"\1\2: \3",
