@@ -175,7 +175,7 @@ def test_a_write_that_fails_leaves_the_others_of_its_group_sealed(tmp_path: Path
         for round_ in range(10):
             try:
                 claim(ledger, f"{number}-{round_}", "a")  # all or nothing: `a` is open already
-            except sqlite3.IntegrityError:
+            except Conflict:
                 errors.append(number)
             claim(ledger, f"{number}-{round_}", folder=f"f{number % 2}")
 
