@@ -44,6 +44,7 @@ class Sightings:
         self._leases: dict[str, _Pulse] = {}
         self._waited: Waited = {}
         self._missed: dict[str, float] = {}  # until when
+        self._answered = 0.0
 
     def lacking(self, look: HostsLook, folders: Collection[str], away: Collection[str], now: float) -> frozenset[str]:
         """What this host cannot work: folders that are `away` for it, those of others that its configuration (`folders`) does not
@@ -56,6 +57,10 @@ class Sightings:
 
     def judge(self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float) -> Moves:
         """What to do after a look that was asked for and answered at these times. `lacking`: as that tells."""
+        if asked - self._answered > self._lease / 4:
+            # Whoever could not beat either while the database was away has the time to do so.
+            self._hosts, self._leases = {}, {}
+        self._answered = answered
         # A sign may be as young as the answer when it is new, and is as old as the question when it is not.
         self._hosts = _seen(self._hosts, {row.id: _Sign(row.beat) for row in look.hosts}, answered)
         signs = {row.folder: _Sign(row.beat, row.fence, row.holder) for row in look.leases}
