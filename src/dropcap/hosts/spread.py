@@ -86,26 +86,30 @@ def _for_others(folder: str, me: str, lacking: Mapping[str, frozenset[str]]) -> 
     return folder in lacking[me] and any(folder not in lacks for lacks in lacking.values())
 
 
-def _able(hosts: list[Member], folder: str) -> list[str]:
+def _able(hosts: list[Member], folder: str) -> tuple[str, ...]:
     """Who may work a folder, in the order of hosts."""
-    return [host.id for host in hosts if folder not in host.lacks] or [host.id for host in hosts]
+    return tuple(host.id for host in hosts if folder not in host.lacks) or tuple(host.id for host in hosts)
 
 
-def _level(planned: dict[str, str], able: Mapping[str, list[str]], load: dict[str, int], free: frozenset[str]) -> None:
+def _level(planned: dict[str, str], able: Mapping[str, tuple[str, ...]], load: dict[str, int], free: frozenset[str]) -> None:
     """Move folders from hosts with two or more than another to that one, those that nobody holds first."""
-    order = sorted(planned, key=lambda folder: (folder not in free, folder))
     rank = {host: number for number, host in enumerate(load)}
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # folders of one host that the same others may work
+    for folder in sorted(planned, key=lambda folder: (folder not in free, folder), reverse=True):
+        alike.setdefault((planned[folder], able[folder]), []).append(folder)
     while True:
-        found: tuple[int, int, int, str, str] | None = None
-        for folder in order:
-            holder = planned[folder]
-            other = min(able[folder], key=lambda host: (load[host], rank[host]))
-            surplus = load[holder] - load[other]
-            if surplus >= 2 and (found is None or (-surplus, rank[holder], rank[other]) < found[:3]):
-                found = (-surplus, rank[holder], rank[other], folder, other)
-        if found is None:
+        steps = []
+        for (holder, others), folders in alike.items():
+            other = min(others, key=lambda host: (load[host], rank[host]))
+            if folders and load[holder] - load[other] >= 2:
+                free_first = folders[-1] not in free
+                steps.append((load[other] - load[holder], rank[holder], rank[other], free_first, folders[-1], other, others))
+        if not steps:
             return
-        folder, other = found[3:]
-        load[planned[folder]] -= 1
-        load[other] += 1
+        *_, folder, other, others = min(steps)
+        holder = planned[folder]
+        alike[holder, others].pop()
+        alike.setdefault((other, others), []).append(folder)
         planned[folder] = other
+        load[holder] -= 1
+        load[other] += 1
