@@ -9,7 +9,8 @@ from functools import partial
 
 from dropcap import threads
 from dropcap.hosts.grip import Grip, boot_time, trusted_until
-from dropcap.hosts.sightings import Sightings, lacking
+from dropcap.hosts.sightings import Sightings
+from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import HostsLook, ThisHost
 from dropcap.ledger.postgres.wire import PATIENCE, Connection, Wire
@@ -117,7 +118,7 @@ class Heart:
             try:
                 self._work()
                 due = min(self._next_beat, self._next_look) - boot_time()
-            except OSError as error:
+            except (Unavailable, OSError) as error:
                 self._in_trouble(str(error))
                 due = _TRY_EVERY
             self._woken.wait(max(due, 0.0))
@@ -125,12 +126,12 @@ class Heart:
         try:
             self._release_all()
             self._wire.ask(lambda connection: leases.leave(connection, self._me.id))
-        except OSError as error:
+        except (Unavailable, OSError) as error:
             self._in_trouble(str(error))
         self._wire.close()
 
     def _work(self) -> None:
-        """What is due. Raises NotAnswering, NoThread: it stays due."""
+        """What is due. Raises Unavailable, NoThread: it stays due."""
         if not self._known:
             self._wire.ask(lambda connection: leases.register(connection, self._me, self._lease))
             self._known, self._told_lacking = True, None
@@ -169,14 +170,14 @@ class Heart:
         answered = boot_time()
         with self._lock:
             folders, away, grips = self._folders, self._away, dict(self._grips)
-        lacks = lacking(look, folders, away)
+        lacks = self._sightings.lacking(look, folders, away, asked)
         if lacks != self._told_lacking:
             self._wire.ask(lambda connection: leases.lacks(connection, self._me.id, lacks))
             self._told_lacking = lacks
         self._next_look = asked + self._look_every
         self.others = Others(look, answered)
         moves = self._sightings.judge(look, folders, lacks, asked, answered)
-        for folder in (*moves.take, *moves.instead):
+        for folder in moves.take:
             if folder not in grips:
                 self._hooks.may_take(folder, self._sightings.beat_of(folder))
         for folder in moves.release:

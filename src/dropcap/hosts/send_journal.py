@@ -24,8 +24,8 @@ NEWEST = 1 << 20
 class BegunSend:
     """An import of which a first byte may have left.
 
-    `place` is where it goes to, in words of the ledger's; `sha256` is empty where it is not known yet; `host` and `commits`: whose
-    it is, and how many of that host's writes were acknowledged when this was entered; `at` is in seconds since the epoch.
+    `place` is where it goes to, in words of the ledger's; `sha256` is empty where it is not known yet; `host` and `commits`: who
+    sends it, and how many of that host's writes were acknowledged when this was entered; `at` is in seconds since the epoch.
     """
 
     job: int

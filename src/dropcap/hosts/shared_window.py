@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from dropcap.hosts.grip import boot_time
+from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres import slots
 from dropcap.ledger.postgres.wire import Connection, Wire
 from dropcap.redcap.window import WINDOW, Allowance
@@ -45,7 +46,7 @@ class SharedWindow(Allowance):
                 self._granted.asked = asked
                 if self.fresh():
                     return 0.0
-        except OSError:
+        except (Unavailable, OSError):
             return TRY_AGAIN
 
     def fresh(self) -> bool:
@@ -58,7 +59,7 @@ class SharedWindow(Allowance):
             return 0
         try:
             return self._wire.ask(lambda connection: slots.used(connection, self._server, self._window))
-        except OSError:
+        except (Unavailable, OSError):
             return 0
 
     def close(self) -> None:

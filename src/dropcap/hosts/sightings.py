@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dropcap.hosts.spread import Member, Moves, moves
+from dropcap.hosts.spread import Member, Moves, Waited, moves
 from dropcap.ledger.postgres.leases import HostsLook, LeaseRow
 
-#: For so long (seconds) a folder that was taken instead of another host is not returned to that one.
-KEPT = 600.0
+#: For so long (seconds) a host that did not take a folder which was its to take leaves all that it does not hold to others.
+MISSED = 600.0
 
 
 class _Sign(NamedTuple):
@@ -42,14 +42,25 @@ class Sightings:
         self._lease = lease
         self._hosts: dict[str, _Pulse] = {}
         self._leases: dict[str, _Pulse] = {}
-        self._waited: dict[str, int] = {}
-        self._kept: dict[str, tuple[str, float]] = {}
+        self._waited: Waited = {}
+        self._missed: dict[str, float] = {}  # until when
+        self._answered = 0.0
+
+    def lacking(self, look: HostsLook, folders: Collection[str], away: Collection[str], now: float) -> frozenset[str]:
+        """What this host cannot work: folders that are `away` for it, those of others that its configuration (`folders`) does not
+        name, and all that it does not hold, if it has not taken one that it should have: nobody knows why, so more is no use.
+        """
+        mine = {row.folder for row in look.leases if row.holder == self._me}
+        foreign = {row.folder for row in look.leases if row.holder and row.folder not in folders}
+        self._missed = {folder: until for folder, until in self._missed.items() if now < until and folder not in mine}
+        return frozenset(away) | foreign | (set(folders) - mine if self._missed else set())
 
     def judge(self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float) -> Moves:
-        """What to do after a look that was asked for and answered at these times.
-
-        `folders`: those of this host's configuration; `lacking`: what it cannot work (see `lacking`).
-        """
+        """What to do after a look that was asked for and answered at these times. `lacking`: as that tells."""
+        if asked - self._answered > self._lease / 4:
+            # Whoever could not beat either while the database was away has the time to do so.
+            self._hosts, self._leases = {}, {}
+        self._answered = answered
         # A sign may be as young as the answer when it is new, and is as old as the question when it is not.
         self._hosts = _seen(self._hosts, {row.id: _Sign(row.beat) for row in look.hosts}, answered)
         signs = {row.folder: _Sign(row.beat, row.fence, row.holder) for row in look.leases}
@@ -61,17 +72,9 @@ class Sightings:
         rows = {row.folder: row for row in look.leases if row.folder in folders or row.holder in living}
         free = {folder for folder in {*folders, *rows} if self._takeable(rows.get(folder), asked)}
         holders = {folder: "" if folder in free else rows[folder].holder for folder in {*folders, *rows}}
-        self._kept = {folder: kept for folder, kept in self._kept.items() if asked < kept[1]}
-        found = moves(
-            self._me,
-            members,
-            holders,
-            takeable=free.intersection(folders),
-            waited=self._waited,
-            kept={folder: host for folder, (host, _) in self._kept.items()},
-        )
-        self._kept |= {folder: (host, asked + KEPT) for folder, host in found.instead.items()}
-        self._waited = {folder: self._waited.get(folder, 0) + 1 for folder in free}
+        found = moves(self._me, members, holders, free.intersection(folders), self._waited)
+        self._missed |= dict.fromkeys(found.missed, asked + MISSED)
+        self._waited = found.waited
         return found
 
     def beat_of(self, folder: str) -> int | None:
@@ -88,11 +91,6 @@ class Sightings:
         """Whether a host that is gone by the database's clock was seen to beat: that clock was set, then."""
         pulse = self._hosts[host]
         return pulse.moved and now - pulse.since < self._lease
-
-
-def lacking(look: HostsLook, folders: Collection[str], away: Collection[str]) -> frozenset[str]:
-    """What a host cannot work: folders that are away for it, and those of other hosts that its configuration does not name."""
-    return frozenset(away) | {row.folder for row in look.leases if row.holder and row.folder not in folders}
 
 
 def _seen(before: Mapping[str, _Pulse], signs: Mapping[str, _Sign], now: float) -> dict[str, _Pulse]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-#: In so many looks a folder that may be taken waits for the host that it is planned for; then any other takes it.
+#: So many looks at a folder that may be taken are left to the host that it is planned for. One that has not taken it by then
+#: counts as one that lacks it, and whoever sees it free once more after that takes it.
 PATIENT_LOOKS = 2
 
 
@@ -18,13 +19,18 @@ class Member:
     lacks: frozenset[str] = frozenset()
 
 
+#: Folders that may be taken: the host that each is planned for, and in how many looks in a row that was so.
+Waited = Mapping[str, tuple[str, int]]
+
+
 @dataclass(frozen=True)
 class Moves:
-    """What one host is to do, in the order of names."""
+    """What one host is to do, in the order of names: folders to take, to end with and hand back, and what it has not taken."""
 
-    take: tuple[str, ...] = ()  #: these are planned for it
-    instead: Mapping[str, str] = field(default_factory=dict)  #: to take as well: another was to, and has not; that one
-    release: tuple[str, ...] = ()  #: to be ended with, and handed back
+    take: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    waited: Waited = field(default_factory=dict)  #: for the next look
 
 
 def plan(members: Iterable[Member], holders: Mapping[str, str]) -> dict[str, str]:
@@ -49,35 +55,30 @@ def plan(members: Iterable[Member], holders: Mapping[str, str]) -> dict[str, str
     return planned
 
 
-def moves(
-    me: str,
-    members: Collection[Member],
-    holders: Mapping[str, str],
-    *,
-    takeable: Collection[str],
-    waited: Mapping[str, int],
-    kept: Mapping[str, str],
-) -> Moves:
-    """What the host `me` is to do.
-
-    `takeable`: folders whose lease may be taken now. `waited`: in how many earlier looks in a row such a folder was takeable, and
-    nobody took it. `kept`: folders that were taken instead of this other host, which does not get them for an even spread.
-    """
+def moves(me: str, members: Collection[Member], holders: Mapping[str, str], takeable: Collection[str], waited: Waited) -> Moves:
+    """What the host `me` is to do. `takeable`: folders whose lease may be taken now; `waited`: what the look before came to."""
     lacking = {member.id: member.lacks for member in members}
     if me not in lacking:
         return Moves()
     planned = plan(members, holders)
-    instead = {
-        folder: planned[folder]
-        for folder in sorted(takeable)
-        if planned[folder] != me and waited.get(folder, 0) >= PATIENT_LOOKS and not _for_others(folder, me, lacking)
-    }
-    release = [
+    looks = {folder: _looks(planned[folder], waited.get(folder)) for folder in sorted(takeable)}
+    mine = [folder for folder in looks if planned[folder] == me]
+    others = [
         folder
-        for folder, holder in holders.items()
-        if holder == me != planned[folder] and (planned[folder] != kept.get(folder) or folder in lacking[me])
+        for folder, number in looks.items()
+        if planned[folder] != me and number > PATIENT_LOOKS + 1 and not _for_others(folder, me, lacking)
     ]
-    return Moves(tuple(sorted(folder for folder in takeable if planned[folder] == me)), instead, tuple(sorted(release)))
+    return Moves(
+        take=(*mine, *others),
+        release=tuple(sorted(folder for folder, holder in holders.items() if holder == me != planned[folder])),
+        missed=tuple(folder for folder in mine if looks[folder] > PATIENT_LOOKS),
+        waited={folder: (planned[folder], number) for folder, number in looks.items()},
+    )
+
+
+def _looks(host: str, before: tuple[str, int] | None) -> int:
+    """In how many looks in a row a folder was planned for this host, with this one."""
+    return before[1] + 1 if before is not None and before[0] == host else 1
 
 
 def _for_others(folder: str, me: str, lacking: Mapping[str, frozenset[str]]) -> bool:
@@ -85,26 +86,30 @@ def _for_others(folder: str, me: str, lacking: Mapping[str, frozenset[str]]) -> 
     return folder in lacking[me] and any(folder not in lacks for lacks in lacking.values())
 
 
-def _able(hosts: list[Member], folder: str) -> list[str]:
+def _able(hosts: list[Member], folder: str) -> tuple[str, ...]:
     """Who may work a folder, in the order of hosts."""
-    return [host.id for host in hosts if folder not in host.lacks] or [host.id for host in hosts]
+    return tuple(host.id for host in hosts if folder not in host.lacks) or tuple(host.id for host in hosts)
 
 
-def _level(planned: dict[str, str], able: Mapping[str, list[str]], load: dict[str, int], free: frozenset[str]) -> None:
+def _level(planned: dict[str, str], able: Mapping[str, tuple[str, ...]], load: dict[str, int], free: frozenset[str]) -> None:
     """Move folders from hosts with two or more than another to that one, those that nobody holds first."""
-    order = sorted(planned, key=lambda folder: (folder not in free, folder))
     rank = {host: number for number, host in enumerate(load)}
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # folders of one host that the same others may work
+    for folder in sorted(planned, key=lambda folder: (folder not in free, folder), reverse=True):
+        alike.setdefault((planned[folder], able[folder]), []).append(folder)
     while True:
-        found: tuple[int, int, int, str, str] | None = None
-        for folder in order:
-            holder = planned[folder]
-            other = min(able[folder], key=lambda host: (load[host], rank[host]))
-            surplus = load[holder] - load[other]
-            if surplus >= 2 and (found is None or (-surplus, rank[holder], rank[other]) < found[:3]):
-                found = (-surplus, rank[holder], rank[other], folder, other)
-        if found is None:
+        steps = []
+        for (holder, others), folders in alike.items():
+            other = min(others, key=lambda host: (load[host], rank[host]))
+            if folders and load[holder] - load[other] >= 2:
+                free_first = folders[-1] not in free
+                steps.append((load[other] - load[holder], rank[holder], rank[other], free_first, folders[-1], other, others))
+        if not steps:
             return
-        folder, other = found[3:]
-        load[planned[folder]] -= 1
-        load[other] += 1
+        *_, folder, other, others = min(steps)
+        holder = planned[folder]
+        alike[holder, others].pop()
+        alike.setdefault((other, others), []).append(folder)
         planned[folder] = other
+        load[holder] -= 1
+        load[other] += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from dropcap import threads
+from dropcap.ledger.errors import Unavailable
 
 _Answer = TypeVar("_Answer")
 
@@ -36,10 +37,6 @@ _SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
-
-
-class NotAnswering(OSError):  # noqa: N818 - it passes by itself
-    """The database cannot be reached, does not answer in time, or refuses now. Whether the question took effect is unknown."""
 
 
 class Fetched(Protocol):
@@ -98,7 +95,8 @@ class Wire:
         self._connection: Connection | None = None
 
     def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
-        """What `question` answers when it is given the connection. Raises NotAnswering, NoThread: the next call connects anew."""
+        """What `question` answers when it is given the connection. Raises Unavailable, NoThread: the next call connects
+        anew, and whether the question took effect is unknown."""
         import psycopg
 
         with self._asking:
@@ -110,9 +108,9 @@ class Wire:
                     answer = question(self._connection)
                 whole = True
                 return answer
-            except (psycopg.Error, OSError) as error:
+            except psycopg.Error as error:
                 words = str(error).strip().partition("\n")[0]
-                raise NotAnswering(f"the database does not answer: {words or type(error).__name__}") from error
+                raise Unavailable(f"the database does not answer: {words or type(error).__name__}") from error
             finally:
                 if not whole:
                     self._drop()
