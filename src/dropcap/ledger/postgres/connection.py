@@ -74,7 +74,7 @@ class PostgresConnection:
         """Run a statement. Raises DatabaseError."""
         text = translated(statement)
         with self.asking() as wire:
-            return wire.execute(text.encode(), bound(text, values) if values else None)
+            return wire.execute(text.encode(), bound(text, values))
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
         """Run a statement for each of these rows, on one way. Raises DatabaseError."""

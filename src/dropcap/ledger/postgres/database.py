@@ -77,8 +77,8 @@ class PostgresDatabase:
     def has_text(self, column: str) -> str:
         """Whether the text `?`, in small letters, stands in a column, as SQL. Bytes are compared: names need not be UTF-8."""
         if column in ("name", "job.name"):
-            small = f"lower(convert_from({column}, 'LATIN1'))"
-            return f"position(lower(convert_from(convert_to(?, 'UTF8'), 'LATIN1')) in {small}) > 0"
+            small = f"lower(convert_from({column}, 'LATIN1') collate \"C\")"  # only letters of ASCII have capitals there
+            return f"position(convert_from(convert_to(?, 'UTF8'), 'LATIN1') in {small}) > 0"
         return f"position(? in lower({column})) > 0"
 
     @property
