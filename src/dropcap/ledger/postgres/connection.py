@@ -32,11 +32,11 @@ class _Text(Loader):
 
 
 class _Number(Loader):
-    """`numeric` is used for whole numbers: of more than 64 bits, and for sums."""
+    """`numeric` is used for whole numbers: of more than 64 bits, and for sums. What a hand has made of one stays no number."""
 
     def load(self, data: Any) -> int | float:
         text = bytes(data).decode()
-        return float(text) if "." in text else int(text)
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 class PostgresConnection:
