@@ -119,7 +119,10 @@ class Database(Protocol):
         """Whether it was removed or replaced under whoever has opened it: what is written now would be lost."""
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL."""
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters and without a zero, stand in a name, as SQL."""
 
     @property
     def unwritable(self) -> tuple[str, str]:
