@@ -32,7 +32,7 @@ class PostgresDatabase:
 
     def writer(self) -> PostgresWriter:
         """The connection that writes. Raises LedgerError, DatabaseError."""
-        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence)
+        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease)
         migrate(writer)
         if self.me is not None:
             with writer.asking() as wire:
@@ -80,6 +80,11 @@ class PostgresDatabase:
             small = f"lower(convert_from({column}, 'LATIN1'))"
             return f"position(lower(convert_from(convert_to(?, 'UTF8'), 'LATIN1')) in {small}) > 0"
         return f"position(? in lower({column})) > 0"
+
+    @property
+    def shared(self) -> bool:
+        """Several hosts may."""
+        return True
 
     @property
     def unwritable(self) -> tuple[str, str]:
