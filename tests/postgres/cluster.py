@@ -69,7 +69,7 @@ class Cluster:
         place.write("data/pg_hba.conf", _ACCESS)
         lines = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(place.path), **settings}
         with (place.path / "data/postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+            file.writelines("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in lines.items())
 
     # -- who connects
 
@@ -92,8 +92,8 @@ class Cluster:
 
     def admin(self, statement: LiteralString | sql.Composed, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """The rows of a statement of the superuser, committed at once."""
-        where = f"host={self._place.path} port={self.port} user=postgres connect_timeout=10"
-        with psycopg.connect(where, dbname=database, autocommit=True) as connection:
+        way, port = str(self._place.path), self.port
+        with psycopg.connect(host=way, port=port, user="postgres", dbname=database, autocommit=True) as connection:
             cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 

@@ -40,7 +40,8 @@ class Place:
         self.path = Path(tempfile.mkdtemp(prefix="dropcap-pg-", dir=_passable()))
         self.name = self.path.name
         self._keeper = subprocess.Popen(
-            ["sh", "-c", _KEEPER, "keeper", self.name, str(self.path)],
+            ["/bin/sh", "-c", _KEEPER, "keeper", self.name, str(self.path)],
+            env={"PATH": os.defpath, "LC_ALL": "C"},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -84,7 +85,7 @@ def _user() -> pwd.struct_passwd | None:
     known = {user.pw_name: user for user in pwd.getpwall()}
     user = known.get("postgres") or known["nobody"]
     try:
-        subprocess.run(["true"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=True)
+        subprocess.run(["/bin/sh", "-c", ":"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=True)
     except PermissionError:
         needs.lacking("the right to be somebody else")
     return user
