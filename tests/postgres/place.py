@@ -19,7 +19,7 @@ _KEEPER = """
 read -r _
 tried=0
 while [ $tried -lt 100 ]; do
-  pids=$(grep -lzxE -e "--cluster_name[=]$1" -e "postgres[:] $1: .*" /proc/[0-9]*/cmdline | cut -d/ -f3)
+  pids=$(grep -lzxE -e "--cluster_name[=]$1" -e "postgres[:] $1: .*" -e "$2[/]data" /proc/[0-9]*/cmdline | cut -d/ -f3)
   [ -n "$pids" ] || break
   [ $tried -lt 40 ] && how=QUIT || how=KILL
   kill -$how $pids
@@ -28,7 +28,10 @@ while [ $tried -lt 100 ]; do
   sleep 0.05
 done
 segment=$(sed -n '7s/.* //p' "$2/data/postmaster.pid") && ipcrm -m $segment
-rm -rf "$2"
+until rm -rf "$2" || [ $tried -gt 200 ]; do
+  tried=$((tried + 1))
+  sleep 0.05
+done
 """
 
 
