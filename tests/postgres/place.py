@@ -69,9 +69,11 @@ class Place:
     def write(self, name: str, text: str) -> None:
         """Write a file that PostgreSQL's user alone may read."""
         path = self.path / name
-        path.touch(0o600)
-        path.write_text(text)
-        self._give(path)
+        fresh = path.with_name(path.name + ".new")
+        fresh.touch(0o600)
+        fresh.write_text(text)
+        self._give(fresh)
+        fresh.replace(path)
 
     def close(self) -> None:
         self._keeper.communicate()

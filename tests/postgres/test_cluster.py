@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def test_what_is_frozen_answers_once_it_is_thawed(mine: Cluster) -> None:
         waiting.join(10)
         waiting_too.join(10)
     assert lines(dsn) == [1, 2, 3]
+
+
+def test_its_clock_can_be_set_under_its_sessions() -> None:
+    needs.postgresql()
+    with cluster(clock=True) as made, connected(made.dsn("postgres")) as connection:
+
+        def ahead() -> float:
+            (shown,) = connection.execute("select extract(epoch from clock_timestamp())::float").fetchone() or ()
+            return float(shown) - time.time()
+
+        assert abs(ahead()) < 10
+        made.clock(3600)
+        assert 3590 < ahead() < 3610
+        made.clock(-3600)
+        assert -3610 < ahead() < -3590
 
 
 def test_tls_is_offered_by_a_name_that_can_be_verified(tmp_path: Path) -> None:
