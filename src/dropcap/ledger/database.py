@@ -63,6 +63,9 @@ class Writer(Connection, Protocol):
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this process may write for a folder, or for that of these jobs, within the transaction."""
 
+    def take_lease(self, folder: str, beat: int | None) -> int | None:
+        """Within the transaction: take the lease of a folder whose `beat` was seen to stand still; its fence, None if not."""
+
     def commit(self) -> None:
         """Make it durable."""
 
@@ -123,6 +126,10 @@ class Database(Protocol):
 
     def name_has(self, column: str) -> str:
         """Whether the bytes `?`, in small letters and without a zero, stand in a name, as SQL."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several hosts write it, each for the folders that it works in."""
 
     @property
     def unwritable(self) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class PostgresDatabase:
 
     def writer(self) -> PostgresWriter:
         """The connection that writes. Raises LedgerError, DatabaseError."""
-        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence)
+        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease)
         migrate(writer)
         if self.me is not None:
             with writer.asking() as wire:
@@ -82,6 +82,11 @@ class PostgresDatabase:
         """Whether the bytes `?`, in small letters, stand in a name, as SQL. No name is UTF-8 for certain, and lower() wants text:
         it gets each byte as a letter, of which only those of ASCII have capitals."""
         return f"position(convert_from(?, 'LATIN1') in lower(convert_from({column}, 'LATIN1') collate \"C\")) > 0"
+
+    @property
+    def shared(self) -> bool:
+        """Several hosts may."""
+        return True
 
     @property
     def unwritable(self) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
 
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
@@ -32,8 +33,9 @@ class CommitsLost(DatabaseError):  # noqa: N818 - a state
 class PostgresWriter(PostgresConnection):
     """Writes for one host, or (`me` is None) for a person, who may write for all folders."""
 
-    def __init__(self, connect: Connect, me: str | None, fence: Fence) -> None:
+    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float) -> None:
         super().__init__(connect)
+        self._lease = lease
         self._me = me
         self._fence = fence
         self._n = -1  # of the last turn that was ours
@@ -112,6 +114,12 @@ class PostgresWriter(PostgresConnection):
         if folder is not None:
             folders.add(folder)
         return all((fence := self._fence(one)) is not None and fence == self._held.get(one) for one in folders)
+
+    def take_lease(self, folder: str, beat: int | None) -> int | None:
+        """Within the transaction: take the lease of a folder; its fence, None if another host has it. Raises DatabaseError."""
+        assert self._me is not None, "a person works in no folder"
+        with self.asking() as wire:
+            return leases.take(wire, folder, self._me, self._lease, beat)
 
     def commit(self) -> None:
         """Make it durable. Raises Unavailable if nobody knows whether it is."""

@@ -66,6 +66,11 @@ class SqliteDatabase:
         return f"instr(lower(cast({column} as text)), cast(? as text))"
 
     @property
+    def shared(self) -> bool:
+        """One process has it."""
+        return False
+
+    @property
     def unwritable(self) -> tuple[str, str]:
         """What is told when it cannot be written."""
         return (
