@@ -84,6 +84,10 @@ class PostgresConnection:
             with self.asking() as wire, wire.cursor() as cursor:
                 cursor.executemany(text.encode(), given)
 
+    def later(self, statement: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """The same. Raises DatabaseError."""
+        self.executemany(statement, rows)
+
     def attempt(self, statement: str, values: Sequence[Any], /) -> int:
         """Run a statement; how many rows it has changed, none if a rule of the ledger forbids it. Raises DatabaseError."""
         self.execute("savepoint attempt")
