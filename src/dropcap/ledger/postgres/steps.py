@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from psycopg import errors
 
 from dropcap.ledger.job import TRANSITIONS, State
 from dropcap.ledger.postgres.dialect import as_kept
@@ -61,7 +60,7 @@ def take(wire: psycopg.Connection[Any], changes: Sequence[Change], now: float) -
             for some in _rounds(changes):
                 asked += [wire.execute(*_statement(alike, now)) for alike in _alike(some)]
         went = [cursor.fetchall() for cursor in asked]
-    except (errors.IntegrityError, psycopg.DataError, UnicodeError):
+    except (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, ValueError, TypeError):
         went = None
     if went is None or any(_meet(together) for together in went):
         wire.execute("rollback to savepoint steps")

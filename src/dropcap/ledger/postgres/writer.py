@@ -21,9 +21,11 @@ from dropcap.ledger.postgres.dialect import bound, translated
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
 
-_TURN = b"update turn set n = n + 1 returning n"
+_TURN = b"update turn set n = n + 1 returning n, pg_current_xact_id()::text"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
+#: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
+_BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
 _FOLDERS = b"select id, folder from job where id = any(%s)"
 _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
@@ -50,6 +52,7 @@ class PostgresWriter(PostgresConnection):
         self._doubtful = False  # one more may stand
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
+        self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
         self._folder_of: dict[int, str] = {}
         self._in = False
@@ -70,7 +73,10 @@ class PostgresWriter(PostgresConnection):
                 held = wire.execute(_HELD, (self._me,)) if self._me is not None else None
                 folders = wire.execute(_FOLDERS, (wanted,)) if wanted else None
                 newest = wire.execute(_NEWEST)
-            n = int(_first(turn))
+            ours = turn.fetchone()
+            if ours is None:
+                raise DatabaseError("the row of the table turn is gone, by which hosts write one after the other")
+            n, number = ours
             self._newest = newest.fetchone() or (0, 0, 0)
             commits = _first(host) if host is not None else None
             self._held = dict(held.fetchall()) if held is not None else {}
@@ -78,10 +84,12 @@ class PostgresWriter(PostgresConnection):
         if n != self._n + 1:
             self._others += 1
         self._begun = n, self._counted(commits)
+        self._doubtful, self._number = False, number
 
     def _counted(self, commits: int | None) -> int:
         """The number of the commit that has begun; whether the doubtful one before it stands."""
-        if self._me is None:
+        if self._me is None:  # nobody counts a person's
+            self._stands = self._doubtful and self.execute(_BECAME, (self._number, self._number)).fetchone() == ("committed",)
             return 0
         expected = self.commits + 1
         if self._doubtful and commits == expected + 1:
@@ -92,7 +100,6 @@ class PostgresWriter(PostgresConnection):
             self.lost = True
             self.rollback()
             raise CommitsLost("the database has lost what it had acknowledged, as a fail-over can")
-        self._doubtful = False
         return commits
 
     def was_committed(self) -> bool:
@@ -141,9 +148,8 @@ class PostgresWriter(PostgresConnection):
         except Unavailable:
             self._doubtful = True
             raise
-        finally:
-            self._in = False
-            self._later.clear()
+        self._in = False
+        self._later.clear()
         if done.statusmessage != "COMMIT":  # of a transaction that a statement's error had ended
             raise DatabaseError("a statement of this transaction had failed")
         self._n, self.commits = self._begun
@@ -154,7 +160,7 @@ class PostgresWriter(PostgresConnection):
         if not self._in:
             return
         self._in = False
-        if self._wire is not None:
+        if self._wire is not None and not self._wire.closed:
             with contextlib.suppress(DatabaseError), meant(), self.asking() as wire:
                 wire.execute(b"rollback")
                 return
