@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, NewFile, State
@@ -286,7 +287,7 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     told = place.dropcap("ledger", "export", str(file))
     assert told.returncode == 0, told.stderr
     assert "2  job\n" in told.stdout
-    for target, code in ((file, 2), (place.drop / "export", 2), (place.root / "nowhere/export", 1)):
+    for target, code in ((file, 2), ("-", 2), (place.drop / "export", 2), (place.root / "nowhere/export", 1)):
         assert place.dropcap("ledger", "export", str(target)).returncode == code, target
     assert place.dropcap("ledger", "import", str(file)).returncode == 2, "it is not empty"
     assert len(place.jobs()) == 2
@@ -297,7 +298,8 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     place.write_config()
     torn = place.root / "torn"
     torn.write_bytes(file.read_bytes()[:-9])
-    for bad in (torn, place.root / "nowhere", place.root):
+    os.mkfifo(place.root / "fifo")
+    for bad in (torn, place.root / "nowhere", place.root, place.root / "fifo", "-"):
         refused = place.dropcap("ledger", "import", str(bad))
         assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
     assert not (place.state / "ledger.db").exists(), "nothing is made for what is refused"
@@ -309,6 +311,7 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     assert place.dropcap("verify", "--chain").returncode == 0
     acts = [json.loads(line) for line in place.dropcap("history", "--acts", "--json").stdout.splitlines()]
     assert [(act["what"], act["told"]["rows"]["job"]) for act in acts[-2:]] == [("exported", 2), ("imported", 2)]
+    assert place.dropcap("history", "--acts").stdout.count("2 jobs with ") == 2
     assert acts[-2]["told"]["heads"][1] == acts[-1]["told"]["heads"][1], "no job has changed in between"
 
     daemon = place.start()
@@ -344,6 +347,21 @@ def test_whose_folders_are_anothers_gets_no_ledger(place: Site) -> None:
     assert "another installation" in refused.stderr
     assert not (place.state / "ledger.db").exists()
     assert (place.state / "installation").read_text() == "ab" * 16 + "\n"
+
+    # Nor where a new ledger stands for the lost one; but into one whose id no folder has ever got.
+    close_ledger(open_ledger(place.state))
+    assert place.dropcap("ledger", "import", str(file)).returncode == 2
+    (place.state / "ledger.db").unlink()
+    (place.state / "installation").unlink()
+    close_ledger(open_ledger(place.state))
+    own = (place.state / "installation").read_text()
+    told = place.dropcap("ledger", "import", str(file))
+    assert told.returncode == 0, told.stderr
+    assert (place.state / "installation").read_text() != own
+    ledger = open_ledger(place.state)
+    rebuilt = ledger.query.meta("rebuilt")
+    close_ledger(ledger)
+    assert rebuilt is None, "a start takes it for what it is"
 
 
 def test_killed_in_the_middle_leaves_nothing(place: Site) -> None:

@@ -38,11 +38,18 @@ from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
 from dropcap.ledger.schema import LedgerError
 
-_FILE = click.Path(path_type=Path, allow_dash=False)
+
+def _named(context: click.Context, parameter: click.Parameter, file: Path) -> Path:
+    if str(file) == "-":
+        raise click.BadParameter("a ledger goes into a file and out of one: name it", context, parameter)
+    return file
+
+
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("export")
-@click.argument("file", metavar="FILE", type=_FILE)
+@click.argument("file", metavar="FILE", type=_FILE, callback=_named)
 @config_option
 def export_command(config_path: Path, file: Path) -> None:
     """Write the whole ledger into FILE, for `ledger import` with another engine or on another machine, while no dropcap runs.
@@ -74,7 +81,7 @@ def export_command(config_path: Path, file: Path) -> None:
 
 
 @click.command("import")
-@click.argument("file", metavar="FILE", type=_FILE)
+@click.argument("file", metavar="FILE", type=_FILE, callback=_named)
 @config_option
 def import_command(config_path: Path, file: Path) -> None:
     """Bring what `ledger export` has written into an empty ledger, while no dropcap runs: all of it, compared row by row, or
