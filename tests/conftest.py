@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests import warm
+from tests import needs, warm
 from tests.site import Site, site
+
+if TYPE_CHECKING:  # the extra [postgres] may not be installed
+    from tests.postgres.cluster import Cluster
 
 # A machine that is busy with other tests is slow now and then; that is no fault of what is tested. Who judges a change tries the
 # same examples each time; everybody else tries new ones.
@@ -25,3 +29,19 @@ def place(tmp_path: Path) -> Iterator[Site]:
     """A drop folder that is delivered to a sandbox REDCap."""
     with site(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A running PostgreSQL, shared by all tests of a process: who stops, kills or configures one makes another."""
+    needs.postgresql()
+    from tests.postgres.cluster import cluster
+
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def database(postgres: Cluster) -> str:
+    """The DSN of a fresh, empty database."""
+    return postgres.create_database()

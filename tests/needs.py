@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -31,6 +32,7 @@ PACKAGES = {
     "mount": "mount",
     "openssl": "openssl",
     "php": "php-cli",
+    "postgres": "postgresql",
     "prlimit": "util-linux",
     "promtool": "prometheus",
     "script": "bsdutils",
@@ -180,6 +182,18 @@ def faketime() -> str:
     return str(found[0]) if found else lacking("libfaketime")
 
 
+def postgresql() -> Path:
+    """The directory with PostgreSQL's programs, of the newest that is whole; the test is skipped without one. Debian and
+    PostgreSQL's own packages for Red Hat keep them off the PATH.
+    """
+    library("psycopg")
+    places = [Path(path).resolve().parent for path in (found("postgres"),) if path]
+    for above in ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"):
+        places += sorted(Path("/").glob(above[1:]), key=_version, reverse=True)
+    whole = [place for place in places if all((place / name).exists() for name in ("initdb", "pg_basebackup", "postgres"))]
+    return whole[0] if whole else lacking("postgres")
+
+
 def libfuse() -> None:
     """Skip where a file system of the test's own cannot be made."""
     fuse("umount")
@@ -187,6 +201,10 @@ def libfuse() -> None:
         import mfusepy  # noqa: F401
     except OSError:  # it looks for the library when it is imported
         lacking("libfuse")
+
+
+def _version(programs: Path) -> int:
+    return int(re.sub(r"\D", "", str(programs)) or 0)
 
 
 def _reason(what: str) -> str:

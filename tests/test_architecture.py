@@ -22,6 +22,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"picture"}),
     frozenset({"intake", "delivery"}),
     frozenset({"filing"}),
+    frozenset({"hosts"}),
     frozenset({"ledger", "redcap"}),
     frozenset({"config"}),
     frozenset({"naming"}),
@@ -35,7 +36,7 @@ WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_story", "cli.extra", "cli.sandbox
 LOW = frozenset({"display", "secret", "reasons", "threads"})
 
 #: Folders of tests that are no package's: each is a way of dealing with the whole.
-OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "shares", "system"})
+OF_THE_WHOLE = frozenset({"crash", "deploy", "e2e", "faults", "fuzz", "hostile", "php", "postgres", "shares", "system"})
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tracemalloc
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from dropcap.config.model import Folder
 from dropcap.intake.left import TOLD, Left, Marks, is_left, note_first
+from dropcap.ledger.errors import Unavailable
 
 from .conftest import Desk, rule, until
 
@@ -90,7 +90,7 @@ def test_a_ledger_that_cannot_be_written_leaves_them_all_the_same(desk: Desk, mo
     def keep(folder: str, text: str) -> None:
         kept.append(text)
         if len(kept) == 1:
-            raise sqlite3.OperationalError("disk I/O error")
+            raise Unavailable("disk I/O error")
 
     monkeypatch.setattr(desk.port, "keep_left_marks", keep)
     (desk.path / "x.jpg").write_bytes(b"x")

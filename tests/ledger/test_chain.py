@@ -13,6 +13,7 @@ import pytest
 
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, NewFile, State
 from dropcap.ledger.proof import prove
 from dropcap.ledger.store import Ledger
@@ -175,7 +176,7 @@ def test_a_write_that_fails_leaves_the_others_of_its_group_sealed(tmp_path: Path
         for round_ in range(10):
             try:
                 claim(ledger, f"{number}-{round_}", "a")  # all or nothing: `a` is open already
-            except sqlite3.IntegrityError:
+            except Conflict:
                 errors.append(number)
             claim(ledger, f"{number}-{round_}", folder=f"f{number % 2}")
 

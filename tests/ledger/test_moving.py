@@ -19,13 +19,13 @@ import pytest
 
 from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.act import Deed, Means, Who
-from dropcap.ledger.connection import open_for_writing
 from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.moved import TABLES, Kind
 from dropcap.ledger.moving import bring_in, export, used_by
 from dropcap.ledger.moving_file import NotAnExport, checked
 from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
+from dropcap.ledger.sqlite.connection import open_for_writing
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from tests.site import DROPCAP, Site, eventually

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import RETURNS, TRANSITIONS, Address, Back, NewFile, ReadBackFound, State
 from dropcap.ledger.returned import KNOWN_FOR
-from dropcap.ledger.schema import MIGRATIONS
+from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
@@ -106,7 +107,7 @@ def test_it_waits_while_another_is_sent_to_its_place(ledger: Ledger) -> None:
     job = withdrawn(ledger, SENT, UNKNOWN)
     other = claim(ledger, "b")
     assert ledger.change([Change(other, State.SENDING)]) == {other}
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(Conflict):
         claim(ledger, "a", Back(job, SHA, goes_on=True))
     assert state(ledger, job) is State.WITHDRAWN
 

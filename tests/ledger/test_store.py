@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dropcap.ledger.errors import Conflict, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
-from dropcap.ledger.schema import MIGRATIONS, LedgerError
+from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 
@@ -48,7 +49,7 @@ def state(ledger: Ledger, job: int) -> State:
 
 def test_one_open_job_a_folder_and_name(ledger: Ledger) -> None:
     (job,) = claim(ledger, "a")
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(Conflict):
         claim(ledger, "b", "a")
     assert list(ledger.query.open_files("f")) == ["a"], "all of a batch or nothing"
     claim(ledger, "a", folder="other")
@@ -149,7 +150,7 @@ def test_writes_of_many_threads_stand_and_one_that_fails_leaves_the_others(ledge
     def work(number: int) -> None:
         try:
             claim(ledger, f"name {number % 50}")
-        except sqlite3.IntegrityError:
+        except Conflict:
             failed.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(100)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,8 @@ from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.mounts import Mount, Mounts
 from dropcap.ledger.act import Deed, Who
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.job import State
-from dropcap.ledger.schema import LedgerError
 from dropcap.ledger.store import Ledger
 from dropcap.preflight import drop_folder
 from dropcap.preflight.remark import Remark, place_of
@@ -52,10 +51,10 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
     prepared(config)
     try:
         ledger = open_ledger(config.state_dir)
-    except (LedgerError, sqlite3.Error) as error:
+    except (LedgerError, DatabaseError) as error:
         stop(f"the ledger cannot be written: {error}", 2)
     with contextlib.ExitStack() as stack:
-        stack.callback(close_ledger, ledger)
+        stack.callback(close_ledger, ledger, config.state_dir)
         run = Run.of(config.state_dir)
         wanted = list(_wanted(config, folders, ledger, stack))
         doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from dropcap.daemon.state import LEDGER
 from dropcap.delivery.clients import line_to
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.query import Query
 
 
@@ -40,13 +40,13 @@ def remembered(config: Config) -> Iterator[Query | None]:
     """The ledger to read; None if there is none yet.
 
     Raises:
-        sqlite3.Error: it cannot be read.
+        DatabaseError: it cannot be read.
     """
     path = config.state_dir / LEDGER
     try:
         path.stat()
     except PermissionError as error:
-        raise sqlite3.OperationalError(error.strerror) from None
+        raise DatabaseError(error.strerror) from None
     except OSError:
         yield None
         return
@@ -54,7 +54,7 @@ def remembered(config: Config) -> Iterator[Query | None]:
     try:
         query.pauses()
         if (said := of_another_version(query)) is not None:
-            raise sqlite3.OperationalError(said)
+            raise DatabaseError(said)
         yield query
     finally:
         query.close()

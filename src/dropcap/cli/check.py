@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order, takes_next
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
+from dropcap.ledger.errors import DatabaseError
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine, unit
 from dropcap.preflight import project as redcap_project
@@ -171,7 +171,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
         known: drop_folder.Remembered | None = None
         try:
             known = drop_folder.Remembered(stack.enter_context(remembered(config)))
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
             yield Remark("error", on_machine(f"state_dir {config.state_dir}"), f"the ledger cannot be read ({error})", remedy)
         for folder in folders:
@@ -218,7 +218,7 @@ def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Ite
 
 def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     """How large files may be, as far as servers have refused some."""
-    with suppress(sqlite3.Error), remembered(config) as known:  # told with the rest
+    with suppress(DatabaseError), remembered(config) as known:  # told with the rest
         limits = known_limits(known.learned(time.time())) if known is not None else {}
         for name in dict.fromkeys(folder.project for folder in folders):
             if name in limits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.state import LEDGER, StateError, prepare
 from dropcap.display import shown
+from dropcap.ledger.errors import Damaged, DatabaseError
 from dropcap.ledger.query import Query
-from dropcap.ledger.schema import MIGRATIONS
+from dropcap.ledger.schema import VERSION
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -77,10 +77,10 @@ def query(config: Config) -> Query:
     found = Query(path)
     try:
         found.pauses()
-    except sqlite3.OperationalError as error:
-        not_ours(path, str(error))
-    except sqlite3.DatabaseError as error:
+    except Damaged as error:
         stop(f"the ledger {path} is damaged ({error}): restart dropcap, it sets it aside and begins a new one", 1)
+    except DatabaseError as error:
+        not_ours(path, str(error))
     if (said := of_another_version(found)) is not None:
         stop(f"{path} is {said}", 1)
     return found
@@ -89,9 +89,9 @@ def query(config: Config) -> Query:
 def of_another_version(ledger: Query) -> str | None:
     """What to do where an upgrade or a way back was begun and not ended: the ledger is another dropcap's."""
     version = ledger.version()
-    if version < len(MIGRATIONS):
+    if version < VERSION:
         return "an earlier dropcap's ledger: restart dropcap, which brings it up to this version"
-    if version > len(MIGRATIONS):
+    if version > VERSION:
         return "a newer dropcap's ledger: install the newer dropcap again"
     return None
 

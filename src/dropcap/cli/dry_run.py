@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import os
-import sqlite3
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from dropcap.intake import owner
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.left import Marks
 from dropcap.intake.mounts import Mounts
+from dropcap.ledger.errors import DatabaseError
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
 from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
@@ -88,7 +88,7 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
     with ExitStack() as stack:
         try:
             known = drop_folder.Remembered(stack.enter_context(remembered(config)))
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             stop(f"the ledger in {config.state_dir} cannot be read ({error}): run this as dropcap's user", 2)
         for folder in folders:
             tree = drop_folder.open_folder(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import click
@@ -16,8 +15,8 @@ from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one
 from dropcap.display import shown
 from dropcap.ledger.act import Who
-from dropcap.ledger.backup import backup, heads_of, restore
-from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.sqlite.backup import backup, heads_of, restore
 
 _PATH = click.Path(path_type=Path)
 
@@ -49,7 +48,7 @@ def backup_command(config_path: Path, file: Path) -> None:
         stop(f"{shown(str(file))} is there already and is not written over: move it away, or put the day into the name", 2)
     except OSError as error:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): make room, or name another place", 1)
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"no copy was made: the ledger cannot be read ({error}); restart dropcap, which sets a damaged one aside", 1)
     screen.line(f"{shown(str(file))} is a copy of the ledger; put it back with: dropcap ledger restore {shown(str(file))}")
 

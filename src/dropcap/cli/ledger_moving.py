@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +30,12 @@ from dropcap.daemon.state import (
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.chain import heads_in
-from dropcap.ledger.connection import open_for_writing
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.moving import NotTheSame, bring_in, enter_export, export
 from dropcap.ledger.moving_file import Header, NotAnExport, OddRow, checked
 from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
-from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.sqlite.connection import open_for_writing
 
 
 def _named(context: click.Context, parameter: click.Parameter, file: Path) -> Path:
@@ -74,7 +73,7 @@ def export_command(config_path: Path, file: Path) -> None:
         stop(f"nothing was exported: {error}", 1)
     except OSError as error:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): make room, or name another place", 1)
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"nothing was exported: the ledger cannot be read or written ({error}); see whether its disk is full", 1)
     _tell(header)
     screen.line(f"{shown(str(file))} is the ledger; bring it into an empty one with: dropcap ledger import {shown(str(file))}")
@@ -104,7 +103,7 @@ def import_command(config_path: Path, file: Path) -> None:
         stop(str(error), 1)
     except OSError as error:
         stop(f"nothing was imported ({error.strerror}: {shown(str(error.filename or file))}): name a file that can be read", 2)
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"nothing was imported: the ledger cannot be written ({error}); see whether its disk is full", 1)
     _tell(header)
     screen.line(f"the ledger is that of {shown(str(file))}, compared row by row; do not start dropcap with the other one again")

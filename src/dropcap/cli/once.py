@@ -92,7 +92,7 @@ def run_once(config: Config, wait: str | None) -> int:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)
-        close_ledger(ledger)
+        close_ledger(ledger, config.state_dir)
     return code
 
 

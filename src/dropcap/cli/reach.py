@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from dropcap.cli.configured import not_ours, query, stop
 from dropcap.config.model import Config
 from dropcap.daemon.control import PATIENCE, SOCKET, ask
 from dropcap.daemon.state import LEDGER, AlreadyRunning, close_ledger, only_one, open_ledger
-from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
 
 #: What takes longer, and how long it is waited for (seconds): a retry of thousands moves thousands of files before it answers.
@@ -39,7 +38,7 @@ def alone(config: Config) -> Iterator[Ledger]:
             try:
                 yield ledger
             finally:
-                close_ledger(ledger)
+                close_ledger(ledger, config.state_dir)
     except AlreadyRunning as error:
         stop(
             f"{error} and does not answer: it is starting, stopping, halted or running with --once. "
@@ -50,7 +49,7 @@ def alone(config: Config) -> Iterator[Ledger]:
         stop(str(error), 2)
     except PermissionError as error:
         not_ours(config.state_dir, error.strerror or str(error))
-    except sqlite3.OperationalError as error:
+    except DatabaseError as error:
         stop(
             f"{config.state_dir / LEDGER} cannot be written ({error}): run this as dropcap's user; see whether its disk is full",
             2,

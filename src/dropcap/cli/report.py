@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query, WantedJobs
 
@@ -63,7 +63,7 @@ def report_command(
         if project_name is not None and not ledger.number(WantedJobs(project=project_name)):
             known("project", project_name, config.projects)
         whole = _csv(config, ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except OSError as error:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): name another place, or make room", 1)

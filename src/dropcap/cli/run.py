@@ -15,7 +15,7 @@ from dropcap.config.model import Config
 from dropcap.daemon.service import Service
 from dropcap.daemon.state import AlreadyRunning, NeedsSomebody, StateError
 from dropcap.display import shown
-from dropcap.ledger.schema import LedgerError, NewerLedger
+from dropcap.ledger.errors import LedgerError, NewerLedger
 from dropcap.threads import NoThread
 
 #: The exit code of a daemon that could not start for what may pass by itself: systemd tries again.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from dropcap.cli.status_told import FEW, StatusLine, goes_on, needs_somebody
 from dropcap.cli.status_verdict import verdict
 from dropcap.config.model import Config
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 
 
 class _Status(click.Command):
@@ -98,7 +98,7 @@ def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: 
             level, line = judged(gathered(config, ledger, view, folder_name), warning, critical)
         finally:
             ledger.close()
-    except (SystemExit, OSError, sqlite3.Error) as error:  # said on standard error, which Nagios does not show
+    except (SystemExit, OSError, DatabaseError) as error:  # said on standard error, which Nagios does not show
         why = "" if isinstance(error, SystemExit) else f": {error}"
         level, line = NagiosState.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
     click.echo(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -22,6 +21,7 @@ from dropcap.cli import completion, screen, verify_chain, verify_files
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Job
 from dropcap.preflight.verification import Compared, Found, NotReached, latest, verify
 from dropcap.redcap.window import Stopped
@@ -94,7 +94,7 @@ def verify_command(
         ended, code = f"the server cannot be reached: {error}; {error.remedy}{_go_on(error.job)}", 3
     except Stopped:
         ended, code = "interrupted" + (_go_on(jobs[len(found)]) if len(found) < len(jobs) else ""), 130
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except OSError as error:
         stop(f"the request window cannot be used ({error}): run this as dropcap's user", 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER
 from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.errors import Damaged, DatabaseError
 from dropcap.ledger.proof import Proof, prove
 
 _TOLD = 200
@@ -34,10 +34,10 @@ def run(config: Config, witnesses: Sequence[Path], as_json: bool) -> NoReturn:
         noted.update(found)
     try:
         proof = prove(config.state_dir / LEDGER, noted)
-    except sqlite3.OperationalError as error:
-        stop(f"the ledger has no chains yet, or cannot be read ({error}): the first `dropcap run` of this version makes them", 1)
-    except sqlite3.Error as error:
+    except Damaged as error:
         stop(f"the ledger cannot be read ({error})", 1)
+    except DatabaseError as error:
+        stop(f"the ledger has no chains yet, or cannot be read ({error}): the first `dropcap run` of this version makes them", 1)
     if as_json:
         click.echo(json.dumps(_as_json(proof), indent=1))
     else:

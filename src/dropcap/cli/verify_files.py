@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from dropcap.cli.configured import query, stop
 from dropcap.cli.jobs import kept_at
 from dropcap.config.model import Config
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.preflight.filed import FiledLook, Interrupted, Lies, filed
 
 _BAD = frozenset({Lies.CHANGED, Lies.UNREADABLE, Lies.NOT_LOOKED})
@@ -44,7 +44,7 @@ def run(config: Config, since: float, folder: str | None, after: int, every: boo
                 raise Interrupted
     except Interrupted:
         code = 130
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)
     finally:
         ledger.close()

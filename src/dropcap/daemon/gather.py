@@ -25,7 +25,7 @@ class _Read:
 
 
 class Gatherer:
-    """For one thread at a time. Raises sqlite3.Error where the ledger cannot be read."""
+    """For one thread at a time. Raises DatabaseError where the ledger cannot be read."""
 
     def __init__(self, engine: Engine, figures: Figures) -> None:
         self._engine = engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dropcap.daemon.channel import Channel
 from dropcap.daemon.tidying import tidy_copies, tidy_done, tidy_subfolders
 from dropcap.filing.keep import NoCopy
 from dropcap.ledger.act import Means, Who
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.store import Ledger
 from dropcap.threads import NoThread, begin
 
@@ -73,7 +73,7 @@ class Housekeeping:
                 one.keep.do(lambda place, _: tidy_copies(place, folder.name, self._ledger, kept_for))
             if keep.empty_subfolders is not None and one.intake.confirm() is not None:
                 tidy_subfolders(tree, folder, self._ledger, keep.empty_subfolders)
-        except (OSError, NoCopy, sqlite3.Error) as error:
+        except (OSError, NoCopy, DatabaseError) as error:
             message = f"what `keep` says is over could not be removed ({error}); it is tried again in an hour"
             log.warning("check_problem", folder=folder.name, message=message, remedy="let dropcap's user read and write there")
 
@@ -83,5 +83,5 @@ class Housekeeping:
             while kept_for is not None and (jobs := self._ledger.query.over(time.time() - kept_for)):
                 number = self._ledger.prune(jobs, Who.me(Means.ITSELF))
                 log.info("removed", what="history", jobs=number, kept_for=f"{kept_for / 86400:g}d")
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             log.warning("check_problem", message=f"no history was forgotten ({error})", remedy="see `dropcap status`")

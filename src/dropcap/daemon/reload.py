@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from dropcap.daemon import systemd
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.privacy import mask_of
 from dropcap.ledger.act import NOBODY_KNOWS, Deed, Who
+from dropcap.ledger.errors import DatabaseError
 from dropcap.reasons import Scope
 from dropcap.threads import NoThread, begin
 
@@ -94,7 +94,7 @@ class Reload:
         systemd.reloading()
         try:
             told = self._take_up([who for _, who in asked] or [NOBODY_KNOWS])
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             told = [
                 f"the ledger in state_dir cannot be written ({error}): not all of the configuration was taken up; make room there"
             ]

@@ -101,7 +101,7 @@ class Service:
                 reload.end(_RELOAD_ENDS)
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
-                close_ledger(ledger)
+                close_ledger(ledger, engine.config.state_dir)
                 log.info("stopped")
         return code
 

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import re
-import sqlite3
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,8 @@ from pathlib import Path
 import structlog
 
 from dropcap.intake import owner
-from dropcap.ledger.schema import LedgerError
+from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.trouble import is_damage
 
 log = structlog.get_logger()
 
@@ -130,16 +128,16 @@ def open_ledger(state_dir: Path) -> Ledger:
                 _look_through(ledger)
             ledger.query.counts()
             ledger.query.pauses()
-        except sqlite3.DatabaseError:
+        except DatabaseError:
             ledger.close()
             raise
     except LedgerError:
         raise
-    except sqlite3.DatabaseError as error:
-        if not is_damage(error):
-            message = f"the ledger {path} cannot be used ({error}): check for a full disk or missing rights"
-            raise LedgerError(message) from None
+    except Damaged as error:
         ledger = _begin_anew(path, error)
+    except DatabaseError as error:
+        message = f"the ledger {path} cannot be used ({error}): check for a full disk or missing rights"
+        raise LedgerError(message) from None
     else:
         known = installation(state_dir)
         if known is not None and ledger.installation != known:  # SQLite makes a new one where there is none
@@ -174,15 +172,15 @@ def _let_the_group_read(state_dir: Path, files: Sequence[Path]) -> None:
                 os.chmod(path, 0o640)
 
 
-def close_ledger(ledger: Ledger) -> None:
+def close_ledger(ledger: Ledger, state_dir: Path) -> None:
     """The orderly end: all of the ledger is in its one file then, and the next start need not look through it."""
     ledger.close()
     with contextlib.suppress(OSError):
-        (ledger.path.parent / IN_USE).unlink()
+        (state_dir / IN_USE).unlink()
 
 
 def _look_through(ledger: Ledger) -> None:
-    """Look at the whole ledger after an end without a word. Raises sqlite3.DatabaseError: it is damaged."""
+    """Look at the whole ledger after an end without a word. Raises Damaged."""
     began = time.monotonic()
     ledger.query.check()
     seconds = time.monotonic() - began
@@ -228,7 +226,7 @@ def suspect(state_dir: Path) -> None:
         (state_dir / SUSPECT).touch()
 
 
-def _begin_anew(path: Path, error: sqlite3.Error) -> Ledger:
+def _begin_anew(path: Path, error: Damaged) -> Ledger:
     aside = path.with_name(f"ledger.damaged-{time.strftime('%Y%m%d-%H%M%S')}.db")
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from dropcap.daemon.engine import Engine
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import State
 
 
@@ -13,7 +13,7 @@ def summary(engine: Engine, not_taken_up: Sequence[str] = ()) -> str:
     """What is under way, and every trouble; `not_taken_up` is what the configuration holds that is not in force."""
     try:
         counts = engine.ledger.query.counts()
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         return f"the ledger cannot be read ({error})"
 
     def total(*states: State) -> int:

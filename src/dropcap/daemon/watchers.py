@@ -5,7 +5,6 @@ One thread takes a picture of all every few seconds and shows it to them. Where 
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from dropcap.daemon.engine import Engine
 from dropcap.daemon.gather import Gatherer
 from dropcap.daemon.privacy import mask_of
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.figures import Figures
 from dropcap.metrics.tally import Tally
 from dropcap.metrics.textfile import Textfile
@@ -56,7 +56,7 @@ class Watchers:
         self._engine = engine
         self._problems = problems
         self._answer = answer
-        self._figures = Figures(engine.ledger.path, engine.ledger.trouble.met)
+        self._figures = Figures(engine.ledger.database, engine.ledger.trouble.met)
         self._gatherer = Gatherer(engine, self._figures)
         self._lock = threading.Lock()  # of the gatherer and the tally
         self._picture: Picture | None = None
@@ -134,7 +134,7 @@ class Watchers:
         while not self._stopped and self._engine.config.watched:
             try:
                 self._look()
-            except sqlite3.Error as error:  # the main thread deals with a damaged ledger
+            except DatabaseError as error:  # the main thread deals with a damaged ledger
                 log.debug("check_problem", where="watchers", message=f"the ledger cannot be read ({error})")
             except Exception as error:
                 log.error("internal_error", where="watchers", error=f"{type(error).__name__}: {error}", exc_info=True)
@@ -157,7 +157,7 @@ class Watchers:
             textfile.write(self.metrics(picture))
 
     def picture(self, oldest: float = EVERY * 2) -> Picture:
-        """What is so now, or was so `oldest` seconds ago at most. From any thread. Raises sqlite3.Error."""
+        """What is so now, or was so `oldest` seconds ago at most. From any thread. Raises DatabaseError."""
         known = self._picture
         if known is not None and 0 <= time.time() - known.at < oldest:
             return known
@@ -166,7 +166,7 @@ class Watchers:
             return self._picture
 
     def metrics(self, picture: Picture | None = None) -> bytes:
-        """All figures in Prometheus's format. From any thread. Raises sqlite3.Error, ImportError."""
+        """All figures in Prometheus's format. From any thread. Raises DatabaseError, ImportError."""
         from dropcap.metrics.families import exposition
 
         picture = picture or self.picture()

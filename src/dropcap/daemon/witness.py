@@ -7,7 +7,6 @@ what was told elsewhere helps (docs/audit.md).
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import structlog
 from dropcap.daemon.state import replace
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.store import Ledger
 
 log = structlog.get_logger()
@@ -39,19 +39,19 @@ class Daily:
         """Tell them if it is time."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + DAY
-            with contextlib.suppress(sqlite3.Error):  # the ledger itself tells
+            with contextlib.suppress(DatabaseError):  # the ledger itself tells
                 tell(self._ledger, self._state_dir)
 
 
 def stopped(ledger: Ledger, state_dir: Path) -> None:
     """The end of a run: what it has entered is told."""
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(DatabaseError):
         ledger.act(Who.me(Means.ITSELF), Deed.STOPPED)
         tell(ledger, state_dir)
 
 
 def tell(ledger: Ledger, state_dir: Path) -> None:
-    """Log the heads and keep them beside the ledger. Raises sqlite3.Error."""
+    """Log the heads and keep them beside the ledger. Raises DatabaseError."""
     heads = ledger.query.heads()
     log.info("chain_heads", heads=[str(head) for head in heads])
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from dropcap.dashboard.render import form_of, html, static, templates
 from dropcap.dashboard.sessions import LASTS, Session, Sessions, TooManyTries
 from dropcap.dashboard.wires import Wires
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -249,7 +249,7 @@ class _App:
         except TimeoutError:
             session.told.append("It takes longer, and goes on.")
             return None
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(DatabaseError):
             await self._working(lambda: self._wires.picture(0.0))
         return answer
 
@@ -288,7 +288,7 @@ class _App:
         return html("error.html", code, text=words.get(code, "That did not work."))
 
     async def _error(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, sqlite3.Error | NoThread):
+        if isinstance(error, DatabaseError | NoThread):
             return html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
         log.error("internal_error", where="dashboard", error=f"{type(error).__name__}: {error}", exc_info=error)
         return html("error.html", 500, text="An error inside dropcap. Its log tells more.")

@@ -138,7 +138,7 @@ class Plotter:
         self._took: tuple[float, list[Row]] | None = None
 
     def plots(self) -> Plots:
-        """As they are now. Raises sqlite3.Error."""
+        """As they are now. Raises DatabaseError."""
         now, monotonic = time.time(), time.monotonic()
         if self._took is None or monotonic - self._took[0] > _RARELY:
             self._took = (monotonic, histogram(self._figures.took(days(now)[-3])))

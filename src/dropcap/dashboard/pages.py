@@ -47,7 +47,7 @@ class Chosen:
 
 
 class Pages:
-    """Any thread. All raise sqlite3.Error."""
+    """Any thread. All raise DatabaseError."""
 
     def __init__(self, wires: Wires) -> None:
         self._wires = wires

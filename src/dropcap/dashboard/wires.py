@@ -14,7 +14,7 @@ from dropcap.picture.facts import Picture
 @dataclass(frozen=True, slots=True)
 class Wires:
     """All may be called from any thread. `picture` takes how old it may be, in seconds; `answer` what is asked, as by the control
-    socket, and who asks; `alive` says whether all loops go round. Reading raises sqlite3.Error."""
+    socket, and who asks; `alive` says whether all loops go round. Reading raises DatabaseError."""
 
     config: Callable[[], Config]
     picture: Callable[[float], Picture]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from dropcap.delivery.turns import Turns
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Workers
 from dropcap.filing.ending import Ending
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
@@ -236,7 +236,7 @@ class Delivery:
 
     def _tell_cut_off(self, within: float) -> None:
         """Name the jobs whose uploads are broken off."""
-        with contextlib.suppress(sqlite3.Error):  # the ledger tells of itself
+        with contextlib.suppress(DatabaseError):  # the ledger tells of itself
             for job in self._ledger.query.in_state((State.SENDING,), limit=1000):
                 log.warning(
                     "cut_off",
@@ -255,7 +255,7 @@ class Delivery:
                     self._decide()
                 seconds = self._seconds_to_next()
             except Exception as error:
-                odd = not isinstance(error, sqlite3.Error)  # of which the ledger itself tells
+                odd = not isinstance(error, DatabaseError)  # of which the ledger itself tells
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=odd)
                 seconds = 1.0
             with self._wake:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -40,6 +39,7 @@ from dropcap.intake.take import (
     take,
 )
 from dropcap.intake.twin import remove_twin
+from dropcap.ledger.errors import Conflict, DatabaseError
 from dropcap.ledger.job import NewFile, Refusal, State, TakenAway
 
 #: Files in one transaction of the ledger, and how soon it may follow another (seconds): where many come, they are taken together.
@@ -315,7 +315,7 @@ class Claimer:
             return
         try:
             jobs = self._ledger.claim(self._folder.name, files)
-        except sqlite3.IntegrityError:
+        except Conflict:
             # One of them is in the way of another job; the others must not wait for it.
             if len(files) > 1:
                 half = len(files) // 2
@@ -324,7 +324,7 @@ class Claimer:
             else:
                 self._put_off(files, "another job for the same place is under way")
             return
-        except sqlite3.Error:  # the ledger itself has told why
+        except DatabaseError:  # the ledger itself has told why
             self._put_off(files, "the ledger cannot be written")
             return
         for job, file in zip(jobs, files, strict=True):

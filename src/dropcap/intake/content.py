@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -25,6 +24,7 @@ from dropcap.intake.pending import Waiting
 from dropcap.intake.room import Room
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.walk import OWN, top
+from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
@@ -305,7 +305,7 @@ class ContentJudge:
                 gone = [name for (name, its), mark in marks.items() if mark is None and its is kind]
                 if gone:
                     self._ledger.unmark(self._folder.name, gone, (kind,))
-        except sqlite3.Error:
+        except DatabaseError:
             pass  # dropcap ends, or the ledger is damaged, of which it tells itself
 
     def _lies(self, name: str) -> bool:

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import os
-import sqlite3
 from array import array
 from bisect import bisect_left, insort
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.intake.entries import IntakeLedger
+from dropcap.ledger.errors import DatabaseError
 from dropcap.routing.route import matches
 
 #: So many are told by their names.
@@ -99,7 +99,7 @@ class Left:
     def _keep(self) -> None:
         marks = str(self._known)
         if marks != self._kept:
-            with contextlib.suppress(sqlite3.Error):  # the ledger itself has told why; the next walk tries again
+            with contextlib.suppress(DatabaseError):  # the ledger itself has told why; the next walk tries again
                 self._ledger.keep_left_marks(self._folder.name, marks)
                 self._kept = marks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
 from dropcap.intake.tenure import Tenure
 from dropcap.intake.watch import Watch
+from dropcap.ledger.errors import DatabaseError
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
 
@@ -348,7 +348,7 @@ class Intake:
         """The folder is not to be had now: let go of it and try again later."""
         path = shown(str(self.folder.path))
         why = why_away(path, error)
-        if self._away != why and not isinstance(error, Away | OSError | sqlite3.Error):
+        if self._away != why and not isinstance(error, Away | OSError | DatabaseError):
             self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)

@@ -6,15 +6,15 @@ import json
 import os
 import pwd
 import socket
-import sqlite3
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
 from dropcap.ledger.chain import ACTS, Head, of_act
+from dropcap.ledger.database import Connection
 from dropcap.ledger.seal import as_head, begun
 from dropcap.ledger.transition import utf8
 
@@ -118,7 +118,7 @@ def _login(process: str) -> int | None:
     return None if login == _NO_LOGIN else login
 
 
-def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> int:
+def enter(connection: Connection, at: float, who: Who, what: Deed, told: Mapping[str, Any]) -> int:
     """Put an act into its chain, within a transaction; its number."""
     row = connection.execute("select id, n, head from chain where name = ?", (ACTS,)).fetchone()
     chain, n, head = row if row is not None else begun(connection, ACTS)
@@ -133,17 +133,17 @@ def enter(connection: sqlite3.Connection, at: float, who: Who, what: Deed, told:
     return int(n) + 1
 
 
-def heads(connection: sqlite3.Connection) -> list[Head]:
+def heads(connection: Connection) -> list[Head]:
     """The heads of all chains, by their names."""
     rows = connection.execute("select name, n, head from chain order by name")
     return [Head(name, n, bytes(head).hex()) for name, n, head in rows]
 
 
-def has_head(connection: sqlite3.Connection, head: Head) -> bool:
-    """Whether the chain has that entry."""
+def has_head(rows: Callable[[str, Sequence[Any]], list[Any]], head: Head) -> bool:
+    """Whether the chain has that entry; `rows` answers."""
     if head.chain == ACTS:
-        found = connection.execute("select hash from act where n = ?", (head.n,)).fetchone()
+        found = rows("select hash from act where n = ?", (head.n,))
     else:
         sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ? order by entry desc limit 1"
-        found = connection.execute(sql, (head.chain, head.n)).fetchone()
-    return head.n == 0 or (found is not None and bytes(found[0]).hex() == head.hash)
+        found = rows(sql, (head.chain, head.n))
+    return head.n == 0 or (bool(found) and bytes(found[0][0]).hex() == head.hash)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
+
+from dropcap.ledger.database import Connection
 
 #: No delay of ours is longer (seconds): what waits for the next day's new records waits longest.
 LONGEST_DELAY = 26 * 3600.0
@@ -11,11 +12,11 @@ LONGEST_DELAY = 26 * 3600.0
 _AHEAD = 1.0
 
 
-def due_now(now: float) -> Callable[[sqlite3.Connection], int]:
+def due_now(now: float) -> Callable[[Connection], int]:
     """Make due what no clock that goes right can have put off until then, or what was put off at a time that is still to come;
     of how many jobs that is so. A job that only waits for the next day's new records is put off by its date alone."""
 
-    def change(connection: sqlite3.Connection) -> int:
+    def change(connection: Connection) -> int:
         jobs = connection.execute(
             "update job set due = 0 where state in ('waiting', 'unknown') and due > ?1 and"
             " (due > ?1 + ?2 or (changed_at > ?1 + ?3 and reason is not 'create_limit'))",

@@ -6,59 +6,81 @@ the last commit was on its way goes into the next one.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from dropcap.ledger.database import Connection, Writer
+from dropcap.ledger.errors import DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.seal import Sealer
-from dropcap.ledger.trouble import Trouble, passes
+from dropcap.ledger.trouble import Trouble
 from dropcap.threads import DaemonThread
 
 T = TypeVar("T")
-Write = Callable[[sqlite3.Connection], T]
+Apply = Callable[[Connection], T]
 
-#: How soon a write is tried again that the disk did not take (seconds).
+#: How soon a write is tried again that the disk or the server did not take (seconds).
 AGAIN = 1.0
-#: Milliseconds for which the end waits for readers, to have all in the ledger's one file.
-_LAST_CHECKPOINT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What one thread wants written, for a folder or for that of some jobs. `then` is called once it is durable, before the
+    thread goes on; what it raises, the thread gets."""
+
+    apply: Apply[Any]
+    folder: str | None
+    jobs: Sequence[int]
+    then: Callable[[Any], None] | None
+    future: Future[Any] = field(default_factory=Future)
 
 
 class GroupCommit:
     """Runs writes on the one writing connection, grouped into durable transactions.
 
     Each write is atomic of its own: one that raises leaves the others of its group standing. While the disk is full or
-    may not be written, writes wait and are run again: what they tell has happened, and must not be forgotten.
+    may not be written, or the server is away, writes wait and are run again: what they tell has happened, and must not be
+    forgotten.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], trouble: Trouble) -> None:
+    def __init__(self, connect: Callable[[], Writer], trouble: Trouble) -> None:
         self._connect = connect
         self._trouble = trouble
         self._sealer = Sealer()
         self._waits = True
         self._arrived = threading.Condition()
-        self._pending: list[tuple[Write[Any], Future[Any]]] = []
+        self._pending: list[Write] = []
         self._closing = False
+        self._in_doubt: list[tuple[Write, Any]] | None = None  # of a commit of which nobody knows whether it stands
         self._ready: Future[None] = Future()
         self._thread = DaemonThread(self._run, "ledger")
         self._thread.start()
         self._ready.result()
 
-    def write(self, change: Write[T]) -> T:
-        """Run `change` in a transaction; its result is durable on return.
+    def write(
+        self,
+        apply: Apply[T],
+        *,
+        folder: str | None = None,
+        jobs: Sequence[int] = (),
+        then: Callable[[T], None] | None = None,
+    ) -> T:
+        """Run `apply` in a transaction; its result is durable on return. It is written for `folder`, or for that of `jobs`.
 
         Raises:
-            whatever `change` raises, or sqlite3.Error if the commit failed; nothing of it stands then.
+            LeaseLost: this process does not work in that folder any more.
+            whatever `apply` or `then` raises, or DatabaseError if the commit failed; nothing of it stands then.
         """
-        future: Future[T] = Future()
+        one = Write(apply, folder, jobs, then)
         with self._arrived:
             if self._closing:
-                raise sqlite3.ProgrammingError("the ledger is closed")
-            self._pending.append((change, future))
+                raise DatabaseError("the ledger is closed")
+            self._pending.append(one)
             self._arrived.notify()
-        return future.result()
+        result: T = one.future.result()
+        return result
 
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
@@ -91,11 +113,8 @@ class GroupCommit:
                 group, self._pending = self._pending, []
                 if not group:
                     break
-            while not self._commit(connection, group):
+            while group and not self._commit(connection, group):
                 self._wait()
-        with contextlib.suppress(sqlite3.Error):  # somebody reads, or the disk is full: the next start has all in any case
-            connection.execute(f"pragma busy_timeout = {_LAST_CHECKPOINT}")
-            connection.execute("pragma wal_checkpoint(truncate)")
         connection.close()
 
     def _wait(self) -> None:
@@ -103,47 +122,71 @@ class GroupCommit:
         with self._arrived:
             self._arrived.wait_for(lambda: not self._waits, AGAIN)
 
-    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Write[Any], Future[Any]]]) -> bool:
+    def _commit(self, connection: Writer, group: list[Write]) -> bool:
         """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
-        results: list[tuple[Future[Any], Any]] = []
-        failed: list[tuple[Future[Any], Exception]] = []
+        failed: list[tuple[Write, Exception]] = []
+        results: list[tuple[Write, Any]] = []
+        committing = False
         try:
-            connection.execute("begin immediate")
+            connection.begin([job for one in group for job in one.jobs])
+            if self._in_doubt is not None and connection.was_committed():
+                connection.rollback()
+                self._stands(self._in_doubt, [])
+                self._in_doubt = None
+                return True
+            self._in_doubt = None
             self._sealer.begin(connection)
-            if len(group) == 1:  # the transaction is its savepoint
-                change, future = group[0]
-                results.append((future, change(connection)))
-            for change, future in group if len(group) > 1 else ():
-                connection.execute("savepoint one")
-                try:
-                    results.append((future, change(connection)))
-                except Exception as error:
-                    if passes(error):
-                        raise
-                    connection.execute("rollback to one")
-                    failed.append((future, error))
-                connection.execute("release one")
+            results = self._run_all(connection, group, failed)
             self._sealer.seal(connection)
-            connection.execute("commit")
+            committing = True
+            connection.commit()
         except Exception as error:
             self._sealer.forget()
-            self._undo(connection)
-            if isinstance(error, sqlite3.Error):
+            connection.rollback()
+            if isinstance(error, DatabaseError):
                 self._trouble.met(error)
-            if passes(error) and self._waits:
+            if isinstance(error, Unavailable) and self._waits:
+                if committing:
+                    self._in_doubt = results
+                    for one, reason in failed:  # known whatever became of the others
+                        one.future.set_exception(reason)
+                        group.remove(one)
                 return False
-            for _, future in group:
-                future.set_exception(error)
+            for one in group:
+                one.future.set_exception(error)
             return True
-        self._trouble.written()
-        for future, result in results:
-            future.set_result(result)
-        for future, reason in failed:
-            future.set_exception(reason)
+        self._stands(results, failed)
         return True
 
-    @staticmethod
-    def _undo(connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            with contextlib.suppress(sqlite3.Error):  # SQLite has undone it already, or its disk is gone
-                connection.execute("rollback")
+    def _run_all(self, connection: Writer, group: list[Write], failed: list[tuple[Write, Exception]]) -> list[tuple[Write, Any]]:
+        """The writes that went well, with their results; the others go to `failed`."""
+        results: list[tuple[Write, Any]] = []
+        for one in group:
+            if not connection.may_write(one.folder, one.jobs):
+                failed.append((one, LeaseLost("another host works in that folder by now")))
+            elif len(group) == 1:  # the transaction is its savepoint
+                results.append((one, one.apply(connection)))
+            else:
+                connection.execute("savepoint one")
+                try:
+                    results.append((one, one.apply(connection)))
+                except Exception as error:
+                    if isinstance(error, Unavailable):
+                        raise
+                    connection.execute("rollback to one")
+                    failed.append((one, error))
+                connection.execute("release one")
+        return results
+
+    def _stands(self, results: list[tuple[Write, Any]], failed: list[tuple[Write, Exception]]) -> None:
+        self._trouble.written()
+        for one, result in results:
+            try:
+                if one.then is not None:
+                    one.then(result)
+            except Exception as error:
+                one.future.set_exception(error)
+            else:
+                one.future.set_result(result)
+        for one, reason in failed:
+            one.future.set_exception(reason)

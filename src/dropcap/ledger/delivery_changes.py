@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dropcap.ledger import passing, readdressed, returned
 from dropcap.ledger.clock import due_now
+from dropcap.ledger.database import Connection
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.schema import OPEN_STATES
@@ -16,12 +17,27 @@ from dropcap.ledger.transition import Change, bound, utf8
 from dropcap.ledger.writing import Writing
 from dropcap.reasons import Scope
 
+_PAUSE = (
+    "insert into pause (scope, name, reason, message, remedy, since, until_resume) values (?,?,?,?,?,?,?)"
+    " on conflict (scope, name) do update set reason = excluded.reason, message = excluded.message, remedy = excluded.remedy,"
+    " since = excluded.since, until_resume = excluded.until_resume"
+)
+
+
+_LEARNED = (
+    "insert into learned (project, kind, what, until) values (?,?,?,?)"
+    " on conflict (project, kind, what) do update set until = excluded.until"
+)
+
 
 class DeliveryChanges(Writing):
     """What is entered of jobs."""
 
-    def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
-        """Take jobs to their next state, each with a history row; the jobs that could go.
+    def change(
+        self, changes: Sequence[Change], absent: Absent = NOBODY, begun: Callable[[set[int]], None] | None = None
+    ) -> set[int]:
+        """Take jobs to their next state, each with a history row; the jobs that could go. `begun` is told of them once that is
+        durable; what it raises is raised.
 
         A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
         has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
@@ -31,21 +47,21 @@ class DeliveryChanges(Writing):
             return set()
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> set[int]:
-            gone = {}
-            for one in changes:
-                if passing.step(connection, one, absent, now):
-                    gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
-            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
-            return set(gone)
+        def apply(connection: Connection) -> set[int]:
+            if absent == NOBODY and (went := connection.take(changes, now)) is not None:
+                return went
+            gone = [one for one in changes if passing.step(connection, one, absent, now)]
+            entries = [(one.job, now, one.state.value, utf8(one.note)) for one in gone]
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", entries)
+            return {one.job for one in gone}
 
-        return self._commit.write(apply)
+        return self._commit.write(apply, jobs=[one.job for one in changes], then=begun)
 
     def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
         """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(connection: Connection) -> None:
             names = "".join(f"{name} = ?, " for name in columns)
             values = [bound(column, value) for column, value in columns.items()]
             connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
@@ -66,7 +82,7 @@ class DeliveryChanges(Writing):
         """It is known now which record of which of REDCap's projects a file belongs to, and so what it is ordered by."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> ReadBackFound:
+        def apply(connection: Connection) -> ReadBackFound:
             connection.execute(
                 "update job set sent_over = case when record in ('', ?1) then sent_over else 0 end, record = ?1, key = ?2,"
                 " changed_at = ?3 where id = ?4",
@@ -82,7 +98,7 @@ class DeliveryChanges(Writing):
 
         try:
             came = self._commit.write(apply)
-        except sqlite3.IntegrityError:
+        except Conflict:
             return ReadBackFound.ANOTHER_GOES
         if came is ReadBackFound.ENTERED and job.back_of is not None:
             self._commit.write(returned.take_over(job.id))
@@ -92,11 +108,14 @@ class DeliveryChanges(Writing):
         """Keep something that REDCap has told of a project until then (seconds since the epoch)."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(connection: Connection) -> None:
             connection.execute("delete from learned where until <= ?", (now,))
             if kind == "project_id":  # there is one
                 connection.execute("delete from learned where project = ? and kind = ?", (project, kind))
-            connection.execute("insert or replace into learned values (?,?,?,?)", (project, kind, utf8(what), until))
+            connection.execute(
+                "insert into learned values (?,?,?,?) on conflict (project, kind, what) do update set until = excluded.until",
+                (project, kind, utf8(what), until),
+            )
 
         self._commit.write(apply)
 
@@ -121,7 +140,7 @@ class DeliveryChanges(Writing):
         """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> int:
+        def apply(connection: Connection) -> int:
             connection.execute(
                 "insert into history (job, at, state, note)"
                 " select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
@@ -163,8 +182,8 @@ class DeliveryChanges(Writing):
         p = pause
         self._commit.write(
             lambda connection: connection.execute(
-                "insert or replace into pause values (?,?,?,?,?,?,?)",
-                (p.scope, p.name, p.reason, p.message, p.remedy, p.since, int(p.until_resume)),
+                _PAUSE,
+                (str(p.scope), p.name, str(p.reason), p.message, p.remedy, p.since, p.until_resume),
             )
         )
 
@@ -177,8 +196,8 @@ class DeliveryChanges(Writing):
     def count_created(self, folder: str, day: str, limit: int) -> bool:
         """Take one of the `limit` records that a folder may create on `day`; False if none is left."""
 
-        def apply(connection: sqlite3.Connection) -> bool:
-            connection.execute("insert or ignore into created values (?,?,0)", (folder, day))
+        def apply(connection: Connection) -> bool:
+            connection.execute("insert into created values (?,?,0) on conflict do nothing", (folder, day))
             changed = connection.execute(
                 "update created set number = number + 1 where folder = ? and day = ? and number < ?",
                 (folder, day, limit),
@@ -191,7 +210,7 @@ class DeliveryChanges(Writing):
         """A file's name did not agree with the record; what is older than `within` seconds is forgotten."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(connection: Connection) -> None:
             connection.execute("delete from mismatch where not at between ? and ?", (now - within, now + within))
             connection.execute("insert into mismatch values (?,?,?)", (folder, utf8(record), now))
 

@@ -13,7 +13,7 @@ from dropcap.ledger.schema import OPEN_STATES
 
 #: Seconds from drop to done: the upper bounds of the histogram's buckets; one more is without a bound.
 BUCKETS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
-_LASTED = "max(job.ended_at - job.claimed_at, 0)"
+_LASTED = "(case when job.ended_at > job.claimed_at then job.ended_at - job.claimed_at else 0 end)"
 _BUCKET = (
     "case " + " ".join(f"when {_LASTED} <= {bound:g} then {n}" for n, bound in enumerate(BUCKETS)) + f" else {len(BUCKETS)} end"
 )
@@ -51,18 +51,18 @@ class Figures(Query):
 
     def version(self) -> int:
         """Another number than before, on the same thread, if anything was written meanwhile."""
-        return int(next(self._rows("pragma data_version"))[0])
+        return self._reader.changes()
 
     def newest_step(self) -> int:
         """The number of the last step that any job has taken."""
-        return int(next(self._rows("select coalesce(max(rowid), 0) from history"))[0])
+        return int(next(self._rows("select coalesce(max(id), 0) from history"))[0])
 
     def ended(self, after: int, until: int) -> list[Ended]:
         """What has ended by steps after one number, until another. The first look, from 0, is long with a large ledger."""
         sql = (
             f"select job.folder, job.project, history.state, coalesce(job.result, ''), coalesce(job.reason, ''), {_BUCKET},"
             f" count(*), sum(job.size), sum({_LASTED}) from history join job on job.id = history.job"
-            " where history.rowid > ? and history.rowid <= ? and history.state in ('done', 'failed')"
+            " where history.id > ? and history.id <= ? and history.state in ('done', 'failed')"
             " and job.ended_at is not null group by 1, 2, 3, 4, 5, 6"
         )
         return [
@@ -137,7 +137,7 @@ class Figures(Query):
         where, values = ["id < ?"], [2**62 if before is None else before]
         more: list[object] = []
         if text:
-            where.append("(instr(lower(cast(name as text)), ?) or instr(lower(record), ?))")
+            where.append(f"({self.database.has_text('name')} or {self.database.has_text('record')})")
             more += [text.lower(), text.lower()]
         if folder:
             where.append("folder = ?")

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 
 from dropcap.display import shown
 from dropcap.ledger import act, readdressed, returned
 from dropcap.ledger.act import Deed, Who, user_name
+from dropcap.ledger.database import Connection
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, KnownFolder, Mark, MarkKind, NewFile, Refusal, State
-from dropcap.ledger.transition import digits, forget_marks, utf8
+from dropcap.ledger.marks import forget_marks
+from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.transition import digits, utf8
 from dropcap.ledger.writing import Writing
 from dropcap.reasons import Reason
+
+_CLAIMED = (
+    *("folder", "name", "state", "project", "rule", "record", "event", "field", "instance", "takes_next", "key", "size"),
+    *("mtime_ns", "inode", "again_of", "claimed_at", "changed_at", "dropped_by", "dropped_by_name", "origin"),
+    *("reason", "message", "remedy"),
+)
+_MARK = (
+    "insert into mark (folder, name, kind, size, mtime_ns, ctime_ns, inode, since) values (?,?,?,?,?,?,?,?)"
+    " on conflict (folder, name, kind) do update set size = excluded.size, mtime_ns = excluded.mtime_ns,"
+    " ctime_ns = excluded.ctime_ns, inode = excluded.inode, since = excluded.since"
+)
+#: A folder (?2) gets another name (?1). What both have of one kind stays under the old one, but for a pause.
+_RENAMES = (
+    f"update job set folder = ?1 where folder = ?2 and not (state in {OPEN_STATES} and exists (select 1 from job other"
+    f" where other.folder = ?1 and other.name = job.name and other.state in {OPEN_STATES}))",
+    "delete from folder where folder = ?2 and ?1 <> ?2",
+    "update mark set folder = ?1 where folder = ?2 and not exists (select 1 from mark other"
+    " where other.folder = ?1 and other.name = mark.name and other.kind = mark.kind)",
+    "update mismatch set folder = ?1 where folder = ?2",
+    "delete from pause where scope = 'folder' and name = ?1"
+    " and exists (select 1 from pause renamed where renamed.scope = 'folder' and renamed.name = ?2)",
+    "update pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
+)
 
 
 class IntakeChanges(Writing):
@@ -24,48 +50,51 @@ class IntakeChanges(Writing):
         A file that is back under the name that it had goes on under its old number.
 
         Raises:
-            sqlite3.IntegrityError: a job of that folder and name is open, or the place of one that is back is in use.
+            Conflict: a job of that folder and name is open, or the place of one that is back is in use.
         """
         now = self._clock()
         addresses = [address(file.name) for file in files]
         origins = [self.keep_document(a.origin) for a in addresses]
         owners = [None if file.owner is None else utf8(user_name(file.owner)) or None for file in files]
 
-        def change(connection: sqlite3.Connection) -> list[int]:
-            jobs = []
-            fresh = []
+        def change(connection: Connection) -> list[int]:
+            jobs: list[int] = []
+            gone_on: set[int] = set()
+            fresh: list[NewFile] = []
+            rows: list[tuple[object, ...]] = []
             for file, a, origin, owner in zip(files, addresses, origins, owners, strict=True):
                 job = returned.go_on(connection, folder, file, now)
                 if job is not None:
                     jobs.append(job)
+                    gone_on.add(job)
                     continue
                 state = State.UNKNOWN if file.found_after_loss else State.REFUSED if file.refusal else State.WAITING
                 why = file.refusal or Refusal(Reason.NONE, "", "")
-                cursor = connection.execute(
-                    "insert into job (folder, name, state, project, rule, record, event, field, instance, takes_next, key, size,"
-                    " mtime_ns, inode, again_of, claimed_at, changed_at, dropped_by, dropped_by_name, origin, reason, message,"
-                    " remedy) values (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,nullif(?,''),nullif(?,''),nullif(?,''))",
+                rows.append(
                     (
                         *(folder, os.fsencode(file.name), state.value),
-                        *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, int(a.takes_next), utf8(a.key)),
+                        *(a.project, a.rule, utf8(a.record), utf8(a.event), a.field, a.instance, a.takes_next, utf8(a.key)),
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
                         *(file.owner, owner, origin),
-                        *(why.reason, why.message, why.remedy),
-                    ),
+                        *(why.reason.value or None, utf8(why.message) or None, utf8(why.remedy) or None),
+                    )
                 )
-                job = int(cursor.lastrowid or 0)
-                jobs.append(job)
-                fresh.append((job, file))
+                jobs.append(0)
+                fresh.append(file)
+            numbers = iter(connection.enter("job", _CLAIMED, rows))
+            jobs = [job or next(numbers) for job in jobs]
+            entered = list(zip([job for job in jobs if job not in gone_on], fresh, strict=True))
+            for job, file in entered:
                 if file.again_of is not None:
                     connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
             connection.executemany(
                 "insert into history (job, at, state, note) values (?,?,?,?)",
                 [
                     (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
-                    for job, file in fresh
+                    for job, file in entered
                 ],
             )
-            for job, file in fresh:
+            for job, file in entered:
                 returned.stands_apart(connection, job, file, shown(file.name), now)
             forget_marks(connection, folder, [file.name for file in files])
             return jobs
@@ -78,9 +107,7 @@ class IntakeChanges(Writing):
             (folder, os.fsencode(m.name), m.kind.value, m.size, digits(m.mtime_ns), digits(m.ctime_ns), digits(m.inode), m.since)
             for m in marks
         ]
-        self._commit.write(
-            lambda connection: connection.executemany("insert or replace into mark values (?,?,?,?,?,?,?,?)", rows)
-        )
+        self._commit.write(lambda connection: connection.executemany(_MARK, rows))
 
     def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind] = tuple(MarkKind)) -> None:
         """Forget the marks of these kinds and names."""
@@ -90,7 +117,7 @@ class IntakeChanges(Writing):
         """End a job whose file is no longer there; False if its state does not allow that now: it may just be being sent."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> bool:
+        def apply(connection: Connection) -> bool:
             cursor = connection.execute(
                 f"update job set may_have_arrived = {returned.MAY_HAVE_ARRIVED},"
                 " state = 'withdrawn', reason = 'vanished', changed_at = ?, ended_at = ?"
@@ -108,7 +135,7 @@ class IntakeChanges(Writing):
         origin = self.keep_document(address.origin)
         try:
             return self._commit.write(readdressed.renamed(job, name, address, origin, self._clock()))
-        except sqlite3.IntegrityError:
+        except Conflict:
             return False
 
     def keep_left_marks(self, folder: str, marks: str) -> None:
@@ -129,16 +156,10 @@ class IntakeChanges(Writing):
     def rename_folder(self, old: str, new: str) -> None:
         """What was dropped into a folder belongs to it under its new name too, as does a pause by hand."""
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(connection: Connection) -> None:
             act.enter(connection, self._clock(), Who.me(), Deed.RENAME, {"from": old, "to": new})
-            connection.execute("update or ignore job set folder = ? where folder = ?", (new, old))
-            connection.execute("delete from folder where folder = ?", (old,))
-            connection.execute("update or ignore mark set folder = ? where folder = ?", (new, old))
-            connection.execute("update mismatch set folder = ? where folder = ?", (new, old))
-            connection.execute(
-                "update or replace pause set name = ?1, remedy = replace(remedy, ?2, ?1) where scope = 'folder' and name = ?2",
-                (new, old),
-            )
+            for rename in _RENAMES:
+                connection.execute(rename, (new, old))
 
         self._commit.write(apply)
 
@@ -146,7 +167,7 @@ class IntakeChanges(Writing):
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
         now = self._clock()
 
-        def apply(connection: sqlite3.Connection) -> None:
+        def apply(connection: Connection) -> None:
             for job in jobs:
                 connection.execute("update job set tried_again = id where id = ? and tried_again is null", (job,))
                 connection.execute(

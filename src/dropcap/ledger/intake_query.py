@@ -39,7 +39,7 @@ class IntakeQuery(Rows):
         sql = (
             "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
             f" and preserved_as is null{others}"
-            f" and id < (select coalesce(min(id), 1 << 62) from job where state in {OPEN_STATES})"
+            f" and id < (select coalesce(min(id), 4611686018427387904) from job where state in {OPEN_STATES})"
             " and id < (select max(id) from job) order by id limit ?"
         )
         return [int(job) for (job,) in self._rows(sql, before, limit)]
@@ -87,14 +87,14 @@ class IntakeQuery(Rows):
         """
         sql = (
             "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
-            " coalesce(filed_as, cast('failed/' as blob) || name) as place"
+            " coalesce(filed_as, ? || name) as place"
             " from job where folder = ? and state = 'failed' and tried_again is null)"
             " select place, id, name, size, mtime_ns, inode, placed, nth from"
-            " (select *, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
+            " (select failed.*, row_number() over (partition by place order by placed desc, id desc) as nth from failed) placing"
         ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
         return {
             os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)
-            for p, i, n, z, m, d, f, nth in self._rows(sql, folder, *sizes)
+            for p, i, n, z, m, d, f, nth in self._rows(sql, b"failed/", folder, *sizes)
         }
 
     def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
@@ -124,7 +124,7 @@ class IntakeQuery(Rows):
         marks = ",".join("?" * len(sizes))
         sql = (
             f"select {columns} from job where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown')"
-            f" and size in ({marks}) and +project = ? and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
+            f" and size in ({marks}) and project || '' = ? and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
             f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project = ?"
             " and ((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null)) order by 1 desc"
         )

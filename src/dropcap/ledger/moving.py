@@ -18,10 +18,10 @@ from typing import IO, Any, Protocol
 from dropcap.files import names
 from dropcap.ledger.act import Deed, Who, enter, heads
 from dropcap.ledger.chain import ACTS
+from dropcap.ledger.errors import LedgerError
 from dropcap.ledger.moved import TABLES, Kind, Table
 from dropcap.ledger.moving_file import Header, NotAnExport, every_line, last_line, row_line, rows
 from dropcap.ledger.proof import prove_within
-from dropcap.ledger.schema import LedgerError
 
 #: Rows that are read or written at a time.
 _AT_ONCE = 1000

@@ -11,9 +11,10 @@ entered as being sent once a newer one has gone there, unless a person has said 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from dataclasses import dataclass
 
+from dropcap.ledger.database import Connection
+from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import State
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.transition import Change, update_of, values_of
@@ -38,7 +39,7 @@ NEWER_WENT = " union all ".join(
 #: Those values of a job, None if it is still to choose its instance: it has no place yet that another one could have taken. What
 #: a person has let it go over has not gone before it.
 PLACE = (
-    "select max(id, sent_over), key, project, record, event, field, instance from job"
+    "select case when sent_over > id then sent_over else id end, key, project, record, event, field, instance from job"
     " where id = ? and not (takes_next and instance is null)"
 )
 
@@ -69,17 +70,15 @@ def may_pass(absent: Absent) -> tuple[str, tuple[str, ...]]:
     return sql, (*sorted(absent.long), *sorted(away))
 
 
-def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float) -> bool:
+def step(connection: Connection, one: Change, absent: Absent, now: float) -> bool:
     """Take a job to its next state, and past those that it may pass if it is to be sent; False if it could not go."""
     if one.state is State.SENDING and overtaken(connection, one.job, f"{PLACE} and state = 'waiting'"):
         return False
     if one.state is not State.SENDING or absent == NOBODY:
-        with contextlib.suppress(sqlite3.IntegrityError):
-            return connection.execute(update_of(one), values_of(one, now)).rowcount > 0
-        return False
+        return connection.attempt(update_of(one), values_of(one, now)) > 0
     connection.execute("savepoint step")
     went = 0
-    with contextlib.suppress(sqlite3.IntegrityError):
+    with contextlib.suppress(Conflict):
         _make_way(connection, one.job, absent, now)
         went = connection.execute(update_of(one), values_of(one, now)).rowcount
     if not went:
@@ -88,13 +87,13 @@ def step(connection: sqlite3.Connection, one: Change, absent: Absent, now: float
     return went > 0
 
 
-def overtaken(connection: sqlite3.Connection, job: int, place_of: str = PLACE) -> bool:
+def overtaken(connection: Connection, job: int, place_of: str = PLACE) -> bool:
     """Whether a newer one has gone to the place of a job, and no person has said that this one is to go there all the same."""
     place = connection.execute(place_of, (job,)).fetchone()
     return place is not None and connection.execute(NEWER_WENT, place).fetchone() is not None
 
 
-def _make_way(connection: sqlite3.Connection, job: int, absent: Absent, now: float) -> None:
+def _make_way(connection: Connection, job: int, absent: Absent, now: float) -> None:
     """A job is about to be sent: of those that it passes, those to its place are marked, and those that may have been sent are
     held."""
     passes, values = may_pass(absent)

@@ -49,7 +49,7 @@ class PeopleQuery(Rows):
 
     def has_head(self, head: Head) -> bool:
         """Whether the chain has that entry."""
-        return has_head(self._connection(), head)
+        return has_head(self._reader.rows, head)
 
     def acts(self, since: float = 0.0, until: float = math.inf) -> list[Act]:
         """What people had dropcap do, and what happened to the ledger, in that time (seconds since the epoch)."""
@@ -118,7 +118,7 @@ class PeopleQuery(Rows):
 
     def history(self, job: int) -> list[Event]:
         """The steps of one job."""
-        sql = "select job, at, state, note from history where job = ? order by rowid"
+        sql = "select job, at, state, note from history where job = ? order by id"
         return [Event(j, at, State(state), note) for j, at, state, note in self._rows(sql, job)]
 
     def put_off(self, folder: str | None = None, limit: int = 100) -> list[Job]:
@@ -193,10 +193,10 @@ def _which(wanted: WantedJobs) -> tuple[str, list[Any]]:
     if wanted.name is not None:
         # A share's clients write é in one character or in two.
         forms = sorted({wanted.name, unicodedata.normalize("NFC", wanted.name), unicodedata.normalize("NFD", wanted.name)})
-        where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, ?) = ?"] * len(forms)) + ")")
+        where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, length(name) - ? + 1) = ?"] * len(forms)) + ")")
         for form in forms:
             end = os.fsencode("/" + form)
-            values += [os.fsencode(form), os.fsencode(form), -len(end), end]
+            values += [os.fsencode(form), os.fsencode(form), len(end), end]
     if wanted.record is not None:
         where.append("record = ?")
         values.append(wanted.record.encode("utf-8", "backslashreplace").decode())

@@ -6,9 +6,7 @@ It is read in one snapshot, in passes that keep little in memory, so that it may
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
@@ -17,8 +15,10 @@ from typing import Any
 
 from dropcap.ledger.act import Deed
 from dropcap.ledger.chain import ACTS, FACTS, Head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.database import Connection, Database
 from dropcap.ledger.prune import Pruned
 from dropcap.ledger.seal import as_head
+from dropcap.ledger.sqlite.database import SqliteDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +54,24 @@ class _Link:
     head: bytes
 
 
-def prove(path: Path, witnesses: Iterable[Head] = ()) -> Proof:
-    """Go through the ledger at `path`; `witnesses` are heads that were noted elsewhere.
+def prove(place: Database | Path, witnesses: Iterable[Head] = ()) -> Proof:
+    """Go through a ledger; `witnesses` are heads that were noted elsewhere.
 
     Raises:
-        sqlite3.Error: it cannot be read.
+        DatabaseError: it cannot be read.
     """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
-        connection.execute("pragma busy_timeout = 30000")
-        connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")  # whatever somebody wrote there
-        connection.execute("begin")  # one snapshot
+    database = SqliteDatabase(place) if isinstance(place, Path) else place
+    with database.snapshot() as connection:
         return prove_within(connection, witnesses)
 
 
-def prove_within(connection: sqlite3.Connection, witnesses: Iterable[Head] = ()) -> Proof:
+def prove_within(connection: Connection, witnesses: Iterable[Head] = ()) -> Proof:
     """The same of a ledger that is open, as the transaction that has begun sees it."""
     return _Prover(connection, witnesses).proof()
 
 
 class _Prover:
-    def __init__(self, connection: sqlite3.Connection, witnesses: Iterable[Head]) -> None:
+    def __init__(self, connection: Connection, witnesses: Iterable[Head]) -> None:
         self._connection = connection
         self._found = Proof()
         self._wanted: dict[tuple[str, int], set[str]] = {}
@@ -258,7 +256,7 @@ class _Prover:
             kept.add(digest)
             if sha256(what.encode()).hexdigest() != digest:
                 self._says(f"document {digest[:16]}…", "a rule or the circumstances of jobs were changed: it has another SHA-256")
-        rows: Iterator[Any] = self._connection.execute("select origin, min(id) from job where origin is not null group by origin")
+        rows: Iterable[Any] = self._connection.execute("select origin, min(id) from job where origin is not null group by origin")
         for digest, job in rows:
             if digest not in kept:
                 self._says(f"document {digest[:16]}…", f"it is gone; job {job} refers to it")

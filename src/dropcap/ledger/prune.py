@@ -4,10 +4,13 @@ how many entries that were, and the SHA-256 of their hashes."""
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dropcap.ledger.act import Deed, Who, enter, heads
+from dropcap.ledger.database import Connection
+
+#: Values that a statement may have.
+_AT_A_TIME = 500
 
 
 class Pruned:
@@ -28,28 +31,45 @@ class Pruned:
         return self._number, self._digest.hexdigest()
 
 
-def prune(connection: sqlite3.Connection, jobs: Sequence[int], at: float, who: Who) -> int:
+def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> int:
     """Take those of `jobs` that are over out of the ledger, but for the newest, within a transaction; how many those were."""
-    connection.execute("create temp table if not exists over (job integer primary key)")
-    connection.execute("delete from over")
-    connection.executemany(
-        "insert or ignore into over select id from job where id = ? and state in ('done', 'failed', 'withdrawn')"
-        " and id < (select max(id) from job)",  # whose number another job would get
-        [(job,) for job in jobs],
-    )
-    (number,) = connection.execute("select count(*) from over").fetchone()
-    if not number:
+    over = _over(connection, jobs)
+    if not over:
         return 0
     pruned = Pruned()
-    sealed = "select seal.entry, seal.hash from over join history on history.job = over.job join seal on seal.entry = history.id"
-    entries = connection.execute(f"{sealed} order by seal.entry").fetchall()
+    entries: list[tuple[int, bytes]] = []
+    for some, marks in _in_parts(over):
+        entries += connection.execute(
+            f"select seal.entry, seal.hash from history join seal on seal.entry = history.id where history.job in ({marks})",
+            some,
+        ).fetchall()
+    entries.sort(key=lambda entry: entry[0])
     for _, hash_ in entries:
         pruned.add(hash_)
     count, digest = pruned.told
-    told = {"jobs": number, "entries": count, "sha256": digest, "heads": [str(head) for head in heads(connection)]}
+    told = {"jobs": len(over), "entries": count, "sha256": digest, "heads": [str(head) for head in heads(connection)]}
     act = enter(connection, at, who, Deed.PRUNED, told)
     connection.executemany("update seal set established = '', pruned = ? where entry = ?", [(act, entry) for entry, _ in entries])
-    connection.execute("delete from history where job in (select job from over)")
-    connection.execute("delete from job where id in (select job from over)")
-    connection.execute("delete from over")
-    return int(number)
+    for some, marks in _in_parts(over):
+        connection.execute(f"delete from history where job in ({marks})", some)
+        connection.execute(f"delete from job where id in ({marks})", some)
+    return len(over)
+
+
+def _over(connection: Connection, jobs: Sequence[int]) -> list[int]:
+    """Those that are over, but for the newest of all jobs, whose number another one would get."""
+    found: set[int] = set()
+    for some, marks in _in_parts(jobs):
+        sql = (
+            f"select id from job where id in ({marks}) and state in ('done', 'failed', 'withdrawn')"
+            " and id < (select max(id) from job)"
+        )
+        found.update(job for (job,) in connection.execute(sql, some))
+    return sorted(found)
+
+
+def _in_parts(jobs: Sequence[int]) -> Iterator[tuple[Sequence[int], str]]:
+    """So many at a time as every engine takes, with their marks."""
+    for begin in range(0, len(jobs), _AT_A_TIME):
+        some = jobs[begin : begin + _AT_A_TIME]
+        yield some, ",".join("?" * len(some))

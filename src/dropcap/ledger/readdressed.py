@@ -7,9 +7,9 @@ it go over, hold for its place alone. At another one it is not known whether a n
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 
+from dropcap.ledger.database import Connection
 from dropcap.ledger.job import Address
 from dropcap.ledger.seal import enter_what_changed, facts_of
 from dropcap.ledger.transition import renamed as renamed_note
@@ -32,7 +32,7 @@ _PUT_OFF = ", ".join(
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
 #: Of a job that was held: whether nobody knew then if it had arrived.
-_WAS_UNKNOWN = "(select state from history where job = job.id and state <> 'held' order by rowid desc limit 1) = 'unknown'"
+_WAS_UNKNOWN = "(select state from history where job = job.id and state <> 'held' order by id desc limit 1) = 'unknown'"
 #: The jobs that get another address. Not those that may have arrived where no rule leads any more, or where a newer one has gone:
 #: there they are looked for. Nor those to a record that was found by its values, if they may have arrived there and nothing else
 #: is changed.
@@ -48,8 +48,8 @@ _STAYS = f"(?3 = '' and attempts > 0 and (state = 'unknown' or (state = 'held' a
 _KEY = f"(case when {_STAYS} then key else ?7 end)"
 
 
-def renamed(job: int, name: str, address: Address, origin: str | None, now: float) -> Callable[[sqlite3.Connection], bool]:
-    """The file of an open job got another name; False if the job cannot take it now. May raise sqlite3.IntegrityError."""
+def renamed(job: int, name: str, address: Address, origin: str | None, now: float) -> Callable[[Connection], bool]:
+    """The file of an open job got another name; False if the job cannot take it now. May raise Conflict."""
     place = {"project": 2, "rule": 3, "record": 4, "event": 5, "field": 6, "takes_next": 9, "origin": 10}
     moved = ", ".join(f"{column} = case when {_STAYS} then {column} else ?{number} end" for column, number in place.items())
     sql = (
@@ -60,7 +60,7 @@ def renamed(job: int, name: str, address: Address, origin: str | None, now: floa
         " where id = ?1 and state in ('waiting', 'held', 'unknown')"
     )
 
-    def change(connection: sqlite3.Connection) -> bool:
+    def change(connection: Connection) -> bool:
         before = connection.execute(
             "select name, state, key, record, event, field, instance from job where id = ?", (job,)
         ).fetchone()
@@ -73,7 +73,7 @@ def renamed(job: int, name: str, address: Address, origin: str | None, now: floa
     return change
 
 
-def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Callable[[sqlite3.Connection], None]:
+def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Callable[[Connection], None]:
     """The rules may have changed: these waiting and held jobs get their address anew, each with its origin."""
     elsewhere = _OVERTAKEN_ELSEWHERE.format(key="?7")
     anew = (
@@ -87,7 +87,7 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
         f" {_FIXED.format(key='?7', instance='?8')}, {_PUT_OFF.format(key='?7')}, key=?7 where id = ?1 and {_MOVES}"
     )
 
-    def change(connection: sqlite3.Connection) -> None:
+    def change(connection: Connection) -> None:
         for job, address, origin in jobs:
             values = _values(job, address, origin)
             before = facts_of(connection, job)
@@ -101,4 +101,4 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
 def _values(job: int, address: Address, origin: str | None) -> tuple[object, ...]:
     a = address
     place = (a.project, a.rule, utf8(a.record), utf8(a.event), a.field, utf8(a.key), a.instance)
-    return (job, *place, int(a.takes_next), origin)
+    return (job, *place, a.takes_next, origin)

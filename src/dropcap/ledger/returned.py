@@ -7,9 +7,9 @@ read back beside it and told. A new job for the very same place takes over the i
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
 
+from dropcap.ledger.database import Connection
 from dropcap.ledger.job import RETURNS, Job, NewFile, State
 from dropcap.ledger.transition import digits, utf8
 
@@ -32,14 +32,14 @@ _SAME_PLACE = (
     " and new.field = old.field and (new.instance is null or new.instance is old.instance)"
 )
 
-Write = Callable[[sqlite3.Connection], bool]
+Write = Callable[[Connection], bool]
 
 
-def go_on(connection: sqlite3.Connection, folder: str, file: NewFile, now: float) -> int | None:
+def go_on(connection: Connection, folder: str, file: NewFile, now: float) -> int | None:
     """The old job of a file that is back under its name is open again; its number, None if it can not.
 
     Raises:
-        sqlite3.IntegrityError: another job of its name, or one that is being sent to its place, is in the way.
+        Conflict: another job of its name, or one that is being sent to its place, is in the way.
     """
     if file.back is None or not file.back.goes_on:
         return None
@@ -48,7 +48,7 @@ def go_on(connection: sqlite3.Connection, folder: str, file: NewFile, now: float
     cursor = connection.execute(
         "update job set state = 'unknown', size = ?, mtime_ns = ?, inode = ?, changed_at = ?, ended_at = null, due = 0,"
         " reason = null, message = null, remedy = null, created = null, result = null, confirmed = null, seconds = null,"
-        " may_have_arrived = 0, read_back = null, found = null"
+        " may_have_arrived = false, read_back = null, found = null"
         f" where id = ? and folder = ? and name = ? and state in ({marks}) and {_CAN_RETURN}",
         (file.size, digits(file.mtime_ns), digits(file.inode), now, file.back.job, folder, os.fsencode(file.name)),
     )
@@ -61,11 +61,11 @@ def go_on(connection: sqlite3.Connection, folder: str, file: NewFile, now: float
     return file.back.job
 
 
-def stands_apart(connection: sqlite3.Connection, job: int, file: NewFile, shown_name: str, now: float) -> None:
+def stands_apart(connection: Connection, job: int, file: NewFile, shown_name: str, now: float) -> None:
     """`job` was entered for the file of an older job under another name: the older one is read back and told.
 
     Raises:
-        sqlite3.IntegrityError: another job is being sent to the place that both have.
+        Conflict: another job is being sent to the place that both have.
     """
     if file.back is None:
         return
@@ -83,7 +83,7 @@ def stands_apart(connection: sqlite3.Connection, job: int, file: NewFile, shown_
     connection.execute("insert into history (job, at, state, note) values (?,?,?,?)", (job, now, state, note))
 
 
-def _to_be_read_back(connection: sqlite3.Connection, job: int, sha256: str, now: float) -> None:
+def _to_be_read_back(connection: Connection, job: int, sha256: str, now: float) -> None:
     """Once for each time that it was withdrawn."""
     connection.execute(
         "update job set sent_sha256 = coalesce(sent_sha256, ?), read_back = ?"
@@ -95,7 +95,7 @@ def _to_be_read_back(connection: sqlite3.Connection, job: int, sha256: str, now:
 def take_over(job: int) -> Write:
     """Once the record of a new job is known: the instance that the older job of its file had chosen there is its own."""
 
-    def change(connection: sqlite3.Connection) -> bool:
+    def change(connection: Connection) -> bool:
         taken_over = _take_over(connection, job, "waiting")
         if taken_over:
             note = "goes on with the instance of the job whose file it was"
@@ -107,7 +107,7 @@ def take_over(job: int) -> Write:
     return change
 
 
-def _take_over(connection: sqlite3.Connection, job: int, state: str) -> bool:
+def _take_over(connection: Connection, job: int, state: str) -> bool:
     cursor = connection.execute(
         "update job as new set (state, instance, sent_sha256, sha256, preserved_sha256) ="
         " (select ?, old.instance, old.sent_sha256, old.sha256, old.preserved_sha256 from job old where old.id = new.back_of)"
@@ -121,7 +121,7 @@ def _take_over(connection: sqlite3.Connection, job: int, state: str) -> bool:
 def tell_read_back(job: Job, found: str, message: str, remedy: str | None, now: float) -> Write:
     """It is known whether REDCap has what was sent of a withdrawn job: `found` is yes, no or other."""
 
-    def change(connection: sqlite3.Connection) -> bool:
+    def change(connection: Connection) -> bool:
         cursor = connection.execute(
             "update job set read_back = null, found = ?, message = ?, remedy = ?, changed_at = ?"
             " where id = ? and state = 'withdrawn' and read_back is not null",

@@ -1,70 +1,41 @@
-"""Reading the ledger: a connection for each thread, and jobs from rows. Never writes, may run beside a daemon."""
+"""Reading the ledger: jobs from rows. Never writes, may run beside a daemon."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.job import (
-    Job,
-    State,
-)
-from dropcap.ledger.trouble import is_damage
+from dropcap.ledger.database import Database
+from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.sqlite.database import SqliteDatabase
 
 _COLUMNS = ", ".join(Job.__dataclass_fields__)
 
 
 class Rows:
-    """Read access, one connection a thread, closed some time after its end.
+    """Read access for any thread. All raise DatabaseError.
 
     `met` is told of errors that only a damaged ledger gives.
     """
 
-    def __init__(self, path: Path, met: Callable[[sqlite3.Error], None] = lambda _: None) -> None:
-        self._path = path
-        self._met = met
-        self._local = threading.local()
-        self._all: dict[threading.Thread, sqlite3.Connection] = {}
-        self._lock = threading.Lock()
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _open(self._path)
-            self._local.connection = connection
-            with self._lock:
-                for thread in [thread for thread in self._all if not thread.is_alive()]:
-                    self._all.pop(thread).close()
-                self._all[threading.current_thread()] = connection
-        return connection
+    def __init__(self, place: Database | Path, met: Callable[[DatabaseError], None] = lambda _: None) -> None:
+        """A path is that of a ledger in a file."""
+        self.database: Database = SqliteDatabase(place) if isinstance(place, Path) else place
+        self._reader = self.database.reader(met)
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        with self._lock:
-            for connection in self._all.values():
-                connection.close()
-            self._all.clear()
+        self._reader.close()
 
     def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
-        try:
-            return iter(self._connection().execute(sql, values).fetchall())
-        except sqlite3.Error as error:
-            if is_damage(error):
-                self._met(error)
-            raise
+        return iter(self._reader.rows(sql, values))
 
     def _each(self, sql: str, *values: Any) -> Iterator[Any]:
         """Like `_rows`, but not all in memory at once."""
-        try:
-            yield from self._connection().execute(sql, values)
-        except sqlite3.Error as error:
-            if is_damage(error):
-                self._met(error)
-            raise
+        return self._reader.each(sql, values)
 
     def _jobs(self, tail: str, *values: Any) -> list[Job]:
         return [_job(row) for row in self._rows(f"select {_COLUMNS} from job {tail}", *values)]
@@ -79,8 +50,8 @@ class Rows:
         return found[0] if found else None
 
     def version(self) -> int:
-        """Which scripts of `MIGRATIONS` have made it what it is."""
-        return int(next(self._rows("pragma user_version"))[0])
+        """The version of its schema."""
+        return self.database.schema_version(self._reader)
 
     def meta(self, key: str) -> str | None:
         """One word about the installation."""
@@ -88,34 +59,8 @@ class Rows:
         return str(row[0]) if row else None
 
     def check(self) -> None:
-        """Look at the whole ledger.
-
-        Raises:
-            sqlite3.DatabaseError: it is damaged.
-        """
-        said = next(self._rows("pragma quick_check(1)"))[0]
-        if said != "ok":
-            error = sqlite3.DatabaseError(" ".join(str(said).split()))
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT  # as SQLite says it itself, so that it is taken for damage
-            raise error
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """After an orderly end, SQLite reads nothing where it may not make its files beside: a directory of others, a read-only disk.
-
-    Nobody writes then, so it is told that the one file does not change.
-    """
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    connection.execute("pragma busy_timeout = 30000")
-    try:
-        connection.execute("select 1 from sqlite_master limit 1")
-    except sqlite3.OperationalError:
-        if os.path.exists(f"{path}-wal") or not os.access(path, os.R_OK):
-            return connection  # it tells its reason when it is asked
-        connection.close()
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
-    return connection
+        """Look at the whole ledger. Raises Damaged."""
+        self.database.check(self._reader)
 
 
 def _job(row: Any) -> Job:

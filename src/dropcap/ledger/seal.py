@@ -6,10 +6,10 @@ none that stands is without a seal. What is kept in memory only saves questions;
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from dropcap.ledger.chain import FACTS, NOTHING, between, canonical, genesis, news, of_entry, together
+from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.job import OPEN, State
 
 #: Jobs whose sealed facts are kept in memory; of others they are read from their seals.
@@ -36,13 +36,13 @@ class Sealer:
         self._heads: dict[str, tuple[int, int, bytes]] = {}  # folder -> its chain, and the chain's head
         self._facts: dict[int, list[Any]] = {}  # what is sealed of jobs, as the ledger keeps it
 
-    def begin(self, connection: sqlite3.Connection) -> None:
+    def begin(self, connection: Writer) -> None:
         """A transaction has begun."""
-        version = connection.execute("pragma data_version").fetchone()[0]
+        version = connection.version()
         if version != self._version:
             self.forget()
             self._version = version
-            self._last = _last_number(connection)
+            self._last = connection.last_entry()
             self._newest = connection.execute("select coalesce(max(job), 0) from history").fetchone()[0]
 
     def forget(self) -> None:
@@ -51,7 +51,7 @@ class Sealer:
         self._heads.clear()
         self._facts.clear()
 
-    def seal(self, connection: sqlite3.Connection) -> None:
+    def seal(self, connection: Connection) -> None:
         """Seal what has been entered since `begin`; right before the commit."""
         touched: set[str] = set()
         more = True
@@ -83,7 +83,7 @@ class Sealer:
             chain, n, head = self._heads[folder]
             connection.execute("update chain set n = ?, head = ? where id = ?", (n, head, chain))
 
-    def _news(self, connection: sqlite3.Connection, job: int, columns: list[Any]) -> str:
+    def _news(self, connection: Connection, job: int, columns: list[Any]) -> str:
         """What earlier entries of a job have not established."""
         known = self._facts.get(job)
         if known is not None:
@@ -93,19 +93,19 @@ class Sealer:
         sealed = [told for (told,) in connection.execute(_SEALED, (job,))]
         return between(together(sealed), canonical(columns))
 
-    def _head(self, connection: sqlite3.Connection, folder: str) -> tuple[int, int, bytes]:
+    def _head(self, connection: Connection, folder: str) -> tuple[int, int, bytes]:
         row = connection.execute("select id, n, head from chain where name = ?", (folder,)).fetchone()
         if row is not None:
             return int(row[0]), int(row[1]), as_head(row[2])
         return begun(connection, folder)
 
 
-def facts_of(connection: sqlite3.Connection, job: int) -> Any:
+def facts_of(connection: Connection, job: int) -> Any:
     """What a chain would establish of a job as it is now; for `enter_what_changed`."""
     return connection.execute(f"select {', '.join(FACTS)} from job where id = ?", (job,)).fetchone()
 
 
-def enter_what_changed(connection: sqlite3.Connection, job: int, before: Any, at: float, note: str) -> None:
+def enter_what_changed(connection: Connection, job: int, before: Any, at: float, note: str) -> None:
     """Whoever changes a job without an entry of its own in the history makes this one of it, if anything has changed."""
     if facts_of(connection, job) != before:
         connection.execute(
@@ -113,24 +113,13 @@ def enter_what_changed(connection: sqlite3.Connection, job: int, before: Any, at
         )
 
 
-def _last_number(connection: sqlite3.Connection) -> int:
-    """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
-    (last,) = connection.execute("select coalesce(max(id), 0) from history").fetchone()
-    (sealed,) = connection.execute("select coalesce(max(entry), 0) from seal").fetchone()
-    if sealed > last:
-        connection.execute("delete from sqlite_sequence where name = 'history'")
-        connection.execute("insert into sqlite_sequence values ('history', ?)", (sealed,))
-    return int(max(last, sealed))
-
-
 def as_head(kept: Any) -> bytes:
     """A chain's head as it is kept. What somebody has made of it stops nothing: it no longer fits what it is a hash of."""
     return kept if isinstance(kept, bytes) else b""
 
 
-def begun(connection: sqlite3.Connection, name: str) -> tuple[int, int, bytes]:
+def begun(connection: Connection, name: str) -> tuple[int, int, bytes]:
     """A new chain: its number, how many entries it has (none), and its first head."""
     row = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
     head = genesis(row[0] if row else "", name)
-    cursor = connection.execute("insert into chain (name, n, head) values (?, 0, ?)", (name, head))
-    return int(cursor.lastrowid or 0), 0, head
+    return connection.enter("chain", ("name", "n", "head"), [(name, 0, head)])[0], 0, head

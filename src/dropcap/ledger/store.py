@@ -7,10 +7,10 @@ from dropcap.ledger.intake_changes import IntakeChanges
 
 
 class Ledger(IntakeChanges, DeliveryChanges):
-    """The SQLite ledger. Every method may be called from any thread; writes are durable on return, and wait while the disk
-    is full or may not be written (see `trouble`).
+    """The ledger. Every method may be called from any thread; writes are durable on return, and wait while the disk is full or
+    may not be written, or the server is away (see `trouble`).
 
     Raises:
         LedgerError: it cannot be opened; the message says what to do.
-        sqlite3.DatabaseError: the file is damaged.
+        Damaged: the file is damaged.
     """

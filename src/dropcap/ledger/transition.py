@@ -1,18 +1,19 @@
-"""A job's step to another state, as SQL; and values as SQLite can keep them."""
+"""A job's step to another state, as SQL; and values as both engines can keep them."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from dropcap.display import shown
-from dropcap.ledger.job import TRANSITIONS, MarkKind, State
+from dropcap.ledger.job import TRANSITIONS, State
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
+#: What ends a job.
+ENDS = (State.DONE, State.FAILED, State.WITHDRAWN)
 _BEFORE: dict[State, tuple[str, ...]] = {
     state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
 }
@@ -51,7 +52,7 @@ def update_of(one: Change) -> str:
 @lru_cache(maxsize=256)
 def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
     sets = "".join(f", {column} = ?" for column in columns)
-    ended = ", ended_at = ?" if state in (State.DONE, State.FAILED, State.WITHDRAWN) else ""
+    ended = ", ended_at = ?" if state in ENDS else ""
     before = ", ".join(f"'{name}'" for name in _BEFORE[state])
     same = " and key is ? and field = ?" if same_target else ""
     return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before}){same}"
@@ -59,7 +60,7 @@ def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
 
 def values_of(one: Change, now: float) -> tuple[Any, ...]:
     """The values of a change's statement."""
-    ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
+    ended = (now,) if one.state in ENDS else ()
     columns = tuple(bound(column, value) for column, value in one.columns.items())
     return (one.state.value, now, *ended, *columns, one.job, *(one.target or ()))
 
@@ -67,25 +68,25 @@ def values_of(one: Change, now: float) -> tuple[Any, ...]:
 def bound(column: str, value: Any) -> Any:
     """The value as the ledger keeps it in that column."""
     if isinstance(value, int):
-        return digits(value)
+        return value if isinstance(value, bool) else digits(value)
     if not isinstance(value, str):
         return value
     return os.fsencode(value) if column in _BLOBS else utf8(value)
 
 
-def forget_marks(
-    connection: sqlite3.Connection, folder: str, names: Iterable[str], kinds: Iterable[MarkKind] = tuple(MarkKind)
-) -> None:
-    """The files of these names have left the folder, or are others now."""
-    rows = [(folder, os.fsencode(name), kind.value) for name in names for kind in kinds]
-    connection.executemany("delete from mark where folder = ? and name = ? and kind = ?", rows)
+class Digits(int):
+    """A whole number of more than 64 bits. PostgreSQL knows such numbers; SQLite keeps its digits."""
+
+    def __conform__(self, protocol: object) -> bytes:
+        """For SQLite (PEP 246)."""
+        return b"%d" % int(self)
 
 
-def digits(value: int) -> int | bytes:
-    """An inode may have all of 64 bits, and a time may lie beyond 2262 in nanoseconds; SQLite keeps such digits as they are."""
-    return value if -(2**63) <= value < 2**63 else b"%d" % value
+def digits(value: int) -> int:
+    """An inode may have all of 64 bits, and a time may lie beyond 2262 in nanoseconds."""
+    return value if -(2**63) <= value < 2**63 else Digits(value)
 
 
 def utf8(text: str | None) -> str | None:
-    """SQLite's text is UTF-8; a name that is not may have left its bytes in a value."""
+    """The engines' text is UTF-8; a name that is not may have left its bytes in a value."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dropcap.ledger import act
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.commit import GroupCommit
-from dropcap.ledger.connection import open_for_writing
+from dropcap.ledger.database import Database
 from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
-from dropcap.ledger.trouble import Trouble, identities
+from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.trouble import Trouble
 
+_META = "insert into meta values (?,?) on conflict (key) do update set value = excluded.value"
+_DOCUMENT = "insert into document values (?,?) on conflict do nothing"
 #: Documents that are known to be in the ledger.
 _MOST_DOCUMENTS = 1000
 
@@ -24,14 +26,14 @@ _MOST_DOCUMENTS = 1000
 class Writing:
     """A ledger that is open, and the thread that writes it (see `store.Ledger`)."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
-        self.path = path
+    def __init__(self, place: Database | Path, *, clock: Callable[[], float] = time.time) -> None:
+        """A path is that of a ledger in a file."""
+        self.database: Database = SqliteDatabase(place) if isinstance(place, Path) else place
         self._clock = clock
-        self.trouble = Trouble()
-        self._commit = GroupCommit(partial(open_for_writing, path), self.trouble)
-        self.query = Query(path, self.trouble.met)
+        self.trouble = Trouble(*self.database.unwritable)
+        self._commit = GroupCommit(self.database.writer, self.trouble)
+        self.query = Query(self.database, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
-        self._files = identities(path)
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 
     def close(self) -> None:
@@ -45,10 +47,7 @@ class Writing:
 
     def gone(self) -> bool:
         """Whether its files were removed or replaced under it: what is written now would be lost."""
-        try:
-            return not self._files.items() <= identities(self.path).items()
-        except OSError:
-            return False  # it cannot be told
+        return self.database.gone()
 
     def alive(self) -> bool:
         """Whether the writing thread still runs (for the watchdog)."""
@@ -72,7 +71,9 @@ class Writing:
         if known is None:
             known = hashlib.sha256(text.encode()).hexdigest()
             row = (known, text)
-            self._commit.write(lambda connection: connection.execute("insert or ignore into document values (?,?)", row))
+            self._commit.write(
+                lambda connection: connection.execute("insert into document values (?,?) on conflict do nothing", row)
+            )
             if len(self._documents) > _MOST_DOCUMENTS:
                 self._documents.clear()
             self._documents[text] = known
@@ -90,4 +91,4 @@ class Writing:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
-        self._commit.write(lambda connection: connection.execute("insert or replace into meta values (?,?)", (key, value)))
+        self._commit.write(lambda connection: connection.execute(_META, (key, value)))

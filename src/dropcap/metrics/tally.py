@@ -29,7 +29,7 @@ class Tally:
         self.lasted: dict[str, Lasted] = {}
 
     def take_up(self, figures: Figures) -> None:
-        """Count what has ended since the last time. Raises sqlite3.Error."""
+        """Count what has ended since the last time. Raises DatabaseError."""
         newest = figures.newest_step()
         if newest > self._until:
             self._add(figures.ended(self._until, newest))

@@ -53,7 +53,7 @@ class Notifier:
             self._outbox.forget_all_but(one.name for one in notify.recipients)
 
     def look(self, picture: Picture, figures: Figures) -> None:
-        """Tell what is to be told. Raises sqlite3.Error."""
+        """Tell what is to be told. Raises DatabaseError."""
         with self._lock:
             notices, notify = self._outbox.notices, self._notify
             told = notices.look(picture, notify)

@@ -36,7 +36,7 @@ from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
 from dropcap.redcap.transport import Reply, Transport
 from dropcap.redcap.way import DIRECT, Way
-from dropcap.redcap.window import RequestWindow, Stopped
+from dropcap.redcap.window import Allowance, Stopped
 from dropcap.secret import Token, without_tokens
 
 #: Up to this size a file's request is built as one piece, so that it goes out in as few system calls as possible.
@@ -75,7 +75,7 @@ class Redcap:
         self,
         url: str,
         token: Callable[[], Token],
-        window: RequestWindow,
+        window: Allowance,
         *,
         connect_timeout: float = 10.0,
         timeout: float = 120.0,

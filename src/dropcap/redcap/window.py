@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,25 +31,18 @@ class Stopped(Exception):  # noqa: N818 - asked for, no error
         self.outcome_unknown = outcome_unknown
 
 
-class RequestWindow:
-    """At most `per_minute` requests in any minute, whoever makes them. 0: no limit, and no file.
+class Allowance(ABC):
+    """At most `per_minute` requests of a server in any minute, whoever makes them. 0: no limit."""
 
-    The file is a ring of wall-clock stamps, oldest first from the index in its header. A ring never shrinks, so that a
-    lowered and raised limit forgets nothing: the limit says how far to look back.
-    """
-
-    def __init__(self, path: Path, per_minute: int) -> None:
-        self._fd = -1
+    def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
         self.waiting: set[int] = set()  # the threads of this process that wait for room
         self.room_at = 0.0  # when the one that waited last asks again: by then the oldest request counts no more (epoch)
-        self._path = path
-        self._threads = threading.Lock()  # flock knows file descriptors, not threads
 
     def acquire(self, stop: threading.Event | None = None) -> float:
         """Wait until a request may be made, and enter it.
 
-        Returns the seconds waited. Raises `Stopped` if `stop` is set first, OSError if the file cannot be used.
+        Returns the seconds waited. Raises `Stopped` if `stop` is set first, OSError if nothing can be entered.
         """
         waited = 0.0
         try:
@@ -63,6 +57,32 @@ class RequestWindow:
         finally:
             self.waiting.discard(threading.get_ident())
         return waited
+
+    @abstractmethod
+    def try_acquire(self) -> float:
+        """Enter a request and return 0.0, or return the seconds after which to ask again."""
+
+    @abstractmethod
+    def used(self) -> int:
+        """Requests of the last minute, whoever made them; 0 where nothing is counted or can be read."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what it is kept in."""
+
+
+class RequestWindow(Allowance):
+    """The allowance that the processes of one machine share. 0 a minute: no file.
+
+    The file is a ring of wall-clock stamps, oldest first from the index in its header. A ring never shrinks, so that a
+    lowered and raised limit forgets nothing: the limit says how far to look back.
+    """
+
+    def __init__(self, path: Path, per_minute: int) -> None:
+        self._fd = -1
+        super().__init__(per_minute)
+        self._path = path
+        self._threads = threading.Lock()  # flock knows file descriptors, not threads
 
     def try_acquire(self) -> float:
         """Enter a request and return 0.0, or return the seconds after which to ask again."""

@@ -8,12 +8,16 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dropcap.files import names
 from dropcap.ledger.act import Deed, Who, enter, has_head, heads
 from dropcap.ledger.chain import Head
-from dropcap.ledger.schema import CHAINED, MIGRATIONS, OPEN_STATES, LedgerError
+from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.seal import Sealer
+from dropcap.ledger.sqlite.connection import SqliteWriter, meant
+from dropcap.ledger.sqlite.migrations import CHAINED, MIGRATIONS
 
 _RESTORED = "the ledger was restored from a backup: this may have been sent since"
 
@@ -24,14 +28,17 @@ def backup(ledger: Path, target: Path) -> None:
     Raises:
         FileExistsError: there is something of that name.
         OSError: it cannot be written there.
-        sqlite3.Error: the ledger cannot be read, or is damaged; nothing is left of the copy then.
+        DatabaseError: the ledger cannot be read, or is damaged; nothing is left of the copy then.
     """
     if os.path.lexists(target):
         raise FileExistsError(target)
     with _beside(target) as temporary:
         with _opened(f"{ledger.absolute().as_uri()}?mode=ro") as source, _opened(temporary.absolute().as_uri()) as copy:
             # All pages in one step: in several it begins anew whenever the daemon has written between two of them.
-            source.backup(copy, pages=-1)
+            try:
+                source.backup(copy, pages=-1)
+            except sqlite3.Error as error:
+                raise meant(error) from error
             copy.execute("pragma journal_mode = delete")
             _sound(copy)
         _flush(temporary)
@@ -44,7 +51,7 @@ def heads_of(ledger: Path) -> list[Head]:
     try:
         with _opened(f"{ledger.absolute().as_uri()}?mode=ro") as connection:
             return heads(connection)
-    except sqlite3.Error:
+    except DatabaseError:
         return []
 
 
@@ -87,17 +94,19 @@ def _make_fit(temporary: Path, copy: Path, installation: str | None, who: Who, o
             if told is None or (installation is not None and told[0] != installation):
                 raise LedgerError(f"{copy} is the ledger of another installation: its folders are not those of this state_dir")
             _enter(connection, who, old if version >= CHAINED else None)
-    except sqlite3.Error as error:
+    except DatabaseError as error:
         raise LedgerError(f"{copy} cannot be used ({error}): name a file that `dropcap ledger backup` has made") from None
 
 
-def _enter(connection: sqlite3.Connection, who: Who, old: Sequence[Head] | None) -> None:
+def _enter(connection: SqliteWriter, who: Who, old: Sequence[Head] | None) -> None:
     """What was open is not known any more. `old` is None where nothing is chained yet."""
     now, sealer = time.time(), Sealer()
     connection.execute("begin immediate")
     if old is not None:
         sealer.begin(connection)
-    connection.execute("insert or replace into meta values ('rebuilt', ?)", (str(now),))
+    connection.execute(
+        "insert into meta values ('rebuilt', ?) on conflict (key) do update set value = excluded.value", (str(now),)
+    )
     connection.execute(
         f"update or ignore job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES}"
         " and state in ('waiting', 'sending')",
@@ -110,7 +119,11 @@ def _enter(connection: sqlite3.Connection, who: Who, old: Sequence[Head] | None)
     )
     if old is not None:
         sealer.seal(connection)
-        lost = [str(head) for head in old if not has_head(connection, head)]
+
+        def rows(sql: str, values: Sequence[Any]) -> list[Any]:
+            return connection.execute(sql, values).fetchall()
+
+        lost = [str(head) for head in old if not has_head(rows, head)]
         enter(connection, now, who, Deed.RESTORED, {"copy": True, "lost": lost})
     connection.execute("commit")
 
@@ -126,17 +139,23 @@ def _aside(ledger: Path) -> Path | None:
     return aside
 
 
-def _sound(connection: sqlite3.Connection) -> None:
+def _sound(connection: SqliteWriter) -> None:
     said = connection.execute("pragma quick_check(1)").fetchone()[0]
     if said != "ok":
-        raise sqlite3.DatabaseError(f"it is damaged: {said}")
+        raise Damaged(f"it is damaged: {said}")
 
 
 @contextlib.contextmanager
-def _opened(uri: str) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+def _opened(uri: str) -> Iterator[SqliteWriter]:
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, factory=SqliteWriter)
+    except sqlite3.Error as error:
+        raise meant(error) from error
+    try:
         connection.execute("pragma busy_timeout = 30000")
         yield connection
+    finally:
+        sqlite3.Connection.close(connection)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,197 @@
+"""The thread by which a host shows that it lives, renews its leases, and sees who else is there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+
+from dropcap import threads
+from dropcap.hosts.grip import Grip, boot_time, trusted_until
+from dropcap.hosts.sightings import Sightings
+from dropcap.ledger.errors import Unavailable
+from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres.leases import HostsLook, ThisHost
+from dropcap.ledger.postgres.wire import PATIENCE, Connection, Wire
+
+#: Beats in the time that a lease lasts.
+BEATS = 4
+#: Seconds from one look to the next, and until the next try where the database does not answer.
+LOOK_EVERY = 2.0
+_TRY_EVERY = 1.0
+
+
+@dataclass(frozen=True)
+class HeartHooks:
+    """Whom the heart tells, in its own thread: each returns at once.
+
+    `lost`: the grip of a folder has been lost to another host; told once. `may_take`: a folder is this host's to take, by
+    `leases.take` with this beat. `must_release`: another host is to have a folder: retire its channel, then `Heart.release`.
+    The latter two are told at each look for as long as they are true.
+    """
+
+    lost: Callable[[Grip], None]
+    may_take: Callable[[str, int | None], None]
+    must_release: Callable[[Grip], None]
+
+
+@dataclass(frozen=True)
+class Others:
+    """All hosts and leases as they were seen at a time (`boot_time`); `trouble`: why they have not been seen since, if so."""
+
+    look: HostsLook
+    at: float
+    trouble: str = ""
+
+
+class Heart:
+    """Beats and looks by a connection of its own, whatever becomes of it. No method waits for the database but `stop`."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        me: ThisHost,
+        hooks: HeartHooks,
+        folders: Collection[str],
+        *,
+        lease: float,
+        look_every: float = LOOK_EVERY,
+    ) -> None:
+        self.others = Others(HostsLook(), boot_time())  # replaced whole
+        self._wire = Wire(connect, min(PATIENCE, lease / BEATS))
+        self._me = me
+        self._hooks = hooks
+        self._lease = lease
+        self._look_every = look_every
+        self._sightings = Sightings(me.id, lease)
+        self._lock = threading.Lock()  # the four below
+        self._folders = frozenset(folders)
+        self._away: frozenset[str] = frozenset()
+        self._grips: dict[str, Grip] = {}
+        self._releasing: list[Grip] = []
+        self._told_lacking: frozenset[str] | None = None
+        self._known = False
+        self._next_beat = self._next_look = 0.0
+        self._woken = threading.Event()
+        self._stopping = False
+        self._thread = threads.DaemonThread(self._run, "heart")
+
+    def start(self) -> None:
+        """Begin; once. Raises NoThread: it may be tried again."""
+        self._thread.start()
+
+    def stop(self, within: float) -> None:
+        """Hand back what is to be released, say that this host is gone, and end; waits so many seconds at most."""
+        self._stopping = True
+        self._woken.set()
+        self._thread.join(within)
+
+    def took(self, folder: str, fence: int, asked: float) -> Grip:
+        """A folder was taken, which is committed; `asked` is `boot_time` from before that. It is beaten for from now on."""
+        grip = Grip.taken(folder, fence, asked, self._lease)
+        with self._lock:
+            self._grips[folder] = grip
+        return grip
+
+    def release(self, grip: Grip) -> None:
+        """Hand a folder back, in which nothing is under way any more; as soon as the database answers."""
+        grip.lose()
+        with self._lock:
+            if self._grips.get(grip.folder) is grip:
+                del self._grips[grip.folder]
+            self._releasing.append(grip)
+        self._woken.set()
+
+    def away(self, folders: Collection[str]) -> None:
+        """These folders, and no others, are away for this host now, or must not be taken by it for another reason."""
+        with self._lock:
+            self._away = frozenset(folders)
+
+    def configured(self, folders: Collection[str]) -> None:
+        """The configuration names these folders now."""
+        with self._lock:
+            self._folders = frozenset(folders)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._work()
+                due = min(self._next_beat, self._next_look) - boot_time()
+            except (Unavailable, OSError) as error:
+                self._in_trouble(str(error))
+                due = _TRY_EVERY
+            self._woken.wait(max(due, 0.0))
+            self._woken.clear()
+        try:
+            self._release_all()
+            self._wire.ask(lambda connection: leases.leave(connection, self._me.id))
+        except (Unavailable, OSError) as error:
+            self._in_trouble(str(error))
+        self._wire.close()
+
+    def _work(self) -> None:
+        """What is due. Raises Unavailable, NoThread: it stays due."""
+        if not self._known:
+            self._wire.ask(lambda connection: leases.register(connection, self._me, self._lease))
+            self._known, self._told_lacking = True, None
+        self._release_all()
+        if boot_time() >= self._next_beat:
+            self._beat()
+        if boot_time() >= self._next_look:
+            self._look()
+
+    def _beat(self) -> None:
+        with self._lock:
+            grips = dict(self._grips)
+        asked = boot_time()
+        fences = {folder: grip.fence for folder, grip in grips.items()}
+        renewed = self._wire.ask(lambda connection: leases.beat(connection, self._me.id, fences, self._lease))
+        if renewed is None:  # a fail-over has lost our row: the leases are looked at with the next beat, at once
+            self._known = False
+            return
+        self._next_beat = asked + self._lease / BEATS
+        for folder, grip in grips.items():
+            if folder in renewed:
+                grip.renew(trusted_until(asked, self._lease))
+            elif not grip.lost:
+                self._lose(grip)
+
+    def _lose(self, grip: Grip) -> None:
+        grip.lose()
+        with self._lock:
+            if self._grips.get(grip.folder) is grip:
+                del self._grips[grip.folder]
+        self._hooks.lost(grip)
+
+    def _look(self) -> None:
+        asked = boot_time()
+        look = self._wire.ask(leases.look)
+        answered = boot_time()
+        with self._lock:
+            folders, away, grips = self._folders, self._away, dict(self._grips)
+        lacks = self._sightings.lacking(look, folders, away, asked)
+        if lacks != self._told_lacking:
+            self._wire.ask(lambda connection: leases.lacks(connection, self._me.id, lacks))
+            self._told_lacking = lacks
+        self._next_look = asked + self._look_every
+        self.others = Others(look, answered)
+        moves = self._sightings.judge(look, folders, lacks, asked, answered)
+        for folder in moves.take:
+            if folder not in grips:
+                self._hooks.may_take(folder, self._sightings.beat_of(folder))
+        for folder in moves.release:
+            if folder in grips:
+                self._hooks.must_release(grips[folder])
+
+    def _release_all(self) -> None:
+        while self._releasing:
+            with self._lock:
+                grip = self._releasing[0]
+            self._wire.ask(partial(leases.release, folder=grip.folder, me=self._me.id, fence=grip.fence))
+            with self._lock:
+                self._releasing.remove(grip)
+            self._next_look = 0.0
+
+    def _in_trouble(self, why: str) -> None:
+        self.others = Others(self.others.look, self.others.at, why)

@@ -1,0 +1,126 @@
+"""What the ledger asks of its engine. SQL is written once, in what SQLite and PostgreSQL have in common: `?` stands for a value,
+`is ?` compares values of which both may be null, and a truth value is one. The rest is the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.transition import Change
+
+
+class Cursor(Protocol):
+    """The answer to one statement."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+
+    def fetchone(self) -> Any:
+        """The next row, None if there is none."""
+
+    def fetchall(self) -> list[Any]:
+        """The rows that are left."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The rows that are left, one after the other."""
+
+
+class Connection(Protocol):
+    """One connection. All raise `DatabaseError`."""
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
+        """Run a statement."""
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
+        """Run a statement for each of these rows."""
+
+    def attempt(self, sql: str, values: Sequence[Any], /) -> int:
+        """Run a statement within a transaction; how many rows it has changed: none if a rule of the ledger forbids it."""
+
+    def enter(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[int]:
+        """Insert rows into a table that numbers them; their numbers, in order."""
+
+    def take(self, changes: Sequence[Change], now: float) -> set[int] | None:
+        """Take jobs to their next states in as few statements as can be, each with its entry; those that could go. None: this
+        engine knows nothing better than one after the other."""
+
+
+class Writer(Connection, Protocol):
+    """The one connection that writes, one transaction after the other."""
+
+    def begin(self, jobs: Sequence[int] = ()) -> None:
+        """Begin to write; no other process writes until `commit` or `rollback`. `jobs` are those of which `folders` is asked."""
+
+    def version(self) -> int:
+        """Another number than at the last `begin` if anybody else has written since."""
+
+    def last_entry(self) -> int:
+        """The highest number that an entry of a history has, or ever had."""
+
+    def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
+        """Whether this process may write for a folder, or for that of these jobs, within the transaction."""
+
+    def commit(self) -> None:
+        """Make it durable."""
+
+    def rollback(self) -> None:
+        """Take all back that was written since `begin`, if anything was. Raises nothing."""
+
+    def was_committed(self) -> bool:
+        """Within the transaction after one whose `commit` raised `Unavailable`: whether that stands all the same."""
+
+    def close(self) -> None:
+        """Close it. Raises nothing."""
+
+
+class Reader(Protocol):
+    """Connections to read, for any thread. Both raise `DatabaseError`."""
+
+    def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of an answer."""
+
+    def each(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of an answer, one after the other: there can be very many."""
+
+    def changes(self) -> int:
+        """Another number than before, on the same thread, if anything was written meanwhile."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class Database(Protocol):
+    """Where a ledger is."""
+
+    def writer(self) -> Writer:
+        """The connection that writes; the ledger is made, or brought up to this version, if need be.
+
+        Raises:
+            LedgerError: it cannot be opened; the message says what to do.
+            DatabaseError: it cannot be used.
+        """
+
+    def reader(self, met: Callable[[DatabaseError], None]) -> Reader:
+        """A way to read it; `met` is told of errors that only a damaged ledger gives."""
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """All of it as of one moment, to be gone through. Raises DatabaseError."""
+
+    def schema_version(self, reader: Reader) -> int:
+        """Which scripts have made it what it is."""
+
+    def check(self, reader: Reader) -> None:
+        """Look at the whole ledger. Raises Damaged."""
+
+    def gone(self) -> bool:
+        """Whether it was removed or replaced under whoever has opened it: what is written now would be lost."""
+
+    def has_text(self, column: str) -> str:
+        """Whether the text `?`, in small letters, stands in a column, as SQL."""
+
+    @property
+    def unwritable(self) -> tuple[str, str]:
+        """What is told when it cannot be written, with `{why}`, and what to do."""

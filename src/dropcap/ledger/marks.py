@@ -1,0 +1,15 @@
+"""What is remembered of files that lie in drop folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from dropcap.ledger.database import Connection
+from dropcap.ledger.job import MarkKind
+
+
+def forget_marks(connection: Connection, folder: str, names: Iterable[str], kinds: Iterable[MarkKind] = tuple(MarkKind)) -> None:
+    """The files of these names have left the folder, or are others now."""
+    rows = [(folder, os.fsencode(name), kind.value) for name in names for kind in kinds]
+    connection.executemany("delete from mark where folder = ? and name = ? and kind = ?", rows)

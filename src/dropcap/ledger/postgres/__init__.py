@@ -1,0 +1,1 @@
+"""The ledger that several hosts share, on PostgreSQL."""

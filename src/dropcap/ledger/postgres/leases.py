@@ -1,0 +1,153 @@
+"""The leases of folders, and the hosts that take them: each function is one act on a connection.
+
+A lease is taken where it has lapsed by the *database's* clock. That clock may be set forward, by which all would lapse at once:
+whoever takes one has in addition seen its `beat` unmoved for as long as a lease lasts, by a clock of his own
+(`hosts/sightings`). A lease that was released (`until` is the epoch) may be taken at once.
+All that changes a lease names its holder and its fence: after a fail-over the same fence may be given out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dropcap.ledger.postgres.wire import Connection
+
+#: How long the row of a host that is gone is kept: what its successor began to send is compared with it.
+_KEPT = "30 days"
+
+
+@dataclass(frozen=True)
+class ThisHost:
+    """A process as a host: `id` is new at each start, `configuration` a digest of what it works by."""
+
+    id: str
+    name: str
+    pid: int
+    version: str
+    configuration: str
+
+
+class HostRow(NamedTuple):
+    """A host as the database knows it; `alive` by the database's clock, `started` in seconds since the epoch."""
+
+    id: str
+    name: str
+    pid: int
+    version: str
+    configuration: str
+    started: float
+    alive: bool
+    beat: int
+    commits: int
+    lacks: tuple[str, ...]
+
+
+class LeaseRow(NamedTuple):
+    """A folder's lease. `lapsed`: by the database's clock; `released`: handed back, so that it needs no second look."""
+
+    folder: str
+    fence: int
+    holder: str
+    lapsed: bool
+    released: bool
+    beat: int
+
+
+@dataclass(frozen=True)
+class HostsLook:
+    """All hosts and leases at one moment."""
+
+    hosts: tuple[HostRow, ...] = ()
+    leases: tuple[LeaseRow, ...] = ()
+
+
+def register(connection: Connection, me: ThisHost, lease: float) -> None:
+    """Enter a host that has begun; one that is known already is left as it is. `lease` in seconds."""
+    connection.execute(
+        "insert into host (id, name, pid, version, configuration, until)"
+        " values (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) on conflict (id) do nothing",
+        (me.id, me.name, me.pid, me.version, me.configuration, lease),
+    )
+    connection.execute(f"delete from host where until < clock_timestamp() - interval '{_KEPT}'")
+
+
+def leave(connection: Connection, me: str) -> None:
+    """This host ends: others see it at once. Its leases are released one by one before."""
+    connection.execute("update host set until = clock_timestamp(), beat = beat + 1 where id = %s", (me,))
+
+
+def lacks(connection: Connection, me: str, folders: Collection[str]) -> None:
+    """Enter which folders are away for this host."""
+    connection.execute("update host set lacks = %s where id = %s", (sorted(folders), me))
+
+
+def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: float) -> frozenset[str] | None:
+    """Renew this host and the leases that it believes to hold, `lease` seconds from now on; returns the folders renewed.
+
+    One that is not among them belongs to somebody else. None: the host itself is not known (any more), and nothing was renewed.
+    Takes no turn, so it waits for no writer; rows are locked in the order of folders, as whoever takes several should.
+    """
+    known = connection.execute(
+        "update host set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1 where id = %s", (lease, me)
+    )
+    if known.rowcount == 0:
+        return None
+    if not fences:
+        return frozenset()
+    rows = connection.execute(
+        "with mine as (select lease.folder from lease join unnest(%s::text[], %s::bigint[]) as held (folder, fence)"
+        "   on lease.folder = held.folder and lease.fence = held.fence"
+        "   where lease.holder = %s order by lease.folder for no key update of lease)"
+        " update lease set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1"
+        " from mine where lease.folder = mine.folder returning lease.folder",
+        ([*fences], [*fences.values()], me, lease),
+    )
+    return frozenset(folder for (folder,) in rows.fetchall())
+
+
+def look(connection: Connection) -> HostsLook:
+    """Who is there, and who holds what. Changes nothing."""
+    hosts = connection.execute(
+        "select id, name, pid, version, configuration, extract(epoch from started)::float8, until > clock_timestamp(),"
+        " beat, commits, lacks from host where until > clock_timestamp() - interval '1 day' order by started, id"
+    ).fetchall()
+    leases = connection.execute(
+        "select folder, fence, coalesce(holder, ''), until < clock_timestamp(), until = 'epoch', beat from lease order by folder"
+    ).fetchall()
+    return HostsLook(
+        tuple(HostRow._make((*row[:-1], tuple(row[-1]))) for row in hosts),
+        tuple(map(LeaseRow._make, leases)),
+    )
+
+
+def take(connection: Connection, folder: str, me: str, lease: float, beat: int | None = None) -> int | None:
+    """Take a folder whose lease has lapsed, was released or was never given: its new fence, None if somebody else has it.
+
+    For a transaction of the ledger's writer that has the turn, in which the folder's jobs in sending become unknown *after*
+    this: no earlier holder's write can be committed any more. `beat`: the one that was seen unmoved (None: nobody held it);
+    a holder that has shown a sign of life since then keeps the folder. Trust the lease from before this was asked.
+    """
+    row = connection.execute(
+        "update lease set fence = fence + 1, holder = %s, until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1"
+        " where folder = %s and until < clock_timestamp() and (until = 'epoch' or %s::bigint is null or beat = %s)"
+        " returning fence",
+        (me, lease, folder, beat, beat),
+    ).fetchone()
+    if row is None:
+        row = connection.execute(
+            "insert into lease (folder, fence, holder, until) values (%s, 1, %s, clock_timestamp() + make_interval(secs => %s))"
+            " on conflict (folder) do nothing returning fence",
+            (folder, me, lease),
+        ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def release(connection: Connection, folder: str, me: str, fence: int) -> bool:
+    """Hand a folder back, in which nothing is under way any more; whether it was this host's still."""
+    done = connection.execute(
+        "update lease set until = 'epoch', holder = null, beat = beat + 1 where folder = %s and holder = %s and fence = %s",
+        (folder, me, fence),
+    )
+    return done.rowcount == 1

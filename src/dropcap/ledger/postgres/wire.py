@@ -1,0 +1,153 @@
+"""A connection to PostgreSQL for short questions: made when it is needed, cut when no answer comes, made anew."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from dropcap import threads
+from dropcap.ledger.errors import Unavailable
+
+_Answer = TypeVar("_Answer")
+
+#: Seconds after which a question is given up: nothing else ends the wait for a server that is frozen but keeps its sockets.
+PATIENCE = 10.0
+#: Who sends notices that the other end is gone by the second, who waits for an answer by the first: both are needed.
+_TCP = {
+    "connect_timeout": 3,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+#: The same for the server's side, and bounds on what a client that is stopped may hold there.
+_SESSION = {
+    "synchronous_commit": "on",
+    "statement_timeout": "10s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "5s",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+}
+
+
+class Fetched(Protocol):
+    """What a statement has returned."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it has changed or returned."""
+
+    def fetchone(self) -> Any:
+        """The next row, None after the last."""
+
+    def fetchall(self) -> list[Any]:
+        """All that are left."""
+
+
+class Connection(Protocol):
+    """What is used of a psycopg connection."""
+
+    def execute(self, query: Any, params: Any = None) -> Fetched:
+        """Run one statement."""
+
+    def fileno(self) -> int:
+        """Its socket."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+def open_wire(conninfo: str, application: str) -> Connection:
+    """A connection in autocommit, bounded in all that it waits for; what `conninfo` itself sets of that holds.
+
+    Raises psycopg.Error.
+    """
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    settings: dict[str, Any] = {**_TCP, "application_name": application, **conninfo_to_dict(conninfo)}
+    connection = psycopg.connect(autocommit=True, **settings)
+    try:  # by a statement, since poolers refuse it among the parameters of a connection
+        calls = ", ".join(["set_config(%s, %s, false)"] * len(_SESSION))
+        connection.execute(f"select {calls}".encode(), [word for pair in _SESSION.items() for word in pair])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Wire:
+    """One connection, for one question at a time. Safe for threads: they wait for each other, `patience` each at most."""
+
+    def __init__(self, connect: Callable[[], Connection], patience: float = PATIENCE) -> None:
+        self._connect = connect
+        self._patience = patience
+        self._asking = threading.Lock()
+        self._connection: Connection | None = None
+
+    def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
+        """What `question` answers when it is given the connection. Raises Unavailable, NoThread: the next call connects
+        anew, and whether the question took effect is unknown."""
+        import psycopg
+
+        with self._asking:
+            whole = False
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                with _Cut(self._connection, self._patience):
+                    answer = question(self._connection)
+                whole = True
+                return answer
+            except psycopg.Error as error:
+                words = str(error).strip().partition("\n")[0]
+                raise Unavailable(f"the database does not answer: {words or type(error).__name__}") from error
+            finally:
+                if not whole:
+                    self._drop()
+
+    def close(self) -> None:
+        """End the connection; a question after it would make a new one."""
+        with self._asking:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is broken as a rule
+                connection.close()
+
+
+class _Cut:
+    """Shuts a connection's socket down if what is done meanwhile takes too long."""
+
+    def __init__(self, connection: Connection, after: float) -> None:
+        # A descriptor of our own: that of the connection may be closed, and be another file's, by the time.
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._after = after
+        self._over = threading.Event()
+
+    def __enter__(self) -> None:
+        try:
+            threads.begin(self._wait, "database watchdog")
+        except threads.NoThread:
+            self._socket.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def _wait(self) -> None:
+        if not self._over.wait(self._after):
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()

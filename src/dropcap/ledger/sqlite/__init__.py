@@ -1,0 +1,1 @@
+"""The ledger in one file beside the daemon: SQLite."""

@@ -1,0 +1,277 @@
+# ruff: noqa: E402 - the library may be missing
+"""Hosts that beat and look, on a real server: they join, stop, freeze, are cut off, and the clock is set."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests import needs
+from tests.site import eventually
+
+needs.library("psycopg")
+import psycopg
+
+from dropcap.hosts.grip import Grip, boot_time
+from dropcap.hosts.heart import Heart, HeartHooks
+from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres.hosts_schema import HOSTS
+from dropcap.ledger.postgres.leases import ThisHost
+from dropcap.ledger.postgres.wire import open_wire
+from tests.postgres.cluster import Cluster, cluster
+
+LEASE = 2.0
+LOOK = 0.2
+FOLDERS = ("/a", "/b", "/c", "/d")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    needs.postgresql()
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def dsn(server: Cluster) -> str:
+    made = server.create_database()
+    with psycopg.connect(made) as connection:
+        connection.execute(HOSTS.encode())
+    return made
+
+
+class Working:
+    """A host that takes and releases what its heart tells, by connections of its own; `idle`: it takes nothing."""
+
+    def __init__(self, dsn: str, folders: tuple[str, ...] = FOLDERS, connect: Callable[[], Any] | None = None) -> None:
+        self.grips: dict[str, Grip] = {}
+        self.lost: list[str] = []
+        self.taken_at: dict[str, float] = {}
+        self.idle = False
+        self._dsn = dsn
+        self._pool = ThreadPoolExecutor(1)
+        self.id = uuid.uuid4().hex
+        self.heart = Heart(
+            connect or (lambda: open_wire(dsn, "heart")),
+            ThisHost(self.id, "name", os.getpid(), "1", "digest"),
+            HeartHooks(self._lose, lambda *told: self._pool.submit(self._take, *told) and None, self._release),
+            folders,
+            lease=LEASE,
+            look_every=LOOK,
+        )
+
+    def held(self) -> set[str]:
+        return {folder for folder, grip in self.grips.items() if grip.holds()}
+
+    def _take(self, folder: str, beat: int | None) -> None:
+        if self.idle or folder in self.grips:
+            return
+        asked = boot_time()
+        with psycopg.connect(self._dsn) as connection:
+            connection.execute("update turn set n = n + 1")
+            fence = leases.take(connection, folder, self.id, LEASE, beat)
+        if fence is not None:
+            self.taken_at[folder] = boot_time()
+            self.grips[folder] = self.heart.took(folder, fence, asked)
+
+    def _lose(self, grip: Grip) -> None:
+        assert grip.lost
+        self.lost.append(grip.folder)
+        del self.grips[grip.folder]
+
+    def _release(self, grip: Grip) -> None:
+        if self.grips.pop(grip.folder, None):
+            self.heart.release(grip)
+
+    def stop(self) -> None:
+        for grip in [*self.grips.values()]:
+            self._release(grip)
+        self.heart.stop(5)
+        self._pool.shutdown()
+
+
+@contextlib.contextmanager
+def working(dsn: str, **more: Any) -> Iterator[Working]:
+    made = Working(dsn, **more)
+    made.heart.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def shared_evenly(*hosts: Working) -> bool:
+    held = [host.held() for host in hosts]
+    sizes = [len(one) for one in held]
+    return sum(sizes) == len(set().union(*held)) == len(FOLDERS) and max(sizes) - min(sizes) <= 1
+
+
+def test_hosts_come_and_go(dsn: str) -> None:
+    with working(dsn) as first:
+        eventually(lambda: first.held() == {*FOLDERS})
+        fences = {folder: grip.fence for folder, grip in first.grips.items()}
+        with working(dsn) as second:
+            eventually(lambda: shared_evenly(first, second))
+            kept = first.held()
+            assert {folder: first.grips[folder].fence for folder in kept} == {folder: fences[folder] for folder in kept}
+            assert {row.id for row in first.heart.others.look.hosts if row.alive} == {first.id, second.id}
+            began = time.monotonic()
+            second.stop()
+            eventually(lambda: first.held() == {*FOLDERS})
+            assert time.monotonic() - began < LEASE, "handed over at once"
+            assert not second.held()
+        assert first.lost == second.lost == []
+        # A folder that is away for its host is worked by another, and stays there until the spread asks for it.
+        with working(dsn) as third:
+            eventually(lambda: shared_evenly(first, third))
+            away = min(third.held())
+            third.heart.away([away])
+            eventually(lambda: away in first.held() and shared_evenly(first, third))
+            third.heart.away(FOLDERS)
+            eventually(lambda: first.held() == {*FOLDERS})
+            first.heart.away(FOLDERS)
+            third.heart.away([])
+            eventually(lambda: third.held() == {*FOLDERS})
+
+
+def test_a_host_that_takes_nothing_leaves_its_folders_to_others(dsn: str) -> None:
+    with working(dsn) as idle:
+        idle.idle = True
+        eventually(lambda: idle.heart.others.look.hosts)
+        with working(dsn) as other:
+            eventually(lambda: other.held() == {*FOLDERS})
+            idle.idle = False
+            with working(dsn) as third:
+                eventually(lambda: shared_evenly(other, third))
+                assert not idle.held()
+
+
+def test_the_clock_is_set_forward_and_nobody_takes_anything(dsn: str) -> None:
+    with working(dsn) as first, working(dsn) as second, psycopg.connect(dsn, autocommit=True) as db:
+        eventually(lambda: shared_evenly(first, second))
+        before = db.execute("select folder, holder, fence from lease order by folder").fetchall()
+        for _ in range(3):  # each time before the next beats
+            for table in ("lease", "host"):
+                db.execute(f"update {table} set until = until - interval '1 hour'".encode())
+            now = boot_time()
+            eventually(lambda now=now: min(first.heart.others.at, second.heart.others.at) > now + LOOK)
+        assert db.execute("select folder, holder, fence from lease order by folder").fetchall() == before
+        assert shared_evenly(first, second)
+
+
+def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as db, working(dsn) as host:
+        eventually(lambda: host.held() == {*FOLDERS})
+        # The host holds it and does not know: nobody beats for it, and it is taken again in time.
+        host.idle = True
+        host._release(host.grips["/a"])
+        eventually(lambda: db.execute("select holder from lease where folder = '/a'").fetchone() == (None,))
+        assert leases.take(db, "/a", host.id, LEASE) == 2
+        host.idle = False
+        eventually(lambda: "/a" in host.held(), 10)
+        assert host.grips["/a"].fence == 3
+        db.execute("delete from host")
+        eventually(lambda: db.execute("select id from host").fetchall() == [(host.id,)])
+        assert host.held() == {*FOLDERS}
+        assert host.lost == []
+        # The same fence, and another holder: this one's lease is no more.
+        db.execute("update lease set holder = 'another', until = clock_timestamp() + interval '1 hour' where folder = '/b'")
+        eventually(lambda: host.lost == ["/b"])
+        assert host.held() == {*FOLDERS} - {"/b"}
+
+
+def test_the_database_is_frozen_restarted_and_back(server: Cluster, dsn: str) -> None:
+    with working(dsn) as first, working(dsn) as second:
+        eventually(lambda: shared_evenly(first, second))
+        grips = [*first.grips.values(), *second.grips.values()]
+        frozen = boot_time()
+        server.freeze()
+        try:
+            eventually(lambda: first.heart.others.trouble and second.heart.others.trouble)
+            assert boot_time() - frozen < LEASE, "the wait for an answer is bounded"
+            eventually(lambda: not any(grip.holds() for grip in grips))
+            assert boot_time() - frozen < LEASE * 2 / 3 + 0.5
+            eventually(lambda: boot_time() - frozen > LEASE + 1)  # by now all leases have lapsed for the database as well
+        finally:
+            server.thaw()
+        eventually(lambda: shared_evenly(first, second))
+        assert {*first.grips.values(), *second.grips.values()} == {*grips}, "nobody has taken another's"
+        server.restart("immediate")
+        eventually(lambda: first.heart.others.trouble == second.heart.others.trouble == "" and shared_evenly(first, second))
+        assert {*first.grips.values(), *second.grips.values()} == {*grips}
+        assert first.lost == second.lost == []
+
+
+def _other_process(dsn: str, told: Any, last_held: Any, end: Any) -> None:
+    with working(dsn) as host:
+        ready = False
+        while not end.is_set():
+            if host.held():
+                last_held.value = boot_time()
+            if not ready and host.held() == {*FOLDERS}:
+                told.put("holds all")
+                ready = True
+            if ready and len(host.lost) == len(FOLDERS):
+                told.put("lost all")
+                return
+            time.sleep(0.001)
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_process_that_stops_is_replaced_and_holds_nothing_when_it_wakes(dsn: str, how: signal.Signals) -> None:
+    context = multiprocessing.get_context("fork")
+    told, last_held, end = context.Queue(), context.Value("d", 0.0), context.Event()
+    other = context.Process(target=_other_process, args=(dsn, told, last_held, end))
+    other.start()
+    try:
+        assert told.get(timeout=10) == "holds all"
+        with working(dsn) as host:
+            host.idle = True  # no share for it: all is to be taken over
+            host.heart.away(FOLDERS)
+            eventually(lambda: len(host.heart.others.look.hosts) == 2)
+            stopped = boot_time()
+            os.kill(other.pid or 0, how)
+            host.idle = False
+            host.heart.away(())
+            eventually(lambda: host.held() == {*FOLDERS}, 10)
+            assert max(host.taken_at.values()) - stopped < LEASE + 1.5
+            assert min(host.taken_at.values()) > last_held.value + LEASE / 4, "by then the other had long ceased to trust"
+            if how == signal.SIGSTOP:
+                with last_held.get_lock():
+                    before = last_held.value
+                host.heart.away(())
+                os.kill(other.pid or 0, signal.SIGCONT)
+                assert told.get(timeout=10) == "lost all"
+                assert last_held.value == before, "not for a moment"
+                assert host.held() == {*FOLDERS}
+                assert host.lost == []
+    finally:
+        end.set()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(other.pid or 0, signal.SIGCONT)
+        other.join(10)
+
+
+def test_a_heart_that_cannot_connect_ends_when_it_is_told_to(dsn: str) -> None:
+    tried = threading.Event()
+
+    def connect() -> Any:
+        tried.set()
+        return open_wire("host=127.0.0.1 port=1", "heart")
+
+    with working(dsn, connect=connect) as host:
+        assert tried.wait(5)
+        eventually(lambda: host.heart.others.trouble)
+        began = time.monotonic()
+        host.stop()
+        assert time.monotonic() - began < 3
