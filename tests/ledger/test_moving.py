@@ -23,9 +23,10 @@ from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.moved import TABLES, Kind
 from dropcap.ledger.moving import bring_in, export, used_by
 from dropcap.ledger.moving_file import NotAnExport, checked
-from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
-from dropcap.ledger.sqlite.connection import open_for_writing
+from dropcap.ledger.sqlite.connection import SqliteWriter, open_for_writing
+from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite.moving import SqliteMoving
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from tests.site import DROPCAP, Site, eventually
@@ -84,15 +85,14 @@ def dump(path: Path) -> dict[str, list[Any]]:
 
 
 def exported(path: Path, file: Path) -> Path:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("begin")
+    with SqliteDatabase(path).snapshot() as connection:
         export(connection, file)
     return file
 
 
-def imported(file: Path, path: Path, connected: Callable[[sqlite3.Connection], Any] = lambda connection: connection) -> None:
+def imported(file: Path, path: Path, connected: Callable[[SqliteWriter], Any] = lambda connection: connection) -> None:
     with closing(open_for_writing(path)) as connection, file.open("rb") as content:
-        bring_in(connected(connection), OnSqlite(), content, checked(content), ME)
+        bring_in(connected(connection), SqliteMoving(), content, checked(content), ME)
 
 
 def test_every_table_and_column_is_moved(path: Path) -> None:
@@ -232,7 +232,7 @@ def test_what_was_forged_is_taken_back_whole(path: Path, tmp_path: Path, what: s
 class Fails:
     """A connection that is gone at its nth statement, as a kill leaves it."""
 
-    def __init__(self, connection: sqlite3.Connection, after: int) -> None:
+    def __init__(self, connection: SqliteWriter, after: int) -> None:
         self._connection, self._left = connection, after
 
     def _next(self) -> None:
@@ -249,8 +249,17 @@ class Fails:
         self._next()
         return self._connection.executemany(*words)
 
+    def begin(self) -> None:
+        self.execute("begin immediate")
+
+    def commit(self) -> None:
+        self.execute("commit")
+
     def rollback(self) -> None:
         pass
+
+    def last_entry(self) -> int:
+        return self._connection.last_entry()
 
 
 def test_wherever_an_import_ends_there_is_nothing_or_all(path: Path, tmp_path: Path) -> None:
@@ -349,18 +358,18 @@ def test_whose_folders_are_anothers_gets_no_ledger(place: Site) -> None:
     assert (place.state / "installation").read_text() == "ab" * 16 + "\n"
 
     # Nor where a new ledger stands for the lost one; but into one whose id no folder has ever got.
-    close_ledger(open_ledger(place.state))
+    close_ledger(open_ledger(place.state), place.state)
     assert place.dropcap("ledger", "import", str(file)).returncode == 2
     (place.state / "ledger.db").unlink()
     (place.state / "installation").unlink()
-    close_ledger(open_ledger(place.state))
+    close_ledger(open_ledger(place.state), place.state)
     own = (place.state / "installation").read_text()
     told = place.dropcap("ledger", "import", str(file))
     assert told.returncode == 0, told.stderr
     assert (place.state / "installation").read_text() != own
     ledger = open_ledger(place.state)
     rebuilt = ledger.query.meta("rebuilt")
-    close_ledger(ledger)
+    close_ledger(ledger, place.state)
     assert rebuilt is None, "a start takes it for what it is"
 
 
