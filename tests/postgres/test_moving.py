@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -71,8 +72,6 @@ def test_nothing_moves_while_a_host_is_alive(place: Site, database: str, moved: 
 
 
 def test_what_was_forged_is_taken_back_whole(place: Site, database: str, moved: Path) -> None:
-    import hashlib
-
     content = moved.read_bytes().rpartition(b'{"sha256"')[0].replace(b'"attempt 1"', b'"attempt 2"')
     moved.write_bytes(
         content + json.dumps({"sha256": hashlib.sha256(content).hexdigest()}, separators=(",", ":")).encode() + b"\n"
