@@ -33,7 +33,7 @@ class Hosts:
         self.config: dict[str, Any] = first.config | {
             "ledger": ledger,
             "lease": lease,
-            "preserve_in": str(root / "preserved"),
+            "defaults": {"preserve_in": str(root / "preserved")},
             "folders": {name: {**folder, "path": str(path)} for name, path in self.folders.items()},
             **settings,
         }
@@ -92,8 +92,8 @@ class Hosts:
     def holders(self) -> dict[str, str]:
         """Which process (its number) works in which folder, by the ledger."""
         with self.query() as query:
-            sql = "select lease.folder, host.pid from lease join host on host.id = lease.holder where lease.until > clock_timestamp()"
-            return dict(query._reader.rows(sql, ()))
+            sql = "select lease.folder, host.pid from lease join host on host.id = lease.holder"
+            return dict(query._reader.rows(f"{sql} where lease.until > clock_timestamp()", ()))
 
     def close(self) -> None:
         for site in self.sites.values():

@@ -7,7 +7,6 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,9 @@ import structlog
 from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
-from dropcap.config.secret_file import SecretError
 from dropcap.daemon.state import LEDGER, NeedsSomebody, close_ledger, installation, keep_installation, open_ledger
 from dropcap.ledger.database import Database
-from dropcap.ledger.errors import DatabaseError, LedgerError, Unavailable
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
 
@@ -53,6 +51,7 @@ def database_of(config: Config) -> Database:
         return SqliteDatabase(config.state_dir / LEDGER)
     _need_psycopg()
     from dropcap.ledger.postgres.database import PostgresDatabase
+    from dropcap.ledger.postgres.way import connecting
 
     return PostgresDatabase(connecting(config.ledger, "dropcap command"))
 
@@ -84,6 +83,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     from dropcap.hosts.send_journal import SendJournal
     from dropcap.ledger.postgres.database import PostgresDatabase
     from dropcap.ledger.postgres.leases import ThisHost
+    from dropcap.ledger.postgres.way import connecting
 
     at = config.ledger
     me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest)
@@ -102,23 +102,6 @@ def open_for_daemon(config: Config) -> OpenedLedger:
         ledger.close()
         raise
     return OpenedLedger(ledger, custody)
-
-
-def connecting(at: PostgresLedger, application: str) -> Callable[[], Any]:
-    """Makes connections to the database; the password is read afresh each time."""
-    from psycopg.conninfo import make_conninfo
-
-    from dropcap.ledger.postgres.wire import open_wire
-
-    def connect() -> Any:
-        try:
-            password = at.password()
-        except SecretError as error:
-            raise Unavailable(f"{error.message}; {error.remedy}") from None
-        secret = {} if password is None else {"password": password.reveal()}
-        return open_wire(make_conninfo("", **at.conninfo(), **secret), application)
-
-    return connect
 
 
 def _need_psycopg() -> None:

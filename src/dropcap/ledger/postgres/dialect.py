@@ -8,17 +8,19 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-_TOKEN = re.compile(r"('(?:[^']|'')*')|\?(\d*)|\bis (not )?(?!not |null\b|true\b|false\b|distinct\b)|(%)")
+_TOKEN = re.compile(r"('(?:[^']|'')*')|\?(\d*)|\bis (not )?(?!not |null\b|true\b|false\b|distinct\b)|(%)|(\bin \(\))")
 #: PostgreSQL's text has no NUL. It is kept as two other characters, of which the first is doubled where a text has it.
 _ESCAPE, _NUL, _ITSELF = "\x1e", "\x1e0", "\x1e1"
 
 
 @lru_cache(maxsize=1024)
 def translated(sql: str) -> str:
-    """`?` and `?1` as psycopg's places for values, `is` between two values as the comparison that knows null."""
+    """`?` and `?1` as psycopg's places for values, `is` between two values as the comparison that knows null, `in ()` as false."""
 
     def of(found: re.Match[str]) -> str:
-        text, number, negated, percent = found.groups()
+        text, number, negated, percent, of_none = found.groups()
+        if of_none is not None:
+            return "= any('{}')"
         if text is not None:
             return text.replace("%", "%%")
         if percent is not None:
