@@ -126,7 +126,10 @@ class Database(Protocol):
         """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL."""
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters and without a zero, stand in a name, as SQL."""
 
     @property
     def shared(self) -> bool:

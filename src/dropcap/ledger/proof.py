@@ -240,7 +240,7 @@ class _Prover:
     def _compare(self, job: int, columns: list[Any], established: list[str]) -> None:
         try:
             sealed, now = together(established), canonical(columns)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             self._says(f"job {job}", "what was sealed of it, or what it holds now, cannot be read")
             return
         if sum('"claimed_at":' in told for told in established) > 1:

@@ -32,11 +32,11 @@ class _Text(Loader):
 
 
 class _Number(Loader):
-    """`numeric` is used for whole numbers: of more than 64 bits, and for sums."""
+    """`numeric` is used for whole numbers: of more than 64 bits, and for sums. What a hand has made of one stays no number."""
 
     def load(self, data: Any) -> int | float:
         text = bytes(data).decode()
-        return float(text) if "." in text else int(text)
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 class PostgresConnection:
@@ -74,7 +74,7 @@ class PostgresConnection:
         """Run a statement. Raises DatabaseError."""
         text = translated(statement)
         with self.asking() as wire:
-            return wire.execute(text.encode(), bound(text, values) if values else None)
+            return wire.execute(text.encode(), bound(text, values))
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
         """Run a statement for each of these rows, on one way. Raises DatabaseError."""

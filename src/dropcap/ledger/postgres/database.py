@@ -91,11 +91,13 @@ class PostgresDatabase:
         )
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL. Bytes are compared: names need not be UTF-8."""
-        if column in ("name", "job.name"):
-            small = f"lower(convert_from({column}, 'LATIN1'))"
-            return f"position(lower(convert_from(convert_to(?, 'UTF8'), 'LATIN1')) in {small}) > 0"
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
         return f"position(? in lower({column})) > 0"
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters, stand in a name, as SQL. No name is UTF-8 for certain, and lower() wants text:
+        it gets each byte as a letter, of which only those of ASCII have capitals."""
+        return f"position(convert_from(?, 'LATIN1') in lower(convert_from({column}, 'LATIN1') collate \"C\")) > 0"
 
     @property
     def shared(self) -> bool:

@@ -8,23 +8,24 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-_TOKEN = re.compile(r"('(?:[^']|'')*')|\?(\d*)|\bis (not )?(?!not |null\b|true\b|false\b|distinct\b)|(%)|(\bin \(\))")
+_TOKEN = re.compile(r"('(?:[^']|'')*')|\?(\d*)|\bis (not )?(?!not |null\b|true\b|false\b|distinct\b)|(%)|\b(in \(\))")
 #: PostgreSQL's text has no NUL. It is kept as two other characters, of which the first is doubled where a text has it.
 _ESCAPE, _NUL, _ITSELF = "\x1e", "\x1e0", "\x1e1"
 
 
 @lru_cache(maxsize=1024)
 def translated(sql: str) -> str:
-    """`?` and `?1` as psycopg's places for values, `is` between two values as the comparison that knows null, `in ()` as false."""
+    """`?` and `?1` as psycopg's places for values, `is` between two values as the comparison that knows null, and of what is in
+    nothing that it is not."""
 
     def of(found: re.Match[str]) -> str:
-        text, number, negated, percent, of_none = found.groups()
-        if of_none is not None:
-            return "= any('{}')"
+        text, number, negated, percent, nothing = found.groups()
         if text is not None:
             return text.replace("%", "%%")
         if percent is not None:
             return "%%"
+        if nothing is not None:
+            return "= any('{}')"
         if number is None:
             return "is distinct from " if negated else "is not distinct from "
         return f"%(v{number})s" if number else "%s"

@@ -95,11 +95,16 @@ class PostgresWriter(PostgresConnection):
         return self._others
 
     def last_entry(self) -> int:
-        """The highest number that an entry of a history has, or ever had."""
+        """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
         row = self.execute(
-            "select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal))"
+            "select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
+            " coalesce(pg_sequence_last_value('history_id_seq'), 0)"
         ).fetchone()
-        return int(row[0]) if row else 0
+        assert row is not None
+        last, given = int(row[0]), int(row[1])
+        if last > given:
+            self.execute("select setval('history_id_seq', ?)", (last,))
+        return last
 
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this host holds the lease of the folder, or of those of the jobs, by the fence that it believes in."""

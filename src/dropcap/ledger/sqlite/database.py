@@ -64,8 +64,12 @@ class SqliteDatabase:
         return "the ledger's files were removed or replaced: dropcap ends, and a start begins a new one" if gone else ""
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL."""
-        return f"instr(lower(cast({column} as text)), ?)"
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+        return f"instr(lower({column}), ?)"
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters, stand in a name, as SQL."""
+        return f"instr(lower(cast({column} as text)), cast(? as text))"
 
     @property
     def shared(self) -> bool:
