@@ -72,6 +72,13 @@ def test_a_url_is_what_libpq_is_told(tmp_path: Path, url: str, told: dict[str, s
     assert (found.password(), found.lease) == (None, LEASE)
 
 
+def test_what_is_read_twice_is_the_same(tmp_path: Path) -> None:
+    """So that a reload takes no unchanged ledger for another."""
+    url = "postgresql://u@a,b/d?sslrootcert=ca.pem&sslmode=verify-full"
+    assert postgres(tmp_path, url) == postgres(tmp_path, url)
+    assert postgres(tmp_path, url) != postgres(tmp_path, url + "&sslsni=0")
+
+
 def test_files_in_the_url_are_relative_to_the_configuration(tmp_path: Path) -> None:
     found = postgres(tmp_path, f"{LOCAL}?sslrootcert=ca.pem&sslcert=/etc/c.pem&sslkey=%2Fetc%2Fc.key&sslmode=verify-full")
     told = found.conninfo()
@@ -109,6 +116,8 @@ def test_files_in_the_url_are_relative_to_the_configuration(tmp_path: Path) -> N
         ("ledger: postgresql://u@/d", "ledger", "says no host", "?host=/run/postgresql"),
         ("ledger: postgresql://u@h/d?host=/run", "ledger", "names the host twice", "take it out"),
         ("ledger: postgresql://u@/d?host=h", "ledger", "not the directory of a socket", "before the database"),
+        ("ledger: postgresql://u@/d?host=/run,db.example.org", "ledger", "not the directory of a socket", "before the database"),
+        ("ledger: postgresql://u@a%2Cdb.example.org/d", "ledger", "is not a database's host", "write it as"),
         ("ledger: postgresql://u@h:0/d", "ledger", "0 is not a port", "write it as"),
         ("ledger: postgresql://u@h:99999999999999/d", "ledger", "is not a port", "write it as"),
         ("ledger: postgresql://u@h,,i/d", "ledger", "is not a database's host", "write it as"),

@@ -61,7 +61,7 @@ def test_an_entry_of_a_later_version_is_read(path: Path) -> None:
 
 
 def test_where_nothing_can_be_written_nothing_may_be_sent(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="sending.journal"):
+    with pytest.raises(OSError, match=r"sending\.journal"):
         SendJournal(tmp_path / "away" / "sending.journal").append([ONE])
     (tmp_path / "target").write_bytes(b"keep")
     path.symlink_to(tmp_path / "target")
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_no_half_line(path: Path, tmp_path: Path) -> None:
     try:
         journal = SendJournal(room / "sending.journal")
         journal.append([recent(1)])
-        with pytest.raises(OSError, match="sending.journal") as caught:
+        with pytest.raises(OSError, match=r"sending\.journal") as caught:
             journal.append([recent(number) for number in range(2000)])
         assert caught.value.errno == errno.ENOSPC
         assert [entry.job for entry in journal.all()] == [1]

@@ -17,14 +17,16 @@ from typing import Any
 
 import pytest
 
+from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.moved import TABLES, Kind
 from dropcap.ledger.moving import bring_in, export, used_by
 from dropcap.ledger.moving_file import NotAnExport, checked
-from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
-from dropcap.ledger.sqlite.connection import open_for_writing
+from dropcap.ledger.sqlite.connection import SqliteWriter, open_for_writing
+from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite.moving import SqliteMoving
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
 from tests.site import DROPCAP, Site, eventually
@@ -83,15 +85,14 @@ def dump(path: Path) -> dict[str, list[Any]]:
 
 
 def exported(path: Path, file: Path) -> Path:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("begin")
+    with SqliteDatabase(path).snapshot() as connection:
         export(connection, file)
     return file
 
 
-def imported(file: Path, path: Path, connected: Callable[[sqlite3.Connection], Any] = lambda connection: connection) -> None:
+def imported(file: Path, path: Path, connected: Callable[[SqliteWriter], Any] = lambda connection: connection) -> None:
     with closing(open_for_writing(path)) as connection, file.open("rb") as content:
-        bring_in(connected(connection), OnSqlite(), content, checked(content), ME)
+        bring_in(connected(connection), SqliteMoving(), content, checked(content), ME)
 
 
 def test_every_table_and_column_is_moved(path: Path) -> None:
@@ -231,7 +232,7 @@ def test_what_was_forged_is_taken_back_whole(path: Path, tmp_path: Path, what: s
 class Fails:
     """A connection that is gone at its nth statement, as a kill leaves it."""
 
-    def __init__(self, connection: sqlite3.Connection, after: int) -> None:
+    def __init__(self, connection: SqliteWriter, after: int) -> None:
         self._connection, self._left = connection, after
 
     def _next(self) -> None:
@@ -248,22 +249,31 @@ class Fails:
         self._next()
         return self._connection.executemany(*words)
 
+    def begin(self) -> None:
+        self.execute("begin immediate")
+
+    def commit(self) -> None:
+        self.execute("commit")
+
     def rollback(self) -> None:
         pass
+
+    def last_entry(self) -> int:
+        return self._connection.last_entry()
 
 
 def test_wherever_an_import_ends_there_is_nothing_or_all(path: Path, tmp_path: Path) -> None:
     file = exported(path, tmp_path / "export")
     open_for_writing(tmp_path / "there.db").close()
     before = dump(tmp_path / "there.db")
-    for after in itertools.count():
+    for after in itertools.count(0, 3):
         try:
             imported(file, tmp_path / "there.db", lambda connection, after=after: Fails(connection, after))
         except KeyboardInterrupt:
             assert dump(tmp_path / "there.db") == before, after
         else:
             break
-    assert after > 50, "at every statement"
+    assert after > 50, "at each third statement"
     assert prove(tmp_path / "there.db").broken == []
 
 
@@ -286,7 +296,7 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     told = place.dropcap("ledger", "export", str(file))
     assert told.returncode == 0, told.stderr
     assert "2  job\n" in told.stdout
-    for target, code in ((file, 2), (place.drop / "export", 2), (place.root / "nowhere/export", 1)):
+    for target, code in ((file, 2), ("-", 2), (place.drop / "export", 2), (place.root / "nowhere/export", 1)):
         assert place.dropcap("ledger", "export", str(target)).returncode == code, target
     assert place.dropcap("ledger", "import", str(file)).returncode == 2, "it is not empty"
     assert len(place.jobs()) == 2
@@ -297,7 +307,8 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     place.write_config()
     torn = place.root / "torn"
     torn.write_bytes(file.read_bytes()[:-9])
-    for bad in (torn, place.root / "nowhere", place.root):
+    os.mkfifo(place.root / "fifo")
+    for bad in (torn, place.root / "nowhere", place.root, place.root / "fifo", "-"):
         refused = place.dropcap("ledger", "import", str(bad))
         assert (refused.returncode, refused.stdout) == (2, ""), refused.stderr
     assert not (place.state / "ledger.db").exists(), "nothing is made for what is refused"
@@ -309,6 +320,7 @@ def test_a_ledger_moves_and_the_daemon_goes_on(place: Site, tmp_path: Path) -> N
     assert place.dropcap("verify", "--chain").returncode == 0
     acts = [json.loads(line) for line in place.dropcap("history", "--acts", "--json").stdout.splitlines()]
     assert [(act["what"], act["told"]["rows"]["job"]) for act in acts[-2:]] == [("exported", 2), ("imported", 2)]
+    assert place.dropcap("history", "--acts").stdout.count("2 jobs with ") == 2
     assert acts[-2]["told"]["heads"][1] == acts[-1]["told"]["heads"][1], "no job has changed in between"
 
     daemon = place.start()
@@ -345,10 +357,30 @@ def test_whose_folders_are_anothers_gets_no_ledger(place: Site) -> None:
     assert not (place.state / "ledger.db").exists()
     assert (place.state / "installation").read_text() == "ab" * 16 + "\n"
 
+    # Nor where a new ledger stands for the lost one; but into one whose id no folder has ever got.
+    close_ledger(open_ledger(place.state), place.state)
+    assert place.dropcap("ledger", "import", str(file)).returncode == 2
+    (place.state / "ledger.db").unlink()
+    (place.state / "installation").unlink()
+    close_ledger(open_ledger(place.state), place.state)
+    own = (place.state / "installation").read_text()
+    told = place.dropcap("ledger", "import", str(file))
+    assert told.returncode == 0, told.stderr
+    assert (place.state / "installation").read_text() != own
+    ledger = open_ledger(place.state)
+    rebuilt = ledger.query.meta("rebuilt")
+    close_ledger(ledger, place.state)
+    assert rebuilt is None, "a start takes it for what it is"
+
 
 def test_killed_in_the_middle_leaves_nothing(place: Site) -> None:
     place.state.mkdir()
-    fill(place.state / "ledger.db", 6_000)
+    fill(place.state / "ledger.db")
+    texts = [f"{number} " * 40_000 for number in range(60)]  # much to write, and little to compute
+    with closing(sqlite3.connect(place.state / "ledger.db")) as connection:
+        rows = [(hashlib.sha256(text.encode()).hexdigest(), text) for text in texts]
+        connection.executemany("insert into document values (?, ?)", rows)
+        connection.commit()
     file = place.root / "export"
 
     def killed(words: Sequence[str], when: Callable[[], Any]) -> None:

@@ -30,18 +30,28 @@ from dropcap.daemon.state import (
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.chain import heads_in
+from dropcap.ledger.database import Database, Writer
 from dropcap.ledger.errors import DatabaseError, LedgerError
-from dropcap.ledger.moving import NotTheSame, bring_in, enter_export, export
+from dropcap.ledger.moving import Engine, NotTheSame, bring_in, enter_export, export, somebody_works, whole
 from dropcap.ledger.moving_file import Header, NotAnExport, OddRow, checked
-from dropcap.ledger.moving_sqlite import OnSqlite
 from dropcap.ledger.proof import prove
-from dropcap.ledger.sqlite.connection import open_for_writing
+from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite.moving import SqliteMoving
 
-_FILE = click.Path(path_type=Path, allow_dash=False)
+_SEE = "see whether its disk is full, or its database can be reached"
+
+
+def _named(context: click.Context, parameter: click.Parameter, file: Path) -> Path:
+    if str(file) == "-":
+        raise click.BadParameter("a ledger goes into a file and out of one: name it", context, parameter)
+    return file
+
+
+_FILE = click.Path(path_type=Path)
 
 
 @click.command("export")
-@click.argument("file", metavar="FILE", type=_FILE)
+@click.argument("file", metavar="FILE", type=_FILE, callback=_named)
 @config_option
 def export_command(config_path: Path, file: Path) -> None:
     """Write the whole ledger into FILE, for `ledger import` with another engine or on another machine, while no dropcap runs.
@@ -55,11 +65,10 @@ def export_command(config_path: Path, file: Path) -> None:
     target = outside_of_all_folders(config, file)
     if os.path.lexists(target):
         _there_already(file)
-    _on_sqlite(config)
-    query(config).close()
     try:
+        _there_is_one(config)
         with _alone(config, "export"):
-            header = _exported(config.state_dir / LEDGER, target)
+            header = _exported(config, target)
     except FileExistsError:
         _there_already(file)
     except OddRow as error:
@@ -67,13 +76,13 @@ def export_command(config_path: Path, file: Path) -> None:
     except OSError as error:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): make room, or name another place", 1)
     except DatabaseError as error:
-        stop(f"nothing was exported: the ledger cannot be read or written ({error}); see whether its disk is full", 1)
+        stop(f"nothing was exported: the ledger cannot be read or written ({error}); {_SEE}", 1)
     _tell(header)
     screen.line(f"{shown(str(file))} is the ledger; bring it into an empty one with: dropcap ledger import {shown(str(file))}")
 
 
 @click.command("import")
-@click.argument("file", metavar="FILE", type=_FILE)
+@click.argument("file", metavar="FILE", type=_FILE, callback=_named)
 @config_option
 def import_command(config_path: Path, file: Path) -> None:
     """Bring what `ledger export` has written into an empty ledger, while no dropcap runs: all of it, compared row by row, or
@@ -83,7 +92,6 @@ def import_command(config_path: Path, file: Path) -> None:
     another installation or version, or the ledger is not empty; 4 a dropcap runs.
     """
     config = usable(config_path.absolute(), tell=False)
-    _on_sqlite(config)
     try:
         with _opened(file) as content:
             header = checked(content)
@@ -97,37 +105,38 @@ def import_command(config_path: Path, file: Path) -> None:
     except OSError as error:
         stop(f"nothing was imported ({error.strerror}: {shown(str(error.filename or file))}): name a file that can be read", 2)
     except DatabaseError as error:
-        stop(f"nothing was imported: the ledger cannot be written ({error}); see whether its disk is full", 1)
+        stop(f"nothing was imported: the ledger cannot be written ({error}); {_SEE}", 1)
     _tell(header)
     screen.line(f"the ledger is that of {shown(str(file))}, compared row by row; do not start dropcap with the other one again")
 
 
-def _exported(ledger: Path, target: Path) -> Header:
-    broken = prove(ledger).broken
+def _exported(config: Config, target: Path) -> Header:
+    database, engine = _place(config)
+    broken = prove(database).broken
     if broken:
         raise OddRow(f"its chains are not whole ({broken[0]}): see dropcap verify --chain, and restore a backup")
-    with contextlib.closing(open_for_writing(ledger)) as connection:
-        with OnSqlite().whole(connection):
-            enter_export(connection, Who.me())
-        give_to_owner(ledger.parent, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"))
-        connection.execute("begin")  # one snapshot
+    with contextlib.closing(database.writer()) as writer:
+        with whole(writer, engine):
+            _nobody_works(config, writer, "export")
+            enter_export(writer, Who.me())
+        _give_to_owner(config)
+    with database.snapshot() as connection:
         return export(connection, target)
 
 
 def _imported(config: Config, content: IO[bytes], header: Header) -> None:
+    if isinstance(config.ledger, PostgresLedger):
+        database, engine = _place(config)
+        with contextlib.closing(database.writer()) as writer:
+            _nobody_works(config, writer, "import")
+            bring_in(writer, engine, content, header, Who.me())
+        return
     ledger, known = config.state_dir / LEDGER, installation(config.state_dir)
     new = not ledger.exists()
     if new and known is not None and known != header.installation:
         _anothers()
     try:
-        with contextlib.closing(open_for_writing(ledger)) as connection:
-            give_to_owner(config.state_dir, ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"))
-            words = dict(connection.execute("select key, value from meta where key in ('installation', 'rebuilt')"))
-            if known not in (None, header.installation):
-                if "rebuilt" in words or words.get("installation") != known:
-                    _anothers()  # it stands for one that is lost
-                (config.state_dir / INSTALLATION).unlink()  # no folder has ever been marked with it
-            heads = bring_in(connection, OnSqlite(), content, header, Who.me())
+        heads = _into_sqlite(config, known, content, header)
     except BaseException:
         if new:
             for suffix in ("-wal", "-shm", ""):
@@ -135,6 +144,58 @@ def _imported(config: Config, content: IO[bytes], header: Header) -> None:
         raise
     replace(config.state_dir, INSTALLATION, header.installation + "\n")
     witness.keep(config.state_dir, [head for told in heads for head in heads_in(told)])
+
+
+def _into_sqlite(config: Config, known: str | None, content: IO[bytes], header: Header) -> list[str]:
+    database, engine = _place(config)
+    with contextlib.closing(database.writer()) as writer:
+        _give_to_owner(config)
+        words = dict(writer.execute("select key, value from meta where key in ('installation', 'rebuilt')").fetchall())
+        if known not in (None, header.installation):
+            if "rebuilt" in words or words.get("installation") != known:
+                _anothers()  # it stands for one that is lost
+            (config.state_dir / INSTALLATION).unlink()  # no folder has ever been marked with it
+        return bring_in(writer, engine, content, header, Who.me())
+
+
+def _place(config: Config) -> tuple[Database, Engine]:
+    """Where the ledger is, or the end with exit code 2 if this dropcap cannot reach it."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return SqliteDatabase(config.state_dir / LEDGER), SqliteMoving()
+    try:
+        from dropcap.ledger.postgres.database import PostgresDatabase
+        from dropcap.ledger.postgres.moving import PostgresMoving
+        from dropcap.ledger.postgres.way import connecting
+    except ImportError:
+        stop("psycopg is not installed: pip install 'dropcap-redcap[postgres]'", 2)
+    return PostgresDatabase(connecting(config.ledger, "dropcap ledger")), PostgresMoving()
+
+
+def _nobody_works(config: Config, writer: Writer, what: str) -> None:
+    """Or the end. A lock in state_dir tells of dropcaps that work with SQLite."""
+    if isinstance(config.ledger, PostgresLedger) and (who := somebody_works(writer)) is not None:
+        stop(f"another dropcap uses this ledger on {shown(who)}: stop it first (systemctl stop dropcap), then {what}", 4)
+
+
+def _there_is_one(config: Config) -> None:
+    """A ledger of this version, or the end."""
+    if not isinstance(config.ledger, PostgresLedger):
+        query(config).close()
+        return
+    database, _ = _place(config)
+    reader = database.reader(lambda _: None)
+    try:
+        version = database.schema_version(reader)
+    finally:
+        reader.close()
+    if not version:
+        stop(f"there is no ledger in {shown(str(config.ledger))} yet: dropcap has not run with this configuration", 1)
+
+
+def _give_to_owner(config: Config) -> None:
+    if not isinstance(config.ledger, PostgresLedger):
+        ledger = config.state_dir / LEDGER
+        give_to_owner(config.state_dir, ledger, Path(f"{ledger}-wal"), Path(f"{ledger}-shm"))
 
 
 def _anothers() -> None:
@@ -157,11 +218,6 @@ def _alone(config: Config, what: str) -> Iterator[None]:
         if str(error.filename).startswith(str(config.state_dir)):
             not_ours(config.state_dir, error.strerror or str(error))
         raise
-
-
-def _on_sqlite(config: Config) -> None:
-    if isinstance(config.ledger, PostgresLedger):
-        stop("this dropcap moves ledgers of SQLite only: name a configuration with ledger: sqlite", 2)
 
 
 def _opened(file: Path) -> IO[bytes]:

@@ -147,7 +147,7 @@ def _hosts(text: str, directory: str | None) -> tuple[tuple[str, int], ...]:
         match = _HOST.fullmatch(part)
         port = PORT if match is None or not match[3] else int(match[3][:6])
         host = "" if match is None else (match[1] or _plain(match[2] or "", "host"))
-        if match is None or (not host and "," in text):
+        if match is None or "," in host or (not host and "," in text):
             raise BadValueError(f"{quote(part)} is not a database's host and port", _FORM)
         if not 0 < port < 65536:
             raise BadValueError(f"{port} is not a port", _FORM)
@@ -155,7 +155,7 @@ def _hosts(text: str, directory: str | None) -> tuple[tuple[str, int], ...]:
     if directory is not None:
         if found != [("", found[0][1])]:
             raise BadValueError("the URL names the host twice", "take it out on one side of the `?`")
-        if not directory.startswith("/"):
+        if not directory.startswith("/") or "," in directory:
             raise BadValueError(f"host={quote(directory)} is not the directory of a socket", "write the host before the database")
         found = [(directory, found[0][1])]
     if not found[0][0]:

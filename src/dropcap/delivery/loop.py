@@ -142,6 +142,14 @@ class Delivery:
         self.wake()
         return ended
 
+    def agree(self, pauses: list[Pause]) -> bool:
+        """Other hosts, or people there, may have paused or resumed: these are all pauses of the ledger. Whether any was news."""
+        if not self.health.agree(pauses, time.monotonic()):
+            return False
+        self._apply_folder_pauses()
+        self._tell_pages()
+        return True
+
     def idle(self) -> bool:
         """Whether nothing can be done now: no turn under way, everything filed, nothing due that may be sent."""
         with self._wake:

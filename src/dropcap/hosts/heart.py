@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
-from dropcap import threads
 from dropcap.hosts.grip import Grip, boot_time, trusted_until
 from dropcap.hosts.sightings import Sightings
 from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import HostsLook, ThisHost
 from dropcap.ledger.postgres.wire import PATIENCE, Connection, Wire
+from dropcap.threads import DaemonThread
 
 #: Beats in the time that a lease lasts.
 BEATS = 4
@@ -75,7 +75,7 @@ class Heart:
         self._next_beat = self._next_look = 0.0
         self._woken = threading.Event()
         self._stopping = False
-        self._thread = threads.DaemonThread(self._run, "heart")
+        self._thread = DaemonThread(self._run, "heart")
 
     def start(self) -> None:
         """Begin; once. Raises NoThread: it may be tried again."""

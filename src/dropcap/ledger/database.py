@@ -121,8 +121,12 @@ class Database(Protocol):
     def check(self, reader: Reader) -> None:
         """Look at the whole ledger. Raises Damaged."""
 
-    def gone(self) -> bool:
-        """Whether it was removed or replaced under whoever has opened it: what is written now would be lost."""
+    @property
+    def commits(self) -> int:
+        """How many commits of this process were acknowledged, where that is counted."""
+
+    def gone(self) -> str:
+        """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
 
     def has_text(self, column: str) -> str:
         """Whether the text `?`, in small letters, stands in a column of text, as SQL."""

@@ -163,7 +163,7 @@ class DeliveryChanges(Writing):
             went = connection.attempt(
                 "update job set state = 'unknown', due = 0, changed_at = ?, instance = coalesce(instance, ?),"
                 " attempts = case when attempts > 0 then attempts else 1 end"
-                f" where id = ? and folder = ? and name = ? and state in {OPEN_STATES} and state in ('waiting', 'held', 'sending')",
+                " where id = ? and folder = ? and name = ? and state in ('waiting', 'held', 'sending')",
                 (now, instance, job, folder, os.fsencode(name)),
             )
             if went:

@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol
 from dropcap.files import names
 from dropcap.ledger.act import Deed, Who, enter, heads
 from dropcap.ledger.chain import ACTS
+from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import LedgerError
 from dropcap.ledger.moved import TABLES, Kind, Table
 from dropcap.ledger.moving_file import Header, NotAnExport, every_line, last_line, row_line, rows
@@ -30,20 +31,17 @@ _ITS_OWN = ("created", "migrated")
 #: Tables that are not empty in a ledger that nobody has used yet.
 _AT_FIRST = frozenset({"meta", "chain", "act"})
 
-#: Of any engine: `execute(sql, values)` and `executemany(sql, rows)`.
-Connection = Any
-
 
 class Engine(Protocol):
     """What differs between engines when a ledger is written as a whole."""
 
-    def whole(self, connection: Any) -> contextlib.AbstractContextManager[None]:
-        """A transaction that keeps all other writers out: committed at the end, rolled back by any error."""
+    def unhurried(self, writer: Writer) -> None:
+        """The transaction that has begun may last."""
 
     def bound(self, kind: Kind, value: Any) -> Any:
         """A value (text, a whole number of any size, a float, bytes, a bool) as this engine keeps it."""
 
-    def number_on(self, connection: Any) -> None:
+    def number_on(self, writer: Writer) -> None:
         """Have new rows get numbers that none has had: behind the highest job, and the highest entry of history and seal."""
 
 
@@ -55,10 +53,23 @@ class NotTheSame(LedgerError):  # noqa: N818 - a state, not a fault
     """What was brought in does not read as it stands in the file, or its chains are not whole; all was taken back."""
 
 
+@contextlib.contextmanager
+def whole(writer: Writer, engine: Engine) -> Iterator[None]:
+    """A transaction that keeps all other writers out and may last: committed at the end, taken back by any error."""
+    try:
+        writer.begin()
+        engine.unhurried(writer)
+        yield
+        writer.commit()
+    except BaseException:
+        writer.rollback()
+        raise
+
+
 def header_of(connection: Connection) -> Header:
     """What the first line of an export says of the ledger as it is now."""
-    (installation,) = connection.execute("select value from meta where key = 'installation'").fetchone()
-    counts = {table.name: int(connection.execute(f"select count(*) from {table.name}").fetchone()[0]) for table in TABLES}
+    (installation,) = connection.execute("select value from meta where key = 'installation'").fetchone() or ("",)
+    counts = {table.name: _number(connection, f"select count(*) from {table.name}") for table in TABLES}
     told = heads(connection)
     return Header(str(installation), tuple(str(head) for head in told), counts)
 
@@ -127,7 +138,7 @@ def export(connection: Connection, target: Path) -> Header:
     return header_of(connection)
 
 
-def bring_in(connection: Connection, engine: Engine, file: IO[bytes], header: Header, who: Who) -> list[str]:
+def bring_in(connection: Writer, engine: Engine, file: IO[bytes], header: Header, who: Who) -> list[str]:
     """Fill an empty ledger from a file that was `checked`, compare each row with it, enter that as an act of `who`; the heads of
     the chains then. All or nothing.
 
@@ -135,7 +146,7 @@ def bring_in(connection: Connection, engine: Engine, file: IO[bytes], header: He
         NotEmpty: the ledger has been used.
         NotTheSame: it does not read as it was written, or the chains are not whole.
     """
-    with engine.whole(connection):
+    with whole(connection, engine):
         if (used := used_by(connection)) is not None:
             raise NotEmpty(f"the ledger is not empty ({used}): name a state_dir or a database that dropcap has not used")
         for table in TABLES:
@@ -155,12 +166,16 @@ def used_by(connection: Connection) -> str | None:
     """What is in a ledger that somebody has used; None if it is as it was made."""
     for table in TABLES:
         if table.name not in _AT_FIRST:
-            (count,) = connection.execute(f"select count(*) from {table.name}").fetchone()
+            count = _number(connection, f"select count(*) from {table.name}")
             if count:
                 return f"{count:,} in the table {table.name}"
-    (acts,) = connection.execute("select count(*) from act where what not in (?, ?)", _ITS_OWN).fetchone()
-    (chains,) = connection.execute("select count(*) from chain where name <> ?", (ACTS,)).fetchone()
+    acts = _number(connection, "select count(*) from act where what not in (?, ?)", *_ITS_OWN)
+    chains = _number(connection, "select count(*) from chain where name <> ?", ACTS)
     return f"{acts:,} acts" if acts else f"{chains:,} chains of folders" if chains else None
+
+
+def _number(connection: Connection, sql: str, *values: str) -> int:
+    return int(connection.execute(sql, values).fetchone()[0])
 
 
 def somebody_works(connection: Connection) -> str | None:
@@ -170,7 +185,7 @@ def somebody_works(connection: Connection) -> str | None:
     return None if row is None else f"{row[0]} (process {row[1]})"
 
 
-def _insert(connection: Connection, engine: Engine, table: Table, found: Iterable[Sequence[Any]]) -> None:
+def _insert(connection: Writer, engine: Engine, table: Table, found: Iterable[Sequence[Any]]) -> None:
     kinds = [kind for _, kind in table.columns]
     marks = ", ".join("?" * len(kinds))
     sql = f"insert into {table.name} ({', '.join(table.names)}) values ({marks})"

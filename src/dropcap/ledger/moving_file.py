@@ -16,11 +16,9 @@ from typing import IO, Any
 
 from dropcap.ledger.errors import LedgerError
 from dropcap.ledger.moved import TABLE, TABLES, Kind, Table
-from dropcap.ledger.schema import VERSION
+from dropcap.ledger.schema import VERSION as SCHEMA
 
 FORMAT, VERSION = "dropcap ledger", 1
-#: Whose columns `moved.TABLES` has.
-SCHEMA = VERSION
 _ENCODE = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 _INFINITE = {"inf": math.inf, "-inf": -math.inf}
 _LONGEST_LINE = 1 << 28

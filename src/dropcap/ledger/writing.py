@@ -74,8 +74,8 @@ class Writing:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
         self._commit.give_up()
 
-    def gone(self) -> bool:
-        """Whether its files were removed or replaced under it: what is written now would be lost."""
+    def gone(self) -> str:
+        """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
         return self.database.gone()
 
     def alive(self) -> bool:

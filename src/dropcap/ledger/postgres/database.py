@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from dropcap.ledger.database import Reader
@@ -45,6 +45,18 @@ class PostgresDatabase:
         """How many commits of this host were acknowledged."""
         return 0 if self._writer is None else self._writer.commits
 
+    def commits_of(self, hosts: Collection[str]) -> dict[str, int]:
+        """How many commits there are of each of these hosts, as far as they are known. Raises DatabaseError."""
+        if not hosts:
+            return {}
+        connection = PostgresConnection(self.connect)
+        try:
+            with connection.asking() as wire:
+                rows = wire.execute("select id, commits from host where id = any(%s)", (list(hosts),)).fetchall()
+        finally:
+            connection.close()
+        return {host: int(commits) for host, commits in rows}
+
     def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> PostgresReader:
         """A way to read it."""
         return PostgresReader(self.connect, met)
@@ -70,9 +82,13 @@ class PostgresDatabase:
     def check(self, reader: Reader) -> None:
         """PostgreSQL looks after its own pages."""
 
-    def gone(self) -> bool:
-        """Whether a fail-over has lost what was acknowledged."""
-        return self._writer is not None and self._writer.lost
+    def gone(self) -> str:
+        """What a fail-over has lost."""
+        if self._writer is None or not self._writer.lost:
+            return ""
+        return (
+            "a fail-over of the database has lost what it had acknowledged: dropcap ends, and a start settles what became of it"
+        )
 
     def has_text(self, column: str) -> str:
         """Whether the text `?`, in small letters, stands in a column of text, as SQL."""

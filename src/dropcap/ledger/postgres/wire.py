@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from dropcap import threads
 from dropcap.ledger.errors import Unavailable
+from dropcap.threads import NoThread, begin
 
 _Answer = TypeVar("_Answer")
 
@@ -138,8 +138,8 @@ class _Cut:
 
     def __enter__(self) -> None:
         try:
-            threads.begin(self._wait, "database watchdog")
-        except threads.NoThread:
+            begin(self._wait, "database watchdog")
+        except NoThread:
             self._socket.close()
             raise
 
