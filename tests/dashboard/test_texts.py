@@ -15,7 +15,7 @@ from dropcap.reasons import Reason, Scope
 from tests.picture.make import NOW, folder, pause, picture
 
 GROUP = FailureGroup("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
-FULL = "Nothing is taken or sent until its disk has room."
+FULL = "Nothing is taken or sent until it can be."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
 BANNED = (ServerNow("redcap:443", pause(reason=Reason.BANNED, until=True)),)

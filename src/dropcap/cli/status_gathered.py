@@ -99,6 +99,7 @@ class Status:
     started: float | None
     under_way: int | None
     unwritable: str | None  # why the ledger cannot be written
+    unwritable_remedy: str  # and what to do
     folders: list[FolderStatus]
     pauses: list[Pause]
     next_tries: Mapping[tuple[str, str], float]  # when what is paused is tried again
@@ -151,6 +152,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         started=told.get("started"),
         under_way=told.get("under_way"),
         unwritable=told.get("unwritable"),
+        unwritable_remedy=told.get("unwritable_remedy") or "see dropcap's log; it goes on by itself once it can be",
         folders=[_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight) for name in names],
         pauses=pauses,
         next_tries={(p["scope"], p["name"]): at for p in told.get("pauses", ()) if (at := p.get("next_try")) is not None},

@@ -81,9 +81,7 @@ def _alive(status: Status) -> Iterator[StatusLine]:
         text = f"dropcap runs but does not answer: {why}; ask again in a moment, then look at"
         yield StatusLine(Level.ALL, "dropcap", text, "journalctl -u dropcap")
     elif status.unwritable:
-        text = (
-            f"the ledger cannot be written ({status.unwritable}): make room on the disk of state_dir; it goes on by itself then"
-        )
+        text = f"the ledger cannot be written ({status.unwritable}): {status.unwritable_remedy}"
         yield StatusLine(Level.ALL, "dropcap", text)
     elif not status.alive:
         yield StatusLine(

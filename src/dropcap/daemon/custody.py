@@ -21,11 +21,12 @@ from dropcap.hosts.grip import Grip, boot_time
 from dropcap.hosts.heart import Heart, HeartHooks, Others
 from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.job import Job
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.trouble import Trouble
 from dropcap.redcap.window import Allowance
 from dropcap.threads import DaemonThread
 
@@ -76,7 +77,8 @@ class Custody:
         self._woken = threading.Event()
         self._stopping = False
         self._commits: Callable[[], int] = lambda: 0
-        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release)
+        self._trouble: Trouble | None = None
+        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release, self._on_answers)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
         self._away_since: dict[str, float] = {}
         self._agreed = 0.0
@@ -131,6 +133,7 @@ class Custody:
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
         self._commits = lambda: ledger.database.commits
+        self._trouble = ledger.trouble
         self._thread = DaemonThread(partial(self._run, engine, ledger), "custody")
         self.heart.start()
         self._thread.start()
@@ -166,6 +169,13 @@ class Custody:
             if grip not in self._to_release:
                 self._to_release.append(grip)
         self._woken.set()
+
+    def _on_answers(self, why: str) -> None:
+        if self._trouble is not None:
+            if why:
+                self._trouble.met_asking(Unavailable(why))
+            else:
+                self._trouble.answers()
 
     # The thread ---------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,8 @@ class Reload:
             told = self._take_up([who for _, who in asked] or [NOBODY_KNOWS])
         except DatabaseError as error:
             told = [
-                f"the ledger in state_dir cannot be written ({error}): not all of the configuration was taken up; make room there"
+                f"the ledger cannot be written ({error}): not all of the configuration was taken up;"
+                f" {self._engine.ledger.trouble.remedy}"
             ]
             log.error("config_problem", message=told[0])
         except Exception as error:

@@ -245,7 +245,7 @@ class Service:
 def _still(engine: Engine) -> str:
     """Why a reload lasts."""
     if why := engine.ledger.trouble.unwritable:
-        return f"the ledger in state_dir cannot be written ({why}), so the configuration is taken up later; make room there"
+        return f"the ledger cannot be written ({why}), so the configuration is taken up later: {engine.ledger.trouble.remedy}"
     return "the configuration is still being taken up; the log says `reloaded` when it is done"
 
 
@@ -265,6 +265,7 @@ def view(engine: Engine) -> dict[str, Any]:
         "now": time.time(),
         "alive": engine.alive(),
         "unwritable": engine.ledger.trouble.unwritable,
+        "unwritable_remedy": engine.ledger.trouble.remedy,
         "under_way": engine.delivery.under_way(),
         "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
         "limited": engine.delivery.limited(),

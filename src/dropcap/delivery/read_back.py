@@ -16,6 +16,7 @@ import structlog
 from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import OPEN, Job, Pause
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
@@ -88,7 +89,9 @@ class ReadBack:
                         break
                     if not self._elsewhere(job.folder):
                         self._one(job)
-            except Exception as error:  # the ledger itself tells of its troubles
+            except TOLD:
+                self._stop.wait(LOOK)
+            except Exception as error:
                 log.error("internal_error", where="read back", error=f"{type(error).__name__}: {error}")
                 self._stop.wait(LATER)
 

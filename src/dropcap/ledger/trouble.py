@@ -19,7 +19,8 @@ class Trouble:
         self._message, self._remedy = message, remedy
         self._lock = threading.Lock()
         self._damaged = False
-        self._unwritable = ""
+        self._unwritable = ""  # since a write was refused
+        self._unanswered = ""  # since a question was
 
     @property
     def damaged(self) -> bool:
@@ -29,22 +30,43 @@ class Trouble:
     @property
     def unwritable(self) -> str:
         """Why nothing can be written for now, empty if all is well."""
-        return self._unwritable
+        return self._unwritable or self._unanswered
+
+    @property
+    def remedy(self) -> str:
+        """What is to be done where it cannot be written."""
+        return self._remedy
 
     def met(self, error: DatabaseError) -> None:
-        """Somebody met `error` at the ledger."""
+        """Who writes met `error` at the ledger."""
         if isinstance(error, Damaged):
             self._damaged = True
         elif isinstance(error, Unavailable):
-            with self._lock:
-                new, self._unwritable = not self._unwritable, str(error)
-            if new:
-                log.error("ledger_unwritable", message=self._message.format(why=error), remedy=self._remedy)
+            self._now(str(error), self._unanswered)
+
+    def met_asking(self, error: DatabaseError) -> None:
+        """Who asks met `error` at the ledger; until `answers`."""
+        if isinstance(error, Unavailable):
+            self._now(self._unwritable, str(error))
+        else:
+            self.met(error)
 
     def written(self) -> None:
         """A write went well."""
-        if self._unwritable:
-            with self._lock:
-                told, self._unwritable = self._unwritable, ""
-            if told:
-                log.info("ledger_writable")
+        if self.unwritable:
+            self._now("", "")
+
+    def answers(self) -> None:
+        """A question was answered."""
+        if self._unanswered:
+            self._now(self._unwritable, "")
+
+    def _now(self, unwritable: str, unanswered: str) -> None:
+        with self._lock:
+            before = self.unwritable
+            self._unwritable, self._unanswered = unwritable, unanswered
+            now = self.unwritable
+        if now and not before:
+            log.error("ledger_unwritable", message=self._message.format(why=now), remedy=self._remedy)
+        elif before and not now:
+            log.info("ledger_writable")

@@ -36,7 +36,7 @@ class Writing:
         self._guarded = True
         self.trouble = Trouble(*self.database.unwritable)
         self._commit = GroupCommit(self.database.writer, self.trouble)
-        self.query = Query(self.database, self.trouble.met)
+        self.query = Query(self.database, self.trouble.met_asking)
         self.installation = self.query.meta("installation") or ""
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 

@@ -63,6 +63,11 @@ class PostgresConnection:
             self.connected(self._wire)
         return self._wire
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a connection, be it broken."""
+        return self._wire is not None
+
     def connected(self, wire: psycopg.Connection[Any]) -> None:
         """A new connection was made."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from dropcap.ledger.database import Reader
-from dropcap.ledger.errors import Damaged, DatabaseError, Unavailable
+from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection
 from dropcap.ledger.postgres.leases import ThisHost
@@ -18,6 +19,8 @@ from dropcap.ledger.postgres.writer import Fence, PostgresWriter
 
 #: Connections to read, of a process. Questions are short.
 _READERS = 2
+#: For so long (seconds) after a question that the database did not answer, the others are told so without asking.
+_REST = 1.0
 
 
 class PostgresDatabase:
@@ -122,25 +125,36 @@ class PostgresReader:
         self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
         self._made = 0
         self._lock = threading.Lock()
+        self._silent = ""  # why the last question was not answered, which ended at that time
+        self._silent_at = 0.0
         self._closed = False
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
         connection = self._taken()
         try:
-            for again in (True, False):
-                try:
-                    return connection.execute(sql, values).fetchall()
-                except Unavailable:
-                    connection.close()
-                    if not again:
-                        raise
-                except Damaged as error:
-                    self._met(error)
-                    raise
-            raise AssertionError
+            return self._answer(connection, sql, values)
+        except DatabaseError as error:
+            self._met(error)
+            raise
         finally:
             self._give_back(connection)
+
+    def _answer(self, connection: PostgresConnection, sql: str, values: Sequence[Any]) -> list[Any]:
+        if self._silent and time.monotonic() - self._silent_at < _REST:
+            raise Unavailable(self._silent)
+        made_before = connection.made  # it may be broken while the server is well
+        for again in (made_before, False):
+            try:
+                found = connection.execute(sql, values).fetchall()
+                self._silent = ""
+                return found
+            except Unavailable as error:
+                connection.close()
+                if not again:
+                    self._silent, self._silent_at = str(error), time.monotonic()
+                    raise
+        raise AssertionError
 
     def each(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         """The rows of an answer. Raises DatabaseError."""

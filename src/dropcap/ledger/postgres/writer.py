@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
 from dropcap.ledger.postgres.dialect import bound, translated
@@ -31,10 +31,6 @@ _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
     b" (select coalesce(max(job), 0) from history), coalesce(pg_sequence_last_value('history_id_seq'), 0)"
 )
-
-
-class CommitsLost(DatabaseError):  # noqa: N818 - a state
-    """The database has gone back behind what it had acknowledged: a fail-over has lost commits."""
 
 
 class PostgresWriter(PostgresConnection):
