@@ -52,10 +52,10 @@ def test_every_way_to_hear_nothing_ends(server: Cluster) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="does not answer"):
             wire.ask(one)  # on a connection
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
         with pytest.raises(Unavailable):
             wire.ask(one)  # on the way to one
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 16
         way.resume()
         eventually(lambda: _answers(wire))
         way.reset()
