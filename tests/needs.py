@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -187,6 +188,8 @@ def postgresql() -> Path:
     PostgreSQL's own packages for Red Hat keep them off the PATH.
     """
     library("psycopg")
+    if os.geteuid() not in [user.pw_uid for user in pwd.getpwall()]:
+        lacking("an account of who runs the tests, without which PostgreSQL does not start")
     places = [Path(path).resolve().parent for path in (found("postgres"),) if path]
     for above in ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin"):
         places += sorted(Path("/").glob(above[1:]), key=_version, reverse=True)

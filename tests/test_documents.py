@@ -214,9 +214,9 @@ def test_every_key_of_the_configuration_is_documented_and_every_documented_one_e
     page = (DOCS / "design.md").read_text().partition("## 4. Configuration")[2].partition("## 5.")[0]
     whole, one_rule = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     settings = set(re.findall(r"`(\w+)`", page.partition("Rule settings")[2].partition("\n")[0])) - {"defaults"}
-    instead = {"token_credential", "token_env", "regex"}  # in the place of another
+    instead = {"token_credential", "token_env", "regex", "ledger_password_credential"}  # in the place of another
     assert all(f"`{key}" in page or f"{key}:" in page for key in instead)
-    assert set(whole) == known["zzz"]
+    assert set(whole) | (instead & known["zzz"]) == known["zzz"]
     assert set(whole["log"]) == known["log"]
     assert set(whole["projects"]["trial"]) | (instead & known["projects"]) == known["projects"]
     assert set(whole["folders"]["consents"]) | settings == known["folders"]

@@ -20,6 +20,7 @@ DEMANDING = [
     "tests/deploy/test_unit.py",
     "tests/intake/test_mounted.py",
     "tests/php",
+    "tests/postgres/test_cluster.py::test_each_test_has_an_empty_database_of_its_own",
     "tests/shares/test_fuse.py",
     "tests/shares/test_samba.py",
     "tests/shares/test_smbnetfs.py",

@@ -96,6 +96,16 @@ class Token(Secret):
             _remember(value)
 
 
+class Password(Secret):
+    """Another secret. The gate knows it as it knows tokens, where it is so long that it strikes out no words."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        for form in {value, _NO_LETTER.sub("", "".join(_folded(value)))}:  # the gate compares letters and digits alone
+            if form not in _known.tokens and len(form) > _PART:
+                _remember(form)
+
+
 def without_tokens(said: str) -> str:
     """What a server or a proxy has said, as it may be shown and kept.
 

@@ -230,6 +230,18 @@ def test_a_configuration_that_is_broken_as_a_whole_changes_nothing(place: Site, 
     daemon.wait_for("done")
 
 
+def test_the_ledger_changes_with_a_restart_only(place: Site) -> None:
+    daemon = place.start()
+    place.config["ledger"] = "postgresql://u@localhost/d"
+    place.folder["preserve_in"] = str(place.root)
+    place.write_config()
+    told = place.dropcap("reload")
+    assert told.returncode == 1
+    assert "ledger and lease can only change with a restart" in told.stderr + told.stdout
+    place.put("101_V1_consent.pdf", b"goes on")
+    daemon.wait_for("done")
+
+
 def test_reloads_leave_nothing_of_the_share_open(place: Site) -> None:
     """Each kept a descriptor of the folder until Python looked for what refers to itself, which it seldom does."""
 

@@ -31,20 +31,20 @@ def test_the_example_configuration_loads() -> None:
 def test_the_settings_that_the_example_comments_out_are_the_defaults(tmp_path: Path) -> None:
     text = (ROOT / "config.example.yaml").read_text()
     uncommented, number = re.subn(
-        r"^( *)# (uploads_at_once|small_file|stop_within|create_limit|suggest_records|case_sensitive|requests_per_minute"
-        r"|connect_timeout|timeout|deadline|max_size|allow_http|subfolders|rescan|settle_closed|settle_quiet"
+        r"^( *)# (ledger|lease|uploads_at_once|small_file|stop_within|create_limit|suggest_records|case_sensitive"
+        r"|requests_per_minute|connect_timeout|timeout|deadline|max_size|allow_http|subfolders|rescan|settle_closed|settle_quiet"
         r"|first_start|min_free|ca_file|client_cert_file|client_key_file|proxy|proxy_credentials_file|group"
         r"|mode): ([^#\n]*?)( +#.*|; .*| \(.*)?$",
         r"\1\2: \3",
         text,
         flags=re.MULTILINE,
     )
-    assert number == 25
+    assert number == 27
     path = tmp_path / "config.yaml"
     path.write_text(uncommented)
     assert _problems(path) == []
     plain, explicit = load(ROOT / "config.example.yaml"), load(path)
-    for name in ("uploads_at_once", "small_file", "stop_within"):
+    for name in ("ledger", "uploads_at_once", "small_file", "stop_within"):
         assert getattr(plain, name) == getattr(explicit, name), name
     assert plain.projects.keys() == explicit.projects.keys()
     for name, project in plain.projects.items():

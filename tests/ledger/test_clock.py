@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from tests.ledger.engine import Engine
 
 NOW, HOUR, DAY = 1_800_000_000.0, 3600.0, 86400.0
 
@@ -28,14 +27,13 @@ NOW, HOUR, DAY = 1_800_000_000.0, 3600.0, 86400.0
         ("later than any delay, whenever it was entered", NOW - 10, {"due": NOW + 3 * DAY}, 0.0),
     ],
 )
-def test_what_is_due(tmp_path: Path, says: str, entered: float, columns: dict[str, Any], due: float) -> None:
+def test_what_is_due(engine: Engine, says: str, entered: float, columns: dict[str, Any], due: float) -> None:
     clock = [entered]
-    ledger = Ledger(tmp_path / "ledger.db", clock=lambda: clock[0])
+    ledger = engine.open(lambda: clock[0])
     (job,) = ledger.claim("f", [NewFile("a", 1, 1, 1)], lambda _: Address())
     ledger.change([Change(job, State.WAITING, "", columns)])
     clock[0] = NOW
     assert ledger.clock_was_set() == (due != columns["due"])
     found = ledger.query.job(job)
-    ledger.close()
     assert found is not None
     assert found.due == due, says

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ SHORT = Absent(frozenset(), frozenset({"away"}))
 ONE = Address("p", "r", "101", "e", "f", 1, "k")
 THREE = Address("p", "r", "101", "e", "f", 3, "k")
 NEXT = Address("p", "r", "101", "e", "f", None, "k", takes_next=True)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 def claim(ledger: Ledger, folder: str, address: Address, *states: State, **columns: Any) -> int:

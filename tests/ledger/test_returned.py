@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from dropcap.ledger.returned import KNOWN_FOR
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from tests.ledger.engine import Engine
 
 SHA = "a" * 64
 
@@ -32,10 +32,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db", clock=clock)
-    yield made
-    made.close()
+def ledger(engine: Engine, clock: Clock) -> Ledger:
+    return engine.open(clock)
 
 
 def to(record: str = "101", key: str = "k") -> Address:
@@ -143,7 +141,7 @@ def test_a_record_that_is_found_later_takes_over_the_instance_then(ledger: Ledge
     assert (found.state, found.instance) == (State.WAITING, 3)
 
 
-def test_a_ledger_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
+def test_a_file_of_the_first_version_is_brought_up(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     old = sqlite3.connect(path, isolation_level=None)
     for statement in MIGRATIONS[0].split(";"):

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,7 @@ from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, 
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger(tmp_path / "ledger.db")
-    yield made
-    made.close()
+from tests.ledger.engine import Engine
 
 
 def to(key: str | None = None) -> Address:
@@ -86,23 +79,19 @@ def test_files_to_one_target_are_due_one_after_the_other(ledger: Ledger) -> None
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(list(State)), max_size=12))
-def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(tmp_path: Path, steps: list[State]) -> None:
-    ledger = Ledger(tmp_path / f"{os.urandom(8).hex()}.db")
-    try:
-        (job,) = claim(ledger, "a")
-        expected = [State.WAITING]
-        for step in steps:
-            went = ledger.change([Change(job, step, "because")])
-            assert (went == {job}) == (step in TRANSITIONS[expected[-1]])
-            if went:
-                expected.append(step)
-        assert state(ledger, job) is expected[-1]
-        assert [event.state for event in ledger.query.history(job)] == expected
-        ended = ledger.query.job(job)
-        assert ended is not None
-        assert (ended.ended_at is None) == (expected[-1] in OPEN)
-    finally:
-        ledger.close()
+def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(ledger: Ledger, steps: list[State]) -> None:
+    (job,) = claim(ledger, os.urandom(8).hex())
+    expected = [State.WAITING]
+    for step in steps:
+        went = ledger.change([Change(job, step, "because")])
+        assert (went == {job}) == (step in TRANSITIONS[expected[-1]])
+        if went:
+            expected.append(step)
+    assert state(ledger, job) is expected[-1]
+    assert [event.state for event in ledger.query.history(job)] == expected
+    ended = ledger.query.job(job)
+    assert ended is not None
+    assert (ended.ended_at is None) == (expected[-1] in OPEN)
 
 
 def test_a_job_that_is_being_sent_is_not_withdrawn_from_outside(ledger: Ledger) -> None:
@@ -122,16 +111,15 @@ def test_a_job_that_got_another_target_meanwhile_is_not_sent_to_the_old_one(ledg
     assert ledger.change([Change(job, State.SENDING, target=("new", "f"))]) == {job}
 
 
-def test_after_a_crash_what_was_being_sent_is_unknown(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "l.db")
+def test_after_a_crash_what_was_being_sent_is_unknown(engine: Engine) -> None:
+    ledger = engine.open()
     job, other = claim(ledger, "a", "b")
     ledger.change([Change(job, State.SENDING)])
     ledger.close()
-    again = Ledger(tmp_path / "l.db")
+    again = engine.open()
     assert again.recover() == 1
     assert (state(again, job), state(again, other)) == (State.UNKNOWN, State.WAITING)
     assert again.installation == ledger.installation
-    again.close()
 
 
 def test_names_that_are_not_utf8_and_values_made_of_them(ledger: Ledger) -> None:
@@ -213,7 +201,7 @@ def test_pauses_are_kept(ledger: Ledger) -> None:
     assert not ledger.resume("server", "h:443")
 
 
-def test_a_newer_ledger_is_not_touched(tmp_path: Path) -> None:
+def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     Ledger(path).close()
     with sqlite3.connect(path) as connection:
@@ -278,7 +266,7 @@ def test_new_rules_forget_what_was_fixed_for_another_target(ledger: Ledger) -> N
     assert (new.instance, new.preserved_sha256, new.sha256) == (None, None, None)
 
 
-def test_numbers_too_large_for_sqlite(ledger: Ledger) -> None:
+def test_numbers_of_more_than_63_bits(ledger: Ledger) -> None:
     # XFS and ext4 keep times beyond 2262, Windows servers number files with all 64 bits.
     mtime_ns, inode = 16_000_000_000 * 10**9, 2**64 - 7
     (job,) = ledger.claim("f", [NewFile("a", 1, mtime_ns, inode)], lambda _: to())
@@ -318,7 +306,7 @@ def test_what_redcap_told_is_kept_as_long_as_it_was_meant_to_be(ledger: Ledger) 
     assert ledger.query.told_projects() == {"p": 8}
 
 
-def test_a_ledger_of_before_marks_is_brought_up(tmp_path: Path) -> None:
+def test_a_file_of_before_marks_is_brought_up(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     connection = sqlite3.connect(path, isolation_level=None)
     for statement in MIGRATIONS[0].split(";"):

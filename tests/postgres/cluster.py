@@ -69,7 +69,7 @@ class Cluster:
         place.write("data/pg_hba.conf", _ACCESS)
         lines = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(place.path), **settings}
         with (place.path / "data/postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+            file.writelines("{} = '{}'\n".format(name, value.replace("'", "''")) for name, value in lines.items())
 
     # -- who connects
 
@@ -92,8 +92,8 @@ class Cluster:
 
     def admin(self, statement: LiteralString | sql.Composed, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """The rows of a statement of the superuser, committed at once."""
-        where = f"host={self._place.path} port={self.port} user=postgres connect_timeout=10"
-        with psycopg.connect(where, dbname=database, autocommit=True) as connection:
+        way, port = str(self._place.path), self.port
+        with psycopg.connect(host=way, port=port, user="postgres", dbname=database, autocommit=True) as connection:
             cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -161,6 +161,10 @@ class Cluster:
                     found.append(int(path.parent.name))
         return found
 
+    def clock(self, ahead: float) -> None:
+        """Set the clock of a cluster that was made with `clock=True` so many seconds ahead of everybody's, at once."""
+        self._place.write("clock", f"{ahead:+}")
+
     def log(self) -> str:
         return (self._place.path / "log").read_text(errors="replace")
 
@@ -212,10 +216,11 @@ def cluster(
     durable: bool = False,
     tls: Path | None = None,
     settings: Mapping[str, str] | None = None,
-    environment: Mapping[str, str] | None = None,
+    clock: bool = False,
 ) -> Iterator[Cluster]:
     """A running cluster. `durable`: what is committed outlives a power cut, at the price of flushes. `tls`: the authority
-    (`tests.tls.make_authority`) by whose `server.pem` it may be spoken to by TLS, under the name of localhost.
+    (`tests.tls.make_authority`) by whose `server.pem` it may be spoken to by TLS, under the name of localhost. `clock`: it can be
+    set, see `Cluster.clock`.
     """
     wanted = {} if durable else {"fsync": "off", "full_page_writes": "off"}
     with contextlib.closing(Place()) as place:
@@ -225,7 +230,12 @@ def cluster(
             place.write("server.key", (tls / "server.key").read_text())
             files = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
             wanted |= {"ssl": "on"} | {name: str(place.path / file) for name, file in files.items()}
-        with contextlib.closing(Cluster(place, wanted | dict(settings or {}), environment or {})) as made:
+        environment = {}
+        if clock:
+            environment = {"LD_PRELOAD": needs.faketime(), "FAKETIME_TIMESTAMP_FILE": str(place.path / "clock")}
+            environment |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            place.write("clock", "+0")
+        with contextlib.closing(Cluster(place, wanted | dict(settings or {}), environment)) as made:
             made.start()
             made.admin("create role dropcap login")
             made.admin("create role guarded")

@@ -19,7 +19,7 @@ _KEEPER = """
 read -r _
 tried=0
 while [ $tried -lt 100 ]; do
-  pids=$(grep -lzxE -e "--cluster_name[=]$1" -e "postgres[:] $1: .*" /proc/[0-9]*/cmdline | cut -d/ -f3)
+  pids=$(grep -lzxE -e "--cluster_name[=]$1" -e "postgres[:] $1: .*" -e "$2[/]data" /proc/[0-9]*/cmdline | cut -d/ -f3)
   [ -n "$pids" ] || break
   [ $tried -lt 40 ] && how=QUIT || how=KILL
   kill -$how $pids
@@ -28,7 +28,10 @@ while [ $tried -lt 100 ]; do
   sleep 0.05
 done
 segment=$(sed -n '7s/.* //p' "$2/data/postmaster.pid") && ipcrm -m $segment
-rm -rf "$2"
+until rm -rf "$2" || [ $tried -gt 200 ]; do
+  tried=$((tried + 1))
+  sleep 0.05
+done
 """
 
 
@@ -40,7 +43,8 @@ class Place:
         self.path = Path(tempfile.mkdtemp(prefix="dropcap-pg-", dir=_passable()))
         self.name = self.path.name
         self._keeper = subprocess.Popen(
-            ["sh", "-c", _KEEPER, "keeper", self.name, str(self.path)],
+            ["/bin/sh", "-c", _KEEPER, "keeper", self.name, str(self.path)],
+            env={"PATH": os.defpath, "LC_ALL": "C"},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -65,9 +69,11 @@ class Place:
     def write(self, name: str, text: str) -> None:
         """Write a file that PostgreSQL's user alone may read."""
         path = self.path / name
-        path.touch(0o600)
-        path.write_text(text)
-        self._give(path)
+        fresh = path.with_name(path.name + ".new")
+        fresh.touch(0o600)
+        fresh.write_text(text)
+        self._give(fresh)
+        fresh.replace(path)
 
     def close(self) -> None:
         self._keeper.communicate()
@@ -84,7 +90,7 @@ def _user() -> pwd.struct_passwd | None:
     known = {user.pw_name: user for user in pwd.getpwall()}
     user = known.get("postgres") or known["nobody"]
     try:
-        subprocess.run(["true"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=True)
+        subprocess.run(["/bin/sh", "-c", ":"], user=user.pw_uid, group=user.pw_gid, extra_groups=[], check=True)
     except PermissionError:
         needs.lacking("the right to be somebody else")
     return user

@@ -150,6 +150,8 @@ class Proxy:
         self._tasks.add(task)
         try:
             await self._open["server"].wait()
+            if client.is_closing():
+                return
             back, connection.writers["server"] = await asyncio.open_connection("127.0.0.1", self.upstream)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(connection, "server", reader))

@@ -1,14 +1,12 @@
 # ruff: noqa: E402 - the library may be missing
-"""The aids of the tests with PostgreSQL: what they are said to do to it is what happens."""
+"""A PostgreSQL of the tests' own: what they are said to do to it is what happens."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,57 +16,11 @@ from tests.site import eventually
 from tests.tls import make_authority
 
 needs.library("psycopg")
-import psycopg
-from psycopg import Connection, OperationalError
+from psycopg import OperationalError
 
-from tests.postgres.cluster import Cluster, cluster
-from tests.postgres.proxy import Proxy, proxy
-
-
-@pytest.fixture(scope="module")
-def mine() -> Iterator[Cluster]:
-    """A cluster that the tests of this file may break."""
-    needs.postgresql()
-    with cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def way(mine: Cluster) -> Iterator[Proxy]:
-    with proxy(mine.port) as made:
-        yield made
-
-
-def table(cluster: Cluster, *, port: int | None = None) -> str:
-    """The DSN of a fresh database with a table; `port`: as `dsn`."""
-    plain = cluster.create_database()
-    with connected(plain) as connection:
-        connection.execute("create table line (n int)")
-    return cluster.dsn(plain.rpartition("/")[2], port=port)
-
-
-def connected(dsn: str, *, autocommit: bool = True) -> Connection:
-    return psycopg.connect(dsn, autocommit=autocommit, keepalives=0, connect_timeout=20)
-
-
-def add(dsn: str, *numbers: int) -> None:
-    with connected(dsn) as connection:
-        for number in numbers:
-            connection.execute("insert into line values (%s)", [number])
-
-
-def lines(dsn: str) -> list[int]:
-    with connected(dsn) as connection:
-        return [number for (number,) in connection.execute("select n from line order by n")]
-
-
-def in_background(what: object, *values: object) -> threading.Thread:
-    thread = threading.Thread(target=what, args=values, daemon=True)  # type: ignore[arg-type]
-    thread.start()
-    return thread
-
-
-# -- the cluster
+from tests.postgres.cluster import Cluster, Stop, cluster
+from tests.postgres.lines import add, connected, in_background, lines, table
+from tests.postgres.proxy import proxy
 
 
 def test_each_test_has_an_empty_database_of_its_own(database: str, postgres: Cluster) -> None:
@@ -95,12 +47,12 @@ def test_a_role_needs_its_password_and_nobody_is_superuser_by_tcp(mine: Cluster)
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_a_restart_ends_sessions_and_keeps_what_was_committed(mine: Cluster, mode: str) -> None:
+def test_a_restart_ends_sessions_and_keeps_what_was_committed(mine: Cluster, mode: Stop) -> None:
     dsn = table(mine)
     add(dsn, 1)
     with connected(dsn, autocommit=False) as connection:
         connection.execute("insert into line values (2)")
-        mine.restart("fast" if mode == "fast" else "immediate")
+        mine.restart(mode)
         with pytest.raises(OperationalError):
             connection.execute("select 1")
     assert lines(dsn) == [1]
@@ -135,6 +87,21 @@ def test_what_is_frozen_answers_once_it_is_thawed(mine: Cluster) -> None:
     assert lines(dsn) == [1, 2, 3]
 
 
+def test_its_clock_can_be_set_under_its_sessions() -> None:
+    needs.postgresql()
+    with cluster(clock=True) as made, connected(made.dsn("postgres")) as connection:
+
+        def ahead() -> float:
+            (shown,) = connection.execute("select extract(epoch from clock_timestamp())::float").fetchone() or ()
+            return float(shown) - time.time()
+
+        assert abs(ahead()) < 10
+        made.clock(3600)
+        assert 3590 < ahead() < 3610
+        made.clock(-3600)
+        assert -3610 < ahead() < -3590
+
+
 def test_tls_is_offered_by_a_name_that_can_be_verified(tmp_path: Path) -> None:
     needs.postgresql()
     authority = make_authority(tmp_path)
@@ -167,137 +134,11 @@ def test_nothing_is_left_when_the_tests_are_killed() -> None:
     assert [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()] == []
 
 
-# -- the proxy
-
-
-def test_deaf_on_one_side_or_both_until_it_resumes(mine: Cluster, way: Proxy) -> None:
-    dsn = table(mine, port=way.port)
-    with connected(dsn) as connection:
-        way.deaf("client")
-        waiting = in_background(connection.execute, "insert into line values (1)")
-        direct = mine.dsn(dsn.rpartition("/")[2])
-        eventually(lambda: lines(direct) == [1])  # it was done, and not heard of
-        assert waiting.is_alive()
-        way.resume()
-        waiting.join(10)
-        way.deaf("server")
-        waiting = in_background(connection.execute, "insert into line values (2)")
-        coming = in_background(connected, dsn)
-        waiting.join(0.2)
-        assert waiting.is_alive()
-        assert coming.is_alive()
-        assert lines(direct) == [1]
-        way.resume()
-        waiting.join(10)
-        coming.join(10)
-        assert lines(direct) == [1, 2]
-
-
-def test_connections_are_reset_and_new_ones_refused(mine: Cluster, way: Proxy) -> None:
-    dsn = table(mine, port=way.port)
-    with connected(dsn) as connection:
-        way.refuse()
-        with pytest.raises(OperationalError, match="refused"):
-            connected(dsn)
-        connection.execute("select 1")  # those who are in stay
-        way.reset()
-        with pytest.raises(OperationalError):
-            connection.execute("select 1")
-    way.admit()
-    assert lines(dsn) == []
-    mine.stop()
-    with pytest.raises(OperationalError):
-        connected(dsn)
-    mine.start()
-    assert lines(dsn) == []
-
-
-def test_a_client_that_is_cut_off_leaves_its_session_behind(mine: Cluster, way: Proxy) -> None:
-    dsn = table(mine, port=way.port)
-    with connected(dsn, autocommit=False) as connection:
-        connection.execute("lock table line")
-        way.reset("client")
-        with pytest.raises(OperationalError):
-            connection.execute("select 1")
-    sessions = "select count(*) from pg_stat_activity where state = 'idle in transaction'"
-    assert mine.admin(sessions) == [(1,)]
-    way.reset("server")
-    eventually(lambda: mine.admin(sessions) == [(0,)])
-
-
-def test_latency_counts_both_ways_and_once_for_what_is_pipelined(mine: Cluster, way: Proxy) -> None:
-    with connected(table(mine, port=way.port)) as connection:
-        way.latency(50)
-        begun = time.monotonic()
-        connection.execute("select 1")
-        single = time.monotonic() - begun
-        with connection.pipeline():
-            for number in range(20):
-                connection.execute("insert into line values (%s)", [number])
-        pipelined = time.monotonic() - begun - single
-        way.latency(0)
-    assert single >= 0.1
-    assert 0.1 <= pipelined < 1.0  # not 20 * 0.1
-
-
-@pytest.mark.parametrize("how", ["transaction", "autocommit", "pipeline"])
-def test_a_commit_is_done_and_its_reply_is_lost(mine: Cluster, way: Proxy, how: str) -> None:
-    dsn = table(mine, port=way.port)
-    with connected(dsn, autocommit=how == "autocommit") as connection:
-        connection.execute("select 1")
-        connection.rollback()
-        cut = way.cut_after_commit(of="into line")
-        with connected(dsn) as other:  # commits something else
-            other.execute("create table other ()")
-        assert not cut.is_set()
-        with pytest.raises(OperationalError):
-            insert(connection, how)
-    assert cut.is_set()
-    assert lines(dsn) == [1]
-    add(dsn, 2)  # it was for one time
-    assert lines(dsn) == [1, 2]
-
-
-@pytest.mark.parametrize("how", ["transaction", "pipeline"])
-def test_a_commit_is_lost_on_its_way(mine: Cluster, way: Proxy, how: str) -> None:
-    dsn = table(mine, port=way.port)
-    with connected(dsn, autocommit=False) as connection:
-        cut = way.cut_before_commit()
-        with pytest.raises(OperationalError):
-            insert(connection, how)
-    assert cut.is_set()
-    assert lines(dsn) == []
-
-
-def insert(connection: Connection, how: str) -> None:
-    if how == "pipeline":
-        with connection.pipeline():
-            connection.execute("insert into line values (%s)", [1])
-            connection.commit()
-    else:
-        connection.execute("insert into line values (1)")
-        connection.commit()
-
-
-def test_a_reply_can_be_lost_in_silence(mine: Cluster, way: Proxy) -> None:
-    dsn = table(mine, port=way.port)
-    connection = connected(dsn)
-    cut = way.cut_after_commit(end="silence")
-    waiting = in_background(pytest.raises, OperationalError, connection.execute, "insert into line values (1)")
-    assert cut.wait(10)
-    waiting.join(0.1)
-    assert waiting.is_alive()
-    assert lines(dsn) == [1]  # others are heard
-    way.reset()
-    waiting.join(10)
-    assert not waiting.is_alive()
-    connection.close()
-
-
 # -- two of them
 
 
-def test_a_fail_over_loses_commits_that_the_standby_had_not_got(mine: Cluster) -> None:
+def test_a_fail_over_loses_commits_that_the_standby_had_not_got() -> None:
+    needs.postgresql()
     with (
         cluster() as primary,
         proxy(primary.port) as link,

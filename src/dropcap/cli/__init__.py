@@ -91,7 +91,7 @@ COMMANDS = {
     "ledger": Listed(
         "ledger",
         "ledger_command",
-        "Copy the ledger while dropcap runs, and put a copy back.",
+        "Copy the ledger while dropcap runs, put a copy back, or move it.",
         "dropcap ledger backup /var/backups/dropcap-ledger.db",
     ),
     "verify": Listed(

@@ -39,6 +39,9 @@ def what_of(act: Act) -> str:
             return (
                 f"version {told.get('from')} to {told.get('to')}, {told.get('job'):,} jobs with {told.get('history'):,} entries"
             )
+        case Deed.EXPORTED | Deed.IMPORTED:
+            rows = told.get("rows", {})
+            return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"
         case Deed.PRUNED:
             return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
         case Deed.RESTORED:

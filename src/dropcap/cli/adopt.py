@@ -11,7 +11,7 @@ from functools import partial
 from dropcap.cli.configured import prepared, stop
 from dropcap.cli.reach import asked
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.state import close_ledger, open_ledger
+from dropcap.daemon.opening import close_for_people, open_for_people
 from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.files.tree import Tree
@@ -50,11 +50,11 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
     """Take over what is away because of its marker, and nothing else; what may be alive is watched first, if not `force`."""
     prepared(config)
     try:
-        ledger = open_ledger(config.state_dir)
+        ledger = open_for_people(config)
     except (LedgerError, DatabaseError) as error:
         stop(f"the ledger cannot be written: {error}", 2)
     with contextlib.ExitStack() as stack:
-        stack.callback(close_ledger, ledger, config.state_dir)
+        stack.callback(close_for_people, ledger, config)
         run = Run.of(config.state_dir)
         wanted = list(_wanted(config, folders, ledger, stack))
         doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]
@@ -73,7 +73,7 @@ def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: co
             continue  # told with the rest
         stack.callback(tree.close)
         mount = drop_folder.mount_of(tree, folder, mounts)
-        claims = IntakeLedger(ledger, folder.project, partial(order.address, folder), lambda _: None)
+        claims = IntakeLedger(ledger, folder.name, folder.project, partial(order.address, folder), lambda _: None)
         try:
             owner.examine(tree, folder.name, str(folder.path), mount, claims)
         except owner.Away as away:

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from dropcap.cli.configured import of_another_version, stop
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
+from dropcap.daemon.opening import database_of
 from dropcap.daemon.state import LEDGER
 from dropcap.delivery.clients import line_to
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.query import Query
 
 
@@ -43,15 +45,22 @@ def remembered(config: Config) -> Iterator[Query | None]:
         DatabaseError: it cannot be read.
     """
     path = config.state_dir / LEDGER
+    if not isinstance(config.ledger, PostgresLedger):
+        try:
+            path.stat()
+        except PermissionError as error:
+            raise DatabaseError(error.strerror) from None
+        except OSError:
+            yield None
+            return
     try:
-        path.stat()
-    except PermissionError as error:
-        raise DatabaseError(error.strerror) from None
-    except OSError:
-        yield None
-        return
-    query = Query(path)
+        query = Query(database_of(config))
+    except LedgerError as error:
+        raise DatabaseError(str(error)) from None
     try:
+        if isinstance(config.ledger, PostgresLedger) and not query.version():
+            yield None
+            return
         query.pauses()
         if (said := of_another_version(query)) is not None:
             raise DatabaseError(said)

@@ -31,6 +31,7 @@ from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight import machine, unit
 from dropcap.preflight import project as redcap_project
 from dropcap.preflight.cost import limit_remark
+from dropcap.preflight.database import ledger_remarks
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, in_configuration, on_machine, place_of
@@ -160,6 +161,7 @@ def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
 def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     mounts = Mounts.now()
     yield from machine.state_dir_remarks(config.state_dir, mounts)
+    yield from ledger_remarks(config)
     for name in _projects(config, folders):
         yield from machine.project_remarks(config.projects[name])
     directories = 0

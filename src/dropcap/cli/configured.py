@@ -13,12 +13,14 @@ import click
 
 from dropcap.cli import completion, screen
 from dropcap.cli.complaint import complain
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.load import load
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, did_you_mean, duration
+from dropcap.daemon.opening import database_of
 from dropcap.daemon.state import LEDGER, StateError, prepare
 from dropcap.display import shown
-from dropcap.ledger.errors import Damaged, DatabaseError
+from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import VERSION
 
@@ -67,6 +69,8 @@ def unusable(path: Path) -> str:
 
 def query(config: Config) -> Query:
     """The ledger to read, or the end: with exit code 1 if there is none yet, with 2 if it is not ours to read."""
+    if isinstance(config.ledger, PostgresLedger):
+        return _in_database(config, config.ledger)
     path = config.state_dir / LEDGER
     try:
         path.stat()
@@ -83,6 +87,20 @@ def query(config: Config) -> Query:
         not_ours(path, str(error))
     if (said := of_another_version(found)) is not None:
         stop(f"{path} is {said}", 1)
+    return found
+
+
+def _in_database(config: Config, at: PostgresLedger) -> Query:
+    try:
+        found = Query(database_of(config))
+        if not found.version():
+            stop(f"there is no ledger in {at} yet: dropcap has not run with this configuration", 1)
+    except LedgerError as error:
+        stop(str(error), 2)
+    except DatabaseError as error:
+        stop(f"the ledger {at} cannot be read ({error}): see whether PostgreSQL runs and lets you in", 2)
+    if (said := of_another_version(found)) is not None:
+        stop(f"{at} is {said}", 1)
     return found
 
 

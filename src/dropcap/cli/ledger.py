@@ -1,4 +1,4 @@
-"""`dropcap ledger backup` and `dropcap ledger restore`."""
+"""`dropcap ledger`: `backup` and `restore`; `export` and `import` have a module of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, prepared, query, stop, usable
+from dropcap.cli.ledger_moving import export_command, import_command
 from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one
@@ -22,7 +23,11 @@ _PATH = click.Path(path_type=Path)
 
 @click.group("ledger")
 def ledger_command() -> None:
-    """Copy the ledger while dropcap runs, and put a copy back."""
+    """Copy the ledger while dropcap runs, and put a copy back; or move it to another engine or machine."""
+
+
+ledger_command.add_command(export_command)
+ledger_command.add_command(import_command)
 
 
 @ledger_command.command("backup")

@@ -21,8 +21,9 @@ from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log, witness
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.opening import open_for_daemon
 from dropcap.daemon.privacy import mask_of
-from dropcap.daemon.state import close_ledger, only_one, open_ledger, prepare
+from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
@@ -76,13 +77,16 @@ def run_once(config: Config, wait: str | None) -> int:
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: stopped.set())
-        ledger = open_ledger(config.state_dir)
-        engine = Engine(config, ledger)
+        opened = open_for_daemon(config)
+        ledger, custody = opened.ledger, opened.custody
+        engine = Engine(config, ledger, custody)
         began = time.time()
         witness.compare(ledger, config.state_dir)
         ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
         # Whatever lay in in_progress/ or was held before is part of this run.
         engine.start()
+        if custody is not None:
+            custody.start(engine, ledger)
         obstacles: list[str] = []
         strange: list[str] = []
         try:
@@ -92,7 +96,9 @@ def run_once(config: Config, wait: str | None) -> int:
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)
-        close_ledger(ledger, config.state_dir)
+        if custody is not None:
+            custody.stop(5.0)
+        opened.close(config)
     return code
 
 

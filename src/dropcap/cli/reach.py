@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from dropcap.cli.configured import not_ours, query, stop
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
+from dropcap.daemon.asked import ASKED
 from dropcap.daemon.control import PATIENCE, SOCKET, ask
+from dropcap.daemon.opening import open_for_people
 from dropcap.daemon.state import LEDGER, AlreadyRunning, close_ledger, only_one, open_ledger
 from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
@@ -29,9 +33,29 @@ def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
+def _beside_hosts(config: Config) -> Iterator[Ledger]:
+    """A ledger on PostgreSQL, whoever else works with it; the hosts see soon that something was asked."""
+    try:
+        ledger = open_for_people(config)
+        try:
+            yield ledger
+            ledger.set_meta(ASKED, str(time.time()))
+        finally:
+            ledger.close()
+    except LedgerError as error:
+        stop(str(error), 2)
+    except DatabaseError as error:
+        stop(f"the ledger {config.ledger} cannot be written ({error}): see whether PostgreSQL runs", 2)
+
+
+@contextlib.contextmanager
 def alone(config: Config) -> Iterator[Ledger]:
     """The ledger to write, while no dropcap runs; or the end, if one does or there is no ledger yet."""
     query(config).close()
+    if isinstance(config.ledger, PostgresLedger):
+        with _beside_hosts(config) as ledger:
+            yield ledger
+        return
     try:
         with only_one(config.state_dir):
             ledger = open_ledger(config.state_dir)

@@ -17,7 +17,7 @@ from dropcap.cli.report_facts import ReportFacts, gathered, interventions, local
 from dropcap.cli.report_page import page, row
 from dropcap.config.model import Config
 from dropcap.daemon import witness
-from dropcap.daemon.state import LEDGER
+from dropcap.daemon.opening import database_of
 from dropcap.display import shown
 from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.proof import prove
@@ -77,7 +77,7 @@ def _csv(config: Config, ledger: Query, wanted: WantedJobs, file: Path) -> bool:
     text = io.StringIO(newline="")
     spreadsheet.write(text, spreadsheet.COLUMNS, (spreadsheet.of_job(job, origin) for job, origin in gathered(ledger, wanted)))
     _write(file, ["\N{ZERO WIDTH NO-BREAK SPACE}", text.getvalue()])  # by which spreadsheets know that it is UTF-8
-    return not prove(config.state_dir / LEDGER, witness.known(config.state_dir)).broken
+    return not prove(database_of(config), witness.known(config.state_dir)).broken
 
 
 def _page(config: Config, ledger: Query, wanted: WantedJobs, file: Path) -> bool:
@@ -86,7 +86,7 @@ def _page(config: Config, ledger: Query, wanted: WantedJobs, file: Path) -> bool
         facts.add(job, origin)
         rows.append(row(job, origin))
     acts = interventions(ledger.acts(wanted.since, wanted.until))
-    proof = prove(config.state_dir / LEDGER, witness.known(config.state_dir))
+    proof = prove(database_of(config), witness.known(config.state_dir))
     first = local(wanted.since).date()
     last = max(first, local(min(wanted.until, time.time()) - 1).date())
     folder = f"Folder {wanted.folder}" if wanted.folder else "All folders"

@@ -15,7 +15,7 @@ from dropcap.cli import screen
 from dropcap.cli.configured import query, stop
 from dropcap.config.model import Config
 from dropcap.daemon import witness
-from dropcap.daemon.state import LEDGER
+from dropcap.daemon.opening import database_of
 from dropcap.ledger.chain import Head, heads_in
 from dropcap.ledger.errors import Damaged, DatabaseError
 from dropcap.ledger.proof import Proof, prove
@@ -33,7 +33,7 @@ def run(config: Config, witnesses: Sequence[Path], as_json: bool) -> NoReturn:
             stop(f"{path} has no head of a chain: name a log, a report, or what `dropcap verify --chain` has printed", 2)
         noted.update(found)
     try:
-        proof = prove(config.state_dir / LEDGER, noted)
+        proof = prove(database_of(config), noted)
     except Damaged as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except DatabaseError as error:

@@ -22,6 +22,8 @@ _UNSEEN = re.compile("[\u00a0\u2007\u202f\u200b\u2060\ufeff\u00ad]")
 _DOUBLE = "“”„‟«»"
 #: Keys whose text people read, and nobody compares.
 _FOR_PEOPLE = frozenset({"contact"})
+#: Keys whose text may hold a password by mistake: it is not shown, and their own readers refuse what cannot be.
+_NEVER_SHOWN = frozenset({"ledger"})
 #: Keys whose text may stand in names of files as they are: cameras and screenshots write such blanks.
 _OF_NAMES = frozenset({"pattern", "regex", "upload_as", "ignore", "path"})
 
@@ -46,7 +48,7 @@ def _texts(raw: yaml.Node, file: str, path: str, key: str, seen: set[int]) -> It
     elif isinstance(raw, yaml.SequenceNode):
         for number, value in enumerate(raw.value, 1):
             yield from _texts(value, file, f"{path}[{number}]", key, seen)
-    elif isinstance(raw, yaml.ScalarNode) and key not in _FOR_PEOPLE:
+    elif isinstance(raw, yaml.ScalarNode) and key not in _FOR_PEOPLE | _NEVER_SHOWN:
         yield from _text(raw, file, path, key, "value")
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.doubts import doubtful_projects, doubtful_tables, doubtful_texts
+from dropcap.config.ledger_at import PostgresLedger
+from dropcap.config.ledger_url import KEYS as LEDGER_KEYS
+from dropcap.config.ledger_url import copies_are_not_shared, doubtful_ledger, keeps_copies, read_ledger
 from dropcap.config.model import Config, Log, Privacy, Problem, Project, Retention
 from dropcap.config.sections import FolderReader, check_nesting, folder_path, read_project, read_table
 from dropcap.config.values import DAY, TIB, choice, duration, place, plain, size, whole, word_of
@@ -29,7 +32,8 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "stop_within": duration(0, DAY),
 }
 _KEYS = (
-    *("state_dir", *_VALUES, "language", "log", "privacy", "keep", "notify", "metrics", "dashboard", "include", "defaults"),
+    *("state_dir", *LEDGER_KEYS),
+    *(*_VALUES, "language", "log", "privacy", "keep", "notify", "metrics", "dashboard", "include", "defaults"),
     *_SHARED,
 )
 
@@ -54,6 +58,10 @@ def load(path: Path) -> Config:
     reader = FolderReader(main.get("defaults"), tables, projects, main.read("language", choice(Language), None))
     read = {name: reader.read(name, node) for name, node in folder_nodes.items()}
     check_nesting([(place_of, node) for node in folder_nodes.values() if (place_of := folder_path(node))], state_dir)
+    ledger = read_ledger(main)
+    for name, folder in read.items() if isinstance(ledger, PostgresLedger) else ():
+        if folder is not None and folder.preserve_in is None and keeps_copies(folder.rules):
+            copies_are_not_shared(folder_nodes[name])
     unsound = _unsound(problems)
     folders = {name: folder for name, folder in read.items() if folder is not None and (Scope.FOLDER, name) not in unsound}
     if not folder_nodes:
@@ -62,6 +70,7 @@ def load(path: Path) -> Config:
     return Config(
         path=path,
         state_dir=Path(state_dir),
+        ledger=ledger,
         log=_log(main),
         keep=_retention(main),
         privacy=_privacy(main),
@@ -75,6 +84,7 @@ def load(path: Path) -> Config:
         digest=_digest(digests),
         broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),
         doubts=(
+            *doubtful_ledger(main, ledger),
             *doubtful_texts(section.node for section in sections),
             *doubtful_tables(table_nodes, any(rule.settings.case_sensitive for f in read.values() if f for rule in f.rules)),
             *doubtful_projects([project for project in projects.values() if project is not None]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from dropcap.config.ledger_at import LedgerAt, SqliteLedger
 from dropcap.config.proxy import ProxyAddress, ProxyCredentials
 from dropcap.config.telling import Dashboard, Expect, Metrics, Notify
 from dropcap.config.token_source import TokenSource
@@ -179,6 +180,7 @@ class Config:
 
     path: Path
     state_dir: Path
+    ledger: LedgerAt = field(default_factory=SqliteLedger)
     contact: str = ""
     uploads_at_once: int = 4
     small_file: int = 1024**2

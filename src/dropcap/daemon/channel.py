@@ -12,6 +12,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.filing.keep import Keep
 from dropcap.filing.loop import FilingHooks
+from dropcap.hosts.grip import Grip
 from dropcap.intake.beat import Run
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.hooks import IntakeHooks
@@ -56,19 +57,21 @@ class Channel:
         around: Surroundings,
         keep: Keep,
         unsafe: Callable[[], str | None],
+        grip: Grip,
         after: Channel | None = None,
     ) -> None:
-        """`keep` takes copies of what REDCap holds; `unsafe` says why nothing may be taken, if so; `after` is the channel that
-        this one stands for."""
+        """`keep` takes copies of what REDCap holds; `unsafe` says why nothing may be taken, if so; `grip` is this host's lease of
+        the folder; `after` is the channel that this one stands for."""
         self.folder = folder
+        self.grip = grip
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.project, lambda name: self.queue.address(name), self._refused)
+        claims = IntakeLedger(around.ledger, folder.name, folder.project, lambda name: self.queue.address(name), self._refused)
         self.intake: Intake = Intake(
             folder,
             claims,
             around.run,
-            IntakeHooks(self._claimed, around.left, self._noted, unsafe, lambda: around.released(folder.name)),
+            IntakeHooks(self._claimed, around.left, self._noted, unsafe, lambda: around.released(folder.name), grip.holds),
             examiner=around.examiner,
             after=before.intake if before is not None else None,
         )
@@ -83,6 +86,7 @@ class Channel:
             FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._stopped, self._over),
             before.queue if before is not None else None,
             self.intake.confirm,
+            grip.holds,
         )
         self.keep = keep
         self._busy = around.busy
@@ -114,8 +118,19 @@ class Channel:
         if successor is not None:
             self.intake.leave_once(None)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
+        elif self.grip.lost:
+            self.intake.leave_once(None)  # another host keeps the marker
         else:
             self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
+
+    def over(self) -> bool:
+        """Of a channel that was retired without a successor: whether nothing is under way in it any more. Waits for nothing."""
+        filer = self.queue.filer
+        if self.intake.running or self._busy(self.folder.name):
+            return False
+        if filer.running and (self.grip.lost or filer.idle()):
+            filer.stop()
+        return not filer.running
 
     def _claimed(self, jobs: list[int]) -> None:
         self.page.changed()

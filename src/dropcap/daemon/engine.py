@@ -16,6 +16,7 @@ import structlog
 
 from dropcap.config.model import Config, Folder, Project
 from dropcap.content.examiner import Examiner
+from dropcap.daemon.allotment import Allotment, Alone
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import CLEAN
 from dropcap.daemon.housekeeping import Housekeeping
@@ -45,19 +46,21 @@ DESCRIPTORS = 65536
 class Engine:
     """Intake, ledger and delivery at work."""
 
-    def __init__(self, config: Config, ledger: Ledger) -> None:
+    def __init__(self, config: Config, ledger: Ledger, allotment: Allotment | None = None) -> None:
+        """`allotment` says in which folders this host works, if it shares its ledger with others."""
         _allow_descriptors()
         self.config = config
         self.ledger = ledger
+        self.allotment: Allotment = allotment or Alone()
         self.started = time.time()
-        self._run = Run.of(config.state_dir)
+        self._run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._digests = dict.fromkeys(config.folders, config.digest)
         self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
-        self.delivery = Delivery(ledger, self.order, self._changed)
+        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins)
         self.lines = self._lines(config)
         self.overdue: dict[str, float] = {}  # folders that miss a file which `expect` names, and since when; replaced whole
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
@@ -67,12 +70,16 @@ class Engine:
         self.housekeeping = Housekeeping(ledger, lambda: self.config, lambda: self.channels)
         self.released: set[str] = set()
         self._releasing = threading.Lock()
+        self._arranging = threading.Lock()  # who builds channels, or has delivery take them up
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
         return {
             project.name: InspectedLine(
-                project, client_to(config, project), self.inspector.doubt, partial(self._identified, project.name)
+                project,
+                client_to(config, project, self.allotment.window),
+                self.inspector.doubt,
+                partial(self._identified, project.name),
             )
             for project in config.projects.values()
         }
@@ -107,14 +114,17 @@ class Engine:
         )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
+            grip = self.allotment.grip(folder.name)
+            if grip is None:
+                continue
             old = self.channels.get(folder.name) or self._left.pop(folder.name, None)
-            if old is not None and old.folder == folder and self.config.contact == config.contact and not old.retired:
+            same = old is not None and old.folder == folder and old.grip is grip
+            if old is not None and same and self.config.contact == config.contact and not old.retired:
                 channels[folder.name] = old
                 continue
             keep = self._keeping.of(folder)
-            channels[folder.name] = Channel(
-                folder, partial(self._project, folder.project), around, keep, partial(self._keeping.unsafe, folder, keep), old
-            )
+            unsafe = partial(self._keeping.unsafe, folder, keep)
+            channels[folder.name] = Channel(folder, partial(self._project, folder.project), around, keep, unsafe, grip, old)
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
@@ -143,15 +153,49 @@ class Engine:
             self.lines,
             uploads_at_once=self.config.uploads_at_once,
             small_file=self.config.small_file,
+            elsewhere=frozenset(self.config.folders.keys() - self.channels.keys()),
         )
 
     def start(self) -> None:
         """Begin to take and deliver."""
-        for one in self.channels.values():
-            self._rerouted(one.folder)
-        self._take_up()
+        with self._arranging:
+            for one in self.channels.values():
+                self._rerouted(one.folder)
+            self._take_up()
         self.delivery.start()
+        self.delivery.try_paused()
         self.start_channels()
+
+    def arrange(self) -> None:
+        """Work in the folders that are this host's now, and in no others; what is under way in those ends there. Waits for no
+        share."""
+        with self._arranging:
+            before = self.channels
+            self._renew(self.config)
+            for name, one in self.channels.items():
+                if before.get(name) is not one:
+                    self._rerouted(one.folder)
+            self._take_up()
+        self.start_channels()
+
+    def agree(self, asked: bool) -> None:
+        """Go by what other hosts have entered: pauses, folders that are to be let go of; `asked`: and what a person wants tried
+        again."""
+        if self.delivery.agree(self.ledger.query.pauses()):
+            self.delivery.wake()
+        released = {name for name in self.config.folders if is_released(self.ledger, name)}
+        with self._releasing:
+            changed, self.released = released ^ self.released, released
+        for name in changed & self.channels.keys():
+            self.channels[name].intake.look_now()
+        if asked:
+            self.delivery.wake()
+            for one in self.channels.values():
+                one.intake.wake()
+
+    def leaving(self, folder: str) -> Channel | None:
+        """The channel of a folder that this host does not work in any more."""
+        return self._left.get(folder)
 
     def release(self, folder: str, released: bool) -> None:
         """Let go of a folder, or take it up again; durable on return, and begun."""
@@ -219,6 +263,7 @@ class Engine:
     def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = lambda job: True) -> int:
         """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
         held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
+        held = [job for job in held if job.folder in self.channels or not self.ledger.shared]
         done = self.ledger.change([Change(job.id, job.tried_again_as, "tried again", CLEAN) for job in held])
         self.delivery.wake()
         return len(done)
@@ -234,12 +279,15 @@ class Engine:
         kept = {name: digest for name, digest in self._digests.items() if name in self.mistakes}
         self._digests = dict.fromkeys(config.folders, config.digest) | kept
         self.order.origins.configure(config.projects.values(), self._digests)
-        self._renew(config)
-        self.config = config
-        self.lines = self._lines(config)
-        for one in self.channels.values():
-            self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
-        self._take_up()
+        with self._arranging:
+            self._renew(config)
+            self.config = config
+            self.lines = self._lines(config)
+            for one in self.channels.values():
+                self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
+            self._take_up()
+        self.allotment.configured(config)
+        self.delivery.try_paused()
         self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
         self.start_channels()
         for name in {*before, *self.mistakes}:

@@ -118,6 +118,8 @@ class Reload:
             whole = "the configuration cannot be used as a whole; the old one stays in force"
         elif config.state_dir != engine.config.state_dir:
             whole = "state_dir can only change with a restart; the old configuration stays in force"
+        elif config.ledger != engine.config.ledger:
+            whole = "ledger and lease can only change with a restart; the old configuration stays in force"
         if whole:
             tell_problems(config.problems)
             log.error("config_problem", message=whole)

@@ -16,12 +16,14 @@ from dropcap import __version__
 from dropcap.config.model import Config
 from dropcap.daemon import command, systemd
 from dropcap.daemon import log as logging
+from dropcap.daemon.asked import ASKED
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.opening import open_for_daemon
 from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.released import LASTS, still_open
 from dropcap.daemon.reload import Reload, tell_problems
-from dropcap.daemon.state import SUSPECT, close_ledger, only_one, open_ledger, prepare, suspect
+from dropcap.daemon.state import SUSPECT, only_one, prepare, suspect
 from dropcap.daemon.summary import summary
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
@@ -35,6 +37,8 @@ log = structlog.get_logger()
 LOOK = 5.0
 #: Unsettled files of a folder of which `status` is told what they wait for.
 MOST_NOTES = 20
+#: Seconds for which it is waited until other hosts may have this one's folders.
+_HANDED_OVER = 5.0
 #: Seconds for which the end of a reload is waited for once dropcap stops.
 _RELOAD_ENDS = 5.0
 
@@ -79,14 +83,17 @@ class Service:
             logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
-            ledger = open_ledger(config.state_dir)
-            engine = Engine(config, ledger)
+            opened = open_for_daemon(config)
+            ledger, custody = opened.ledger, opened.custody
+            engine = Engine(config, ledger, custody)
             reload = Reload(engine, config.path, self._wake.set)
             control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
             try:
                 compare(ledger, config.state_dir)
                 ledger.act(Who.me(Means.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
                 engine.start()
+                if custody is not None:
+                    custody.start(engine, ledger)
                 self._begin_to_watch(engine, reload)
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
@@ -99,9 +106,13 @@ class Service:
                     self._watchers.stop()
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
+                if custody is not None:
+                    custody.end_taking()
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
-                close_ledger(ledger, engine.config.state_dir)
+                if custody is not None:
+                    custody.stop(_HANDED_OVER)
+                opened.close(engine.config)
                 log.info("stopped")
         return code
 
@@ -162,13 +173,9 @@ class Service:
                     remedy="nothing, if systemd restarts dropcap; else start it. No file is lost",
                 )
                 return 1
-            if engine.ledger.gone():
-                self._tell_of_the_end("The ledger's files were removed or replaced: dropcap ends, and a start begins a new one.")
-                log.error(
-                    "ledger_damaged",
-                    message="the ledger's files were removed or replaced: dropcap ends, and a start begins a new one",
-                    remedy="nothing, if systemd restarts dropcap; else start it. Change nothing in state_dir while it runs",
-                )
+            if gone := engine.ledger.gone():
+                self._tell_of_the_end(f"{gone[0].upper()}{gone[1:]}.")
+                log.error("ledger_damaged", message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
                 return 1
             if status != status_told:
                 systemd.status(status)
@@ -224,7 +231,9 @@ class Service:
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
                 )
-                tried, cannot = command.retry(engine.ledger, engine.config, jobs, who)
+                tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, who)
+                if engine.ledger.shared:
+                    engine.ledger.set_meta(ASKED, str(time.time()))
                 engine.delivery.wake()
                 for one in engine.channels.values():
                     one.intake.wake()

@@ -147,7 +147,7 @@ def open_ledger(state_dir: Path) -> Ledger:
                 message=f"the ledger {path} is not the one that was here before; what is missing in it is begun from the folders",
                 remedy="put the old one back from a backup only while dropcap does not run, if its history is needed",
             )
-    _keep_installation(state_dir, ledger.installation)
+    keep_installation(state_dir, ledger.installation)
     files = (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
     give_to_owner(state_dir, state_dir / INSTALLATION, *files)
     _let_the_group_read(state_dir, files)
@@ -198,7 +198,8 @@ def installation(state_dir: Path) -> str | None:
     return kept if re.fullmatch("[0-9a-f]{32}", kept) else None
 
 
-def _keep_installation(state_dir: Path, wanted: str) -> None:
+def keep_installation(state_dir: Path, wanted: str) -> None:
+    """Keep the id of this installation beside the ledger. Raises StateError."""
     if installation(state_dir) == wanted:
         return
     try:

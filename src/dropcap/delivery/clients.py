@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TypeAlias
 
 from dropcap.config.model import Config, Project
 from dropcap.config.proxy import ProxyCredentials
@@ -14,7 +15,7 @@ from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.way import NoWay, Proxy, Way
-from dropcap.redcap.window import RequestWindow
+from dropcap.redcap.window import Allowance, RequestWindow
 from dropcap.secret import Secret, Token
 
 
@@ -58,14 +59,18 @@ def window_of(config: Config, project: Project) -> RequestWindow:
     return RequestWindow(place, config.limit_of(project.host))
 
 
-def client_to(config: Config, project: Project) -> Redcap:
+#: Makes the request limit of a project's server.
+MakeWindow: TypeAlias = Callable[[Config, Project], Allowance]
+
+
+def client_to(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
     """A client of a project, with the limits that the configuration sets."""
     with contextlib.suppress(TokenError):  # told with the first request
         project.token_source.read()  # from now on the gate knows it, whichever server says it
     return Redcap(
         project.url,
         token_of(project),
-        window_of(config, project),
+        window(config, project),
         connect_timeout=project.connect_timeout,
         timeout=project.timeout,
         deadline=project.deadline,
@@ -74,6 +79,6 @@ def client_to(config: Config, project: Project) -> Redcap:
     )
 
 
-def line_to(config: Config, project: Project) -> ProjectLine:
+def line_to(config: Config, project: Project, window: MakeWindow = window_of) -> ProjectLine:
     """A line to a project, with the limits that the configuration sets."""
-    return ProjectLine(project, client_to(config, project))
+    return ProjectLine(project, client_to(config, project, window))

@@ -77,6 +77,7 @@ class Health:
         self._closed = closed
         self._lock = threading.RLock()
         self._patients: dict[tuple[Scope, str], Patient] = {}
+        self._agreed: set[tuple[Scope, str]] = set()  # the pauses that the ledger had when it was looked at last
 
     def _patient(self, scope: Scope, name: str) -> Patient:
         """The record of one server or project."""
@@ -102,6 +103,24 @@ class Health:
                 patient.pause = pause
                 patient.probe = pause.scope == Scope.SERVER
                 patient.next_try = now
+
+    def agree(self, kept: list[Pause], now: float) -> bool:
+        """These are all pauses that the ledger has, of other hosts too; whether any was news. What has just been paused here may
+        not be among them yet."""
+        with self._lock:
+            there = {(pause.scope, pause.name): pause for pause in kept}
+            begun = [pause for key, pause in there.items() if self._patient(*key).pause is None]
+            over = [
+                patient
+                for key, patient in self._patients.items()
+                if patient.pause is not None and key in self._agreed and key not in there
+            ]
+            self._agreed = set(there)
+            for patient in over:
+                patient.pause, patient.probe = None, False
+                patient.suspects.clear()
+            self.load(begun, now)
+        return bool(begun or over)
 
     def may_send(self, scope: Scope, name: str, job: int, now: float, folder: str = "") -> bool:
         """Whether a job of a folder may go to this server or project now; one job may, as a trial, once its time has come."""

@@ -13,6 +13,7 @@ import structlog
 
 from dropcap.delivery.absence import Absence
 from dropcap.delivery.ask import Asker
+from dropcap.delivery.begins import Begins, nobody
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import MOST, Health
@@ -30,7 +31,7 @@ from dropcap.delivery.turns import Turns
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Workers
 from dropcap.filing.ending import Ending
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, LeaseLost
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
@@ -56,9 +57,11 @@ _NO_THREAD = 1.0
 class Delivery:
     """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
 
-    def __init__(self, ledger: Ledger, order: Order, changed: Callable[[str], None]) -> None:
-        """`changed` is told of folders whose page may say something else now. It has nothing to do before `take_up`."""
+    def __init__(self, ledger: Ledger, order: Order, changed: Callable[[str], None], begins: Begins = nobody) -> None:
+        """`changed` is told of folders whose page may say something else now, `begins` of jobs that are about to be sent. It has
+        nothing to do before `take_up`."""
         self._ledger = ledger
+        self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
         self._changed = changed
         self._workers = Workers(1)
         self._break_off = threading.Event()
@@ -70,9 +73,9 @@ class Delivery:
         self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
         self._belief = Belief(limits, self._break_off)
         self.progress = Progress()
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress)
+        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress, begins)
         self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
-        self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
+        self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses, self._is_elsewhere)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
@@ -94,6 +97,7 @@ class Delivery:
             self._absence,
             self.ended,
             lambda: self._stopping,
+            begins,
         )
         self._next_due = 0.0
         self._looked = time.monotonic()  # at all folders
@@ -105,14 +109,14 @@ class Delivery:
 
     def start(self) -> None:
         """Recover what an earlier run left, then begin."""
-        unknown = self._ledger.recover()
+        unknown = 0 if self._ledger.shared else self._ledger.recover()  # else who takes a folder does it there
         if unknown:
             message = "dropcap ended while these were being sent; REDCap is read back before anything is sent again"
             log.info("recovered", jobs=unknown, message=message)
         self.health.load(self._ledger.query.pauses(), time.monotonic())
         self._apply_folder_pauses()
         self._look_for_absent()
-        self._ledger.look_for_records()
+        self._ledger.look_for_records(self._folders)
         self._read_back.start()
         self._thread.start()
 
@@ -138,6 +142,14 @@ class Delivery:
         self.wake()
         return ended
 
+    def agree(self, pauses: list[Pause]) -> bool:
+        """Other hosts, or people there, may have paused or resumed: these are all pauses of the ledger. Whether any was news."""
+        if not self.health.agree(pauses, time.monotonic()):
+            return False
+        self._apply_folder_pauses()
+        self._tell_pages()
+        return True
+
     def idle(self) -> bool:
         """Whether nothing can be done now: no turn under way, everything filed, nothing due that may be sent."""
         with self._wake:
@@ -159,10 +171,17 @@ class Delivery:
         return decides and self._workers.alive() and self._read_back.alive()
 
     def take_up(
-        self, folders: Mapping[str, FolderQueue], lines: Mapping[str, ProjectLine], *, uploads_at_once: int, small_file: int
+        self,
+        folders: Mapping[str, FolderQueue],
+        lines: Mapping[str, ProjectLine],
+        *,
+        uploads_at_once: int,
+        small_file: int,
+        elsewhere: frozenset[str] = frozenset(),
     ) -> None:
         """Go on with these folders, projects and sizes. Work under way end with the ones that they began with. Waits for no
-        folder: one that is not among them any more, or another one of its name, is to be retired by whoever started it."""
+        folder: one that is not among them any more, or another one of its name, is to be retired by whoever started it.
+        `elsewhere` are folders in which other hosts work, or may."""
         with self._deciding:
             for folder in self._folders.values():
                 self._schedule.give_back(folder)
@@ -170,11 +189,22 @@ class Delivery:
             self._left = {name: one for name, one in (self._left | self._folders).items() if name not in folders}
             self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
             self._schedule.small_file = small_file
+            self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
             self._look_for_absent()
-            self._ledger.look_for_records()
+            self._ledger.look_for_records(folders)
             self._apply_folder_pauses()
-        known = {Scope.SERVER: {line.server for line in lines.values()}, Scope.PROJECT: set(lines), Scope.FOLDER: set(folders)}
+        self.wake()
+
+    def try_paused(self) -> None:
+        """The configuration is another one: what it does not name any more is not paused either, and what has paused by itself is
+        tried again."""
+        lines, folders = self._lines, self._folders
+        known = {
+            Scope.SERVER: {line.server for line in lines.values()},
+            Scope.PROJECT: set(lines),
+            Scope.FOLDER: {*folders, *self._elsewhere},
+        }
         for pause in self.health.pauses():
             if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
                 continue
@@ -238,6 +268,8 @@ class Delivery:
         """Name the jobs whose uploads are broken off."""
         with contextlib.suppress(DatabaseError):  # the ledger tells of itself
             for job in self._ledger.query.in_state((State.SENDING,), limit=1000):
+                if self._is_elsewhere(job.folder):
+                    continue
                 log.warning(
                     "cut_off",
                     **about(job),
@@ -254,6 +286,8 @@ class Delivery:
                 with self._deciding:
                     self._decide()
                 seconds = self._seconds_to_next()
+            except LeaseLost:
+                seconds = 1.0  # by then the folder is none of ours any more
             except Exception as error:
                 odd = not isinstance(error, DatabaseError)  # of which the ledger itself tells
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=odd)
@@ -344,6 +378,10 @@ class Delivery:
     def _folder(self, name: str) -> FolderQueue:
         return self._folders.get(name) or self._left[name]
 
+    def _is_elsewhere(self, folder: str) -> bool:
+        """Whether what is to be done there is another host's to do."""
+        return self._ledger.shared and folder not in self._folders
+
     def _every(self) -> list[FolderQueue]:
         return [*self._folders.values(), *self._left.values()]
 
@@ -389,7 +427,7 @@ class Delivery:
             folder.stuck = hung.get(name, 0)
 
     def _look_for_absent(self) -> None:
-        self._absence.configured(self._folders, self._ledger.query.counts())
+        self._absence.configured({*self._folders, *self._elsewhere}, self._ledger.query.counts())
 
     def _paused_folders(self) -> set[str]:
         return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}

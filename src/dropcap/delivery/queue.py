@@ -94,11 +94,14 @@ class FolderQueue:
         hooks: FilingHooks,
         after: FolderQueue | None = None,
         confirm: Confirm = lambda: lambda: True,
+        holds: Callable[[], bool] = lambda: True,
     ) -> None:
         """`tree` gives the directory that intake works in now, None while there is none; `away` says whether that is since the
         folder is away. `keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end.
-        `confirm` reads in the folder whether it is still ours: None if not, else what tells so later."""
+        `confirm` reads in the folder whether it is still ours: None if not, else what tells so later; `holds` whether no other
+        host may work in it at this moment."""
         self.folder = folder
+        self.holds = holds
         self.filer: Filer = Filer(folder.name, ledger, self.lent, self.address, hooks, after.filer if after else None)
         self.pace = Pace()
         self.order = order

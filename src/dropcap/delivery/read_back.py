@@ -46,7 +46,15 @@ class ReadBackWords:
 class ReadBack:
     """Reads back withdrawn jobs one after the other and enters what was found in the ledger."""
 
-    def __init__(self, ledger: Ledger, lines: Callable[[], Mapping[str, ProjectLine]], pauses: Callable[[], list[Pause]]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        lines: Callable[[], Mapping[str, ProjectLine]],
+        pauses: Callable[[], list[Pause]],
+        elsewhere: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`elsewhere` says of a folder whether its jobs are another host's to read back."""
+        self._elsewhere = elsewhere
         self._ledger = ledger
         self._lines = lines
         self._pauses = pauses
@@ -70,7 +78,7 @@ class ReadBack:
 
     def idle(self) -> bool:
         """Whether none is due."""
-        return not self._ledger.query.to_read_back(time.time(), 1)
+        return all(self._elsewhere(job.folder) for job in self._ledger.query.to_read_back(time.time()))
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK):
@@ -78,7 +86,8 @@ class ReadBack:
                 for job in self._ledger.query.to_read_back(time.time()):
                     if self._stop.is_set():
                         break
-                    self._one(job)
+                    if not self._elsewhere(job.folder):
+                        self._one(job)
             except Exception as error:  # the ledger itself tells of its troubles
                 log.error("internal_error", where="read back", error=f"{type(error).__name__}: {error}")
                 self._stop.wait(LATER)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import structlog
+
 from dropcap.delivery.absence import Absence
 from dropcap.delivery.ask import Asker
+from dropcap.delivery.begins import Begins
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
@@ -23,6 +27,12 @@ from dropcap.ledger.job import Job, State
 from dropcap.ledger.outcome import Refused
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+
+log = structlog.get_logger()
+
+
+#: Seconds until those are tried again that could not be entered on this host's disk.
+_ROOM_LOOK = 10.0
 
 
 class Turns:
@@ -41,8 +51,11 @@ class Turns:
         absence: Absence,
         ended: Callable[[Sequence[Job]], None],
         stopping: Callable[[], bool],
+        begins: Begins,
     ) -> None:
-        """`ended` is told of jobs that get no turn after all; no batch goes on once `stopping` says so."""
+        """`ended` is told of jobs that get no turn after all; no batch goes on once `stopping` says so; `begins` is told of jobs
+        that are entered as being sent, before anything of them is."""
+        self._begins = begins
         self._ledger = ledger
         self._schedule = schedule
         self._workers = workers
@@ -101,11 +114,33 @@ class Turns:
             else:
                 ready.append((batch, lent))
         changes = [self._as_sent(chosen) for batch, _ in ready for chosen in batch]
-        went = self._ledger.change(changes, self._absence.absent)
+        chosen = {one[1].job.id: one for batch, _ in ready for one in batch}
+        try:
+            went = self._ledger.change(
+                changes, self._absence.absent, lambda went: self._begins([_as_begun(chosen[job]) for job in went])
+            )
+        except OSError as error:
+            self._not_entered(chosen.values(), error)
+            return
         for batch, lent in ready:
             sendings = self._sendings(batch, went)
             if sendings:
                 self._let_go(batch[0][0], sendings, lent)
+
+    def _not_entered(self, chosen: Iterable[Chosen], error: OSError) -> None:
+        """What is about to be sent cannot be entered on this host's own disk: nothing of it is sent."""
+        back = []
+        for folder, candidate, _ in chosen:
+            self._take(folder, candidate)
+            job = candidate.job
+            self._health.give_back(job.id)
+            back.append(Change(job.id, job.state, "not begun", {"attempts": job.attempts, "due": time.time() + _ROOM_LOOK}))
+        message = f"what is about to be sent cannot be entered in state_dir ({error.strerror}): nothing is sent meanwhile"
+        log.error(
+            "check_problem", message=message, remedy="make room on the disk of state_dir, or let dropcap's user write there"
+        )
+        self._ledger.change(back)
+        self._ended([candidate.job for _, candidate, _ in chosen])
 
     def _as_sent(self, chosen: Chosen) -> Change:
         folder, candidate, step = chosen
@@ -125,7 +160,7 @@ class Turns:
             job = candidate.job
             if job.id in went:
                 overtaken = job.state is State.UNKNOWN and self._ledger.query.overtaken(job.id)
-                sent = replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
+                sent = _as_begun((folder, candidate, step))
                 known = candidate.known or Known(unasked(candidate.route.target), 0.0)
                 sendings.append(Sending(sent, candidate.route, step, known, overtaken))
                 continue
@@ -145,6 +180,7 @@ class Turns:
             goes_on=partial(self._goes_on, folder, line),
             confirm=folder.confirm,
             pace=folder.pace,
+            holds=folder.holds,
         )
         self._workers.run(turn, folder.name, sendings[0].job.size > self._schedule.small_file)
 
@@ -155,3 +191,10 @@ class Turns:
         self._in_flight.add(candidate.job.id)
         for lane in folder.lanes:
             lane.jobs.pop(candidate.job.id, None)
+
+
+def _as_begun(chosen: Chosen) -> Job:
+    """A job as it is sent."""
+    _, candidate, step = chosen
+    job = candidate.job
+    return replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
 from dropcap.delivery.ask import ODD, hopeless
 from dropcap.delivery.batches import OVERDUE, Pace
+from dropcap.delivery.begins import Begins
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation, not_in_its_group
+from dropcap.delivery.cut import Cut
 from dropcap.delivery.health import Health
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import ProjectLine
@@ -27,6 +29,7 @@ from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
+from dropcap.ledger.errors import LeaseLost
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
@@ -67,7 +70,9 @@ class Work:
         ended: Callable[[Sequence[Job], bool], None],
         belief: Belief,
         progress: Progress,
+        begins: Begins,
     ) -> None:
+        self._begins = begins
         self._ledger = ledger
         self._health = health
         self._conclusion = conclusion
@@ -87,16 +92,17 @@ class Work:
         goes_on: Callable[[Job], bool],
         confirm: Confirm,
         pace: Pace,
+        holds: Callable[[], bool],
     ) -> None:
         """Give files their turns, one after the other, as long as `goes_on` says so and the batch is not overdue; none, if the
-        folder turns out not to be ours any more (`confirm`)."""
+        folder turns out not to be ours any more (`confirm`). What is under way is broken off once it may be another host's."""
         ours = slot.in_file(confirm)
         if ours is None:
             self._give_back(batch)
             self._ended([one.job for one in batch], False)
             return
         with lent[0].batch():
-            stored = self._sent(slot, batch, line, lent, goes_on, ours, pace)
+            stored = self._sent(slot, batch, line, lent, goes_on, ours, pace, Cut(self._break_off, holds))
         self._ended([one.job for one in batch if one.job.id in stored], True)
         if len(stored) < len(batch):
             self._ended([one.job for one in batch if one.job.id not in stored], False)
@@ -110,6 +116,7 @@ class Work:
         goes_on: Callable[[Job], bool],
         ours: Callable[[], bool],
         pace: Pace,
+        cut: Cut,
     ) -> set[int]:
         """Send the files of a batch; the jobs of those that are stored."""
         began = started = time.monotonic()
@@ -125,7 +132,7 @@ class Work:
                 *(target.upload_as, known.facts, known.at, ours, one.overtaken),
             )
             with self._progress.of(one.job) as told:
-                attempt = Attempt(upload, self._ledger.note, self._break_off, slot, self._vacancies, self._belief, told)
+                attempt = Attempt(upload, partial(self._noted, one.job), cut, slot, self._vacancies, self._belief, told)
                 outcome = self._guarded(one.job, line, partial(self._attempted, attempt, one, line), sent=True)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
@@ -136,6 +143,12 @@ class Work:
                 pace.took(ended - started)
             started = ended
         return stored
+
+    def _noted(self, sent: Job, job: int, note: str, columns: dict[str, object]) -> None:
+        """Something is known of a job before its next effect; of a chosen instance, this host knows it by itself too."""
+        self._ledger.note(job, note, columns)
+        if isinstance(instance := columns.get("instance"), int):
+            self._begins([replace(sent, instance=instance)])
 
     def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
         return self._one_of_many(one.job, line, _attempted(attempt, one, line, self._belief))
@@ -159,6 +172,8 @@ class Work:
             back.append(Change(one.job.id, one.job.state, "not begun", columns))
         try:
             self._ledger.change(back)
+        except LeaseLost:
+            pass
         except Exception as error:
             # They count as sent for now, and are read back at the next start.
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
@@ -239,6 +254,8 @@ class Work:
             outcome = Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
         try:
             self._conclusion.apply(job, outcome, line)
+        except LeaseLost:
+            pass  # the host that has the folder now reads REDCap back
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -30,6 +31,14 @@ class Tree(Root):
         if system.f_blocks == 0:  # smbnetfs and others of FUSE
             return sys.maxsize
         return system.f_bavail * system.f_frsize
+
+    #: Whether nobody else may work in it at this moment; asked right before anything is moved or removed.
+    holds: Callable[[], bool] = staticmethod(lambda: True)
+
+    def be_ours(self) -> None:
+        """Raise OSError (ESTALE) if another host may work in it."""
+        if not self.holds():
+            raise OSError(errno.ESTALE, "another host may work in the folder by now", str(self.path))
 
     # -- looking
 
@@ -66,10 +75,12 @@ class Tree(Root):
 
         Not durable before `sync` on both directories; across file systems it is at once.
         """
+        self.be_ours()
         move(self, source, destination, lambda leaf: (leaf,))
 
     def move_free(self, source: str, destination: str, crossing: Crossing = PLAIN) -> str:
         """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
+        self.be_ours()
         return move(self, source, destination, names.candidates, crossing)
 
     def remove_empty(self, relative: str) -> None:
@@ -91,6 +102,7 @@ class Tree(Root):
 
     def write_new(self, name: str, data: bytes, mode: int | None = None) -> None:
         """Write a new file, whole and durable or not at all. Raises FileExistsError if the name is taken."""
+        self.be_ours()
         with self.stage(names.split(name)[0], mode) as staged:
             staged.write(data)
             staged.place(name)
@@ -100,12 +112,14 @@ class Tree(Root):
 
         Raises FileExistsError if there is something else under that name; a link counts as something else.
         """
+        self.be_ours()
         with self.stage(names.split(name)[0], mode) as staged:
             staged.write(data)
             staged.place(name, ours)
 
     def remove_if(self, name: str, ours: Ours) -> bool:
         """Remove the file `name` if `ours` says of its content that it is dropcap's; returns whether it did."""
+        self.be_ours()
         try:
             with self.parent(name) as (fd, leaf):
                 present = read_ours(fd, leaf, ours)
@@ -122,6 +136,7 @@ class Tree(Root):
 
         What this process is writing at the moment is let be.
         """
+        self.be_ours()
         leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_leftover(e.leaf)]
         for name in leftovers:
             with self.parent(name) as (fd, leaf), contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing
 from dropcap.filing.receipt import receipt
 from dropcap.filing.same_bytes import changed_since
 from dropcap.filing.whereabouts import arrived, locate, renamed
+from dropcap.ledger.errors import LeaseLost
 from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.outcome import Refused, Stored
 from dropcap.ledger.store import Ledger
@@ -150,6 +151,11 @@ class Filer:
         """Why files cannot be moved now, or empty."""
         return self._told
 
+    @property
+    def running(self) -> bool:
+        """Whether its thread has not ended."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """File what can still be filed, and end. Waits for nothing."""
         with self._changed:
@@ -227,6 +233,8 @@ class Filer:
             batch = self._entered(batch)
             self._moving_since = time.monotonic()
             self._file(batch)
+        except LeaseLost:
+            pass  # the host that works there now files them
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
             log.error("internal_error", folder=self._name, where="filing", error=f"{type(error).__name__}: {error}")

@@ -83,6 +83,13 @@ class SendJournal:
         with self._lock:
             return [entry for line in self._read().splitlines() if (entry := _entry(line)) is not None]
 
+    def clear(self) -> None:
+        """What it holds is settled. Raises OSError."""
+        with self._lock:
+            fd = self._opened()
+            os.ftruncate(fd, 0)
+            os.fdatasync(fd)
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:

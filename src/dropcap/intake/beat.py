@@ -74,6 +74,12 @@ class Run:
         home = hashlib.sha256(boot + b"%d %d" % (status.st_dev, status.st_ino)).hexdigest()[:16]
         return cls(home, secrets.token_hex(8))
 
+    @classmethod
+    def of_installation(cls, installation: str) -> Run:
+        """A new run of one of several hosts that share a ledger: they are one home, and the ledger says which of them works in a
+        folder."""
+        return cls(hashlib.sha256(b"shared " + installation.encode()).hexdigest()[:16], secrets.token_hex(8))
+
     def beat(self) -> Beat:
         """The next beat."""
         return Beat(self.home, self.number, secrets.token_hex(8))

@@ -32,11 +32,17 @@ class IntakeLedger:
     """One folder's way into the ledger. Every method may be called from any thread."""
 
     def __init__(
-        self, ledger: Ledger, project: str, address: Callable[[str], Address], on_refused: Callable[[list[int]], None]
+        self,
+        ledger: Ledger,
+        folder: str,
+        project: str,
+        address: Callable[[str], Address],
+        on_refused: Callable[[list[int]], None],
     ) -> None:
         """`project` is where the folder leads, `address` tells where a file of a name goes; `on_refused` is told of the jobs
         whose files go to failed/ at once."""
         self._ledger = ledger
+        self._folder = folder
         self._project = project
         self._address = address
         self._on_refused = on_refused
@@ -119,7 +125,7 @@ class IntakeLedger:
 
     def withdraw(self, job: int) -> bool:
         """End a job whose file was taken away; False if its state does not allow that now."""
-        return self._ledger.withdraw(job)
+        return self._ledger.withdraw(job, folder=self._folder)
 
     def rename_open(self, job: int, name: str) -> bool:
         """The file of an open job has another name now; False if the job cannot take it."""

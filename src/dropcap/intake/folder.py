@@ -79,6 +79,7 @@ class OpenedFolder:
         self._not_taken = NotTaken(self._log)
         self._left = Left(folder, ledger, self._log)
         self.tree = open_tree(folder.path)
+        self.tree.holds = hooks.holds
         try:
             self._occupy(run, vigil, on_answer)
         except BaseException:
@@ -115,6 +116,7 @@ class OpenedFolder:
         folder = self._folder
         # Delivery's own descriptor, opened here because this thread alone may hang on a dead share.
         self.lent = Tree(folder.path, stable_inodes=self.tree.stable_inodes)
+        self.lent.holds = self.tree.holds
         if self.lent.identity != self.tree.identity:
             raise OSError(errno.ESTALE, "The folder was replaced while it was opened", str(folder.path))
         self._look_at_mounts()

@@ -40,6 +40,8 @@ _TELL = 0.5
 _NAP = 2.0
 #: A folder that does not answer for so long is called away (seconds).
 _STUCK = 30.0
+#: What is said of a folder whose lease could not be renewed, and that nobody else may have taken.
+UNRENEWED = "the ledger's database has not answered in time, and another host may work there by now; dropcap goes on by itself"
 #: More hints than this and a walk is cheaper.
 _HINTS = 20_000
 
@@ -80,7 +82,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._tenure = Tenure()
+        self._tenure = Tenure(hooks.holds)
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -112,6 +114,11 @@ class Intake:
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def running(self) -> bool:
+        """Whether its thread has not ended."""
+        return self._thread.is_alive()
 
     def let_go(self) -> None:
         """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
@@ -250,6 +257,8 @@ class Intake:
         try:
             if self._hooks.released():
                 raise Away(f"it was let go of by hand; end that with: dropcap resume --folder {shown(self.folder.name)}")
+            if not self._hooks.holds():
+                raise Away(UNRENEWED)
             if self._opened is None:
                 self._opened = self._open()
                 self._tenure.begin(self._opened.lent, self._opened.presence)

@@ -13,7 +13,9 @@ from dropcap.intake.presence import Presence
 class Tenure:
     """The directory in which a channel works now, if it is there and ours. Safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, holds: Callable[[], bool] = lambda: True) -> None:
+        """`holds`: whether no other host may work there at this moment."""
+        self._holds = holds
         self._held: tuple[Tree, Presence] | None = None
         self._covered: Presence | None = None  # somebody has put something else over its marker
 
@@ -38,18 +40,18 @@ class Tenure:
     def lent(self) -> Tree | None:
         """The directory, None if it is not known to be ours at this moment. Touches no file system."""
         held = self._held
-        return held[0] if held is not None and held[1].sure() else None
+        return held[0] if held is not None and held[1].sure() and self._holds() else None
 
     def confirm(self) -> Callable[[], bool] | None:
         """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
         held = self._held
-        if held is None:
+        if held is None or not self._holds():
             return None
         try:
             held[1].confirm()
         except (Away, OSError):
             return None
-        return held[1].sure
+        return lambda: held[1].sure() and self._holds()
 
     def leave(self, within: float) -> None:
         """Say in the marker that nobody works there any more. Waits for the share so long at most (seconds)."""

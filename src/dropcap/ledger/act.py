@@ -37,6 +37,8 @@ class Deed(StrEnum):
     CREATED = "created"  # the ledger
     MIGRATED = "migrated"
     RESTORED = "restored"  # it lacks what was in it before
+    EXPORTED = "exported"  # all of it into a file
+    IMPORTED = "imported"  # all of it out of one
     PRUNED = "pruned"  # jobs that were over were taken out of it
 
 

@@ -12,14 +12,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from dropcap.ledger.database import Connection, Writer
+from dropcap.ledger.database import Writer
 from dropcap.ledger.errors import DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.seal import Sealer
 from dropcap.ledger.trouble import Trouble
 from dropcap.threads import DaemonThread
 
 T = TypeVar("T")
-Apply = Callable[[Connection], T]
+Apply = Callable[[Writer], T]
 
 #: How soon a write is tried again that the disk or the server did not take (seconds).
 AGAIN = 1.0

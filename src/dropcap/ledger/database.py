@@ -63,6 +63,9 @@ class Writer(Connection, Protocol):
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this process may write for a folder, or for that of these jobs, within the transaction."""
 
+    def take_lease(self, folder: str, beat: int | None) -> int | None:
+        """Within the transaction: take the lease of a folder whose `beat` was seen to stand still; its fence, None if not."""
+
     def commit(self) -> None:
         """Make it durable."""
 
@@ -115,11 +118,22 @@ class Database(Protocol):
     def check(self, reader: Reader) -> None:
         """Look at the whole ledger. Raises Damaged."""
 
-    def gone(self) -> bool:
-        """Whether it was removed or replaced under whoever has opened it: what is written now would be lost."""
+    @property
+    def commits(self) -> int:
+        """How many commits of this process were acknowledged, where that is counted."""
+
+    def gone(self) -> str:
+        """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL."""
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters and without a zero, stand in a name, as SQL."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several hosts write it, each for the folders that it works in."""
 
     @property
     def unwritable(self) -> tuple[str, str]:

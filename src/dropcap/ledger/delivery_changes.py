@@ -8,7 +8,7 @@ from typing import Any
 
 from dropcap.ledger import passing, readdressed, returned
 from dropcap.ledger.clock import due_now
-from dropcap.ledger.database import Connection
+from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
 from dropcap.ledger.passing import NOBODY, Absent
@@ -33,8 +33,11 @@ _LEARNED = (
 class DeliveryChanges(Writing):
     """What is entered of jobs."""
 
-    def change(self, changes: Sequence[Change], absent: Absent = NOBODY) -> set[int]:
-        """Take jobs to their next state, each with a history row; the jobs that could go.
+    def change(
+        self, changes: Sequence[Change], absent: Absent = NOBODY, begun: Callable[[set[int]], None] | None = None
+    ) -> set[int]:
+        """Take jobs to their next state, each with a history row; the jobs that could go. `begun` is told of them once that is
+        durable; what it raises is raised.
 
         A job stays where it is if its state does not allow the step, if it would be the second one sending to its target, if it
         has another target by now, or if a newer one has been sent there before it (`overtaken`). One that is to be sent may pass
@@ -45,14 +48,14 @@ class DeliveryChanges(Writing):
         now = self._clock()
 
         def apply(connection: Connection) -> set[int]:
-            gone = {}
-            for one in changes:
-                if passing.step(connection, one, absent, now):
-                    gone[one.job] = (one.job, now, one.state.value, utf8(one.note))
-            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", gone.values())
-            return set(gone)
+            if absent == NOBODY and (went := connection.take(changes, now)) is not None:
+                return went
+            gone = [one for one in changes if passing.step(connection, one, absent, now)]
+            entries = [(one.job, now, one.state.value, utf8(one.note)) for one in gone]
+            connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", entries)
+            return {one.job for one in gone}
 
-        return self._commit.write(apply)
+        return self._write(apply, jobs=[one.job for one in changes], then=begun)
 
     def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
         """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
@@ -66,13 +69,14 @@ class DeliveryChanges(Writing):
                 "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
             )
 
-        self._commit.write(apply)
+        self._write(apply, jobs=[job])
 
     def copying(self, job: int, temporary: str, final: str) -> None:
         """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""
         names = (os.fsencode(temporary), os.fsencode(final), job)
-        self._commit.write(
-            lambda connection: connection.execute("update job set copy_temporary = ?, copy_final = ? where id = ?", names)
+        self._write(
+            lambda connection: connection.execute("update job set copy_temporary = ?, copy_final = ? where id = ?", names),
+            jobs=[job],
         )
 
     def found(self, job: Job, record: str, key: str) -> ReadBackFound:
@@ -94,11 +98,11 @@ class DeliveryChanges(Writing):
             return ReadBackFound.NEWER_WENT if overtaken else ReadBackFound.ENTERED
 
         try:
-            came = self._commit.write(apply)
+            came = self._write(apply, jobs=[job.id])
         except Conflict:
             return ReadBackFound.ANOTHER_GOES
         if came is ReadBackFound.ENTERED and job.back_of is not None:
-            self._commit.write(returned.take_over(job.id))
+            self._write(returned.take_over(job.id), jobs=[job.id])
         return came
 
     def learn(self, project: str, kind: str, what: str, until: float) -> None:
@@ -109,75 +113,89 @@ class DeliveryChanges(Writing):
             connection.execute("delete from learned where until <= ?", (now,))
             if kind == "project_id":  # there is one
                 connection.execute("delete from learned where project = ? and kind = ?", (project, kind))
-            connection.execute(
-                "insert into learned values (?,?,?,?) on conflict (project, kind, what) do update set until = excluded.until",
-                (project, kind, utf8(what), until),
-            )
+            connection.execute(_LEARNED, (project, kind, utf8(what), until))
 
-        self._commit.write(apply)
+        self._write(apply)
 
     def tell_read_back(self, job: Job, found: str, message: str, remedy: str | None) -> bool:
         """It is known whether REDCap has what was sent of a withdrawn job (yes, no, other); False if it is not withdrawn now."""
-        return self._commit.write(returned.tell_read_back(job, found, message, remedy, self._clock()))
+        return self._write(returned.tell_read_back(job, found, message, remedy, self._clock()), jobs=[job.id])
 
     def read_back_later(self, job: int, seconds: float) -> None:
         """Whether REDCap has what was sent of a withdrawn job is looked at again after `seconds`."""
-        self._commit.write(returned.put_off(job, self._clock() + seconds))
+        self._write(returned.put_off(job, self._clock() + seconds), jobs=[job])
 
     def blame(self, jobs: Sequence[int]) -> None:
         """These jobs' sends went wrong while the server was well."""
         if jobs:
-            self._commit.write(
+            self._write(
                 lambda connection: connection.executemany(
                     "update job set faults = faults + 1 where id = ?", [(job,) for job in jobs]
-                )
+                ),
+                jobs=jobs,
             )
 
     def recover(self) -> int:
         """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
         now = self._clock()
+        return self._write(lambda connection: recovered(connection, now))
 
-        def apply(connection: Connection) -> int:
-            connection.execute(
-                "insert into history (job, at, state, note)"
-                " select id, ?, 'unknown', 'dropcap ended while this was being sent' from job"
-                f" where state in {OPEN_STATES} and state = 'sending'",
-                (now,),
-            )
-            return connection.execute(
-                f"update job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES} and state = 'sending'",
-                (now,),
-            ).rowcount
+    def take_over(self, folder: str, beat: int | None, read_back_in: float) -> tuple[int, int] | None:
+        """Take the lease of a folder that nobody else has, or that is seen not to be kept (`beat` is what was seen of it last).
+
+        What was being sent there has an unknown outcome now, in the same transaction; REDCap is read back `read_back_in` seconds
+        later, when what is half sent has come to nothing. The fence, and how many jobs those are; None if another host has it.
+        """
+        now = self._clock()
+
+        def apply(connection: Writer) -> tuple[int, int] | None:
+            fence = connection.take_lease(folder, beat)
+            return None if fence is None else (fence, recovered(connection, now, folder, now + read_back_in))
 
         return self._commit.write(apply)
+
+    def lost(self, job: int, folder: str, name: str, instance: int | None) -> bool:
+        """A fail-over of the database has lost what became of a job, or that it was being sent at all: its outcome is unknown."""
+        now = self._clock()
+
+        def apply(connection: Connection) -> bool:
+            went = connection.attempt(
+                "update job set state = 'unknown', due = 0, changed_at = ?, instance = coalesce(instance, ?),"
+                " attempts = case when attempts > 0 then attempts else 1 end"
+                " where id = ? and folder = ? and name = ? and state in ('waiting', 'held', 'sending')",
+                (now, instance, job, folder, os.fsencode(name)),
+            )
+            if went:
+                note = "a fail-over of the database has lost that this was being sent"
+                connection.execute("insert into history (job, at, state, note) values (?,?,'unknown',?)", (job, now, note))
+            return went > 0
+
+        return self._write(apply)
 
     def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
         """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
         led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
-        self._commit.write(readdressed.rerouted(led, self._clock()))
+        self._write(readdressed.rerouted(led, self._clock()), folder=folder)
         return len(jobs)
 
-    def look_for_records(self) -> None:
-        """What waits for a record, or for leave to create one, is looked at now: the settings may be others."""
-        self._commit.write(
-            lambda connection: connection.execute(
-                "update job set due = 0 where state in ('waiting', 'unknown') and due > 0"
-                " and reason in ('no_record', 'create_limit')"
-            )
-        )
+    def look_for_records(self, folders: Collection[str]) -> None:
+        """What waits in these for a record, or for leave to create one, is looked at now: the settings may be others."""
+        sql = "update job set due = 0 where folder = ? and state in ('waiting', 'unknown') and due > 0"
+        rows = [(folder,) for folder in folders]
+        self._write(lambda connection: connection.executemany(f"{sql} and reason in ('no_record', 'create_limit')", rows))
 
     def clock_was_set(self) -> int:
         """The clock went back, or may have before the start: what it had put off until a time far ahead is due now. How many
         jobs that is.
         """
-        return self._commit.write(due_now(self._clock()))
+        return self._write(due_now(self._clock()))
 
     def pause(self, pause: Pause) -> None:
         """Enter or renew a pause."""
         p = pause
-        self._commit.write(
+        self._write(
             lambda connection: connection.execute(
                 _PAUSE,
                 (str(p.scope), p.name, str(p.reason), p.message, p.remedy, p.since, p.until_resume),
@@ -186,7 +204,7 @@ class DeliveryChanges(Writing):
 
     def resume(self, scope: Scope, name: str) -> bool:
         """End a pause; False if there was none."""
-        return self._commit.write(
+        return self._write(
             lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
         )
 
@@ -201,7 +219,7 @@ class DeliveryChanges(Writing):
             )
             return changed.rowcount > 0
 
-        return self._commit.write(apply)
+        return self._write(apply, folder=folder)
 
     def mismatched(self, folder: str, record: str, within: float) -> None:
         """A file's name did not agree with the record; what is older than `within` seconds is forgotten."""
@@ -211,12 +229,23 @@ class DeliveryChanges(Writing):
             connection.execute("delete from mismatch where not at between ? and ?", (now - within, now + within))
             connection.execute("insert into mismatch values (?,?,?)", (folder, utf8(record), now))
 
-        self._commit.write(apply)
+        self._write(apply, folder=folder)
 
     def forget_mismatches(self, places: Collection[tuple[str, str]]) -> None:
         """A person has looked at these folders' mismatches of these records: they are counted anew."""
         if places:
             rows = [(folder, utf8(record)) for folder, record in places]
-            self._commit.write(
-                lambda connection: connection.executemany("delete from mismatch where folder = ? and record = ?", rows)
-            )
+            self._write(lambda connection: connection.executemany("delete from mismatch where folder = ? and record = ?", rows))
+
+
+def recovered(connection: Connection, now: float, folder: str | None = None, due: float = 0.0) -> int:
+    """Whatever was being sent, in all folders or in one, has an unknown outcome; how many jobs that are."""
+    its = "" if folder is None else " and folder = ?"
+    where = f"state in {OPEN_STATES} and state = 'sending'{its}"
+    values = () if folder is None else (folder,)
+    note = "dropcap ended while this was being sent" if folder is None else "its host was gone while this was being sent"
+    connection.execute(
+        f"insert into history (job, at, state, note) select id, ?, 'unknown', ? from job where {where}", (now, note, *values)
+    )
+    sql = f"update job set state = 'unknown', due = ?, changed_at = ? where {where}"
+    return connection.execute(sql, (due, now, *values)).rowcount

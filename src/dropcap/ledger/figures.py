@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from math import inf
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.transition import utf8
 
 #: Seconds from drop to done: the upper bounds of the histogram's buckets; one more is without a bound.
 BUCKETS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
@@ -137,8 +139,10 @@ class Figures(Query):
         where, values = ["id < ?"], [2**62 if before is None else before]
         more: list[object] = []
         if text:
-            where.append(f"({self.database.has_text('name')} or {self.database.has_text('record')})")
-            more += [text.lower(), text.lower()]
+            small = text.lower()
+            names = "false" if "\0" in text else self.database.name_has("name")
+            where.append(f"({names} or {self.database.has_text('record')})")
+            more += ([] if "\0" in text else [os.fsencode(small)]) + [utf8(small)]
         if folder:
             where.append("folder = ?")
             more.append(folder)

@@ -99,7 +99,7 @@ class IntakeChanges(Writing):
             forget_marks(connection, folder, [file.name for file in files])
             return jobs
 
-        return self._commit.write(change)
+        return self._write(change, folder=folder)
 
     def mark(self, folder: str, marks: Sequence[Mark]) -> None:
         """Remember what was seen of files that lie in a folder; a mark of the same kind and name is replaced."""
@@ -107,14 +107,17 @@ class IntakeChanges(Writing):
             (folder, os.fsencode(m.name), m.kind.value, m.size, digits(m.mtime_ns), digits(m.ctime_ns), digits(m.inode), m.since)
             for m in marks
         ]
-        self._commit.write(lambda connection: connection.executemany(_MARK, rows))
+        self._write(lambda connection: connection.executemany(_MARK, rows), folder=folder)
 
     def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind] = tuple(MarkKind)) -> None:
         """Forget the marks of these kinds and names."""
-        self._commit.write(lambda connection: forget_marks(connection, folder, names, kinds))
+        self._write(lambda connection: forget_marks(connection, folder, names, kinds), folder=folder)
 
-    def withdraw(self, job: int, note: str = "taken out of in_progress/ by a person") -> bool:
-        """End a job whose file is no longer there; False if its state does not allow that now: it may just be being sent."""
+    def withdraw(self, job: int, note: str = "taken out of in_progress/ by a person", *, folder: str | None = None) -> bool:
+        """End a job whose file is no longer there; False if its state does not allow that now: it may just be being sent.
+
+        `folder` is the one that has found it out, where the job's own may be another.
+        """
         now = self._clock()
 
         def apply(connection: Connection) -> bool:
@@ -128,13 +131,13 @@ class IntakeChanges(Writing):
                 connection.execute("insert into history (job, at, state, note) values (?,?,'withdrawn',?)", (job, now, note))
             return cursor.rowcount > 0
 
-        return self._commit.write(apply)
+        return self._write(apply, folder=folder, jobs=() if folder else [job])
 
     def rename_open(self, job: int, name: str, address: Address) -> bool:
         """The file of an open job got another name; False if the job cannot take it now."""
         origin = self.keep_document(address.origin)
         try:
-            return self._commit.write(readdressed.renamed(job, name, address, origin, self._clock()))
+            return self._write(readdressed.renamed(job, name, address, origin, self._clock()), jobs=[job])
         except Conflict:
             return False
 
@@ -145,12 +148,13 @@ class IntakeChanges(Writing):
     def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
         """Keep how a drop folder was seen: its marker and its mount."""
         now = self._clock()
-        self._commit.write(
+        self._write(
             lambda connection: connection.execute(
                 "insert into folder values (?,?,?,?,?) on conflict (folder) do update"
                 " set path = excluded.path, marker = excluded.marker, mount = excluded.mount",
                 (folder, path, marker, mount, now),
-            )
+            ),
+            folder=folder,
         )
 
     def rename_folder(self, old: str, new: str) -> None:
@@ -161,7 +165,7 @@ class IntakeChanges(Writing):
             for rename in _RENAMES:
                 connection.execute(rename, (new, old))
 
-        self._commit.write(apply)
+        self._write(apply)
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """These failed jobs' files are no longer in failed/: somebody dealt with them."""
@@ -175,7 +179,7 @@ class IntakeChanges(Writing):
                     (job, now),
                 )
 
-        self._commit.write(apply)
+        self._write(apply, jobs=jobs)
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""

@@ -90,7 +90,8 @@ class IntakeQuery(Rows):
             " coalesce(filed_as, ? || name) as place"
             " from job where folder = ? and state = 'failed' and tried_again is null)"
             " select place, id, name, size, mtime_ns, inode, placed, nth from"
-            " (select failed.*, row_number() over (partition by place order by placed desc, id desc) as nth from failed) placing"
+            " (select failed.*, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
+            " as placed_files"
         ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
         return {
             os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)

@@ -135,7 +135,8 @@ class PeopleQuery(Rows):
                 "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
                 f" and newer.state in {OPEN_STATES} where held.state in {OPEN_STATES} and held.state = 'held'"
                 f" and not {GIVES_WAY.replace('older.', 'held.')}"
-                " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id limit ?",
+                " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id"
+                " order by newer.id limit ?",
                 folder,
                 limit,
             )

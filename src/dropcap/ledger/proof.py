@@ -62,7 +62,12 @@ def prove(place: Database | Path, witnesses: Iterable[Head] = ()) -> Proof:
     """
     database = SqliteDatabase(place) if isinstance(place, Path) else place
     with database.snapshot() as connection:
-        return _Prover(connection, witnesses).proof()
+        return prove_within(connection, witnesses)
+
+
+def prove_within(connection: Connection, witnesses: Iterable[Head] = ()) -> Proof:
+    """The same of a ledger that is open, as the transaction that has begun sees it."""
+    return _Prover(connection, witnesses).proof()
 
 
 class _Prover:
@@ -150,6 +155,10 @@ class _Prover:
         elif what == Deed.MIGRATED:
             counts = f"{facts.get('job')} jobs with {facts.get('history')} entries"
             self._found.told.append(f"act {n}: upgraded from version {facts.get('from')} to {facts.get('to')}, with {counts}")
+        elif what == Deed.IMPORTED:
+            rows = facts.get("rows", {})
+            counts = f"{rows.get('job', 0)} jobs with {rows.get('history', 0)} entries"
+            self._found.told.append(f"act {n}: brought here from an export, with {counts}")
         elif what == Deed.RESTORED:
             how = "a copy was put in the ledger's place" if facts.get("copy") else "entries were missing at a start"
             lost = ", ".join(facts.get("lost", []))
@@ -231,7 +240,7 @@ class _Prover:
     def _compare(self, job: int, columns: list[Any], established: list[str]) -> None:
         try:
             sealed, now = together(established), canonical(columns)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             self._says(f"job {job}", "what was sealed of it, or what it holds now, cannot be read")
             return
         if sum('"claimed_at":' in told for told in established) > 1:

@@ -12,6 +12,8 @@ from dropcap.display import shown
 from dropcap.ledger.job import TRANSITIONS, State
 
 _BLOBS = frozenset({"name", "filed_as", "preserved_as"})
+#: What ends a job.
+ENDS = (State.DONE, State.FAILED, State.WITHDRAWN)
 _BEFORE: dict[State, tuple[str, ...]] = {
     state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
 }
@@ -50,7 +52,7 @@ def update_of(one: Change) -> str:
 @lru_cache(maxsize=256)
 def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
     sets = "".join(f", {column} = ?" for column in columns)
-    ended = ", ended_at = ?" if state in (State.DONE, State.FAILED, State.WITHDRAWN) else ""
+    ended = ", ended_at = ?" if state in ENDS else ""
     before = ", ".join(f"'{name}'" for name in _BEFORE[state])
     same = " and key is ? and field = ?" if same_target else ""
     return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before}){same}"
@@ -58,7 +60,7 @@ def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
 
 def values_of(one: Change, now: float) -> tuple[Any, ...]:
     """The values of a change's statement."""
-    ended = (now,) if one.state in (State.DONE, State.FAILED, State.WITHDRAWN) else ()
+    ended = (now,) if one.state in ENDS else ()
     columns = tuple(bound(column, value) for column, value in one.columns.items())
     return (one.state.value, now, *ended, *columns, one.job, *(one.target or ()))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from dropcap.ledger import act
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.commit import GroupCommit
-from dropcap.ledger.database import Database
+from dropcap.ledger.database import Database, Writer
 from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.trouble import Trouble
 
+T = TypeVar("T")
 _META = "insert into meta values (?,?) on conflict (key) do update set value = excluded.value"
 _DOCUMENT = "insert into document values (?,?) on conflict do nothing"
 #: Documents that are known to be in the ledger.
@@ -30,11 +32,36 @@ class Writing:
         """A path is that of a ledger in a file."""
         self.database: Database = SqliteDatabase(place) if isinstance(place, Path) else place
         self._clock = clock
+        self._guarded = True
         self.trouble = Trouble(*self.database.unwritable)
         self._commit = GroupCommit(self.database.writer, self.trouble)
         self.query = Query(self.database, self.trouble.met)
         self.installation = self.query.meta("installation") or ""
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
+
+    @property
+    def shared(self) -> bool:
+        """Whether several hosts write it, each for the folders that it works in."""
+        return self.database.shared
+
+    def for_people(self) -> Self:
+        """The same ledger, for what a person wants of whatever folder, also of one that another host works in."""
+        theirs = copy.copy(self)
+        theirs._guarded = False
+        return theirs
+
+    def _write(
+        self,
+        apply: Callable[[Writer], T],
+        *,
+        folder: str | None = None,
+        jobs: Sequence[int] = (),
+        then: Callable[[T], None] | None = None,
+    ) -> T:
+        """For a folder, or for that of some jobs (see `GroupCommit.write`)."""
+        if not self._guarded:
+            folder, jobs = None, ()
+        return self._commit.write(apply, folder=folder, jobs=jobs, then=then)
 
     def close(self) -> None:
         """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
@@ -45,8 +72,8 @@ class Writing:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
         self._commit.give_up()
 
-    def gone(self) -> bool:
-        """Whether its files were removed or replaced under it: what is written now would be lost."""
+    def gone(self) -> str:
+        """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
         return self.database.gone()
 
     def alive(self) -> bool:
@@ -56,12 +83,12 @@ class Writing:
     def act(self, who: Who, what: Deed, **told: Any) -> None:
         """Enter that somebody has dropcap do something, before it is done."""
         now = self._clock()
-        self._commit.write(lambda connection: act.enter(connection, now, who, what, told))
+        self._write(lambda connection: act.enter(connection, now, who, what, told))
 
     def prune(self, jobs: Sequence[int], who: Who) -> int:
         """Take jobs that are over out of the ledger, with their history; how many those were. An act says so."""
         now = self._clock()
-        return self._commit.write(lambda connection: prune(connection, jobs, now, who))
+        return self._write(lambda connection: prune(connection, jobs, now, who))
 
     def keep_document(self, text: str) -> str | None:
         """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""
@@ -71,9 +98,7 @@ class Writing:
         if known is None:
             known = hashlib.sha256(text.encode()).hexdigest()
             row = (known, text)
-            self._commit.write(
-                lambda connection: connection.execute("insert into document values (?,?) on conflict do nothing", row)
-            )
+            self._write(lambda connection: connection.execute("insert into document values (?,?) on conflict do nothing", row))
             if len(self._documents) > _MOST_DOCUMENTS:
                 self._documents.clear()
             self._documents[text] = known
@@ -91,4 +116,4 @@ class Writing:
 
     def set_meta(self, key: str, value: str) -> None:
         """Keep one word about the installation."""
-        self._commit.write(lambda connection: connection.execute(_META, (key, value)))
+        self._write(lambda connection: connection.execute(_META, (key, value)))

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
+from dropcap.preflight.database import ledger_files
 from dropcap.preflight.remark import Place, Remark, on_machine, place_of
 
 NAME = "dropcap.service"
@@ -117,8 +119,10 @@ def sandbox_remarks(config: Config, folder: Folder, unit: ServiceUnit) -> Iterat
 
 
 def machine_remarks(config: Config, unit: ServiceUnit) -> Iterator[Remark]:
-    """The same for the state directory and the files that hold tokens."""
+    """The same for the state directory and the files that hold secrets."""
     yield from _place(on_machine(f"state_dir {config.state_dir}"), "state_dir", config.state_dir, unit)
+    for key, path in ledger_files(config.ledger) if isinstance(config.ledger, PostgresLedger) else ():
+        yield from _hidden(on_machine("ledger"), key, Path(os.path.realpath(path)), unit)
     for project in config.projects.values():
         if project.token_source.kind == "file":
             path = Path(project.token_source.where)

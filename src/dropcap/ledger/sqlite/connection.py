@@ -88,6 +88,10 @@ class SqliteWriter(SqliteConnection):
         """One process has the ledger, and so all folders."""
         return True
 
+    def take_lease(self, folder: str, beat: int | None) -> int | None:
+        """There is nobody to take it from."""
+        return 0
+
     def commit(self) -> None:
         """Make it durable."""
         self.execute("commit")

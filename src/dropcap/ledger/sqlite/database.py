@@ -50,16 +50,31 @@ class SqliteDatabase:
         if said != "ok":
             raise Damaged(" ".join(str(said).split()))
 
-    def gone(self) -> bool:
-        """Whether its files were removed or replaced under whoever writes it."""
+    @property
+    def commits(self) -> int:
+        """Nobody counts them."""
+        return 0
+
+    def gone(self) -> str:
+        """That its files were removed or replaced under whoever writes it."""
         try:
-            return not self._files.items() <= _identities(self.path).items()
+            gone = not self._files.items() <= _identities(self.path).items()
         except OSError:
-            return False  # it cannot be told
+            gone = False  # it cannot be told
+        return "the ledger's files were removed or replaced: dropcap ends, and a start begins a new one" if gone else ""
 
     def has_text(self, column: str) -> str:
-        """Whether the text `?`, in small letters, stands in a column, as SQL."""
-        return f"instr(lower(cast({column} as text)), ?)"
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+        return f"instr(lower({column}), ?)"
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters, stand in a name, as SQL."""
+        return f"instr(lower(cast({column} as text)), cast(? as text))"
+
+    @property
+    def shared(self) -> bool:
+        """One process has it."""
+        return False
 
     @property
     def unwritable(self) -> tuple[str, str]:

@@ -1,0 +1,50 @@
+"""In which drop folders this host works: in all, where it has its ledger for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dropcap.config.model import Config
+from dropcap.delivery.clients import MakeWindow, window_of
+from dropcap.hosts.grip import Grip
+from dropcap.ledger.job import Job
+
+
+class Allotment(Protocol):
+    """What the engine asks of it. Every method may be called from any thread, and waits for nothing but `begins`."""
+
+    @property
+    def window(self) -> MakeWindow:
+        """Makes the request limit of a project's server."""
+
+    def grip(self, folder: str) -> Grip | None:
+        """This host's lease of a folder that it is to work in; None if another host is to."""
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """These jobs are about to be sent. Raises OSError: nothing of them may be."""
+
+    def configured(self, config: Config) -> None:
+        """Another configuration is in force."""
+
+
+class Alone:
+    """One host, one ledger."""
+
+    def __init__(self) -> None:
+        self._grips: dict[str, Grip] = {}
+
+    @property
+    def window(self) -> MakeWindow:
+        """A file in `state_dir` counts, for all processes of this host."""
+        return window_of
+
+    def grip(self, folder: str) -> Grip:
+        """It is always held."""
+        return self._grips.setdefault(folder, Grip.alone(folder))
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """The ledger knows, and lies on the same disk."""
+
+    def configured(self, config: Config) -> None:
+        """Whatever it names is this host's."""

@@ -1,0 +1,259 @@
+"""In which drop folders this host works, where several share a ledger: it takes them, hands them over, and agrees with the others
+on what is paused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from dropcap.config.model import Config, Project
+from dropcap.daemon.asked import ASKED
+from dropcap.daemon.channel import Channel
+from dropcap.daemon.within_reach import WithinReach
+from dropcap.delivery.clients import MakeWindow
+from dropcap.hosts.grip import Grip, boot_time
+from dropcap.hosts.heart import Heart, HeartHooks, Others
+from dropcap.hosts.send_journal import BegunSend, SendJournal
+from dropcap.hosts.shared_window import SharedWindow
+from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.job import Job
+from dropcap.ledger.postgres.leases import ThisHost
+from dropcap.ledger.postgres.wire import Wire
+from dropcap.ledger.store import Ledger
+from dropcap.redcap.window import Allowance
+from dropcap.threads import DaemonThread
+
+log = structlog.get_logger()
+
+#: Seconds between two looks at what is to be done, and between two at what other hosts have entered.
+_LOOK, _AGREE = 0.5, 2.0
+#: For so long (seconds) a folder is away before another host is to have it.
+_AWAY = 10.0
+
+
+class Engine(Protocol):
+    """What is asked of `daemon.engine.Engine`."""
+
+    config: Config
+    channels: dict[str, Channel]
+
+    def arrange(self) -> None: ...
+
+    def leaving(self, folder: str) -> Channel | None: ...
+
+    def agree(self, asked: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the shared ledger is, for the connections that are not the ledger's own."""
+
+    connect: Callable[[], Any]
+    me: ThisHost
+    lease: float
+
+
+class Custody:
+    """An `Allotment`. One thread takes and hands over; `Heart` tells it what."""
+
+    def __init__(self, config: Config, place: Place, journal: SendJournal) -> None:
+        self._config = config
+        self._place = place
+        self._journal = journal
+        self._wire = Wire(place.connect)  # of the request limits
+        self._grips: dict[str, Grip] = {}  # replaced whole
+        self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
+        self._lock = threading.Lock()  # the three below
+        self._lost: list[Grip] = []
+        self._to_release: list[Grip] = []
+        self._to_take: dict[str, int | None] = {}
+        self._woken = threading.Event()
+        self._stopping = False
+        self._commits: Callable[[], int] = lambda: 0
+        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release)
+        self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
+        self._away_since: dict[str, float] = {}
+        self._agreed = 0.0
+        self._asked: str | None = None
+        self._thread: DaemonThread | None = None
+
+    # Allotment ----------------------------------------------------------------------------------------------------
+
+    @property
+    def window(self) -> MakeWindow:
+        """One request limit for all hosts: the database counts."""
+        return self._window_of
+
+    def _window_of(self, config: Config, project: Project) -> Allowance:
+        return SharedWindow(self._wire, project.host, config.limit_of(project.host))
+
+    def grip(self, folder: str) -> Grip | None:
+        """This host's lease of a folder, None if it has none or is to hand it over."""
+        grip = self._grips.get(folder)
+        return None if grip is None or grip.lost or folder in self._leaving else grip
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """Enter on this host's own disk what is about to be sent. Raises OSError."""
+        now = time.time()
+        self._journal.append(
+            [
+                BegunSend(
+                    *(job.id, job.folder, job.name, job.size, _words(job), job.instance, job.sha256 or ""),
+                    *(self._place.me.id, self._commits(), now),
+                )
+                for job in jobs
+            ]
+        )
+
+    def configured(self, config: Config) -> None:
+        """Another configuration is in force."""
+        self._config = config
+        self.heart.configured(config.folders)
+
+    # For the daemon -----------------------------------------------------------------------------------------------
+
+    def fence(self, folder: str) -> int | None:
+        """The fence by which this host writes for a folder."""
+        grip = self._grips.get(folder)
+        return None if grip is None or grip.lost else grip.fence
+
+    @property
+    def others(self) -> Others:
+        """All hosts and leases, as they were seen last."""
+        return self.heart.others
+
+    def start(self, engine: Engine, ledger: Ledger) -> None:
+        """Begin to take folders. Raises NoThread."""
+        self._commits = lambda: ledger.database.commits
+        self._thread = DaemonThread(partial(self._run, engine, ledger), "custody")
+        self.heart.start()
+        self._thread.start()
+
+    def end_taking(self) -> None:
+        """Take nothing more: dropcap is to end."""
+        self._stopping = True
+        self._woken.set()
+
+    def stop(self, within: float) -> None:
+        """Nothing is under way in any folder any more: hand all over. Waits so many seconds at most."""
+        self.end_taking()
+        if self._thread is not None:
+            self._thread.join(within)
+        for grip in self._grips.values():
+            self.heart.release(grip)
+        self.heart.stop(within)
+        self._journal.close()
+        self._wire.close()
+
+    def _on_lost(self, grip: Grip) -> None:
+        with self._lock:
+            self._lost.append(grip)
+        self._woken.set()
+
+    def _on_may_take(self, folder: str, beat: int | None) -> None:
+        with self._lock:
+            self._to_take[folder] = beat
+        self._woken.set()
+
+    def _on_must_release(self, grip: Grip) -> None:
+        with self._lock:
+            if grip not in self._to_release:
+                self._to_release.append(grip)
+        self._woken.set()
+
+    # The thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self, engine: Engine, ledger: Ledger) -> None:
+        reach = WithinReach(ledger.query)
+        while not self._stopping:
+            try:
+                self._tell_lacking(engine, reach)
+                self._give_up(engine)
+                self._hand_over(engine)
+                self._take(engine, ledger)
+                self._agree(engine, ledger)
+            except DatabaseError:
+                pass  # the ledger itself tells
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                log.error("internal_error", where="custody", error=said, exc_info=True)
+            self._woken.wait(_LOOK)
+            self._woken.clear()
+
+    def _give_up(self, engine: Engine) -> None:
+        """Leave what was lost, and what is to be handed over."""
+        with self._lock:
+            lost, self._lost = self._lost, []
+            to_release, self._to_release = self._to_release, []
+        left = False
+        for grip in lost:
+            message = "its lease could not be renewed in time, and another host works there now"
+            log.warning("lease_lost", folder=grip.folder, fence=grip.fence, message=message)
+        for grip in [*lost, *to_release]:
+            if self._grips.get(grip.folder) is grip and grip.folder not in self._leaving:
+                self._leaving[grip.folder] = grip
+                left = True
+        if left:
+            engine.arrange()
+
+    def _hand_over(self, engine: Engine) -> None:
+        """What was left and has nothing under way any more is another host's."""
+        for folder, grip in list(self._leaving.items()):
+            channel = engine.leaving(folder)
+            if channel is not None and not channel.over():
+                continue
+            if not grip.lost:
+                self.heart.release(grip)
+                log.info("folder_handed_over", folder=folder, fence=grip.fence)
+            self._grips = {name: held for name, held in self._grips.items() if held is not grip}
+            del self._leaving[folder]
+
+    def _take(self, engine: Engine, ledger: Ledger) -> None:
+        with self._lock:
+            wanted, self._to_take = self._to_take, {}
+        took = False
+        for folder, beat in wanted.items():
+            if folder in self._grips or folder not in engine.config.folders or self._stopping:
+                continue
+            asked = boot_time()
+            taken = ledger.take_over(folder, beat, self._read_back_in(folder))
+            if taken is None:
+                continue
+            fence, unknown = taken
+            self._grips = self._grips | {folder: self.heart.took(folder, fence, asked)}
+            log.info("folder_taken", folder=folder, fence=fence, unknown=unknown)
+            took = True
+        if took:
+            engine.arrange()
+
+    def _read_back_in(self, folder: str) -> float:
+        """After so many seconds what another host was sending is over, whatever became of that host."""
+        project = self._config.projects.get(self._config.folders[folder].project) if folder in self._config.folders else None
+        return 0.0 if project is None else project.timeout
+
+    def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
+        now = time.monotonic()
+        away = {name for name, one in engine.channels.items() if one.intake.away is not None and one.grip.holds()}
+        self._away_since = {name: self._away_since.get(name, now) for name in away}
+        long = {name for name, since in self._away_since.items() if now - since > _AWAY}
+        elsewhere = [folder for name, folder in engine.config.folders.items() if name not in self._grips]
+        self.heart.away(long | reach.lacking(elsewhere))
+
+    def _agree(self, engine: Engine, ledger: Ledger) -> None:
+        """Go by what was entered on other hosts, and by people."""
+        if time.monotonic() - self._agreed < _AGREE:
+            return
+        self._agreed = time.monotonic()
+        asked = ledger.query.meta(ASKED)
+        engine.agree(asked != self._asked)
+        self._asked = asked
+
+
+def _words(job: Job) -> str:
+    return " ".join(part for part in (job.project, job.record, job.event or "", job.field) if part)

@@ -1,0 +1,147 @@
+"""The ledger that a configuration names: a file in `state_dir`, or a database that several hosts share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from dropcap import __version__
+from dropcap.config.ledger_at import PostgresLedger
+from dropcap.config.model import Config
+from dropcap.daemon.custody import Custody, Place
+from dropcap.daemon.state import LEDGER, NeedsSomebody, close_ledger, installation, keep_installation, open_ledger
+from dropcap.hosts.send_journal import SendJournal
+from dropcap.ledger.database import Database
+from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.postgres.leases import ThisHost
+from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.store import Ledger
+
+log = structlog.get_logger()
+
+#: What a host keeps of the sends that it has begun, in `state_dir`.
+JOURNAL = "sending.journal"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLedger:
+    """The ledger for a daemon. `custody`: where several hosts share it, who says in which folders this one works."""
+
+    ledger: Ledger
+    custody: Custody | None = None
+
+    def close(self, config: Config) -> None:
+        """The orderly end. Before it, nothing is under way any more."""
+        if self.custody is None:
+            close_ledger(self.ledger, config.state_dir)
+        else:
+            self.ledger.close()
+
+
+def database_of(config: Config) -> Database:
+    """Where the ledger is, for whoever reads it, and for what a person has done. Raises LedgerError."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return SqliteDatabase(config.state_dir / LEDGER)
+    _need_psycopg()
+    from dropcap.ledger.postgres.database import PostgresDatabase
+    from dropcap.ledger.postgres.way import connecting
+
+    return PostgresDatabase(connecting(config.ledger, "dropcap command"))
+
+
+def open_for_people(config: Config) -> Ledger:
+    """The ledger to write for a person, of a shared one beside its hosts. Raises LedgerError."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return open_ledger(config.state_dir)
+    try:
+        return Ledger(database_of(config))
+    except DatabaseError as error:
+        raise _unusable(config.ledger, error) from None
+
+
+def close_for_people(ledger: Ledger, config: Config) -> None:
+    """The end of `open_for_people`."""
+    if ledger.shared:
+        ledger.close()
+    else:
+        close_ledger(ledger, config.state_dir)
+
+
+def open_for_daemon(config: Config) -> OpenedLedger:
+    """The ledger for the daemon of this host. Raises LedgerError, StateError."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return OpenedLedger(open_ledger(config.state_dir))
+    _need_psycopg()
+    from dropcap.ledger.postgres.database import PostgresDatabase
+    from dropcap.ledger.postgres.way import connecting
+
+    at = config.ledger
+    me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest)
+    connect = connecting(at, "dropcap")
+    journal = SendJournal(config.state_dir / JOURNAL)
+    custody = Custody(config, Place(connect, me, at.lease), journal)
+    database = PostgresDatabase(connect, me, custody.fence, at.lease)
+    try:
+        ledger = Ledger(database)
+    except DatabaseError as error:
+        raise _unusable(at, error) from None
+    try:
+        _be_of_one_installation(config, ledger)
+        _settle(ledger, database, journal)
+    except BaseException:
+        ledger.close()
+        raise
+    return OpenedLedger(ledger, custody)
+
+
+def _need_psycopg() -> None:
+    if importlib.util.find_spec("psycopg") is None:
+        raise NeedsSomebody(
+            "the ledger is on PostgreSQL, and psycopg is not installed; install it: pip install 'dropcap-redcap[postgres]'"
+        )
+
+
+def _unusable(at: PostgresLedger, error: DatabaseError) -> LedgerError:
+    return LedgerError(f"the ledger {at} cannot be used ({error}): see whether PostgreSQL runs and lets this host in")
+
+
+def _be_of_one_installation(config: Config, ledger: Ledger) -> None:
+    known = installation(config.state_dir)
+    if known is not None and known != ledger.installation:
+        raise NeedsSomebody(
+            f"state_dir {config.state_dir} belongs to another installation than the ledger {config.ledger}:"
+            " bring its ledger in with `dropcap ledger export` and `import`, or give this host an empty state_dir"
+        )
+    keep_installation(config.state_dir, ledger.installation)
+
+
+def _settle(ledger: Ledger, database: Any, journal: Any) -> None:
+    """What this host began to send, and the database does not know of any more, is of unknown outcome."""
+    begun = journal.all()
+    counted = database.commits_of({entry.host for entry in begun})
+    lost = [entry for entry in begun if counted.get(entry.host, -1) < entry.commits]
+    unknown = missing = 0
+    for entry in lost:
+        job = ledger.query.job(entry.job)
+        if job is None or (job.folder, job.name) != (entry.folder, entry.name):
+            missing += 1
+        else:
+            unknown += ledger.lost(entry.job, entry.folder, entry.name, entry.instance)
+    if missing:
+        ledger.set_meta("rebuilt", str(time.time()))  # what lies in in_progress/ without a job may have been sent
+    if lost:
+        log.error(
+            "commits_lost",
+            jobs=unknown,
+            missing=missing,
+            message="a fail-over of the database has lost what this host had entered: REDCap is read back before files are sent",
+            remedy="nothing for the files; synchronous replication loses nothing (docs/several-hosts.md)",
+        )
+        journal.clear()

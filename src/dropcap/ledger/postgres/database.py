@@ -1,0 +1,169 @@
+"""A ledger in a PostgreSQL database, which several hosts may share."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from dropcap.ledger.database import Reader
+from dropcap.ledger.errors import Damaged, DatabaseError, Unavailable
+from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres.connection import Connect, PostgresConnection
+from dropcap.ledger.postgres.leases import ThisHost
+from dropcap.ledger.postgres.migrations import migrate
+from dropcap.ledger.postgres.writer import Fence, PostgresWriter
+
+#: Connections to read, of a process. Questions are short.
+_READERS = 2
+
+
+class PostgresDatabase:
+    """The ledger that `connect` leads to. `me` is the host that writes, by the fences that it believes in; None: a person."""
+
+    def __init__(self, connect: Connect, me: ThisHost | None = None, fence: Fence = lambda _: None, lease: float = 60.0) -> None:
+        self.connect = connect
+        self.me = me
+        self._fence = fence
+        self._lease = lease
+        self._writer: PostgresWriter | None = None
+
+    def writer(self) -> PostgresWriter:
+        """The connection that writes. Raises LedgerError, DatabaseError."""
+        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease)
+        migrate(writer)
+        if self.me is not None:
+            with writer.asking() as wire:
+                leases.register(wire, self.me, self._lease)
+        self._writer = writer
+        return writer
+
+    @property
+    def commits(self) -> int:
+        """How many commits of this host were acknowledged."""
+        return 0 if self._writer is None else self._writer.commits
+
+    def commits_of(self, hosts: Collection[str]) -> dict[str, int]:
+        """How many commits there are of each of these hosts, as far as they are known. Raises DatabaseError."""
+        if not hosts:
+            return {}
+        connection = PostgresConnection(self.connect)
+        try:
+            with connection.asking() as wire:
+                rows = wire.execute("select id, commits from host where id = any(%s)", (list(hosts),)).fetchall()
+        finally:
+            connection.close()
+        return {host: int(commits) for host, commits in rows}
+
+    def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> PostgresReader:
+        """A way to read it."""
+        return PostgresReader(self.connect, met)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[PostgresConnection]:
+        """All of it as of one moment. Raises DatabaseError."""
+        connection = PostgresConnection(self.connect)
+        try:
+            connection.execute("begin isolation level repeatable read read only")
+            connection.execute("set local statement_timeout = 0")
+            connection.execute("set local idle_in_transaction_session_timeout = 0")
+            yield connection
+        finally:
+            connection.close()
+
+    def schema_version(self, reader: Reader) -> int:
+        """Which scripts have made it what it is, 0 if there is none."""
+        if not reader.rows("select to_regclass('ledger_version') is not null", ())[0][0]:
+            return 0
+        return int(reader.rows("select version from ledger_version", ())[0][0])
+
+    def check(self, reader: Reader) -> None:
+        """PostgreSQL looks after its own pages."""
+
+    def gone(self) -> str:
+        """What a fail-over has lost."""
+        if self._writer is None or not self._writer.lost:
+            return ""
+        return (
+            "a fail-over of the database has lost what it had acknowledged: dropcap ends, and a start settles what became of it"
+        )
+
+    def has_text(self, column: str) -> str:
+        """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
+        return f"position(? in lower({column})) > 0"
+
+    def name_has(self, column: str) -> str:
+        """Whether the bytes `?`, in small letters, stand in a name, as SQL. No name is UTF-8 for certain, and lower() wants text:
+        it gets each byte as a letter, of which only those of ASCII have capitals."""
+        return f"position(convert_from(?, 'LATIN1') in lower(convert_from({column}, 'LATIN1') collate \"C\")) > 0"
+
+    @property
+    def shared(self) -> bool:
+        """Several hosts may."""
+        return True
+
+    @property
+    def unwritable(self) -> tuple[str, str]:
+        """What is told when it cannot be written."""
+        return (
+            "the ledger's database does not take what is written ({why}): nothing is taken or sent meanwhile",
+            "see whether PostgreSQL runs and this host reaches it; dropcap goes on by itself",
+        )
+
+
+class PostgresReader:
+    """A few connections for the threads of a process, one question after the other."""
+
+    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None]) -> None:
+        self._connect = connect
+        self._met = met
+        self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
+        self._made = 0
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
+        connection = self._taken()
+        try:
+            for again in (True, False):
+                try:
+                    return connection.execute(sql, values).fetchall()
+                except Unavailable:
+                    connection.close()
+                    if not again:
+                        raise
+                except Damaged as error:
+                    self._met(error)
+                    raise
+            raise AssertionError
+        finally:
+            self._give_back(connection)
+
+    def each(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of an answer. Raises DatabaseError."""
+        yield from self.rows(sql, values)
+
+    def changes(self) -> int:
+        """Another number than before if anything was written meanwhile."""
+        return int(self.rows("select n from turn", ())[0][0])
+
+    def close(self) -> None:
+        """Close all connections that nobody uses; the others, when they are given back."""
+        self._closed = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._free.get_nowait().close()
+
+    def _taken(self) -> PostgresConnection:
+        with self._lock:
+            make = self._free.empty() and self._made < _READERS
+            self._made += make
+        return PostgresConnection(self._connect) if make else self._free.get()
+
+    def _give_back(self, connection: PostgresConnection) -> None:
+        if self._closed:
+            connection.close()
+        self._free.put(connection)

@@ -1,0 +1,127 @@
+"""Many jobs' steps in few statements: what travels is data, and one round trip takes it all.
+
+Jobs that go the same way (to the same state, with the same columns) go in one statement, which also enters their histories.
+The rules are those of `ledger.passing` for jobs that pass nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from dropcap.ledger.job import TRANSITIONS, State
+from dropcap.ledger.postgres.dialect import as_kept
+from dropcap.ledger.transition import ENDS, Change, bound, utf8
+
+#: The types of a job's columns that a step may set; the others are text.
+_TYPES = {
+    **dict.fromkeys(("instance", "attempts", "faults", "lookups", "sent_over", "again_of", "tried_again", "back_of"), "bigint"),
+    **dict.fromkeys(("due", "ended_at", "seconds", "read_back", "claimed_at"), "double precision"),
+    **dict.fromkeys(("name", "filed_as", "preserved_as", "copy_temporary", "copy_final"), "bytea"),
+    **dict.fromkeys(("may_have_arrived", "takes_next"), "boolean"),
+    **dict.fromkeys(("sent_ctime_ns", "mtime_ns", "inode"), "numeric"),
+    "size": "bigint",
+}
+
+#: Another one is on its way to its place.
+_ANOTHER_GOES = (
+    "exists (select 1 from job other where other.key = job.key and other.id <> job.id and other.state in ('sending', 'unknown'))"
+)
+_WENT = (
+    "newer.id > greatest(job.id, job.sent_over) and newer.field = job.field"
+    " and coalesce(newer.instance, 1) = coalesce(job.instance, 1) and newer.attempts > 0"
+    " and (newer.state in ('sending', 'unknown', 'held', 'stored', 'done')"
+    " or (newer.state = 'withdrawn' and newer.may_have_arrived and coalesce(newer.found, 'yes') = 'yes'))"
+)
+#: A newer one has gone to its place: `passing.NEWER_WENT`, of the job's own columns.
+_OVERTAKEN = (
+    "(job.state = 'waiting' and not (job.takes_next and job.instance is null) and ("
+    f"exists (select 1 from job newer where newer.key = job.key and {_WENT})"
+    f" or exists (select 1 from job newer where newer.record = job.record and newer.record <> '' and newer.project = job.project"
+    f" and newer.event is not distinct from job.event and {_WENT})))"
+)
+
+
+def take(wire: psycopg.Connection[Any], changes: Sequence[Change], now: float) -> set[int] | None:
+    """Take jobs to their next states, each with an entry in its history, within a transaction; those that could go.
+
+    None if two of them want the same place: nothing was changed, and they are to be taken one after the other.
+    """
+    wire.execute("savepoint steps")
+    asked = []
+    try:
+        with wire.pipeline():
+            for some in _rounds(changes):
+                asked += [wire.execute(*_statement(alike, now)) for alike in _alike(some)]
+            asked.append(wire.execute("release savepoint steps"))
+    except errors.UniqueViolation:
+        wire.execute("rollback to savepoint steps")
+        wire.execute("release savepoint steps")
+        return None
+    return {int(job) for cursor in asked[:-1] for (job,) in cursor.fetchall()}
+
+
+def _rounds(changes: Sequence[Change]) -> list[list[Change]]:
+    """Steps in their order, no job twice in a round."""
+    rounds: list[list[Change]] = [[]]
+    seen: set[int] = set()
+    for one in changes:
+        if one.job in seen:
+            rounds.append([])
+            seen.clear()
+        seen.add(one.job)
+        rounds[-1].append(one)
+    return rounds
+
+
+def _alike(changes: Sequence[Change]) -> list[list[Change]]:
+    ways: dict[tuple[Any, ...], list[Change]] = {}
+    for one in changes:
+        ways.setdefault((one.state, tuple(one.columns), one.target is not None), []).append(one)
+    return list(ways.values())
+
+
+def _statement(changes: Sequence[Change], now: float) -> tuple[bytes, dict[str, Any]]:
+    first = changes[0]
+    columns = list(first.columns)
+    values: dict[str, Any] = {
+        "now": now,
+        "jobs": [one.job for one in changes],
+        "notes": [as_kept(utf8(one.note)) for one in changes],
+    }
+    given = ["%(jobs)s::bigint[]", "%(notes)s::text[]"]
+    names = ["job", "note"]
+    for number, column in enumerate(columns):
+        values[f"c{number}"] = [as_kept(bound(column, one.columns[column])) for one in changes]
+        given.append(f"%(c{number})s::{_TYPES.get(column, 'text')}[]")
+        names.append(f"c{number}")
+    where = ["job.id = given.job", f"job.state in ({_before(first.state)})"]
+    if first.target is not None:
+        values["keys"] = [as_kept(one.target[0]) if one.target else None for one in changes]
+        values["fields"] = [as_kept(one.target[1]) if one.target else None for one in changes]
+        given += ["%(keys)s::text[]", "%(fields)s::text[]"]
+        names += ["key", "field"]
+        where.append("job.key is not distinct from given.key and job.field = given.field")
+    if first.state in (State.SENDING, State.UNKNOWN):
+        where.append(f"not {_ANOTHER_GOES}")
+    if first.state is State.SENDING:
+        where.append(f"not {_OVERTAKEN}")
+    sets = "".join(f", {column} = given.c{number}" for number, column in enumerate(columns))
+    ended = ", ended_at = %(now)s" if first.state in ENDS else ""
+    # The entries are numbered in the order of the steps.
+    text = (
+        f"with gone as (update job set state = '{first.state.value}', changed_at = %(now)s{ended}{sets}"
+        f" from unnest({', '.join(given)}) with ordinality as given ({', '.join(names)}, nth)"
+        f" where {' and '.join(where)} returning job.id, given.note, given.nth),"
+        " entered as (insert into history (job, at, state, note)"
+        f" select id, %(now)s, '{first.state.value}', note from gone order by nth returning job)"
+        " select id from gone"
+    )
+    return text.encode(), values
+
+
+def _before(state: State) -> str:
+    return ", ".join(f"'{before.value}'" for before, after in TRANSITIONS.items() if state in after)

@@ -1,0 +1,152 @@
+"""The connection that writes the shared ledger: whose turn it is, for which folders, what became of a commit without an answer.
+
+Every writing transaction begins with the one row of `turn`, so one process writes at a time, as in SQLite. In the same round trip
+the host counts its commits: by that number it finds out whether a commit stands whose answer was lost, and whether a fail-over
+has lost some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
+
+#: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
+Fence = Callable[[str], int | None]
+
+_TURN = b"update turn set n = n + 1 returning n"
+_HOST = b"update host set commits = commits + 1 where id = %s returning commits"
+_HELD = b"select folder, fence from lease where holder = %s"
+_FOLDERS = b"select id, folder from job where id = any(%s)"
+
+
+class CommitsLost(DatabaseError):  # noqa: N818 - a state
+    """The database has gone back behind what it had acknowledged: a fail-over has lost commits."""
+
+
+class PostgresWriter(PostgresConnection):
+    """Writes for one host, or (`me` is None) for a person, who may write for all folders."""
+
+    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float) -> None:
+        super().__init__(connect)
+        self._lease = lease
+        self._me = me
+        self._fence = fence
+        self._n = -1  # of the last turn that was ours
+        self._others = 0  # turns of others that were noticed
+        self.commits = 0  # of this host, as far as they were acknowledged
+        self.lost = False  # a fail-over has lost some of them
+        self._doubtful = False  # one more may stand
+        self._stands = False
+        self._begun = 0, 0  # the turn and the commit that are under way
+        self._held: dict[str, int] = {}
+        self._folder_of: dict[int, str] = {}
+        self._in = False
+
+    def begin(self, jobs: Sequence[int] = ()) -> None:
+        """Begin to write; no other process does until the end. Raises DatabaseError."""
+        if self.lost:
+            raise CommitsLost("a fail-over has lost what was acknowledged")
+        wanted = list(dict.fromkeys(jobs))
+        with self.asking() as wire:
+            self._in = True
+            with wire.pipeline():
+                wire.execute(b"begin")
+                turn = wire.execute(_TURN)
+                host = wire.execute(_HOST, (self._me,)) if self._me is not None else None
+                held = wire.execute(_HELD, (self._me,)) if self._me is not None else None
+                folders = wire.execute(_FOLDERS, (wanted,)) if wanted else None
+            n = int(_first(turn))
+            commits = _first(host) if host is not None else None
+            self._held = dict(held.fetchall()) if held is not None else {}
+            self._folder_of = dict(folders.fetchall()) if folders is not None else {}
+        if n != self._n + 1:
+            self._others += 1
+        self._begun = n, self._counted(commits)
+
+    def _counted(self, commits: int | None) -> int:
+        """The number of the commit that has begun; whether the doubtful one before it stands."""
+        if self._me is None:
+            return 0
+        expected = self.commits + 1
+        if self._doubtful and commits == expected + 1:
+            self.commits, self._stands = expected, True
+        elif commits == expected:
+            self._stands = False
+        else:
+            self.lost = True
+            self.rollback()
+            raise CommitsLost("the database has lost what it had acknowledged, as a fail-over can")
+        self._doubtful = False
+        return commits
+
+    def was_committed(self) -> bool:
+        """Whether the transaction before this one stands, whose commit was not answered."""
+        return self._stands
+
+    def version(self) -> int:
+        """Another number than at the last `begin` if anybody else has written since."""
+        return self._others
+
+    def last_entry(self) -> int:
+        """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
+        row = self.execute(
+            "select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
+            " coalesce(pg_sequence_last_value('history_id_seq'), 0)"
+        ).fetchone()
+        assert row is not None
+        last, given = int(row[0]), int(row[1])
+        if last > given:
+            self.execute("select setval('history_id_seq', ?)", (last,))
+        return last
+
+    def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
+        """Whether this host holds the lease of the folder, or of those of the jobs, by the fence that it believes in."""
+        if self._me is None:
+            return True
+        folders = {self._folder_of[job] for job in jobs if job in self._folder_of}
+        if folder is not None:
+            folders.add(folder)
+        return all((fence := self._fence(one)) is not None and fence == self._held.get(one) for one in folders)
+
+    def take_lease(self, folder: str, beat: int | None) -> int | None:
+        """Within the transaction: take the lease of a folder; its fence, None if another host has it. Raises DatabaseError."""
+        assert self._me is not None, "a person works in no folder"
+        with self.asking() as wire:
+            return leases.take(wire, folder, self._me, self._lease, beat)
+
+    def commit(self) -> None:
+        """Make it durable. Raises Unavailable if nobody knows whether it is."""
+        try:
+            with self.asking() as wire:
+                said = wire.execute(b"commit").statusmessage
+        except Unavailable:
+            self._doubtful = True
+            raise
+        finally:
+            self._in = False
+        if said != "COMMIT":  # of a transaction that a statement's error had ended
+            raise DatabaseError("a statement of this transaction had failed")
+        self._n, self.commits = self._begun
+
+    def rollback(self) -> None:
+        """Take all back that was written since `begin`. Raises nothing."""
+        if not self._in:
+            return
+        self._in = False
+        if self._wire is not None:
+            with contextlib.suppress(DatabaseError), meant(), self.asking() as wire:
+                wire.execute(b"rollback")
+                return
+        self.close()
+
+
+def _first(cursor: psycopg.Cursor[Any]) -> Any:
+    row = cursor.fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import needs
+
+if TYPE_CHECKING:  # the extra [postgres] may not be installed
+    from tests.postgres.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def mine() -> Iterator[Cluster]:
+    """A cluster that the tests of a file may break, if they leave it running."""
+    needs.postgresql()
+    from tests.postgres.cluster import cluster
+
+    with cluster() as made:
+        yield made

@@ -1,0 +1,111 @@
+"""Several daemons as several hosts, over the same drop folders and one ledger on PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dropcap.config.load import load
+from dropcap.daemon.opening import database_of
+from dropcap.ledger.job import Job
+from dropcap.ledger.query import Query
+from redcap_sandbox import Sandbox, demo_project
+from tests.site import TOKEN, Daemon, Site
+
+
+class Hosts:
+    """`root/drop-1` and so on are drop folders `d1`…; `host("a")` works there with a state_dir of its own."""
+
+    def __init__(self, root: Path, box: Sandbox, ledger: str, folders: int = 1, *, lease: str = "15s", **settings: Any) -> None:
+        self.root = root
+        self.box = box
+        self.ledger = ledger
+        (root / "first").mkdir()
+        first = Site(root / "first", box)
+        (root / "preserved").mkdir()
+        self.folders = {f"d{number}": root / f"drop-{number}" for number in range(1, folders + 1)}
+        folder = {key: value for key, value in first.folder.items() if key != "path"}
+        for path in self.folders.values():
+            path.mkdir()
+        self.config: dict[str, Any] = first.config | {
+            "ledger": ledger,
+            "lease": lease,
+            "defaults": {"preserve_in": str(root / "preserved")},
+            "folders": {name: {**folder, "path": str(path)} for name, path in self.folders.items()},
+            **settings,
+        }
+        self.sites: dict[str, Site] = {}
+        self.daemons: list[Daemon] = []
+
+    def host(self, name: str, *, ledger: str | None = None, **settings: Any) -> Site:
+        """A host that is not started: its configuration names a `state_dir` of its own. `ledger`: by another way, a proxy's."""
+        if name not in self.sites:
+            place = self.root / name
+            place.mkdir()
+            site = Site(place, self.box)
+            site.config = self.config | {"state_dir": str(site.state), "ledger": ledger or self.ledger} | settings
+            site.write_config()
+            self.sites[name] = site
+        return self.sites[name]
+
+    def start(self, name: str, **settings: Any) -> Daemon:
+        """Start a host."""
+        daemon = self.host(name, **settings).start(ready=False)
+        daemon.wait_for("ready")
+        return daemon
+
+    def put(self, folder: str, name: str, content: bytes = b"%PDF some content\n") -> Path:
+        """Drop a file the careful way."""
+        path = self.folders[folder] / name
+        beside = self.root / f"putting-{time.monotonic_ns()}"
+        beside.write_bytes(content)
+        beside.rename(path)
+        return path
+
+    def done(self) -> list[str]:
+        """The names in all done/, with their folders, without the day."""
+        found = []
+        for name, path in self.folders.items():
+            found += [
+                f"{name}/{one.name}" for one in (path / "done").rglob("*") if one.is_file() and not one.name.endswith(".json")
+            ]
+        return sorted(found)
+
+    @contextlib.contextmanager
+    def query(self) -> Iterator[Query]:
+        """The ledger to read."""
+        site = next(iter(self.sites.values()))
+        found = Query(database_of(load(site.config_file)))
+        try:
+            yield found
+        finally:
+            found.close()
+
+    def jobs(self) -> list[Job]:
+        """All jobs, oldest first."""
+        with self.query() as query:
+            return query.recent(1_000_000)[::-1]
+
+    def holders(self) -> dict[str, str]:
+        """Which process (its number) works in which folder, by the ledger."""
+        with self.query() as query:
+            sql = "select lease.folder, host.pid from lease join host on host.id = lease.holder"
+            return dict(query._reader.rows(f"{sql} where lease.until > clock_timestamp()", ()))
+
+    def close(self) -> None:
+        for site in self.sites.values():
+            site.close()
+
+
+@contextlib.contextmanager
+def hosts(root: Path, ledger: str, folders: int = 1, box: Sandbox | None = None, **settings: Any) -> Iterator[Hosts]:
+    """Hosts with a sandbox of their own, unless one is given."""
+    with contextlib.ExitStack() as stack:
+        if box is None:
+            box = stack.enter_context(Sandbox(demo_project(), token=TOKEN))
+        made = Hosts(root, box, ledger, folders, **settings)
+        stack.callback(made.close)
+        yield made
