@@ -71,7 +71,9 @@ class Delivery:
         self._belief = Belief(limits, self._break_off)
         self.progress = Progress()
         self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress)
-        self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
+        self._asker = Asker(
+            ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief, self._break_off
+        )
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()

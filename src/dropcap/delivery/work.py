@@ -168,6 +168,7 @@ class Work:
         not to be ours any more (`confirm`)."""
         job, settings = candidate.job, candidate.route.settings
         unknown = job.state is State.UNKNOWN
+        stopped = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=unknown)
         record = shown(step.record)
 
         def run() -> Outcome:
@@ -183,18 +184,22 @@ class Work:
 
         def create() -> Outcome:
             try:
-                if group := line.group():
+                if group := line.group(self._break_off):
                     return not_in_its_group(step.record, group)
             except RedcapError as error:
                 return judge(error.meaning, sent=unknown)
+            except Stopped:
+                return stopped
             if not self._creation.within_limit(job, step.record, settings.create_limit):
                 return LimitReached(settings.create_limit)
             try:
-                structure = line.structure()
+                structure = line.structure(stop=self._break_off)
                 first = _first_event(structure.events, step.event) if structure.longitudinal else None
-                line.client.create_record(step.record, structure.record_id_field, first)
+                line.client.create_record(step.record, structure.record_id_field, first, self._break_off)
             except RedcapError as error:
                 return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
+            except Stopped:
+                return stopped
             self._belief.alike.stored(job.project)
             log.info("record_created", **about(job))
             return RecordCreated(step.record)
@@ -254,7 +259,7 @@ def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief
     if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
         return outcome
     try:
-        return hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+        return hopeless(line.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
     except Stopped:
         return outcome
     except RedcapError as error:
