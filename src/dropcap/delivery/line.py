@@ -142,12 +142,6 @@ class ProjectLine:
         except TokenError:
             return None
 
-    @property
-    def in_production(self) -> bool | None:
-        """Whether the project is, as far as REDCap has told."""
-        told = self._told
-        return None if told is None else told.structure.project.in_production
-
     def known(self) -> bool:
         """Whether the structure is in memory."""
         return self._known_now() is not None

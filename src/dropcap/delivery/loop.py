@@ -186,11 +186,6 @@ class Delivery:
                 self.health.try_now(pause.scope, pause.name)
         self.wake()
 
-    def in_production(self, project: str) -> bool | None:
-        """Whether a project is in production, as far as REDCap has told."""
-        line = self._lines.get(project)
-        return None if line is None else line.in_production
-
     def limited(self, project: str | None = None) -> dict[str, float]:
         """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""
         lines = [line for name, line in self._lines.items() if project in (None, name)]
