@@ -32,8 +32,9 @@ from dropcap.intake.left import Marks
 from dropcap.intake.mounts import Mounts
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
-from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
+from dropcap.preflight.rehearsal import missing_records, rehearse
 from dropcap.preflight.remark import Part, Place, Remark
+from dropcap.preflight.survey import LANDS, QUIET, FirstWatched, Lying, Prospect, survey
 from dropcap.redcap.client import RedcapError
 
 #: The first character of a cell that a spreadsheet would take for a formula.

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from dropcap.config.model import Config, Folder, Project
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order

@@ -15,9 +15,10 @@ from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
+from dropcap.delivery.needs import needs_lookup
 from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Facts, needs_lookup, unasked
+from dropcap.delivery.plan import Facts, unasked
 from dropcap.delivery.possible import contradiction, impossible
 from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
 from dropcap.delivery.queue import Candidate, Known, LookedUp

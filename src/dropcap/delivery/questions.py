@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import NOBODY
 from dropcap.delivery.queue import Candidate
