@@ -127,23 +127,31 @@ def plan(
     if guessed and target.must_match and not sent_before:
         return _TOO_MANY_MISMATCHES
     if facts.differing:
-        return Refused(
-            Reason.MISMATCH,
-            f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
-            "check that the file belongs to this record; then rename it, or correct the record in REDCap",
-        )
+        return _differs(facts.record, facts.differing)
     if facts.repeats and not sent_before:
-        return Refused(
-            Reason.NEEDS_INSTANCE,
-            f"the form of `{target.field}` repeats for record `{shown(facts.record)}`, and the rule names no instance: "
-            "every file would overwrite instance 1",
-            f"give the rule an `instance`: `{NEXT}`, a number or a template",
-        )
+        return _without_instance(target.field, facts.record)
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None
         look = settings.existing_file is not ExistingFile.REPLACE or bool(facts.shows)
         return Send(facts.record, target.event, target.field, instance, look, shows=facts.shows)
     return _send_to_next(target, facts, facts.record, fixed_instance, sent_before)
+
+
+def _differs(record: str, fields: Sequence[str]) -> Refused:
+    return Refused(
+        Reason.MISMATCH,
+        f"record `{shown(record)}` does not agree with the file's name in: {', '.join(fields)}",
+        "check that the file belongs to this record; then rename it, or correct the record in REDCap",
+    )
+
+
+def _without_instance(field: str, record: str) -> Refused:
+    return Refused(
+        Reason.NEEDS_INSTANCE,
+        f"the form of `{field}` repeats for record `{shown(record)}`, and the rule names no instance: "
+        "every file would overwrite instance 1",
+        f"give the rule an `instance`: `{NEXT}`, a number or a template",
+    )
 
 
 def _send_to_next(target: Target, facts: Facts, record: str, fixed_instance: int | None, sent_before: bool) -> Send:

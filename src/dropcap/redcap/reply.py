@@ -192,12 +192,7 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
 
 def _something_else(reply: _Reply) -> Meaning | None:
     """Neither an error of REDCap's nor the success asked for."""
-    if reply.error is not None:
-        return None
-    success = reply.ok and (reply.page is False or reply.for_ == "export")
-    if success and reply.for_ == "json":
-        return None
-    if success and reply.for_ == "export" and file_name(reply.headers) is not None:
+    if reply.error is not None or _is_what_was_asked_for(reply):
         return None
     if reply.for_ == "import" and not reply.page and reply.status < 300:
         if reply.ok and (not reply.text or reply.success):
@@ -236,6 +231,15 @@ def _something_else(reply: _Reply) -> Meaning | None:
         unknown=reply.ok and reply.for_ == "import",
         shut_out=reply.status == 403,
     )
+
+
+def _is_what_was_asked_for(reply: _Reply) -> bool:
+    """Data or a file. What an import is answered is looked at more closely."""
+    if not reply.ok:
+        return False
+    if reply.for_ == "export":
+        return file_name(reply.headers) is not None
+    return reply.for_ == "json" and not reply.page
 
 
 def _redcap_error(reply: _Reply) -> Meaning | None:
