@@ -79,7 +79,9 @@ def _options(ctx: click.Context) -> Iterator[str]:
 
 
 def _records(ctx: click.Context) -> list[tuple[str, str]]:
-    return [record for one in ctx.command.get_params(ctx) if (record := one.get_help_record(ctx)) is not None]
+    """The options and what they do; an argument is told of by the text."""
+    records = (one.get_help_record(ctx) for one in ctx.command.get_params(ctx))
+    return [record for record in records if record is not None and record[1]]
 
 
 def _commands(ctx: click.Context) -> Iterator[str]:
