@@ -98,6 +98,8 @@ class Working:
             self.heart.release(grip)
 
     def stop(self) -> None:
+        self.idle = True
+        self._pool.submit(lambda: None).result(10)  # what is being taken is released as well
         for grip in [*self.grips.values()]:
             self._release(grip)
         self.heart.stop(5)
@@ -111,7 +113,8 @@ def working(dsn: str, **more: Any) -> Iterator[Working]:
     try:
         yield made
     finally:
-        made.stop()
+        if made.heart.is_alive():
+            made.stop()
 
 
 def shared_evenly(*hosts: Working) -> bool:
