@@ -32,7 +32,7 @@ from tests.postgres.cluster import Cluster, cluster
 
 LEASE = 2.5
 LONG = 60.0
-LOOK = 0.2
+LOOK = 0.4
 FOLDERS = ("/a", "/b", "/c", "/d")
 
 
