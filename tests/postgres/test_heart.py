@@ -71,7 +71,7 @@ class Working:
             HeartHooks(self._lose, lambda *told: self._pool.submit(self._take, *told) and None, self._release),
             folders,
             lease=lease,
-            look_every=LOOK,
+            look_every=2 * LOOK if lease == LONG else LOOK,  # a busy machine has the time to take what it is told
         )
 
     def held(self) -> set[str]:
