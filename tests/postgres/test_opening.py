@@ -35,7 +35,8 @@ def by_hand(dsn: str, statement: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def test_of_three_who_open_it_at_once_one_makes_it(database: str) -> None:
+@pytest.mark.parametrize("_", range(3))  # it is a race
+def test_of_three_who_open_it_at_once_one_makes_it(database: str, _: int) -> None:
     made: list[Ledger | Exception] = []
     go = threading.Barrier(3)
 

@@ -107,7 +107,10 @@ assert max(MIGRATIONS) == VERSION
 
 def version_of(connection: PostgresConnection) -> int:
     """The version of the ledger there, 0 if there is none. Raises DatabaseError."""
-    there = connection.execute("select to_regclass('ledger_version') is not null").fetchone()
+    # Not by to_regclass() alone, which does not see within a transaction what another one has made since it was asked first.
+    there = connection.execute(
+        "select exists (select 1 from pg_class where relname = 'ledger_version' and pg_table_is_visible(oid))"
+    ).fetchone()
     if there is None or not there[0]:
         return 0
     row = connection.execute("select version from ledger_version").fetchone()
