@@ -39,6 +39,8 @@ LOOK = 5.0
 MOST_NOTES = 20
 #: Seconds for which it is waited until other hosts may have this one's folders.
 _HANDED_OVER = 5.0
+#: The same where the database does not answer.
+_UNANSWERED = 1.0
 #: Seconds for which the end of a reload is waited for once dropcap stops.
 _RELOAD_ENDS = 5.0
 
@@ -111,7 +113,7 @@ class Service:
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
                 if custody is not None:
-                    custody.stop(_HANDED_OVER)
+                    custody.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER)
                 opened.close(engine.config)
                 log.info("stopped")
         return code

@@ -72,6 +72,7 @@ class Writing:
 
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
+        self.database.give_up(silent=bool(self.trouble.unwritable))
         self._commit.give_up()
 
     def gone(self) -> str:

@@ -15,7 +15,7 @@ from psycopg.adapt import Loader
 from dropcap.ledger.errors import Conflict, Damaged, DatabaseError, Unavailable
 from dropcap.ledger.postgres.dialect import as_was, bound, translated
 from dropcap.ledger.postgres.steps import take
-from dropcap.ledger.postgres.watchdog import WATCHDOG
+from dropcap.ledger.postgres.watchdog import ANY, WATCHDOG, Patience
 from dropcap.ledger.transition import Change
 
 Connect = Callable[[], Any]
@@ -45,8 +45,9 @@ class _Number(Loader):
 class PostgresConnection:
     """A connection in autocommit, made when it is needed first and anew when it is broken."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, patience: Patience = ANY) -> None:
         self._connect = connect
+        self._patience = patience
         self._wire: psycopg.Connection[Any] | None = None
         self._socket: socket.socket | None = None
 
@@ -75,7 +76,7 @@ class PostgresConnection:
     def asking(self, seconds: float = _PATIENCE) -> Iterator[psycopg.Connection[Any]]:
         """The connection for some statements that together take so long at most. Raises DatabaseError."""
         wire = self.wire
-        with meant(), WATCHDOG.over(self._socket, seconds):
+        with meant(), WATCHDOG.over(self._socket, seconds, self._patience):
             yield wire
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:

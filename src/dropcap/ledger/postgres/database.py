@@ -16,12 +16,15 @@ from dropcap.ledger.postgres.connection import Connect, PostgresConnection
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
 from dropcap.ledger.postgres.stream import AT_ONCE, Snapshot
+from dropcap.ledger.postgres.watchdog import ANY, Patience
 from dropcap.ledger.postgres.writer import Fence, PostgresWriter
 
 #: Connections to read, of a process. Questions are short.
 _READERS = 2
 #: For so long (seconds) after a question that the database did not answer, the others are told so without asking.
 _REST = 1.0
+#: What an answer may take once the process is to end, where there were none lately, and where there were (seconds).
+_LAST, _LAST_ANSWER = 0.5, 5.0
 
 
 class PostgresDatabase:
@@ -33,10 +36,11 @@ class PostgresDatabase:
         self._fence = fence
         self._lease = lease
         self._writer: PostgresWriter | None = None
+        self._patience = Patience()
 
     def writer(self) -> PostgresWriter:
         """The connection that writes. Raises LedgerError, DatabaseError."""
-        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease)
+        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease, self._patience)
         migrate(writer)
         if self.me is not None:
             with writer.asking() as wire:
@@ -61,9 +65,13 @@ class PostgresDatabase:
             connection.close()
         return {host: int(commits) for host, commits in rows}
 
+    def give_up(self, *, silent: bool) -> None:
+        """This process is to end: it does not wait for long, and where nobody answers, for no answer."""
+        self._patience.most = _LAST if silent else _LAST_ANSWER
+
     def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> PostgresReader:
         """A way to read it."""
-        return PostgresReader(self.connect, met)
+        return PostgresReader(self.connect, met, self._patience)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -115,8 +123,9 @@ class PostgresDatabase:
 class PostgresReader:
     """A few connections for the threads of a process, one question after the other."""
 
-    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None]) -> None:
+    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None], patience: Patience = ANY) -> None:
         self._connect = connect
+        self._patience = patience
         self._met = met
         self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
         self._made = 0
@@ -137,7 +146,7 @@ class PostgresReader:
             self._give_back(connection)
 
     def _answer(self, connection: PostgresConnection, sql: str, values: Sequence[Any]) -> list[Any]:
-        if self._silent and time.monotonic() - self._silent_at < _REST:
+        if self._silent and (time.monotonic() - self._silent_at < _REST or self._patience.most < _LAST_ANSWER):
             raise Unavailable(self._silent)
         made_before = connection.made  # it may be broken while the server is well
         for again in (made_before, False):
@@ -178,7 +187,7 @@ class PostgresReader:
         with self._lock:
             make = self._free.empty() and self._made < _READERS
             self._made += make
-        return PostgresConnection(self._connect) if make else self._free.get()
+        return PostgresConnection(self._connect, self._patience) if make else self._free.get()
 
     def _give_back(self, connection: PostgresConnection) -> None:
         if self._closed:

@@ -17,6 +17,7 @@ from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
 from dropcap.ledger.postgres.dialect import bound, translated
+from dropcap.ledger.postgres.watchdog import ANY, Patience
 
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
@@ -36,8 +37,8 @@ _NEWEST = (
 class PostgresWriter(PostgresConnection):
     """Writes for one host, or (`me` is None) for a person, who may write for all folders."""
 
-    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float) -> None:
-        super().__init__(connect)
+    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float, patience: Patience = ANY) -> None:
+        super().__init__(connect, patience)
         self._lease = lease
         self._me = me
         self._fence = fence
