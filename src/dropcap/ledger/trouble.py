@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 
 import structlog
 
 from dropcap.ledger.errors import Damaged, DatabaseError, Unavailable
 
 log = structlog.get_logger()
+
+#: For so long (seconds) after a good answer what a question met is no news: it may have been asked before that.
+_LATE = 2.0
 
 
 class Trouble:
@@ -21,6 +26,7 @@ class Trouble:
         self._damaged = False
         self._unwritable = ""  # since a write was refused
         self._unanswered = ""  # since a question was
+        self._well = -math.inf  # when the last trouble was over (monotonic)
 
     @property
     def damaged(self) -> bool:
@@ -47,7 +53,8 @@ class Trouble:
     def met_asking(self, error: DatabaseError) -> None:
         """Who asks met `error` at the ledger; until `answers`."""
         if isinstance(error, Unavailable):
-            self._now(self._unwritable, str(error))
+            if time.monotonic() - self._well > _LATE:
+                self._now(self._unwritable, str(error))
         else:
             self.met(error)
 
@@ -69,4 +76,5 @@ class Trouble:
         if now and not before:
             log.error("ledger_unwritable", message=self._message.format(why=now), remedy=self._remedy)
         elif before and not now:
+            self._well = time.monotonic()
             log.info("ledger_writable")

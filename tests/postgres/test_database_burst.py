@@ -1,0 +1,65 @@
+"""The database is stopped, killed or loses its answers in the middle of a burst: nothing is lost, nothing is sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.postgres.burst import delivered, drop, troubled, wrong
+from tests.postgres.cluster import Cluster
+from tests.postgres.hosts import hosts
+from tests.postgres.proxy import Proxy, proxy
+from tests.site import eventually
+
+AWAY = frozenset({"ledger_unwritable"})
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [lambda one: one.restart("fast"), lambda one: one.restart("immediate"), lambda one: (one.kill(), one.start())],
+    ids=["fast", "immediate", "killed"],
+)
+def test_a_database_that_is_started_anew_in_a_burst_costs_no_file(
+    mine: Cluster, tmp_path: Path, breaks: Callable[[Cluster], object]
+) -> None:
+    with hosts(tmp_path, mine.create_database(), 4, lease="30s") as place:
+        a = place.start("a")
+        b = place.start("b")
+        eventually(lambda: len(set(place.holders().values())) == 2)
+        files = drop(place, 0, 16)
+        eventually(lambda: 2 <= len(place.done()))
+        breaks(mine)
+        files |= drop(place, 16, 16)
+        delivered(place, files)
+        assert wrong(place, files) == []
+        assert troubled(a, b, but=AWAY) == []
+        for one in (a, b):
+            assert len(one.events("ledger_unwritable")) == len(one.events("ledger_writable")) <= 1
+            assert one.stop() == 0
+
+
+@pytest.mark.parametrize("end", ["reset", "silence"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(
+    mine: Cluster, tmp_path: Path, before: bool, end: str
+) -> None:
+    plain = mine.create_database()
+    with proxy(mine.port) as way, hosts(tmp_path, plain, 2, lease="1m") as place:
+        a = place.start("a", ledger=mine.dsn(plain.rpartition("/")[2], port=way.port))
+        a.wait_for("folder_taken", 2)
+        files: dict[str, bytes] = {}
+        for number, of in enumerate(("insert into job", "set state = 'sending'", "set state = 'stored'", "set state = 'done'")):
+            struck = _cut(way, before, of, end)
+            files |= drop(place, 4 * number, 4)
+            assert struck(), of
+            delivered(place, files, 30)
+        assert wrong(place, files) == []
+        assert troubled(a, but=AWAY) == []
+
+
+def _cut(way: Proxy, before: bool, of: str, end: str) -> Callable[[], bool]:
+    order = way.cut_before_commit if before else way.cut_after_commit
+    struck = order(of=of, end=end)  # type: ignore[arg-type]
+    return lambda: struck.wait(20)
