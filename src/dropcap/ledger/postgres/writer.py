@@ -27,6 +27,13 @@ _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
 _BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
+#: Ends whoever has the turn and has been silent in the middle of a message for as long as a session may be idle in a transaction:
+#: a client that is stopped or cut off there is not idle by the server's count.
+_END_THE_SILENT = (
+    b"select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid)"
+    b" where pg_locks.relation = 'turn'::regclass and granted and wait_event = 'ClientRead' and usename = current_user"
+    b" and query_start < clock_timestamp() - interval '5 s' and pid <> pg_backend_pid()"
+)
 _FOLDERS = b"select id, folder from job where id = any(%s)"
 _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
@@ -60,7 +67,16 @@ class PostgresWriter(PostgresConnection):
         """Begin to write; no other process does until the end. Raises DatabaseError."""
         if self.lost:
             raise CommitsLost("a fail-over has lost what was acknowledged")
-        wanted = list(dict.fromkeys(jobs))
+        try:
+            self._begin(list(dict.fromkeys(jobs)))
+        except Unavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                self.rollback()
+                with self.asking() as wire:
+                    wire.execute(_END_THE_SILENT)
+            raise
+
+    def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
             self._in = True
             with wire.pipeline():
