@@ -29,7 +29,7 @@ def test_a_database_that_is_started_anew_in_a_burst_costs_no_file(
         b = place.start("b")
         eventually(lambda: len(set(place.holders().values())) == 2)
         files = drop(place, 0, 16)
-        eventually(lambda: 2 <= len(place.done()))
+        eventually(lambda: len(place.done()) >= 2)
         breaks(mine)
         files |= drop(place, 16, 16)
         delivered(place, files)

@@ -143,12 +143,13 @@ class Custody:
         self._stopping = True
         self._woken.set()
 
-    def stop(self, within: float) -> None:
-        """Nothing is under way in any folder any more: hand all over. Waits so many seconds at most."""
+    def stop(self, within: float, *, hands_over: bool = True) -> None:
+        """Nothing is under way in any folder any more: hand all over, unless what this host knows of them is to be settled by its
+        next start. Waits so many seconds at most."""
         self.end_taking()
         if self._thread is not None:
             self._thread.join(within)
-        for grip in self._grips.values():
+        for grip in self._grips.values() if hands_over else ():
             self.heart.release(grip)
         self.heart.stop(within)
         self._journal.close()
@@ -261,7 +262,9 @@ class Custody:
             return
         self._agreed = time.monotonic()
         asked = ledger.query.meta(ASKED)
-        engine.agree(asked != self._asked)
+        put_aside = [folder for folder in ledger.query.put_aside() if self.grip(folder) is not None]
+        looked_back = sum(ledger.look_back(folder) for folder in put_aside)
+        engine.agree(asked != self._asked or looked_back > 0)
         self._asked = asked
 
 

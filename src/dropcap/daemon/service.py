@@ -113,7 +113,7 @@ class Service:
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
                 if custody is not None:
-                    custody.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER)
+                    custody.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER, hands_over=not ledger.gone())
                 opened.close(engine.config)
                 log.info("stopped")
         return code
@@ -177,7 +177,8 @@ class Service:
                 return 1
             if gone := engine.ledger.gone():
                 self._tell_of_the_end(f"{gone[0].upper()}{gone[1:]}.")
-                log.error("ledger_damaged", message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
+                event = "commits_lost" if engine.ledger.shared else "ledger_damaged"
+                log.error(event, message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
                 return 1
             if status != status_told:
                 systemd.status(status)

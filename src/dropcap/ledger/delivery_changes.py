@@ -173,6 +173,30 @@ class DeliveryChanges(Writing):
 
         return self._write(apply)
 
+    def look_back(self, folder: str) -> int:
+        """Of the jobs of a folder that a fail-over has put aside, those are of unknown outcome now, and so read back, whose place
+        nobody else is on the way to; oldest first. How many that are."""
+        now = self._clock()
+        where = (
+            f"state in {OPEN_STATES} and state = 'held' and may_have_arrived and folder = ?"
+            " and not exists (select 1 from job other where other.key = job.key and other.id <> job.id and (other.state in ('sending', 'unknown')"
+            f" or (other.id < job.id and other.state in {OPEN_STATES} and other.state = 'held' and other.may_have_arrived)))"
+        )
+
+        def apply(connection: Connection) -> int:
+            note = "read back after the fail-over of the database"
+            connection.execute(
+                f"insert into history (job, at, state, note) select id, ?, 'unknown', ? from job where {where} order by id",
+                (now, note, folder),
+            )
+            sets = (
+                "state = 'unknown', may_have_arrived = false, due = 0, changed_at = ?,"
+                " reason = null, message = null, remedy = null"
+            )
+            return connection.execute(f"update job set {sets} where {where}", (now, folder)).rowcount
+
+        return self._write(apply, folder=folder)
+
     def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
         """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
         if jobs is None:

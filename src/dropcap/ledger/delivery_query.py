@@ -78,6 +78,11 @@ class DeliveryQuery(Rows):
         sql = f"select max(instance) from job where state in {OPEN_STATES} and state <> 'refused' and key = ?"
         return int(next(self._rows(sql, key))[0] or 0)
 
+    def put_aside(self) -> list[str]:
+        """The folders with jobs that a fail-over of the database has put aside."""
+        sql = f"select distinct folder from job where state in {OPEN_STATES} and state = 'held' and may_have_arrived"
+        return [folder for (folder,) in self._rows(sql)]
+
     def unfiled(self, folder: str) -> list[Job]:
         """Jobs whose file is still to be moved to done/ or failed/."""
         return self._jobs(f"where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ? order by id", folder)

@@ -24,7 +24,7 @@ Connect = Callable[[], Any]
 #: state of a transaction that another one has ended.
 _PASSES = ("08", "57", "53", "58", "55", "40", "25")
 #: What a statement may take (seconds), if the server itself has not ended it by then.
-_PATIENCE = 15.0
+_PATIENCE = 11.0
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # all that it warns of is raised as well
 
@@ -61,7 +61,12 @@ class PostgresConnection:
             self._wire.adapters.register_loader("text", _Text)
             self._wire.adapters.register_loader("numeric", _Number)
             self._socket = socket.socket(fileno=socket.dup(self._wire.fileno()))
-            self.connected(self._wire)
+            try:
+                with meant(), WATCHDOG.over(self._socket, _PATIENCE, self._patience):
+                    self.connected(self._wire)
+            except BaseException:
+                self.close()
+                raise
         return self._wire
 
     @property

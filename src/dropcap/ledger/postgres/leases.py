@@ -92,7 +92,8 @@ def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: floa
     """
     known = connection.execute(
         "with free as (select id from host where id = %s for no key update skip locked)"
-        " update host set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1 from free where host.id = free.id",
+        " update host set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1 from free"
+        " where host.id = free.id",
         (me, lease),
     )
     if known.rowcount == 0 and connection.execute("select 1 from host where id = %s", (me,)).fetchone() is None:

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
-from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres import failover, leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
 from dropcap.ledger.postgres.dialect import bound, translated
 from dropcap.ledger.postgres.watchdog import ANY, Patience
@@ -22,7 +22,7 @@ from dropcap.ledger.postgres.watchdog import ANY, Patience
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
 
-_TURN = b"update turn set n = n + 1 returning n, pg_current_xact_id()::text"
+_TURN = "update turn set n = n + 1 returning n, pg_current_xact_id()::text, timeline, {}"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
@@ -56,6 +56,8 @@ class PostgresWriter(PostgresConnection):
         self._doubtful = False  # one more may stand
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
+        self._timeline = "null"  # how to ask for it
+        self._over: failover.FailedOver | None = None  # what this transaction has settled
         self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
         self._folder_of: dict[int, str] = {}
@@ -81,7 +83,7 @@ class PostgresWriter(PostgresConnection):
             self._in = True
             with wire.pipeline():
                 wire.execute(b"begin")
-                turn = wire.execute(_TURN)
+                turn = wire.execute(_TURN.format(self._timeline).encode())
                 host = wire.execute(_HOST, (self._me,)) if self._me is not None else None
                 held = wire.execute(_HELD, (self._me,)) if self._me is not None else None
                 folders = wire.execute(_FOLDERS, (wanted,)) if wanted else None
@@ -89,7 +91,7 @@ class PostgresWriter(PostgresConnection):
             ours = turn.fetchone()
             if ours is None:
                 raise DatabaseError("the row of the table turn is gone, by which hosts write one after the other")
-            n, number = ours
+            n, number, *timelines = ours
             self._newest = newest.fetchone() or (0, 0, 0)
             commits = _first(host) if host is not None else None
             self._held = dict(held.fetchall()) if held is not None else {}
@@ -98,6 +100,12 @@ class PostgresWriter(PostgresConnection):
             self._others += 1
         self._begun = n, self._counted(commits)
         self._doubtful, self._number = False, number
+        with self.asking() as wire:
+            self._over = failover.settle(wire, *timelines)
+
+    def connected(self, wire: psycopg.Connection[Any]) -> None:
+        """A new connection was made: perhaps to another server."""
+        self._timeline = failover.how_to_ask(wire)
 
     def _counted(self, commits: int | None) -> int:
         """The number of the commit that has begun; whether the doubtful one before it stands."""
@@ -166,6 +174,8 @@ class PostgresWriter(PostgresConnection):
         if done.statusmessage != "COMMIT":  # of a transaction that a statement's error had ended
             raise DatabaseError("a statement of this transaction had failed")
         self._n, self.commits = self._begun
+        if self._over is not None:
+            self._over.tell()
 
     def rollback(self) -> None:
         """Take all back that was written since `begin`. Raises nothing."""
