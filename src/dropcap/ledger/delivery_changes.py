@@ -179,7 +179,8 @@ class DeliveryChanges(Writing):
         now = self._clock()
         where = (
             f"state in {OPEN_STATES} and state = 'held' and may_have_arrived and folder = ?"
-            " and not exists (select 1 from job other where other.key = job.key and other.id <> job.id and (other.state in ('sending', 'unknown')"
+            " and not exists (select 1 from job other where other.key = job.key and other.id <> job.id"
+            " and (other.state in ('sending', 'unknown')"
             f" or (other.id < job.id and other.state in {OPEN_STATES} and other.state = 'held' and other.may_have_arrived)))"
         )
 

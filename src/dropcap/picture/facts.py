@@ -110,7 +110,7 @@ class Picture:
     groups: tuple[FailureGroup, ...] = ()
     problems: tuple[str, ...] = ()  # of the configuration, as it was taken up last
     unwritable: str = ""  # why the ledger takes nothing for now
-    ledger_remedy: str = ""  # what to do then
+    ledger_remedy: str = "nothing: dropcap goes on by itself"  # what to do then
     damaged: bool = False
 
     @property

@@ -38,7 +38,7 @@ def _of_all(picture: Picture) -> Iterator[Condition]:
         remedy = "No file is lost. Find out why the disk damaged it."
         yield Condition("ledger damaged", Told.LEDGER, "The ledger is damaged.", remedy, picture.at, at_once=True)
     elif picture.unwritable:
-        remedy = f"{picture.ledger_remedy[:1].upper()}{picture.ledger_remedy[1:]}." if picture.ledger_remedy else ""
+        remedy = f"{picture.ledger_remedy[:1].upper()}{picture.ledger_remedy[1:]}."
         text = "The ledger cannot be written: nothing is taken or sent."
         yield Condition("ledger", Told.LEDGER, text, remedy, picture.at)
     if picture.problems:
