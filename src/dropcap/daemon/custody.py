@@ -233,7 +233,7 @@ class Custody:
             if folder in self._grips or folder not in engine.config.folders or self._stopping:
                 continue
             asked = boot_time()
-            taken = ledger.take_over(folder, beat, self._read_back_in(folder))
+            taken = ledger.take_over(folder, beat, *self._read_back_in(folder))
             if taken is None:
                 continue
             fence, unknown = taken
@@ -243,10 +243,11 @@ class Custody:
         if took:
             engine.arrange()
 
-    def _read_back_in(self, folder: str) -> float:
-        """After so many seconds what another host was sending is over, whatever became of that host."""
+    def _read_back_in(self, folder: str) -> tuple[float, float]:
+        """After so many seconds what another host was sending is over unless that host, or the way, hangs; and after so many then
+        too."""
         project = self._config.projects.get(self._config.folders[folder].project) if folder in self._config.folders else None
-        return 0.0 if project is None else project.timeout
+        return (0.0, 0.0) if project is None else (project.timeout, project.deadline + project.timeout)
 
     def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
         now = time.monotonic()

@@ -6,7 +6,7 @@ from __future__ import annotations
 #: `host.commits`: how many of a host's writes there are, by which it finds that a fail-over has lost some. `lease`: the host that
 #: works a folder; `until` is the epoch where nobody does, and stands in no index, so that a beat touches none. (folder, fence) is
 #: unique so that a take-over waits for writers that have locked the lease `for key share`. `slot`: when requests were made of a
-#: server.
+#: server. `late_send`: jobs that another host was sending when it was lost, and when their places are looked at once more.
 HOSTS = """
 create table turn (
   one boolean primary key default true check (one),
@@ -35,6 +35,12 @@ create table lease (
   until timestamptz not null,
   beat bigint not null default 0,
   unique (folder, fence)
+);
+
+create table late_send (
+  job bigint primary key,
+  folder text not null,
+  due double precision not null
 );
 
 create table slot (
