@@ -32,7 +32,8 @@ def test_places_that_were_taken_over_in_sending_are_looked_at_once_more(database
         assert b.stop() == 0
         b = place.start("b")
         (told,) = b.wait_for("overwritten", patience=30)
-        assert told["file"] == "101_V1_consent.pdf" and told["found"] == "other"
+        assert told["file"] == "101_V1_consent.pdf"
+        assert told["found"] == "other"
         assert told["remedy"]
         with place.query() as query:
             eventually(lambda: query.late_sends(1e12) == [])

@@ -124,8 +124,6 @@ class Heart:
         while not self._stopping:
             try:
                 self._work()
-                self._failed = 0
-                self._hooks.answers("")
                 due = min(self._next_beat, self._next_look) - boot_time()
             except (Unavailable, OSError) as error:
                 self._in_trouble(str(error))
@@ -177,6 +175,8 @@ class Heart:
         asked = boot_time()
         look = self._wire.ask(leases.look)
         answered = boot_time()
+        self._failed = 0
+        self._hooks.answers("")
         with self._lock:
             folders, away, grips = self._folders, self._away, dict(self._grips)
         lacks = self._sightings.lacking(look, folders, away, asked)

@@ -145,7 +145,7 @@ class DeliveryChanges(Writing):
         """Take the lease of a folder that nobody else has, or that is seen not to be kept (`beat` is what was seen of it last).
 
         What was being sent there has an unknown outcome now, in the same transaction; REDCap is read back `read_back_in` seconds
-        later, when what is half sent has come to nothing, and looked at once more `over_in` seconds later. The fence, and how many
+        later, when what is half sent has come to nothing, and looked at once more in `over_in` seconds. The fence, and how many
         jobs those are; None if another host has it.
         """
         now = self._clock()
