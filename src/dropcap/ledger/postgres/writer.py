@@ -69,14 +69,19 @@ class PostgresWriter(PostgresConnection):
         """Begin to write; no other process does until the end. Raises DatabaseError."""
         if self.lost:
             raise CommitsLost("a fail-over has lost what was acknowledged")
+        wanted = list(dict.fromkeys(jobs))
+        made_before = self.made
         try:
-            self._begin(list(dict.fromkeys(jobs)))
+            self._begin(wanted)
         except Unavailable as error:
+            self.rollback()
             if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                self.rollback()
                 with self.asking() as wire:
                     wire.execute(_END_THE_SILENT)
-            raise
+                raise
+            if not made_before or (self._wire is not None and not self._wire.closed):
+                raise
+            self._begin(wanted)  # only the connection was broken, perhaps long ago
 
     def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
