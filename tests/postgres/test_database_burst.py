@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from tests.postgres.burst import delivered, drop, troubled, wrong
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import hosts
-from tests.postgres.proxy import Proxy, proxy
+from tests.postgres.proxy import End, proxy
 from tests.site import eventually
 
 AWAY = frozenset({"ledger_unwritable"})
@@ -40,26 +40,23 @@ def test_a_database_that_is_started_anew_in_a_burst_costs_no_file(
             assert one.stop() == 0
 
 
-@pytest.mark.parametrize("end", ["reset", "silence"])
+STEPS = ("insert into job", "set state = 'sending'", "set state = 'stored'", "set state = 'done'")
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(("end", "steps"), [("reset", STEPS), ("silence", STEPS[1:2])], ids=["reset", "silence"])
 def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(
-    mine: Cluster, tmp_path: Path, before: bool, end: str
+    mine: Cluster, tmp_path: Path, before: bool, end: End, steps: Sequence[str]
 ) -> None:
     plain = mine.create_database()
     with proxy(mine.port) as way, hosts(tmp_path, plain, 2, lease="1m") as place:
         a = place.start("a", ledger=mine.dsn(plain.rpartition("/")[2], port=way.port))
         a.wait_for("folder_taken", 2)
         files: dict[str, bytes] = {}
-        for number, of in enumerate(("insert into job", "set state = 'sending'", "set state = 'stored'", "set state = 'done'")):
-            struck = _cut(way, before, of, end)
+        for number, of in enumerate(steps):
+            struck = (way.cut_before_commit if before else way.cut_after_commit)(of=of, end=end)
             files |= drop(place, 4 * number, 4)
-            assert struck(), of
+            assert struck.wait(20), of
             delivered(place, files, 30)
         assert wrong(place, files) == []
         assert troubled(a, but=AWAY) == []
-
-
-def _cut(way: Proxy, before: bool, of: str, end: str) -> Callable[[], bool]:
-    order = way.cut_before_commit if before else way.cut_after_commit
-    struck = order(of=of, end=end)  # type: ignore[arg-type]
-    return lambda: struck.wait(20)

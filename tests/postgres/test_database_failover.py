@@ -91,3 +91,25 @@ def test_after_a_failover_any_host_reads_back_what_waits(tmp_path: Path) -> None
         eventually(lambda: all(job.state in ("done", "withdrawn") for job in place.jobs()), 30)
         assert [one for one in wrong(place, files) if "job" not in one] == []
         assert troubled(b, but=TOLD) == []
+
+
+def test_without_its_journal_nothing_is_sent_and_all_goes_on_once_it_can_be_written(database: str, tmp_path: Path) -> None:
+    with hosts(tmp_path, database, 1) as place:
+        a = place.start("a")
+        a.wait_for("folder_taken")
+        journal = place.sites["a"].state / "sending.journal"
+        journal.mkdir()  # as good as a full disk, for everybody
+        files = drop(place, 1, 1)
+        (told,) = a.wait_for("check_problem")
+        assert "nothing is sent meanwhile" in told["message"]
+        assert "state_dir" in told["remedy"]
+        assert [r for r in place.box.requests if r.action == "import"] == []
+        assert a.stop() == 0
+        refused = place.sites["a"].start(ready=False)
+        assert refused.process.wait(20) == 5
+        eventually(lambda: "sending.journal" in "".join(refused.raw))
+        journal.rmdir()
+        a = place.start("a")
+        delivered(place, files)
+        assert wrong(place, files) == []
+        assert [json.loads(line)["name"] for line in journal.read_text().splitlines()] == list(files)
