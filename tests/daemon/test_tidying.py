@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from pathlib import Path
 
 from dropcap.ledger.seal import Sealer, enter_what_changed, facts_of
+from dropcap.ledger.sqlite.connection import open_for_writing
 from tests.site import Site, eventually
 
 DAY = 86400.0
@@ -16,7 +16,7 @@ DAY = 86400.0
 
 def aged(place: Site, days: float) -> None:
     """All that has happened happened so long ago."""
-    connection = sqlite3.connect(place.state / "ledger.db", isolation_level=None)
+    connection = open_for_writing(place.state / "ledger.db")
     sealer = Sealer()
     connection.execute("begin immediate")
     sealer.begin(connection)
