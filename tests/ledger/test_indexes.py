@@ -39,34 +39,34 @@ def query(tmp_path: Path) -> Iterator[Explained]:
     ledger.close()
 
 
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda q: q.due("f", 1.0, 200, 1000, small=True),
-        lambda q: q.due("f", 1.0, 200, 1000, small=False),
-        lambda q: q.due("f", 1.0, 200, 1000, small=True, absent=Absent(frozenset({"a"}), frozenset({"a", "b"}))),
-        lambda q: list(q._rows(NEWER_WENT, 1, "k", "p", "101", None, "f", None)),
-        lambda q: q.next_due("f", 1.0),
-        lambda q: q.folders_waiting_for(["a", "b"]),
-        lambda q: q.open_files("f"),
-        lambda q: q.open_names("f", ["a", "b", "c"]),
-        lambda q: q.failed_files("f"),
-        lambda q: q.failed_files("f", [1, 2]),
-        lambda q: q.unfiled("f"),
-        lambda q: q.names("f", (State.WAITING, State.HELD)),
-        lambda q: q.in_state((State.HELD,)),
-        lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
-        lambda q: q.failed("f"),
-        lambda q: q.behind_held("f"),
-        lambda q: q.taken_away("p", [1, 2], 1e12),
-        lambda q: q.to_read_back(1.0),
-        lambda q: q.read_back(1.0),
-        lambda q: q.read_back(1.0, "f"),
-        lambda q: q.heir(1),
-        lambda q: q.copying("f"),
-        lambda q: q.ended_since("f", 1.0, State.DONE),
-    ],
-)
+EVERY_DAY: list[Callable[[Query], object]] = [
+    lambda q: q.due("f", 1.0, 200, 1000, small=True),
+    lambda q: q.due("f", 1.0, 200, 1000, small=False),
+    lambda q: q.due("f", 1.0, 200, 1000, small=True, absent=Absent(frozenset({"a"}), frozenset({"a", "b"}))),
+    lambda q: list(q._rows(NEWER_WENT, 1, "k", "p", "101", None, "f", None)),
+    lambda q: q.next_due("f", 1.0),
+    lambda q: q.folders_waiting_for(["a", "b"]),
+    lambda q: q.open_files("f"),
+    lambda q: q.open_names("f", ["a", "b", "c"]),
+    lambda q: q.failed_files("f"),
+    lambda q: q.failed_files("f", [1, 2]),
+    lambda q: q.unfiled("f"),
+    lambda q: q.names("f", (State.WAITING, State.HELD)),
+    lambda q: q.in_state((State.HELD,)),
+    lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
+    lambda q: q.failed("f"),
+    lambda q: q.behind_held("f"),
+    lambda q: q.taken_away("p", [1, 2], 1e12),
+    lambda q: q.to_read_back(1.0),
+    lambda q: q.read_back(1.0),
+    lambda q: q.read_back(1.0, "f"),
+    lambda q: q.heir(1),
+    lambda q: q.copying("f"),
+    lambda q: q.ended_since("f", 1.0, State.DONE),
+]
+
+
+@pytest.mark.parametrize("ask", EVERY_DAY)
 def test_no_question_of_every_day_walks_the_whole_ledger(query: Explained, ask: Callable[[Query], object]) -> None:
     ask(query)
     searches = [
