@@ -30,7 +30,8 @@ _TYPES = {
 _ALONE = frozenset({State.SENDING, State.UNKNOWN})
 #: Another one is on its way to its place.
 _ANOTHER_GOES = (
-    "exists (select 1 from job other where other.key = job.key and other.id <> job.id and other.state in ('sending', 'unknown'))"
+    "exists (select 1 from job other where other.key = job.key and other.id <> job.id"
+    " and other.state || '' in ('sending', 'unknown'))"
 )
 _WENT = (
     "newer.id > greatest(job.id, job.sent_over) and newer.field = job.field"
