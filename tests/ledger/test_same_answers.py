@@ -273,11 +273,9 @@ LEFT_OUT = {"close"}
 
 
 @pytest.fixture(scope="module")
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Figures, Figures]]:
+def both(postgres_of_a_file: PostgresEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Figures, Figures]]:
     """The same ledger by both engines, to be asked."""
-    kept_by_postgres: PostgresEngine = request.getfixturevalue("postgres_engine")
-    kept_by_postgres.begin_anew()
-    engines: list[Engine] = [SqliteEngine(tmp_path_factory.mktemp("both")), kept_by_postgres]
+    engines: list[Engine] = [SqliteEngine(tmp_path_factory.mktemp("both")), postgres_of_a_file]
     asked = []
     for engine in engines:
         numbers = itertools.count()
