@@ -74,7 +74,7 @@ def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: co
             continue  # told with the rest
         stack.callback(tree.close)
         mount = drop_folder.mount_of(tree, folder, mounts)
-        claims = IntakeLedger(ledger, folder.project, partial(order.address, folder), lambda _: None)
+        claims = IntakeLedger(ledger, partial(order.alike, folder.project), partial(order.address, folder), lambda _: None)
         try:
             owner.examine(tree, folder.name, str(folder.path), mount, claims)
         except owner.Away as away:

@@ -63,7 +63,9 @@ class Channel:
         self.folder = folder
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.project, lambda name: self.queue.address(name), self._refused)
+        claims = IntakeLedger(
+            around.ledger, lambda: around.order.alike(folder.project), lambda name: self.queue.address(name), self._refused
+        )
         self.intake: Intake = Intake(
             folder,
             claims,
