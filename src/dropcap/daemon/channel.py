@@ -66,7 +66,13 @@ class Channel:
         self.grip = grip
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.name, folder.project, lambda name: self.queue.address(name), self._refused)
+        claims = IntakeLedger(
+            around.ledger,
+            folder.name,
+            lambda: around.order.alike(folder.project),
+            lambda name: self.queue.address(name),
+            self._refused,
+        )
         self.intake: Intake = Intake(
             folder,
             claims,
