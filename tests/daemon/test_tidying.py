@@ -18,7 +18,7 @@ def aged(place: Site, days: float) -> None:
     """All that has happened happened so long ago."""
     connection = open_for_writing(place.state / "ledger.db")
     sealer = Sealer()
-    connection.execute("begin immediate")
+    connection.begin()
     sealer.begin(connection)
     for (job,) in connection.execute("select id from job").fetchall():
         before = facts_of(connection, [job])
@@ -28,7 +28,7 @@ def aged(place: Site, days: float) -> None:
         )
         enter_what_changed(connection, before, time.time(), "older")
     sealer.seal(connection)
-    connection.execute("commit")
+    connection.commit()
     connection.close()
 
 

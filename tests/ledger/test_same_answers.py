@@ -163,7 +163,11 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
         for s in ((), *SIZES)
         for t in (None, 0.0, START + 5)
     ],
-    "taken_away": [lambda q, s=s: q.taken_away("p", s, START + 1e4) for s in ((), (10, 77), SIZES[0])],
+    "taken_away": [
+        lambda q, p=p, s=s: q.taken_away(p, s, START + 1e4)
+        for p in ((), ["p"], ["p", NUL, "q"])
+        for s in ((), (10, 77), SIZES[0])
+    ],
     "to_read_back": [lambda q: q.to_read_back(START + 1e4)],
     "read_back": [lambda q, f=f: q.read_back(0.0, f) for f in EVERYWHERE],
     "heir": [lambda q: [q.heir(n) for n in range(60)]],
