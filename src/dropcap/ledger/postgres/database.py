@@ -22,8 +22,6 @@ from dropcap.ledger.schema import OPEN_STATES
 
 #: Connections to read, of a process. Questions are short.
 _READERS = 2
-#: For so long (seconds) after a question that the database did not answer, the others are told so without asking.
-_REST = 1.0
 #: What an answer may take once the process is to end, where there were none lately, and where there were (seconds).
 _LAST, _LAST_ANSWER = 0.5, 5.0
 
@@ -147,8 +145,11 @@ class PostgresReader:
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
+        came = time.monotonic()
         connection = self._taken()
         try:
+            if self._silent and (self._silent_at > came or self._patience.most < _LAST_ANSWER):
+                raise Unavailable(self._silent)  # as was found while this question waited for a connection
             return self._answer(connection, sql, values)
         except DatabaseError as error:
             self._met(error)
@@ -157,8 +158,6 @@ class PostgresReader:
             self._give_back(connection)
 
     def _answer(self, connection: PostgresConnection, sql: str, values: Sequence[Any]) -> list[Any]:
-        if self._silent and (time.monotonic() - self._silent_at < _REST or self._patience.most < _LAST_ANSWER):
-            raise Unavailable(self._silent)
         made_before = connection.made  # it may be broken while the server is well
         for again in (made_before, False):
             try:
