@@ -45,6 +45,7 @@ def imports(place: Hosts) -> int:
     return len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_an_outage_shorter_than_the_lease_is_told_and_gone(mine: Cluster, tmp_path: Path, how: str) -> None:
     broken, mended = WAYS[how]
@@ -75,6 +76,7 @@ def test_an_outage_shorter_than_the_lease_is_told_and_gone(mine: Cluster, tmp_pa
         assert (len(a.events("ledger_unwritable")), len(a.events("ledger_writable"))) == (1, 1), "".join(a.raw)
 
 
+@pytest.mark.slow
 def test_the_host_that_is_cut_off_does_nothing_more_and_comes_back(mine: Cluster, tmp_path: Path) -> None:
     with proxy(mine.port) as way, hosts(tmp_path, mine.create_database(), 2) as place:
         place.config["projects"]["trial"]["timeout"] = "3s"
@@ -102,6 +104,7 @@ def test_the_host_that_is_cut_off_does_nothing_more_and_comes_back(mine: Cluster
         assert troubled(a, b, but=AWAY | {"lease_lost", "folder_away", "cut_off"}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "frozen", "deaf"])
 def test_a_stop_waits_for_no_database(mine: Cluster, tmp_path: Path, how: str) -> None:
     broken, mended = WAYS[how]

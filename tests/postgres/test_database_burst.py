@@ -16,6 +16,7 @@ from tests.site import eventually
 AWAY = frozenset({"ledger_unwritable"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "breaks",
     [lambda one: one.restart("fast"), lambda one: one.restart("immediate"), lambda one: (one.kill(), one.start())],
@@ -43,6 +44,7 @@ def test_a_database_that_is_started_anew_in_a_burst_costs_no_file(
 STEPS = ("insert into job", "set state = 'sending'", "set state = 'stored'", "set state = 'done'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize(("end", "steps"), [("reset", STEPS), ("silence", STEPS[1:2])], ids=["reset", "silence"])
 def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(

@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.postgres.burst import troubled
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import hosts
@@ -19,6 +21,7 @@ HAS_THE_TURN = (
 )
 
 
+@pytest.mark.slow
 def test_a_host_that_is_frozen_with_the_turn_keeps_others_for_seconds_only(mine: Cluster, tmp_path: Path) -> None:
     plain = mine.create_database()
     name = plain.rpartition("/")[2]

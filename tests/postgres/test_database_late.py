@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from redcap_sandbox import RowKey
 from redcap_sandbox.fault import Fault
 from tests.postgres.hosts import hosts
@@ -12,6 +14,7 @@ from tests.site import eventually
 BASELINE = RowKey("baseline_arm_1")
 
 
+@pytest.mark.slow
 def test_places_that_were_taken_over_in_sending_are_looked_at_once_more(database: str, tmp_path: Path) -> None:
     with hosts(tmp_path, database, 1) as place:
         place.config["projects"]["trial"] |= {"timeout": "2s", "deadline": "8s"}
