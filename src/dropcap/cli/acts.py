@@ -36,9 +36,8 @@ def what_of(act: Act) -> str:
         case Deed.STARTED | Deed.RELOAD:
             return shown(f"dropcap {told.get('dropcap')}, configuration {str(told.get('configuration'))[:16]}…")
         case Deed.CREATED | Deed.MIGRATED:
-            return (
-                f"version {told.get('from')} to {told.get('to')}, {told.get('job'):,} jobs with {told.get('history'):,} entries"
-            )
+            versions = f"version {told.get('from', 0)} to {told.get('to')}"
+            return f"{versions}, {told.get('job', 0):,} jobs with {told.get('history', 0):,} entries"
         case Deed.EXPORTED | Deed.IMPORTED:
             rows = told.get("rows", {})
             return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"

@@ -177,10 +177,8 @@ def _numbers(engine: Engine) -> tuple[int, int, int]:
 def _obstacles(engine: Engine) -> list[str]:
     """Why files were not taken out of the drop folders, a line each."""
     lines = []
-    if why := engine.ledger.trouble.unwritable:
-        lines.append(
-            f"  the ledger in {engine.config.state_dir} cannot be written ({why}): make room there, or let dropcap's user write"
-        )
+    if engine.ledger.trouble.unwritable:
+        lines.append(f"  {engine.ledger.trouble.said()}")
     for name, one in engine.channels.items():
         waiting = len(one.intake.unsettled) + one.intake.behind
         if one.intake.away:

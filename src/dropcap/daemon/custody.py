@@ -93,6 +93,11 @@ class Custody:
     def _window_of(self, config: Config, project: Project) -> Allowance:
         return SharedWindow(self._wire, project.host, config.limit_of(project.host))
 
+    @property
+    def host(self) -> str:
+        """The id of this host among the others."""
+        return self._place.me.id
+
     def grip(self, folder: str) -> Grip | None:
         """This host's lease of a folder, None if it has none or is to hand it over."""
         grip = self._grips.get(folder)

@@ -60,6 +60,7 @@ class Gatherer:
             groups=read.groups,
             problems=tuple(str(problem) for problem in problems if not problem.echo),
             unwritable=engine.ledger.trouble.unwritable,
+            mend=engine.ledger.trouble.remedy,
             damaged=engine.ledger.trouble.damaged,
         )
 

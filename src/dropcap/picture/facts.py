@@ -110,6 +110,7 @@ class Picture:
     groups: tuple[FailureGroup, ...] = ()
     problems: tuple[str, ...] = ()  # of the configuration, as it was taken up last
     unwritable: str = ""  # why the ledger takes nothing for now
+    mend: str = ""  # and what to do
     damaged: bool = False
 
     @property
