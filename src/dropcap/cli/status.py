@@ -15,11 +15,11 @@ from dropcap.cli import status_hosts
 from dropcap.cli.configured import NoLedger, cannot_read, config_option, folder_option, readable, stop, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
-from dropcap.cli.status_files import tell_files
 from dropcap.cli.status_away import Away, away_json, tell_away
+from dropcap.cli.status_files import tell_files
 from dropcap.cli.status_gathered import FolderStatus, InMotion, Status, gathered
-from dropcap.cli.status_text import tell
 from dropcap.cli.status_line import StatusLine
+from dropcap.cli.status_text import tell
 from dropcap.cli.status_told import FEW, goes_on, needs_somebody
 from dropcap.cli.status_verdict import verdict
 from dropcap.config.ledger_at import PostgresLedger

@@ -181,9 +181,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         started=told.get("started"),
         under_way=told.get("under_way"),
         unwritable=told.get("unwritable"),
-        folders=[
-            _at(_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight), hosts) for name in names
-        ],
+        folders=[_at(_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight), hosts) for name in names],
         pauses=pauses,
         next_tries={(p["scope"], p["name"]): at for p in told.get("pauses", ()) if (at := p.get("next_try")) is not None},
         limits=_limits(config, told, only),

@@ -23,6 +23,7 @@ from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
 from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Job
+from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.store import Ledger
@@ -81,6 +82,7 @@ class Custody:
         self._away_since: dict[str, float] = {}
         self._agreed = 0.0
         self._asked: str | None = None
+        self._told = place.me.configuration
         self._thread: DaemonThread | None = None
 
     # Allotment ----------------------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class Custody:
         while not self._stopping:
             try:
                 self._tell_lacking(engine, reach)
+                self._tell_configuration()
                 self._give_up(engine)
                 self._hand_over(engine)
                 self._take(engine, ledger)
@@ -249,6 +252,13 @@ class Custody:
         long = {name for name, since in self._away_since.items() if now - since > _AWAY}
         elsewhere = [folder for name, folder in engine.config.folders.items() if name not in self._grips]
         self.heart.away(long | reach.lacking(elsewhere))
+
+    def _tell_configuration(self) -> None:
+        """By which configuration this host works since a reload."""
+        digest = self._config.digest
+        if digest != self._told:
+            self._wire.ask(lambda connection: leases.works_by(connection, self._place.me.id, digest))
+            self._told = digest
 
     def _agree(self, engine: Engine, ledger: Ledger) -> None:
         """Go by what was entered on other hosts, and by people."""

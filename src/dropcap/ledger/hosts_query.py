@@ -20,7 +20,7 @@ _LEASES = (
 
 @dataclass(frozen=True, slots=True)
 class HostAtWork:
-    """One run of dropcap. Times are seconds since the epoch, by the database's clock; `until`: when it is or was taken for gone."""
+    """One run of dropcap. Times are seconds since the epoch, by the database's clock; from `until` on it is taken for gone."""
 
     id: str
     name: str
@@ -96,7 +96,10 @@ class HostsQuery(Rows):
         """Who is there and who works where; None where one host has its ledger for itself."""
         if not self.database.shared:
             return None
-        hosts = (HostAtWork(*row[:-1], tuple(row[-1])) for row in self._rows(_HOSTS))
+        hosts = (
+            HostAtWork(id, name, pid, version, configuration, started, until, alive, tuple(lacks))
+            for id, name, pid, version, configuration, started, until, alive, lacks in self._rows(_HOSTS)
+        )
         leases = (
             FolderHeld(folder, int(fence), holder if held else None, None if held or free_for is None else max(free_for, 0.0))
             for folder, fence, holder, held, free_for in self._rows(_LEASES)

@@ -128,7 +128,7 @@ class PostgresReader:
         """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
         connection = self._taken()
         try:
-            for again in (True, False):
+            for again in (connection.opened, False):  # what it is not now, it can be no more the next time
                 try:
                     return connection.execute(sql, values).fetchall()
                 except Unavailable:
