@@ -167,8 +167,10 @@ def _shared_ledger(config: Config, folders: Sequence[Folder], offline: bool) -> 
     if not isinstance(config.ledger, PostgresLedger):
         return True, []
     found = list(ledger_remarks(config))
-    if offline or any(remark.level == "error" for remark in found):
+    if any(remark.level != "ok" for remark in found):
         return False, found
+    if offline:
+        return False, [*found, Remark("unsure", on_machine("ledger"), f"{config.ledger} was not asked", "leave out --offline")]
     found += database_remarks(config.ledger)
     if any(remark.level == "error" for remark in found):
         return False, found

@@ -1,4 +1,4 @@
-"""The database that several hosts share their ledger in, asked whether it can be worked with; and what the other hosts are like."""
+"""The database that keeps a shared ledger, asked whether it can be worked with; and what the other hosts are like."""
 
 from __future__ import annotations
 

@@ -48,11 +48,12 @@ def survey(connect: Callable[[], Connection]) -> Survey:
 
 
 def _look(connection: Connection) -> Survey:
-    *facts, closed, there = connection.execute(_FACTS).fetchone()
+    row = connection.execute(_FACTS).fetchone()
+    number, version, encoding, standby, standbys, fsync, schema, may_make, closed, there = row
     asked = time.time()
     (now,) = connection.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
     ahead = now - (asked + time.time()) / 2
     tables = 0
     if there and "ledger_version" not in closed:
         (tables,) = connection.execute("select version from ledger_version").fetchone()
-    return Survey(*facts, tuple(closed), ahead, tables)
+    return Survey(number, version, encoding, standby, standbys, fsync, schema, may_make, tuple(closed), ahead, tables)
