@@ -20,7 +20,12 @@ def who_of(act: Act) -> str:
 
 
 def what_of(act: Act) -> str:
-    """What it is about, in a line."""
+    """What it is about, in a line; of several hosts, on which it was done."""
+    on = f"on {shown(str(act.told['host']))}" if "host" in act.told else ""
+    return ", ".join(filter(None, [_what(act), on]))
+
+
+def _what(act: Act) -> str:
     told = act.told
     match act.what:
         case Deed.PAUSE | Deed.RESUME:

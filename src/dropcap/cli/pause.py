@@ -13,6 +13,7 @@ from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.cli.reach import alone, asked
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon import command, released
 from dropcap.display import shown
@@ -78,6 +79,10 @@ def _release(config: Config, name: str) -> None:
     if told and told["open"]:
         screen.line(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
         sys.exit(1)
+    if isinstance(config.ledger, PostgresLedger):
+        elsewhere = "other hosts let go of it in some seconds, or once what they send from it has ended"
+        screen.line(f"folder {shown(name)} is paused: its share can be unmounted here; {elsewhere}; end it with: {resume}")
+        return
     screen.line(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
 
 

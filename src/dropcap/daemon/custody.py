@@ -135,6 +135,16 @@ class Custody:
         """All hosts and leases, as they were seen last."""
         return self.heart.others
 
+    @property
+    def settled(self) -> bool:
+        """Whether this host works in each folder that no other one has, but for those that it lacks."""
+        look = self.others.look
+        me = next((host for host in look.hosts if host.id == self.host), None)
+        if me is None:
+            return False
+        elsewhere = {lease.folder for lease in look.leases if not lease.lapsed and lease.holder != self.host}
+        return all(self.grip(name) is not None for name in {*self._config.folders} - elsewhere - {*me.lacks})
+
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
         self._commits = lambda: ledger.database.commits

@@ -85,7 +85,10 @@ def _marker(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None
     where = place_of(folder)
     if known is None:
         yield Remark(
-            "unsure", where, "the ledger was not read, which alone knows whether the folder is ours", "see what is said of it"
+            "unsure",
+            where,
+            "the ledger was not read, which alone knows whether the folder is ours",
+            "see what is said of the ledger",
         )
         return
     try:
