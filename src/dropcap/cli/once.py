@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dropcap import __version__
 from dropcap.cli import screen
-from dropcap.cli.configured import cannot_read
+from dropcap.cli.configured import cannot_read, stop
 from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many, typed
 from dropcap.config.ledger_at import PostgresLedger
@@ -27,7 +27,7 @@ from dropcap.daemon.custody import Custody
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.opening import database_of, open_for_daemon
 from dropcap.daemon.privacy import mask_of
-from dropcap.daemon.state import AlreadyRunning, only_one, prepare
+from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
@@ -112,7 +112,7 @@ def run_once(config: Config, wait: str | None) -> int:
 
 
 def _no_other_host(config: Config) -> None:
-    """Those that work with a shared ledger take what is there by themselves. Raises AlreadyRunning, LedgerError."""
+    """Or the end with exit code 4: those that work with a shared ledger take what is there by themselves. Raises LedgerError."""
     if not isinstance(config.ledger, PostgresLedger):
         return
     try:
@@ -122,8 +122,10 @@ def _no_other_host(config: Config) -> None:
         raise LedgerError(cannot_read(config.ledger, error)) from None
     if hosts is not None and hosts.alive:
         names = ", ".join(shown(hosts.called(host)) for host in hosts.alive)
-        raise AlreadyRunning(
-            f"another dropcap works with {config.ledger} ({names}), or did within the last {config.ledger.lease:g} s"
+        lately = f"or did within the last {config.ledger.lease:g} s"
+        stop(
+            f"{names} {'works' if len(hosts.alive) == 1 else 'work'} with {config.ledger}, {lately}: they deliver what is there",
+            4,
         )
 
 
@@ -142,11 +144,8 @@ def _follow(
         while not stopped.wait(0.05):
             engine.start_channels()
             now = time.monotonic()
-            if (
-                engine.idle()
-                and (custody is None or custody.settled)
-                and not _due_within(engine, patience.other - (now - moved_at))
-            ):
+            settled = custody is None or custody.settled
+            if engine.idle() and settled and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:
                     return
@@ -161,7 +160,7 @@ def _follow(
                     moved_at, last = now, numbers
                 if bar and task is not None:
                     bar.update(task, completed=last[2], total=sum(last))
-            if now - moved_at > (patience.rest if _resting(engine) else patience.other) and _stuck(engine):
+            if now - moved_at > (patience.rest if _resting(engine) else patience.other) and (_stuck(engine) or not settled):
                 return
     finally:
         if bar and task is not None:
@@ -210,6 +209,8 @@ def _obstacles(engine: Engine) -> list[str]:
     lines = []
     if engine.ledger.trouble.unwritable:
         lines.append(f"  {engine.ledger.trouble.said()}")
+    for name in sorted(engine.config.folders.keys() - engine.channels.keys()):
+        lines.append(f"  not taken: {name}: it is away for this host, or another one works in it: dropcap check")
     for name, one in engine.channels.items():
         waiting = len(one.intake.unsettled) + one.intake.behind
         if one.intake.away:
