@@ -63,7 +63,8 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
             ledger.pause(command.pause_by_hand(scope, name))
-    screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {screen.typed(name)}")
+    seen = " (other hosts see it in some seconds)" if isinstance(config.ledger, PostgresLedger) else ""
+    screen.line(f"{scope} {shown(name)} is paused{seen}; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
 
 def _release(config: Config, name: str) -> None:

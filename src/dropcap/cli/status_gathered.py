@@ -10,6 +10,7 @@ from typing import Any
 
 from dropcap.cli.configured import known
 from dropcap.config.model import Config
+from dropcap.daemon.released import was_released
 from dropcap.daemon.state import running
 from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
@@ -119,6 +120,7 @@ class Status:
     mend: str  # what to do where the ledger cannot be written
     hosts: HostsNow | None  # None: one host has the ledger for itself
     here: str | None  # of these, the one that was asked
+    released: frozenset[str]  # folders that a person wants let go of
 
     @property
     def others(self) -> bool:
@@ -133,7 +135,8 @@ class Status:
     @property
     def stranded(self) -> list[str]:
         """Folders that no living host has."""
-        return self.hosts.stranded(self.configured) if self.hosts is not None and self.hosts.alive else []
+        wanted = [name for name in self.configured if name not in self.released]
+        return self.hosts.stranded(wanted) if self.hosts is not None and self.hosts.alive else []
 
     @property
     def free(self) -> list[str]:
@@ -201,6 +204,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         mend=ledger.database.unwritable[1],
         hosts=hosts,
         here=told.get("host"),
+        released=frozenset(name for name in names if hosts is not None and was_released(ledger, name)),
     )
 
 

@@ -3,6 +3,7 @@ on what is paused."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ class Engine(Protocol):
 
     config: Config
     channels: dict[str, Channel]
+    released: set[str]
 
     def arrange(self) -> None: ...
 
@@ -230,11 +232,14 @@ class Custody:
             channel = engine.leaving(folder)
             if channel is not None and not channel.over():
                 continue
+            if channel is not None:
+                channel.let_go()
             if not grip.lost:
                 self.heart.release(grip)
                 log.info("folder_handed_over", folder=folder, fence=grip.fence)
             self._grips = {name: held for name, held in self._grips.items() if held is not grip}
             del self._leaving[folder]
+            gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
 
     def _take(self, engine: Engine, ledger: Ledger) -> None:
         with self._lock:
@@ -261,10 +266,12 @@ class Custody:
 
     def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
         now = time.monotonic()
-        away = {name for name, one in engine.channels.items() if one.intake.away is not None and one.grip.holds()}
+        here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
+        away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
         self._away_since = {name: self._away_since.get(name, now) for name in away}
         long = {name for name, since in self._away_since.items() if now - since > _AWAY}
-        elsewhere = [folder for name, folder in engine.config.folders.items() if name not in self._grips]
+        others = engine.config.folders.keys() - self._grips.keys() - engine.released
+        elsewhere = [engine.config.folders[name] for name in others]
         self.heart.away(long | reach.lacking(elsewhere))
 
     def _tell_configuration(self) -> None:
