@@ -108,7 +108,7 @@ def _stands_still(pauses: Sequence[Pause]) -> str:
 
 def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
     """What there is to say about a folder."""
-    found = []
+    found = [folder.elsewhere] if folder.elsewhere else []
     pause = picture.paused(Scope.FOLDER, folder.name)
     if pause is not None:
         found.append(
