@@ -135,7 +135,8 @@ class Status:
     @property
     def stranded(self) -> list[str]:
         """Folders that no living host has."""
-        wanted = [name for name in self.configured if name not in self.released]
+        well = {one.name for one in self.folders if one.arriving is not None and not one.away}  # here: it has just been taken
+        wanted = [name for name in self.configured if name not in self.released | well]
         return self.hosts.stranded(wanted) if self.hosts is not None and self.hosts.alive else []
 
     @property
