@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
 from dropcap.daemon.control import ask
+from tests import needs
 from tests.site import Daemon, Site, eventually
 
 if TYPE_CHECKING:
@@ -19,12 +25,16 @@ if TYPE_CHECKING:
     from tests.postgres.hosts import Hosts
 
 
+LIBRARIES = ("starlette", "uvicorn", "jinja2", "prometheus_client")
+
+
 class Two:
     """The hosts `a` and `b` at work in four folders, and `none`, on which nothing runs."""
 
     def __init__(self, hosts: Hosts) -> None:
         self.hosts = hosts
-        self.a: Daemon = hosts.start("a")
+        self.metrics = hosts.root / "a.prom"
+        self.a: Daemon = hosts.start("a", **self._watched())
         self.a.wait_for("folder_taken", 4)
         self.b: Daemon = hosts.start("b")
         eventually(lambda: len(set(hosts.holders().values())) == 2 and len(hosts.holders()) == 4, 40)
@@ -34,13 +44,24 @@ class Two:
         hosts.put("d3", "nonsense.pdf")
         eventually(lambda: len(hosts.done()) == 2 and any(job.state == "failed" for job in hosts.jobs()), 20)
 
+    def _watched(self) -> dict[str, Any]:
+        """A page and figures, where their libraries are."""
+        if any(find_spec(library) is None for library in LIBRARIES):
+            return {}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        secret = self.hosts.root / "secret"
+        secret.write_text("correct horse battery staple\n")
+        secret.chmod(0o600)
+        dashboard = {"listen": f"127.0.0.1:{port}", "secret_file": str(secret)}
+        return {"dashboard": dashboard, "metrics": {"textfile": str(self.metrics)}}
+
     def site(self, name: str) -> Site:
         return self.hosts.sites[name]
 
     def by(self, name: str) -> list[str]:
         """The folders in which a host works."""
-        pid = json.loads(self.site(name).dropcap("status", "--json").stdout)["hosts"]
-        (mine,) = [host for host in pid if host["here"]]
+        (mine,) = [host for host in self.status(name)["hosts"] if host["here"]]
         return list(mine["folders"])
 
     def status(self, name: str) -> dict[str, Any]:
@@ -96,6 +117,27 @@ def test_status_where_no_dropcap_runs_says_so_and_what_the_ledger_knows(two: Two
     nagios = two.none.dropcap("status", "--nagios")
     assert nagios.returncode == 1, nagios.stdout
     assert nagios.stdout.startswith("DROPCAP WARNING - dropcap does not run on this host, 1 file has failed")
+
+
+def test_the_page_shows_all_folders_and_the_figures_those_of_the_host(two: Two) -> None:
+    for library in LIBRARIES:
+        needs.library(library)
+    mine = two.by("a")
+    opener = build_opener(HTTPCookieProcessor(CookieJar()))
+    link = two.site("a").dropcap("dashboard", "--link").stdout.strip()
+    page = opener.open(link, timeout=20).read().decode()
+    assert page.count("2 folders, since") == 2
+    assert page.count(", here<") == 1
+    assert len(re.findall(r"<small>on \w[^<]* \(pid \d+\)</small>", page)) == 2, "who works in the other two"
+
+    def figures() -> list[str]:
+        return two.metrics.read_text().splitlines()
+
+    eventually(lambda: two.metrics.exists() and "dropcap_hosts 2.0" in figures(), 20)
+    eventually(lambda: {f'dropcap_folder_here{{folder="{name}"}} 1.0' for name in mine} <= {*figures()}, 20)
+    assert sum(line.startswith("dropcap_folder_here{") for line in figures()) == 4
+    told = {found for line in figures() for found in re.findall(r'^dropcap_jobs{folder="(\w+)"', line)}
+    assert told == {*mine}, "a sum over all hosts counts each file once"
 
 
 def test_what_was_is_told_from_any_host(two: Two, tmp_path: Path) -> None:
@@ -205,7 +247,6 @@ def test_check_asks_the_database_and_compares_the_hosts(two: Two) -> None:
 
 
 def test_completion_proposes_jobs_of_the_database(two: Two) -> None:
-    env = {"_DROPCAP_COMPLETE": "bash_complete", "COMP_WORDS": "dropcap retry ", "COMP_CWORD": "2"}
-    done = two.none.dropcap(**env)
+    done = two.none.dropcap(_DROPCAP_COMPLETE="bash_complete", COMP_WORDS="dropcap retry ", COMP_CWORD="2")
     failed = max(job.id for job in two.hosts.jobs() if job.state == "failed")
     assert f"plain,{failed}" in done.stdout, said(done)
