@@ -137,3 +137,26 @@ def test_what_another_host_lacks_is_told(shared: Hosts) -> None:
     assert site.dropcap("status").returncode == 1
     elsewhere = shared.sites["b"].dropcap("status", "--nagios")
     assert elsewhere.returncode in (0, 2), "its configuration does not name the folder"
+
+
+def test_check_tells_what_the_role_may_not(shared: Hosts, postgres: Cluster, database: str, tmp_path: Path) -> None:
+    name = f"role{time.monotonic_ns()}"
+    postgres.role(name, "secret")
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    its = postgres.dsn(database.rpartition("/")[2], user=name)
+    site = shared.host("x", ledger=its, ledger_password_file=str(password))
+    postgres.admin("revoke create on schema public from public", database=database.rpartition("/")[2])
+    fresh = site.dropcap("check")
+    assert fresh.returncode == 1
+    assert "the role may make no tables in the schema public" in fresh.stdout
+    shared.host("owner", ledger=database).once()
+    made = site.dropcap("check")
+    assert made.returncode == 1
+    assert "the role may not read and write " in made.stdout
+    password.write_text("wrong\n")
+    wrong = site.dropcap("check")
+    assert "does not let this host in" in wrong.stdout
+    assert "password authentication failed" in wrong.stdout
+    assert "wrong\n" not in wrong.stdout
