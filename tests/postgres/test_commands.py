@@ -166,6 +166,21 @@ def test_what_was_is_told_from_any_host(two: Two, tmp_path: Path) -> None:
     assert not (two.none.state / "ledger.db").exists()
 
 
+def test_what_a_command_asks_counts_with_all_hosts(two: Two) -> None:
+    config = two.none.config
+    two.none.config = config | {"projects": {"trial": config["projects"]["trial"] | {"requests_per_minute": 600}}}
+    two.none.write_config()
+    try:
+        done = two.none.dropcap("verify", "--since", "1d")
+    finally:
+        two.none.config = config
+        two.none.write_config()
+    assert done.returncode == 0, said(done)
+    with two.hosts.query() as query:
+        ((taken,),) = query._reader.rows("select count(*) from slot where at > clock_timestamp() - interval '1 minute'", ())
+    assert taken >= 2, "in the database, not in a file of this host"
+
+
 def test_a_retry_anywhere_is_done_by_the_host_that_works_there(two: Two) -> None:
     failed = max(job.id for job in two.hosts.jobs() if job.state == "failed")
     done = two.none.dropcap("retry", str(failed))
