@@ -257,8 +257,13 @@ def test_check_asks_the_database_and_compares_the_hosts(two: Two) -> None:
     assert done.stdout.count("works by another configuration") == 2, "each host of the tests has a file of its own"
     offline = two.none.dropcap("check", "--offline")
     assert "was not asked; leave out --offline" in offline.stdout
-    same = two.site("a").dropcap("check")
-    assert same.stdout.count("works by another configuration") == 1
+    site = two.site("a")
+    assert site.dropcap("check").stdout.count("works by another configuration") == 1
+    site.config = site.config | {"contact": "the ward"}
+    site.write_config()
+    assert site.dropcap("check").stdout.count("works by another configuration") == 2, "it has not taken that up"
+    assert site.dropcap("reload").returncode == 0
+    eventually(lambda: site.dropcap("check").stdout.count("works by another configuration") == 1, 15)
 
 
 def test_completion_proposes_jobs_of_the_database(two: Two) -> None:

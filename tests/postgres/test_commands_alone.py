@@ -155,6 +155,12 @@ def test_check_tells_what_the_role_may_not(shared: Hosts, postgres: Cluster, dat
     made = site.dropcap("check")
     assert made.returncode == 1
     assert "the role may not read and write " in made.stdout
+    postgres.admin("grant select on ledger_version to public", database=database.rpartition("/")[2])
+    history = site.dropcap("history")
+    assert history.returncode == 2
+    assert history.stderr.startswith("dropcap: the ledger cannot be read or written any more (permission denied"), (
+        "in the midst of it"
+    )
     password.write_text("wrong\n")
     wrong = site.dropcap("check")
     assert "does not let this host in" in wrong.stdout
