@@ -117,7 +117,10 @@ def test_a_folder_gets_another_name_once_no_host_works_in_it_by_the_old_one(shar
 
 
 def test_what_another_host_lacks_is_told(shared: Hosts) -> None:
-    shared.start("a").wait_for("folder_taken", 2)
+    daemon = shared.start("a")
+    begun = shared.sites["a"].dropcap("status").stdout
+    assert "away for every host" not in begun, "it has not looked at them all yet"
+    daemon.wait_for("folder_taken", 2)
     fewer = {name: value for name, value in shared.config["folders"].items() if name == "d1"}
     shared.start("b", folders=fewer)
     site = shared.sites["a"]

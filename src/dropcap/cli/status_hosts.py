@@ -72,7 +72,7 @@ def free(status: Status) -> Iterator[StatusLine]:
     """Folders that a host is about to take."""
     for name in status.free:
         if _free_for(status, name) <= _LONG:
-            yield StatusLine(Level.WAIT, "folder", f"{shown(name)}: no host works in it just now; one takes it in some seconds")
+            yield StatusLine(Level.WAIT, "folder", f"{shown(name)}: no host works in it just now; one takes it by itself")
 
 
 def _free_for(status: Status, folder: str) -> float:

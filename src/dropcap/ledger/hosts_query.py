@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from dropcap.ledger.rows import Rows
 
+#: Seconds from its start in which a host has not looked at all folders yet: what it lacks is not believed.
+_LOOKS_FOR = 6
 _HOSTS = (
     "select id, name, pid, version, configuration, extract(epoch from started)::float8, extract(epoch from until)::float8,"
-    " until > clock_timestamp(), lacks from host where until > clock_timestamp() - interval '1 day' order by name, started, id"
+    f" until > clock_timestamp(), case when started < clock_timestamp() - interval '{_LOOKS_FOR} s' then lacks else '{{}}' end"
+    " from host where until > clock_timestamp() - interval '1 day' order by name, started, id"
 )
 _LEASES = (
     "select folder, fence, holder, until > clock_timestamp(),"
