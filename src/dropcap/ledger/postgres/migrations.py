@@ -107,8 +107,9 @@ assert max(MIGRATIONS) == VERSION
 
 def version_of(connection: PostgresConnection) -> int:
     """The version of the ledger there, 0 if there is none. Raises DatabaseError."""
-    there = connection.execute("select to_regclass('ledger_version') is not null").fetchone()
-    if there is None or not there[0]:
+    # Not to_regclass: who has waited for the lock would be told from his cache that it is not there.
+    there = connection.execute("select 1 from pg_class where relname = 'ledger_version' and pg_table_is_visible(oid)").fetchone()
+    if there is None:
         return 0
     row = connection.execute("select version from ledger_version").fetchone()
     return int(row[0]) if row else 0
