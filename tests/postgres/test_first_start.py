@@ -13,6 +13,7 @@ import psycopg
 
 from dropcap.ledger.postgres.connection import PostgresConnection
 from dropcap.ledger.postgres.migrations import _LOCK, migrate, version_of
+from dropcap.ledger.postgres.wire import open_wire
 from dropcap.ledger.schema import VERSION
 from tests.postgres.cluster import Cluster
 
@@ -23,7 +24,7 @@ def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluste
     wrong: list[Exception] = []
 
     def start() -> None:
-        connection = PostgresConnection(lambda: psycopg.connect(dsn, autocommit=True))
+        connection = PostgresConnection(lambda: open_wire(dsn, "test"))
         try:
             migrate(connection)
             assert version_of(connection) == VERSION
@@ -34,7 +35,7 @@ def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluste
 
     with psycopg.connect(dsn, autocommit=True) as first:
         first.execute("select pg_advisory_lock(%s)", (_LOCK,))
-        hosts = [threading.Thread(target=start) for _ in range(3)]
+        hosts = [threading.Thread(target=start) for _ in range(8)]
         for host in hosts:
             host.start()
         waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
