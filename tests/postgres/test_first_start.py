@@ -35,18 +35,12 @@ def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluste
 
     with psycopg.connect(dsn, autocommit=True) as first:
         first.execute("select pg_advisory_lock(%s)", (_LOCK,))
-        hosts = [threading.Thread(target=start) for _ in range(8)]
+        hosts = [threading.Thread(target=start) for _ in range(5)]
         for host in hosts:
             host.start()
-        waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-        eventually(
-            lambda: (
-                first.execute(
-                    f"{waiting} and database = (select oid from pg_database where datname = current_database())".encode()
-                ).fetchone()
-                == (3,)
-            )
-        )
+        here = "database = (select oid from pg_database where datname = current_database())"
+        waiting = f"select count(*) from pg_locks where locktype = 'advisory' and not granted and {here}".encode()
+        eventually(lambda: first.execute(waiting).fetchone() == (5,))
         first.execute("select pg_advisory_unlock(%s)", (_LOCK,))
         for host in hosts:
             host.join(20)
