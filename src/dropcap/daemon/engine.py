@@ -171,7 +171,6 @@ class Engine:
                 self._rerouted(one.folder)
             self._take_up()
         self.delivery.start()
-        self.delivery.try_paused()
         self.start_channels()
 
     def arrange(self) -> None:
@@ -262,7 +261,7 @@ class Engine:
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
-        return self.ledger.alive() and self.delivery.alive() and channels
+        return self.ledger.alive() and self.delivery.alive() and self.allotment.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""

@@ -355,7 +355,7 @@ class Attempt:
         if confirm is Confirm.NONE and sent.proven:
             return confirm
         if confirm is Confirm.LISTED:
-            structure = upload.line.structure()
+            structure = upload.line.structure(stop=self.stop)
             fields = sorted({structure.record_id_field, place.field})
             rows = upload.line.client.records(records=[place.record], fields=fields, stop=self.stop)
             after = shown_in_field(rows, structure, upload.target, place.instance)
