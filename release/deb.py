@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-#: What dropcap can be asked for that needs libraries of its own; /usr/lib/dropcap takes none later. Not `postgres`: few need it, and
-#: Debian's python3-psycopg brings a libpq that is looked after.
+#: What dropcap can be asked for that needs libraries of its own; /usr/lib/dropcap takes none later. Not `postgres`: few need it,
+#: and Debian's python3-psycopg brings a libpq that is looked after.
 EXTRAS = "notify,metrics,web"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
