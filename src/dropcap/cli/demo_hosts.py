@@ -41,9 +41,7 @@ class _Host:
         """By its log."""
         balance: Counter[str] = Counter()
         for line in self.daemon.lines():
-            balance[line.get("folder", "")] += {"folder_taken": 1, "folder_handed_over": -1, "lease_lost": -1}.get(
-                line["event"], 0
-            )
+            balance[line.get("folder", "")] += _CHANGES.get(line["event"], 0)
         return sorted(folder for folder, number in balance.items() if number > 0)
 
 
