@@ -1,4 +1,4 @@
-"""`bench/hosts.py [burst] [two] [load] [kills]`: the ledger on PostgreSQL against SQLite, two hosts against one, what the
+"""`bench/shared.py [burst] [two] [load] [kills]`: the ledger on PostgreSQL against SQLite, two hosts against one, what the
 database has to do for a file, and how long a killed host's folders wait. The database is one of its own, on the same disk,
 with fsync. Run by itself; it needs PostgreSQL's server and psycopg.
 """
