@@ -109,7 +109,8 @@ def has_psycopg() -> bool:
 def _need_psycopg() -> None:
     if not has_psycopg():
         raise NeedsSomebody(
-            "the ledger is on PostgreSQL, and psycopg is not installed; install it: pip install 'dropcap-redcap[postgres]'"
+            "the ledger is on PostgreSQL, and psycopg is not installed; install it:"
+            " pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"
         )
 
 
