@@ -247,8 +247,8 @@ class Service:
 
 def _still(engine: Engine) -> str:
     """Why a reload lasts."""
-    if why := engine.ledger.trouble.unwritable:
-        return f"the ledger cannot be written ({why}), so the configuration is taken up later: {engine.ledger.trouble.remedy}"
+    if engine.ledger.trouble.unwritable:
+        return f"the configuration is taken up later: {engine.ledger.trouble.said()}"
     return "the configuration is still being taken up; the log says `reloaded` when it is done"
 
 
@@ -263,12 +263,12 @@ def view(engine: Engine) -> dict[str, Any]:
     tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
     return {
         "running": True,
+        "host": engine.allotment.host,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),
         "alive": engine.alive(),
         "unwritable": engine.writable.why_not(),
-        "unwritable_remedy": engine.ledger.trouble.remedy,
         "under_way": engine.delivery.under_way(),
         "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
         "limited": engine.delivery.limited(),

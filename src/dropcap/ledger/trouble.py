@@ -40,8 +40,12 @@ class Trouble:
 
     @property
     def remedy(self) -> str:
-        """What is to be done where it cannot be written."""
+        """What to do where it cannot be written."""
         return self._remedy
+
+    def said(self, error: object = None) -> str:
+        """That nothing is written, why (for now, or for `error`), and what to do: one sentence without its full stop."""
+        return f"{self._message.format(why=error or self.unwritable)}; {self._remedy}"
 
     def met(self, error: DatabaseError) -> None:
         """Who writes met `error` at the ledger."""

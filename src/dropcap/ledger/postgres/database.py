@@ -124,7 +124,7 @@ class PostgresDatabase:
     def unwritable(self) -> tuple[str, str]:
         """What is told when it cannot be written."""
         return (
-            "the ledger's database does not take what is written ({why}): nothing is taken or sent meanwhile",
+            "the ledger's database takes nothing in ({why}), so nothing is taken or sent meanwhile",
             "see whether PostgreSQL runs and this host reaches it; dropcap goes on by itself",
         )
 
