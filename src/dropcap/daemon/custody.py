@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 #: Seconds between two looks at what is to be done, and between two at what other hosts have entered.
 _LOOK, _AGREE = 0.5, 2.0
+#: The same while a folder is to be handed over: whether nothing is under way there any more.
+_HURRY = 0.1
 #: For so long (seconds) a folder is away before another host is to have it.
 _AWAY = 10.0
 
@@ -74,7 +76,7 @@ class Custody:
         self._to_release: list[Grip] = []
         self._to_take: dict[str, int | None] = {}
         self._woken = threading.Event()
-        self._stopping = False
+        self._ending = self._over = False
         self._commits: Callable[[], int] = lambda: 0
         hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
@@ -135,14 +137,19 @@ class Custody:
         self.heart.start()
         self._thread.start()
 
-    def end_taking(self) -> None:
-        """Take nothing more: dropcap is to end."""
-        self._stopping = True
+    def end(self) -> None:
+        """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there. Waits for
+        nothing."""
+        with self._lock:
+            self._to_release += self._grips.values()
+        self._ending = True
+        self.heart.end()
         self._woken.set()
 
     def stop(self, within: float) -> None:
         """Nothing is under way in any folder any more: hand all over. Waits so many seconds at most."""
-        self.end_taking()
+        self._over = True
+        self.end()
         if self._thread is not None:
             self._thread.join(within)
         for grip in self._grips.values():
@@ -171,19 +178,20 @@ class Custody:
 
     def _run(self, engine: Engine, ledger: Ledger) -> None:
         reach = WithinReach(ledger.query)
-        while not self._stopping:
+        while not self._over:
             try:
-                self._tell_lacking(engine, reach)
                 self._give_up(engine)
                 self._hand_over(engine)
-                self._take(engine, ledger)
-                self._agree(engine, ledger)
+                if not self._ending:
+                    self._tell_lacking(engine, reach)
+                    self._take(engine, ledger)
+                    self._agree(engine, ledger)
             except DatabaseError:
                 pass  # the ledger itself tells
             except Exception as error:
                 said = f"{type(error).__name__}: {error}"
                 log.error("internal_error", where="custody", error=said, exc_info=True)
-            self._woken.wait(_LOOK)
+            self._woken.wait(_HURRY if self._leaving else _LOOK)
             self._woken.clear()
 
     def _give_up(self, engine: Engine) -> None:
@@ -219,7 +227,7 @@ class Custody:
             wanted, self._to_take = self._to_take, {}
         took = False
         for folder, beat in wanted.items():
-            if folder in self._grips or folder not in engine.config.folders or self._stopping:
+            if folder in self._grips or folder not in engine.config.folders or self._ending:
                 continue
             asked = boot_time()
             taken = ledger.take_over(folder, beat, self._read_back_in(folder))

@@ -107,7 +107,7 @@ class Service:
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
                 if custody is not None:
-                    custody.end_taking()
+                    custody.end()
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
                 if custody is not None:
