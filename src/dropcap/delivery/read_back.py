@@ -6,6 +6,7 @@ that the file under its new name waits for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import structlog
 from dropcap.delivery.health import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
+from dropcap.ledger.errors import LeaseLost
 from dropcap.ledger.job import OPEN, Job, Pause
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
@@ -87,7 +89,8 @@ class ReadBack:
                     if self._stop.is_set():
                         break
                     if not self._elsewhere(job.folder):
-                        self._one(job)
+                        with contextlib.suppress(LeaseLost):  # the host that has the folder now does it
+                            self._one(job)
             except Exception as error:  # the ledger itself tells of its troubles
                 log.error("internal_error", where="read back", error=f"{type(error).__name__}: {error}")
                 self._stop.wait(LATER)

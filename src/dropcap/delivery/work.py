@@ -249,6 +249,8 @@ class Work:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.
         try:
             outcome = run()
+        except LeaseLost:
+            return Later(Reason.STOPPED, "another host works in its folder by now", scope=Scope.STOP, sent=sent)
         except Exception as error:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
             outcome = Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)

@@ -176,6 +176,8 @@ class Filer:
         if self._successor is not None:
             for ending in left:
                 self._successor.put(ending)
+        elif left:  # another host may have them, or this one again
+            self._hooks.ended([ending.job for ending in left], False)
 
     def _begin(self) -> None:
         if self._after is not None:
@@ -233,8 +235,8 @@ class Filer:
             batch = self._entered(batch)
             self._moving_since = time.monotonic()
             self._file(batch)
-        except LeaseLost:
-            pass  # the host that works there now files them
+        except LeaseLost:  # the host that works there now files them
+            self._hooks.ended([ending.job for ending in batch], False)
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
             log.error("internal_error", folder=self._name, where="filing", error=f"{type(error).__name__}: {error}")
