@@ -223,6 +223,43 @@ def test_every_key_of_the_configuration_is_documented_and_every_documented_one_e
     assert set(one_rule[0]) | settings | (instead & known["folders[]"]) == known["folders[]"]
 
 
+# Links
+
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("src/*/README.md"))
+    if path.parent.name not in (".venv", "build", "dist")
+)
+_FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+_INLINE_CODE = re.compile(r"`[^`\n]*`")
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of this page may say, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = _FENCED.sub("", page.read_text())
+    links = re.findall(r"\]\(([^()\s]+)\)", _INLINE_CODE.sub("`code`", text))
+    astray = []
+    for link in links:
+        place, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", place):
+            continue
+        target = page if not place else (page.parent / place).resolve()
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            astray.append(link)
+    assert astray == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
 # Events and reasons
 
 

@@ -48,7 +48,7 @@ def _page(ctx: click.Context, about: str, example: str) -> str:
         ".SH DESCRIPTION",
         *_paragraphs(cleandoc(ctx.command.help or "")),
         *_options(ctx),
-        *(_commands() if isinstance(ctx.command, click.Group) else ()),
+        *(_commands(ctx) if isinstance(ctx.command, click.Group) else ()),
         ".SH EXAMPLE",
         *_verbatim([example]),
         ".SH FILES",
@@ -70,19 +70,35 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def _options(ctx: click.Context) -> Iterator[str]:
-    records = [record for one in ctx.command.get_params(ctx) if (record := one.get_help_record(ctx)) is not None]
     yield ".SH OPTIONS"
     if ctx.info_name == "sandbox":  # which takes them as they come
         yield from _verbatim(CliRunner().invoke(commands, ["sandbox", "--help"], env={"COLUMNS": "80"}).output.splitlines())
         return
-    for names, what in records:
+    for names, what in _records(ctx):
         yield from (".TP", f".B {_escaped(names)}", _escaped(what))
 
 
-def _commands() -> Iterator[str]:
+def _records(ctx: click.Context) -> list[tuple[str, str]]:
+    """The options and what they do; an argument is told of by the text."""
+    records = (one.get_help_record(ctx) for one in ctx.command.get_params(ctx))
+    return [record for record in records if record is not None and record[1]]
+
+
+def _commands(ctx: click.Context) -> Iterator[str]:
+    """Those of dropcap have pages of their own; those of a command stand whole in its page."""
     yield ".SH COMMANDS"
-    for name, entry in COMMANDS.items():
-        yield from (".TP", f".BR dropcap\\-{_escaped(name)} (1)", _escaped(entry.help))
+    if ctx.parent is None:
+        for name, entry in COMMANDS.items():
+            yield from (".TP", f".BR dropcap\\-{_escaped(name)} (1)", _escaped(entry.help))
+        return
+    assert isinstance(ctx.command, click.Group)
+    for name in ctx.command.list_commands(ctx):
+        below = ctx.command.commands[name]
+        taken = click.Context(below, info_name=name, parent=ctx)
+        yield f".SS {_escaped(f'{ctx.command_path} {name} ' + ' '.join(below.collect_usage_pieces(taken)))}"
+        yield from _paragraphs(cleandoc(below.help or ""))
+        for names, what in _records(taken):
+            yield from (".TP", f".B {_escaped(names)}", _escaped(what))
 
 
 def _verbatim(lines: list[str]) -> Iterator[str]:

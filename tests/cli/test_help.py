@@ -119,6 +119,14 @@ def test_man_pages_are_made_from_the_help_and_render_without_a_warning(tmp_path:
                 "dropcap-retry(1)",
             ):
                 assert text in shown.stdout.replace("‐", "-")
+        if page.stem == "dropcap-ledger":
+            said = " ".join(shown.stdout.replace("‐", "-").split())
+            for text in (
+                "dropcap ledger backup [OPTIONS] FILE",
+                "dropcap ledger restore [OPTIONS] FILE",
+                "1 it could not be made",
+            ):
+                assert text in said
     if (mandoc := needs.found("mandoc")) is not None:
         linted = subprocess.run([mandoc, "-Tlint", "-Wwarning", *map(str, pages)], capture_output=True, text=True)
         assert linted.returncode == 0, linted.stdout

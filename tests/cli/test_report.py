@@ -125,6 +125,21 @@ def test_nothing_dropped_and_what_cannot_be_asked(place: Site) -> None:
     assert sorted(p.name for p in place.root.glob(".report*")) == [], "nothing half written is left"
 
 
+def test_a_file_that_would_be_taken_as_dropped_is_not_written(place: Site) -> None:
+    place.once()
+    before = place.everywhere()
+    (place.root / "link").symlink_to(place.drop)
+    place.folder["ignore"] = "not a list: the folder goes on by its last good configuration"
+    for sound in (True, False):
+        for into in (place.drop, place.drop / "sub" / "..", place.drop / "done", place.root / "link"):
+            for words in (["report", "--since", "1d", "--csv"], ["report", "--since", "1d", "--html"], ["ledger", "backup"]):
+                result = place.dropcap(*words, str(into / "101_V1_consent.pdf"))
+                assert result.returncode == 2, (sound, words)
+                assert "lies in the drop folder consents, where others read and files are taken" in result.stderr
+        place.write_config()
+    assert place.everywhere() == before
+
+
 @pytest.mark.parametrize(
     ("first", "last", "told"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from pathlib import Path
@@ -511,6 +512,18 @@ def test_what_is_no_configuration(tmp_path: Path, content: bytes | None, line: i
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     assert "cannot be read" in only(load(tmp_path)).message
+
+
+def test_nobody_waits_for_what_is_no_file(tmp_path: Path) -> None:
+    fifo = tmp_path / "config.yaml"
+    os.mkfifo(fifo)
+    problem = only(load(fifo))
+    assert (problem.file, problem.message) == (str(fifo), "the file cannot be read: it is not a regular file")
+    assert "not a regular file" in only(load(Path("/dev/zero"))).message
+    including = tmp_path / "main.yaml"
+    including.write_text("include: [config.yaml]\nfolders: {}\n")
+    (of_the_entry,) = [one for one in load(including).problems if one.key == "include[1]"]
+    assert "not a regular file" in of_the_entry.message
 
 
 def test_a_configuration_without_folders(tmp_path: Path) -> None:

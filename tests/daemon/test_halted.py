@@ -76,6 +76,35 @@ def test_a_stop_waits_for_no_request_limit(place: Site) -> None:
     assert len(imports) == 5, "each was sent once"
 
 
+@pytest.mark.parametrize(("left", "waits"), [(0, "look-up"), (2, "creation")])
+def test_a_stop_ends_what_waits_for_the_limit(place: Site, left: int, waits: str) -> None:
+    place.folder["missing_record"] = "create"
+    place.write_config()
+    first = place.start()
+    place.box.wait_for(lambda box: any(one.content == "user" for one in box.requests))
+    asked = len(place.box.requests)  # to know the project
+    assert first.stop() == 0
+    place.project["requests_per_minute"] = asked + left
+    place.write_config()
+    daemon = place.start()
+    place.box.wait_for(lambda box: sum(one.content == "user" for one in box.requests) == 2)
+    place.put("901_V1_consent.pdf", b"new")
+    daemon.wait_for("claimed")
+    eventually(lambda: json.loads(place.dropcap("status", "--json").stdout)["limited"])
+    eventually(lambda: len(place.box.requests) == asked + asked + left)
+    time.sleep(0.2)  # it waits for the next one
+    began = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began < 5.0, waits
+    assert not daemon.events("internal_error")
+    (job,) = place.jobs()
+    assert job.state == "waiting"
+    del place.project["requests_per_minute"]
+    place.write_config()
+    place.start().wait_for("done")
+    assert [one.record for one in place.box.holdings()] == ["901"]
+
+
 def test_an_upload_under_way_is_waited_for_beside_those_at_the_limit(place: Site) -> None:
     place.project["requests_per_minute"] = 12  # some of them for the structure of the project
     place.write_config()

@@ -226,6 +226,13 @@ def test_a_configuration_that_is_broken_as_a_whole_changes_nothing(place: Site, 
     place.config_file.write_text(broken)
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for("config_problem")
+    if broken.startswith("folders"):
+        place.config_file.unlink()
+        os.mkfifo(place.config_file)  # nobody waits for its writer
+        result = place.dropcap("reload", patience=20)
+        assert (result.returncode, "is not a regular file" in result.stderr) == (2, True), result.stderr
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("config_problem", 4)
     place.put("101_V1_consent.pdf", b"goes on")
     daemon.wait_for("done")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.health import FIRST, FRESH_FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
+from dropcap.delivery.backoff import backoff
+from dropcap.delivery.health import Health
+from dropcap.delivery.patient import FIRST, FRESH_FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS
 from dropcap.ledger.job import Pause
 from dropcap.ledger.outcome import Later
 

@@ -8,20 +8,8 @@ from typing import Any
 
 import pytest
 
-from dropcap.delivery.plan import (
-    Create,
-    Facts,
-    Send,
-    Step,
-    agree,
-    export_reasons,
-    lookup_reasons,
-    needs_lookup,
-    newly_listed,
-    plan,
-    record_wait,
-    waited_long_enough,
-)
+from dropcap.delivery.needs import export_reasons, lookup_reasons, needs_lookup
+from dropcap.delivery.plan import Create, Facts, Send, Step, agree, newly_listed, plan, record_wait, waited_long_enough
 from dropcap.ledger.outcome import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.route import Route, route

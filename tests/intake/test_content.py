@@ -96,7 +96,7 @@ class Judging:
 
     def save(self) -> None:
         self.contents.save()
-        until(lambda: self.contents._saving is None or not self.contents._saving.is_alive())
+        until(lambda: self.contents._marks._saving is None or not self.contents._marks._saving.is_alive())
 
     def close(self) -> None:
         self.examiner.close()

@@ -101,7 +101,7 @@ def test_a_dead_watcher_is_replaced(desk: Desk) -> None:
     assert first is not None
     first.stop()
     first.join(5)
-    assert watch.lost
+    assert watch.lost or watch._inotify is not first, "intake may have been quicker"
     (desk.path / "x.pdf").write_bytes(b"x")
     desk.until_open("x.pdf")
     until(lambda: watch.alive)

@@ -30,7 +30,8 @@ from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire
 from tests.postgres.cluster import Cluster, cluster
 
-LEASE = 2.0
+LEASE = 2.5
+LONG = 60.0
 LOOK = 0.2
 FOLDERS = ("/a", "/b", "/c", "/d")
 
@@ -53,12 +54,15 @@ def dsn(server: Cluster) -> str:
 class Working:
     """A host that takes and releases what its heart tells, by connections of its own; `idle`: it takes nothing."""
 
-    def __init__(self, dsn: str, folders: tuple[str, ...] = FOLDERS, connect: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self, dsn: str, folders: tuple[str, ...] = FOLDERS, connect: Callable[[], Any] | None = None, lease: float = LEASE
+    ) -> None:
         self.grips: dict[str, Grip] = {}
         self.lost: list[str] = []
         self.taken_at: dict[str, float] = {}
         self.idle = False
         self._dsn = dsn
+        self._lease = lease
         self._pool = ThreadPoolExecutor(1)
         self.id = uuid.uuid4().hex
         self.heart = Heart(
@@ -66,7 +70,7 @@ class Working:
             ThisHost(self.id, "name", os.getpid(), "1", "digest"),
             HeartHooks(self._lose, lambda *told: self._pool.submit(self._take, *told) and None, self._release),
             folders,
-            lease=LEASE,
+            lease=lease,
             look_every=LOOK,
         )
 
@@ -79,7 +83,7 @@ class Working:
         asked = boot_time()
         with psycopg.connect(self._dsn) as connection:
             connection.execute("update turn set n = n + 1")
-            fence = leases.take(connection, folder, self.id, LEASE, beat)
+            fence = leases.take(connection, folder, self.id, self._lease, beat)
         if fence is not None:
             self.taken_at[folder] = boot_time()
             self.grips[folder] = self.heart.took(folder, fence, asked)
@@ -116,23 +120,30 @@ def shared_evenly(*hosts: Working) -> bool:
     return sum(sizes) == len(set().union(*held)) == len(FOLDERS) and max(sizes) - min(sizes) <= 1
 
 
+def share_oddly(first: Working, second: Working) -> None:
+    """Evenly, but not as it would be if all were spread anew: whatever is taken that should not be is seen."""
+    eventually(lambda: shared_evenly(first, second))
+    swapped = min(first.held())
+    first.heart.away([swapped])
+    eventually(lambda: swapped in second.held() and shared_evenly(first, second))
+    first.heart.away([])
+
+
 def test_hosts_come_and_go(dsn: str) -> None:
-    with working(dsn) as first:
+    with working(dsn, lease=LONG) as first:
         eventually(lambda: first.held() == {*FOLDERS})
         fences = {folder: grip.fence for folder, grip in first.grips.items()}
-        with working(dsn) as second:
+        with working(dsn, lease=LONG) as second:
             eventually(lambda: shared_evenly(first, second))
             kept = first.held()
             assert {folder: first.grips[folder].fence for folder in kept} == {folder: fences[folder] for folder in kept}
             assert {row.id for row in first.heart.others.look.hosts if row.alive} == {first.id, second.id}
-            began = time.monotonic()
             second.stop()
-            eventually(lambda: first.held() == {*FOLDERS})
-            assert time.monotonic() - began < LEASE, "handed over at once"
+            eventually(lambda: first.held() == {*FOLDERS}, LONG / 2)  # handed over, since no lease can have lapsed
             assert not second.held()
         assert first.lost == second.lost == []
         # A folder that is away for its host is worked by another, and stays there until the spread asks for it.
-        with working(dsn) as third:
+        with working(dsn, lease=LONG) as third:
             eventually(lambda: shared_evenly(first, third))
             away = min(third.held())
             third.heart.away([away])
@@ -158,7 +169,7 @@ def test_a_host_that_takes_nothing_leaves_its_folders_to_others(dsn: str) -> Non
 
 def test_the_clock_is_set_forward_and_nobody_takes_anything(dsn: str) -> None:
     with working(dsn) as first, working(dsn) as second, psycopg.connect(dsn, autocommit=True) as db:
-        eventually(lambda: shared_evenly(first, second))
+        share_oddly(first, second)
         before = db.execute("select folder, holder, fence from lease order by folder").fetchall()
         for _ in range(3):  # each time before the next beats
             for table in ("lease", "host"):
@@ -190,24 +201,45 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
         assert host.held() == {*FOLDERS} - {"/b"}
 
 
-def test_the_database_is_frozen_restarted_and_back(server: Cluster, dsn: str) -> None:
+def test_the_database_is_frozen_and_thawed(server: Cluster, dsn: str) -> None:
     with working(dsn) as first, working(dsn) as second:
-        eventually(lambda: shared_evenly(first, second))
+        share_oddly(first, second)
         grips = [*first.grips.values(), *second.grips.values()]
-        frozen = boot_time()
         server.freeze()
+        frozen = boot_time()
         try:
             eventually(lambda: first.heart.others.trouble and second.heart.others.trouble)
-            assert boot_time() - frozen < LEASE, "the wait for an answer is bounded"
             eventually(lambda: not any(grip.holds() for grip in grips))
-            assert boot_time() - frozen < LEASE * 2 / 3 + 0.5
+            assert max(grip.trusted_until for grip in grips) <= frozen + LEASE * 2 / 3
             eventually(lambda: boot_time() - frozen > LEASE + 1)  # by now all leases have lapsed for the database as well
         finally:
             server.thaw()
         eventually(lambda: shared_evenly(first, second))
         assert {*first.grips.values(), *second.grips.values()} == {*grips}, "nobody has taken another's"
-        server.restart("immediate")
-        eventually(lambda: first.heart.others.trouble == second.heart.others.trouble == "" and shared_evenly(first, second))
+        assert first.lost == second.lost == []
+
+
+def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(server: Cluster, dsn: str) -> None:
+    """All leases have lapsed by then, and those of the other one stood still for as long as it was away."""
+    way = {"closed": False}
+
+    def connect() -> Any:
+        return open_wire("host=127.0.0.1 port=1" if way["closed"] else dsn, "heart")
+
+    with working(dsn, connect=connect) as first, working(dsn) as second:
+        share_oddly(first, second)
+        grips = [*first.grips.values(), *second.grips.values()]
+        died = boot_time()
+        server.stop("immediate")
+        way["closed"] = True
+        eventually(lambda: boot_time() - died > LEASE + 0.5)
+        server.start()
+        eventually(lambda: not second.heart.others.trouble)
+        now = boot_time()
+        eventually(lambda: second.heart.others.at > now + 2 * LOOK)
+        assert first.heart.others.trouble
+        way["closed"] = False
+        eventually(lambda: shared_evenly(first, second))
         assert {*first.grips.values(), *second.grips.values()} == {*grips}
         assert first.lost == second.lost == []
 
@@ -244,7 +276,7 @@ def test_a_process_that_stops_is_replaced_and_holds_nothing_when_it_wakes(dsn: s
             host.idle = False
             host.heart.away(())
             eventually(lambda: host.held() == {*FOLDERS}, 10)
-            assert max(host.taken_at.values()) - stopped < LEASE + 1.5
+            assert max(host.taken_at.values()) - stopped < LEASE + 5
             assert min(host.taken_at.values()) > last_held.value + LEASE / 4, "by then the other had long ceased to trust"
             if how == signal.SIGSTOP:
                 with last_held.get_lock():
@@ -274,4 +306,4 @@ def test_a_heart_that_cannot_connect_ends_when_it_is_told_to(dsn: str) -> None:
         eventually(lambda: host.heart.others.trouble)
         began = time.monotonic()
         host.stop()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4

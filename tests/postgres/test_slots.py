@@ -203,7 +203,7 @@ def test_while_the_database_is_away_there_is_no_room(server: Cluster, dsn: str, 
         assert ended.wait(5)
     finally:
         server.start()
-    assert window.acquire() <= 2 * TRY_AGAIN, "it connects anew by itself"
+    assert window.acquire() <= 5 * TRY_AGAIN, "it connects anew by itself"
     assert window.used() == 2
 
 
@@ -215,7 +215,7 @@ def test_a_frozen_server_ends_the_wait(server: Cluster, dsn: str, wire: Wire) ->
     try:
         began = time.monotonic()
         assert window.try_acquire() == TRY_AGAIN
-        assert 0.9 < time.monotonic() - began < 3
+        assert 0.9 < time.monotonic() - began < 8
     finally:
         server.thaw()
     assert window.try_acquire() in (0.0, TRY_AGAIN)

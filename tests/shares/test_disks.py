@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,23 @@ def test_a_full_state_disk(place: Site) -> None:
         assert place.box.content("102", "consent_pdf", "baseline_arm_1") == b"two"
         assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf"]
         assert imports(place.box) == 2
+
+
+def test_status_knows_at_once_that_the_ledger_cannot_be_written(place: Site) -> None:
+    def status() -> tuple[int, dict[str, Any]]:
+        result = place.dropcap("status", "--json")
+        return result.returncode, json.loads(result.stdout)
+
+    with tmpfs(place.state, "12m"):
+        daemon = place.start()
+        assert status()[0] == 0
+        filler = fill(place.state)
+        code, told = status()
+        assert (code, told["ok"], bool(told["ledger_unwritable"])) == (1, False, True)
+        filler.unlink()
+        eventually(lambda: status()[0] == 0)
+        assert not tracebacks(daemon)
+        assert daemon.stop() == 0
 
 
 def test_a_state_disk_that_is_read_only(place: Site) -> None:

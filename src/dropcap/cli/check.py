@@ -16,7 +16,7 @@ from dropcap.cli import completion
 from dropcap.cli.adopt import adopted
 from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.check_text import Checked, asking, tell
-from dropcap.cli.configured import config_option, stop
+from dropcap.cli.configured import config_option, stop, unusable
 from dropcap.cli.screen import line, many
 from dropcap.config.doubts import same_project
 from dropcap.config.load import load
@@ -76,7 +76,6 @@ def check_command(
     if force and not adopt:
         raise click.UsageError("--force says how to --adopt, and does nothing alone")
     config = load(config_path)
-    useless = f"{config_path} cannot be used: correct what is said above"
     found = _of_configuration(config)
     nothing = bool(config.fatal) and not (config.folders or config.broken or config.projects)
     folders = sound = [] if nothing else chosen(config, folder_name)
@@ -92,7 +91,7 @@ def check_command(
     else:
         tell(checked, every=every, costs=costs)
     if config.fatal:
-        stop(useless, 2)
+        stop(unusable(config_path), 2)
     sys.exit(checked.code)
 
 

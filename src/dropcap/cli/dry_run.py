@@ -21,6 +21,7 @@ from dropcap.cli.asking import chosen, lines, remembered
 from dropcap.cli.configured import config_option, stop, usable
 from dropcap.cli.dry_run_report import report
 from dropcap.cli.dry_run_words import goal, word
+from dropcap.cli.outside import outside_of_all_folders
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
@@ -31,8 +32,9 @@ from dropcap.intake.mounts import Mounts
 from dropcap.ledger.errors import DatabaseError
 from dropcap.preflight import drop_folder as drop_folder
 from dropcap.preflight.project import trouble
-from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
+from dropcap.preflight.rehearsal import missing_records, rehearse
 from dropcap.preflight.remark import Part, Place, Remark
+from dropcap.preflight.survey import LANDS, QUIET, FirstWatched, Lying, Prospect, survey
 from dropcap.redcap.client import RedcapError
 
 #: The first character of a cell that a spreadsheet would take for a formula.
@@ -200,10 +202,7 @@ def _text(value: Any) -> Any:
 
 def _new(option: str, path: Path, config: Config) -> int:
     """A new file, open to be written: it names records, so it is for whoever runs this alone."""
-    real = os.path.realpath(path)
-    for folder in config.folders.values():
-        if real.startswith(os.path.realpath(folder.path) + os.sep):
-            stop(f"{option} {path} lies in the drop folder {folder.name}, where it would be taken: write it elsewhere", 2)
+    outside_of_all_folders(config, path)
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -14,8 +14,9 @@ from dropcap.cli.dry_run_words import goal, word
 from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many
 from dropcap.display import shown
-from dropcap.preflight.rehearsal import LANDS, QUIET, Prospect, missing_records
+from dropcap.preflight.rehearsal import missing_records
 from dropcap.preflight.remark import Remark
+from dropcap.preflight.survey import LANDS, QUIET, Prospect
 from dropcap.reasons import Reason
 
 _STYLE = """

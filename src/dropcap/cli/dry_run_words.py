@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.preflight.rehearsal import LANDS, Prospect
+from dropcap.preflight.survey import LANDS, Prospect
 
 _WORDS = {
     "stored": "would be stored",

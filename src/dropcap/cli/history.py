@@ -84,8 +84,7 @@ def history_command(
     config = usable(config_path.absolute(), tell=False)
     period = (moment(since), moment(until, end=True))
     if acts:
-        if name or record or failed or folder_name or project_name:
-            raise click.UsageError("--acts are of the whole dropcap: only --since, --until and --limit confine them")
+        _of_the_whole(name, record, failed, folder_name, project_name)
         _acts(config, period, limit, as_data, as_csv)
         return
     if name is not None:
@@ -95,9 +94,7 @@ def history_command(
     try:
         if folder_name is not None and ledger.known_folder(folder_name) is None:
             known("folder", folder_name, config.folders)
-        wanted = WantedJobs(failed, *period, folder_name, project_name, name, record)
-        if name is not None and _NUMBER.fullmatch(name) and not ledger.number(wanted):
-            wanted = replace(wanted, name=None, job=int(name))  # the number that people read in the text beside a file
+        wanted = _by_number(ledger, WantedJobs(failed, *period, folder_name, project_name, name, record))
         newest = limit or (None if every or since or until else _LAST)
         told = _told(config, ledger, wanted, newest, in_full=name is not None, as_data=as_data, as_csv=as_csv)
         more = ledger.number(wanted) - told if newest is not None and told == newest else 0
@@ -110,6 +107,19 @@ def history_command(
     if not (as_data or as_csv) or every:
         screen.line(_nothing(name, record, failed, since), err=True)
     sys.exit(1 if every else 0)
+
+
+def _of_the_whole(*narrower: object) -> None:
+    if any(narrower):
+        raise click.UsageError("--acts are of the whole dropcap: only --since, --until and --limit confine them")
+
+
+def _by_number(ledger: Query, wanted: WantedJobs) -> WantedJobs:
+    """The same; where no file is called so, by the number that people read in the text beside a file."""
+    name = wanted.name
+    if name is None or not _NUMBER.fullmatch(name) or ledger.number(wanted):
+        return wanted
+    return replace(wanted, name=None, job=int(name))
 
 
 def _told(

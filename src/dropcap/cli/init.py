@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -70,11 +71,7 @@ def init_command(
 
     Exit codes: 0 written; 1 the project has no file field, or refuses the token; 2 usage; 3 REDCap cannot be reached.
     """
-    named = click.get_current_context().get_parameter_source("config_path")
-    if not add and named is ParameterSource.COMMANDLINE:
-        raise click.UsageError("-c goes with --add; --output names a new configuration")
-    if add and (output is not None or state_dir is not None):
-        raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
+    _without_contradiction(add, output, state_dir)
     existing = Existing.read(config_path or Path(DEFAULT)) if add else None
     way = way_of((ca_file, client_cert_file, client_key_file), proxy, proxy_credentials_file)
     asked = Asked(Given(url, token_file, folder, project_name, output, way, yes, existing))
@@ -97,7 +94,7 @@ def init_command(
     place = asked.folder(overlapping)
     account = Account.here()
     token_path = kept or keep_token(token, existing.path if existing else target, name, account)
-    folder_name = re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop"
+    folder_name = _folder_name(place)
     proposal = Proposal(
         project_name=name,
         url=address,
@@ -118,10 +115,28 @@ def init_command(
     if target is not None:
         if account is not None:
             account.give_configuration(target)
-        screen.line("left to do:", err=True)
-        for line in left_to_do(account, place, existing.path if existing else target, token_path):
-            screen.line(f"* {line}", 2, hang=4, err=True)
+        _tell(left_to_do(account, place, existing.path if existing else target, token_path))
     sys.exit(0)
+
+
+def _without_contradiction(add: bool, output: str | None, state_dir: Path | None) -> None:
+    named = click.get_current_context().get_parameter_source("config_path")
+    if not add and named is ParameterSource.COMMANDLINE:
+        raise click.UsageError("-c goes with --add; --output names a new configuration")
+    if add and (output is not None or state_dir is not None):
+        raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
+
+
+def _folder_name(place: Path) -> str:
+    """What the drop folder is called in the configuration."""
+    return re.sub(r"[^\w.-]+", "-", place.name).strip("-.")[:60] or "drop"
+
+
+def _tell(left: Iterable[str]) -> None:
+    """What is left to do."""
+    screen.line("left to do:", err=True)
+    for line in left:
+        screen.line(f"* {line}", 2, hang=4, err=True)
 
 
 def _state_dir(target: Path | None) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, prepared, query, stop, usable
 from dropcap.cli.ledger_moving import export_command, import_command
-from dropcap.config.model import Config
+from dropcap.cli.outside import outside_of_all_folders
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one
 from dropcap.display import shown
@@ -39,8 +38,7 @@ def backup_command(config_path: Path, file: Path) -> None:
     Exit codes: 0 the copy is on the disk, and sound; 1 it could not be made; 2 usage, or the ledger is not ours to read.
     """
     config = usable(config_path.absolute(), tell=False)
-    target = Path(os.path.realpath(file))
-    _not_in_a_folder(config, target, file)
+    target = outside_of_all_folders(config, file)
     query(config).close()
     try:
         backup(config.state_dir / LEDGER, target)
@@ -81,9 +79,3 @@ def restore_command(config_path: Path, file: Path) -> None:
     if aside is not None:
         screen.line(f"the ledger that was there is kept: {shown(str(aside))}")
     screen.line(f"{shown(str(ledger))} is the copy now; start dropcap: files that it does not know are taken up from the folders")
-
-
-def _not_in_a_folder(config: Config, target: Path, named: Path) -> None:
-    for folder in config.folders.values():
-        if target.is_relative_to(folder.path):
-            stop(f"{shown(str(named))} lies in the drop folder {folder.name}, where others read and files are taken", 2)

@@ -18,6 +18,7 @@ from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, stop, usable
 from dropcap.cli.history import named
 from dropcap.cli.jobs import clock, kept_at, stamp
+from dropcap.cli.outside import outside_of_all_folders
 from dropcap.config.model import Config
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
@@ -211,21 +212,9 @@ def _as_json(one: _Found) -> dict[str, object]:
     }
 
 
-def _real(path: Path) -> str:
-    try:
-        return Hand(f"share {path}").do(lambda: os.path.realpath(path), _PATIENCE)
-    except OSError:
-        return str(path)
-
-
 def _fetched(config: Config, found: Sequence[_Found], to: Path, as_data: bool) -> int:
     """How many could not be fetched."""
-    destination = Path(os.path.realpath(to))
-    for folder in config.folders.values():
-        if destination.is_relative_to(folder.path) or destination.is_relative_to(_real(folder.path)):
-            stop(
-                f"{shown(str(to))} lies in the drop folder {folder.name}, where others read and files are taken: name another", 2
-            )
+    destination = outside_of_all_folders(config, to)
     if not found:
         return 0
     try:

@@ -13,6 +13,7 @@ import click
 
 from dropcap.cli import spreadsheet
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, stop, usable
+from dropcap.cli.outside import outside_of_all_folders
 from dropcap.cli.report_facts import ReportFacts, gathered, interventions, local
 from dropcap.cli.report_page import page, row
 from dropcap.config.model import Config
@@ -56,6 +57,7 @@ def report_command(
     wanted = WantedJobs(since=moment(since), until=moment(until, end=True), folder=folder_name, project=project_name)
     if wanted.since >= wanted.until:
         raise click.UsageError("--until lies before --since")
+    outside_of_all_folders(config, file)
     ledger = query(config)
     try:
         if folder_name is not None and ledger.known_folder(folder_name) is None:

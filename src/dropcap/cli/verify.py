@@ -20,9 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dropcap.cli import completion, screen, verify_chain, verify_files
 from dropcap.cli.asking import chosen, lines
 from dropcap.cli.configured import config_option, moment, query, stop, usable
+from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Job
+from dropcap.ledger.query import Query
 from dropcap.preflight.verification import Compared, Found, NotReached, latest, verify
 from dropcap.redcap.window import Stopped
 
@@ -77,23 +79,10 @@ def verify_command(
     if filed:
         verify_files.run(config, begin, folder_name, after or 0, every, as_json)
     ledger = query(config)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopped.set())
-    found: list[Compared] = []
-    ended = ""
-    code = 0
-    began = time.time()
     try:
+        began = time.time()
         jobs = latest(ledger, begin, folder_name)
-        with lines(config) as asked, _bar(len(jobs)) as progress:
-            task = progress.add_task("verifying", total=len(jobs))
-            for finding in verify(ledger, asked, jobs, began, stopped, lambda: progress.advance(task)):
-                found.append(finding)
-    except NotReached as error:
-        ended, code = f"the server cannot be reached: {error}; {error.remedy}{_go_on(error.job)}", 3
-    except Stopped:
-        ended, code = "interrupted" + (_go_on(jobs[len(found)]) if len(found) < len(jobs) else ""), 130
+        found, ended, code = _compared(config, ledger, jobs, began)
     except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except OSError as error:
@@ -105,6 +94,27 @@ def verify_command(
     else:
         _tell(found, len(jobs), ended, every)
     sys.exit(code or int(any(finding.outcome in _BAD for finding in found)))
+
+
+def _compared(config: Config, ledger: Query, jobs: list[Job], began: float) -> tuple[list[Compared], str, int]:
+    """What was found of the files, why no more was if it ended early, and the exit code of that.
+
+    Raises DatabaseError and, where the request window cannot be used, OSError.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    found: list[Compared] = []
+    try:
+        with lines(config) as asked, _bar(len(jobs)) as progress:
+            task = progress.add_task("verifying", total=len(jobs))
+            for finding in verify(ledger, asked, jobs, began, stopped, lambda: progress.advance(task)):
+                found.append(finding)
+    except NotReached as error:
+        return found, f"the server cannot be reached: {error}; {error.remedy}{_go_on(error.job)}", 3
+    except Stopped:
+        return found, "interrupted" + (_go_on(jobs[len(found)]) if len(found) < len(jobs) else ""), 130
+    return found, "", 0
 
 
 def _bar(total: int) -> Progress:

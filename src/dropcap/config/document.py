@@ -5,8 +5,10 @@ Only PyYAML's composer is used: nothing is constructed, so that every value keep
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -169,7 +171,7 @@ def read_document(
         problems.append(Problem(shown(path), line, "", masked(message), what_to_do))
 
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no such path is possible"
@@ -197,6 +199,16 @@ def read_document(
         bad("the file is empty", "see config.example.yaml, or use dropcap init")
         return None
     return Node(root, shown(path), root.start_mark.line + 1, "", problems)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a regular file: whoever opens a FIFO waits for a writer. Raises OSError for whatever else lies there."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a regular file")
 
 
 def _undecodable(content: bytes) -> int:

@@ -25,6 +25,8 @@ from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.daemon.page_view import Moving
 from dropcap.daemon.released import is_released, release
+from dropcap.daemon.stage import Stages
+from dropcap.daemon.writable import Writable
 from dropcap.delivery.clients import client_to
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
@@ -61,6 +63,8 @@ class Engine:
         self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins)
+        self._stages = Stages(ledger)
+        self.writable = Writable(ledger)
         self.lines = self._lines(config)
         self.overdue: dict[str, float] = {}  # folders that miss a file which `expect` names, and since when; replaced whole
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
@@ -90,6 +94,10 @@ class Engine:
             self.order.hides(entry)
         elif self.order.told(entry, project):
             self.ledger.learn(entry, "project_id", str(project.project_id), FOR_GOOD)
+        if project is not None and self._stages.told(entry, project):
+            for name, channel in self.channels.items():
+                if channel.folder.project == entry:
+                    self._changed(name)
 
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
@@ -102,7 +110,7 @@ class Engine:
             self.examiner,
             config.contact,
             Moving(
-                self.delivery.progress.uploads, self.delivery.limited, self.delivery.in_production, self.delivery.health.pauses
+                self.delivery.progress.uploads, self.delivery.limited, self._stages.in_development, self.delivery.health.pauses
             ),
             self._mistake,
             lambda folder: self.overdue.get(folder),

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from dropcap.config.model import Config, Folder, Project
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
@@ -201,13 +201,13 @@ class Inspector:
         project, config, client = line.project, self._daemon.config, line.client
         version = client.version(self._stop)
         if not doubt:
-            if known.seen == (version, client.project().in_production):
+            if known.seen == (version, client.project(self._stop).in_production):
                 known.no_answer = ""
                 return False
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
         if known.seen is not None:
             line.fetch_anew()
-        structure, rights = line.structure(), client.rights()
+        structure, rights = line.structure(stop=self._stop), client.rights(self._stop)
         line.rights = rights
         if rights is not None:
             self._daemon.order.origins.is_used_by(project.name, rights.username)

@@ -8,21 +8,21 @@ import socket
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
+from dropcap.daemon.custody import Custody, Place
 from dropcap.daemon.state import LEDGER, NeedsSomebody, close_ledger, installation, keep_installation, open_ledger
+from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Database
 from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
-
-if TYPE_CHECKING:
-    from dropcap.daemon.custody import Custody
 
 log = structlog.get_logger()
 
@@ -79,10 +79,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     if not isinstance(config.ledger, PostgresLedger):
         return OpenedLedger(open_ledger(config.state_dir))
     _need_psycopg()
-    from dropcap.daemon.custody import Custody, Place
-    from dropcap.hosts.send_journal import SendJournal
     from dropcap.ledger.postgres.database import PostgresDatabase
-    from dropcap.ledger.postgres.leases import ThisHost
     from dropcap.ledger.postgres.way import connecting
 
     at = config.ledger

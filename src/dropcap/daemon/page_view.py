@@ -51,11 +51,11 @@ _LEFT = {LINK: WhyLeft.LINK, NO_FILE: WhyLeft.NO_FILE, OTHER_FOLDER: WhyLeft.OTH
 @dataclass(frozen=True, slots=True)
 class Moving:
     """What delivery tells: the uploads of a folder, until when each host's request limit is waited for by a project, whether a
-    project is in production, and what is paused."""
+    project is in development, and what is paused."""
 
     uploads: Callable[[str], list[Uploading]]
     limited: Callable[[str], dict[str, float]]
-    in_production: Callable[[str], bool | None]
+    in_development: Callable[[str], bool]
     pauses: Callable[[], list[Pause]]
 
 
@@ -148,7 +148,7 @@ class Page:
             language=self._queue.folder.language,
             refresh=self._queue.folder.page_refresh,
             stopped=stopped,
-            test=self._moving.in_production(self._queue.folder.project) is False,
+            test=self._moving.in_development(self._queue.folder.project),
             examples=self._examples,
             still=self._still(),
             full=intake.full,

@@ -264,7 +264,7 @@ def view(engine: Engine) -> dict[str, Any]:
         "started": engine.started,
         "now": time.time(),
         "alive": engine.alive(),
-        "unwritable": engine.ledger.trouble.unwritable,
+        "unwritable": engine.writable.why_not(),
         "under_way": engine.delivery.under_way(),
         "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
         "limited": engine.delivery.limited(),

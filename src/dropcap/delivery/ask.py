@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,9 +15,10 @@ from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.line import SURE_FOR, ProjectLine
 from dropcap.delivery.lookup import Question, absent_field, look_up
+from dropcap.delivery.needs import needs_lookup
 from dropcap.delivery.neighbours import in_general, of_several_folders
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Facts, needs_lookup, unasked
+from dropcap.delivery.plan import Facts, unasked
 from dropcap.delivery.possible import contradiction, impossible
 from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
 from dropcap.delivery.queue import Candidate, Known, LookedUp
@@ -53,6 +55,7 @@ class Asker:
         ended: Callable[[Sequence[Job], bool], None],
         order: Order,
         belief: Belief,
+        break_off: threading.Event,
     ) -> None:
         self._ledger = ledger
         self._health = health
@@ -61,6 +64,7 @@ class Asker:
         self._ended = ended
         self._order = order
         self._belief = belief
+        self._break_off = break_off
         self._refusals = Refusals()
 
     def ask(self, slot: Slot, line: ProjectLine, group: Sequence[Candidate]) -> None:
@@ -112,7 +116,7 @@ class Asker:
         if not refused:
             return over
         fine = {asking(c) for part in parts for c in part if c.job.id in told}
-        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0])
+        answers = len(refused) < len(parts) or bool(fine) or not refuses_all(line, parts[0][0], self._break_off)
         others: list[Candidate] = []
         for part, why in refused:
             if not (answers and isinstance(why, RedcapError) and self._is_of_the_question(line, why)):
@@ -155,10 +159,10 @@ class Asker:
         now = time.monotonic()
         asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
-        structure = line.structure(SURE_FOR)  # what was possible an hour ago may lead to another place now
+        structure = line.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead to another place now
         without_hope = {c.job.id: why for c in group if (why := hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
-        facts |= look_up(line.client, structure, [q for q in questions if q.job not in without_hope])
+        facts |= look_up(line.client, structure, [q for q in questions if q.job not in without_hope], self._break_off)
         self._refusals.answered([c for c in asked if c.job.id not in without_hope])
         for candidate in group:
             why = without_hope.get(candidate.job.id)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dropcap.delivery.alike import Alike
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.judge import LONGEST, judge
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine

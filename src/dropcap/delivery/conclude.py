@@ -9,7 +9,8 @@ from typing import Any
 
 import structlog
 
-from dropcap.delivery.health import Health, backoff
+from dropcap.delivery.backoff import backoff
+from dropcap.delivery.health import Health
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import OVERTAKEN, record_wait, waited_long_enough
 from dropcap.delivery.queue import FolderQueue

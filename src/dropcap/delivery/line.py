@@ -59,17 +59,18 @@ class ProjectLine:
         """The server by the way that leads there, as it is paused."""
         return self.project.server
 
-    def structure(self, known_for: float = KNOWN_FOR) -> ProjectStructure:
+    def structure(self, known_for: float = KNOWN_FOR, stop: threading.Event | None = None) -> ProjectStructure:
         """The project's fields, events and forms; from memory for so many seconds.
 
         Raises:
             RedcapError: REDCap did not answer, or the token belongs to another project than `project_id`.
+            Stopped: `stop` was set.
         """
         with self._fetching:
             told = self._known_now()
             if told is None or time.monotonic() - told.at > known_for:
                 undoubted = self._undoubted
-                structure = self._fetch()
+                structure = self._fetch(stop)
                 self._identified(structure.project)
                 wanted = self.project.project_id
                 if wanted is not None and structure.project.project_id != wanted:
@@ -90,22 +91,22 @@ class ProjectLine:
         told = self._told
         return told if told is not None and told.undoubted is self._undoubted else None
 
-    def _fetch(self) -> ProjectStructure:
+    def _fetch(self, stop: threading.Event | None) -> ProjectStructure:
         try:
-            return ProjectStructure.from_api(self.client)
+            return ProjectStructure.from_api(self.client, stop)
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS:
                 self._identified(None)
                 self._untold = time.monotonic()
             raise
 
-    def group(self) -> str:
+    def group(self, stop: threading.Event | None = None) -> str:
         """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.
 
-        Raises RedcapError.
+        Raises RedcapError and, if `stop` is set, Stopped.
         """
         if self.rights is None:
-            self.rights = self.client.rights()
+            self.rights = self.client.rights(stop)
         return self.rights.group if self.rights is not None else ""
 
     def exported(self, field: str, vacancies: Vacancies) -> None:
@@ -140,12 +141,6 @@ class ProjectLine:
             return hash(self.project.token_source.read())
         except TokenError:
             return None
-
-    @property
-    def in_production(self) -> bool | None:
-        """Whether the project is, as far as REDCap has told."""
-        told = self._told
-        return None if told is None else told.structure.project.in_production
 
     def known(self) -> bool:
         """Whether the structure is in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,28 +35,50 @@ class Question:
     fixed_instance: int | None = None
 
 
-def look_up(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, Facts]:
+@dataclass(frozen=True, slots=True)
+class _Project:
+    """One project, to be asked about its records. Raises `RedcapError` and, if `stop` is set, `Stopped`."""
+
+    client: Redcap
+    structure: ProjectStructure
+    stop: threading.Event | None
+
+    def ask(self, **asked: Any) -> list[dict[str, str]]:
+        """The rows of `Redcap.records`. A record's name is kept and shown as it is, so one that holds a token is none."""
+        rows = self.client.records(**asked, stop=self.stop)
+        if any(mentions_token(row.get(self.structure.record_id_field, "")) for row in rows):
+            message = "REDCap, or a proxy before it, answers with a record whose name holds an API token"
+            remedy = "tell REDCap's administrator, who can see where it comes from; then renew the token"
+            raise RedcapError(Meaning(Verdict.REFUSED, Reason.REFUSED, message, remedy))
+        return rows
+
+
+def look_up(
+    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], stop: threading.Event | None = None
+) -> dict[int, Facts]:
     """The facts for each question, in as few requests as the questions allow: one for up to 100 files, where all is well.
 
     Raises:
         RedcapError: REDCap did not answer as it should.
+        Stopped: `stop` was set.
     """
-    found, several = _by_values(client, structure, [q for q in questions if q.target.record_where and not q.target.record])
+    project = _Project(client, structure, stop)
+    found, several = _by_values(project, [q for q in questions if q.target.record_where and not q.target.record])
     names = {q.job: q.target.record or found.get(q.job) for q in questions}
-    rows = _rows(client, structure, questions, sorted({name for name in names.values() if name}))
+    rows = _rows(project, questions, sorted({name for name in names.values() if name}))
     facts, missing = _told(structure, questions, names, several, rows)
     if missing:
-        there = _almost(client, structure, missing)
+        there = _almost(project, missing)
         if again := sorted(there & {q.target.record for q in missing}):
             # REDCap has told of none and of some of them: an answer was wrong, or they were created in between.
-            rows = _rows(client, structure, missing, again)
+            rows = _rows(project, missing, again)
             late, missing = _told(structure, missing, names, several, rows)
             # One that is there, and of whose fields no row tells anything: what they hold is not known.
             hidden = [question for question in missing if question.target.record in again]
             late |= {question.job: _facts(question, question.target.record, (), structure) for question in hidden}
             missing = [question for question in missing if question.job not in late]
             facts |= late
-        facts |= _similar(client, structure, missing, there)
+        facts |= _similar(project, missing, there)
     return facts
 
 
@@ -100,43 +123,31 @@ def shown_in_field(rows: Iterable[Row], structure: ProjectStructure, target: Tar
     return ""
 
 
-def _ask(client: Redcap, structure: ProjectStructure, **asked: Any) -> list[dict[str, str]]:
-    """The rows of `Redcap.records`. A record's name is kept and shown as it is, so one that holds a token is none."""
-    rows = client.records(**asked)
-    if any(mentions_token(row.get(structure.record_id_field, "")) for row in rows):
-        message = "REDCap, or a proxy before it, answers with a record whose name holds an API token"
-        remedy = "tell REDCap's administrator, who can see where it comes from; then renew the token"
-        raise RedcapError(Meaning(Verdict.REFUSED, Reason.REFUSED, message, remedy))
-    return rows
-
-
-def _rows(
-    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], names: Sequence[str]
-) -> dict[str, list[Row]]:
-    fields = {structure.record_id_field}
+def _rows(project: _Project, questions: Sequence[Question], names: Sequence[str]) -> dict[str, list[Row]]:
+    fields = {project.structure.record_id_field}
     for question in questions:
         fields.add(question.target.field)
         fields.update(question.target.must_match)
         fields.update(question.target.record_where)
         if question.target.instance == NEXT:
             # An instance counts as there if its form was ever saved, file or no file.
-            fields.add(f"{_form(structure, question.target.field)}_complete")
+            fields.add(f"{_form(project.structure, question.target.field)}_complete")
     rows: dict[str, list[Row]] = defaultdict(list)
     for start in range(0, len(names), GROUP):
-        for row in _of_records(client, structure, list(names[start : start + GROUP]), sorted(fields)):
-            rows[row.get(structure.record_id_field, "")].append(row)
+        for row in _of_records(project, list(names[start : start + GROUP]), sorted(fields)):
+            rows[row.get(project.structure.record_id_field, "")].append(row)
     return rows
 
 
-def _of_records(client: Redcap, structure: ProjectStructure, names: list[str], fields: list[str]) -> list[Row]:
+def _of_records(project: _Project, names: list[str], fields: list[str]) -> list[Row]:
     """The rows of these records; in parts, where so many have too much to tell at once."""
     try:
-        return list(_ask(client, structure, records=names, fields=fields))
+        return list(project.ask(records=names, fields=fields))
     except TooMuch:
         if len(names) == 1:
             raise
         half = len(names) // 2
-        return [row for part in (names[:half], names[half:]) for row in _of_records(client, structure, part, fields)]
+        return [row for part in (names[:half], names[half:]) for row in _of_records(project, part, fields)]
 
 
 def _facts(question: Question, name: str, rows: Sequence[Row], structure: ProjectStructure) -> Facts:
@@ -195,28 +206,26 @@ def _instance(row: Row) -> int:
     return int(text) if text.isdecimal() else 1
 
 
-def _by_values(
-    client: Redcap, structure: ProjectStructure, questions: Sequence[Question]
-) -> tuple[dict[int, str], dict[int, int]]:
+def _by_values(project: _Project, questions: Sequence[Question]) -> tuple[dict[int, str], dict[int, int]]:
     """The records in which fields have certain values, and for which files there are several."""
-    found = _with_values(client, structure, questions)
+    found = _with_values(project, questions)
     # A file fails for want of a record: one empty answer, which may be wrong, is not enough for that.
-    found |= _with_values(client, structure, [question for question in questions if not found[question.job]])
+    found |= _with_values(project, [question for question in questions if not found[question.job]])
     one = {job: records[0] for job, records in found.items() if len(records) == 1}
     return one, {job: len(records) for job, records in found.items() if len(records) > 1}
 
 
-def _with_values(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> dict[int, list[str]]:
+def _with_values(project: _Project, questions: Sequence[Question]) -> dict[int, list[str]]:
     """For each question the records that have the values."""
     conditions = sorted({pair for q in questions for pair in q.target.record_where.items()})
-    fields = sorted({structure.record_id_field, *(name for name, _ in conditions)})
+    fields = sorted({project.structure.record_id_field, *(name for name, _ in conditions)})
     values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for start in range(0, len(conditions), GROUP):
         logic = either(conditions[start : start + GROUP])
-        for row in _ask(client, structure, fields=fields, filter_logic=logic):
+        for row in project.ask(fields=fields, filter_logic=logic):
             for name in fields:
                 if row.get(name):
-                    values[row[structure.record_id_field]][name].add(row[name])
+                    values[row[project.structure.record_id_field]][name].add(row[name])
     return {
         question.job: [
             record
@@ -239,19 +248,17 @@ def _quoted(value: str) -> str:
     return '"' + value.replace('"', "") + '"'
 
 
-def _almost(client: Redcap, structure: ProjectStructure, questions: Sequence[Question]) -> set[str]:
+def _almost(project: _Project, questions: Sequence[Question]) -> set[str]:
     """Which records there are that are written like the missing ones, or almost: other case, other leading zeros."""
-    key = structure.record_id_field
+    key = project.structure.record_id_field
     asked = sorted({name for q in questions if q.target.record for name in (q.target.record, *_variants(q.target.record))})
     there: set[str] = set()
     for start in range(0, len(asked), GROUP):
-        there.update(row.get(key, "") for row in _ask(client, structure, records=asked[start : start + GROUP], fields=[key]))
+        there.update(row.get(key, "") for row in project.ask(records=asked[start : start + GROUP], fields=[key]))
     return there
 
 
-def _similar(
-    client: Redcap, structure: ProjectStructure, questions: Sequence[Question], there: Collection[str]
-) -> dict[int, Facts]:
+def _similar(project: _Project, questions: Sequence[Question], there: Collection[str]) -> dict[int, Facts]:
     """Missing records, with those that are written almost alike: of those that are `there`, or on request of all."""
     facts: dict[int, Facts] = {}
     every: list[str] | None = None
@@ -260,17 +267,17 @@ def _similar(
         close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
         if not close and record and question.settings.suggest_records:
             if every is None:
-                every = _every(client, structure)
+                every = _every(project)
             close = tuple(get_close_matches(record, every, n=3, cutoff=0.75))
         facts[question.job] = Facts(None, similar=close)
     return facts
 
 
-def _every(client: Redcap, structure: ProjectStructure) -> list[str]:
+def _every(project: _Project) -> list[str]:
     """All records, or none where there are too many to be listed."""
-    key = structure.record_id_field
+    key = project.structure.record_id_field
     try:
-        return sorted({row.get(key, "") for row in _ask(client, structure, fields=[key])})
+        return sorted({row.get(key, "") for row in project.ask(fields=[key])})
     except TooMuch:
         return []
 

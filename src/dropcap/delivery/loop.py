@@ -74,7 +74,9 @@ class Delivery:
         self._belief = Belief(limits, self._break_off)
         self.progress = Progress()
         self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress, begins)
-        self._asker = Asker(ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief)
+        self._asker = Asker(
+            ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief, self._break_off
+        )
         self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses, self._is_elsewhere)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
@@ -213,11 +215,6 @@ class Delivery:
             elif pause.scope == Scope.SERVER:  # another url may be all that it needed
                 self.health.try_now(pause.scope, pause.name)
         self.wake()
-
-    def in_production(self, project: str) -> bool | None:
-        """Whether a project is in production, as far as REDCap has told."""
-        line = self._lines.get(project)
-        return None if line is None else line.in_production
 
     def limited(self, project: str | None = None) -> dict[str, float]:
         """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""

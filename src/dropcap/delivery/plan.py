@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import TypeAlias
 
-from dropcap.delivery.order import takes_next
+from dropcap.delivery.needs import needs_field
 from dropcap.display import shown
 from dropcap.ledger.job import Job
 from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
 from dropcap.redcap.model import GROUP_COLUMN
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.routing.target import NEXT, ExistingFile, MissingRecord, RuleSettings, Target
 
 #: Sends that may go wrong while the server is well before a file is held.
 MOST_FAULTS = 8
@@ -82,18 +80,6 @@ class Create:
     event: str | None
 
 
-class Asks(StrEnum):
-    """What of a rule makes dropcap ask REDCap, as it is written there."""
-
-    READ_BACK = f"confirm: {Confirm.READBACK}"
-    LISTED = f"confirm: {Confirm.LISTED}"
-    EXISTING_FILE = "existing_file"
-    RECORD_WHERE = "record_where"
-    MUST_MATCH = "must_match"
-    NEXT_INSTANCE = f"instance: {NEXT}"
-    MISSING_RECORD = "missing_record"
-
-
 #: The same for a file that agrees as for one that does not.
 _TOO_MANY_MISMATCHES = Held(
     Reason.TOO_MANY_MISMATCHES,
@@ -107,48 +93,6 @@ OVERTAKEN = Held(
 )
 
 Step: TypeAlias = Send | Create | Refused | Held | Later | WaitForRecord
-
-
-def needs_lookup(target: Target, settings: RuleSettings) -> bool:
-    """Whether REDCap must be asked about the record before anything is sent."""
-    return any(_asks(settings, bool(target.record_where), bool(target.must_match), target.instance == NEXT))
-
-
-def lookup_reasons(rule: Rule) -> list[Asks]:
-    """What of a rule makes dropcap look up the records of its files."""
-    return list(_asks(rule.settings, bool(rule.record_where), bool(rule.must_match), takes_next(rule.instance)))
-
-
-def export_reasons(rule: Rule) -> list[Asks]:
-    """What of a rule needs the right to export: reading back, and all that looks records up."""
-    reads_back = [Asks.READ_BACK] if rule.settings.confirm is Confirm.READBACK else []
-    return reads_back + lookup_reasons(rule)
-
-
-def _asks(settings: RuleSettings, by_value: bool, must_match: bool, chooses: bool) -> Iterator[Asks]:
-    """The keys for which a record is looked up. `by_value`: it is not named itself; `chooses`: nor is the instance."""
-    if settings.confirm is Confirm.LISTED:
-        yield Asks.LISTED
-    if settings.existing_file is not ExistingFile.REPLACE:
-        yield Asks.EXISTING_FILE
-    if by_value:
-        yield Asks.RECORD_WHERE
-    if must_match:
-        yield Asks.MUST_MATCH
-    if chooses:
-        yield Asks.NEXT_INSTANCE
-    if settings.missing_record is not MissingRecord.REFUSE:
-        yield Asks.MISSING_RECORD
-
-
-def looks_at_field(settings: RuleSettings, chooses: bool) -> bool:
-    """Whether what the field holds is exported right before a file is sent. `chooses`: `instance: next`."""
-    return settings.existing_file is not ExistingFile.REPLACE or chooses
-
-
-def needs_field(settings: RuleSettings, chooses: bool) -> bool:
-    """Whether a look-up must show the field itself; `chooses` as in `looks_at_field`."""
-    return looks_at_field(settings, chooses) or settings.confirm is Confirm.LISTED
 
 
 def plan(
@@ -183,23 +127,31 @@ def plan(
     if guessed and target.must_match and not sent_before:
         return _TOO_MANY_MISMATCHES
     if facts.differing:
-        return Refused(
-            Reason.MISMATCH,
-            f"record `{shown(facts.record)}` does not agree with the file's name in: {', '.join(facts.differing)}",
-            "check that the file belongs to this record; then rename it, or correct the record in REDCap",
-        )
+        return _differs(facts.record, facts.differing)
     if facts.repeats and not sent_before:
-        return Refused(
-            Reason.NEEDS_INSTANCE,
-            f"the form of `{target.field}` repeats for record `{shown(facts.record)}`, and the rule names no instance: "
-            "every file would overwrite instance 1",
-            f"give the rule an `instance`: `{NEXT}`, a number or a template",
-        )
+        return _without_instance(target.field, facts.record)
     if target.instance != NEXT:
         instance = target.instance if isinstance(target.instance, int) else None
         look = settings.existing_file is not ExistingFile.REPLACE or bool(facts.shows)
         return Send(facts.record, target.event, target.field, instance, look, shows=facts.shows)
     return _send_to_next(target, facts, facts.record, fixed_instance, sent_before)
+
+
+def _differs(record: str, fields: Sequence[str]) -> Refused:
+    return Refused(
+        Reason.MISMATCH,
+        f"record `{shown(record)}` does not agree with the file's name in: {', '.join(fields)}",
+        "check that the file belongs to this record; then rename it, or correct the record in REDCap",
+    )
+
+
+def _without_instance(field: str, record: str) -> Refused:
+    return Refused(
+        Reason.NEEDS_INSTANCE,
+        f"the form of `{field}` repeats for record `{shown(record)}`, and the rule names no instance: "
+        "every file would overwrite instance 1",
+        f"give the rule an `instance`: `{NEXT}`, a number or a template",
+    )
 
 
 def _send_to_next(target: Target, facts: Facts, record: str, fixed_instance: int | None, sent_before: bool) -> Send:

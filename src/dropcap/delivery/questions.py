@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import NOBODY
 from dropcap.delivery.queue import Candidate
@@ -71,12 +71,12 @@ def by_rule(group: Sequence[Candidate]) -> list[list[Candidate]]:
     return list(parts.values())
 
 
-def refuses_all(line: ProjectLine, candidate: Candidate) -> bool:
+def refuses_all(line: ProjectLine, candidate: Candidate, stop: threading.Event) -> bool:
     """Whether REDCap refuses even to say that any record is there: then it is no rule's trouble, but the project's."""
     record = candidate.route.target.record or candidate.job.record
     for name in dict.fromkeys((record or NOBODY, NOBODY)):
         try:
-            line.client.records(records=[name], fields=[line.structure().record_id_field])
+            line.client.records(records=[name], fields=[line.structure(stop=stop).record_id_field], stop=stop)
         except RedcapError:
             continue
         except Stopped:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dropcap.delivery.health import backoff
+from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
 from dropcap.ledger.errors import LeaseLost

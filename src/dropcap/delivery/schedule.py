@@ -15,8 +15,9 @@ from dropcap.delivery.health import Health
 from dropcap.delivery.limits import Limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.mismatches import Mismatches
+from dropcap.delivery.needs import needs_lookup
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
+from dropcap.delivery.plan import Create, Facts, Send, plan, too_many_faults, unasked
 from dropcap.delivery.queue import Candidate, FolderQueue
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord

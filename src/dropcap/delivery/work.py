@@ -181,42 +181,46 @@ class Work:
     def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create, confirm: Confirm) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
         not to be ours any more (`confirm`)."""
-        job, settings = candidate.job, candidate.route.settings
+        job, limit = candidate.job, candidate.route.settings.create_limit
         unknown = job.state is State.UNKNOWN
-        record = shown(step.record)
 
         def run() -> Outcome:
             if job.created == step.record:
                 # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
-                return WaitForRecord(f"REDCap says it has created record `{record}`, but does not show it to dropcap")
+                return WaitForRecord(f"REDCap says it has created record `{shown(step.record)}`, but does not show it to dropcap")
             if slot.in_file(confirm) is None:
                 return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=unknown)
             with self._creation.one_at_a_time(job.project, step.record) as first:
                 if not first:  # another file of the same record has just asked
                     return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
-                return create()
-
-        def create() -> Outcome:
-            try:
-                if group := line.group():
-                    return not_in_its_group(step.record, group)
-            except RedcapError as error:
-                return judge(error.meaning, sent=unknown)
-            if not self._creation.within_limit(job, step.record, settings.create_limit):
-                return LimitReached(settings.create_limit)
-            try:
-                structure = line.structure()
-                first = _first_event(structure.events, step.event) if structure.longitudinal else None
-                line.client.create_record(step.record, structure.record_id_field, first)
-            except RedcapError as error:
-                return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
-            self._belief.alike.stored(job.project)
-            log.info("record_created", **about(job))
-            return RecordCreated(step.record)
+                try:
+                    return self._ask_for_record(line, job, step, limit)
+                except Stopped:
+                    return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=unknown)
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells
             self._ended([job], False)
+
+    def _ask_for_record(self, line: ProjectLine, job: Job, step: Create, limit: int) -> Outcome:
+        """What comes of asking REDCap to create a record. Raises Stopped."""
+        unknown = job.state is State.UNKNOWN
+        try:
+            if group := line.group(self._break_off):
+                return not_in_its_group(step.record, group)
+        except RedcapError as error:
+            return judge(error.meaning, sent=unknown)
+        if not self._creation.within_limit(job, step.record, limit):
+            return LimitReached(limit)
+        try:
+            structure = line.structure(stop=self._break_off)
+            first = _first_event(structure.events, step.event) if structure.longitudinal else None
+            line.client.create_record(step.record, structure.record_id_field, first, self._break_off)
+        except RedcapError as error:
+            return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
+        self._belief.alike.stored(job.project)
+        log.info("record_created", **about(job))
+        return RecordCreated(step.record)
 
     def probe(self, server: str, line: ProjectLine) -> None:
         """Ask a server whether it is well."""
@@ -273,7 +277,7 @@ def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief
     if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
         return outcome
     try:
-        return hopeless(line.structure(time.monotonic() - began), one.route, one.job) or outcome
+        return hopeless(line.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
     except Stopped:
         return outcome
     except RedcapError as error:

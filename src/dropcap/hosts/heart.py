@@ -24,7 +24,7 @@ _TRY_EVERY = 1.0
 
 @dataclass(frozen=True)
 class HeartHooks:
-    """Whom the heart tells, in its own thread: each returns at once.
+    """Whom the heart tells, in its own thread: each returns at once, and raises nothing.
 
     `lost`: the grip of a folder has been lost to another host; told once. `may_take`: a folder is this host's to take, by
     `leases.take` with this beat. `must_release`: another host is to have a folder: retire its channel, then `Heart.release`.
@@ -93,6 +93,10 @@ class Heart:
         self._stopping = True
         self._woken.set()
         self._thread.join(within)
+
+    def is_alive(self) -> bool:
+        """Whether its thread runs: without it all grips end by themselves."""
+        return self._thread.is_alive()
 
     def took(self, folder: str, fence: int, asked: float) -> Grip:
         """A folder was taken, which is committed; `asked` is `boot_time` from before that. It is beaten for from now on."""

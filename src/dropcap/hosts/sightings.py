@@ -57,7 +57,7 @@ class Sightings:
 
     def judge(self, look: HostsLook, folders: Collection[str], lacking: Collection[str], asked: float, answered: float) -> Moves:
         """What to do after a look that was asked for and answered at these times. `lacking`: as that tells."""
-        if asked - self._answered > self._lease / 4:
+        if asked - self._answered > self._lease / 2:
             # Whoever could not beat either while the database was away has the time to do so.
             self._hosts, self._leases = {}, {}
         self._answered = answered

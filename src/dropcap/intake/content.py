@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
@@ -20,16 +19,15 @@ from dropcap.content.worker import TAKES_LONG
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake.entries import IntakeLedger
+from dropcap.intake.marks import FileMarks
 from dropcap.intake.pending import Waiting
 from dropcap.intake.room import Room
 from dropcap.intake.settle import RestTime, Sight
 from dropcap.intake.walk import OWN, top
-from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.target import ContentCheck
-from dropcap.threads import NoThread, begin
 
 #: What looks cut off is refused when nothing has changed for so long (seconds).
 REFUSED_AFTER = 3600.0
@@ -100,11 +98,7 @@ class ContentJudge:
         self._examiner = examiner
         self._wake = wake
         self._log = structlog.get_logger().bind(folder=folder.name)
-        self._marks: dict[tuple[str, MarkKind], Mark] = {
-            (mark.name, mark.kind): mark for mark in ledger.marks(folder.name) if mark.kind is not MarkKind.AS_IS
-        }
-        self._unsaved: set[tuple[str, MarkKind]] = set()
-        self._saving: threading.Thread | None = None
+        self._marks = FileMarks(ledger, folder.name)
         self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
         self._asked: dict[int, tuple[str, Waiting, Sight]] = {}
         self._late: set[int] = set()  # those whose answers take long
@@ -133,7 +127,7 @@ class ContentJudge:
             return finding
         if finding is None:
             return Take()
-        full = self._marked(name, MarkKind.FULL, sight, local=True) is not None
+        full = self._marks.of(name, MarkKind.FULL, sight, local=True) is not None
         if finding.verdict is Wholeness.WHOLE or not (full or finding.is_cut) or self._is_to_be_sent(name, sight):
             return Take(sight)
         if finding.is_cut:
@@ -144,9 +138,9 @@ class ContentJudge:
     def _cut(self, name: str, waiting: Waiting, finding: Finding) -> Take | None:
         """It waits, or is refused when it has waited long enough."""
         sight, now = waiting.seen.sight, time.monotonic()
-        mark = self._marked(name, MarkKind.CUT, sight, waiting.pace.local)
+        mark = self._marks.of(name, MarkKind.CUT, sight, waiting.pace.local)
         if mark is None:
-            mark = self._mark(name, MarkKind.CUT, sight)
+            mark = self._marks.make(name, MarkKind.CUT, sight)
             self._refused_at.pop(name, None)
             self._log.warning("looks_cut_off", file=shown(name), message=f"{CUT_OFF}: {finding.why}")
         at = self._refused_at.setdefault(name, now + refused_in(mark, waiting.pace.local, time.time()))
@@ -259,8 +253,8 @@ class ContentJudge:
 
     def saw(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> None:
         """A file was looked at. `closely`: ask its file system in any case whether it is full."""
-        if self._room.lacked(name, sight, pace, closely=closely) and not self._marked(name, MarkKind.FULL, sight, local=True):
-            self._mark(name, MarkKind.FULL, sight)
+        if self._room.lacked(name, sight, pace, closely=closely) and not self._marks.of(name, MarkKind.FULL, sight, local=True):
+            self._marks.make(name, MarkKind.FULL, sight)
             self._log.warning("looks_cut_off", file=shown(name), message=DISK_WAS_FULL)
 
     # Remembering ------------------------------------------------------------------------------------------------------
@@ -270,13 +264,11 @@ class ContentJudge:
         self._looked.pop(name, None)
         self._died.pop(name, None)
         self._refused_at.pop(name, None)
-        for key in ((name, MarkKind.CUT), (name, MarkKind.FULL)):
-            if self._marks.pop(key, None) is not None:
-                self._unsaved.add(key)
+        self._marks.forget(name)
 
     def keep(self, names: Collection[str]) -> None:
         """A walk has ended, and these files wait: forget what is not there any more."""
-        for name in {name for name, _ in self._marks}.difference(names):
+        for name in self._marks.names().difference(names):
             if not self._lies(name):
                 self.forget(name)
         for name in self._looked.keys() - names:
@@ -288,25 +280,8 @@ class ContentJudge:
             self._ledger.unmark(self._folder.name, gone, (MarkKind.AS_IS,))
 
     def save(self) -> None:
-        """Have entered in the ledger what has changed since the last time.
-
-        Nobody waits for it: its disk may be the one that is full, and who comes next must be seen meanwhile.
-        """
-        if self._unsaved and (self._saving is None or not self._saving.is_alive()):
-            marks = {key: self._marks.get(key) for key in self._unsaved}
-            with contextlib.suppress(NoThread):  # at the next time
-                self._saving = begin(self._write, "marks", marks)
-                self._unsaved = set()
-
-    def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
-        try:
-            self._ledger.mark(self._folder.name, [mark for mark in marks.values() if mark is not None])
-            for kind in (MarkKind.CUT, MarkKind.FULL):
-                gone = [name for (name, its), mark in marks.items() if mark is None and its is kind]
-                if gone:
-                    self._ledger.unmark(self._folder.name, gone, (kind,))
-        except DatabaseError:
-            pass  # dropcap ends, or the ledger is damaged, of which it tells itself
+        """Have entered in the ledger what has changed since the last time. Nobody waits for it."""
+        self._marks.save()
 
     def _lies(self, name: str) -> bool:
         try:
@@ -316,20 +291,6 @@ class ContentJudge:
         except OSError:
             pass  # it cannot be told
         return True
-
-    def _marked(self, name: str, kind: MarkKind, sight: Sight, local: bool) -> Mark | None:
-        """The mark of a file that is still as it was then. Of a share's own clock the ctime says little."""
-        mark = self._marks.get((name, kind))
-        if mark is None:
-            return None
-        then = Sight(mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode)
-        return mark if then == sight or (not local and then.same_bytes(sight)) else None
-
-    def _mark(self, name: str, kind: MarkKind, sight: Sight) -> Mark:
-        mark = Mark(name, kind, sight.size, sight.mtime_ns, sight.ctime_ns, sight.inode, time.time())
-        self._marks[name, kind] = mark
-        self._unsaved.add((name, kind))
-        return mark
 
 
 def plain(name: str) -> str:

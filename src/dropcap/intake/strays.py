@@ -21,6 +21,7 @@ from dropcap.filing.why import is_text
 from dropcap.intake import walk
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.people import Roll
+from dropcap.intake.when_put import Directories, above_of
 from dropcap.ledger.job import FiledFile, State
 from dropcap.routing.ignored import ignored
 
@@ -52,25 +53,6 @@ class _Seen:
 
     times: dict[str, int] | None = None  # of it and of those beneath it; None if they tell nothing
     judged: dict[str, tuple[int, int, bool]] = field(default_factory=dict)  # inode, ctime and whether it is a stray
-
-
-@dataclass(slots=True)
-class _Directories:
-    """What is known of a directory and of those beneath it, from before they were listed (nanoseconds since the epoch)."""
-
-    changed: dict[str, int] = field(default_factory=dict)
-    came: dict[str, int] = field(default_factory=dict)  # when they may have been moved there, with all that is in them
-
-    def add(self, name: str, status: os.stat_result, above: int) -> None:
-        """`above` is when the directory that it lies in was changed. Whoever renames a directory changes nothing in it."""
-        moved = min(status.st_ctime_ns, above) if status.st_ctime_ns > status.st_mtime_ns else 0
-        self.changed[name] = status.st_mtime_ns
-        self.came[name] = max(moved, self.came.get(_above(name), 0))
-
-    def put_at(self, name: str, status: os.stat_result) -> int:
-        """When that file was put there at the latest. To change its rights changes it, and not its directory."""
-        directory = _above(name)
-        return max(min(status.st_ctime_ns, self.changed.get(directory, status.st_ctime_ns)), self.came.get(directory, 0))
 
 
 class Strays:
@@ -167,7 +149,7 @@ class Strays:
         try:
             if not anew and self._as_it_was(seen):
                 return
-            seen.times, directories = None, _Directories()
+            seen.times, directories = None, Directories()
             strangers = self._strangers(directory, recursive, directories)
             seen.judged = self._judged(directory, strangers, seen.judged, directories)
         except (FileNotFoundError, NotADirectoryError):
@@ -183,18 +165,18 @@ class Strays:
     def _as_it_was(self, seen: _Seen) -> bool:
         return seen.times is not None and all(self._tree.lstat(name).st_mtime_ns == then for name, then in seen.times.items())
 
-    def _strangers(self, directory: str, recursive: bool, directories: _Directories) -> Iterator[str]:
+    def _strangers(self, directory: str, recursive: bool, directories: Directories) -> Iterator[str]:
         """The files there that do not lie where dropcap has put one: nearly none, of what can be very many. `directories` is to
         have those in which they lie."""
         roll = Roll()
-        of_people = _above(directory) == DONE and _day_of(directory) is None
+        of_people = above_of(directory) == DONE and _day_of(directory) is None
         above = self._tree.lstat(DONE).st_mtime_ns if of_people else 0
         directories.add(directory, self._tree.lstat(directory), above)
         for entry in self._tree.scan(directory, recursive):
             if entry.error is not None:
                 self._trouble(entry.name, entry.error)
             elif entry.kind == "dir" and recursive and (status := entry.stat) is not None:
-                directories.add(entry.name, status, directories.changed.get(_above(entry.name), 0))
+                directories.add(entry.name, status, directories.changed.get(above_of(entry.name), 0))
             elif entry.kind == "file" and not _is_no_file(entry.name, entry.leaf):
                 roll.add(entry.name)
         if roll:
@@ -217,7 +199,7 @@ class Strays:
         return self._ledger.each_done(self._folder, start - 86400, start + 2 * 86400)
 
     def _judged(
-        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]], there: _Directories
+        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]], there: Directories
     ) -> dict[str, tuple[int, int, bool]]:
         judged: dict[str, tuple[int, int, bool]] = {}
         fresh: dict[str, os.stat_result] = {}
@@ -298,10 +280,6 @@ def stray_files(names: set[str]) -> StrayFiles:
 def _is_no_file(name: str, leaf: str) -> bool:
     """Whether it is dropcap's text or receipt, or nothing that anybody drops."""
     return is_text(leaf) or _RECEIPT.search(leaf) is not None or ignored(name.partition("/")[2], ()) is not None
-
-
-def _above(name: str) -> str:
-    return name.rpartition("/")[0]
 
 
 def _day_of(directory: str) -> date | None:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from dropcap.ledger.database import Writer
 from dropcap.ledger.errors import DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.seal import Sealer
+from dropcap.ledger.transition import Steps
 from dropcap.ledger.trouble import Trouble
 from dropcap.threads import DaemonThread
 
@@ -25,15 +26,17 @@ Apply = Callable[[Writer], T]
 AGAIN = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Write:
     """What one thread wants written, for a folder or for that of some jobs. `then` is called once it is durable, before the
-    thread goes on; what it raises, the thread gets."""
+    thread goes on; what it raises, the thread gets. Where it is `steps` of jobs, an engine may take them with those of others.
+    """
 
     apply: Apply[Any]
     folder: str | None
     jobs: Sequence[int]
     then: Callable[[Any], None] | None
+    steps: Steps | None
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -66,14 +69,16 @@ class GroupCommit:
         folder: str | None = None,
         jobs: Sequence[int] = (),
         then: Callable[[T], None] | None = None,
+        steps: Steps | None = None,
     ) -> T:
         """Run `apply` in a transaction; its result is durable on return. It is written for `folder`, or for that of `jobs`.
+        `steps` are what `apply` does, where that is nothing but steps.
 
         Raises:
             LeaseLost: this process does not work in that folder any more.
             whatever `apply` or `then` raises, or DatabaseError if the commit failed; nothing of it stands then.
         """
-        one = Write(apply, folder, jobs, then)
+        one = Write(apply, folder, jobs, then, steps)
         with self._arrived:
             if self._closing:
                 raise DatabaseError("the ledger is closed")
@@ -152,6 +157,7 @@ class GroupCommit:
                         one.future.set_exception(reason)
                         group.remove(one)
                 return False
+            self._in_doubt = None  # nobody waits for what became of it any more
             for one in group:
                 one.future.set_exception(error)
             return True
@@ -160,11 +166,14 @@ class GroupCommit:
 
     def _run_all(self, connection: Writer, group: list[Write], failed: list[tuple[Write, Exception]]) -> list[tuple[Write, Any]]:
         """The writes that went well, with their results; the others go to `failed`."""
-        results: list[tuple[Write, Any]] = []
-        for one in group:
-            if not connection.may_write(one.folder, one.jobs):
-                failed.append((one, LeaseLost("another host works in that folder by now")))
-            elif len(group) == 1:  # the transaction is its savepoint
+        allowed = [one for one in group if connection.may_write(one.folder, one.jobs)]
+        failed += [(one, LeaseLost("another host works in that folder by now")) for one in group if one not in allowed]
+        results = _taken_together(connection, allowed)
+        done = [one for one, _ in results]
+        for one in allowed:
+            if one in done:
+                continue
+            if len(group) == 1:  # the transaction is its savepoint
                 results.append((one, one.apply(connection)))
             else:
                 connection.execute("savepoint one")
@@ -190,3 +199,20 @@ class GroupCommit:
                 one.future.set_result(result)
         for one, reason in failed:
             one.future.set_exception(reason)
+
+
+def _taken_together(connection: Writer, group: Sequence[Write]) -> list[tuple[Write, Any]]:
+    """Of writes that are steps, those that the engine takes at once, with their results; none if it does not. Each is of jobs of
+    its own: they come from threads that wait for each other's sake in no order."""
+    taken: list[tuple[Write, Steps]] = []
+    jobs: set[int] = set()
+    for one in group:
+        if one.steps is not None and jobs.isdisjoint(its := [change.job for change in one.steps.changes]):
+            jobs.update(its)
+            taken.append((one, one.steps))
+    if len(taken) < 2:
+        return []
+    went = connection.take([change for _, steps in taken for change in steps.changes], max(steps.now for _, steps in taken))
+    if went is None:
+        return []
+    return [(one, went.intersection(change.job for change in steps.changes)) for one, steps in taken]

@@ -37,6 +37,9 @@ class Connection(Protocol):
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
         """Run a statement for each of these rows."""
 
+    def later(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """The same, but nobody looks at what it has made before the transaction is committed."""
+
     def attempt(self, sql: str, values: Sequence[Any], /) -> int:
         """Run a statement within a transaction; how many rows it has changed: none if a rule of the ledger forbids it."""
 
@@ -57,8 +60,8 @@ class Writer(Connection, Protocol):
     def version(self) -> int:
         """Another number than at the last `begin` if anybody else has written since."""
 
-    def last_entry(self) -> int:
-        """The highest number that an entry of a history has, or ever had."""
+    def newest(self) -> tuple[int, int]:
+        """The highest number that an entry of a history has, or ever had, and that of the newest job that has entries."""
 
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this process may write for a folder, or for that of these jobs, within the transaction."""

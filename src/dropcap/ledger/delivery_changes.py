@@ -13,7 +13,7 @@ from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.transition import Change, bound, utf8
+from dropcap.ledger.transition import Change, Steps, bound, utf8
 from dropcap.ledger.writing import Writing
 from dropcap.reasons import Scope
 
@@ -55,7 +55,8 @@ class DeliveryChanges(Writing):
             connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", entries)
             return {one.job for one in gone}
 
-        return self._write(apply, jobs=[one.job for one in changes], then=begun)
+        steps = Steps(changes, now) if absent == NOBODY else None
+        return self._write(apply, jobs=[one.job for one in changes], then=begun, steps=steps)
 
     def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
         """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""

@@ -6,16 +6,21 @@ none that stands is without a seal. What is kept in memory only saves questions;
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from dropcap.ledger.chain import FACTS, NOTHING, between, canonical, genesis, news, of_entry, together
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.job import OPEN, State
 
+T = TypeVar("T")
+
 #: Jobs whose sealed facts are kept in memory; of others they are read from their seals.
 _KEPT = 4000
 #: Entries that are sealed at a time.
 _AT_ONCE = 5000
+#: Where an entry's folder stands.
+_FOLDER = 5
 _OVER = frozenset(state.value for state in State if state not in OPEN)
 
 _UNSEALED = (
@@ -23,7 +28,13 @@ _UNSEALED = (
     + ", ".join(f"job.{name}" for name in FACTS)
     + " from history join job on job.id = history.job where history.id > ? order by history.id limit ?"
 )
-_SEALED = "select seal.established from history join seal on seal.entry = history.id where history.job = ? order by history.id"
+_SEALED = (
+    "select history.job, seal.established from history join seal on seal.entry = history.id where history.job in ({marks})"
+    " order by history.job, history.id"
+)
+_SEAL = "insert into seal (entry, chain, n, established, hash) values (?,?,?,?,?)"
+#: Values that a statement may have.
+_VALUES = 500
 
 
 class Sealer:
@@ -42,8 +53,7 @@ class Sealer:
         if version != self._version:
             self.forget()
             self._version = version
-            self._last = connection.last_entry()
-            self._newest = connection.execute("select coalesce(max(job), 0) from history").fetchone()[0]
+            self._last, self._newest = connection.newest()
 
     def forget(self) -> None:
         """The transaction was rolled back: what is in memory may not be so."""
@@ -60,44 +70,60 @@ class Sealer:
             more = len(rows) == _AT_ONCE
             if not rows:
                 break
-            seals = []
-            for entry, job, at, state, note, *columns in rows:
-                established = self._news(connection, job, columns)
-                folder: str = columns[0]
-                chain, n, head = self._heads.get(folder) or self._head(connection, folder)
-                head = of_entry(head, n + 1, job, at, state, note, established)
-                self._heads[folder] = (chain, n + 1, head)
-                seals.append((entry, chain, n + 1, established, head))
-                touched.add(folder)
-                if state in _OVER:
-                    self._facts.pop(job, None)
-                else:
-                    self._facts[job] = columns
-                if job > self._newest:
-                    self._newest = job
-            connection.executemany("insert into seal (entry, chain, n, established, hash) values (?,?,?,?,?)", seals)
+            seals = self._sealed(connection, rows)
+            (connection.executemany if more else connection.later)(_SEAL, seals)
+            touched.update(row[_FOLDER] for row in rows)
             self._last = rows[-1][0]
             if len(self._facts) > _KEPT:
                 self._facts.clear()
-        for folder in touched:
+        heads = [(n, head, chain) for chain, n, head in (self._heads[folder] for folder in sorted(touched))]
+        if heads:
+            connection.later("update chain set n = ?, head = ? where id = ?", heads)
+
+    def _sealed(self, connection: Connection, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The seals of entries."""
+        self._find_heads(connection, {row[_FOLDER] for row in rows} - self._heads.keys())
+        before = self._established(connection, {row[1] for row in rows if row[1] <= self._newest} - self._facts.keys())
+        seals = []
+        for entry, job, at, state, note, *columns in rows:
+            known = self._facts.get(job)
+            if known is None and job in before:
+                established = between(together(before[job]), canonical(columns))
+            else:
+                established = news(known or NOTHING, columns)
+            folder: str = columns[0]
             chain, n, head = self._heads[folder]
-            connection.execute("update chain set n = ?, head = ? where id = ?", (n, head, chain))
+            head = of_entry(head, n + 1, job, at, state, note, established)
+            self._heads[folder] = (chain, n + 1, head)
+            seals.append((entry, chain, n + 1, established, head))
+            self._facts[job] = columns
+        for _, job, _, state, *_ in rows:
+            self._newest = max(job, self._newest)
+            if state in _OVER:
+                self._facts.pop(job, None)
+        return seals
 
-    def _news(self, connection: Connection, job: int, columns: list[Any]) -> str:
-        """What earlier entries of a job have not established."""
-        known = self._facts.get(job)
-        if known is not None:
-            return news(known, columns)
-        if job > self._newest:
-            return news(NOTHING, columns)
-        sealed = [told for (told,) in connection.execute(_SEALED, (job,))]
-        return between(together(sealed), canonical(columns))
+    def _established(self, connection: Connection, jobs: set[int]) -> dict[int, list[str]]:
+        """What earlier entries of jobs have established."""
+        found: dict[int, list[str]] = {job: [] for job in jobs}
+        for some in _in_parts(sorted(jobs)):
+            for job, established in connection.execute(_SEALED.format(marks=",".join("?" * len(some))), some):
+                found[job].append(established)
+        return found
 
-    def _head(self, connection: Connection, folder: str) -> tuple[int, int, bytes]:
-        row = connection.execute("select id, n, head from chain where name = ?", (folder,)).fetchone()
-        if row is not None:
-            return int(row[0]), int(row[1]), as_head(row[2])
-        return begun(connection, folder)
+    def _find_heads(self, connection: Connection, folders: set[str]) -> None:
+        """The heads of folders' chains, which begin if need be."""
+        for some in _in_parts(sorted(folders)):
+            marks = ",".join("?" * len(some))
+            for name, chain, n, head in connection.execute(f"select name, id, n, head from chain where name in ({marks})", some):
+                self._heads[name] = (int(chain), int(n), as_head(head))
+        for folder in sorted(folders - self._heads.keys()):
+            self._heads[folder] = begun(connection, folder)
+
+
+def _in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at a time as every engine takes."""
+    return (values[begin : begin + _VALUES] for begin in range(0, len(values), _VALUES))
 
 
 def facts_of(connection: Connection, job: int) -> Any:

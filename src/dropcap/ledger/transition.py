@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,14 @@ class Change:
     note: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     target: tuple[str | None, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Changes that one thread wants, of jobs that pass nobody, as of `now`."""
+
+    changes: Sequence[Change]
+    now: float
 
 
 def renamed(

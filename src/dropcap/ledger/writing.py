@@ -16,6 +16,7 @@ from dropcap.ledger.database import Database, Writer
 from dropcap.ledger.prune import prune
 from dropcap.ledger.query import Query
 from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.transition import Steps
 from dropcap.ledger.trouble import Trouble
 
 T = TypeVar("T")
@@ -57,11 +58,12 @@ class Writing:
         folder: str | None = None,
         jobs: Sequence[int] = (),
         then: Callable[[T], None] | None = None,
+        steps: Steps | None = None,
     ) -> T:
         """For a folder, or for that of some jobs (see `GroupCommit.write`)."""
         if not self._guarded:
             folder, jobs = None, ()
-        return self._commit.write(apply, folder=folder, jobs=jobs, then=then)
+        return self._commit.write(apply, folder=folder, jobs=jobs, then=then, steps=steps)
 
     def close(self) -> None:
         """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""

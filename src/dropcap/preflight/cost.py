@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from dropcap.config.model import REQUESTS_PER_MINUTE, Project
 from dropcap.config.values import is_loopback
 from dropcap.delivery.lookup import GROUP
+from dropcap.delivery.needs import looks_at_field, lookup_reasons
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.plan import looks_at_field, lookup_reasons
 from dropcap.preflight.remark import Remark, place_of
 from dropcap.redcap.window import WINDOW
 from dropcap.routing.rule import Rule

@@ -8,8 +8,8 @@ from typing import Any
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.lookup import NOBODY, either
+from dropcap.delivery.needs import export_reasons, lookup_reasons
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import export_reasons, lookup_reasons
 from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.remark import Level, Place, Remark, place_of
 from dropcap.preflight.rights import instead_of

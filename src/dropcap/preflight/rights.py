@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dropcap.delivery.plan import Asks, export_reasons
+from dropcap.delivery.needs import Asks, export_reasons
 from dropcap.preflight.disagreement import Disagreement, Level, listed
 from dropcap.preflight.renderings import outcomes
 from dropcap.redcap.model import DE_IDENTIFIED, FULL_DATA, GROUP_COLUMN, NO_ACCESS, FieldInfo, Rights

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery.needs import lookup_reasons, needs_field
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.plan import lookup_reasons, needs_field
 from dropcap.delivery.possible import (
     event_impossible,
     field_impossible,

@@ -5,80 +5,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Literal
 
 from dropcap.reasons import Reason
 from dropcap.redcap import wording
 from dropcap.redcap.blanking import blanked
+from dropcap.redcap.meaning import (
+    ACCEPTED,
+    CLIENT_CERTIFICATE,
+    MAX_MESSAGE,
+    READ_BACK,
+    WAIT,
+    Asked,
+    Meaning,
+    Verdict,
+    meaning_of,
+    no_reply,
+    remedy_now,
+)
 from dropcap.redcap.parsing import error_text, file_name, has_xml_error, is_page, page_text, readable, retry_after, says_success
 from dropcap.secret import without_tokens
 
-#: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
-Asked = Literal["import", "export", "json"]
+#: Replies with what they can mean.
+__all__ = ["ACCEPTED", "CLIENT_CERTIFICATE", "MAX_MESSAGE", "Asked", "Meaning", "Verdict", "no_reply", "read_reply", "remedy_now"]
 
-MAX_MESSAGE = 500
+_NOTHING = (
+    "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
+)
 #: What REDCap never answers itself, in whatever shape: no POST here, a proxy's own, a request that did not arrive well.
 _NOT_REDCAPS = frozenset({405, 407, 408, 411, 425})
 #: More of an error page than this is not looked at: patterns run over it, and nothing of use comes so late.
 _LOOKED_AT = 64 * 1024
-
-
-class Verdict(StrEnum):
-    """Whom a reply concerns, and what can be done."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"  # this file or request; asking again gives the same answer
-    PROJECT = "project"  # the token, its rights, or the project: every file of it
-    SERVER = "server"  # the server is ill or away, and nothing was stored
-    UNKNOWN = "unknown"  # nobody knows whether it was stored
-    BANNED = "banned"
-    NOT_THE_API = "not_the_api"  # a page or a redirect: another URL, a log-in page, maintenance
-    RATE_LIMITED = "rate_limited"
-    UNCLEAR = "unclear"  # an answer to an export that does not tell whether there is a file: nobody's fault by itself
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a reply, or the lack of one, means.
-
-    `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
-    `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
-    same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
-    tokens. `in_json`, `in_xml`: REDCap's error stands in JSON, as it was asked for, or in XML, as in answer to a request of
-    which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
-    `shut_out`: 403, and not from REDCap's API. `page`: a page at 5xx, which may be due to one file. `alike`: REDCap's refusal in
-    words that nobody knows, without what was asked and without numbers, to be compared with another one's.
-    """
-
-    verdict: Verdict
-    reason: Reason = Reason.NONE
-    message: str = ""
-    remedy: str = ""
-    retry_after: float | None = None
-    outcome_unknown: bool = False
-    said: str = ""
-    in_json: bool = False
-    in_xml: bool = False
-    of_size: bool = False
-    worded: bool = False
-    shut_out: bool = False
-    page: bool = False
-    alike: str = ""
-
-
-ACCEPTED = Meaning(Verdict.ACCEPTED)
-
-_WAIT = "nothing needs to be done: dropcap asks the server again by itself; if it lasts, tell REDCap's administrator"
-_NOTHING = (
-    "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
-)
-#: Also where TLS itself says so.
-CLIENT_CERTIFICATE = (
-    "ask the server's administrator which certificate this machine has to show, and name it in `client_cert_file` "
-    "and its key in `client_key_file`"
-)
-_READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
 
 
 def read_reply(
@@ -149,7 +105,7 @@ class _Reply:
 def _turned_away(reply: _Reply) -> Meaning | None:
     """A ban, a rate limit, a size limit. Whoever sends such a page may send it with any status."""
     if wording.BANNED.search(reply.heard):
-        return _meaning(
+        return meaning_of(
             Verdict.BANNED,
             Reason.BANNED,
             f"REDCap has banned this machine's address: {reply.words}",
@@ -157,7 +113,7 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             worded=True,
         )
     if reply.status == 429 or wording.RATE_LIMITED.search(reply.heard):
-        return _meaning(
+        return meaning_of(
             Verdict.RATE_LIMITED,
             Reason.RATE_LIMITED,
             f"REDCap asks for fewer requests ({reply.status}): {reply.words}",
@@ -167,11 +123,11 @@ def _turned_away(reply: _Reply) -> Meaning | None:
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
-        return _meaning(
-            Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", _WAIT
+        return meaning_of(
+            Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", WAIT
         )
     if reply.status == 413:
-        return _meaning(
+        return meaning_of(
             Verdict.REFUSED,
             Reason.TOO_LARGE,
             f"the server refuses a file of this size (413): {reply.words}",
@@ -187,11 +143,11 @@ def _server_error(reply: _Reply) -> Meaning | None:
     # Only a gateway is believed to have passed nothing on, and only if it had not got the whole request.
     unknown = reply.for_ == "import" and (reply.request_complete or reply.status not in (502, 503, 504))
     maintenance = reply.status == 503 or bool(wording.MAINTENANCE.search(reply.heard))
-    return _meaning(
+    return meaning_of(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         Reason.MAINTENANCE if maintenance else Reason.SERVER_ERROR,
         f"the server is ill ({reply.status}): {reply.words}",
-        _READ_BACK if unknown else _WAIT,
+        READ_BACK if unknown else WAIT,
         after=retry_after(reply.headers),
         unknown=unknown,
         page=reply.page,
@@ -202,7 +158,7 @@ def _redirect(reply: _Reply) -> Meaning | None:
     if not 300 <= reply.status < 400:
         return None
     place = reply.location or "nowhere"
-    return _meaning(
+    return meaning_of(
         Verdict.NOT_THE_API,
         Reason.NOT_THE_API,
         f"the server redirects ({reply.status}) to {place}",
@@ -217,11 +173,11 @@ def _cut_off(reply: _Reply) -> Meaning | None:
     if not reply.ok and reply.for_ != "import":
         return None
     unknown = reply.for_ == "import"
-    return _meaning(
+    return meaning_of(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         Reason.CAME_BACK_SHORT,
         f"the server's reply ({reply.status}) broke off before its end",
-        _READ_BACK if unknown else _WAIT,
+        READ_BACK if unknown else WAIT,
         unknown=unknown,
     )
 
@@ -231,35 +187,30 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
     if reply.for_ != "export" or not reply.ok or reply.text:
         return None
     message = f"REDCap answers {reply.status} and nothing else, where it should give out a file or say that there is none"
-    return _meaning(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
+    return meaning_of(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
 
 
 def _something_else(reply: _Reply) -> Meaning | None:
     """Neither an error of REDCap's nor the success asked for."""
-    if reply.error is not None:
-        return None
-    success = reply.ok and (reply.page is False or reply.for_ == "export")
-    if success and reply.for_ == "json":
-        return None
-    if success and reply.for_ == "export" and file_name(reply.headers) is not None:
+    if reply.error is not None or _is_what_was_asked_for(reply):
         return None
     if reply.for_ == "import" and not reply.page and reply.status < 300:
         if reply.ok and (not reply.text or reply.success):
             return None
-        return _meaning(
+        return meaning_of(
             Verdict.UNKNOWN,
             Reason.NOT_CONFIRMED,
             f"the server answers {reply.status} where REDCap would answer 200 and nothing else: {reply.words}",
-            _READ_BACK,
+            READ_BACK,
             unknown=True,
         )
     if reply.status in (408, 425):
         unknown = reply.for_ == "import" and reply.request_complete
-        return _meaning(
+        return meaning_of(
             Verdict.UNKNOWN if unknown else Verdict.SERVER,
             Reason.UNREACHABLE,
             f"the server says the request did not arrive as it should ({reply.status})",
-            _READ_BACK if unknown else _WAIT,
+            READ_BACK if unknown else WAIT,
             after=retry_after(reply.headers),
             unknown=unknown,
         )
@@ -267,19 +218,28 @@ def _something_else(reply: _Reply) -> Meaning | None:
         return None  # REDCap's words, though not in one of its formats
     if reply.page and wording.CLIENT_CERTIFICATE.search(reply.heard):
         message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
-        return _meaning(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
+        return meaning_of(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
     maintenance = bool(wording.MAINTENANCE.search(reply.heard))
-    return _meaning(
+    return meaning_of(
         Verdict.NOT_THE_API,
         Reason.MAINTENANCE if maintenance else Reason.NOT_THE_API,
         f"the server answers {reply.status} with something other than REDCap's API: {reply.words}",
-        _WAIT
+        WAIT
         if maintenance
         else "correct the project's `url`; if it is right, ask REDCap's administrator "
         "whether a firewall or a log-in page stands in between",
         unknown=reply.ok and reply.for_ == "import",
         shut_out=reply.status == 403,
     )
+
+
+def _is_what_was_asked_for(reply: _Reply) -> bool:
+    """Data or a file. What an import is answered is looked at more closely."""
+    if not reply.ok:
+        return False
+    if reply.for_ == "export":
+        return file_name(reply.headers) is not None
+    return reply.for_ == "json" and not reply.page
 
 
 def _redcap_error(reply: _Reply) -> Meaning | None:
@@ -290,50 +250,17 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
     message = f"REDCap says: {reply.words}" if reply.words else f"REDCap answers {reply.status} without a word"
     turned_down = reply.status in (401, 403)
     if reply.for_ == "export" and not turned_down and wording.NO_FILE.pattern.search(said):
-        return _meaning(Verdict.REFUSED, Reason.NO_FILE, message, wording.NO_FILE.remedy)
+        return meaning_of(Verdict.REFUSED, Reason.NO_FILE, message, wording.NO_FILE.remedy)
     for known in wording.PROJECT:
         if known.pattern.search(said):
-            return _meaning(Verdict.PROJECT, known.reason, message, known.remedy)
+            return meaning_of(Verdict.PROJECT, known.reason, message, known.remedy)
     if turned_down:
         known = wording.TOKEN if reply.status == 401 else wording.RIGHTS
-        return _meaning(Verdict.PROJECT, known.reason, message, known.remedy)
+        return meaning_of(Verdict.PROJECT, known.reason, message, known.remedy)
     for known in (*wording.TARGET, wording.RIGHTS):
         if known.pattern.search(said):
-            return _meaning(Verdict.REFUSED, known.reason, message, known.remedy)
+            return meaning_of(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
-        return _meaning(Verdict.SERVER, Reason.MAINTENANCE, message, _WAIT, worded=True)
-    refused = _meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
+        return meaning_of(Verdict.SERVER, Reason.MAINTENANCE, message, WAIT, worded=True)
+    refused = meaning_of(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
     return replace(refused, alike=f"{reply.status} {re.sub('[0-9]+', '#', said)}"[:MAX_MESSAGE])
-
-
-def _meaning(
-    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
-    worded: bool = False, of_size: bool = False, shut_out: bool = False, page: bool = False,
-) -> Meaning:  # fmt: skip
-    message = message.rstrip(": ")
-    if len(message) > MAX_MESSAGE:
-        message = message[: MAX_MESSAGE - 1] + "…"
-    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out, page=page)
-
-
-def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
-    """The meaning of an exchange that ended without a whole reply head.
-
-    `request_began`: some byte of the request may have reached the server.
-    """
-    unknown = for_ == "import" and request_began
-    return _meaning(
-        Verdict.UNKNOWN if unknown else Verdict.SERVER,
-        reason,
-        readable(message),
-        _READ_BACK if unknown else remedy or _WAIT,
-        unknown=unknown,
-    )
-
-
-def remedy_now(meaning: Meaning) -> str:
-    """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
-    if meaning.reason == Reason.UNREACHABLE:
-        return "check `url` (and `proxy`, if you have set one), and that this machine may reach it; then try again later"
-    later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
-    return "try again later" if meaning.reason in later else meaning.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
@@ -32,16 +33,17 @@ class ProjectStructure:
     told_repeating: bool = True
 
     @classmethod
-    def from_api(cls, client: Redcap) -> Self:
-        """Ask REDCap: two requests, up to three more where there are events or repeats. Raises `RedcapError`.
+    def from_api(cls, client: Redcap, stop: threading.Event | None = None) -> Self:
+        """Ask REDCap: two requests, up to three more where there are events or repeats. Raises `RedcapError` and, if `stop` is
+        set, `Stopped`.
 
         What repeats is told to those with Design rights only, and may be unknown.
         """
-        project = client.project()
-        fields = client.metadata()
-        events = client.events() if project.longitudinal else []
-        mappings = _unless_refused(client.mappings) if project.longitudinal else []
-        repeating = _unless_refused(client.repeating) if project.repeating else []
+        project = client.project(stop)
+        fields = client.metadata(stop)
+        events = client.events(stop) if project.longitudinal else []
+        mappings = _unless_refused(client.mappings, stop) if project.longitudinal else []
+        repeating = _unless_refused(client.repeating, stop) if project.repeating else []
         return cls.of(project, fields, events, mappings, repeating)
 
     @classmethod
@@ -99,10 +101,10 @@ class ProjectStructure:
         return self.form_repeats(event, form) or self.event_repeats(event)
 
 
-def _unless_refused(ask: Callable[[], list[_Row]]) -> list[_Row] | None:
+def _unless_refused(ask: Callable[[threading.Event | None], list[_Row]], stop: threading.Event | None) -> list[_Row] | None:
     """The rows, or None if this token is not told them. Raises `RedcapError` for every other trouble."""
     try:
-        return ask()
+        return ask(stop)
     except RedcapError as error:
         if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS:
             return None

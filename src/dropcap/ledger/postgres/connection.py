@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -24,6 +25,8 @@ Connect = Callable[[], Any]
 _PASSES = ("08", "57", "53", "58", "55", "40", "25")
 #: What a statement may take (seconds), if the server itself has not ended it by then.
 _PATIENCE = 15.0
+
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # all that it warns of is raised as well
 
 
 class _Text(Loader):
@@ -83,6 +86,10 @@ class PostgresConnection:
         if given:
             with self.asking() as wire, wire.cursor() as cursor:
                 cursor.executemany(text.encode(), given)
+
+    def later(self, statement: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """The same. Raises DatabaseError."""
+        self.executemany(statement, rows)
 
     def attempt(self, statement: str, values: Sequence[Any], /) -> int:
         """Run a statement; how many rows it has changed, none if a rule of the ledger forbids it. Raises DatabaseError."""

@@ -107,11 +107,35 @@ assert max(MIGRATIONS) == VERSION
 
 def version_of(connection: PostgresConnection) -> int:
     """The version of the ledger there, 0 if there is none. Raises DatabaseError."""
-    there = connection.execute("select to_regclass('ledger_version') is not null").fetchone()
+    # Not by to_regclass() alone, which does not see within a transaction what another one has made since it was asked first.
+    there = connection.execute(
+        "select exists (select 1 from pg_class where relname = 'ledger_version' and pg_table_is_visible(oid))"
+    ).fetchone()
     if there is None or not there[0]:
         return 0
     row = connection.execute("select version from ledger_version").fetchone()
     return int(row[0]) if row else 0
+
+
+#: What this role may not do, of what whoever writes the ledger has to.
+_LACKING = """
+select c.relname from pg_class c
+where c.relnamespace = (select relnamespace from pg_class where oid = to_regclass('ledger_version')) and (
+  (c.relkind = 'r' and c.relname in ('job', 'history', 'seal', 'chain', 'act', 'turn', 'host', 'lease', 'meta') and not (
+    has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update')))
+  or (c.relkind = 'S' and c.relname in ('job_id_seq', 'history_id_seq', 'chain_id_seq') and not (
+    has_sequence_privilege(c.oid, 'usage') and has_sequence_privilege(c.oid, 'select'))))
+order by c.relname
+"""
+
+
+def _entitled(connection: PostgresConnection) -> None:
+    lacking = ", ".join(str(name) for (name,) in connection.execute(_LACKING).fetchall())
+    if lacking:
+        raise LedgerError(
+            f"this role may not write the ledger (permission denied for {lacking}): grant it select, insert, update and delete on"
+            " all tables, and usage, select and update on all sequences (docs/several-hosts.md)"
+        )
 
 
 def migrate(connection: PostgresConnection) -> None:
@@ -119,10 +143,11 @@ def migrate(connection: PostgresConnection) -> None:
 
     Raises:
         NewerLedger: it was written by a newer dropcap.
-        LedgerError: this role may not make tables, or the database cannot hold a ledger.
+        LedgerError: this role may not make or write tables, or the database cannot hold a ledger.
         DatabaseError: it cannot be reached.
     """
     _fit(connection)
+    _entitled(connection)
     before = version_of(connection)
     if before == VERSION:
         return
@@ -135,7 +160,8 @@ def migrate(connection: PostgresConnection) -> None:
         connection.execute("set local statement_timeout = 0")
         connection.execute("set local lock_timeout = 0")
         connection.execute("set local idle_in_transaction_session_timeout = 0")
-        connection.execute("select pg_advisory_xact_lock(?)", (_LOCK,))
+        with connection.asking(3600.0) as wire:  # another one may be at it
+            wire.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
         _bring_up(connection, version_of(connection))
         connection.execute("commit")
     except DatabaseError as error:

@@ -75,10 +75,12 @@ def open_wire(conninfo: str, application: str) -> Connection:
     from psycopg.conninfo import conninfo_to_dict
 
     settings: dict[str, Any] = {**_TCP, "application_name": application, **conninfo_to_dict(conninfo)}
-    connection = psycopg.connect(autocommit=True, **settings)
-    try:  # by a statement, since poolers refuse it among the parameters of a connection
+    # Poolers between transactions know nothing of what was prepared, and refuse the session's settings among the parameters.
+    connection = psycopg.connect(autocommit=True, prepare_threshold=None, **settings)
+    try:
         calls = ", ".join(["set_config(%s, %s, false)"] * len(_SESSION))
-        connection.execute(f"select {calls}".encode(), [word for pair in _SESSION.items() for word in pair])
+        with _Cut(connection, PATIENCE):
+            connection.execute(f"select {calls}".encode(), [word for pair in _SESSION.items() for word in pair])
     except BaseException:
         connection.close()
         raise

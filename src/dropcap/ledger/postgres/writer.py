@@ -16,14 +16,21 @@ import psycopg
 from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
+from dropcap.ledger.postgres.dialect import bound, translated
 
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
 
-_TURN = b"update turn set n = n + 1 returning n"
+_TURN = b"update turn set n = n + 1 returning n, pg_current_xact_id()::text"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
+#: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
+_BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
 _FOLDERS = b"select id, folder from job where id = any(%s)"
+_NEWEST = (
+    b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
+    b" (select coalesce(max(job), 0) from history), coalesce(pg_sequence_last_value('history_id_seq'), 0)"
+)
 
 
 class CommitsLost(DatabaseError):  # noqa: N818 - a state
@@ -45,9 +52,12 @@ class PostgresWriter(PostgresConnection):
         self._doubtful = False  # one more may stand
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
+        self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
         self._folder_of: dict[int, str] = {}
         self._in = False
+        self._newest: tuple[int, ...] = (0, 0, 0)
+        self._later: list[tuple[bytes, list[Any]]] = []
 
     def begin(self, jobs: Sequence[int] = ()) -> None:
         """Begin to write; no other process does until the end. Raises DatabaseError."""
@@ -62,17 +72,24 @@ class PostgresWriter(PostgresConnection):
                 host = wire.execute(_HOST, (self._me,)) if self._me is not None else None
                 held = wire.execute(_HELD, (self._me,)) if self._me is not None else None
                 folders = wire.execute(_FOLDERS, (wanted,)) if wanted else None
-            n = int(_first(turn))
+                newest = wire.execute(_NEWEST)
+            ours = turn.fetchone()
+            if ours is None:
+                raise DatabaseError("the row of the table turn is gone, by which hosts write one after the other")
+            n, number = ours
+            self._newest = newest.fetchone() or (0, 0, 0)
             commits = _first(host) if host is not None else None
             self._held = dict(held.fetchall()) if held is not None else {}
             self._folder_of = dict(folders.fetchall()) if folders is not None else {}
         if n != self._n + 1:
             self._others += 1
         self._begun = n, self._counted(commits)
+        self._doubtful, self._number = False, number
 
     def _counted(self, commits: int | None) -> int:
         """The number of the commit that has begun; whether the doubtful one before it stands."""
-        if self._me is None:
+        if self._me is None:  # nobody counts a person's
+            self._stands = self._doubtful and self.execute(_BECAME, (self._number, self._number)).fetchone() == ("committed",)
             return 0
         expected = self.commits + 1
         if self._doubtful and commits == expected + 1:
@@ -83,7 +100,6 @@ class PostgresWriter(PostgresConnection):
             self.lost = True
             self.rollback()
             raise CommitsLost("the database has lost what it had acknowledged, as a fail-over can")
-        self._doubtful = False
         return commits
 
     def was_committed(self) -> bool:
@@ -94,17 +110,18 @@ class PostgresWriter(PostgresConnection):
         """Another number than at the last `begin` if anybody else has written since."""
         return self._others
 
-    def last_entry(self) -> int:
-        """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
-        row = self.execute(
-            "select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
-            " coalesce(pg_sequence_last_value('history_id_seq'), 0)"
-        ).fetchone()
-        assert row is not None
-        last, given = int(row[0]), int(row[1])
+    def newest(self) -> tuple[int, int]:
+        """The numbers of the last entry and of the newest job. An entry that somebody has removed leaves its seal: its number is
+        not used again."""
+        last, job, given = self._newest
         if last > given:
             self.execute("select setval('history_id_seq', ?)", (last,))
-        return last
+        return last, job
+
+    def later(self, statement: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Run a statement for each of these rows, right before the commit and on one way with it."""
+        text = translated(statement)
+        self._later.append((text.encode(), [bound(text, row) for row in rows]))
 
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this host holds the lease of the folder, or of those of the jobs, by the fence that it believes in."""
@@ -124,23 +141,26 @@ class PostgresWriter(PostgresConnection):
     def commit(self) -> None:
         """Make it durable. Raises Unavailable if nobody knows whether it is."""
         try:
-            with self.asking() as wire:
-                said = wire.execute(b"commit").statusmessage
+            with self.asking() as wire, wire.pipeline(), wire.cursor() as cursor:
+                for statement, rows in self._later:
+                    cursor.executemany(statement, rows)
+                done = wire.execute(b"commit", prepare=False)
         except Unavailable:
             self._doubtful = True
             raise
-        finally:
-            self._in = False
-        if said != "COMMIT":  # of a transaction that a statement's error had ended
+        self._in = False
+        self._later.clear()
+        if done.statusmessage != "COMMIT":  # of a transaction that a statement's error had ended
             raise DatabaseError("a statement of this transaction had failed")
         self._n, self.commits = self._begun
 
     def rollback(self) -> None:
         """Take all back that was written since `begin`. Raises nothing."""
+        self._later.clear()
         if not self._in:
             return
         self._in = False
-        if self._wire is not None:
+        if self._wire is not None and not self._wire.closed:
             with contextlib.suppress(DatabaseError), meant(), self.asking() as wire:
                 wire.execute(b"rollback")
                 return

@@ -48,6 +48,10 @@ class SqliteConnection(sqlite3.Connection):
         except sqlite3.Error as error:
             raise meant(error) from error
 
+    def later(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """The same. Raises DatabaseError."""
+        self.executemany(sql, rows)
+
     def attempt(self, sql: str, values: Any, /) -> int:
         """Run a statement; how many rows it has changed, none if a rule of the ledger forbids it. Raises DatabaseError."""
         with contextlib.suppress(Conflict):
@@ -75,14 +79,16 @@ class SqliteWriter(SqliteConnection):
         """Another number than before if another connection has committed since."""
         return int(self.execute("pragma data_version").fetchone()[0])
 
-    def last_entry(self) -> int:
-        """The number of the last entry. One that somebody has removed leaves its seal: its number is not used again."""
+    def newest(self) -> tuple[int, int]:
+        """The numbers of the last entry and of the newest job. An entry that somebody has removed leaves its seal: its number is
+        not used again."""
         (last,) = self.execute("select coalesce(max(id), 0) from history").fetchone()
         (sealed,) = self.execute("select coalesce(max(entry), 0) from seal").fetchone()
         if sealed > last:
             self.execute("delete from sqlite_sequence where name = 'history'")
             self.execute("insert into sqlite_sequence values ('history', ?)", (sealed,))
-        return int(max(last, sealed))
+        (job,) = self.execute("select coalesce(max(job), 0) from history").fetchone()
+        return int(max(last, sealed)), int(job)
 
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """One process has the ledger, and so all folders."""

@@ -1,0 +1,260 @@
+"""One request to REDCap's API: within the limit, with the token, and its reply judged."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from dropcap import __version__
+from dropcap.reasons import Reason
+from dropcap.redcap.dialect import Dialect
+from dropcap.redcap.failure import ExchangeFailed
+from dropcap.redcap.parsing import readable
+from dropcap.redcap.reply import Asked, Meaning, Verdict, no_reply, read_reply
+from dropcap.redcap.transport import Reply, Transport
+from dropcap.redcap.way import DIRECT, Way
+from dropcap.redcap.window import Allowance, Stopped
+from dropcap.secret import Token, without_tokens
+
+#: More of an answer than this that is no data is not read.
+MAX_WORDS = 64 * 1024
+#: A larger answer than this is not read. One about 100 records has some kilobytes, a list of very many records some megabytes.
+MAX_JSON = 32 * 1024**2
+_FORM = "application/x-www-form-urlencoded"
+
+#: What is sent: as one piece or in several, its length, and its content type.
+Body = tuple[bytes | Iterable[bytes | memoryview], int, str]
+
+
+class RedcapError(Exception):
+    """A request that did not do what was asked; `meaning` says what it proves."""
+
+    def __init__(self, meaning: Meaning) -> None:
+        super().__init__(meaning.message)
+        self.meaning = meaning
+
+
+class NoFile(RedcapError):  # noqa: N818 - a state of the field, often no error at all
+    """REDCap says that the field holds no file."""
+
+
+class TooMuch(RedcapError):  # noqa: N818 - the question's fault
+    """The answer is larger than `MAX_JSON`."""
+
+
+class Requester:
+    """Makes requests to one address with one token. May be shared by threads. Times are in seconds.
+
+    `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
+    Every method that asks raises `RedcapError` (where an answer is too large, `TooMuch`), `window.Stopped` where a stop can be
+    given, and whatever `token` raises.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Callable[[], Token],
+        window: Allowance,
+        *,
+        connect_timeout: float = 10.0,
+        timeout: float = 120.0,
+        deadline: float = 3600.0,
+        way: Way = DIRECT,
+        pool: int = 8,
+        user_agent: str = f"dropcap/{__version__}",
+    ) -> None:
+        self._token = token
+        self._window = window
+        self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
+        self.dialect = Dialect()
+        self._transport = Transport(
+            url,
+            connect_timeout=connect_timeout,
+            timeout=timeout,
+            deadline=deadline,
+            way=way,
+            pool=pool,
+            user_agent=user_agent,
+        )
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """The threads that wait for the request limit."""
+        return frozenset(self._window.waiting.copy())
+
+    @property
+    def room_at(self) -> float | None:
+        """When the request limit lets the next request go (seconds since the epoch); None while nobody waits for it."""
+        return self._window.room_at if self._window.waiting else None
+
+    def used(self) -> tuple[int, int]:
+        """How many requests the host has had within the last minute, and how many it may have (0: no limit)."""
+        return self._window.used(), self._window.per_minute
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._transport.close()
+
+    def _with_token(self, fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """All fields of a request: the token's, these, and the one that says how REDCap is to answer."""
+        return [("token", self._token().reveal()), *fields, ("returnFormat", "json")]
+
+    def _rows(self, asked: dict[str, str], stop: threading.Event | None = None) -> list[dict[str, Any]]:
+        rows = self._json(asked, stop)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RedcapError(not_the_api(f"the server returned something other than the {asked['content']}"))
+        return rows
+
+    def _some_rows(self, asked: dict[str, str], stop: threading.Event | None = None) -> list[dict[str, Any]]:
+        rows = self._rows(asked, stop)
+        if not rows:  # believed, it would refuse every file for want of its field or event
+            raise RedcapError(
+                no_reply(for_="json", request_began=True, reason=Reason.SERVER_ERROR, message=_nothing(asked["content"]))
+            )
+        return rows
+
+    def _json(self, asked: dict[str, str], stop: threading.Event | None = None) -> Any:
+        words = self._ask(asked | {"format": "json"}, stop)
+        try:
+            return json.loads(words)
+        except (ValueError, RecursionError):
+            beginning = readable(words[:MAX_WORDS].decode("utf-8", "replace"))[:200]
+            raise RedcapError(
+                not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
+            ) from None
+
+    def _ask(self, asked: dict[str, str], stop: threading.Event | None) -> bytes:
+        with self._exchange(lambda: form(self._with_token(asked.items())), "json", stop) as reply:
+            words, ended = reply.read(MAX_JSON)
+            if len(words) == MAX_JSON and reply.status == 200 and not ended:
+                raise TooMuch(_too_much(asked["content"]))
+            # Without a length or chunks (an old proxy) the end of the connection is the end of the reply: data that is
+            # whole by its own grammar is whole.
+            self._judge(reply, words, "json", ended if reply.framed else _is_whole(words), _data_values(asked))
+            return words
+
+    @contextmanager
+    def _exchange(
+        self,
+        body: Callable[[], Body],
+        for_: Asked,
+        stop: threading.Event | None,
+        *,
+        rewindable: bool = True,
+    ) -> Iterator[Reply]:
+        """Make the request within the limit; once more if only an idle connection had been closed by the server.
+
+        An import is made again only if none of its bytes had left.
+        """
+        for attempt in (1, 2):
+            self._wait_for_room(stop, for_)
+            answered = False
+            try:
+                with self._transport.post(*body(), stop=stop, ready=partial(self._about_to_begin, stop, for_)) as reply:
+                    answered = True
+                    self.heard = time.time()
+                    yield reply
+                return
+            except ExchangeFailed as failed:
+                if failed.stopped:
+                    raise Stopped("stopped while a request was under way", failed.began and for_ == "import") from None
+                harmless = not failed.began or for_ != "import"
+                if attempt == 1 and failed.again and not answered and harmless and rewindable:
+                    continue
+                meaning = no_reply(
+                    for_=for_,
+                    request_began=failed.began,
+                    reason=failed.reason,
+                    message=without_tokens(str(failed)),
+                    remedy=failed.remedy,
+                )
+                raise RedcapError(meaning) from failed
+
+    def _wait_for_room(self, stop: threading.Event | None, for_: Asked) -> None:
+        try:
+            self._window.acquire(stop)
+        except OSError as error:
+            message = f"the request limit cannot be kept: its file in state_dir cannot be written ({error.strerror or error})"
+            remedy = "make room on the disk of state_dir, or let dropcap's user write there; dropcap goes on by itself"
+            raise RedcapError(
+                no_reply(for_=for_, request_began=False, reason=Reason.NO_SPACE, message=message, remedy=remedy)
+            ) from error
+
+    def _about_to_begin(self, stop: threading.Event | None, for_: Asked) -> None:
+        """Between the grant and the first byte this process may have connected for long, or been stopped."""
+        if stop is not None and stop.is_set():
+            raise Stopped("stopped before the request began")
+        if not self._window.fresh():
+            self._wait_for_room(stop, for_)
+
+    def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool, asked_with: Iterable[str] = ()) -> None:
+        meaning = read_reply(
+            reply.status,
+            reply.headers,
+            words,
+            for_=for_,
+            body_complete=complete,
+            request_complete=reply.request_complete,
+            asked_with=asked_with,
+        )
+        self.dialect.heard(meaning, for_)
+        if meaning.verdict is Verdict.ACCEPTED and not reply.request_complete:
+            raise RedcapError(
+                no_reply(
+                    for_=for_,
+                    request_began=True,
+                    reason=Reason.NOT_CONFIRMED,
+                    message="the server answered before it had the whole file",
+                )
+            )
+        if meaning.reason == Reason.NO_FILE:
+            raise NoFile(meaning)
+        if meaning.verdict is not Verdict.ACCEPTED:
+            raise RedcapError(meaning)
+
+
+def form(fields: list[tuple[str, str]]) -> Body:
+    """The fields as a form's body."""
+    body = urlencode(fields).encode()
+    return body, len(body), _FORM
+
+
+def _data_values(asked: dict[str, str]) -> list[str]:
+    """Whatever of a question comes from names of files or from records."""
+    values = [value for key, value in asked.items() if key.startswith(("records[", "fields[", "events["))]
+    for quoted in re.findall(r"'([^']*)'|\"([^\"]*)\"", asked.get("filterLogic", "")):
+        values += quoted
+    for row in json.loads(asked.get("data", "[]")):
+        values += row.values()
+    return values
+
+
+def _is_whole(words: bytes) -> bool:
+    try:
+        return isinstance(json.loads(words), list | dict) or words[:1].isdigit()
+    except (ValueError, RecursionError):
+        return words[:1].isdigit()  # REDCap's version
+
+
+def _too_much(content: str) -> Meaning:
+    return Meaning(
+        Verdict.REFUSED,
+        Reason.REFUSED,
+        f"REDCap's answer about the {content} is larger than {MAX_JSON // 1024**2} MiB, and was not read",
+        "look in REDCap which fields or repeat instances hold so much; a rule that needs less of a record asks for less",
+    )
+
+
+def _nothing(content: str) -> str:
+    return f"REDCap returned no {content} for this project, and every such project has some"
+
+
+def not_the_api(message: str) -> Meaning:
+    return Meaning(Verdict.NOT_THE_API, Reason.NOT_THE_API, message, "correct the project's `url`")

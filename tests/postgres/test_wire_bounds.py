@@ -1,0 +1,84 @@
+# ruff: noqa: E402 - the library may be missing
+"""A connection that is bounded in all that it waits for, on a real server that is frozen, and a network that loses all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import needs
+from tests.site import eventually
+
+needs.library("psycopg")
+from dropcap.ledger.errors import Unavailable
+from dropcap.ledger.postgres.wire import Wire, open_wire
+from tests.postgres.cluster import Cluster, cluster
+from tests.postgres.proxy import proxy
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    needs.postgresql()
+    with cluster() as made:
+        yield made
+
+
+def one(connection: Any) -> int:
+    return int(connection.execute(b"select 1").fetchone()[0])
+
+
+def test_a_session_waits_for_nothing_without_a_bound(server: Cluster) -> None:
+    with_own = server.create_database() + "?application_name=mine&tcp_user_timeout=7000"
+    made = open_wire(with_own, "theirs")
+    shown = {
+        name: made.execute(f"show {name}").fetchone()[0]
+        for name in ("synchronous_commit", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
+                     "client_connection_check_interval", "tcp_keepalives_idle", "application_name")
+    }  # fmt: skip
+    made.close()
+    assert [*shown.values()] == ["on", "10s", "2s", "5s", "1s", "5", "mine"]
+
+
+def test_every_way_to_hear_nothing_ends(server: Cluster) -> None:
+    dsn = server.create_database()
+    with proxy(server.port) as way:
+        through = server.dsn(dsn.rpartition("/")[2], port=way.port, connect_timeout="2")
+        wire = Wire(lambda: open_wire(through, "test"), patience=0.5)
+        assert wire.ask(one) == 1
+        way.deaf()
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer"):
+            wire.ask(one)  # on a connection
+        assert time.monotonic() - began < 8
+        with pytest.raises(Unavailable):
+            wire.ask(one)  # on the way to one
+        assert time.monotonic() - began < 16
+        way.resume()
+        eventually(lambda: _answers(wire))
+        way.reset()
+        with pytest.raises(Unavailable):
+            wire.ask(one)
+        assert wire.ask(one) == 1
+        wire.close()
+        assert wire.ask(one) == 1
+        wire.close()
+
+
+def test_a_wrong_question_is_told_and_ends_nothing(server: Cluster) -> None:
+    wire = Wire(lambda: open_wire(server.create_database(), "test"))
+    with pytest.raises(Unavailable, match="nowhere"):
+        wire.ask(lambda connection: connection.execute(b"select * from nowhere"))
+    with pytest.raises(ZeroDivisionError):
+        wire.ask(lambda _: 1 / 0)
+    assert wire.ask(one) == 1
+    wire.close()
+
+
+def _answers(wire: Wire) -> bool:
+    try:
+        return wire.ask(one) == 1
+    except Unavailable:
+        return False
