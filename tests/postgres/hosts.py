@@ -18,6 +18,10 @@ from redcap_sandbox import Request, Sandbox, demo_project
 from tests.site import TOKEN, Daemon, Site, eventually
 
 
+#: Seconds: what a lease of a host that is gone takes to be taken over, at most.
+TAKEN_OVER = 15.0 + 5.0
+
+
 class Hosts:
     """`root/drop-1` and so on are drop folders `d1`…; `host("a")` works there with a state_dir of its own."""
 
@@ -32,6 +36,7 @@ class Hosts:
         folder = {key: value for key, value in first.folder.items() if key != "path"}
         for path in self.folders.values():
             path.mkdir()
+        first.project["timeout"] = "2s"  # after which what another host was sending is read back
         self.config: dict[str, Any] = first.config | {
             "ledger": ledger,
             "lease": lease,

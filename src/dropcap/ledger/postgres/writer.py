@@ -8,10 +8,12 @@ has lost some.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
@@ -24,6 +26,15 @@ Fence = Callable[[str], int | None]
 _TURN = b"update turn set n = n + 1 returning n, pg_current_xact_id()::text"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
+#: Ends the session that has the turn and has been silent for too long.
+_FROZEN = (
+    b"select pg_terminate_backend(session.pid) from pg_stat_activity session join pg_locks held on held.pid = session.pid"
+    b" where held.relation = 'turn'::regclass and held.mode = 'RowExclusiveLock' and held.granted"
+    b" and session.datname = current_database() and session.usename = current_user and session.pid <> pg_backend_pid()"
+    b" and session.wait_event = 'ClientRead' and session.state_change < clock_timestamp() - interval '5 seconds'"
+)
+#: For so long (seconds) others are waited for that write.
+_PATIENT = 7.0
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
 _BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
 _FOLDERS = b"select id, folder from job where id = any(%s)"
@@ -61,6 +72,23 @@ class PostgresWriter(PostgresConnection):
 
     def begin(self, jobs: Sequence[int] = ()) -> None:
         """Begin to write; no other process does until the end. Raises DatabaseError."""
+        until = time.monotonic() + _PATIENT
+        while True:
+            try:
+                return self._begin(jobs)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, errors.LockNotAvailable) or time.monotonic() > until:
+                    raise
+                self.rollback()
+                self._end_who_is_frozen()
+
+    def _end_who_is_frozen(self) -> None:
+        """A process that was stopped within its turn keeps it from all others. No time-out of the server's ends that for sure:
+        none runs while statements are piped, nor after a flush."""
+        with self.asking() as wire:
+            wire.execute(_FROZEN)
+
+    def _begin(self, jobs: Sequence[int]) -> None:
         if self.lost:
             raise CommitsLost("a fail-over has lost what was acknowledged")
         wanted = list(dict.fromkeys(jobs))
