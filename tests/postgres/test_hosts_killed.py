@@ -18,9 +18,11 @@ def test_a_host_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: Path, da
     with hosts(tmp_path, database, folders=4) as h:
         a, b = h.start("a"), h.start("b")
         h.spread(a, b)
-        # All go to the next instances of the same ten records.
-        files = h.put_all({folder: [f"{101 + number}_V1_lab{folder}.pdf" for number in range(10)] for folder in h.folders})
-        a.wait_for("done", 5)
+        # Each folder has files to places of its own, and others that go to the next instances of the same records.
+        own = {folder: [f"{100 + 5 * row + number}_V2_consent.pdf" for number in range(1, 6)] for row, folder in enumerate(h.folders)}
+        shared = {folder: [f"{101 + number}_V1_lab{folder}.pdf" for number in range(4)] for folder in h.folders}
+        files = h.put_all({folder: own[folder] + shared[folder] for folder in h.folders})
+        a.wait_for("done", 3)
         a.kill()
         began = time.monotonic()
         a = h.start("a")  # another host, for all that the ledger knows

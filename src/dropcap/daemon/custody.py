@@ -81,6 +81,7 @@ class Custody:
         hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
         self._away_since: dict[str, float] = {}
+        self._lacking: frozenset[str] = frozenset()
         self._agreed = 0.0
         self._asked: str | None = None
         self._thread: DaemonThread | None = None
@@ -249,9 +250,11 @@ class Custody:
         now = time.monotonic()
         away = {name for name, one in engine.channels.items() if one.intake.away is not None and one.grip.holds()}
         self._away_since = {name: self._away_since.get(name, now) for name in away}
-        long = {name for name, since in self._away_since.items() if now - since > _AWAY}
+        long = frozenset(name for name, since in self._away_since.items() if now - since > _AWAY)
+        long |= self._lacking & self._leaving.keys()  # it is handed over for that
         elsewhere = [folder for name, folder in engine.config.folders.items() if name not in self._grips]
-        self.heart.away(long | reach.lacking(elsewhere))
+        self._lacking = long | reach.lacking(elsewhere)
+        self.heart.away(self._lacking)
 
     def _agree(self, engine: Engine, ledger: Ledger) -> None:
         """Go by what was entered on other hosts, and by people."""
