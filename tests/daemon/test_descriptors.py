@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from dropcap.daemon.control import ask
+from tests import needs
 from tests.site import Daemon, Site, eventually
 
 
@@ -55,7 +56,7 @@ def test_a_control_socket_that_cannot_be_made_is_told_in_words(place: Site) -> N
 
 
 def test_it_takes_as_many_descriptors_as_it_may_have(place: Site) -> None:
-    daemon = place.start(prefix=["prlimit", "--nofile=256:2048"])
+    daemon = place.start(prefix=[needs.program("prlimit"), "--nofile=256:2048"])
     limits = Path(f"/proc/{daemon.process.pid}/limits").read_text().splitlines()
     (files,) = [line.split() for line in limits if line.startswith("Max open files")]
     assert files[3:5] == ["2048", "2048"]
@@ -63,7 +64,7 @@ def test_it_takes_as_many_descriptors_as_it_may_have(place: Site) -> None:
 
 
 def test_too_few_descriptors_are_told_as_such(place: Site) -> None:
-    daemon = place.start(prefix=["prlimit", "--nofile=20"], ready=False)
+    daemon = place.start(prefix=[needs.program("prlimit"), "--nofile=20"], ready=False)
     (told,) = daemon.wait_for("folder_away")
     assert "LimitNOFILE" in told["message"]
     assert daemon.stop() == 0

@@ -81,5 +81,8 @@ def test_every_release_has_its_heading() -> None:
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings[0] == "Unreleased"
     assert all(re.match(r"\d+\.\d+\.\d+( |$)", heading) for heading in headings[1:]), headings
-    tags = git(ROOT, "tag", "--list", "v[0-9]*").split() if (ROOT / ".git").exists() else []
+    if not (ROOT / ".git").exists():
+        return
+    needs.git()
+    tags = git(ROOT, "tag", "--list", "v[0-9]*").split()
     assert {tag[1:] for tag in tags} <= {heading.split()[0] for heading in headings}

@@ -74,6 +74,27 @@ def test_refuse_goes_by_what_is_there_now(place: Site, settings: dict[str, str])
     assert held_now(place, "102") == b"a colleague's"
 
 
+@pytest.mark.parametrize("setting", ["refuse", "preserve"])
+def test_known_words_for_no_file_are_not_believed_where_a_file_is_shown(place: Site, setting: str) -> None:
+    """What is damaged on the server's disk, or hidden by a right, is there all the same."""
+    place.folder.update(existing_file=setting, confirm="none")
+    place.write_config()
+    theirs(place, "102")
+    place.box.ill(refuses("There is no file to download for this record", record="102"))
+    daemon = place.start()
+    place.put("102_V1_consent.pdf", b"ours")
+    (later, *_) = daemon.wait_for("retrying", file="102_V1_consent.pdf")
+    assert "shows a file" in later["message"]
+    assert (later["scope"], later["outcome"]) == ("file", "not stored")
+    assert held_now(place, "102") == b"a colleague's"
+    assert count(place, "import") == 0
+    assert not daemon.events("paused")
+    place.box.project.store.remove_file("102", BASELINE, "consent_pdf")
+    place.retry(1)
+    daemon.wait_for("done")
+    assert held_now(place, "102") == b"ours"
+
+
 # Words that nobody knows ----------------------------------------------------------------------------------------------
 
 

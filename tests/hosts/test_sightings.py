@@ -111,6 +111,11 @@ def test_who_has_not_taken_what_it_should_have_leaves_all_to_others_for_a_time()
     assert one.sightings.lacking(look(theirs), one.folders, (), 5) == {"/x", "/y"}
     assert one.at(6, ME, other, theirs).take == ()
     assert one.sightings.lacking(look(theirs), one.folders, (), 4 + MISSED) == frozenset()
+    again = [4 + MISSED + 2 * number for number in range(3)]
+    for now in again:
+        one.at(now, ME, other, theirs)
+    assert one.sightings.lacking(look(theirs), one.folders, (), again[-1] + MISSED) == {"/x", "/y"}, "twice as long"
+    assert one.sightings.lacking(look(theirs), one.folders, (), again[-1] + 2 * MISSED) == frozenset()
 
 
 def test_who_takes_it_after_all_lacks_nothing() -> None:

@@ -258,8 +258,8 @@ class Fails:
     def rollback(self) -> None:
         pass
 
-    def last_entry(self) -> int:
-        return self._connection.last_entry()
+    def newest(self) -> tuple[int, int]:
+        return self._connection.newest()
 
 
 def test_wherever_an_import_ends_there_is_nothing_or_all(path: Path, tmp_path: Path) -> None:

@@ -309,3 +309,19 @@ def test_both_engines_answer_alike(both: tuple[Figures, Figures], name: str) -> 
         assert answer == expected, f"question {number}"
         assert type(answer) is type(expected)
     assert any(_worth(expected) for expected, _ in answers), "the ledger has nothing of the kind: this shows nothing"
+
+
+def test_answers_of_any_length_come_whole(engine: Engine) -> None:
+    """Many more rows than travel at a time; other questions are asked meanwhile, and others write."""
+    ledger = engine.open()
+    for start in range(0, 4200, 700):
+        ledger.claim("f", [NewFile(f"{n:04}", n, 1, 1) for n in range(start, start + 700)], lambda name: Address(record=name))
+    for limit in (1999, 2000, 2001, 4200):
+        jobs = ledger.query.each(WantedJobs(folder="f"), newest=limit)
+        first = next(jobs)
+        ledger.note(first.id, "read meanwhile", {})
+        nested = [next(ledger.query.each_open("f")) for _ in range(4)]
+        assert len(nested) == 4
+        assert [int(job.name) for job in (first, *jobs)] == list(range(4200 - limit, 4200))
+    assert len(dict(ledger.query.each_open("f"))) == 4200
+    assert engine.prove().entries == 4204

@@ -32,7 +32,7 @@ from tests.postgres.cluster import Cluster, cluster
 
 LEASE = 2.5
 LONG = 60.0
-LOOK = 0.2
+LOOK = 0.4
 FOLDERS = ("/a", "/b", "/c", "/d")
 
 
@@ -71,7 +71,7 @@ class Working:
             HeartHooks(self._lose, lambda *told: self._pool.submit(self._take, *told) and None, self._release),
             folders,
             lease=lease,
-            look_every=LOOK,
+            look_every=2 * LOOK if lease == LONG else LOOK,  # a busy machine has the time to take what it is told
         )
 
     def held(self) -> set[str]:
@@ -98,6 +98,8 @@ class Working:
             self.heart.release(grip)
 
     def stop(self) -> None:
+        self.idle = True
+        self._pool.submit(lambda: None).result(10)  # what is being taken is released as well
         for grip in [*self.grips.values()]:
             self._release(grip)
         self.heart.stop(5)
@@ -111,7 +113,8 @@ def working(dsn: str, **more: Any) -> Iterator[Working]:
     try:
         yield made
     finally:
-        made.stop()
+        if made.heart.is_alive():
+            made.stop()
 
 
 def shared_evenly(*hosts: Working) -> bool:

@@ -27,6 +27,9 @@ class Allotment(Protocol):
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
 
+    def alive(self) -> bool:
+        """Whether whoever keeps the leases still does."""
+
 
 class Alone:
     """One host, one ledger."""
@@ -48,3 +51,7 @@ class Alone:
 
     def configured(self, config: Config) -> None:
         """Whatever it names is this host's."""
+
+    def alive(self) -> bool:
+        """There is nothing to keep."""
+        return True

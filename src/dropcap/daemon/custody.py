@@ -119,6 +119,10 @@ class Custody:
         self._config = config
         self.heart.configured(config.folders)
 
+    def alive(self) -> bool:
+        """Whether its threads run, since they were begun."""
+        return self._thread is None or (self._thread.is_alive() and self.heart.is_alive())
+
     # For the daemon -----------------------------------------------------------------------------------------------
 
     def fence(self, folder: str) -> int | None:

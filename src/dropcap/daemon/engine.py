@@ -262,7 +262,7 @@ class Engine:
         if self.ledger.alive() and self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
-        return self.ledger.alive() and self.delivery.alive() and channels
+        return self.ledger.alive() and self.delivery.alive() and self.allotment.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""

@@ -212,7 +212,7 @@ class Attempt:
                 there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None, self.stop)
             except NoFile as error:
                 shown_there = upload.facts.known and upload.facts.shows and not upload.step.chosen
-                if keep and shown_there:  # its words and its record contradict each other
+                if shown_there and not self._may_replace:  # its words and its record contradict each other
                     return self._contradicted(place, error)
                 return Result.STORED
             except RedcapError as error:
@@ -260,6 +260,11 @@ class Attempt:
         return Later(Reason.NOT_CONFIRMED, message, remedy, Scope.FILE, True, own_fault=True)
 
     @property
+    def _may_replace(self) -> bool:
+        """Whether it does not matter what the field holds."""
+        return self.upload.settings.existing_file is ExistingFile.REPLACE and self.upload.target.instance != NEXT
+
+    @property
     def _fresh(self) -> bool:
         """Whether its instance was chosen for being new, and nothing of this file was ever sent there."""
         return self.upload.step.chosen and not self._sent
@@ -273,8 +278,7 @@ class Attempt:
     def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | Result:
         """REDCap gives out no file, for a reason that may be that there is none."""
         upload, meaning = self.upload, error.meaning
-        replaces = upload.settings.existing_file is ExistingFile.REPLACE and upload.target.instance != NEXT
-        if replaces and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
+        if self._may_replace and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
             return Result.STORED  # whatever is there is replaced, and sending it again to the same place does no harm
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
@@ -351,7 +355,7 @@ class Attempt:
         if confirm is Confirm.NONE and sent.proven:
             return confirm
         if confirm is Confirm.LISTED:
-            structure = upload.line.structure()
+            structure = upload.line.structure(stop=self.stop)
             fields = sorted({structure.record_id_field, place.field})
             rows = upload.line.client.records(records=[place.record], fields=fields, stop=self.stop)
             after = shown_in_field(rows, structure, upload.target, place.instance)

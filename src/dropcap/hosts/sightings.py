@@ -13,8 +13,10 @@ from typing import NamedTuple
 from dropcap.hosts.spread import Member, Moves, Waited, moves
 from dropcap.ledger.postgres.leases import HostsLook, LeaseRow
 
-#: For so long (seconds) a host that did not take a folder which was its to take leaves all that it does not hold to others.
-MISSED = 600.0
+#: For so long (seconds) a host that did not take a folder which was its to take leaves all that it does not hold to others;
+#: twice as long each time that this happens again before it has taken any, up to an hour.
+MISSED = 60.0
+_MISSED_MOST = 3600.0
 
 
 class _Sign(NamedTuple):
@@ -44,13 +46,18 @@ class Sightings:
         self._leases: dict[str, _Pulse] = {}
         self._waited: Waited = {}
         self._missed: dict[str, float] = {}  # until when
+        self._missed_for = MISSED
+        self._mine: frozenset[str] = frozenset()
         self._answered = 0.0
 
     def lacking(self, look: HostsLook, folders: Collection[str], away: Collection[str], now: float) -> frozenset[str]:
         """What this host cannot work: folders that are `away` for it, those of others that its configuration (`folders`) does not
         name, and all that it does not hold, if it has not taken one that it should have: nobody knows why, so more is no use.
         """
-        mine = {row.folder for row in look.leases if row.holder == self._me}
+        mine = frozenset(row.folder for row in look.leases if row.holder == self._me)
+        if mine - self._mine:
+            self._missed_for = MISSED
+        self._mine = mine
         foreign = {row.folder for row in look.leases if row.holder and row.folder not in folders}
         self._missed = {folder: until for folder, until in self._missed.items() if now < until and folder not in mine}
         return frozenset(away) | foreign | (set(folders) - mine if self._missed else set())
@@ -73,7 +80,9 @@ class Sightings:
         free = {folder for folder in {*folders, *rows} if self._takeable(rows.get(folder), asked)}
         holders = {folder: "" if folder in free else rows[folder].holder for folder in {*folders, *rows}}
         found = moves(self._me, members, holders, free.intersection(folders), self._waited)
-        self._missed |= dict.fromkeys(found.missed, asked + MISSED)
+        if found.missed:
+            self._missed |= dict.fromkeys(found.missed, asked + self._missed_for)
+            self._missed_for = min(_MISSED_MOST, 2 * self._missed_for)
         self._waited = found.waited
         return found
 

@@ -138,7 +138,10 @@ def meant() -> Iterator[None]:
     """What psycopg raises, as what it means."""
     try:
         yield
-    except psycopg.Error as error:
+    except psycopg.Error as raised:
+        error = raised
+        while isinstance(error.__context__, psycopg.Error):  # what came of the first one tells less
+            error = error.__context__
         state = error.sqlstate or ""
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, errors.UniqueViolation | errors.CheckViolation):

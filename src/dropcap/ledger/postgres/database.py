@@ -14,6 +14,7 @@ from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
+from dropcap.ledger.postgres.stream import AT_ONCE, Snapshot
 from dropcap.ledger.postgres.writer import Fence, PostgresWriter
 
 #: Connections to read, of a process. Questions are short.
@@ -62,16 +63,11 @@ class PostgresDatabase:
         return PostgresReader(self.connect, met)
 
     @contextlib.contextmanager
-    def snapshot(self) -> Iterator[PostgresConnection]:
+    def snapshot(self) -> Iterator[Snapshot]:
         """All of it as of one moment. Raises DatabaseError."""
-        connection = PostgresConnection(self.connect)
-        try:
-            connection.execute("begin isolation level repeatable read read only")
-            connection.execute("set local statement_timeout = 0")
-            connection.execute("set local idle_in_transaction_session_timeout = 0")
+        with contextlib.closing(Snapshot(self.connect)) as connection:
+            connection.begin()
             yield connection
-        finally:
-            connection.close()
 
     def schema_version(self, reader: Reader) -> int:
         """Which scripts have made it what it is, 0 if there is none."""
@@ -143,8 +139,15 @@ class PostgresReader:
             self._give_back(connection)
 
     def each(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
-        """The rows of an answer. Raises DatabaseError."""
-        yield from self.rows(sql, values)
+        """The rows of an answer, not all in memory at once: more than a few have a connection of their own for as long as they
+        come. Raises DatabaseError."""
+        few = self.rows(f"select * from ({sql}) few limit {AT_ONCE + 1}", values)
+        if len(few) <= AT_ONCE:
+            yield from few
+            return
+        with contextlib.closing(Snapshot(self._connect)) as connection:
+            connection.begin()
+            yield from connection.execute(sql, values)
 
     def changes(self) -> int:
         """Another number than before if anything was written meanwhile."""

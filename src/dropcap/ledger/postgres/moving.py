@@ -24,7 +24,8 @@ class PostgresMoving:
         """Numbers are given out by sequences of their own, which know nothing of rows that bring theirs."""
         for table, highest in (("job", "max(id)"), ("chain", "max(id)")):
             self._behind(writer, table, f"(select {highest} from {table})")
-        self._behind(writer, "history", f"nullif({writer.newest()[0]}, 0)")
+        last = "greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal))"
+        self._behind(writer, "history", f"nullif({last}, 0)")
 
     def _behind(self, writer: Writer, table: str, highest: str) -> None:
         sequence = f"pg_get_serial_sequence('{table}', 'id')"

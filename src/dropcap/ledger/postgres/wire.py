@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from dropcap.ledger.errors import Unavailable
-from dropcap.threads import NoThread, begin
+from dropcap.ledger.postgres.watchdog import WATCHDOG
 
 _Answer = TypeVar("_Answer")
 
@@ -79,7 +79,7 @@ def open_wire(conninfo: str, application: str) -> Connection:
     connection = psycopg.connect(autocommit=True, prepare_threshold=None, **settings)
     try:
         calls = ", ".join(["set_config(%s, %s, false)"] * len(_SESSION))
-        with _Cut(connection, PATIENCE):
+        with contextlib.closing(_own(connection)) as own, WATCHDOG.over(own, PATIENCE):
             connection.execute(f"select {calls}".encode(), [word for pair in _SESSION.items() for word in pair])
     except BaseException:
         connection.close()
@@ -95,9 +95,10 @@ class Wire:
         self._patience = patience
         self._asking = threading.Lock()
         self._connection: Connection | None = None
+        self._socket: socket.socket | None = None
 
     def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
-        """What `question` answers when it is given the connection. Raises Unavailable, NoThread: the next call connects
+        """What `question` answers when it is given the connection. Raises Unavailable: the next call connects
         anew, and whether the question took effect is unknown."""
         import psycopg
 
@@ -106,7 +107,8 @@ class Wire:
             try:
                 if self._connection is None:
                     self._connection = self._connect()
-                with _Cut(self._connection, self._patience):
+                    self._socket = _own(self._connection)
+                with WATCHDOG.over(self._socket, self._patience):
                     answer = question(self._connection)
                 whole = True
                 return answer
@@ -127,29 +129,13 @@ class Wire:
         if connection is not None:
             with contextlib.suppress(Exception):  # it is broken as a rule
                 connection.close()
-
-
-class _Cut:
-    """Shuts a connection's socket down if what is done meanwhile takes too long."""
-
-    def __init__(self, connection: Connection, after: float) -> None:
-        # A descriptor of our own: that of the connection may be closed, and be another file's, by the time.
-        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
-        self._after = after
-        self._over = threading.Event()
-
-    def __enter__(self) -> None:
-        try:
-            begin(self._wait, "database watchdog")
-        except NoThread:
+        if self._socket is not None:
             self._socket.close()
-            raise
+            self._socket = None
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
 
-    def _wait(self) -> None:
-        if not self._over.wait(self._after):
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+def _own(connection: Connection) -> socket.socket:
+    """A connection's socket by a descriptor of our own: that of the connection may be closed, and be another file's, by the time
+    that it is shut down.
+    """
+    return socket.socket(fileno=os.dup(connection.fileno()))

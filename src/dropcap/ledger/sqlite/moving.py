@@ -21,4 +21,4 @@ class SqliteMoving:
 
     def number_on(self, writer: Writer) -> None:
         """A job's number is one more than the highest, which is never pruned; that of an entry of the history is kept apart."""
-        writer.newest()[0]
+        writer.newest()
