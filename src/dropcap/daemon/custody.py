@@ -35,6 +35,9 @@ log = structlog.get_logger()
 _LOOK, _AGREE = 0.5, 2.0
 #: The same while a folder is to be handed over: whether nothing is under way there any more.
 _HURRY = 0.1
+#: After so many seconds something hangs in a folder that is to be handed over, if no upload is under way there.
+_HANGS = 20.0
+_HANGING = "its file system does not answer here: others may take it once this host's lease is over"
 #: For so long (seconds) a folder is away before another host is to have it.
 _AWAY = 10.0
 
@@ -44,10 +47,13 @@ class Engine(Protocol):
 
     config: Config
     channels: dict[str, Channel]
+    released: set[str]
 
     def arrange(self) -> None: ...
 
     def leaving(self, folder: str) -> Channel | None: ...
+
+    def forget(self, folder: str) -> None: ...
 
     def agree(self, asked: bool) -> None: ...
 
@@ -71,6 +77,7 @@ class Custody:
         self._wire = Wire(place.connect)  # of the request limits
         self._grips: dict[str, Grip] = {}  # replaced whole
         self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
+        self._left_at: dict[str, float] = {}  # since when (`boot_time`)
         self._lock = threading.Lock()  # the three below
         self._lost: list[Grip] = []
         self._to_release: list[Grip] = []
@@ -84,6 +91,7 @@ class Custody:
         self._lacking: frozenset[str] = frozenset()
         self._agreed = 0.0
         self._asked: str | None = None
+        self._released: frozenset[str] = frozenset()
         self._thread: DaemonThread | None = None
 
     # Allotment ----------------------------------------------------------------------------------------------------
@@ -117,7 +125,19 @@ class Custody:
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
         self._config = config
-        self.heart.configured(config.folders)
+        self.heart.configured(config.folders.keys() - self._released)
+
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """Which other host works in a folder that nobody is to work in, once so many seconds have gone at most."""
+        end = time.monotonic() + within
+        while True:
+            others = self.others
+            holder = next((row.holder for row in others.look.leases if row.folder == folder and not row.released), "")
+            if not holder or holder == self._place.me.id:
+                return None
+            if time.monotonic() > end:
+                return next((row.name for row in others.look.hosts if row.id == holder), holder)
+            time.sleep(_HURRY)
 
     def alive(self) -> bool:
         """Whether its threads run, since they were begun."""
@@ -143,10 +163,11 @@ class Custody:
         self._thread.start()
 
     def end(self) -> None:
-        """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there. Waits for
-        nothing."""
-        with self._lock:
-            self._to_release += self._grips.values()
+        """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there, if there is
+        another host. Waits for nothing."""
+        if any(host.alive and host.id != self._place.me.id for host in self.others.look.hosts):
+            with self._lock:
+                self._to_release += self._grips.values()
         self._ending = True
         self.heart.end()
         self._woken.set()
@@ -188,9 +209,9 @@ class Custody:
                 self._give_up(engine)
                 self._hand_over(engine)
                 if not self._ending:
+                    self._agree(engine, ledger)
                     self._tell_lacking(engine, reach)
                     self._take(engine, ledger)
-                    self._agree(engine, ledger)
             except DatabaseError:
                 pass  # the ledger itself tells
             except Exception as error:
@@ -204,6 +225,9 @@ class Custody:
         with self._lock:
             lost, self._lost = self._lost, []
             to_release, self._to_release = self._to_release, []
+        # Nobody works in a folder that is let go of; one that is out of the configuration here may be in another host's.
+        wanted = engine.config.folders.keys() - engine.released
+        to_release += [grip for name, grip in self._grips.items() if name not in wanted]
         left = False
         for grip in lost:
             message = "its lease could not be renewed in time, and another host works there now"
@@ -211,6 +235,7 @@ class Custody:
         for grip in [*lost, *to_release]:
             if self._grips.get(grip.folder) is grip and grip.folder not in self._leaving:
                 self._leaving[grip.folder] = grip
+                self._left_at[grip.folder] = boot_time()
                 left = True
         if left:
             engine.arrange()
@@ -220,19 +245,23 @@ class Custody:
         for folder, grip in list(self._leaving.items()):
             channel = engine.leaving(folder)
             if channel is not None and not channel.over():
+                if not grip.lost and channel.hangs() and boot_time() - self._left_at[folder] > _HANGS:
+                    self.heart.let_lapse(grip)
+                    log.warning("folder_handed_over", folder=folder, fence=grip.fence, message=_HANGING)
                 continue
             if not grip.lost:
                 self.heart.release(grip)
                 log.info("folder_handed_over", folder=folder, fence=grip.fence)
             self._grips = {name: held for name, held in self._grips.items() if held is not grip}
-            del self._leaving[folder]
+            del self._leaving[folder], self._left_at[folder]
+            engine.forget(folder)
 
     def _take(self, engine: Engine, ledger: Ledger) -> None:
         with self._lock:
             wanted, self._to_take = self._to_take, {}
         took = False
         for folder, beat in wanted.items():
-            if folder in self._grips or folder not in engine.config.folders or self._ending:
+            if folder in self._grips or folder not in engine.config.folders or folder in engine.released or self._ending:
                 continue
             asked = boot_time()
             taken = ledger.take_over(folder, beat, self._read_back_in(folder))
@@ -268,6 +297,9 @@ class Custody:
         asked = ledger.query.meta(ASKED)
         engine.agree(asked != self._asked)
         self._asked = asked
+        if engine.released != self._released:
+            self._released = frozenset(engine.released)
+            self.heart.configured(engine.config.folders.keys() - self._released)
 
 
 def _words(job: Job) -> str:

@@ -114,6 +114,14 @@ class Heart:
             self._releasing.append(grip)
         self._woken.set()
 
+    def let_lapse(self, grip: Grip) -> None:
+        """Something hangs in a folder that is to be handed over: it is beaten for no more. By the end of its lease nothing that
+        looks at its grip has done anything there for a third of it."""
+        grip.lose()
+        with self._lock:
+            if self._grips.get(grip.folder) is grip:
+                del self._grips[grip.folder]
+
     def away(self, folders: Collection[str]) -> None:
         """These folders, and no others, are away for this host now, or must not be taken by it for another reason."""
         with self._lock:
