@@ -17,7 +17,6 @@ from dropcap.ledger.query import Query
 from redcap_sandbox import Request, Sandbox, demo_project
 from tests.site import TOKEN, Daemon, Site, eventually
 
-
 #: Seconds: what a lease of a host that is gone takes to be taken over, at most.
 TAKEN_OVER = 15.0 + 5.0
 

@@ -79,7 +79,7 @@ def test_a_configuration_comes_to_the_hosts_one_after_the_other(tmp_path: Path, 
         gone = h.held_by(b)[0]
         folders = {name: folder for name, folder in h.config["folders"].items() if name != gone}
         folders["new"] = {**next(iter(folders.values())), "path": str(new)}
-        for name, daemon in (("a", a), ("b", b)):
+        for name in "ab":
             h.host(name).config["folders"] = folders
             h.host(name).write_config()
             assert h.host(name).dropcap("reload").returncode == 0

@@ -19,7 +19,9 @@ def test_a_host_killed_in_mid_burst_loses_and_doubles_nothing(tmp_path: Path, da
         a, b = h.start("a"), h.start("b")
         h.spread(a, b)
         # Each folder has files to places of its own, and others that go to the next instances of the same records.
-        own = {folder: [f"{100 + 5 * row + number}_V2_consent.pdf" for number in range(1, 6)] for row, folder in enumerate(h.folders)}
+        own = {
+            folder: [f"{100 + 5 * row + number}_V2_consent.pdf" for number in range(1, 6)] for row, folder in enumerate(h.folders)
+        }
         shared = {folder: [f"{101 + number}_V1_lab{folder}.pdf" for number in range(4)] for folder in h.folders}
         files = h.put_all({folder: own[folder] + shared[folder] for folder in h.folders})
         a.wait_for("done", 3)

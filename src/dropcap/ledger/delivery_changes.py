@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dropcap.ledger import passing, readdressed, returned
-from dropcap.ledger.clock import due_now
+from dropcap.ledger.clock import due_by_our_clock, due_now
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
@@ -151,7 +151,11 @@ class DeliveryChanges(Writing):
 
         def apply(connection: Writer) -> tuple[int, int] | None:
             fence = connection.take_lease(folder, beat)
-            return None if fence is None else (fence, recovered(connection, now, folder, now + read_back_in))
+            if fence is None:
+                return None
+            unknown = recovered(connection, now, folder, now + read_back_in)
+            due_by_our_clock(connection, now, folder)
+            return fence, unknown
 
         return self._commit.write(apply)
 
