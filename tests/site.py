@@ -254,7 +254,7 @@ class Site:
     def retry(self, job: int) -> None:
         """`dropcap retry JOB` for a job that waits; a turn of its own may have been quicker."""
         done = self.dropcap("retry", str(job))
-        assert done.returncode == 0 or "is done: nothing to try again" in done.stderr, done.stderr
+        assert done.returncode == 0 or "nothing to try again" in done.stderr, done.stderr
 
     def start(self, prefix: list[str] | None = None, ready: bool = True, **env: str) -> Daemon:
         """Start the daemon; ended with the site."""

@@ -164,6 +164,17 @@ def test_copies_that_an_earlier_dropcap_kept_on_the_share(kept: Site) -> None:
     assert [path.read_bytes() for path in (kept.root / "fetched").iterdir()] == [b"the old consent"]
 
 
+def test_what_nobody_kept_is_not_told_of(kept: Site) -> None:
+    """Old copies lie on the share, where who may drop may write what he likes."""
+    (old,) = kept.copies()
+    true = json.loads((kept.kept / f"{old}.json").read_text())
+    share = kept.drop / "preserved" / "2026-01-02"
+    share.mkdir(parents=True)
+    for number, wrong in enumerate([{"sha256": "x" * 5000}, {"sha256": ""}, {"size": -1}, {"size": True, "job": None}, {}]):
+        (share / f"{number}.pdf.json").write_text(json.dumps({**true, **wrong}))
+    assert [one["path"] for one in told(kept, "--record", "101")] == [str(share / "4.pdf"), str(kept.kept / old)]
+
+
 def test_copies_of_a_folder_that_has_left_the_configuration(kept: Site) -> None:
     del kept.config["folders"]["scans"]
     kept.write_config()

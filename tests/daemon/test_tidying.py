@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from pathlib import Path
 
 from dropcap.ledger.seal import Sealer, enter_what_changed, facts_of
+from dropcap.ledger.sqlite.connection import open_for_writing
 from tests.site import Site, eventually
 
 DAY = 86400.0
@@ -16,9 +16,9 @@ DAY = 86400.0
 
 def aged(place: Site, days: float) -> None:
     """All that has happened happened so long ago."""
-    connection = sqlite3.connect(place.state / "ledger.db", isolation_level=None)
+    connection = open_for_writing(place.state / "ledger.db")
     sealer = Sealer()
-    connection.execute("begin immediate")
+    connection.begin()
     sealer.begin(connection)
     for (job,) in connection.execute("select id from job").fetchall():
         before = facts_of(connection, job)
@@ -28,7 +28,7 @@ def aged(place: Site, days: float) -> None:
         )
         enter_what_changed(connection, job, before, time.time(), "older")
     sealer.seal(connection)
-    connection.execute("commit")
+    connection.commit()
     connection.close()
 
 

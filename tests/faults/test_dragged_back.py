@@ -252,12 +252,16 @@ def test_moved_back_under_another_name_while_it_is_just_being_sent(place: Site) 
     assert held(place) == [("101", 1)]
 
 
-@pytest.mark.parametrize("how", ["moved", "copied and removed"])
-def test_dragged_to_another_drop_folder_of_the_same_project(place: Site, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "project"), [("moved", "trial"), ("copied and removed", "trial"), ("moved", "again"), ("copied and removed", "again")]
+)
+def test_dragged_to_another_drop_folder_of_the_same_project(place: Site, how: str, project: str) -> None:
+    """Also if another entry leads to that project."""
     other = place.root / "other"
     other.mkdir()
     place.folder["rescan"] = "500ms"
-    place.config["folders"]["second"] = {**place.folder, "path": str(other)}
+    place.config["projects"][project] = dict(place.project)
+    place.config["folders"]["second"] = {**place.folder, "path": str(other), "project": project}
     place.write_config()
     daemon = of_unknown_outcome(place)
     if how == "moved":

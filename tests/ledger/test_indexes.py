@@ -58,7 +58,7 @@ def query(tmp_path: Path) -> Iterator[Explained]:
         lambda q: q.in_state((State.WAITING, State.SENDING), "f"),
         lambda q: q.failed("f"),
         lambda q: q.behind_held("f"),
-        lambda q: q.taken_away("p", [1, 2], 1e12),
+        lambda q: q.taken_away(["p", "q"], [1, 2], 1e12),
         lambda q: q.to_read_back(1.0),
         lambda q: q.read_back(1.0),
         lambda q: q.read_back(1.0, "f"),

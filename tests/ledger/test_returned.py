@@ -52,7 +52,7 @@ def state(ledger: Ledger, job: int) -> State:
 
 
 def taken_away(ledger: Ledger, now: float) -> list[int]:
-    return [file.job for file in ledger.query.taken_away("p", [10], now)]
+    return [file.job for file in ledger.query.taken_away(["p"], [10], now)]
 
 
 def withdrawn(ledger: Ledger, *steps: Change) -> int:
@@ -71,7 +71,7 @@ def test_what_may_have_arrived_is_known_for_seven_days(ledger: Ledger, clock: Cl
     job = withdrawn(ledger, SENT, UNKNOWN)
     assert taken_away(ledger, clock.now + KNOWN_FOR - 1) == [job]
     assert taken_away(ledger, clock.now + KNOWN_FOR + 1) == []
-    assert ledger.query.taken_away("another", [10], clock.now) == []
+    assert ledger.query.taken_away(["another"], [10], clock.now) == []
 
 
 def test_what_was_never_sent_or_surely_did_not_arrive_is_not(ledger: Ledger, clock: Clock) -> None:

@@ -73,7 +73,9 @@ def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: co
             continue  # told with the rest
         stack.callback(tree.close)
         mount = drop_folder.mount_of(tree, folder, mounts)
-        claims = IntakeLedger(ledger, folder.name, folder.project, partial(order.address, folder), lambda _: None)
+        claims = IntakeLedger(
+            ledger, folder.name, partial(order.alike, folder.project), partial(order.address, folder), lambda _: None
+        )
         try:
             owner.examine(tree, folder.name, str(folder.path), mount, claims)
         except owner.Away as away:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dropcap.config.model import Folder, Project
 from dropcap.content.examiner import Examiner
@@ -66,7 +67,8 @@ class Channel:
         self.grip = grip
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        claims = IntakeLedger(around.ledger, folder.name, folder.project, lambda name: self.queue.address(name), self._refused)
+        alike = partial(around.order.alike, folder.project)
+        claims = IntakeLedger(around.ledger, folder.name, alike, lambda name: self.queue.address(name), self._refused)
         self.intake: Intake = Intake(
             folder,
             claims,

@@ -171,7 +171,6 @@ class Engine:
                 self._rerouted(one.folder)
             self._take_up()
         self.delivery.start()
-        self.delivery.try_paused()
         self.start_channels()
 
     def arrange(self) -> None:

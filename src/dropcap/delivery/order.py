@@ -107,6 +107,14 @@ class Order:
         configured = None if project is None else project.project_id
         return self._told.get(entry) if configured is None else configured
 
+    def alike(self, entry: str) -> list[str]:
+        """The entries that lead to the project of this one, or may: with its url, and not known to be another project's."""
+        mine, number = self._projects.get(entry), self.number(entry)
+        if mine is None:
+            return [entry]
+        others = (project.name for project in self._projects.values() if project.api == mine.api and project.name != entry)
+        return [entry, *(name for name in others if number is None or self.number(name) in (None, number))]
+
     # Keys ---------------------------------------------------------------------------------------------------------
 
     def key(self, entry: str, target: Target, record: str) -> str:

@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from dropcap.files.tree import NotRegular, Tree
 
 _TOLD = ".json"
 _LARGEST = 64 * 1024
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +98,6 @@ def _parsed(name: str, told: Any) -> Copy | None:
     }  # fmt: skip
     if not isinstance(told, dict) or not all(isinstance(told.get(key), kind) for key, kind in kinds.items()):
         return None
+    if told["size"] < 0 or not _SHA256.fullmatch(told["sha256"]):
+        return None  # on a share anybody may have written it
     return Copy(name, **{key: told[key] for key in kinds})

@@ -35,15 +35,15 @@ class IntakeLedger:
         self,
         ledger: Ledger,
         folder: str,
-        project: str,
+        projects: Callable[[], Collection[str]],
         address: Callable[[str], Address],
         on_refused: Callable[[list[int]], None],
     ) -> None:
-        """`project` is where the folder leads, `address` tells where a file of a name goes; `on_refused` is told of the jobs
-        whose files go to failed/ at once."""
+        """`projects` tells the entries that lead where the folder's does, `address` where a file of a name goes; `on_refused`
+        is told of the jobs whose files go to failed/ at once."""
         self._ledger = ledger
         self._folder = folder
-        self._project = project
+        self._projects = projects
         self._address = address
         self._on_refused = on_refused
         # After a lost ledger, a file in in_progress/ may have been sent already.
@@ -117,7 +117,7 @@ class IntakeLedger:
     def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
         """The jobs of the folder's project, with a file of one of these sizes, whose file may have arrived and is not, or perhaps
         not, in in_progress/; newest first."""
-        return self._ledger.query.taken_away(self._project, sizes, time.time())
+        return self._ledger.query.taken_away(self._projects(), sizes, time.time())
 
     def forget_failed(self, jobs: Sequence[int]) -> None:
         """The files of these failed jobs were taken out of failed/."""

@@ -118,18 +118,18 @@ class IntakeQuery(Rows):
             ):
                 yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
 
-    def taken_away(self, project: str, sizes: Collection[int], now: float) -> list[TakenAway]:
-        """Jobs of a project, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived: open
-        ones, and those that ended so within `KNOWN_FOR`. Of files of `sizes` only, newest first."""
+    def taken_away(self, projects: Collection[str], sizes: Collection[int], now: float) -> list[TakenAway]:
+        """Jobs of these projects, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived:
+        open ones, and those that ended so within `KNOWN_FOR`. Of files of `sizes` only, newest first."""
         columns = "id, folder, name, state, size, mtime_ns, inode, coalesce(sent_sha256, sha256)"
-        marks = ",".join("?" * len(sizes))
+        marks, which = ",".join("?" * len(sizes)), ",".join("?" * len(projects))
         sql = (
             f"select {columns} from job where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown')"
-            f" and size in ({marks}) and project || '' = ? and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
-            f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project = ?"
+            f" and size in ({marks}) and project || '' in ({which}) and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
+            f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project in ({which})"
             " and ((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null)) order by 1 desc"
         )
-        rows = self._rows(sql, *sizes, project, *sizes, now - KNOWN_FOR, project)
+        rows = self._rows(sql, *sizes, *projects, *sizes, now - KNOWN_FOR, *projects)
         return [TakenAway(i, f, os.fsdecode(n), State(s), z, int(m), int(d), h) for i, f, n, s, z, m, d, h in rows]
 
     def to_read_back(self, now: float, limit: int = 20) -> list[Job]:

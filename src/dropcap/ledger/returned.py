@@ -26,9 +26,10 @@ MAY_HAVE_ARRIVED = (
 #: The jobs that may go on again, as SQL: `model.RETURNS`.
 _CAN_RETURN = "((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null))"
 
-#: The new and the old job go to the same place, as SQL. A number of an instance that a rule gives is not `next`'s.
+#: The new and the old job go to the same place, as SQL; of entries of one project the key tells. A number of an instance that a
+#: rule gives is not `next`'s.
 _SAME_PLACE = (
-    "new.project = old.project and new.record = old.record and new.record <> '' and new.event is old.event"
+    "(new.project = old.project or new.key = old.key) and new.record = old.record and new.record <> '' and new.event is old.event"
     " and new.field = old.field and (new.instance is null or new.instance is old.instance)"
 )
 
