@@ -98,10 +98,8 @@ def main() -> int:
             for number, daemon in enumerate(started):
                 (Path(tempfile.gettempdir()) / f"hosts-{told.seed}-{number}.log").write_text("".join(daemon.raw))
             return 1
-        sent = len(place.imports())
-        print(
-            f"{len(load.files)} files, {sent} imports, {time.monotonic() - began:.0f} s: none lost, none stuck, none in two places"
-        )
+        sent, seconds = len(place.imports()), time.monotonic() - began
+        print(f"{len(load.files)} files, {sent} imports, {seconds:.0f} s: none lost, none stuck, none in two places")
     return 0
 
 
