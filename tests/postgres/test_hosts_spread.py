@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from tests.site import Daemon, eventually
 
 needs.library("psycopg")
 
+from redcap_sandbox import Fault
+from tests.heavy import heavy
 from tests.postgres.hosts import TAKEN_OVER, Hosts, hosts
+from tests.shares.mounting import errfs
 
 #: Seconds: a folder is handed over within two looks, on a machine that has other things to do as well.
 HANDED_OVER = 6.0
@@ -23,23 +27,34 @@ def moves(*daemons: Daemon) -> int:
 
 def test_folders_spread_and_are_handed_over_at_once(tmp_path: Path, database: str) -> None:
     with hosts(tmp_path, database, folders=7) as h:
+        h.config["projects"]["trial"]["timeout"] = "20s"
         a, b = h.start("a"), h.start("b")
-        print("two", h.spread(a, b))
+        h.spread(a, b)
         c = h.start("c")
-        print("three", h.spread(a, b, c))
+        h.spread(a, b, c)
         assert sorted(len(h.held_by(one)) for one in (a, b, c)) == [2, 2, 3]
         assert moves(b, c) <= 3 + 3  # who joins gets its share, and no folder goes round
         settled = moves(a, b, c)
         held = h.held_by(c)
-        began = time.monotonic()
         assert c.stop() == 0
-        stopped = time.monotonic() - began
         h.spread(a, b, patience=HANDED_OVER)
-        print("stopped", stopped, "handed over", time.monotonic() - began)
         assert moves(a, b, c) == settled + len(held)  # nobody took what another one had
         files = h.put_all({folder: [f"10{number}_V1_consent.pdf"] for number, folder in enumerate(h.folders, 1)})
         eventually(lambda: len(h.done()) == 7)
         h.all_once(files)
+
+        # One that stops while a file is being uploaded hands over that file's folder after it, and the others before.
+        h.box.ill(Fault("delay", match={"record": "111", "action": "import"}, times=1, seconds=8.0))
+        (busy, *others) = h.held_by(b)
+        h.put(busy, "111_V1_consent.pdf")
+        b.wait_for("sending", record="111")
+        b.process.send_signal(signal.SIGTERM)
+        a.wait_for("folder_taken", 7 + len(others), patience=HANDED_OVER)
+        assert busy not in [line["folder"] for line in a.events("folder_taken")[-len(others) :]]
+        assert b.events("done", record="111") == []
+        b.wait_for("done", record="111")
+        h.spread(a, patience=HANDED_OVER)
+        assert (b.process.wait(10), len([one for one in h.imports() if one.record == "111"])) == (0, 1)
         for daemon in (a, b):
             assert daemon.events("lease_lost") == daemon.events("internal_error") == []
 
@@ -117,3 +132,28 @@ def test_a_folder_that_all_lack_stays_with_one(tmp_path: Path, database: str) ->
 def lacking(h: Hosts) -> list[list[str]]:
     with h.query() as query:
         return [lacks for (lacks,) in query._reader.rows("select lacks from host where until > clock_timestamp()", ())]
+
+
+@heavy
+def test_a_share_that_hangs_for_one_host_is_another_ones(tmp_path: Path, database: str) -> None:
+    with hosts(tmp_path, database, folders=2) as h, errfs(tmp_path, tmp_path / "seen") as share:
+        folders = {name: dict(folder) for name, folder in h.config["folders"].items()}
+        folders["d2"]["path"] = str(tmp_path / "seen")
+        h.folders["d2"] = tmp_path / "lower"
+        h.config["folders"]["d2"]["path"] = str(h.folders["d2"])
+        a = h.start("a", folders=folders)
+        a.wait_for("folder_watched", 2)
+        b = h.start("b")
+        h.spread(a, b)
+        assert h.held_by(a) == ["d2"]
+        h.put("d2", "101_V1_consent.pdf")
+        a.wait_for("done", record="101")
+        share.set(stat="block", list="block", open="block")
+        h.put("d2", "102_V1_consent.pdf")
+        b.wait_for("done", record="102", patience=120)
+        share.set()
+        eventually(lambda: len(h.holders()) == 2)
+        h.put("d1", "103_V1_consent.pdf")
+        eventually(lambda: len(h.done()) == 3, 30)
+        assert len(h.imports()) == 3
+        assert a.events("internal_error") == b.events("internal_error") == []

@@ -36,7 +36,7 @@ _LOOK, _AGREE = 0.5, 2.0
 #: The same while a folder is to be handed over: whether nothing is under way there any more.
 _HURRY = 0.1
 #: After so many seconds something hangs in a folder that is to be handed over, if no upload is under way there.
-_HANGS = 20.0
+_HANGS = 5.0
 _HANGING = "its file system does not answer here: others may take it once this host's lease is over"
 #: For so long (seconds) a folder is away before another host is to have it.
 _AWAY = 10.0
