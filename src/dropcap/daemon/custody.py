@@ -36,7 +36,7 @@ _LOOK, _AGREE = 0.5, 2.0
 #: The same while a folder is to be handed over: whether nothing is under way there any more.
 _HURRY = 0.1
 #: After so many seconds something hangs in a folder that is to be handed over, if no upload is under way there.
-_HANGS = 5.0
+_HANGS = 20.0
 _HANGING = "its file system does not answer here: others may take it once this host's lease is over"
 #: For so long (seconds) a folder is away before another host is to have it.
 _AWAY = 10.0
@@ -77,7 +77,7 @@ class Custody:
         self._wire = Wire(place.connect)  # of the request limits
         self._grips: dict[str, Grip] = {}  # replaced whole
         self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
-        self._left_at: dict[str, float] = {}  # since when (`boot_time`)
+        self._waits_since: dict[str, float] = {}  # since when these wait for their file system alone (`boot_time`)
         self._lock = threading.Lock()  # the three below
         self._lost: list[Grip] = []
         self._to_release: list[Grip] = []
@@ -228,16 +228,20 @@ class Custody:
         # Nobody works in a folder that is let go of; one that is out of the configuration here may be in another host's.
         wanted = engine.config.folders.keys() - engine.released
         to_release += [grip for name, grip in self._grips.items() if name not in wanted]
-        left = False
         for grip in lost:
             message = "its lease could not be renewed in time, and another host works there now"
             log.warning("lease_lost", folder=grip.folder, fence=grip.fence, message=message)
         for grip in [*lost, *to_release]:
             if self._grips.get(grip.folder) is grip and grip.folder not in self._leaving:
                 self._leaving[grip.folder] = grip
-                self._left_at[grip.folder] = boot_time()
-                left = True
-        if left:
+                self._waits_since[grip.folder] = boot_time()
+        self._arrange(engine)
+
+    def _arrange(self, engine: Engine) -> None:
+        """Work in what is ours and in nothing else. Raises DatabaseError: it is still to be done."""
+        channels = engine.channels
+        at_work = {name: channels[name].grip if name in channels else None for name in engine.config.folders}
+        if any(self.grip(name) is not grip for name, grip in at_work.items()):
             engine.arrange()
 
     def _hand_over(self, engine: Engine) -> None:
@@ -245,7 +249,9 @@ class Custody:
         for folder, grip in list(self._leaving.items()):
             channel = engine.leaving(folder)
             if channel is not None and not channel.over():
-                if not grip.lost and channel.hangs() and boot_time() - self._left_at[folder] > _HANGS:
+                if not channel.hangs():
+                    self._waits_since[folder] = boot_time()
+                elif not grip.lost and boot_time() - self._waits_since[folder] > _HANGS:
                     self.heart.let_lapse(grip)
                     log.warning("folder_handed_over", folder=folder, fence=grip.fence, message=_HANGING)
                 continue
@@ -253,13 +259,12 @@ class Custody:
                 self.heart.release(grip)
                 log.info("folder_handed_over", folder=folder, fence=grip.fence)
             self._grips = {name: held for name, held in self._grips.items() if held is not grip}
-            del self._leaving[folder], self._left_at[folder]
+            del self._leaving[folder], self._waits_since[folder]
             engine.forget(folder)
 
     def _take(self, engine: Engine, ledger: Ledger) -> None:
         with self._lock:
             wanted, self._to_take = self._to_take, {}
-        took = False
         for folder, beat in wanted.items():
             if folder in self._grips or folder not in engine.config.folders or folder in engine.released or self._ending:
                 continue
@@ -270,9 +275,7 @@ class Custody:
             fence, unknown = taken
             self._grips = self._grips | {folder: self.heart.took(folder, fence, asked)}
             log.info("folder_taken", folder=folder, fence=fence, unknown=unknown)
-            took = True
-        if took:
-            engine.arrange()
+        self._arrange(engine)
 
     def _read_back_in(self, folder: str) -> float:
         """After so many seconds what another host was sending is over, whatever became of that host."""
