@@ -47,7 +47,7 @@ _KEYS = 500
 #: All folders are looked at anew after so many seconds, so that a wake that is ever missed costs a file a minute, and no more.
 _LOOK = 60.0
 #: The same of those that have something due, where other hosts work: what they have ended may be what a file here waited for.
-_LOOK_SHARED = 3.0
+_LOOK_SHARED = 1.0
 #: The clock was set if it goes back by more than so many seconds.
 _SET_BACK = 1.0
 #: How soon it is seen, at a stop, that all turns under way wait for the request limit (seconds).
@@ -104,6 +104,7 @@ class Delivery:
             begins,
         )
         self._next_due = 0.0
+        self._changes = 0  # of the ledger, as they were seen last
         self._looked = self._looked_behind = time.monotonic()  # at all folders; at those with something due
         self._boot = math.inf  # by the clock: not known before the first round
         self._thread = DaemonThread(self._run, "delivery")
@@ -367,9 +368,11 @@ class Delivery:
     def _look_behind_others(self, now: float, monotonic: float) -> None:
         """Look again where a file may have waited for one of another host's."""
         if self._ledger.shared and monotonic - self._looked_behind >= _LOOK_SHARED:
-            self._looked_behind = monotonic
-            for name in self._ledger.query.folders_due(now) & self._folders.keys():
-                self._folders[name].look_again()
+            self._looked_behind, before = monotonic, self._changes
+            self._changes = self._ledger.query.changes()
+            if self._changes != before:
+                for name in self._ledger.query.folders_due(now) & self._folders.keys():
+                    self._folders[name].look_again()
 
     def _take_answers(self) -> None:
         """What look-ups have told since."""

@@ -72,6 +72,10 @@ class DeliveryQuery(Rows):
         sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
         return {folder for (folder,) in self._rows(sql, *keys)}
 
+    def changes(self) -> int:
+        """Another number than before if anything was written meanwhile. By one thread alone."""
+        return self._reader.changes()
+
     def folders_due(self, now: float) -> set[str]:
         """The folders that have jobs whose time has come, whatever else these wait for."""
         sql = "select distinct folder from job where state in ('waiting', 'unknown') and due <= ?"
