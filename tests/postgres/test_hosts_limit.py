@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from tests.site import eventually
 
 needs.library("psycopg")
 import psycopg
+import pytest
 
+from tests.heavy import heavy
 from tests.postgres.hosts import Hosts, hosts
 
 LIMIT = 30
@@ -43,3 +46,25 @@ def test_two_hosts_have_one_budget(tmp_path: Path, database: str) -> None:
                 a_minute_later(database)
                 a, b = h.start("a"), h.start("b")
         assert 0 < len(h.done()) < len(files)
+
+
+@heavy
+@pytest.mark.timeout(240)
+def test_no_minute_has_more_than_the_limit(tmp_path: Path, database: str) -> None:
+    """The real minute, while a host joins, is frozen and is killed."""
+    with hosts(tmp_path, database, folders=4) as h:
+        h.config["projects"]["trial"]["requests_per_minute"] = 60
+        a, b = h.start("a"), h.start("b")
+        h.put_all({folder: [f"{100 + n}_{visit}_scan{folder}.pdf" for n in range(1, 16)] for folder, visit in
+                   zip(h.folders, ("V1", "V2") * 2, strict=True)})  # fmt: skip
+        eventually(lambda: asked(h) >= 20)
+        b.process.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        b.process.send_signal(signal.SIGCONT)
+        eventually(lambda: asked(h) >= 60, 60)
+        a.kill()
+        h.start("c")
+        eventually(lambda: asked(h) >= 90, 100)
+        times = sorted(one.time for one in h.box.requests)
+        most = max(sum(began <= at < began + 60.0 for at in times) for began in times)
+        assert 50 <= most <= 60, most
