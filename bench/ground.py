@@ -103,6 +103,11 @@ class Process:
         """Begin the peak anew."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait(10)
+
     def end(self) -> None:
         """End it and what it started (its own session)."""
         if self._process.poll() is None:

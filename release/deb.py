@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-#: What dropcap can be asked for that needs libraries of its own; /usr/lib/dropcap takes none later.
+#: What dropcap can be asked for that needs libraries of its own; /usr/lib/dropcap takes none later. Not `postgres`: few need it,
+#: and Debian's python3-psycopg brings a libpq that is looked after.
 EXTRAS = "notify,metrics,web"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
@@ -37,7 +38,7 @@ Maintainer: dropcap <dropcap@localhost>
 Installed-Size: {size}
 Depends: python3 (>= {oldest}), python3 (<< {newest}), libc6 (>= 2.28), systemd, init-system-helpers
 Recommends: acl, ca-certificates
-Suggests: samba
+Suggests: samba, python3-psycopg (>= 3.2), postgresql
 Section: science
 Priority: optional
 Description: Drop a file, it lands in the right REDCap field

@@ -52,7 +52,7 @@ def test_every_lock_is_named_and_no_other() -> None:
 
 def test_modules_that_it_names_are_there() -> None:
     named = re.findall(
-        r"`((?:cli|config|content|daemon|delivery|files|filing|hosts|intake|ledger|preflight|redcap|routing)/\w+(?:/\w+)?)",
+        r"`((?:cli|config|content|daemon|delivery|files|filing|hosts|intake|ledger|preflight|redcap|routing)/\w+(?:/\w+)?)(?![/\w])",
         INSIDE,
     )
     assert len(named) > 50

@@ -21,12 +21,12 @@ def aged(place: Site, days: float) -> None:
     connection.begin()
     sealer.begin(connection)
     for (job,) in connection.execute("select id from job").fetchall():
-        before = facts_of(connection, job)
+        before = facts_of(connection, [job])
         connection.execute(
             "update job set ended_at = ended_at - ?1, claimed_at = claimed_at - ?1, changed_at = changed_at - ?1 where id = ?2",
             (days * DAY, job),
         )
-        enter_what_changed(connection, job, before, time.time(), "older")
+        enter_what_changed(connection, before, time.time(), "older")
     sealer.seal(connection)
     connection.commit()
     connection.close()

@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dropcap.ledger.chain import Head
 from dropcap.ledger.database import Database
@@ -17,6 +17,9 @@ from dropcap.ledger.figures import Figures
 from dropcap.ledger.proof import Proof, prove
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
+
+if TYPE_CHECKING:  # the extra [postgres] may not be installed
+    from tests.postgres.cluster import Cluster
 
 #: A statement, alone or with its values (`?` in both engines).
 Statement = str | tuple[str, Sequence[Any]]
@@ -103,6 +106,15 @@ class PostgresEngine(Engine):
         tables = self.rows("select tablename from pg_tables where schemaname = 'public' order by 1")
         self._tables = [table for (table,) in tables]
         self._new = {table: rows for table in self._tables if (rows := self.rows(f"select * from {table}"))}
+
+    @classmethod
+    @contextlib.contextmanager
+    def new(cls, cluster: Cluster) -> Iterator[PostgresEngine]:
+        """In a database of its own."""
+        made = cls(cluster.create_database())
+        yield made
+        made.close()
+        made.end()
 
     def database(self) -> Any:
         from dropcap.ledger.postgres.database import PostgresDatabase

@@ -27,10 +27,8 @@ SENT = {"attempts": 1}
 
 
 @pytest.fixture(scope="module")
-def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ledger]]:
-    kept_by_postgres: PostgresEngine = request.getfixturevalue("postgres_engine")
-    kept_by_postgres.begin_anew()
-    engines = [SqliteEngine(tmp_path_factory.mktemp("steps")), kept_by_postgres]
+def both(postgres_of_a_file: PostgresEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Ledger]]:
+    engines = [SqliteEngine(tmp_path_factory.mktemp("steps")), postgres_of_a_file]
     yield [engine.open(lambda: NOW) for engine in engines]
     for engine in engines:
         engine.close()

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropcap.ledger.errors import Conflict, LedgerError
@@ -77,21 +77,24 @@ def test_files_to_one_target_are_due_one_after_the_other(ledger: Ledger) -> None
     assert due() == [second, other]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.sampled_from(list(State)), max_size=12))
-def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(ledger: Ledger, steps: list[State]) -> None:
-    (job,) = claim(ledger, os.urandom(8).hex())
-    expected = [State.WAITING]
-    for step in steps:
-        went = ledger.change([Change(job, step, "because")])
-        assert (went == {job}) == (step in TRANSITIONS[expected[-1]])
-        if went:
-            expected.append(step)
-    assert state(ledger, job) is expected[-1]
-    assert [event.state for event in ledger.query.history(job)] == expected
-    ended = ledger.query.job(job)
-    assert ended is not None
-    assert (ended.ended_at is None) == (expected[-1] in OPEN)
+def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(engine: Engine, ledger: Ledger) -> None:
+    @settings(max_examples=60 if engine.sqlite else 20, deadline=None)
+    @given(steps=st.lists(st.sampled_from(list(State)), max_size=12))
+    def taken(steps: list[State]) -> None:
+        (job,) = claim(ledger, os.urandom(8).hex())
+        expected = [State.WAITING]
+        for step in steps:
+            went = ledger.change([Change(job, step, "because")])
+            assert (went == {job}) == (step in TRANSITIONS[expected[-1]])
+            if went:
+                expected.append(step)
+        assert state(ledger, job) is expected[-1]
+        assert [event.state for event in ledger.query.history(job)] == expected
+        ended = ledger.query.job(job)
+        assert ended is not None
+        assert (ended.ended_at is None) == (expected[-1] in OPEN)
+
+    taken()
 
 
 def test_a_job_that_is_being_sent_is_not_withdrawn_from_outside(ledger: Ledger) -> None:

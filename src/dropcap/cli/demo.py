@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from dropcap.cli.configured import stop
+from dropcap.cli.demo_database import NoDatabase, what_two_hosts_lack
 from dropcap.cli.extra import sandbox_or_stop
 from dropcap.filing.keep import FOR_THE_LEDGER
 
@@ -23,12 +24,23 @@ from dropcap.filing.keep import FOR_THE_LEDGER
 @click.option(
     "--stay", "stays", is_flag=True, help="Then keep sandbox, daemon and page running until Ctrl-C, and say what to try."
 )
-def demo_command(keep: bool, ill: bool, stays: bool) -> None:
+@click.option(
+    "--hosts",
+    type=click.IntRange(1, 2),
+    default=1,
+    help="2: show how one host takes over from another that is killed (needs PostgreSQL on this machine).",
+)
+def demo_command(keep: bool, ill: bool, stays: bool, hosts: int) -> None:
     """Show the main job: files dropped one by one, a real daemon, a sandbox REDCap on 127.0.0.1.
 
     Nothing outside a temporary folder is touched. Exit code 0 only if every outcome is as it should be.
     """
+    if hosts == 2 and (ill or stays):
+        raise click.UsageError("--hosts 2 goes with --keep alone")
     sandbox_or_stop()
+    if hosts == 2 and (missing := what_two_hosts_lack()):
+        stop(missing, 2)
+    from dropcap.cli.demo_hosts import show_hosts
     from dropcap.cli.demo_show import show_demo
 
     if hasattr(sys.stdout, "reconfigure"):
@@ -42,7 +54,9 @@ def demo_command(keep: bool, ill: bool, stays: bool) -> None:
             f"less than 1 GiB is free in {root.parent}, and so much stays free for the ledger: set TMPDIR to another directory", 2
         )
     try:
-        wrong = show_demo(root, ill, stays)
+        wrong = show_hosts(root) if hosts == 2 else show_demo(root, ill, stays)
+    except NoDatabase as error:
+        stop(str(error), 2)
     finally:
         if keep:
             click.echo(f"Kept: {root}")

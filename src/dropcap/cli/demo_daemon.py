@@ -66,6 +66,11 @@ class DemoDaemon:
         with self._changed:
             return len(self._lines)
 
+    def lines(self) -> list[Line]:
+        """What the log says so far."""
+        with self._changed:
+            return self._lines[:]
+
     def wait_for(
         self, event: str, name: str = "", since: int = 0, patience: float = 30.0, tell: Callable[[Line], None] | None = None
     ) -> Line:
@@ -115,6 +120,11 @@ class DemoDaemon:
             return self._process.wait(patience)
         self._process.kill()
         return self._process.wait()
+
+    def kill(self) -> None:
+        """End it as the death of its machine would."""
+        self._process.kill()
+        self._process.wait()
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from dropcap.cli.demo_daemon import DemoDaemon, NotSeenError
 from dropcap.cli.demo_stay import page_section, stay
 from dropcap.cli.demo_story import OLD_CONSENT, STORY, STORY_WHEN_ILL, WHY, Step, write_config
+from dropcap.cli.demo_told import Telling, imports
 from redcap_sandbox import Sandbox, demo_project
 
 #: Seconds after which something that should happen is taken not to.
 PATIENCE = 30.0
-_INDENT = 20
-_COLOURS = {"done": "green", "failed": "red", "retrying": "yellow", "paused": "yellow", "resumed": "cyan", "dropped": "bold"}
 
 
 def show_demo(root: Path, ill: bool, stays: bool = False) -> list[str]:
@@ -39,10 +32,9 @@ class _Show:
         self._drop = root / "consents"
         self._config = root / "config.yaml"
         self._kept = root / "state" / "preserved" / "consents"
-        self._console = Console(highlight=False, soft_wrap=True)
-        self._width = min(self._console.width, 100)
-        self._wrong: list[str] = []
-        self._began = time.monotonic()
+        self._telling = Telling()
+        self._console = self._telling.console
+        self._wrong = self._telling.wrong
 
     def run(self) -> list[str]:
         """Everything in its order; what was not as it should be."""
@@ -55,7 +47,7 @@ class _Show:
         with DemoDaemon(self._config, self._root / "dropcap.log") as daemon:
             try:
                 daemon.wait_for("ready", patience=PATIENCE)
-                self._title("dropcap run: the daemon is watching the folder")
+                self._telling.title("dropcap run: the daemon is watching the folder")
                 for step in steps:
                     self._play(step, daemon)
             except NotSeenError as error:
@@ -66,10 +58,10 @@ class _Show:
             self._show_status(daemon)
             if self._stays:
                 self._stay(steps, daemon)
-            self._title("SIGTERM: the daemon ends")
+            self._telling.title("SIGTERM: the daemon ends")
             code = daemon.stop(PATIENCE)
-            self._line("stopped", "dropcap run", f"exit code {code}")
-            self._check(code == 0, f"the daemon ended with exit code {code} instead of 0")
+            self._telling.line("stopped", "dropcap run", f"exit code {code}")
+            self._telling.check(code == 0, f"the daemon ended with exit code {code} instead of 0")
         if not self._stays:
             self._verdict(steps)
         return self._wrong
@@ -85,11 +77,11 @@ class _Show:
     # What happens, as it happens
 
     def _play(self, step: Step, daemon: DemoDaemon) -> None:
-        self._title(step.title)
+        self._telling.title(step.title)
         since = daemon.mark()
         if step.rename:
             old, new = step.rename
-            self._line("renamed", f"{old} to {new}")
+            self._telling.line("renamed", f"{old} to {new}")
             (self._drop / "failed" / old).rename(self._drop / "failed" / new)
         for name, content in step.files.items():
             for fault in step.faults.get(name, ()):
@@ -97,45 +89,20 @@ class _Show:
             # Beside the folder first, then into it whole: what a careful program does.
             beside = self._root / "being-written"
             beside.write_bytes(content)
-            self._line("dropped", name)
+            self._telling.line("dropped", name)
             beside.rename(self._drop / name)
             if name in step.until:
-                daemon.wait_for(step.until[name], name, since, PATIENCE, self._tell)
+                daemon.wait_for(step.until[name], name, since, PATIENCE, self._telling.log_line)
         for name, outcome in step.outcomes.items():
             event = "failed" if outcome in WHY else "done"
-            line = daemon.wait_for(event, name, since, PATIENCE, self._tell)
+            line = daemon.wait_for(event, name, since, PATIENCE, self._telling.log_line)
             told = str(line.get("reason") if event == "failed" else line.get("result"))
-            self._check(told == outcome, f"{name} came out as {told} instead of {outcome}")
-
-    def _tell(self, line: Mapping[str, Any]) -> None:
-        """Show one line of the daemon's log, if people want to see it."""
-        name = str(line.get("file", ""))
-        match line["event"]:
-            case "done":
-                self._line("done", name, f"{_place(line)}: {line['result']} ({line['confirmed']})")
-            case "failed":
-                self._line("failed", name, f"{line['reason']}: {line['message']}")
-            case "preserved":
-                self._line("preserved", name, "a copy of what REDCap held is kept, where nobody on the share can read it")
-            case "retrying":
-                self._line("retrying", name, f"in {line['in_seconds']:g} s: {line['message']}")
-            case "paused":
-                self._line("paused", f"{line['scope']} {line['name']}", str(line["message"]))
-            case "resumed":
-                self._line("resumed", f"{line['scope']} {line['name']}")
-
-    def _line(self, event: str, name: str, detail: str = "") -> None:
-        text = Text().append(f" {time.monotonic() - self._began:5.2f} s  ", "dim")
-        text.append(f"{event:<{_INDENT - 10}}", _COLOURS.get(event, ""))
-        text.append(name)
-        self._console.print(text)
-        for piece in textwrap.wrap(detail, self._width - _INDENT, break_long_words=False, break_on_hyphens=False):
-            self._console.print(Text(" " * _INDENT + piece))
+            self._telling.check(told == outcome, f"{name} came out as {told} instead of {outcome}")
 
     # What there is at last
 
     def _show_folder(self) -> None:
-        self._title("The folder now")
+        self._telling.title("The folder now")
         tree = Tree("consents/", guide_style="dim")
         branches: dict[Path, Tree] = {self._drop: tree}
         for path in sorted(self._drop.rglob("*")):
@@ -146,61 +113,33 @@ class _Show:
     def _show_why(self) -> None:
         name = _failed_at_last()
         path = self._drop / "failed" / f"{name}.why.txt"
-        self._title(f"failed/{path.name}")
+        self._telling.title(f"failed/{path.name}")
         if path.is_file():
             self._console.print(Text(path.read_text(encoding="utf-8").replace("\r\n", "\n").strip()))
         else:
-            self._check(False, f"{path.name} is not there")
+            self._telling.check(False, f"{path.name} is not there")
 
     def _show_holdings(self, steps: tuple[Step, ...]) -> None:
-        self._title("What REDCap holds, compared byte for byte with what was dropped")
-        wanted = {place: content for step in steps for place, content in step.holds.items()}
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("record", "event", "field", "instance", "bytes", ""):
-            table.add_column(column, justify="right" if column in ("instance", "bytes") else "left", no_wrap=True)
-        for held in self._box.holdings():
-            place = (held.record, held.event, held.field, held.instance)
-            there = self._box.content(held.record, held.field, held.event, held.instance)
-            same = there == wanted.pop(place, None)
-            self._check(same, f"record {held.record}, {held.event}, {held.field} does not hold what was dropped")
-            word = Text("same bytes", "green") if same else Text("DIFFERENT", "red")
-            table.add_row(held.record, held.event, held.field, str(held.instance or ""), str(held.size), word)
-        self._console.print(table)
-        for record, event, field, _ in wanted:
-            self._check(False, f"record {record}, {event} has no file in {field}")
+        self._telling.holdings(self._box, {place: content for step in steps for place, content in step.holds.items()})
         kept = [path.read_bytes() for path in self._kept.glob("*/*") if path.suffix != ".json"]
-        self._check(kept == [OLD_CONSENT], "no copy of the file that was replaced, and that alone, is kept")
+        self._telling.check(kept == [OLD_CONSENT], "no copy of the file that was replaced, and that alone, is kept")
 
     def _show_status(self, daemon: DemoDaemon) -> None:
-        self._title("dropcap status")
+        self._telling.title("dropcap status")
         told = daemon.command("status")
         self._console.print(Text(told))
-        self._check(_failed_at_last() in told, "status does not name the failed file")
+        self._telling.check(_failed_at_last() in told, "status does not name the failed file")
 
     def _verdict(self, steps: tuple[Step, ...]) -> None:
         dropped = sum(len(step.files) for step in steps)
-        sent = sum((request.content, request.action) == ("file", "import") for request in self._box.requests)
+        sent = imports(self._box)
         stored = sum(outcome not in WHY for step in steps for outcome in step.outcomes.values())
-        self._check(sent == stored, f"{sent} files were sent to REDCap instead of {stored}")
-        self._title("In the end")
-        for text in self._wrong:
-            self._console.print(Text(f"WRONG: {text}", "red"))
+        self._telling.check(sent == stored, f"{sent} files were sent to REDCap instead of {stored}")
+        self._telling.in_the_end(
+            f"All as it should be: {dropped} dropped, {stored} stored (each sent once), 1 failed, explained."
+        )
         if not self._wrong:
-            self._console.print(
-                Text(
-                    f"All as it should be: {dropped} dropped, {stored} stored (each sent once), 1 failed, explained.",
-                    "green",
-                )
-            )
             self._console.print("next: dropcap init")
-
-    def _title(self, title: str) -> None:
-        self._console.print()
-        self._console.print(Text(title, "bold cyan"))
-
-    def _check(self, true: bool, otherwise: str) -> None:
-        if not true:
-            self._wrong.append(otherwise)
 
 
 def _failed_at_last() -> str:
@@ -208,8 +147,3 @@ def _failed_at_last() -> str:
     renamed = [step.rename[0] for step in STORY if step.rename]
     (name,) = (n for step in STORY for n, outcome in step.outcomes.items() if outcome in WHY and n not in renamed)
     return name
-
-
-def _place(line: Mapping[str, Any]) -> str:
-    instance = f" #{line['instance']}" if line.get("instance") else ""
-    return f"record {line['record']}, {line['redcap_event']}, {line['field']}{instance}"

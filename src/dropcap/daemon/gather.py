@@ -125,10 +125,7 @@ class Gatherer:
 
     def _groups(self) -> tuple[FailureGroup, ...]:
         groups = []
-        others = self._engine.config.folders.keys() - self._engine.channels.keys() if self._engine.ledger.shared else ()
         for one in self._figures.wait_for_somebody():
-            if one.folder in others:  # the host that works there tells of it
-                continue
             job = self._figures.job(one.newest)
             message, remedy = (job.message or "", job.remedy or "") if job is not None else ("", "")
             groups.append(FailureGroup(one.folder, one.state, one.reason, one.number, one.since, one.newest, message, remedy))

@@ -104,7 +104,8 @@ def open_for_daemon(config: Config) -> OpenedLedger:
 def _need_psycopg() -> None:
     if importlib.util.find_spec("psycopg") is None:
         raise NeedsSomebody(
-            "the ledger is on PostgreSQL, and psycopg is not installed; install it: pip install 'dropcap-redcap[postgres]'"
+            "the ledger is on PostgreSQL, and psycopg is not installed; install it:"
+            " pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"
         )
 
 

@@ -135,6 +135,14 @@ class Database(Protocol):
         """Whether the bytes `?`, in small letters and without a zero, stand in a name, as SQL."""
 
     @property
+    def open_by_key(self) -> str:
+        """That `older` is open, where it is looked for by its key, as SQL."""
+
+    @property
+    def sent_by_key(self) -> str:
+        """That `older` is being sent, or its outcome is unknown, where it is looked for by its key, as SQL."""
+
+    @property
     def shared(self) -> bool:
         """Whether several hosts write it, each for the folders that it works in."""
 

@@ -24,6 +24,9 @@ _PAUSE = (
 )
 
 
+#: Jobs that get another address in one transaction.
+_AT_A_TIME = 500
+
 _LEARNED = (
     "insert into learned (project, kind, what, until) values (?,?,?,?)"
     " on conflict (project, kind, what) do update set until = excluded.until"
@@ -182,7 +185,9 @@ class DeliveryChanges(Writing):
         if jobs is None:
             jobs = self.query.names(folder, (State.WAITING, State.HELD))
         led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
-        self._write(readdressed.rerouted(led, self._clock()), folder=folder)
+        now = self._clock()
+        for begin in range(0, len(led), _AT_A_TIME):  # others, and other hosts, write in between
+            self._write(readdressed.rerouted(led[begin : begin + _AT_A_TIME], now), folder=folder)
         return len(jobs)
 
     def look_for_records(self, folders: Collection[str]) -> None:

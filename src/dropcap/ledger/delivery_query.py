@@ -12,7 +12,7 @@ from dropcap.ledger.job import (
 )
 from dropcap.ledger.passing import NEWER_WENT, NOBODY, PLACE, Absent, may_pass
 from dropcap.ledger.rows import Rows
-from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.schema import OPEN_STATES, open_by_key
 from dropcap.reasons import Scope
 
 #: Of a held job: nobody waits for it, since what came after it has gone.
@@ -38,9 +38,9 @@ class DeliveryQuery(Rows):
         passes, values = may_pass(absent)
         return self._jobs(
             f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
-            f" (select 1 from job older where older.key = job.key and older.id < job.id and older.state in {OPEN_STATES}"
-            f" and older.state in ('waiting', 'held') and not (older.state = 'held' and {GIVES_WAY}) and not ({passes}))"
-            " and not exists (select 1 from job older where older.key = job.key and older.state in ('sending', 'unknown')"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and {self.database.open_by_key}"
+            f" and older.state || '' in ('waiting', 'held') and not (older.state = 'held' and {GIVES_WAY}) and not ({passes}))"
+            f" and not exists (select 1 from job older where older.key = job.key and {self.database.sent_by_key}"
             f" and not ({passes}))) order by due, id limit ?",
             folder,
             now,
@@ -68,7 +68,7 @@ class DeliveryQuery(Rows):
 
     def folders_waiting_for(self, keys: Collection[str]) -> set[str]:
         """The folders that have jobs of one of these keys that are still to have a turn."""
-        turns = f"state in {OPEN_STATES} and state in ('waiting', 'unknown')"
+        turns = f"{open_by_key('job')} and state in ('waiting', 'unknown')"
         sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
         return {folder for (folder,) in self._rows(sql, *keys)}
 
@@ -84,7 +84,7 @@ class DeliveryQuery(Rows):
     def highest_instance(self, key: str) -> int:
         """The highest instance that an open job of this key is to go to, or has gone to, 0 if there is none. What was refused has
         not gone, whether its file is moved yet or not."""
-        sql = f"select max(instance) from job where state in {OPEN_STATES} and state <> 'refused' and key = ?"
+        sql = f"select max(instance) from job where {open_by_key('job')} and state <> 'refused' and key = ?"
         return int(next(self._rows(sql, key))[0] or 0)
 
     def unfiled(self, folder: str) -> list[Job]:

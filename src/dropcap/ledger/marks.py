@@ -11,5 +11,6 @@ from dropcap.ledger.job import MarkKind
 
 def forget_marks(connection: Connection, folder: str, names: Iterable[str], kinds: Iterable[MarkKind] = tuple(MarkKind)) -> None:
     """The files of these names have left the folder, or are others now."""
-    rows = [(folder, os.fsencode(name), kind.value) for name in names for kind in kinds]
-    connection.executemany("delete from mark where folder = ? and name = ? and kind = ?", rows)
+    wanted = [kind.value for kind in kinds]
+    sql = f"delete from mark where folder = ? and name = ? and kind in ({','.join('?' * len(wanted))})"
+    connection.later(sql, [(folder, os.fsencode(name), *wanted) for name in names])

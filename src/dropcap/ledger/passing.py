@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dropcap.ledger.database import Connection
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import State
-from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.schema import open_by_key
 from dropcap.ledger.transition import Change, update_of, values_of
 from dropcap.reasons import Reason
 
@@ -102,7 +102,7 @@ def _make_way(connection: Connection, job: int, absent: Absent, now: float) -> N
         " and (not older.takes_next or older.instance is not null)"
         " and coalesce(older.instance, 1) = coalesce(job.instance, 1)"
         " from job join job older on older.key = job.key and older.id < job.id"
-        f" where job.id = ? and older.state in {OPEN_STATES} and older.state in ('waiting', 'held', 'unknown')"
+        f" where job.id = ? and {open_by_key('older')} and older.state in ('waiting', 'held', 'unknown')"
         f" and (older.state = 'unknown' or older.reason is not 'newer_went') and {passes}",
         (job, *values),
     ).fetchall()

@@ -20,7 +20,7 @@ from dropcap.ledger.job import (
     State,
 )
 from dropcap.ledger.rows import Rows
-from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.schema import OPEN_STATES, open_by_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class PeopleQuery(Rows):
         pairs = list(
             self._rows(
                 "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
-                f" and newer.state in {OPEN_STATES} where held.state in {OPEN_STATES} and held.state = 'held'"
+                f" and {open_by_key('newer')} where held.state in {OPEN_STATES} and held.state = 'held'"
                 f" and not {GIVES_WAY.replace('older.', 'held.')}"
                 " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id"
                 " order by newer.id limit ?",

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from dropcap.ledger.chain import FACTS
 from dropcap.ledger.database import Connection
-from dropcap.ledger.job import Address
+from dropcap.ledger.job import Address, State
 from dropcap.ledger.seal import enter_what_changed, facts_of
 from dropcap.ledger.transition import renamed as renamed_note
 from dropcap.ledger.transition import utf8
 
+_STATE = FACTS.index("state")
 #: What an earlier attempt and a person have fixed for the place `{key}`, as SQL.
 _FIXED = (
     "instance = case when key is {key} then instance else {instance} end,"
@@ -74,7 +76,8 @@ def renamed(job: int, name: str, address: Address, origin: str | None, now: floa
 
 
 def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Callable[[Connection], None]:
-    """The rules may have changed: these waiting and held jobs get their address anew, each with its origin."""
+    """The rules may have changed: these waiting and held jobs, of as many as a statement may have values, get their address anew,
+    each with its origin."""
     elsewhere = _OVERTAKEN_ELSEWHERE.format(key="?7")
     anew = (
         "insert into history (job, at, state, note) select id, ?11, 'waiting',"
@@ -88,12 +91,12 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
     )
 
     def change(connection: Connection) -> None:
-        for job, address, origin in jobs:
-            values = _values(job, address, origin)
-            before = facts_of(connection, job)
-            connection.execute(anew, (*values, now))
-            connection.execute(sql, values)
-            enter_what_changed(connection, job, before, now, "the rules have changed")
+        values = [_values(job, address, origin) for job, address, origin in jobs]
+        before = facts_of(connection, [job for job, *_ in jobs])
+        held = {job for job, facts in before.items() if facts[_STATE] == State.HELD}
+        connection.executemany(anew, [(*its, now) for its in values if its[0] in held])
+        connection.executemany(sql, values)
+        enter_what_changed(connection, before, now, "the rules have changed")
 
     return change
 

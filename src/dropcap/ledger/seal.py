@@ -6,7 +6,7 @@ none that stands is without a seal. What is kept in memory only saves questions;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dropcap.ledger.chain import FACTS, NOTHING, between, canonical, genesis, news, of_entry, together
@@ -126,17 +126,20 @@ def _in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     return (values[begin : begin + _VALUES] for begin in range(0, len(values), _VALUES))
 
 
-def facts_of(connection: Connection, job: int) -> Any:
-    """What a chain would establish of a job as it is now; for `enter_what_changed`."""
-    return connection.execute(f"select {', '.join(FACTS)} from job where id = ?", (job,)).fetchone()
+def facts_of(connection: Connection, jobs: Sequence[int]) -> dict[int, Any]:
+    """What a chain would establish of jobs as they are now, of as many as a statement may have values; for
+    `enter_what_changed`."""
+    sql = f"select id, {', '.join(FACTS)} from job where id in ({','.join('?' * len(jobs))})"
+    return {job: facts for job, *facts in connection.execute(sql, jobs)}
 
 
-def enter_what_changed(connection: Connection, job: int, before: Any, at: float, note: str) -> None:
-    """Whoever changes a job without an entry of its own in the history makes this one of it, if anything has changed."""
-    if facts_of(connection, job) != before:
-        connection.execute(
-            "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (at, note, job)
-        )
+def enter_what_changed(connection: Connection, before: Mapping[int, Any], at: float, note: str) -> None:
+    """Whoever changes jobs without entries of their own in the history makes this one of each of which anything has changed."""
+    after = facts_of(connection, list(before))
+    connection.executemany(
+        "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?",
+        [(at, note, job) for job in before if after.get(job) != before[job]],
+    )
 
 
 def as_head(kept: Any) -> bytes:

@@ -34,7 +34,8 @@ def ledger_remarks(config: Config) -> Iterator[Remark]:
     if not isinstance(ledger, PostgresLedger):
         return
     if importlib.util.find_spec("psycopg") is None:
-        yield Remark("error", _LEDGER, "psycopg is not installed", "install it: pip install 'dropcap-redcap[postgres]'")
+        how = "pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"
+        yield Remark("error", _LEDGER, "psycopg is not installed", f"install it: {how}")
     if ledger.secret is not None:
         try:
             ledger.password()

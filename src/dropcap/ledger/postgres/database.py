@@ -16,6 +16,7 @@ from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
 from dropcap.ledger.postgres.stream import AT_ONCE, Snapshot
 from dropcap.ledger.postgres.writer import Fence, PostgresWriter
+from dropcap.ledger.schema import OPEN_STATES
 
 #: Connections to read, of a process. Questions are short.
 _READERS = 2
@@ -94,6 +95,16 @@ class PostgresDatabase:
         """Whether the bytes `?`, in small letters, stand in a name, as SQL. No name is UTF-8 for certain, and lower() wants text:
         it gets each byte as a letter, of which only those of ASCII have capitals."""
         return f"position(convert_from(?, 'LATIN1') in lower(convert_from({column}, 'LATIN1') collate \"C\")) > 0"
+
+    @property
+    def open_by_key(self) -> str:
+        """That `older` is open, where it is looked for by its key, as SQL (see `migrations`: `job_order`)."""
+        return f"older.state || '' in {OPEN_STATES}"
+
+    @property
+    def sent_by_key(self) -> str:
+        """That `older` is being sent, or its outcome is unknown, where it is looked for by its key, as SQL."""
+        return "older.state || '' in ('sending', 'unknown')"
 
     @property
     def shared(self) -> bool:

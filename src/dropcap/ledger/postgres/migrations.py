@@ -19,6 +19,8 @@ _LOCK = 0x64726F70
 
 _STATES = "('waiting', 'held', 'sending', 'unknown', 'stored', 'refused', 'done', 'failed', 'withdrawn')"
 
+# `job_order` has the states in words of its own: after a quiet time PostgreSQL believes that nothing is open, and would look
+# for a key in whatever index says so, by going through all of it.
 _VERSION_8 = f"""
 create table meta (key text primary key, value text not null);
 create table folder (
@@ -44,9 +46,10 @@ create table job (
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000);
 create unique index job_one_open on job (folder, name) where state in {OPEN_STATES};
 create unique index job_one_sending on job (key) where state in ('sending', 'unknown') and key is not null;
-create index job_order on job (key, id) where state in {OPEN_STATES} and key is not null;
+create index job_order on job (key, id) where state || '' in {OPEN_STATES} and key is not null;
 create index job_due on job (folder, due, id) where state in ('waiting', 'unknown');
-create index job_open on job (folder, state, id) where state in {OPEN_STATES};
+create index job_held on job (folder, id) where state = 'held';
+create index job_filing on job (folder, id) where state in ('stored', 'refused');
 create index job_failed on job (folder) where state = 'failed' and tried_again is null;
 create index job_ended on job (ended_at) where ended_at is not null;
 create index job_name on job (name);

@@ -30,7 +30,8 @@ _TYPES = {
 _ALONE = frozenset({State.SENDING, State.UNKNOWN})
 #: Another one is on its way to its place.
 _ANOTHER_GOES = (
-    "exists (select 1 from job other where other.key = job.key and other.id <> job.id and other.state in ('sending', 'unknown'))"
+    "exists (select 1 from job other where other.key = job.key and other.id <> job.id"
+    " and other.state || '' in ('sending', 'unknown'))"
 )
 _WENT = (
     "newer.id > greatest(job.id, job.sent_over) and newer.field = job.field"
@@ -82,17 +83,20 @@ def _meet(together: Sequence[Any]) -> bool:
 
 
 def _rounds(changes: Sequence[Change]) -> list[list[Change]]:
-    """Steps in their order: no job twice in a round, and what depends on others' states stands apart from what makes them."""
+    """Steps in their order: no job and no key twice in a round, and what depends on others' states stands apart from what makes
+    them."""
     rounds: list[list[Change]] = [[]]
-    seen: set[int] = set()
+    seen: set[int | str] = set()
     kind: State | None = None
     for one in changes:
         its = one.state if one.state in _ALONE else None
-        if one.job in seen or its is not kind:
+        key = one.target[0] if its and one.target else None
+        named: set[int | str] = {one.job} if key is None else {one.job, key}
+        if not seen.isdisjoint(named) or its is not kind:
             rounds.append([])
             seen.clear()
         kind = its
-        seen.add(one.job)
+        seen |= named
         rounds[-1].append(one)
     return rounds
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dropcap.ledger.database import Reader
 from dropcap.ledger.errors import Damaged, DatabaseError
+from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.sqlite.connection import SqliteConnection, SqliteWriter, meant, open_for_reading, open_for_writing
 
 
@@ -70,6 +71,16 @@ class SqliteDatabase:
     def name_has(self, column: str) -> str:
         """Whether the bytes `?`, in small letters, stand in a name, as SQL."""
         return f"instr(lower(cast({column} as text)), cast(? as text))"
+
+    @property
+    def open_by_key(self) -> str:
+        """That `older` is open, where it is looked for by its key, as SQL."""
+        return f"older.state in {OPEN_STATES}"
+
+    @property
+    def sent_by_key(self) -> str:
+        """That `older` is being sent, or its outcome is unknown, where it is looked for by its key, as SQL."""
+        return "older.state in ('sending', 'unknown')"
 
     @property
     def shared(self) -> bool:
