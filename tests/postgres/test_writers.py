@@ -232,6 +232,37 @@ def test_who_gives_up_at_a_commit_without_an_answer_leaves_nobody_waiting(
     ledger.close()
 
 
+def test_a_refused_write_whose_commit_is_not_answered_keeps_nobody_waiting(
+    database: str, postgres: Cluster, way: Proxy, hosts: Callable[..., Host], soon: None
+) -> None:
+    """Nothing of its group is left to be settled: what stands or not is no answer to those who write next."""
+    host = hosts(through(way, postgres, database), "f")
+    host.fences.clear()
+    struck = way.cut_after_commit(of="update turn")
+    with pytest.raises(LeaseLost):
+        host.claim("f", "a")
+    assert struck.is_set()
+    thread = threading.Thread(target=lambda: host.ledger.set_meta("next", "stands"), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert host.ledger.query.meta("next") == "stands"
+    assert not host.ledger.gone()
+
+
+def test_blame_of_a_file_that_is_another_hosts_by_now_keeps_nothing_from_being_entered(
+    database: str, hosts: Callable[..., Host]
+) -> None:
+    """A file of one folder makes a server look ill; its folder goes to another host; then a file of another folder is stored."""
+    one, other = hosts(database, "f", "g"), hosts(database)
+    (ill,), (well,) = one.claim("f", "a"), one.claim("g", "b")
+    by_hand(database, "update lease set until = 'epoch' where folder = 'f'")
+    del one.fences["f"]
+    other.take("f")
+    one.ledger.blame([ill, well])
+    assert [(job.id, job.faults) for job in one.ledger.query.recent(9)] == [(well, 1), (ill, 1)]
+
+
 # -- The server goes away
 
 

@@ -130,14 +130,11 @@ class DeliveryChanges(Writing):
         self._write(returned.put_off(job, self._clock() + seconds), jobs=[job])
 
     def blame(self, jobs: Sequence[int]) -> None:
-        """These jobs' sends went wrong while the server was well."""
+        """These jobs' sends went wrong while the server was well. It is no matter whose their folders are by now, and must not
+        keep from being entered what has come of another file."""
         if jobs:
-            self._write(
-                lambda connection: connection.executemany(
-                    "update job set faults = faults + 1 where id = ?", [(job,) for job in jobs]
-                ),
-                jobs=jobs,
-            )
+            rows = [(job,) for job in jobs]
+            self._write(lambda connection: connection.executemany("update job set faults = faults + 1 where id = ?", rows))
 
     def recover(self) -> int:
         """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
