@@ -193,9 +193,9 @@ class Delivery:
             self._schedule.small_file = small_file
             self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
+            self._apply_folder_pauses()  # first: the ledger may not answer
             self._look_for_absent()
             self._ledger.look_for_records(folders)
-            self._apply_folder_pauses()
         self.wake()
 
     def try_paused(self) -> None:
