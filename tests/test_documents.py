@@ -21,6 +21,7 @@ from dropcap.cli.configured import usable
 from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
+from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
 from dropcap.preflight.verification import Compared, Found
@@ -160,6 +161,7 @@ def test_the_keys_of_status(used: Site) -> None:
         pauses=[Pause(Scope.SERVER, "h", Reason.UNREACHABLE, "m", "r", now, False)],
         moving=[InMotion(1, "consents", "n", 1, 2, now)],
         limits=[RequestLimit("h", 1, now)],
+        hosts=HostsNow((HostAtWork("id", "a", 1, "1", "digest", now, now, True, ()),)),
         held=ledger.recent(1),
         read_back=ledger.recent(1),
         behind_held=[(ledger.recent(1)[0], ledger.recent(1)[0])],

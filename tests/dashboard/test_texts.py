@@ -15,7 +15,7 @@ from dropcap.reasons import Reason, Scope
 from tests.picture.make import NOW, folder, pause, picture
 
 GROUP = FailureGroup("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
-FULL = "Nothing is taken or sent until its disk has room."
+FULL = "Nothing is taken or sent meanwhile: make room."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
 BANNED = (ServerNow("redcap:443", pause(reason=Reason.BANNED, until=True)),)
@@ -45,7 +45,7 @@ HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.
         ({"pauses": (DOWN[0].pause,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
         ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", f"Something is paused. {RESUME}"),
         ({"servers": BANNED}, "bad", "REDCap does not take files for now.", RESUME),
-        ({"unwritable": "full", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
+        ({"unwritable": "full", "mend": "make room", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
         ({"alive": False}, "bad", "A part of dropcap hangs.", "Look into its log, then restart it."),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from dropcap import __version__
 from dropcap.cli.complaint import complain, misused
 from dropcap.daemon import journal
 from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
 from dropcap.secret import without_tokens
 
 
@@ -191,6 +192,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except DatabaseError as error:  # in the midst of it
+        complain(f"the ledger cannot be read or written any more ({error}): see whether its disk or database is well")
+        sys.exit(2)
     except BrokenPipeError:  # `dropcap history | head`
         sys.stderr.close()
         sys.exit(0)

@@ -20,7 +20,12 @@ def who_of(act: Act) -> str:
 
 
 def what_of(act: Act) -> str:
-    """What it is about, in a line."""
+    """What it is about, in a line; of several hosts, on which it was done."""
+    on = f"on {shown(str(act.told['host']))}" if "host" in act.told else ""
+    return ", ".join(filter(None, [_what(act), on]))
+
+
+def _what(act: Act) -> str:
     told = act.told
     match act.what:
         case Deed.PAUSE | Deed.RESUME:
@@ -36,9 +41,8 @@ def what_of(act: Act) -> str:
         case Deed.STARTED | Deed.RELOAD:
             return shown(f"dropcap {told.get('dropcap')}, configuration {str(told.get('configuration'))[:16]}…")
         case Deed.CREATED | Deed.MIGRATED:
-            return (
-                f"version {told.get('from')} to {told.get('to')}, {told.get('job'):,} jobs with {told.get('history'):,} entries"
-            )
+            versions = f"version {told.get('from', 0)} to {told.get('to')}"
+            return f"{versions}, {told.get('job', 0):,} jobs with {told.get('history', 0):,} entries"
         case Deed.EXPORTED | Deed.IMPORTED:
             rows = told.get("rows", {})
             return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"

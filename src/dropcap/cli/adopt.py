@@ -11,6 +11,8 @@ from functools import partial
 from dropcap.cli.configured import prepared, stop
 from dropcap.cli.reach import asked
 from dropcap.config.model import Config, Folder
+from dropcap.daemon import command
+from dropcap.daemon.asked import ASKED
 from dropcap.daemon.opening import close_for_people, open_for_people
 from dropcap.delivery.order import Order
 from dropcap.display import shown
@@ -55,7 +57,7 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
         stop(f"the ledger cannot be written: {error}", 2)
     with contextlib.ExitStack() as stack:
         stack.callback(close_for_people, ledger, config)
-        run = Run.of(config.state_dir)
+        run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
         wanted = list(_wanted(config, folders, ledger, stack))
         doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]
         for one in wanted:
@@ -134,7 +136,11 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     # A running dropcap is to notice which files are its now: those that were held are tried again on the way, but for those of
     # which a person alone decides.
     held = [job.id for job in ledger.query.in_state((State.HELD,), folder.name, limit=1_000_000) if job.reason not in _BY_HAND]
-    asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
+    told = asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
+    if told is None and ledger.shared:  # another host may be the one that works there
+        jobs = [job for number in held if (job := ledger.query.job(number)) is not None]
+        command.retry(ledger.for_people(), config, jobs, Who.me())
+        ledger.set_meta(ASKED, str(time.time()))
     return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})", done=True)
 
 
@@ -143,6 +149,13 @@ def _renamed(config: Config, folder: Folder, tree: Tree, ledger: Ledger) -> None
     found = owner.read(tree)
     if found is None or found.installation != ledger.installation or found.folder in config.folders:
         return
+    hosts = ledger.query.hosts()
+    holder = hosts.holder(found.folder) if hosts is not None else None
+    if hosts is not None and holder is not None:
+        raise owner.Away(
+            f"{hosts.called(holder)} works in it under the name {shown(found.folder)}: give all hosts the new configuration "
+            "(dropcap reload) first"
+        )
     paused = [pause for pause in ledger.query.pauses() if (pause.scope, pause.name) == (Scope.FOLDER, found.folder)]
     ledger.rename_folder(found.folder, folder.name)
     for pause in paused:  # before the first file can go on its way

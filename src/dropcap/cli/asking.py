@@ -12,12 +12,14 @@ from pathlib import Path
 from dropcap.cli.configured import of_another_version, stop
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
-from dropcap.daemon.opening import database_of
+from dropcap.daemon.opening import database_of, has_psycopg
 from dropcap.daemon.state import LEDGER
-from dropcap.delivery.clients import line_to
+from dropcap.delivery.clients import MakeWindow, line_to, window_of
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
+from dropcap.hosts.shared_window import SharedWindow
 from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.query import Query
 
 
@@ -31,10 +33,40 @@ def lines(config: Config) -> Iterator[dict[str, ProjectLine]]:
     with contextlib.ExitStack() as stack:
         if not os.path.isdir(config.state_dir):
             config = replace(config, state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropcap-"))))
-        found = {project.name: line_to(config, project) for project in config.projects.values()}
+        window = stack.enter_context(_window(config))
+        found = {project.name: line_to(config, project, window) for project in config.projects.values()}
         for line in found.values():
             stack.callback(line.client.close)
         yield found
+
+
+@contextlib.contextmanager
+def _window(config: Config) -> Iterator[MakeWindow]:
+    """The request limit that the hosts of a shared ledger have together. Where nobody can count there (the database does not
+    answer, or dropcap never ran), that of this host: a check of the rest goes on."""
+    if not isinstance(config.ledger, PostgresLedger) or not has_psycopg():
+        yield window_of
+        return
+    from dropcap.ledger.postgres.way import connecting  # it needs psycopg
+
+    wire = Wire(connecting(config.ledger, "dropcap command"))
+    try:
+        yield _shared_by(wire) if _counts(wire) else window_of
+    finally:
+        wire.close()
+
+
+def _shared_by(wire: Wire) -> MakeWindow:
+    return lambda config, project: SharedWindow(wire, project.host, config.limit_of(project.host))
+
+
+def _counts(wire: Wire) -> bool:
+    """Whether requests can be entered there."""
+    try:
+        wire.ask(lambda connection: connection.execute("select from slot limit 1"))
+    except DatabaseError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from dropcap.cli.check_text import Checked, asking, tell
 from dropcap.cli.configured import config_option, stop, unusable
 from dropcap.cli.screen import line, many
 from dropcap.config.doubts import same_project
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.limits import known_limits
@@ -35,6 +36,7 @@ from dropcap.preflight.database import ledger_remarks
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, in_configuration, on_machine, place_of
+from dropcap.preflight.shared_ledger import database_remarks, host_remarks
 from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.touching import touching
 
@@ -124,9 +126,12 @@ def _looked_at(
             if remark.done and tell:
                 line(f"ok       {remark.text}", hang=9)  # at once: it may be waited for, or has changed something
             found.append(remark)
-    found += _local(config, folders)
+    reads, told = _shared_ledger(config, folders, offline)
+    found += told
+    found += _local(config, folders, reads)
     found += _as_the_service(config, folders, unit_name)
-    found += _limits(config, folders)
+    if reads:
+        found += _limits(config, folders)
     if not offline:
         with lines(config) as asked:
             said = {remark.text for remark in found}
@@ -157,10 +162,31 @@ def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
             )
 
 
-def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+def _shared_ledger(config: Config, folders: Sequence[Folder], offline: bool) -> tuple[bool, list[Remark]]:
+    """Whether the ledger may be read below, and what is to be said of the database that keeps it, if one does."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return True, []
+    found = list(ledger_remarks(config))
+    if any(remark.level != "ok" for remark in found):
+        return False, found
+    if offline:
+        return False, [*found, Remark("unsure", on_machine("ledger"), f"{config.ledger} was not asked", "leave out --offline")]
+    found += database_remarks(config.ledger)
+    if any(remark.level == "error" for remark in found):
+        return False, found
+    try:
+        with remembered(config) as query:
+            if query is not None:
+                found += host_remarks(config, folders, query)
+    except DatabaseError as error:
+        found.append(Remark("error", on_machine("ledger"), f"it cannot be read ({error})", "see whether PostgreSQL is well"))
+        return False, found
+    return True, found
+
+
+def _local(config: Config, folders: Sequence[Folder], reads: bool) -> Iterator[Remark]:
     mounts = Mounts.now()
     yield from machine.state_dir_remarks(config.state_dir, mounts)
-    yield from ledger_remarks(config)
     for name in _projects(config, folders):
         yield from machine.project_remarks(config.projects[name])
     directories = 0
@@ -169,7 +195,7 @@ def _local(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
     with ExitStack() as stack:
         known: drop_folder.Remembered | None = None
         try:
-            known = drop_folder.Remembered(stack.enter_context(remembered(config)))
+            known = drop_folder.Remembered(stack.enter_context(remembered(config))) if reads else None
         except DatabaseError as error:
             remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
             yield Remark("error", on_machine(f"state_dir {config.state_dir}"), f"the ledger cannot be read ({error})", remedy)

@@ -7,17 +7,19 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.load import load
 from dropcap.config.model import Config
+from dropcap.daemon.opening import database_of
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
+from dropcap.ledger.query import Query
 from dropcap.threads import NoThread, begin
 
 _DEFAULT = "/etc/dropcap/config.yaml"
@@ -54,16 +56,10 @@ def jobs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Comple
 
 
 def _jobs(config: Config) -> Proposed:
-    path = (config.state_dir / LEDGER).absolute()
-    if not path.exists():
+    if not isinstance(config.ledger, PostgresLedger) and not (config.state_dir / LEDGER).exists():
         return []
-    sql = (
-        "select id, folder, name, state, reason from job where state in ('held', 'waiting', 'unknown')"
-        " or (state = 'failed' and tried_again is null) order by id desc limit ?"
-    )
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.1)) as ledger:
-        rows = ledger.execute(sql, (_MOST_JOBS,)).fetchall()
-    return [(str(number), f"{folder}/{os.fsdecode(name)}, {reason or state}") for number, folder, name, state, reason in rows]
+    with contextlib.closing(Query(database_of(config))) as ledger:
+        return [(str(job.id), f"{job.folder}/{job.name}, {job.reason or job.state}") for job in ledger.may_retry(_MOST_JOBS)]
 
 
 def _items(ctx: click.Context, incomplete: str, of: Callable[[Config], Proposed]) -> list[CompletionItem]:

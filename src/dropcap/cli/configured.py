@@ -67,8 +67,25 @@ def unusable(path: Path) -> str:
     return f"{shown(str(path))} cannot be used: correct what is said above"
 
 
+class NoLedger(Exception):  # noqa: N818 - a state
+    """There is no ledger to read; the message says what to do. `away`: it is in a database that does not answer."""
+
+    def __init__(self, message: str, code: int, *, away: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.away = away
+
+
 def query(config: Config) -> Query:
     """The ledger to read, or the end: with exit code 1 if there is none yet, with 2 if it is not ours to read."""
+    try:
+        return readable(config)
+    except NoLedger as error:
+        stop(str(error), error.code)
+
+
+def readable(config: Config) -> Query:
+    """The ledger to read, or the end. Raises NoLedger where a database keeps it."""
     if isinstance(config.ledger, PostgresLedger):
         return _in_database(config, config.ledger)
     path = config.state_dir / LEDGER
@@ -94,14 +111,19 @@ def _in_database(config: Config, at: PostgresLedger) -> Query:
     try:
         found = Query(database_of(config))
         if not found.version():
-            stop(f"there is no ledger in {at} yet: dropcap has not run with this configuration", 1)
+            raise NoLedger(f"there is no ledger in {at} yet: dropcap has not run with this configuration", 1)
+        if (said := of_another_version(found)) is not None:
+            raise NoLedger(f"{at} is {said}", 1)
     except LedgerError as error:
-        stop(str(error), 2)
+        raise NoLedger(str(error), 2) from None
     except DatabaseError as error:
-        stop(f"the ledger {at} cannot be read ({error}): see whether PostgreSQL runs and lets you in", 2)
-    if (said := of_another_version(found)) is not None:
-        stop(f"{at} is {said}", 1)
+        raise NoLedger(cannot_read(at, error), 2, away=True) from None
     return found
+
+
+def cannot_read(at: PostgresLedger, error: DatabaseError) -> str:
+    """That a ledger in a database cannot be read, and what to do."""
+    return f"the ledger {at} cannot be read ({error}): see whether PostgreSQL runs and lets you in"
 
 
 def of_another_version(ledger: Query) -> str | None:

@@ -18,10 +18,11 @@ import click
 
 from dropcap.cli import completion, screen
 from dropcap.cli.asking import chosen, lines, remembered
-from dropcap.cli.configured import config_option, stop, usable
+from dropcap.cli.configured import cannot_read, config_option, stop, usable
 from dropcap.cli.dry_run_report import report
 from dropcap.cli.dry_run_words import goal, word
 from dropcap.cli.outside import outside_of_all_folders
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
@@ -91,6 +92,8 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
         try:
             known = drop_folder.Remembered(stack.enter_context(remembered(config)))
         except DatabaseError as error:
+            if isinstance(config.ledger, PostgresLedger):
+                stop(cannot_read(config.ledger, error), 2)
             stop(f"the ledger in {config.state_dir} cannot be read ({error}): run this as dropcap's user", 2)
         for folder in folders:
             tree = drop_folder.open_folder(folder)

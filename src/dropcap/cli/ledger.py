@@ -10,6 +10,8 @@ from dropcap.cli import screen
 from dropcap.cli.configured import config_option, prepared, query, stop, usable
 from dropcap.cli.ledger_moving import export_command, import_command
 from dropcap.cli.outside import outside_of_all_folders
+from dropcap.config.ledger_at import PostgresLedger
+from dropcap.config.model import Config
 from dropcap.daemon import witness
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one
 from dropcap.display import shown
@@ -35,9 +37,12 @@ ledger_command.add_command(import_command)
 def backup_command(config_path: Path, file: Path) -> None:
     """Copy the ledger to FILE, whole as of one moment, whether dropcap runs or not. FILE must not be there; it is for this user.
 
+    One on PostgreSQL is copied with pg_dump.
+
     Exit codes: 0 the copy is on the disk, and sound; 1 it could not be made; 2 usage, or the ledger is not ours to read.
     """
     config = usable(config_path.absolute(), tell=False)
+    _of_sqlite_alone(config)
     target = outside_of_all_folders(config, file)
     query(config).close()
     try:
@@ -62,6 +67,7 @@ def restore_command(config_path: Path, file: Path) -> None:
     Exit codes: 0 it is in place; 2 it is no ledger, or that of another installation; 4 a dropcap runs.
     """
     config = usable(config_path.absolute(), tell=False)
+    _of_sqlite_alone(config)
     prepared(config)
     ledger = config.state_dir / LEDGER
     try:
@@ -79,3 +85,13 @@ def restore_command(config_path: Path, file: Path) -> None:
     if aside is not None:
         screen.line(f"the ledger that was there is kept: {shown(str(aside))}")
     screen.line(f"{shown(str(ledger))} is the copy now; start dropcap: files that it does not know are taken up from the folders")
+
+
+def _of_sqlite_alone(config: Config) -> None:
+    """Or the end with exit code 2: a database has ways of its own."""
+    if isinstance(config.ledger, PostgresLedger):
+        stop(
+            f"the ledger is in {config.ledger}: copy it with pg_dump, and put it back with pg_restore while no dropcap runs; "
+            "dropcap ledger export writes it into a file that dropcap ledger import reads",
+            2,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -15,19 +16,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dropcap import __version__
 from dropcap.cli import screen
+from dropcap.cli.configured import cannot_read, stop
 from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many, typed
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log, witness
+from dropcap.daemon.custody import Custody
 from dropcap.daemon.engine import Engine
-from dropcap.daemon.opening import open_for_daemon
+from dropcap.daemon.opening import database_of, open_for_daemon
 from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
+from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
+from dropcap.ledger.query import Query
 from dropcap.reasons import Reason, Scope
 
 #: Seconds for which nothing must be left to do before it is believed.
@@ -77,6 +83,7 @@ def run_once(config: Config, wait: str | None) -> int:
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda _number, _frame: stopped.set())
+        _no_other_host(config)
         opened = open_for_daemon(config)
         ledger, custody = opened.ledger, opened.custody
         engine = Engine(config, ledger, custody)
@@ -90,9 +97,11 @@ def run_once(config: Config, wait: str | None) -> int:
         obstacles: list[str] = []
         strange: list[str] = []
         try:
-            _follow(engine, stopped, patience, console if progress else None)
+            _follow(engine, stopped, patience, console if progress else None, custody)
             obstacles, strange = _obstacles(engine), _strange(engine)  # folders tell nothing once they are closed
         finally:
+            if custody is not None:
+                custody.end_taking()
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)
@@ -102,7 +111,27 @@ def run_once(config: Config, wait: str | None) -> int:
     return code
 
 
-def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, console: Console | None) -> None:
+def _no_other_host(config: Config) -> None:
+    """Or the end with exit code 4: those that work with a shared ledger take what is there by themselves. Raises LedgerError."""
+    if not isinstance(config.ledger, PostgresLedger):
+        return
+    try:
+        with contextlib.closing(Query(database_of(config))) as ledger:
+            hosts = ledger.hosts() if ledger.version() else None
+    except DatabaseError as error:
+        raise LedgerError(cannot_read(config.ledger, error)) from None
+    if hosts is not None and hosts.alive:
+        names = ", ".join(shown(hosts.called(host)) for host in hosts.alive)
+        lately = f"or did within the last {config.ledger.lease:g} s"
+        stop(
+            f"{names} {'works' if len(hosts.alive) == 1 else 'work'} with {config.ledger}, {lately}: they deliver what is there",
+            4,
+        )
+
+
+def _follow(
+    engine: Engine, stopped: threading.Event, patience: _Patience, console: Console | None, custody: Custody | None
+) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=console) if console else None
     if bar:
@@ -115,7 +144,8 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
         while not stopped.wait(0.05):
             engine.start_channels()
             now = time.monotonic()
-            if engine.idle() and not _due_within(engine, patience.other - (now - moved_at)):
+            settled = custody is None or custody.settled
+            if engine.idle() and settled and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:
                     return
@@ -130,7 +160,7 @@ def _follow(engine: Engine, stopped: threading.Event, patience: _Patience, conso
                     moved_at, last = now, numbers
                 if bar and task is not None:
                     bar.update(task, completed=last[2], total=sum(last))
-            if now - moved_at > (patience.rest if _resting(engine) else patience.other) and _stuck(engine):
+            if now - moved_at > (patience.rest if _resting(engine) else patience.other) and (_stuck(engine) or not settled):
                 return
     finally:
         if bar and task is not None:
@@ -177,10 +207,10 @@ def _numbers(engine: Engine) -> tuple[int, int, int]:
 def _obstacles(engine: Engine) -> list[str]:
     """Why files were not taken out of the drop folders, a line each."""
     lines = []
-    if why := engine.ledger.trouble.unwritable:
-        lines.append(
-            f"  the ledger in {engine.config.state_dir} cannot be written ({why}): make room there, or let dropcap's user write"
-        )
+    if engine.ledger.trouble.unwritable:
+        lines.append(f"  {engine.ledger.trouble.said()}")
+    for name in sorted(engine.config.folders.keys() - engine.channels.keys()):
+        lines.append(f"  not taken: {name}: it is away for this host, or another one works in it: dropcap check")
     for name, one in engine.channels.items():
         waiting = len(one.intake.unsettled) + one.intake.behind
         if one.intake.away:

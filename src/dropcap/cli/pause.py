@@ -13,6 +13,7 @@ from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.cli.reach import alone, asked
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon import command, released
 from dropcap.display import shown
@@ -62,7 +63,8 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
             ledger.pause(command.pause_by_hand(scope, name))
-    screen.line(f"{scope} {shown(name)} is paused; end it with: dropcap resume --{scope} {screen.typed(name)}")
+    seen = " (other hosts see it in some seconds)" if isinstance(config.ledger, PostgresLedger) else ""
+    screen.line(f"{scope} {shown(name)} is paused{seen}; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
 
 def _release(config: Config, name: str) -> None:
@@ -78,6 +80,10 @@ def _release(config: Config, name: str) -> None:
     if told and told["open"]:
         screen.line(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
         sys.exit(1)
+    if isinstance(config.ledger, PostgresLedger):
+        elsewhere = "other hosts let go of it in some seconds, or once what they send from it has ended"
+        screen.line(f"folder {shown(name)} is paused: its share can be unmounted here; {elsewhere}; end it with: {resume}")
+        return
     screen.line(f"folder {shown(name)} is paused and let go of: its share can be unmounted; end it with: {resume}")
 
 

@@ -19,6 +19,7 @@ from dropcap.cli.configured import config_option, folder_option, known, moment, 
 from dropcap.cli.history import named
 from dropcap.cli.jobs import clock, kept_at, stamp
 from dropcap.cli.outside import outside_of_all_folders
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
@@ -166,7 +167,7 @@ def _not_ours(place: Path, error: OSError) -> NoReturn:
 
 def _replaced_by(config: Config, folder: str | None, name: str) -> frozenset[str]:
     """The copies of what the dropped files of that name replaced."""
-    if not (config.state_dir / LEDGER).exists():
+    if not isinstance(config.ledger, PostgresLedger) and not (config.state_dir / LEDGER).exists():
         return frozenset()
     folder, name = named(config, folder, name)
     ledger: Query = query(config)

@@ -14,6 +14,7 @@ from dropcap.config.model import Config
 from dropcap.daemon import command
 from dropcap.display import shown
 from dropcap.ledger.act import Who
+from dropcap.ledger.hosts_query import HostsNow
 
 #: Files that are told one by one.
 _TOLD = 20
@@ -29,7 +30,7 @@ def retry_command(jobs: tuple[int, ...], config_path: Path, folder_name: str | N
     """Try again: JOB is a number that `status`, `history`, the log and why.txt tell.
 
     A held or waiting file has its turn at once; a failed one is moved back into its drop folder, where it is taken anew. If no
-    dropcap runs, that happens when the next one starts.
+    dropcap runs, that happens when the next one starts. Of several hosts, the one that works in the folder tries it.
 
     Exit code: 0; 1 if some could not be tried again.
     """
@@ -65,8 +66,17 @@ def _retried(
     with alone(config) as ledger:
         chosen = command.select(ledger, numbers, failed=failed, held=held, folder=folder_name)
         done = command.retry(ledger, config, chosen, Who.me())
-    screen.line("no dropcap runs: they are tried when it starts", err=True)
+        hosts = ledger.query.hosts()
+    screen.line(_when(hosts), err=True)
     return done
+
+
+def _when(hosts: HostsNow | None) -> str:
+    if hosts is None:
+        return "no dropcap runs: they are tried when it starts"
+    if hosts.alive:
+        return "no dropcap runs on this host: those that work in the folders try them"
+    return "no dropcap runs on any host: they are tried when one starts"
 
 
 def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dropcap.cli.configured import config_option, folder_option, query, usable
+from dropcap.cli import status_hosts
+from dropcap.cli.configured import NoLedger, cannot_read, config_option, folder_option, readable, stop, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
+from dropcap.cli.status_away import Away, away_json, tell_away
 from dropcap.cli.status_files import tell_files
 from dropcap.cli.status_gathered import FolderStatus, InMotion, Status, gathered
+from dropcap.cli.status_line import StatusLine
 from dropcap.cli.status_text import tell
-from dropcap.cli.status_told import FEW, StatusLine, goes_on, needs_somebody
+from dropcap.cli.status_told import FEW, goes_on, needs_somebody
 from dropcap.cli.status_verdict import verdict
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.errors import DatabaseError
@@ -72,12 +77,14 @@ def status_command(
         sys.exit(_nagios(config_path, folder_name, warning, critical))
     config = usable(config_path.absolute(), tell=False)
     view = asked(config, {"do": "status"})
-    ledger = query(config)
-    try:
-        kinds = [kind for kind, wanted in (("failed", failed), ("held", held), ("waiting", waiting)) if wanted]
-        status = gathered(config, ledger, view, folder_name, kinds)
-    finally:
-        ledger.close()
+    kinds = [kind for kind, wanted in (("failed", failed), ("held", held), ("waiting", waiting)) if wanted]
+    status = _gathered(config, view, folder_name, kinds)
+    if isinstance(status, Away):
+        if as_data:
+            click.echo(json.dumps(away_json(status), indent=2))
+        else:
+            tell_away(status)
+        sys.exit(Away.CODE)
     if as_data:
         click.echo(json.dumps(_json(config, status), indent=2))
     elif kinds:
@@ -93,16 +100,34 @@ def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: 
     try:
         config = usable(config_path.absolute(), tell=False)
         view = asked(config, {"do": "status"})
-        ledger = query(config)
-        try:
-            level, line = judged(gathered(config, ledger, view, folder_name), warning, critical)
-        finally:
-            ledger.close()
+        status = _gathered(config, view, folder_name, ())
+        if isinstance(status, Away):
+            level, line = NagiosState.CRITICAL, f"DROPCAP CRITICAL - {status.why}".replace("|", "/")
+        else:
+            level, line = judged(status, warning, critical)
     except (SystemExit, OSError, DatabaseError) as error:  # said on standard error, which Nagios does not show
         why = "" if isinstance(error, SystemExit) else f": {error}"
         level, line = NagiosState.UNKNOWN, f"DROPCAP UNKNOWN - the state cannot be told{why}; run dropcap status"
     click.echo(line)
     return level
+
+
+def _gathered(config: Config, view: dict[str, Any] | None, folder_name: str | None, kinds: Collection[str]) -> Status | Away:
+    """What is so; `Away` where a database keeps the ledger and does not answer."""
+    try:
+        ledger = readable(config)
+        try:
+            return gathered(config, ledger, view, folder_name, kinds)
+        finally:
+            ledger.close()
+    except NoLedger as error:
+        if not error.away:
+            stop(str(error), error.code)
+        return Away.of(config, view, str(error))
+    except DatabaseError as error:
+        if not isinstance(config.ledger, PostgresLedger):
+            raise
+        return Away.of(config, view, cannot_read(config.ledger, error))
 
 
 def _json(config: Config, status: Status) -> dict[str, Any]:
@@ -125,7 +150,8 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
             {"server": one.server, "requests_per_minute": one.per_minute, "goes_on": stamp(one.goes_on)} for one in status.limits
         ],
         "ledger_unwritable": status.unwritable,
-        "folders": {one.name: _folder_json(one) for one in status.folders},
+        "folders": {one.name: _folder_json(one, status) for one in status.folders},
+        **({} if status.hosts is None else {"hosts": status_hosts.as_json(config, status)}),
         "pauses": [
             asdict(pause) | {"since": stamp(pause.since), "next_try": stamp(status.next_tries.get((pause.scope, pause.name)))}
             for pause in status.pauses
@@ -152,10 +178,12 @@ def _sending_json(one: InMotion) -> dict[str, Any]:
     return asdict(one) | {"file": shown(one.file), "began": stamp(one.began)}
 
 
-def _folder_json(one: FolderStatus) -> dict[str, Any]:
+def _folder_json(one: FolderStatus, status: Status) -> dict[str, Any]:
     told = asdict(one) | {"last_walk": stamp(one.last_walk), "mistake_since": stamp(one.mistake_since)}
     told["overdue"] = stamp(one.overdue)
     del told["name"], told["unsettled"]
+    if status.hosts is None:
+        del told["host"], told["fence"]
     if one.path is not None:
         told["path"] = shown(one.path)
     if one.copies_in is not None:

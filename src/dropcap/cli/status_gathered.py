@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from dropcap.cli.configured import known
 from dropcap.config.model import Config
+from dropcap.daemon.released import was_released
 from dropcap.daemon.state import running
+from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
@@ -49,6 +51,8 @@ class FolderStatus:
     left: dict[str, Any] | None  # what lay there at first and is left: count, first, message, remedy
     overdue: float | None  # since when a file is missing that `expect` names
     strays: dict[str, Any] | None  # what somebody put into done/ or failed/: the same
+    host: str | None = None  # of several, the one that works there
+    fence: int | None = None  # and its number among all that ever did
 
     @property
     def troubled(self) -> bool:
@@ -113,6 +117,34 @@ class Status:
     behind_held: list[tuple[Job, Job]]  # a file that waits, and the held one before it to the same place
     oldest: float | None  # when the oldest file was claimed that goes on by itself
     problems: list[str]  # of the configuration file as it is now
+    mend: str  # what to do where the ledger cannot be written
+    hosts: HostsNow | None  # None: one host has the ledger for itself
+    here: str | None  # of these, the one that was asked
+    released: frozenset[str]  # folders that a person wants let go of
+
+    @property
+    def others(self) -> bool:
+        """Whether a dropcap works on another host."""
+        return self.hosts is not None and any(host.id != self.here for host in self.hosts.alive)
+
+    @property
+    def configured(self) -> list[str]:
+        """The folders that are to be worked in."""
+        return [one.name for one in self.folders if one.path is not None]
+
+    @property
+    def stranded(self) -> list[str]:
+        """Folders that no living host has."""
+        well = {one.name for one in self.folders if one.arriving is not None and not one.away}  # here: it has just been taken
+        wanted = [name for name in self.configured if name not in self.released | well]
+        return self.hosts.stranded(wanted) if self.hosts is not None and self.hosts.alive else []
+
+    @property
+    def free(self) -> list[str]:
+        """Folders in which nobody works for the moment, though a host could."""
+        if self.hosts is None or not self.hosts.alive:
+            return []
+        return [name for name in self.hosts.free(self.configured) if name not in self.stranded]
 
     @property
     def exit_code(self) -> int:
@@ -121,7 +153,8 @@ class Status:
             return 1
         if any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in self.pauses):
             return 3
-        return 1 if self.pauses or self.problems or any(folder.troubled for folder in self.folders) else 0
+        troubled = any(folder.troubled for folder in self.folders) or self.stranded
+        return 1 if self.pauses or self.problems or troubled else 0
 
 
 def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: str | None, every: Collection[str] = ()) -> Status:
@@ -142,6 +175,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
     told = view or {}
     moving = _moving(told, only)
     behind = ledger.behind_held(only, MOST_TOLD)
+    hosts = ledger.hosts()
     elsewhere = {one.job: one.folder for one in moving} | {newer.id: newer.folder for newer, _ in behind}  # told apart
     return Status(
         running=view is not None or running(config.state_dir),
@@ -151,7 +185,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         started=told.get("started"),
         under_way=told.get("under_way"),
         unwritable=told.get("unwritable"),
-        folders=[_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight) for name in names],
+        folders=[_at(_folder(config, ledger, name, counts.get(name, {}), live.get(name), midnight), hosts) for name in names],
         pauses=pauses,
         next_tries={(p["scope"], p["name"]): at for p in told.get("pauses", ()) if (at := p.get("next_try")) is not None},
         limits=_limits(config, told, only),
@@ -168,7 +202,20 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         oldest=min((job.claimed_at for job in ledger.in_state(_WAITING, only, 1)), default=None),
         behind_held=behind,
         problems=[str(problem) for problem in config.told],
+        mend=ledger.database.unwritable[1],
+        hosts=hosts,
+        here=told.get("host"),
+        released=frozenset(name for name in names if hosts is not None and was_released(ledger, name)),
     )
+
+
+def _at(folder: FolderStatus, hosts: HostsNow | None) -> FolderStatus:
+    """With the host that works there."""
+    lease = None if hosts is None else hosts.lease(folder.name)
+    if hosts is None or lease is None:
+        return folder
+    holder = hosts.holder(folder.name)
+    return replace(folder, host=None if holder is None else hosts.called(holder), fence=lease.fence)
 
 
 def _folder(

@@ -40,8 +40,10 @@ def judged(status: Status, warning: int, critical: int) -> tuple[NagiosState, st
 
 def _critical(status: Status) -> list[tuple[NagiosState, str]]:
     found = []
-    if not status.running:
+    if not status.running and not status.others:
         found.append("dropcap does not run")
+    elif not status.running:
+        pass  # others do: a warning
     elif not status.answers:
         found.append("dropcap runs and does not answer")
     elif not status.alive:
@@ -49,6 +51,8 @@ def _critical(status: Status) -> list[tuple[NagiosState, str]]:
     down = [p.name for p in status.pauses if p.scope == Scope.SERVER and p.reason != Reason.BY_HAND]
     if down:
         found.append(f"{_number(len(down), 'server does', 'servers do')} not answer or refuse dropcap")
+    if names := status.stranded:
+        found.append(f"{_number(len(names), 'folder is', 'folders are')} away for all hosts: {', '.join(names)}")
     for word, of in (("away", lambda one: one.away), ("full", lambda one: one.full or one.cannot_file)):
         names = _names(status, of)
         if names:
@@ -59,6 +63,8 @@ def _critical(status: Status) -> list[tuple[NagiosState, str]]:
 def _warnings(status: Status) -> list[tuple[NagiosState, str]]:
     held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
     found = []
+    if not status.running and status.others:
+        found.append("dropcap does not run on this host")
     if failed:
         found.append(f"{_number(failed, 'file has', 'files have')} failed")
     if held:

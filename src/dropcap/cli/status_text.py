@@ -13,7 +13,9 @@ from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.jobs import FOUND
 from dropcap.cli.status_gathered import FolderStatus, InMotion, Status
-from dropcap.cli.status_told import FEW, MORE, Level, StatusLine, goes_on, left_alone, needs_somebody
+from dropcap.cli.status_hosts import hosts_told
+from dropcap.cli.status_line import Level, StatusLine
+from dropcap.cli.status_told import FEW, MORE, goes_on, left_alone, needs_somebody
 from dropcap.cli.status_verdict import notes, verdict
 from dropcap.display import shown
 
@@ -29,6 +31,8 @@ def tell(status: Status, only: str | None) -> None:
     """Print it."""
     names = MORE if only is not None else FEW
     _table(status)
+    if only is None:
+        _section("Hosts", hosts_told(status))
     _sent(status.moving)
     somebody = needs_somebody(status)
     _section("Goes on by itself", goes_on(status, names))
@@ -46,19 +50,31 @@ def tell(status: Status, only: str | None) -> None:
 
 def _table(status: Status) -> None:
     rows = []
-    for one in status.folders:
+    head, first_cells = _first_column(status)
+    for one, first_cell in zip(status.folders, first_cells, strict=True):
         waiting = one.waiting - one.sending
         numbers = (waiting, one.sending, one.held, one.failed, one.done_today)
         arriving = "-" if one.arriving is None else f"{one.arriving:,}"
-        rows.append((shown(one.name), arriving, *(f"{number:,}" for number in numbers), ", ".join(notes(one, status))))
+        rows.append((first_cell, arriving, *(f"{number:,}" for number in numbers), ", ".join(notes(one, status))))
     widths = [max(len(head), *(len(row[at]) for row in rows)) if rows else len(head) for at, head in enumerate(_NUMBERS, 1)]
-    first = max([6, *(cell_len(row[0]) for row in rows)])
+    first = max([len(head), *(cell_len(row[0]) for row in rows)])
     room = screen.width()
     if room is not None:
         first = min(first, max(6, room - sum(widths) - 2 * len(widths)))
-    click.secho(_row("FOLDER", first, _NUMBERS, widths), bold=True)
+    click.secho(_row(head, first, _NUMBERS, widths), bold=True)
     for row in rows:
         _folder_row(row, first, widths, room)
+
+
+def _first_column(status: Status) -> tuple[str, list[str]]:
+    """Its heading and its cells: folders, and where several hosts share them, who works there."""
+    names = [shown(one.name) for one in status.folders]
+    if status.hosts is None:
+        return "FOLDER", names
+    widest = max([6, *map(cell_len, names)])
+    hosts = [shown(one.host or "-") for one in status.folders]
+    cells = [name + " " * (widest - cell_len(name) + 2) + host for name, host in zip(names, hosts, strict=True)]
+    return f"{'FOLDER':<{widest}}  HOST", cells
 
 
 def _row(name: str, first: int, cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -154,4 +170,5 @@ def _as_of(status: Status) -> str:
     now = f"As of {screen.at_second(time.time())}. dropcap {status.version or __version__}"
     if status.started is not None:
         return f"{now}, running since {screen.when(status.started)}."
-    return f"{now}, running, but it does not answer." if status.running else f"{now}, not running."
+    here = "" if status.hosts is None else " here"
+    return f"{now}, running{here}, but it does not answer." if status.running else f"{now}, not running{here}."

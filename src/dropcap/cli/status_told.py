@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 
 from dropcap.cli.jobs import waits_until
 from dropcap.cli.reason_words import NextAct, Said, said_of
 from dropcap.cli.screen import at_second, many, typed, when
 from dropcap.cli.status_gathered import Queued, Status
+from dropcap.cli.status_hosts import free, not_here, stranded
+from dropcap.cli.status_line import Level, StatusLine
 from dropcap.display import shown
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.reasons import Reason, Scope
@@ -20,38 +20,17 @@ from dropcap.reasons import Reason, Scope
 FEW, MORE = 3, 20
 
 
-class Level(IntEnum):
-    """How bad it is; the worst comes first."""
-
-    ALL = 0  # everything stands still
-    BAD = 1
-    WAIT = 2
-    WELL = 3
-
-
-@dataclass(frozen=True, slots=True)
-class StatusLine:
-    """One thing to tell. `files` are as many as it concerns, `names` the first of them, `then` a command that brings it on."""
-
-    level: Level
-    word: str
-    text: str
-    then: str = ""
-    files: int = 0
-    names: tuple[str, ...] = ()
-
-
 def needs_somebody(status: Status) -> list[StatusLine]:
     """What does not go on by itself, the worst first."""
     told = [*_alive(status)]
     told += _mistakes(status.problems)
-    told += [*_folders(status), *_pauses(status), *_failed(status)]
+    told += [*stranded(status), *_folders(status), *_pauses(status), *_failed(status)]
     return sorted(told, key=lambda one: one.level)
 
 
 def goes_on(status: Status, names: int) -> list[StatusLine]:
     """What goes on by itself, and when; `names` of each are told."""
-    return [*_servers(status), *_queues(status, names), *_put_off(status, names), *_arriving(status, names)]
+    return [*free(status), *_servers(status), *_queues(status, names), *_put_off(status, names), *_arriving(status, names)]
 
 
 def left_alone(status: Status) -> Iterator[StatusLine]:
@@ -73,18 +52,18 @@ def left_alone(status: Status) -> Iterator[StatusLine]:
 
 
 def _alive(status: Status) -> Iterator[StatusLine]:
-    if not status.running:
-        text = "dropcap does not run; what stands here is what its ledger says"
+    if not status.running and status.others:
+        yield StatusLine(Level.BAD, "dropcap", not_here(status), "systemctl start dropcap")
+    elif not status.running:
+        where = "dropcap does not run" if status.hosts is None else "dropcap runs on no host"
+        text = f"{where}; what stands here is what its ledger says"
         yield StatusLine(Level.ALL, "dropcap", text, "systemctl start dropcap")
     elif not status.answers:
         why = "it is starting, stopping, running with --once, or hangs"
         text = f"dropcap runs but does not answer: {why}; ask again in a moment, then look at"
         yield StatusLine(Level.ALL, "dropcap", text, "journalctl -u dropcap")
     elif status.unwritable:
-        text = (
-            f"the ledger cannot be written ({status.unwritable}): make room on the disk of state_dir; it goes on by itself then"
-        )
-        yield StatusLine(Level.ALL, "dropcap", text)
+        yield StatusLine(Level.ALL, "dropcap", f"the ledger cannot be written ({status.unwritable}): {status.mend}")
     elif not status.alive:
         yield StatusLine(
             Level.ALL, "dropcap", "a part of it hangs: look into its log, then restart it", "systemctl restart dropcap"
@@ -232,7 +211,9 @@ def _queues(status: Status, names: int) -> Iterator[StatusLine]:
 
 def _queue(status: Status, one: Queued, names: int) -> StatusLine:
     away = any(folder.name == one.folder and folder.away for folder in status.folders)
-    if not status.answers:
+    if status.hosts is not None and status.hosts.holder(one.folder) is None:
+        text = "their turn comes once a host works there"
+    elif not status.answers and not status.others:
         text = "on their way" if status.running else "their turn comes once dropcap runs"
     elif away:
         text = "their turn comes once the folder is back"
@@ -260,7 +241,7 @@ def _put_off(status: Status, names: int) -> Iterator[StatusLine]:
         text += f"; what to do: {mend}" if mend else ""
         if one.reason == Reason.NO_RECORD and first:
             text += f"; looked up until {when(max(waits_until(job) or 0.0 for job in first))}"
-        if status.answers:
+        if status.answers or status.others:
             text += f"; next try {_moment(one.due)}"
         yield StatusLine(
             Level.WAIT, many(one.count, "file"), text, files=one.count, names=tuple(job.name for job in first[:names])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dropcap.cli.screen import many
 from dropcap.cli.status_gathered import FolderStatus, Status
-from dropcap.cli.status_told import Level, StatusLine
+from dropcap.cli.status_line import Level, StatusLine
 from dropcap.reasons import Reason, Scope
 
 
@@ -19,10 +19,13 @@ def verdict(status: Status, somebody: Sequence[StatusLine]) -> tuple[str, str]:
         parts.append(f"{many(waiting, 'file')} {'waits' if waiting == 1 else 'wait'} for somebody.")
     if servers:
         parts.append(f"{many(len(servers), 'server')} {'does' if len(servers) == 1 else 'do'} not take files now.")
+    if not status.running and status.others:
+        parts.insert(0, "No dropcap runs on this host.")
     for one in somebody:
         if one.level is Level.ALL:
             parts.insert(0, {True: "dropcap does not do its work.", False: "dropcap does not run."}[status.running])
-    troubled = sum(bool(one.away or one.full or one.mistake or one.cannot_file or one.overdue) for one in status.folders)
+    ill = {one.name for one in status.folders if one.away or one.full or one.mistake or one.cannot_file or one.overdue}
+    troubled = len(ill.union(status.stranded))
     if troubled:
         parts.append(f"{many(troubled, 'folder')} {'needs' if troubled == 1 else 'need'} a look.")
     if status.problems:
@@ -51,5 +54,6 @@ def notes(one: FolderStatus, status: Status) -> list[str]:
         "old rules": one.mistake,
         "a file is missing": one.overdue,
         "not in the configuration": one.path is None,
+        "no host": one.name in status.stranded,
     }
     return [note for note, true in told.items() if true]

@@ -18,6 +18,10 @@ class Allotment(Protocol):
     def window(self) -> MakeWindow:
         """Makes the request limit of a project's server."""
 
+    @property
+    def host(self) -> str | None:
+        """The id of this host among those that share the ledger, None if it has it for itself."""
+
     def grip(self, folder: str) -> Grip | None:
         """This host's lease of a folder that it is to work in; None if another host is to."""
 
@@ -41,6 +45,11 @@ class Alone:
     def window(self) -> MakeWindow:
         """A file in `state_dir` counts, for all processes of this host."""
         return window_of
+
+    @property
+    def host(self) -> None:
+        """It is one of one."""
+        return
 
     def grip(self, folder: str) -> Grip:
         """It is always held."""

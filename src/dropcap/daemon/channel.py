@@ -134,6 +134,12 @@ class Channel:
             filer.stop()
         return not filer.running
 
+    def let_go(self) -> None:
+        """Of one that is over: nothing of the folder stays open, and its share can be unmounted. Waits for nothing."""
+        if not self.grip.lost:
+            self.intake.leave(0.0)
+        self._over()
+
     def _claimed(self, jobs: list[int]) -> None:
         self.page.changed()
         self._told(self.folder.name, jobs)

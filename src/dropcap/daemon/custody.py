@@ -3,6 +3,7 @@ on what is paused."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
 from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.job import Job
+from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.store import Ledger
@@ -42,6 +44,7 @@ class Engine(Protocol):
 
     config: Config
     channels: dict[str, Channel]
+    released: set[str]
 
     def arrange(self) -> None: ...
 
@@ -81,6 +84,7 @@ class Custody:
         self._away_since: dict[str, float] = {}
         self._agreed = 0.0
         self._asked: str | None = None
+        self._told = place.me.configuration
         self._thread: DaemonThread | None = None
 
     # Allotment ----------------------------------------------------------------------------------------------------
@@ -92,6 +96,11 @@ class Custody:
 
     def _window_of(self, config: Config, project: Project) -> Allowance:
         return SharedWindow(self._wire, project.host, config.limit_of(project.host))
+
+    @property
+    def host(self) -> str:
+        """The id of this host among the others."""
+        return self._place.me.id
 
     def grip(self, folder: str) -> Grip | None:
         """This host's lease of a folder, None if it has none or is to hand it over."""
@@ -131,6 +140,16 @@ class Custody:
     def others(self) -> Others:
         """All hosts and leases, as they were seen last."""
         return self.heart.others
+
+    @property
+    def settled(self) -> bool:
+        """Whether this host works in each folder that no other one has, but for those that it lacks."""
+        look = self.others.look
+        me = next((host for host in look.hosts if host.id == self.host), None)
+        if me is None:
+            return False
+        elsewhere = {lease.folder for lease in look.leases if not lease.lapsed and lease.holder != self.host}
+        return all(self.grip(name) is not None for name in {*self._config.folders} - elsewhere - {*me.lacks})
 
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
@@ -178,6 +197,7 @@ class Custody:
         while not self._stopping:
             try:
                 self._tell_lacking(engine, reach)
+                self._tell_configuration()
                 self._give_up(engine)
                 self._hand_over(engine)
                 self._take(engine, ledger)
@@ -212,11 +232,14 @@ class Custody:
             channel = engine.leaving(folder)
             if channel is not None and not channel.over():
                 continue
+            if channel is not None:
+                channel.let_go()
             if not grip.lost:
                 self.heart.release(grip)
                 log.info("folder_handed_over", folder=folder, fence=grip.fence)
             self._grips = {name: held for name, held in self._grips.items() if held is not grip}
             del self._leaving[folder]
+            gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
 
     def _take(self, engine: Engine, ledger: Ledger) -> None:
         with self._lock:
@@ -243,11 +266,20 @@ class Custody:
 
     def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
         now = time.monotonic()
-        away = {name for name, one in engine.channels.items() if one.intake.away is not None and one.grip.holds()}
+        here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
+        away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
         self._away_since = {name: self._away_since.get(name, now) for name in away}
         long = {name for name, since in self._away_since.items() if now - since > _AWAY}
-        elsewhere = [folder for name, folder in engine.config.folders.items() if name not in self._grips]
+        others = engine.config.folders.keys() - self._grips.keys() - engine.released
+        elsewhere = [engine.config.folders[name] for name in others]
         self.heart.away(long | reach.lacking(elsewhere))
+
+    def _tell_configuration(self) -> None:
+        """By which configuration this host works since a reload."""
+        digest = self._config.digest
+        if digest != self._told:
+            self._wire.ask(lambda connection: leases.works_by(connection, self._place.me.id, digest))
+            self._told = digest
 
     def _agree(self, engine: Engine, ledger: Ledger) -> None:
         """Go by what was entered on other hosts, and by people."""

@@ -11,8 +11,9 @@ from dropcap import __version__
 from dropcap.config.model import Problem
 from dropcap.daemon.engine import Engine
 from dropcap.ledger.figures import Figures
+from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Pause, State
-from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
+from dropcap.picture.facts import FailureGroup, FolderNow, HostNow, Picture, ProjectNow, ServerNow, UploadFacts
 from dropcap.reasons import Scope
 
 
@@ -38,6 +39,7 @@ class Gatherer:
         """What is so now; `problems` are those of the configuration."""
         engine, now = self._engine, time.time()
         read = self._of_the_ledger(now)
+        hosts = self._figures.hosts()
         pauses = {(pause.scope, str(pause.name)): pause for pause in engine.pauses()}
         ahead = now - time.monotonic()
         tries = {what: at + ahead for what, at in engine.delivery.health.next_tries().items()}
@@ -46,7 +48,7 @@ class Gatherer:
             version=__version__,
             started=engine.started,
             alive=engine.alive(),
-            folders=self._folders(now, read),
+            folders=self._folders(now, read) + self._elsewhere(read, hosts),
             projects=tuple(
                 ProjectNow(p.name, p.host, p.server, pauses.get((Scope.PROJECT, p.name)), tries.get((Scope.PROJECT, p.name)))
                 for p in engine.config.projects.values()
@@ -60,13 +62,15 @@ class Gatherer:
             groups=read.groups,
             problems=tuple(str(problem) for problem in problems if not problem.echo),
             unwritable=engine.ledger.trouble.unwritable,
+            mend=engine.ledger.trouble.remedy,
             damaged=engine.ledger.trouble.damaged,
+            hosts=() if hosts is None else self._hosts(hosts),
         )
 
     def _of_the_ledger(self, now: float) -> _Read:
         """What the ledger tells; read anew only if it was written to."""
         today = datetime.fromtimestamp(now).astimezone().date()
-        names = tuple(self._engine.channels)
+        names = tuple({*self._engine.channels, *self._engine.config.folders})
         key = (threading.get_ident(), self._figures.version(), today, names)
         if self._read is not None and self._read[0] == key:
             return self._read[1]
@@ -111,6 +115,42 @@ class Gatherer:
                 )
             )
         return tuple(found)
+
+    def _elsewhere(self, read: _Read, hosts: HostsNow | None) -> tuple[FolderNow, ...]:
+        """The folders in which other hosts work: what the ledger tells of them."""
+        if hosts is None:
+            return ()
+        found = []
+        stranded = hosts.stranded(self._engine.config.folders.keys() - self._engine.released)
+        for name in sorted(self._engine.config.folders.keys() - self._engine.channels.keys()):
+            folder, holder = self._engine.config.folders[name], hosts.holder(name)
+            found.append(
+                FolderNow(
+                    name=name,
+                    project=folder.project,
+                    path=str(folder.path),
+                    counts=read.counts.get(name, {}),
+                    done_today=read.done.get(name, 0),
+                    away="it is away for every host" if name in stranded else None,
+                    oldest=read.oldest.get(name),
+                    last_drop=self._last_drops.get(name),
+                    elsewhere=f"on {hosts.called(holder)}" if holder is not None else "no host works in it just now",
+                )
+            )
+        return tuple(found)
+
+    def _hosts(self, hosts: HostsNow) -> tuple[HostNow, ...]:
+        folders, here = self._engine.config.folders, self._engine.allotment.host
+        return tuple(
+            HostNow(
+                hosts.called(host),
+                host.id == here,
+                host.started,
+                tuple(hosts.of(host, folders)),
+                tuple(sorted(folders.keys() & set(host.lacks))),
+            )
+            for host in hosts.alive
+        )
 
     def _servers(self, pauses: dict[tuple[Scope, str], Pause], tries: dict[tuple[Scope, str], float]) -> tuple[ServerNow, ...]:
         found: dict[str, ServerNow] = {}

@@ -103,8 +103,13 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     return OpenedLedger(ledger, custody)
 
 
+def has_psycopg() -> bool:
+    """Whether the library for PostgreSQL is installed."""
+    return importlib.util.find_spec("psycopg") is not None
+
+
 def _need_psycopg() -> None:
-    if importlib.util.find_spec("psycopg") is None:
+    if not has_psycopg():
         raise NeedsSomebody(
             "the ledger is on PostgreSQL, and psycopg is not installed; install it:"
             " pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"

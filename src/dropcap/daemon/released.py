@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 
 #: Seconds that a folder has until nothing of it is open any more; an upload that is under way may take longer.
@@ -25,7 +26,12 @@ def release(ledger: Ledger, folder: str, released: bool) -> None:
 
 def is_released(ledger: Ledger, folder: str) -> bool:
     """Whether it is to be let go of."""
-    return bool(ledger.query.meta(f"{_RELEASED} {folder}"))
+    return was_released(ledger.query, folder)
+
+
+def was_released(query: Query, folder: str) -> bool:
+    """The same, for who only reads."""
+    return bool(query.meta(f"{_RELEASED} {folder}"))
 
 
 def still_open(path: Path, within: float, look: Callable[[], object]) -> list[str]:

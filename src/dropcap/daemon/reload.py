@@ -95,9 +95,7 @@ class Reload:
         try:
             told = self._take_up([who for _, who in asked] or [NOBODY_KNOWS])
         except DatabaseError as error:
-            told = [
-                f"the ledger in state_dir cannot be written ({error}): not all of the configuration was taken up; make room there"
-            ]
+            told = [f"not all of the configuration was taken up: {self._engine.ledger.trouble.said(error)}"]
             log.error("config_problem", message=told[0])
         except Exception as error:
             told = [f"an error inside dropcap, so not all of the configuration was taken up: {error}"]

@@ -244,8 +244,8 @@ class Service:
 
 def _still(engine: Engine) -> str:
     """Why a reload lasts."""
-    if why := engine.ledger.trouble.unwritable:
-        return f"the ledger in state_dir cannot be written ({why}), so the configuration is taken up later; make room there"
+    if engine.ledger.trouble.unwritable:
+        return f"the configuration is taken up later: {engine.ledger.trouble.said()}"
     return "the configuration is still being taken up; the log says `reloaded` when it is done"
 
 
@@ -260,6 +260,7 @@ def view(engine: Engine) -> dict[str, Any]:
     tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
     return {
         "running": True,
+        "host": engine.allotment.host,
         "version": __version__,
         "started": engine.started,
         "now": time.time(),

@@ -77,7 +77,7 @@ def verdict(picture: Picture) -> tuple[str, str, str]:
     if not picture.alive:
         return "bad", "A part of dropcap hangs.", "Look into its log, then restart it."
     if picture.unwritable or picture.damaged:
-        return "bad", "The ledger cannot be written.", "Nothing is taken or sent until its disk has room."
+        return "bad", "The ledger cannot be written.", f"Nothing is taken or sent meanwhile: {picture.mend}."
     ill = [folder.name for folder in picture.folders if folder.ill]
     names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
     look = f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}." if ill else ""
@@ -108,7 +108,7 @@ def _stands_still(pauses: Sequence[Pause]) -> str:
 
 def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
     """What there is to say about a folder."""
-    found = []
+    found = [folder.elsewhere] if folder.elsewhere else []
     pause = picture.paused(Scope.FOLDER, folder.name)
     if pause is not None:
         found.append(

@@ -56,8 +56,8 @@ class IntakeLedger:
 
     @property
     def unwritable(self) -> str:
-        """Why it cannot be written for now, empty if it can: whoever writes waits."""
-        return self._ledger.trouble.unwritable
+        """That it cannot be written for now, why, and what to do; empty if it can: whoever writes waits."""
+        return self._ledger.trouble.said() if self._ledger.trouble.unwritable else ""
 
     def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
         """Enter files that now lie in in_progress/; their job numbers, in order. All or none, durable on return.

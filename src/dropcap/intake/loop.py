@@ -174,7 +174,7 @@ class Intake:
         silent = time.monotonic() - max(last, working or 0.0)
         if working is not None and silent > _STUCK:
             if why := self._ledger.unwritable:
-                return f"nothing is taken from it: the ledger in state_dir cannot be written ({why}); make room there"
+                return f"nothing is taken from it: {why}"
             return f"it has not answered for {silent:.0f} s: its server or disk hangs; mend it, or unmount it"
         return self._away
 

@@ -90,6 +90,11 @@ class PeopleQuery(Rows):
             return self._jobs(f"{where} order by id desc limit ?", limit)
         return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
 
+    def may_retry(self, limit: int) -> list[Job]:
+        """Jobs that `retry` can do something for, newest first."""
+        which = "state in ('held', 'waiting', 'unknown') or (state = 'failed' and tried_again is null)"
+        return self._jobs(f"where {which} order by id desc limit ?", limit)
+
     def alike(self, folder: str | None = None) -> list[LikeJobs]:
         """What waits for a reason, is held or failed, by folder and reason, however many there are; oldest first."""
         columns = "folder, state, reason, count(*), min(coalesce(ended_at, claimed_at)), min(due), max(id)"

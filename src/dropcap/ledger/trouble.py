@@ -31,6 +31,15 @@ class Trouble:
         """Why nothing can be written for now, empty if all is well."""
         return self._unwritable
 
+    @property
+    def remedy(self) -> str:
+        """What to do where it cannot be written."""
+        return self._remedy
+
+    def said(self, error: object = None) -> str:
+        """That nothing is written, why (for now, or for `error`), and what to do: one sentence without its full stop."""
+        return f"{self._message.format(why=error or self._unwritable)}; {self._remedy}"
+
     def met(self, error: DatabaseError) -> None:
         """Somebody met `error` at the ledger."""
         if isinstance(error, Damaged):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,8 +84,10 @@ class Writing:
         return self._commit.alive()
 
     def act(self, who: Who, what: Deed, **told: Any) -> None:
-        """Enter that somebody has dropcap do something, before it is done."""
+        """Enter that somebody has dropcap do something, before it is done; of several hosts, on which."""
         now = self._clock()
+        if self.shared:
+            told["host"] = socket.gethostname()
         self._write(lambda connection: act.enter(connection, now, who, what, told))
 
     def prune(self, jobs: Sequence[int], who: Who) -> int:

@@ -40,6 +40,8 @@ class _Once(Collector):
         yield from _folders(self._picture)
         yield from _servers(self._picture)
         yield from _totals(self._picture, self._tally)
+        if self._picture.hosts:
+            yield from _hosts(self._picture)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
@@ -73,7 +75,7 @@ def _folders(picture: Picture) -> Iterator[Metric]:
     }
     oldest = _gauge("dropcap_oldest_waiting_timestamp_seconds", "When the oldest file that waits was taken; 0: none.", "folder")
     last = _gauge("dropcap_last_drop_timestamp_seconds", "When the last file was taken; 0: none ever.", "folder")
-    for one in picture.folders:
+    for one in picture.here:
         for state in _STATES:
             jobs.add_metric([one.name, state], one.number(state))
         numbers = (one.arriving, one.strays, one.away is not None, one.full, one.overdue is not None)
@@ -82,6 +84,18 @@ def _folders(picture: Picture) -> Iterator[Metric]:
         oldest.add_metric([one.name], one.oldest or 0)
         last.add_metric([one.name], one.last_drop or 0)
     yield from (jobs, *families.values(), oldest, last)
+
+
+def _hosts(picture: Picture) -> Iterator[Metric]:
+    """Where several share the ledger. Each tells of the folders in which it works, so that sums over all are right."""
+    yield GaugeMetricFamily("dropcap_hosts", "Hosts that are alive, of those that share the ledger.", value=len(picture.hosts))
+    works = _gauge("dropcap_folder_here", "Whether this host works in the folder; the sum over all hosts is 1.", "folder")
+    lacks = _gauge("dropcap_folder_lacking", "Whether the folder is away for this host, or not in its configuration.", "folder")
+    mine = next((host for host in picture.hosts if host.here), None)
+    for one in picture.folders:
+        works.add_metric([one.name], int(not one.elsewhere))
+        lacks.add_metric([one.name], int(mine is not None and one.name in mine.lacks))
+    yield from (works, lacks)
 
 
 def _servers(picture: Picture) -> Iterator[Metric]:
@@ -100,7 +114,7 @@ def _totals(picture: Picture, tally: Tally) -> Iterator[Metric]:
     done = CounterMetricFamily("dropcap_jobs_done", "Files that REDCap has.", labels=("folder", "result"))
     failed = CounterMetricFamily("dropcap_jobs_failed", "Files that went to failed/.", labels=("folder", "reason"))
     lasted = HistogramMetricFamily("dropcap_drop_to_done_seconds", "From drop to done.", labels=("folder",))
-    for name in (one.name for one in picture.folders):
+    for name in (one.name for one in picture.here):
         for result in Result:
             done.add_metric([name, result], tally.done.get((name, result), 0))
         reasons = dict.fromkeys((*_AT_ZERO, *(reason for folder, reason in tally.failed if folder == name)))

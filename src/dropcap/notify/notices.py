@@ -113,8 +113,8 @@ class Notices:
 
     def pending(self, picture: Picture, waits: bool, digest: float) -> bool:
         """Whether it is time to tell of files; `waits` says whether some have come to wait for somebody since the last time."""
-        strays = any(folder.strays > self._strays.get(folder.name, 0) for folder in picture.folders)
-        for folder in picture.folders:  # those that are put right count anew
+        strays = any(folder.strays > self._strays.get(folder.name, 0) for folder in picture.here)
+        for folder in picture.here:  # those that are put right count anew
             self._strays[folder.name] = min(folder.strays, self._strays.get(folder.name, 0))
         if not (waits or strays):
             self._pending = None
@@ -125,7 +125,7 @@ class Notices:
     def digest(self, picture: Picture, waiting: Mapping[str, Files]) -> list[Notice]:
         """One notice a folder, of files that have come to wait for somebody until now."""
         notices = []
-        for folder in picture.folders:
+        for folder in picture.here:
             its = waiting.get(folder.name) or Files()
             its.strays = folder.strays - self._strays.get(folder.name, 0)
             self._strays[folder.name] = folder.strays

@@ -29,6 +29,7 @@ class FolderNow:
     oldest: float | None = None  # when the oldest file that waits was claimed
     last_drop: float | None = None
     overdue: float | None = None  # since when a file is missing that `expect` names
+    elsewhere: str = ""  # of several hosts that share the ledger, the other one that works there, or that none does
 
     def number(self, *states: State) -> int:
         """How many of its jobs are in these states."""
@@ -66,6 +67,17 @@ class ServerNow:
     heard: float | None = None  # when an answer came last, in this run
     used: int = 0  # requests of the last minute
     limit: int = 0  # 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class HostNow:
+    """One host of several that share the ledger."""
+
+    name: str
+    here: bool  # the one whose picture this is
+    started: float
+    folders: tuple[str, ...]  # in which it works
+    lacks: tuple[str, ...]  # that are away for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +122,14 @@ class Picture:
     groups: tuple[FailureGroup, ...] = ()
     problems: tuple[str, ...] = ()  # of the configuration, as it was taken up last
     unwritable: str = ""  # why the ledger takes nothing for now
+    mend: str = ""  # and what to do
     damaged: bool = False
+    hosts: tuple[HostNow, ...] = ()  # that are alive; none where one has the ledger for itself
+
+    @property
+    def here(self) -> tuple[FolderNow, ...]:
+        """The folders in which this host works: it alone knows what lies there, and tells of it."""
+        return tuple(folder for folder in self.folders if not folder.elsewhere)
 
     @property
     def needs_somebody(self) -> int:

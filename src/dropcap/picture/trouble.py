@@ -38,9 +38,8 @@ def _of_all(picture: Picture) -> Iterator[Condition]:
         remedy = "No file is lost. Find out why the disk damaged it."
         yield Condition("ledger damaged", Told.LEDGER, "The ledger is damaged.", remedy, picture.at, at_once=True)
     elif picture.unwritable:
-        remedy = "Make room on the disk of state_dir, or let dropcap's user write there. dropcap goes on by itself."
         text = "The ledger cannot be written: nothing is taken or sent."
-        yield Condition("ledger", Told.LEDGER, text, remedy, picture.at)
+        yield Condition("ledger", Told.LEDGER, text, f"{picture.mend[:1].upper()}{picture.mend[1:]}.", picture.at)
     if picture.problems:
         number = len(picture.problems)
         text = f"The configuration has {number} {'problem' if number == 1 else 'problems'}; what they concern is out of service."

@@ -84,7 +84,12 @@ def folder_remarks(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders
 def _marker(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> Iterator[Remark]:
     where = place_of(folder)
     if known is None:
-        yield Remark("unsure", where, "the ledger cannot be read, which alone knows whether the folder is ours", "see state_dir")
+        yield Remark(
+            "unsure",
+            where,
+            "the ledger was not read, which alone knows whether the folder is ours",
+            "see what is said of the ledger",
+        )
         return
     try:
         found = owner.examine(tree, folder.name, str(folder.path), mount, known)

@@ -122,6 +122,8 @@ def _head(proposal: Proposal) -> Iterator[str]:
         return
     yield "# Ledger, request windows, lock and control socket. On a local disk, not on a share."
     yield f"state_dir: {_quoted(proposal.state_dir)}"
+    yield "# Several hosts may share a ledger on PostgreSQL: docs/several-hosts.md"
+    yield "# ledger: postgresql://USER@HOST/DATABASE?sslmode=verify-full"
     yield ""
     yield "# Whom people ask: shown beside failed files and on each folder's status page."
     yield '# contact: "Data desk, ext. 4711"'

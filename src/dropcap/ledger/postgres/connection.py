@@ -51,6 +51,11 @@ class PostgresConnection:
         self._socket: socket.socket | None = None
 
     @property
+    def opened(self) -> bool:
+        """Whether it was made already; the other end may have gone since."""
+        return self._wire is not None
+
+    @property
     def wire(self) -> psycopg.Connection[Any]:
         """For what is asked in PostgreSQL's own words. Raises DatabaseError."""
         if self._wire is None or self._wire.closed or self._wire.broken:

@@ -115,7 +115,7 @@ class PostgresDatabase:
     def unwritable(self) -> tuple[str, str]:
         """What is told when it cannot be written."""
         return (
-            "the ledger's database does not take what is written ({why}): nothing is taken or sent meanwhile",
+            "the ledger's database takes nothing in ({why}), so nothing is taken or sent meanwhile",
             "see whether PostgreSQL runs and this host reaches it; dropcap goes on by itself",
         )
 
@@ -135,7 +135,7 @@ class PostgresReader:
         """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
         connection = self._taken()
         try:
-            for again in (True, False):
+            for again in (connection.opened, False):  # what it is not now, it can be no more the next time
                 try:
                     return connection.execute(sql, values).fetchall()
                 except Unavailable:

@@ -83,6 +83,11 @@ def lacks(connection: Connection, me: str, folders: Collection[str]) -> None:
     connection.execute("update host set lacks = %s where id = %s", (sorted(folders), me))
 
 
+def works_by(connection: Connection, me: str, configuration: str) -> None:
+    """Enter by which configuration this host works now."""
+    connection.execute("update host set configuration = %s where id = %s", (configuration, me))
+
+
 def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: float) -> frozenset[str] | None:
     """Renew this host and the leases that it believes to hold, `lease` seconds from now on; returns the folders renewed.
 

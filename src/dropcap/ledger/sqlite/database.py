@@ -91,7 +91,7 @@ class SqliteDatabase:
     def unwritable(self) -> tuple[str, str]:
         """What is told when it cannot be written."""
         return (
-            "the ledger in state_dir cannot be written ({why}): nothing is taken or sent meanwhile",
+            "the ledger in state_dir cannot be written ({why}), so nothing is taken or sent meanwhile",
             "make room on the disk of state_dir, or let dropcap's user write there; dropcap goes on by itself",
         )
 

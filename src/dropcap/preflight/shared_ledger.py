@@ -1,0 +1,126 @@
+"""The database that keeps a shared ledger, asked whether it can be worked with; and what the other hosts are like."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+
+from dropcap import __version__
+from dropcap.config.ledger_at import PostgresLedger
+from dropcap.config.model import Config, Folder
+from dropcap.display import shown
+from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.hosts_query import HostAtWork, HostsNow
+from dropcap.ledger.postgres.survey import Survey, survey
+from dropcap.ledger.query import Query
+from dropcap.ledger.schema import VERSION
+from dropcap.preflight.remark import Level, Remark, on_machine, place_of
+
+_LEDGER, _HOSTS = on_machine("ledger"), on_machine("hosts")
+_OLDEST, _OLDEST_NAME = 140000, "14"
+#: Seconds by which clocks may differ: times in the ledger are the hosts', leases go by the database's alone.
+_DIFFER = 5.0
+#: How long after its lease has lapsed a folder is taken over at the latest (seconds).
+_TAKEN_WITHIN = 5.0
+
+
+def database_remarks(ledger: PostgresLedger) -> Iterator[Remark]:
+    """What kind of database it is, by asking it. Changes nothing. An error that is `later`: it does not answer."""
+    from dropcap.ledger.postgres.way import connecting  # it needs psycopg
+
+    try:
+        found = survey(connecting(ledger, "dropcap check"))
+    except DatabaseError as error:
+        message = f"the database {ledger} does not let this host in ({error})"
+        remedy = "see whether PostgreSQL runs, is reached from here, and knows this user (pg_hba.conf, its password)"
+        yield Remark("error", _LEDGER, message, remedy, later=True)
+        return
+    yield from _server(found)
+    yield _durable(found)
+    yield _tables(found)
+    ahead = "ahead of" if found.clock > 0 else "behind"
+    if abs(found.clock) > _DIFFER:
+        message = f"the database's clock is {abs(found.clock):,.0f} s {ahead} this host's"
+        yield Remark("warning", _LEDGER, message, "let both keep time by NTP: what is waited for would come too late or too soon")
+    else:
+        yield Remark("ok", _LEDGER, f"the clocks of the database and of this host agree within {_DIFFER:g} s")
+    lost = f"the folders of a host that is lost are taken over within {ledger.lease + _TAKEN_WITHIN:g} s (lease)"
+    yield Remark("ok", _LEDGER, lost)
+
+
+def _server(found: Survey) -> Iterator[Remark]:
+    if found.number < _OLDEST:
+        yield Remark("error", _LEDGER, f"the server is PostgreSQL {found.version}", f"use {_OLDEST_NAME} or newer")
+    else:
+        yield Remark("ok", _LEDGER, f"PostgreSQL {found.version}")
+    if found.encoding != "UTF8":
+        remedy = "make one with encoding UTF8 for the ledger"
+        yield Remark("error", _LEDGER, f"the database's encoding is {found.encoding}", remedy)
+    if found.standby:
+        remedy = "name the primary; with several hosts in the URL it is found by itself"
+        yield Remark("error", _LEDGER, "the server is a standby, which takes no writes", remedy)
+
+
+def _durable(found: Survey) -> Remark:
+    """What a commit is worth."""
+    if not found.fsync:
+        return Remark("warning", _LEDGER, "fsync is off: a crash of the server may lose or damage the ledger", "set fsync to on")
+    if not found.standbys:
+        said = "synchronous_commit is on: a crash of the server loses nothing. There is no synchronous standby: a fail-over may"
+        return Remark("ok", _LEDGER, f"{said} lose the last commits, and files are read back in REDCap then")
+    return Remark(
+        "ok", _LEDGER, f"commits wait for a synchronous standby ({shown(found.standbys)}): a fail-over to it loses none"
+    )
+
+
+def _tables(found: Survey) -> Remark:
+    schema = shown(found.schema) or "of its search_path"
+    if found.closed:
+        some = ", ".join(found.closed[:3]) + (" and more" if len(found.closed) > 3 else "")
+        remedy = "grant select, insert, update and delete on all of the ledger's tables to it"
+        return Remark("error", _LEDGER, f"the role may not read and write {some}", remedy)
+    if found.tables > VERSION:
+        message = f"a newer dropcap has written the ledger: its tables are of version {found.tables}, this one knows {VERSION}"
+        return Remark("error", _LEDGER, message, "install the newer dropcap on this host too")
+    if found.tables == VERSION:
+        return Remark("ok", _LEDGER, f"its tables are there, of version {VERSION}")
+    if not found.may_make:
+        remedy = f"let it: grant create on schema {schema}; or give it a database of its own"
+        return Remark("error", _LEDGER, f"the role may make no tables in the schema {schema}", remedy)
+    if found.tables:
+        message = f"its tables are of version {found.tables}; the next start brings them to {VERSION}"
+        return Remark("warning", _LEDGER, message, "stop an older dropcap on the other hosts first")
+    return Remark("ok", _LEDGER, "it has no tables yet: dropcap makes them when it starts")
+
+
+def host_remarks(config: Config, folders: Sequence[Folder], query: Query) -> Iterator[Remark]:
+    """What differs between this host and those that work with the same ledger now."""
+    for folder in folders:
+        known = query.known_folder(folder.name)
+        if known is not None and known.path != str(folder.path):
+            message = f"path: the other hosts have the folder at {shown(known.path)}"
+            yield Remark("warning", place_of(folder), message, "give it the same path on all hosts, by mounting its share there")
+    hosts = query.hosts()
+    if hosts is None or not hosts.alive:
+        return
+    names = ", ".join(shown(hosts.called(host)) for host in hosts.alive)
+    yield Remark("ok", _HOSTS, f"{names} {'works' if len(hosts.alive) == 1 else 'work'} with the ledger")
+    for host in hosts.alive:
+        yield from _host(config, folders, hosts, host)
+
+
+def _host(config: Config, folders: Sequence[Folder], hosts: HostsNow, host: HostAtWork) -> Iterator[Remark]:
+    name = shown(hosts.called(host))
+    if host.version != __version__:
+        message = f"{name} runs dropcap {host.version}, this one is {__version__}"
+        yield Remark("warning", _HOSTS, message, "bring all hosts to one version")
+    if host.configuration != config.digest:
+        here = host.name == socket.gethostname()
+        remedy = "give all hosts the same files, then run dropcap reload on each"
+        message = f"{name} works by another configuration than this"
+        yield Remark("warning", _HOSTS, message, "dropcap reload takes it up" if here else remedy)
+    lacks = sorted({folder.name for folder in folders} & set(host.lacks))
+    if lacks:
+        level: Level = "error" if all(set(lacks) <= set(other.lacks) for other in hosts.alive) else "warning"
+        message = f"{name} lacks {'the folder' if len(lacks) == 1 else 'the folders'} {', '.join(map(shown, lacks))}"
+        yield Remark(level, _HOSTS, message, "mount it there, or leave it to the hosts that have it")
