@@ -20,6 +20,7 @@ import structlog
 
 from dropcap.daemon.state import StateError
 from dropcap.ledger.act import Who
+from dropcap.ledger.errors import TOLD
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -107,6 +108,8 @@ class Control:
                 told = {"error": "it came to it too late, so that nothing was done: try again"}
             except OSError:
                 return
+            except TOLD as error:
+                told = {"error": f"the ledger cannot be used ({error}): nothing was done, or not all of it; try again"}
             except Exception as error:
                 log.error("internal_error", where="control", error=f"{type(error).__name__}: {error}", exc_info=True)
                 told = {"error": f"an error inside dropcap: {error}"}

@@ -22,12 +22,13 @@ from dropcap.hosts.grip import Grip, boot_time
 from dropcap.hosts.heart import Heart, HeartHooks, Others
 from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.job import Job
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.trouble import Trouble
 from dropcap.redcap.window import Allowance
 from dropcap.threads import DaemonThread
 
@@ -79,7 +80,8 @@ class Custody:
         self._woken = threading.Event()
         self._stopping = False
         self._commits: Callable[[], int] = lambda: 0
-        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release)
+        self._trouble: Trouble | None = None
+        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release, self._on_answers)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
         self._away_since: dict[str, float] = {}
         self._agreed = 0.0
@@ -154,6 +156,7 @@ class Custody:
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
         self._commits = lambda: ledger.database.commits
+        self._trouble = ledger.trouble
         self._thread = DaemonThread(partial(self._run, engine, ledger), "custody")
         self.heart.start()
         self._thread.start()
@@ -163,12 +166,13 @@ class Custody:
         self._stopping = True
         self._woken.set()
 
-    def stop(self, within: float) -> None:
-        """Nothing is under way in any folder any more: hand all over. Waits so many seconds at most."""
+    def stop(self, within: float, *, hands_over: bool = True) -> None:
+        """Nothing is under way in any folder any more: hand all over, unless what this host knows of them is to be settled by its
+        next start. Waits so many seconds at most."""
         self.end_taking()
         if self._thread is not None:
             self._thread.join(within)
-        for grip in self._grips.values():
+        for grip in self._grips.values() if hands_over else ():
             self.heart.release(grip)
         self.heart.stop(within)
         self._journal.close()
@@ -189,6 +193,13 @@ class Custody:
             if grip not in self._to_release:
                 self._to_release.append(grip)
         self._woken.set()
+
+    def _on_answers(self, why: str) -> None:
+        if self._trouble is not None:
+            if why:
+                self._trouble.met_asking(Unavailable(why))
+            else:
+                self._trouble.answers()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -249,7 +260,7 @@ class Custody:
             if folder in self._grips or folder not in engine.config.folders or self._stopping:
                 continue
             asked = boot_time()
-            taken = ledger.take_over(folder, beat, self._read_back_in(folder))
+            taken = ledger.take_over(folder, beat, *self._read_back_in(folder))
             if taken is None:
                 continue
             fence, unknown = taken
@@ -259,10 +270,11 @@ class Custody:
         if took:
             engine.arrange()
 
-    def _read_back_in(self, folder: str) -> float:
-        """After so many seconds what another host was sending is over, whatever became of that host."""
+    def _read_back_in(self, folder: str) -> tuple[float, float]:
+        """After so many seconds what another host was sending is over unless that host, or the way, hangs; and after so many then
+        too."""
         project = self._config.projects.get(self._config.folders[folder].project) if folder in self._config.folders else None
-        return 0.0 if project is None else project.timeout
+        return (0.0, 0.0) if project is None else (project.timeout, project.deadline + project.timeout)
 
     def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
         now = time.monotonic()
@@ -287,7 +299,9 @@ class Custody:
             return
         self._agreed = time.monotonic()
         asked = ledger.query.meta(ASKED)
-        engine.agree(asked != self._asked)
+        put_aside = [folder for folder in ledger.query.put_aside() if self.grip(folder) is not None]
+        looked_back = sum(ledger.look_back(folder) for folder in put_aside)
+        engine.agree(asked != self._asked or looked_back > 0)
         self._asked = asked
 
 

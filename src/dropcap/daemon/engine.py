@@ -111,7 +111,9 @@ class Engine:
             self.examiner,
             config.contact,
             Moving(
-                self.delivery.progress.uploads, self.delivery.limited, self._stages.in_development, self.delivery.health.pauses
+                *(self.delivery.progress.uploads, self.delivery.limited, self._stages.in_development),
+                self.delivery.health.pauses,
+                lambda: bool(self.ledger.trouble.unwritable),
             ),
             self._mistake,
             lambda folder: self.overdue.get(folder),

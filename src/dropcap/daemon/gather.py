@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dropcap import __version__
 from dropcap.config.model import Problem
 from dropcap.daemon.engine import Engine
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.figures import Figures
 from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Pause, State
@@ -34,9 +35,21 @@ class Gatherer:
         self._last_drops: dict[str, float] = {}
         self._counted = 0  # jobs up to this number are in `_last_drops`
         self._read: tuple[object, _Read] | None = None  # and what it was true of
+        self._told: Picture | None = None
 
     def picture(self, problems: tuple[Problem, ...]) -> Picture:
-        """What is so now; `problems` are those of the configuration."""
+        """What is so now; `problems` are those of the configuration. While the ledger does not answer: what was so, and that."""
+        engine = self._engine
+        try:
+            self._told = self._seen(problems)
+        except TOLD:
+            if self._told is None or not engine.ledger.trouble.unwritable:
+                raise
+            now, unwritable = time.time(), engine.ledger.trouble.unwritable
+            self._told = replace(self._told, at=now, alive=engine.alive(), uploads=(), unwritable=unwritable)
+        return self._told
+
+    def _seen(self, problems: tuple[Problem, ...]) -> Picture:
         engine, now = self._engine, time.time()
         read = self._of_the_ledger(now)
         hosts = self._figures.hosts()

@@ -17,6 +17,7 @@ from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.possible import contradiction
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import Job, Pause
 from dropcap.ledger.outcome import Later, Refused
 from dropcap.preflight.disagreement import Disagreement
@@ -187,6 +188,9 @@ class Inspector:
             self._no_answer(line, known, error.meaning)
         except Stopped:
             pass
+        except TOLD:
+            with self._wake:
+                known.doubt, known.due = True, known.looked + WHILE_PAUSED
         except Exception as error:
             if not self._stop.is_set():
                 log.error("internal_error", where="inspector", error=f"{type(error).__name__}: {error}", exc_info=True)

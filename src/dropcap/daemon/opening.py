@@ -97,6 +97,15 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     try:
         _be_of_one_installation(config, ledger)
         _settle(ledger, database, journal)
+    except DatabaseError as error:
+        ledger.close()
+        raise _unusable(at, error) from None
+    except OSError as error:
+        ledger.close()
+        raise LedgerError(
+            f"{config.state_dir / JOURNAL} cannot be read ({error.strerror}): it tells what this host began to send;"
+            " let dropcap's user read and write it"
+        ) from None
     except BaseException:
         ledger.close()
         raise

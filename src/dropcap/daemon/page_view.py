@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -25,6 +26,7 @@ from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.folder import LINK, NO_FILE, OTHER_FOLDER
 from dropcap.intake.loop import Intake
 from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.naming.example import examples
@@ -39,6 +41,8 @@ _KEPT = 500
 _SOONEST = 5.0
 #: Seconds until a folder that is not there is looked for again: at the start it is there a moment later.
 _ABSENT = 0.5
+#: The same while the ledger does not answer.
+_AGAIN = 1.0
 
 _RESTS = {
     **dict.fromkeys((OPEN_FOR_WRITING, OPEN_ON_A_SHARE), Rest.OPEN),
@@ -51,12 +55,13 @@ _LEFT = {LINK: WhyLeft.LINK, NO_FILE: WhyLeft.NO_FILE, OTHER_FOLDER: WhyLeft.OTH
 @dataclass(frozen=True, slots=True)
 class Moving:
     """What delivery tells: the uploads of a folder, until when each host's request limit is waited for by a project, whether a
-    project is in development, and what is paused."""
+    project is in development, and what is paused; and whether the ledger takes nothing."""
 
     uploads: Callable[[str], list[Uploading]]
     limited: Callable[[str], dict[str, float]]
     in_development: Callable[[str], bool]
     pauses: Callable[[], list[Pause]]
+    unrecorded: Callable[[], bool]
 
 
 class Page:
@@ -84,7 +89,8 @@ class Page:
         self._examples = examples(queue.folder.rules, queue.name)
         self._page: tuple[Tree, StatusPage] | None = None
         self._failures: dict[int, Failure] = {}
-        self._told_still: list[tuple[str, datetime | None]] = []
+        self._told_still: list[object] = []
+        self._told: StatusView | None = None
         self._changed = threading.Event()
         self._changed.set()
         self._last = 0.0
@@ -102,7 +108,7 @@ class Page:
         now, page = time.monotonic(), self._placed()
         if page is None:
             return _ABSENT
-        still = [(one.reason, one.since) for one in self._still()]
+        still = [self._moving.unrecorded(), *((one.reason, one.since) for one in self._still())]
         if still != self._told_still or self._moving.uploads(self._queue.name):
             self._told_still = still
             self._changed.set()
@@ -112,17 +118,30 @@ class Page:
             return _SOONEST - (now - self._last)
         self._changed.clear()
         self._last = now
-        page[1].offer(self._view(page[0]))
+        try:
+            self._told = self._view(page[0])
+        except TOLD:  # what is known from before, and that the ledger does not answer
+            if self._told is None:
+                raise
+            self._offer(page[1], replace(self._told, generated=datetime.now().astimezone(), sending=[], unrecorded=True))
+            self._changed.set()
+            return _AGAIN
+        self._offer(page[1], self._told)
         return _SOONEST
+
+    def _offer(self, page: StatusPage, view: StatusView) -> None:
+        if self._queue.holds():  # to gather it may have taken long
+            page.offer(view)
 
     def stopped(self) -> None:
         """Write the last page: dropcap ends."""
         page = self._placed()
         if page is not None:
-            page[1].offer(self._view(page[0], stopped=True))
+            with contextlib.suppress(*TOLD):
+                page[1].offer(self._view(page[0], stopped=True))
 
     def _placed(self) -> tuple[Tree, StatusPage] | None:
-        lent = self._queue.lent()
+        lent = self._queue.lent() if self._queue.holds() else None
         if lent is None:
             self.let_go()
         elif self._page is None or self._page[0] is not lent[0]:
@@ -152,6 +171,7 @@ class Page:
             examples=self._examples,
             still=self._still(),
             full=intake.full,
+            unrecorded=self._moving.unrecorded(),
             old_rules=self._mistake(name) is not None,
             missing_since=_time(since) if (since := self._overdue(name)) is not None else None,
             sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],

@@ -40,7 +40,17 @@ _QUOTE_NOBODY = frozenset(
     {
         *("started", "ready", "stopping", "stopped", "reloaded", "recovered", "clock_set", "config_problem"),
         *("check_problem", "folder_watched", "folder_away", "folder_back", "folder_full", "resumed", "chain_heads"),
-        *("ledger_damaged", "ledger_unwritable", "ledger_writable", "ledger_restored", "log_lost", "project_changed"),
+        *(
+            "ledger_damaged",
+            "ledger_unwritable",
+            "ledger_writable",
+            "ledger_restored",
+            "commits_lost",
+            "failed_over",
+            "log_lost",
+            "project_changed",
+        ),
+        *("commits_lost", "failed_over"),
         *("dashboard", "dashboard_refused", "metrics_unwritable", "notices_lost", "notices_unkept", "notify_failed"),
     }
 )

@@ -39,6 +39,8 @@ LOOK = 5.0
 MOST_NOTES = 20
 #: Seconds for which it is waited until other hosts may have this one's folders.
 _HANDED_OVER = 5.0
+#: The same where the database does not answer.
+_UNANSWERED = 1.0
 #: Seconds for which the end of a reload is waited for once dropcap stops.
 _RELOAD_ENDS = 5.0
 
@@ -111,7 +113,7 @@ class Service:
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
                 if custody is not None:
-                    custody.stop(_HANDED_OVER)
+                    custody.stop(_UNANSWERED if ledger.trouble.unwritable else _HANDED_OVER, hands_over=not ledger.gone())
                 opened.close(engine.config)
                 log.info("stopped")
         return code
@@ -175,7 +177,8 @@ class Service:
                 return 1
             if gone := engine.ledger.gone():
                 self._tell_of_the_end(f"{gone[0].upper()}{gone[1:]}.")
-                log.error("ledger_damaged", message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
+                event = "commits_lost" if engine.ledger.shared else "ledger_damaged"
+                log.error(event, message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
                 return 1
             if status != status_told:
                 systemd.status(status)

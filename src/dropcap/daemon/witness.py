@@ -45,6 +45,8 @@ class Daily:
 
 def stopped(ledger: Ledger, state_dir: Path) -> None:
     """The end of a run: what it has entered is told."""
+    if ledger.trouble.unwritable:
+        return
     with contextlib.suppress(DatabaseError):
         ledger.act(Who.me(Means.ITSELF), Deed.STOPPED)
         tell(ledger, state_dir)

@@ -24,6 +24,7 @@ from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_ques
 from dropcap.delivery.queue import Candidate, Known, LookedUp
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import Job, ReadBackFound, State
 from dropcap.ledger.outcome import Held, Later, Outcome, Refused
 from dropcap.ledger.store import Ledger
@@ -72,8 +73,9 @@ class Asker:
         told: dict[int, Known] = {}
         try:
             over = self._ask(line, group, told)
+        except TOLD:
+            pass  # they are read from the ledger anew
         except Exception as error:
-            # The ledger could not be written: they are read from it anew.
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}")
         finally:
             for candidate in group:
@@ -97,6 +99,8 @@ class Asker:
                 return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
             return set()
+        except TOLD:
+            raise
         except Exception as error:
             log.error("internal_error", where="look-up", error=f"{type(error).__name__}: {error}", exc_info=True)
             for candidate in group:

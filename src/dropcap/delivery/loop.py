@@ -31,7 +31,7 @@ from dropcap.delivery.turns import Turns
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Workers
 from dropcap.filing.ending import Ending
-from dropcap.ledger.errors import DatabaseError, LeaseLost
+from dropcap.ledger.errors import TOLD, DatabaseError
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
@@ -283,8 +283,8 @@ class Delivery:
                 with self._deciding:
                     self._decide()
                 seconds = self._seconds_to_next()
-            except LeaseLost:
-                seconds = 1.0  # by then the folder is none of ours any more
+            except TOLD:
+                seconds = 1.0  # of a lost lease: by then the folder is none of ours any more
             except Exception as error:
                 odd = not isinstance(error, DatabaseError)  # of which the ledger itself tells
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=odd)

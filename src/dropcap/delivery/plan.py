@@ -59,7 +59,7 @@ class Send:
     """Import the file there; `look`: export what is there first, and deal with it.
 
     `chosen`: the instance was chosen now, and nothing was ever sent there. `shows` is what the record's export showed in the
-    field before. `perhaps` is an instance that may hold this very file already, from before the ledger was lost.
+    field before. `perhaps` are instances that may hold this very file already, from before the ledger was lost.
     """
 
     record: str
@@ -68,7 +68,7 @@ class Send:
     instance: int | None
     look: bool
     chosen: bool = False
-    perhaps: int | None = None
+    perhaps: Sequence[int] = ()
     shows: str = ""
 
 
@@ -157,7 +157,7 @@ def _without_instance(field: str, record: str) -> Refused:
 def _send_to_next(target: Target, facts: Facts, record: str, fixed_instance: int | None, sent_before: bool) -> Send:
     if fixed_instance is not None:  # kept only if an earlier send may have arrived there
         return Send(record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
-    perhaps = facts.next_instance - 1 if sent_before and facts.next_instance and facts.next_instance > 1 else None
+    perhaps = range(facts.next_instance - 1, 0, -1) if sent_before and facts.next_instance else ()
     return Send(record, target.event, target.field, facts.next_instance, look=True, chosen=True, perhaps=perhaps)
 
 

@@ -15,7 +15,9 @@ import structlog
 
 from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.second_look import SecondLook
 from dropcap.display import shown
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import OPEN, Job, Pause
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
@@ -60,6 +62,7 @@ class ReadBack:
         self._pauses = pauses
         self._stop = threading.Event()
         self._tries: dict[int, int] = {}
+        self._second = SecondLook(ledger, elsewhere, self._stop)
         self._thread = DaemonThread(self._run, "read back")
 
     def start(self) -> None:
@@ -88,7 +91,10 @@ class ReadBack:
                         break
                     if not self._elsewhere(job.folder):
                         self._one(job)
-            except Exception as error:  # the ledger itself tells of its troubles
+                self._second.work(self._well)
+            except TOLD:
+                self._stop.wait(LOOK)
+            except Exception as error:
                 log.error("internal_error", where="read back", error=f"{type(error).__name__}: {error}")
                 self._stop.wait(LATER)
 
@@ -120,6 +126,10 @@ class ReadBack:
                 log.info("read_back", **about(job), **keys)
             else:
                 log.warning("read_back", **about(job), **keys, remedy=told.remedy)
+
+    def _well(self, project: str) -> ProjectLine | None:
+        line = self._lines().get(project)
+        return None if line is None or self._paused(line) else line
 
     def _paused(self, line: ProjectLine) -> bool:
         """Whether its server is, or its project until somebody resumes it. Any other pause of a project ends when a file is

@@ -157,8 +157,8 @@ class Attempt:
         if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
             return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
         place = FileTarget(upload.step.record, upload.step.field, upload.step.event, upload.step.instance)
-        if upload.step.perhaps is not None:
-            found = self._is_at(replace(place, instance=upload.step.perhaps), fd, status.st_size, started)
+        for instance in upload.step.perhaps:
+            found = self._is_at(replace(place, instance=instance), fd, status.st_size, started)
             if found is not None:
                 return found
         result = Result.STORED

@@ -29,7 +29,7 @@ from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.errors import LeaseLost
+from dropcap.ledger.errors import TOLD
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
@@ -172,7 +172,7 @@ class Work:
             back.append(Change(one.job.id, one.job.state, "not begun", columns))
         try:
             self._ledger.change(back)
-        except LeaseLost:
+        except TOLD:
             pass
         except Exception as error:
             # They count as sent for now, and are read back at the next start.
@@ -253,13 +253,15 @@ class Work:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.
         try:
             outcome = run()
+        except TOLD:
+            outcome = Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=sent)
         except Exception as error:
             log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
             outcome = Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
         try:
             self._conclusion.apply(job, outcome, line)
-        except LeaseLost:
-            pass  # the host that has the folder now reads REDCap back
+        except TOLD:
+            pass  # the host that has the folder now reads REDCap back, or this one does at its next start
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")

@@ -25,7 +25,7 @@ from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing
 from dropcap.filing.receipt import receipt
 from dropcap.filing.same_bytes import changed_since
 from dropcap.filing.whereabouts import arrived, locate, renamed
-from dropcap.ledger.errors import LeaseLost
+from dropcap.ledger.errors import TOLD, LeaseLost
 from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.outcome import Refused, Stored
 from dropcap.ledger.store import Ledger
@@ -38,6 +38,8 @@ log = structlog.get_logger()
 BATCH, TOGETHER = 256, 0.05
 #: Seconds that moving a batch may take before others are no longer kept waiting for the next one.
 HANGS = 30.0
+#: How soon the ledger is asked again where it did not answer (seconds).
+LEDGER_LOOK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +184,20 @@ class Filer:
             if self._after._thread.ident is not None:
                 self._after._thread.join()  # what hangs there would hang here
             self._after = None
-        for job in self._ledger.query.unfiled(self._name):
+        for job in self._unfiled():
             self._found_at_start.add(job.id)
             self.put(Ending(job, outcome_of(job), entered=True))
         self._begun = True
+
+    def _unfiled(self) -> list[Job]:
+        """What was left unfiled; once the ledger answers."""
+        while True:
+            try:
+                return self._ledger.query.unfiled(self._name)
+            except TOLD:
+                with self._changed:
+                    if self._stopping or self._changed.wait_for(lambda: self._stopping, LEDGER_LOOK):
+                        return []
 
     def _run(self) -> None:
         try:
@@ -235,6 +247,9 @@ class Filer:
             self._file(batch)
         except LeaseLost:
             pass  # the host that works there now files them
+        except TOLD:
+            with self._changed:
+                self._again += batch
         except Exception as error:
             # The ledger is damaged or the folder does odd things: the files lie safe in in_progress/, so try again.
             log.error("internal_error", folder=self._name, where="filing", error=f"{type(error).__name__}: {error}")
@@ -255,6 +270,8 @@ class Filer:
     def _page(self) -> float:
         try:
             return self._hooks.page()
+        except TOLD:
+            return LEDGER_LOOK
         except Exception as error:
             log.error("internal_error", folder=self._name, where="page", error=f"{type(error).__name__}: {error}")
             return 60.0

@@ -84,6 +84,7 @@ class StatusView:
     examples: list[str] = field(default_factory=list)
     still: list[Still] = field(default_factory=list)
     full: bool = False  # the share has no room
+    unrecorded: bool = False  # dropcap cannot enter what it does, and does nothing meanwhile
     old_rules: bool = False  # the new ones have a mistake
     missing_since: datetime | None = None  # by then a file should have come, and none has
     sending: list[BeingSent] = field(default_factory=list)

@@ -32,6 +32,9 @@ def verdict(view: StatusView, contact: str, say: Speaker) -> PageVerdict:
         )
     if view.needing:
         return _needs(view, contact, say)
+    if view.unrecorded:
+        state = say("dropcap cannot get at its records.")
+        return PageVerdict("wait", state, _safe(view, say), _goes_on(Still(Reason.AWAY), False, contact, say))
     if view.still or view.full:
         still = view.still[0] if view.still else Still(Reason.NO_SPACE)
         state = say("The share is full.") if view.full else say(STILL.get(still.reason, STILL_OTHERWISE))

@@ -28,12 +28,14 @@ class HeartHooks:
 
     `lost`: the grip of a folder has been lost to another host; told once. `may_take`: a folder is this host's to take, by
     `leases.take` with this beat. `must_release`: another host is to have a folder: retire its channel, then `Heart.release`.
-    The latter two are told at each look for as long as they are true.
+    Those two are told at each look for as long as they are true. `answers`: the database does (empty), or does not the second
+    time in a row, and why.
     """
 
     lost: Callable[[Grip], None]
     may_take: Callable[[str, int | None], None]
     must_release: Callable[[Grip], None]
+    answers: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Heart:
         self._told_lacking: frozenset[str] | None = None
         self._known = False
         self._next_beat = self._next_look = 0.0
+        self._failed = 0  # times in a row
         self._woken = threading.Event()
         self._stopping = False
         self._thread = DaemonThread(self._run, "heart")
@@ -172,6 +175,8 @@ class Heart:
         asked = boot_time()
         look = self._wire.ask(leases.look)
         answered = boot_time()
+        self._failed = 0
+        self._hooks.answers("")
         with self._lock:
             folders, away, grips = self._folders, self._away, dict(self._grips)
         lacks = self._sightings.lacking(look, folders, away, asked)
@@ -199,3 +204,6 @@ class Heart:
 
     def _in_trouble(self, why: str) -> None:
         self.others = Others(self.others.look, self.others.at, why)
+        self._failed += 1
+        if self._failed > 1:
+            self._hooks.answers(why)

@@ -8,13 +8,15 @@ from dropcap.display import shown
 from dropcap.files.read_only import REMEDY
 from dropcap.intake.owner import Away
 from dropcap.intake.walk import OWN, top
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, Unavailable
 
 
 def why_away(path: str, error: Exception) -> str:
     """`path` is the folder as it is shown, `error` what its intake met."""
     if isinstance(error, Away):
         return f"{path} is away: {error}"
+    if isinstance(error, Unavailable):
+        return f"nothing is taken from {path}: the ledger does not answer; dropcap goes on by itself"
     if isinstance(error, DatabaseError):
         return f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
     if not isinstance(error, OSError):

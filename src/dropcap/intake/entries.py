@@ -46,8 +46,9 @@ class IntakeLedger:
         self._projects = projects
         self._address = address
         self._on_refused = on_refused
-        # After a lost ledger, a file in in_progress/ may have been sent already.
-        self.rebuilt = ledger.query.meta("rebuilt") is not None
+        # After a lost ledger, a file in in_progress/ may have been sent already. One that hosts share may have lost its last
+        # entries at any time, by a fail-over.
+        self.rebuilt = ledger.shared or ledger.query.meta("rebuilt") is not None
 
     @property
     def installation(self) -> str:

@@ -24,7 +24,7 @@ from dropcap.intake.owner import Away
 from dropcap.intake.strays import StrayFiles
 from dropcap.intake.tenure import Tenure
 from dropcap.intake.watch import Watch
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
 
@@ -40,8 +40,10 @@ _TELL = 0.5
 _NAP = 2.0
 #: A folder that does not answer for so long is called away (seconds).
 _STUCK = 30.0
+#: How soon the ledger is asked again where it did not answer (seconds).
+LEDGER_LOOK = 1.0
 #: What is said of a folder whose lease could not be renewed, and that nobody else may have taken.
-UNRENEWED = "the ledger's database has not answered in time, and another host may work there by now; dropcap goes on by itself"
+UNRENEWED = "the ledger's database does not answer, and another host may work there by now; dropcap goes on by itself"
 #: More hints than this and a walk is cheaper.
 _HINTS = 20_000
 
@@ -242,6 +244,8 @@ class Intake:
             self._working_since = self._tick()
             try:
                 self._round()
+            except Unavailable as error:
+                self._wait_for_the_ledger(error)
             except Exception as error:
                 self._leave(error)
                 self._walk_wanted = True
@@ -250,6 +254,13 @@ class Intake:
             self._sleep()
         self._tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
         self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
+
+    def _wait_for_the_ledger(self, error: Unavailable) -> None:
+        """It tells of itself. A folder that is open stays so, for what is under way there, and for its page."""
+        if self._opened is None:
+            self._leave(error)
+        self._walk_wanted = True
+        self._retry_at = time.monotonic() + LEDGER_LOOK
 
     def _round(self) -> None:
         if time.monotonic() < self._retry_at:

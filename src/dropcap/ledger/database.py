@@ -128,6 +128,9 @@ class Database(Protocol):
     def gone(self) -> str:
         """What is told if it is not the one any more that was opened, so that what is written now would be lost; else empty."""
 
+    def give_up(self, *, silent: bool) -> None:
+        """This process is to end; `silent`: the ledger has not answered lately."""
+
     def has_text(self, column: str) -> str:
         """Whether the text `?`, in small letters, stands in a column of text, as SQL."""
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dropcap.ledger import passing, readdressed, returned
+from dropcap.ledger import late_sends, passing, readdressed, returned
 from dropcap.ledger.clock import due_now
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
@@ -141,19 +141,31 @@ class DeliveryChanges(Writing):
         now = self._clock()
         return self._write(lambda connection: recovered(connection, now))
 
-    def take_over(self, folder: str, beat: int | None, read_back_in: float) -> tuple[int, int] | None:
+    def take_over(self, folder: str, beat: int | None, read_back_in: float, over_in: float = 0.0) -> tuple[int, int] | None:
         """Take the lease of a folder that nobody else has, or that is seen not to be kept (`beat` is what was seen of it last).
 
         What was being sent there has an unknown outcome now, in the same transaction; REDCap is read back `read_back_in` seconds
-        later, when what is half sent has come to nothing. The fence, and how many jobs those are; None if another host has it.
+        later, when what is half sent has come to nothing, and looked at once more in `over_in` seconds. The fence, and how many
+        jobs those are; None if another host has it.
         """
         now = self._clock()
 
         def apply(connection: Writer) -> tuple[int, int] | None:
             fence = connection.take_lease(folder, beat)
-            return None if fence is None else (fence, recovered(connection, now, folder, now + read_back_in))
+            if fence is None:
+                return None
+            late_sends.enter(connection, folder, now + over_in)
+            return fence, recovered(connection, now, folder, now + read_back_in)
 
         return self._commit.write(apply)
+
+    def late_send_over(self, job: int, folder: str | None) -> None:
+        """The place of a job that was taken over in `sending` was looked at once more."""
+        self._write(late_sends.over(job), folder=folder)
+
+    def late_send_later(self, job: int, folder: str, seconds: float) -> None:
+        """It is looked at in so many seconds."""
+        self._write(late_sends.put_off(job, self._clock() + seconds), folder=folder)
 
     def lost(self, job: int, folder: str, name: str, instance: int | None) -> bool:
         """A fail-over of the database has lost what became of a job, or that it was being sent at all: its outcome is unknown."""
@@ -172,6 +184,31 @@ class DeliveryChanges(Writing):
             return went > 0
 
         return self._write(apply)
+
+    def look_back(self, folder: str) -> int:
+        """Of the jobs of a folder that a fail-over has put aside, those are of unknown outcome now, and so read back, whose place
+        nobody else is on the way to; oldest first. How many that are."""
+        now = self._clock()
+        where = (
+            f"state in {OPEN_STATES} and state = 'held' and may_have_arrived and folder = ?"
+            " and not exists (select 1 from job other where other.key = job.key and other.id <> job.id"
+            " and (other.state in ('sending', 'unknown')"
+            f" or (other.id < job.id and other.state in {OPEN_STATES} and other.state = 'held' and other.may_have_arrived)))"
+        )
+
+        def apply(connection: Connection) -> int:
+            note = "read back after the fail-over of the database"
+            connection.execute(
+                f"insert into history (job, at, state, note) select id, ?, 'unknown', ? from job where {where} order by id",
+                (now, note, folder),
+            )
+            sets = (
+                "state = 'unknown', may_have_arrived = false, due = 0, changed_at = ?,"
+                " reason = null, message = null, remedy = null"
+            )
+            return connection.execute(f"update job set {sets} where {where}", (now, folder)).rowcount
+
+        return self._write(apply, folder=folder)
 
     def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
         """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""

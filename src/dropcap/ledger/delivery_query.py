@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
+from dropcap.ledger import late_sends
 from dropcap.ledger.job import (
     Job,
     Pause,
@@ -77,6 +78,24 @@ class DeliveryQuery(Rows):
         not gone, whether its file is moved yet or not."""
         sql = f"select max(instance) from job where {open_by_key('job')} and state <> 'refused' and key = ?"
         return int(next(self._rows(sql, key))[0] or 0)
+
+    def late_sends(self, now: float, limit: int = 20) -> list[int]:
+        """Jobs that were taken over in `sending`, and whose places are due to be looked at once more."""
+        return [job for (job,) in self._rows(late_sends.DUE, now, limit)]
+
+    def stored_there(self, job: Job) -> Job | None:
+        """The newest job that was stored at the place of a job."""
+        found = self._jobs(late_sends.STORED, job.project, job.record, job.event, job.field, job.instance)
+        return found[0] if found else None
+
+    def is_on_its_way(self, job: Job) -> bool:
+        """Whether something is being sent to the place of a job, or may have been."""
+        return bool(self._jobs(late_sends.OPEN_THERE, job.project, job.record, job.event, job.field, job.instance))
+
+    def put_aside(self) -> list[str]:
+        """The folders with jobs that a fail-over of the database has put aside."""
+        sql = f"select distinct folder from job where state in {OPEN_STATES} and state = 'held' and may_have_arrived"
+        return [folder for (folder,) in self._rows(sql)]
 
     def unfiled(self, folder: str) -> list[Job]:
         """Jobs whose file is still to be moved to done/ or failed/."""

@@ -23,6 +23,14 @@ class LeaseLost(DatabaseError):  # noqa: N818 - a state
     """Another host works in the folder by now: nothing of the write stands."""
 
 
+class CommitsLost(DatabaseError):  # noqa: N818 - a state
+    """The database has gone back behind what it had acknowledged: a fail-over has lost commits."""
+
+
+#: What the ledger itself tells of: whoever meets it tries again, and logs nothing.
+TOLD = (Unavailable, Damaged, LeaseLost, CommitsLost)
+
+
 class LedgerError(Exception):
     """The ledger cannot be used; the message says why and what to do."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 
 import structlog
 
 from dropcap.ledger.errors import Damaged, DatabaseError, Unavailable
 
 log = structlog.get_logger()
+
+#: For so long (seconds) after a good answer what a question met is no news: it may have been asked before that.
+_LATE = 2.0
 
 
 class Trouble:
@@ -19,7 +24,9 @@ class Trouble:
         self._message, self._remedy = message, remedy
         self._lock = threading.Lock()
         self._damaged = False
-        self._unwritable = ""
+        self._unwritable = ""  # since a write was refused
+        self._unanswered = ""  # since a question was
+        self._well = -math.inf  # when the last trouble was over (monotonic)
 
     @property
     def damaged(self) -> bool:
@@ -29,7 +36,7 @@ class Trouble:
     @property
     def unwritable(self) -> str:
         """Why nothing can be written for now, empty if all is well."""
-        return self._unwritable
+        return self._unwritable or self._unanswered
 
     @property
     def remedy(self) -> str:
@@ -38,22 +45,40 @@ class Trouble:
 
     def said(self, error: object = None) -> str:
         """That nothing is written, why (for now, or for `error`), and what to do: one sentence without its full stop."""
-        return f"{self._message.format(why=error or self._unwritable)}; {self._remedy}"
+        return f"{self._message.format(why=error or self.unwritable)}; {self._remedy}"
 
     def met(self, error: DatabaseError) -> None:
-        """Somebody met `error` at the ledger."""
+        """Who writes met `error` at the ledger."""
         if isinstance(error, Damaged):
             self._damaged = True
         elif isinstance(error, Unavailable):
-            with self._lock:
-                new, self._unwritable = not self._unwritable, str(error)
-            if new:
-                log.error("ledger_unwritable", message=self._message.format(why=error), remedy=self._remedy)
+            self._now(str(error), self._unanswered)
+
+    def met_asking(self, error: DatabaseError) -> None:
+        """Who asks met `error` at the ledger; until `answers`."""
+        if isinstance(error, Unavailable):
+            if time.monotonic() - self._well > _LATE:
+                self._now(self._unwritable, str(error))
+        else:
+            self.met(error)
 
     def written(self) -> None:
         """A write went well."""
-        if self._unwritable:
-            with self._lock:
-                told, self._unwritable = self._unwritable, ""
-            if told:
-                log.info("ledger_writable")
+        if self.unwritable:
+            self._now("", "")
+
+    def answers(self) -> None:
+        """A question was answered."""
+        if self._unanswered:
+            self._now(self._unwritable, "")
+
+    def _now(self, unwritable: str, unanswered: str) -> None:
+        with self._lock:
+            before = self.unwritable
+            self._unwritable, self._unanswered = unwritable, unanswered
+            now = self.unwritable
+        if now and not before:
+            log.error("ledger_unwritable", message=self._message.format(why=now), remedy=self._remedy)
+        elif before and not now:
+            self._well = time.monotonic()
+            log.info("ledger_writable")

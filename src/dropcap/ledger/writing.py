@@ -37,7 +37,7 @@ class Writing:
         self._guarded = True
         self.trouble = Trouble(*self.database.unwritable)
         self._commit = GroupCommit(self.database.writer, self.trouble)
-        self.query = Query(self.database, self.trouble.met)
+        self.query = Query(self.database, self.trouble.met_asking)
         self.installation = self.query.meta("installation") or ""
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
 
@@ -73,6 +73,7 @@ class Writing:
 
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
+        self.database.give_up(silent=bool(self.trouble.unwritable))
         self._commit.give_up()
 
     def gone(self) -> str:

@@ -15,7 +15,7 @@ from psycopg.adapt import Loader
 from dropcap.ledger.errors import Conflict, Damaged, DatabaseError, Unavailable
 from dropcap.ledger.postgres.dialect import as_was, bound, translated
 from dropcap.ledger.postgres.steps import take
-from dropcap.ledger.postgres.watchdog import WATCHDOG
+from dropcap.ledger.postgres.watchdog import ANY, WATCHDOG, Patience
 from dropcap.ledger.transition import Change
 
 Connect = Callable[[], Any]
@@ -24,7 +24,7 @@ Connect = Callable[[], Any]
 #: state of a transaction that another one has ended.
 _PASSES = ("08", "57", "53", "58", "55", "40", "25")
 #: What a statement may take (seconds), if the server itself has not ended it by then.
-_PATIENCE = 15.0
+_PATIENCE = 11.0
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # all that it warns of is raised as well
 
@@ -45,8 +45,9 @@ class _Number(Loader):
 class PostgresConnection:
     """A connection in autocommit, made when it is needed first and anew when it is broken."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, patience: Patience = ANY) -> None:
         self._connect = connect
+        self._patience = patience
         self._wire: psycopg.Connection[Any] | None = None
         self._socket: socket.socket | None = None
 
@@ -65,8 +66,18 @@ class PostgresConnection:
             self._wire.adapters.register_loader("text", _Text)
             self._wire.adapters.register_loader("numeric", _Number)
             self._socket = socket.socket(fileno=socket.dup(self._wire.fileno()))
-            self.connected(self._wire)
+            try:
+                with meant(), WATCHDOG.over(self._socket, _PATIENCE, self._patience):
+                    self.connected(self._wire)
+            except BaseException:
+                self.close()
+                raise
         return self._wire
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a connection, be it broken."""
+        return self._wire is not None
 
     def connected(self, wire: psycopg.Connection[Any]) -> None:
         """A new connection was made."""
@@ -75,7 +86,7 @@ class PostgresConnection:
     def asking(self, seconds: float = _PATIENCE) -> Iterator[psycopg.Connection[Any]]:
         """The connection for some statements that together take so long at most. Raises DatabaseError."""
         wire = self.wire
-        with meant(), WATCHDOG.over(self._socket, seconds):
+        with meant(), WATCHDOG.over(self._socket, seconds, self._patience):
             yield wire
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Any]:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from dropcap.ledger.database import Reader
-from dropcap.ledger.errors import Damaged, DatabaseError, Unavailable
+from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
 from dropcap.ledger.postgres.stream import AT_ONCE, Snapshot
+from dropcap.ledger.postgres.watchdog import ANY, Patience
 from dropcap.ledger.postgres.writer import Fence, PostgresWriter
 from dropcap.ledger.schema import OPEN_STATES
 
 #: Connections to read, of a process. Questions are short.
 _READERS = 2
+#: What an answer may take once the process is to end, where there were none lately, and where there were (seconds).
+_LAST, _LAST_ANSWER = 0.5, 5.0
 
 
 class PostgresDatabase:
@@ -31,10 +35,11 @@ class PostgresDatabase:
         self._fence = fence
         self._lease = lease
         self._writer: PostgresWriter | None = None
+        self._patience = Patience()
 
     def writer(self) -> PostgresWriter:
         """The connection that writes. Raises LedgerError, DatabaseError."""
-        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease)
+        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease, self._patience)
         migrate(writer)
         if self.me is not None:
             with writer.asking() as wire:
@@ -59,9 +64,13 @@ class PostgresDatabase:
             connection.close()
         return {host: int(commits) for host, commits in rows}
 
+    def give_up(self, *, silent: bool) -> None:
+        """This process is to end: it does not wait for long, and where nobody answers, for no answer."""
+        self._patience.most = _LAST if silent else _LAST_ANSWER
+
     def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> PostgresReader:
         """A way to read it."""
-        return PostgresReader(self.connect, met)
+        return PostgresReader(self.connect, met, self._patience)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -123,31 +132,44 @@ class PostgresDatabase:
 class PostgresReader:
     """A few connections for the threads of a process, one question after the other."""
 
-    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None]) -> None:
+    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None], patience: Patience = ANY) -> None:
         self._connect = connect
+        self._patience = patience
         self._met = met
         self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
         self._made = 0
         self._lock = threading.Lock()
+        self._silent = ""  # why the last question was not answered, which ended at that time
+        self._silent_at = 0.0
         self._closed = False
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         """All rows of an answer; asked once more where the connection was broken. Raises DatabaseError."""
+        came = time.monotonic()
         connection = self._taken()
         try:
-            for again in (connection.opened, False):  # what it is not now, it can be no more the next time
-                try:
-                    return connection.execute(sql, values).fetchall()
-                except Unavailable:
-                    connection.close()
-                    if not again:
-                        raise
-                except Damaged as error:
-                    self._met(error)
-                    raise
-            raise AssertionError
+            if self._silent and (self._silent_at > came or self._patience.most < _LAST_ANSWER):
+                raise Unavailable(self._silent)  # as was found while this question waited for a connection
+            return self._answer(connection, sql, values)
+        except DatabaseError as error:
+            self._met(error)
+            raise
         finally:
             self._give_back(connection)
+
+    def _answer(self, connection: PostgresConnection, sql: str, values: Sequence[Any]) -> list[Any]:
+        made_before = connection.made  # it may be broken while the server is well
+        for again in (made_before, False):
+            try:
+                found = connection.execute(sql, values).fetchall()
+                self._silent = ""
+                return found
+            except Unavailable as error:
+                connection.close()
+                if not again:
+                    self._silent, self._silent_at = str(error), time.monotonic()
+                    raise
+        raise AssertionError
 
     def each(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         """The rows of an answer, not all in memory at once: more than a few have a connection of their own for as long as they
@@ -175,7 +197,7 @@ class PostgresReader:
         with self._lock:
             make = self._free.empty() and self._made < _READERS
             self._made += make
-        return PostgresConnection(self._connect) if make else self._free.get()
+        return PostgresConnection(self._connect, self._patience) if make else self._free.get()
 
     def _give_back(self, connection: PostgresConnection) -> None:
         if self._closed:

@@ -92,12 +92,16 @@ def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: floa
     """Renew this host and the leases that it believes to hold, `lease` seconds from now on; returns the folders renewed.
 
     One that is not among them belongs to somebody else. None: the host itself is not known (any more), and nothing was renewed.
-    Takes no turn, so it waits for no writer; rows are locked in the order of folders, as whoever takes several should.
+    Takes no turn, so it waits for no writer, whose transaction has this host's row for as long as it lasts: then only the leases
+    are renewed. Rows are locked in the order of folders, as whoever takes several should.
     """
     known = connection.execute(
-        "update host set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1 where id = %s", (lease, me)
+        "with free as (select id from host where id = %s for no key update skip locked)"
+        " update host set until = clock_timestamp() + make_interval(secs => %s), beat = beat + 1 from free"
+        " where host.id = free.id",
+        (me, lease),
     )
-    if known.rowcount == 0:
+    if known.rowcount == 0 and connection.execute("select 1 from host where id = %s", (me,)).fetchone() is None:
         return None
     if not fences:
         return frozenset()

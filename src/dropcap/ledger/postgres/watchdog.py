@@ -16,17 +16,27 @@ _LOOK = 0.5
 _IDLE = 60.0
 
 
+class Patience:
+    """How long connections may wait for an answer: as long as each question says, and `most` seconds at that."""
+
+    def __init__(self) -> None:
+        self.most = float("inf")
+
+
+ANY = Patience()
+
+
 class Watchdog:
     """Shuts down the sockets of questions that take too long. One thread, for all connections of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[int, tuple[float, socket.socket]] = {}
+        self._asked: dict[int, tuple[float, float, Patience, socket.socket]] = {}
         self._number = 0
         self._thread: DaemonThread | None = None
 
     @contextlib.contextmanager
-    def over(self, wire: socket.socket | None, seconds: float) -> Iterator[None]:
+    def over(self, wire: socket.socket | None, seconds: float, patience: Patience = ANY) -> Iterator[None]:
         """What is done meanwhile takes so many seconds at most: then its end of the connection is shut down."""
         if wire is None:
             yield
@@ -34,7 +44,7 @@ class Watchdog:
         with self._lock:
             self._number += 1
             number = self._number
-            self._asked[number] = (time.monotonic() + seconds, wire)
+            self._asked[number] = (time.monotonic(), seconds, patience, wire)
             if self._thread is None:
                 with contextlib.suppress(NoThread):  # the server's own limits are left then
                     thread = DaemonThread(self._run, "database watchdog")
@@ -57,8 +67,8 @@ class Watchdog:
                 elif now - idle > _IDLE:
                     self._thread = None
                     return
-                for until, wire in self._asked.values():
-                    if now > until:
+                for since, seconds, patience, wire in self._asked.values():
+                    if now - since > min(seconds, patience.most):
                         with contextlib.suppress(OSError):
                             wire.shutdown(socket.SHUT_RDWR)
 

@@ -13,19 +13,27 @@ from typing import Any
 
 import psycopg
 
-from dropcap.ledger.errors import DatabaseError, Unavailable
-from dropcap.ledger.postgres import leases
+from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
+from dropcap.ledger.postgres import failover, leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
 from dropcap.ledger.postgres.dialect import bound, translated
+from dropcap.ledger.postgres.watchdog import ANY, Patience
 
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
 
-_TURN = b"update turn set n = n + 1 returning n, pg_current_xact_id()::text"
+_TURN = "update turn set n = n + 1 returning n, pg_current_xact_id()::text, timeline, {}"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
 _BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
+#: Ends whoever has the turn and has been silent in the middle of a message for as long as a session may be idle in a transaction:
+#: a client that is stopped or cut off there is not idle by the server's count.
+_END_THE_SILENT = (
+    b"select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid)"
+    b" where pg_locks.relation = 'turn'::regclass and granted and wait_event = 'ClientRead' and usename = current_user"
+    b" and query_start < clock_timestamp() - interval '5 s' and pid <> pg_backend_pid()"
+)
 _FOLDERS = b"select id, folder from job where id = any(%s)"
 _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
@@ -33,15 +41,11 @@ _NEWEST = (
 )
 
 
-class CommitsLost(DatabaseError):  # noqa: N818 - a state
-    """The database has gone back behind what it had acknowledged: a fail-over has lost commits."""
-
-
 class PostgresWriter(PostgresConnection):
     """Writes for one host, or (`me` is None) for a person, who may write for all folders."""
 
-    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float) -> None:
-        super().__init__(connect)
+    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float, patience: Patience = ANY) -> None:
+        super().__init__(connect, patience)
         self._lease = lease
         self._me = me
         self._fence = fence
@@ -52,6 +56,8 @@ class PostgresWriter(PostgresConnection):
         self._doubtful = False  # one more may stand
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
+        self._timeline = "null"  # how to ask for it
+        self._over: failover.FailedOver | None = None  # what this transaction has settled
         self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
         self._folder_of: dict[int, str] = {}
@@ -64,11 +70,25 @@ class PostgresWriter(PostgresConnection):
         if self.lost:
             raise CommitsLost("a fail-over has lost what was acknowledged")
         wanted = list(dict.fromkeys(jobs))
+        made_before = self.made
+        try:
+            self._begin(wanted)
+        except Unavailable as error:
+            self.rollback()
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                with self.asking() as wire:
+                    wire.execute(_END_THE_SILENT)
+                raise
+            if not made_before or (self._wire is not None and not self._wire.closed):
+                raise
+            self._begin(wanted)  # only the connection was broken, perhaps long ago
+
+    def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
             self._in = True
             with wire.pipeline():
                 wire.execute(b"begin")
-                turn = wire.execute(_TURN)
+                turn = wire.execute(_TURN.format(self._timeline).encode())
                 host = wire.execute(_HOST, (self._me,)) if self._me is not None else None
                 held = wire.execute(_HELD, (self._me,)) if self._me is not None else None
                 folders = wire.execute(_FOLDERS, (wanted,)) if wanted else None
@@ -76,7 +96,7 @@ class PostgresWriter(PostgresConnection):
             ours = turn.fetchone()
             if ours is None:
                 raise DatabaseError("the row of the table turn is gone, by which hosts write one after the other")
-            n, number = ours
+            n, number, *timelines = ours
             self._newest = newest.fetchone() or (0, 0, 0)
             commits = _first(host) if host is not None else None
             self._held = dict(held.fetchall()) if held is not None else {}
@@ -85,6 +105,12 @@ class PostgresWriter(PostgresConnection):
             self._others += 1
         self._begun = n, self._counted(commits)
         self._doubtful, self._number = False, number
+        with self.asking() as wire:
+            self._over = failover.settle(wire, *timelines)
+
+    def connected(self, wire: psycopg.Connection[Any]) -> None:
+        """A new connection was made: perhaps to another server."""
+        self._timeline = failover.how_to_ask(wire)
 
     def _counted(self, commits: int | None) -> int:
         """The number of the commit that has begun; whether the doubtful one before it stands."""
@@ -153,6 +179,8 @@ class PostgresWriter(PostgresConnection):
         if done.statusmessage != "COMMIT":  # of a transaction that a statement's error had ended
             raise DatabaseError("a statement of this transaction had failed")
         self._n, self.commits = self._begun
+        if self._over is not None:
+            self._over.tell()
 
     def rollback(self) -> None:
         """Take all back that was written since `begin`. Raises nothing."""

@@ -87,6 +87,9 @@ class SqliteDatabase:
         """One process has it."""
         return False
 
+    def give_up(self, *, silent: bool) -> None:
+        """It always answers."""
+
     @property
     def unwritable(self) -> tuple[str, str]:
         """What is told when it cannot be written."""
