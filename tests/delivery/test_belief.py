@@ -165,7 +165,7 @@ def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
 def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Told) -> None:
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
-    there, health = There(), Health(lambda: 0.0, lambda pause: None, lambda scope, name: None)
+    there, health = There(), Health(lambda: 0.0, lambda pause: None, lambda *_: None)
     conclusion = Conclusion(told.ledger, health, lambda name: None)  # type: ignore[arg-type,return-value]
     told.a_file(down, job(99), there)
     began = time.monotonic()

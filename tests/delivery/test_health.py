@@ -20,7 +20,7 @@ class Told:
     def __init__(self) -> None:
         self.opened: list[Pause] = []
         self.closed: list[tuple[str, str]] = []
-        self.health = Health(lambda: 1000.0, self.opened.append, lambda scope, name: self.closed.append((scope, name)))
+        self.health = Health(lambda: 1000.0, self.opened.append, lambda scope, name, _: self.closed.append((scope, name)))
 
 
 def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_later() -> None:
@@ -44,6 +44,20 @@ def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_late
     told.health.well("server", "s", None)
     assert told.closed == [("server", "s")]
     assert told.health.may_send("server", "s", 2, now)
+
+
+def test_a_pause_by_hand_on_another_host_outlasts_one_that_ends_by_itself() -> None:
+    told = Told()
+    told.health.ill("server", "s", None, DOWN, 0.0)
+    told.health.agree(told.opened, 0.0)
+    by_hand = Pause("server", "s", "by_hand", "m", "r", 2.0, True)
+    assert told.health.agree([by_hand], 1.0)
+    told.health.well("server", "s", None)  # of a probe that was under way
+    assert told.closed == []
+    assert told.health.stopped("server", "s")
+    assert not told.health.agree([by_hand], 2.0)
+    assert told.health.agree([], 3.0)
+    assert told.health.may_send("server", "s", 1, 3.0)
 
 
 def test_a_server_that_turns_files_away_is_asked_unless_one_arrives_before() -> None:

@@ -61,7 +61,7 @@ def test_nobody_but_health_has_its_patients() -> None:
 
 
 def test_a_probe_that_could_not_be_made_is_due_still() -> None:
-    health = Health(lambda: 0.0, lambda pause: None, lambda scope, name: None)
+    health = Health(lambda: 0.0, lambda pause: None, lambda *_: None)
     health.ill(Scope.SERVER, "s", None, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
     assert health.probes_due(1e9) == ["s"]
     assert health.probes_due(1e9) == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from dropcap.files.tree import Tree
 from dropcap.filing.crossing import finish
+from dropcap.intake.twin import remove_twin
 
 WHOLE = b"the whole file"
 SHA = hashlib.sha256(WHOLE).hexdigest()
@@ -51,3 +54,20 @@ def test_one_is_left(
     finally:
         tree.close()
     assert {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == left
+
+
+def test_nothing_is_removed_where_another_host_may_work(tmp_path: Path) -> None:
+    """The lease may end while the bytes of both are read."""
+    for name in (SOURCE, FINAL, "a.pdf"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(WHOLE)
+        os.utime(tmp_path / name, (1, 1))
+    tree = Tree(tmp_path)
+    looks = iter([True])
+    tree.holds = lambda: next(looks, False)
+    for remove in (lambda: finish(tree, SOURCE, TEMPORARY, FINAL, SHA), lambda: remove_twin(tree, SOURCE, "a.pdf")):
+        with pytest.raises(OSError, match="another host") as raised:
+            remove()
+        assert raised.value.errno == errno.ESTALE
+    assert {name for name in (SOURCE, FINAL, "a.pdf") if (tmp_path / name).exists()} == {SOURCE, FINAL, "a.pdf"}
+    tree.close()

@@ -17,6 +17,7 @@ from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, 
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
+from dropcap.reasons import Scope
 from tests.ledger.engine import Engine
 
 
@@ -196,12 +197,26 @@ def test_the_days_records_are_counted(ledger: Ledger) -> None:
     assert ledger.count_created("g", "2026-11-24", 2)
 
 
+def test_a_pause_that_ends_by_itself_touches_none_that_waits_for_somebody(ledger: Ledger) -> None:
+    """Another host has paused the same by itself, and does not know yet what a person has entered."""
+    by_hand = Pause(Scope.SERVER, "h:443", "by_hand", "m", "r", 1.0, True)
+    of_itself = Pause(Scope.SERVER, "h:443", "unreachable", "m", "r", 2.0, False)
+    for pause in (of_itself, by_hand, of_itself):
+        ledger.pause(pause)
+    assert not ledger.resume(Scope.SERVER, "h:443", of_itself=True)
+    assert ledger.query.pauses() == [by_hand]
+    assert ledger.resume(Scope.SERVER, "h:443")
+    ledger.pause(of_itself)
+    assert ledger.resume(Scope.SERVER, "h:443", of_itself=True)
+    assert ledger.query.pauses() == []
+
+
 def test_pauses_are_kept(ledger: Ledger) -> None:
     pause = Pause("server", "h:443", "banned", "m", "r", 1.0, True)
     ledger.pause(pause)
     assert ledger.query.pauses() == [pause]
-    assert ledger.resume("server", "h:443")
-    assert not ledger.resume("server", "h:443")
+    assert ledger.resume(Scope.SERVER, "h:443")
+    assert not ledger.resume(Scope.SERVER, "h:443")
 
 
 def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:

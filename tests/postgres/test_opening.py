@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,8 @@ needs.library("psycopg")
 import psycopg
 from psycopg import sql
 
+from dropcap.daemon.opening import _settle
+from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.ledger.errors import DatabaseError, LedgerError, NewerLedger
 from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
@@ -125,4 +129,19 @@ def test_a_standby_is_refused_and_read(mine: Cluster) -> None:
         with pytest.raises(LedgerError, match="a standby, which takes no writes: name the primary"):
             opened(there)
         assert prove(PostgresDatabase(lambda: open_wire(there, "test"))).acts == 1
+    ledger.close()
+
+
+@pytest.mark.parametrize(("days", "state"), [(40.0, State.HELD), (1.0, State.UNKNOWN)])
+def test_the_database_has_forgotten_a_host_or_lost_it(database: str, tmp_path: Path, days: float, state: State) -> None:
+    """What a host began to send that ended a month ago is settled; of one that a fail-over has lost, the outcome is unknown."""
+    ledger = opened(database)
+    (job,) = ledger.claim("f", [NewFile("a", 1, 2, 3)], lambda name: Address("p", "r", name, None, "f", 1, name))
+    ledger.change([Change(job, State.HELD)])
+    journal = SendJournal(tmp_path / "sending.journal")
+    journal.append([BegunSend(job, "f", "a", 1, "p a f", None, "", "gone", 3, time.time() - days * 86400)])
+    _settle(ledger, ledger.database, journal)
+    assert ledger.query.job(job).state is state  # type: ignore[union-attr]
+    assert bool(journal.all()) is (state is State.HELD)
+    journal.close()
     ledger.close()

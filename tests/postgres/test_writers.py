@@ -232,6 +232,71 @@ def test_who_gives_up_at_a_commit_without_an_answer_leaves_nobody_waiting(
     ledger.close()
 
 
+def test_a_refused_write_whose_commit_is_not_answered_keeps_nobody_waiting(
+    database: str, postgres: Cluster, way: Proxy, hosts: Callable[..., Host], soon: None
+) -> None:
+    """Nothing of its group is left to be settled: what stands or not is no answer to those who write next."""
+    host = hosts(through(way, postgres, database), "f")
+    host.fences.clear()
+    struck = way.cut_after_commit(of="update turn")
+    with pytest.raises(LeaseLost):
+        host.claim("f", "a")
+    assert struck.is_set()
+    thread = threading.Thread(target=lambda: host.ledger.set_meta("next", "stands"), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert host.ledger.query.meta("next") == "stands"
+    assert not host.ledger.gone()
+
+
+def test_blame_of_a_file_that_is_another_hosts_by_now_keeps_nothing_from_being_entered(
+    database: str, hosts: Callable[..., Host]
+) -> None:
+    """A file of one folder makes a server look ill; its folder goes to another host; then a file of another folder is stored."""
+    one, other = hosts(database, "f", "g"), hosts(database)
+    (ill,), (well,) = one.claim("f", "a"), one.claim("g", "b")
+    by_hand(database, "update lease set until = 'epoch' where folder = 'f'")
+    del one.fences["f"]
+    other.take("f")
+    one.ledger.blame([ill, well])
+    assert [(job.id, job.faults) for job in one.ledger.query.recent(9)] == [(well, 1), (ill, 1)]
+
+
+@pytest.mark.parametrize("who", ["host", "person"])
+def test_a_commit_without_an_answer_is_settled_though_what_follows_a_fail_over_takes_two_tries(
+    database: str, postgres: Cluster, way: Proxy, hosts: Callable[..., Host], soon: None, who: str
+) -> None:
+    """It stands, which the first transaction behind it has found out, and then was rolled back."""
+    dsn = through(way, postgres, database)
+    ledger = hosts(dsn, "f").ledger if who == "host" else Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+
+    def claim(name: str) -> list[int]:
+        return ledger.claim("f", [NewFile(name, 1, 2, 3)], lambda n: Address("p", "r", n, None, "f", 1, n))
+
+    def waits() -> bool:
+        return bool(by_hand(database, "select 1 from pg_stat_activity where wait_event_type = 'Lock'"))
+
+    claim("a")
+    came: list[int] = []
+    struck = way.cut_after_commit(of="into job")
+    thread = threading.Thread(target=lambda: came.extend(claim("b")), daemon=True)
+    with psycopg.connect(database) as other:
+        other.execute("select 1 from job for update")
+        way.refuse()
+        thread.start()
+        assert struck.wait(10)
+        by_hand(database, "update turn set timeline = 'before'")
+        way.admit()
+        eventually(waits)
+        eventually(lambda: not waits())
+    thread.join(20)
+    assert came == [ledger.query.last_job()]
+    assert sorted(ledger.query.open_files("f")) == ["a", "b"]
+    assert not ledger.gone()
+    ledger.close()
+
+
 # -- The server goes away
 
 

@@ -75,6 +75,7 @@ class Engine:
         self.released: set[str] = set()
         self._releasing = threading.Lock()
         self._arranging = threading.Lock()  # who builds channels, or has delivery take them up
+        self._taken_up = True  # whether delivery has all channels as they are
         self._renew(config)
 
     def _lines(self, config: Config) -> dict[str, InspectedLine]:
@@ -179,17 +180,21 @@ class Engine:
         """Work in the folders that are this host's now, and in no others; what is under way in those ends there. Waits for no
         share."""
         with self._arranging:
-            before = self.channels
+            before = self.channels if self._taken_up else {}
+            self._taken_up = False
             self._renew(self.config)
             for name, one in self.channels.items():
                 if before.get(name) is not one:
                     self._rerouted(one.folder)
             self._take_up()
+            self._taken_up = True
         self.start_channels()
 
     def agree(self, asked: bool) -> None:
         """Go by what other hosts have entered: pauses, folders that are to be let go of; `asked`: and what a person wants tried
-        again."""
+        again. What the ledger kept from being arranged is, too."""
+        if not self._taken_up:
+            self.arrange()
         if self.delivery.agree(self.ledger.query.pauses()):
             self.delivery.wake()
         released = {name for name in self.config.folders if is_released(self.ledger, name)}
@@ -293,12 +298,14 @@ class Engine:
         self._digests = dict.fromkeys(config.folders, config.digest) | kept
         self.order.origins.configure(config.projects.values(), self._digests)
         with self._arranging:
+            self._taken_up = False
             self._renew(config)
             self.config = config
             self.lines = self._lines(config)
             for one in self.channels.values():
                 self._rerouted(one.folder)  # before delivery takes up jobs anew, which then go by the new rules
             self._take_up()
+            self._taken_up = True
         self.allotment.configured(config)
         self.delivery.try_paused()
         self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one

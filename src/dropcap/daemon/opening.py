@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 #: What a host keeps of the sends that it has begun, in `state_dir`.
 JOURNAL = "sending.journal"
+#: What is older (seconds) no fail-over loses: the database has forgotten its host, and not lost it.
+_LOST_WITHIN = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ def _settle(ledger: Ledger, database: Any, journal: Any) -> None:
     """What this host began to send, and the database does not know of any more, is of unknown outcome."""
     begun = journal.all()
     counted = database.commits_of({entry.host for entry in begun})
-    lost = [entry for entry in begun if counted.get(entry.host, -1) < entry.commits]
+    since = time.time() - _LOST_WITHIN
+    lost = [one for one in begun if counted.get(one.host, -1) < one.commits and (one.host in counted or one.at > since)]
     unknown = missing = 0
     for entry in lost:
         job = ledger.query.job(entry.job)

@@ -25,14 +25,14 @@ __all__ = ["MOST", "Health"]
 class Health:
     """The state of every server and project. Thread-safe; times are monotonic seconds.
 
-    `opened` and `closed` are told of each pause that begins or ends, outside the lock.
+    `opened` and `closed` are told of each pause that begins or ends, outside the lock; `closed` also whether somebody ends it.
     """
 
     def __init__(
         self,
         wall: Callable[[], float],
         opened: Callable[[Pause], None],
-        closed: Callable[[Scope, str], None],
+        closed: Callable[[Scope, str, bool], None],
     ) -> None:
         self._wall = wall
         self._opened = opened
@@ -68,10 +68,15 @@ class Health:
 
     def agree(self, kept: list[Pause], now: float) -> bool:
         """These are all pauses that the ledger has, of other hosts too; whether any was news. What has just been paused here may
-        not be among them yet."""
+        not be among them yet. One that waits for somebody takes the place of one that would end by itself."""
         with self._lock:
             there = {(pause.scope, pause.name): pause for pause in kept}
-            begun = [pause for key, pause in there.items() if self._patient(*key).pause is None]
+            patients = {key: self._patient(*key) for key in there}
+            begun = [
+                pause
+                for key, pause in there.items()
+                if patients[key].pause is None or (pause.until_resume and not patients[key].until_resume)
+            ]
             over = [
                 patient
                 for key, patient in self._patients.items()
@@ -197,7 +202,7 @@ class Health:
             blamed = patient.recover(job, self._excused)
             opened = self._others_in_doubt(name) if scope == Scope.SERVER and job is not None and was_ill else []
         if was_ill:
-            self._closed(scope, name)
+            self._closed(scope, name, False)
         for pause in opened:
             self._opened(pause)
         return blamed
@@ -224,5 +229,5 @@ class Health:
             if patient is None or patient.pause is None:
                 return False
             self._patients[(scope, name)] = Patient(scope, name)
-        self._closed(scope, name)
+        self._closed(scope, name, True)
         return True

@@ -196,9 +196,9 @@ class Delivery:
             self._schedule.small_file = small_file
             self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
+            self._apply_folder_pauses()  # first: the ledger may not answer
             self._look_for_absent()
             self._ledger.look_for_records(folders)
-            self._apply_folder_pauses()
         self.wake()
 
     def try_paused(self) -> None:
@@ -455,11 +455,11 @@ class Delivery:
         self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
-    def _pause_ended(self, scope: Scope, name: str) -> None:
+    def _pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
         self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
             self._refused_tokens.resumed(name)
-        self._ledger.resume(scope, name)
+        self._ledger.resume(scope, name, of_itself=not asked)
         self._tell_pages()
         log.info("resumed", scope=scope, name=name)
         self.wake()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 import structlog
 
@@ -23,7 +24,7 @@ from dropcap.delivery.work import Sending, Work
 from dropcap.delivery.workers import Workers
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.errors import LeaseLost
+from dropcap.ledger.errors import DatabaseError, LeaseLost
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.outcome import Refused
 from dropcap.ledger.store import Ledger
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 #: Seconds until those are tried again that could not be entered on this host's disk.
 _ROOM_LOOK = 10.0
+_NO_MORE: Mapping[str, object] = MappingProxyType({})
 
 
 class Turns:
@@ -126,31 +128,46 @@ class Turns:
                 changes, self._absence.absent, lambda went: self._begins([_as_begun(chosen[job]) for job in went])
             )
         except OSError as error:
-            self._not_entered(chosen.values(), error)
+            self._not_entered([batch for batch, _ in ready], error)
             return
         except LeaseLost:  # of one of these folders: the others go on once that one is left
             for job in chosen:
                 self._health.give_back(job)
             raise
         for batch, lent in ready:
-            sendings = self._sendings(batch, went)
+            try:
+                sendings = self._sendings(batch, went)
+            except DatabaseError:  # nobody tells whether newer ones have gone before them; nothing of them is sent
+                self._put_back(batch, went)
+                continue
             if sendings:
                 self._let_go(batch[0][0], sendings, lent)
 
-    def _not_entered(self, chosen: Iterable[Chosen], error: OSError) -> None:
+    def _not_entered(self, batches: Iterable[Sequence[Chosen]], error: OSError) -> None:
         """What is about to be sent cannot be entered on this host's own disk: nothing of it is sent."""
-        back = []
-        for folder, candidate, _ in chosen:
-            self._take(folder, candidate)
-            job = candidate.job
-            self._health.give_back(job.id)
-            back.append(Change(job.id, job.state, "not begun", {"attempts": job.attempts, "due": time.time() + _ROOM_LOOK}))
         message = f"what is about to be sent cannot be entered in state_dir ({error.strerror}): nothing is sent meanwhile"
         log.error(
             "check_problem", message=message, remedy="make room on the disk of state_dir, or let dropcap's user write there"
         )
-        self._ledger.change(back)
-        self._ended([candidate.job for _, candidate, _ in chosen])
+        for batch in batches:
+            self._put_back(batch, {candidate.job.id for _, candidate, _ in batch}, {"due": time.time() + _ROOM_LOOK})
+
+    def _put_back(self, batch: Sequence[Chosen], entered: Container[int], columns: Mapping[str, object] = _NO_MORE) -> None:
+        """Those of a batch that are entered as being sent, and are not: as if they had not been chosen. All are of one folder."""
+        back = []
+        for folder, candidate, step in batch:
+            self._take(folder, candidate)
+            job = candidate.job
+            self._health.give_back(job.id)
+            if job.id in entered:
+                fresh = {"instance": None} if step.chosen else {}  # somebody else may take it meanwhile
+                back.append(Change(job.id, job.state, "not begun", {"attempts": job.attempts, **fresh, **columns}))
+        try:
+            self._ledger.change(back)
+        except LeaseLost:
+            pass  # the host that has the folder now reads REDCap back
+        finally:
+            self._ended([candidate.job for _, candidate, _ in batch])
 
     def _as_sent(self, chosen: Chosen) -> Change:
         folder, candidate, step = chosen

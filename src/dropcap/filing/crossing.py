@@ -24,8 +24,9 @@ def finish(tree: Tree, source: str, temporary: str, final: str, sha256: str | No
     the source, but only if the copy is proven to be the same: if somebody has written to it since, it stays for intake.
 
     Raises:
-        OSError: it cannot be told now; nothing was removed that was not proven to be there twice.
+        OSError: it cannot be told now, or another host may work there; nothing was removed that was not proven to be there twice.
     """
+    tree.be_ours()
     if _remove_temporary(tree, temporary):
         return False  # the copy had not got its name yet
     try:
@@ -45,6 +46,7 @@ def finish(tree: Tree, source: str, temporary: str, final: str, sha256: str | No
         fsync(fd, leaf)
     if original == copied:
         with tree.parent(source) as (fd, leaf):
+            tree.be_ours()  # the bytes of both may have taken long
             if unchanged(fd, leaf, before, tree.stable_inodes):
                 os.unlink(leaf, dir_fd=fd)
                 fsync(fd, leaf)
@@ -73,5 +75,6 @@ def _remove_half(tree: Tree, source: str, final: str) -> None:
         if not whole.read(1):
             return
     with tree.parent(final) as (fd, leaf):
+        tree.be_ours()
         if unchanged(fd, leaf, before, tree.stable_inodes):
             os.unlink(leaf, dir_fd=fd)

@@ -17,7 +17,7 @@ def remove_twin(tree: Tree, copy: str, name: str) -> str | None:
     that has the same size, mtime and bytes. Where it lay, None if there is none.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: it cannot be told, or another host may work there.
     """
     there = tree.lstat(copy)
     for source in (name, f"{walk.FAILED}/{name}"):
@@ -31,6 +31,7 @@ def remove_twin(tree: Tree, copy: str, name: str) -> str | None:
         if sha256_of(tree, source) != sha256_of(tree, copy):
             continue
         with tree.parent(source) as (fd, leaf):
+            tree.be_ours()  # the bytes of both may have taken long
             if unchanged(fd, leaf, before, tree.stable_inodes):
                 os.unlink(leaf, dir_fd=fd)
                 fsync(fd, source)

@@ -152,7 +152,7 @@ class GroupCommit:
                 self._trouble.met(error)
             if isinstance(error, Unavailable) and self._waits:
                 if committing:
-                    self._in_doubt = results
+                    self._in_doubt = results or None  # nobody waits for what became of nothing
                     for one, reason in failed:  # known whatever became of the others
                         one.future.set_exception(reason)
                         group.remove(one)

@@ -20,7 +20,7 @@ from dropcap.reasons import Scope
 _PAUSE = (
     "insert into pause (scope, name, reason, message, remedy, since, until_resume) values (?,?,?,?,?,?,?)"
     " on conflict (scope, name) do update set reason = excluded.reason, message = excluded.message, remedy = excluded.remedy,"
-    " since = excluded.since, until_resume = excluded.until_resume"
+    " since = excluded.since, until_resume = excluded.until_resume where excluded.until_resume or not pause.until_resume"
 )
 
 
@@ -130,14 +130,11 @@ class DeliveryChanges(Writing):
         self._write(returned.put_off(job, self._clock() + seconds), jobs=[job])
 
     def blame(self, jobs: Sequence[int]) -> None:
-        """These jobs' sends went wrong while the server was well."""
+        """These jobs' sends went wrong while the server was well. It is no matter whose their folders are by now, and must not
+        keep from being entered what has come of another file."""
         if jobs:
-            self._write(
-                lambda connection: connection.executemany(
-                    "update job set faults = faults + 1 where id = ?", [(job,) for job in jobs]
-                ),
-                jobs=jobs,
-            )
+            rows = [(job,) for job in jobs]
+            self._write(lambda connection: connection.executemany("update job set faults = faults + 1 where id = ?", rows))
 
     def recover(self) -> int:
         """At the start: whatever was being sent has an unknown outcome now. The number of such jobs."""
@@ -238,7 +235,7 @@ class DeliveryChanges(Writing):
         return self._write(due_now(self._clock()))
 
     def pause(self, pause: Pause) -> None:
-        """Enter or renew a pause."""
+        """Enter or renew a pause. One that ends by itself does not take the place of one that somebody is to end."""
         p = pause
         self._write(
             lambda connection: connection.execute(
@@ -247,11 +244,10 @@ class DeliveryChanges(Writing):
             )
         )
 
-    def resume(self, scope: Scope, name: str) -> bool:
-        """End a pause; False if there was none."""
-        return self._write(
-            lambda connection: connection.execute("delete from pause where scope = ? and name = ?", (scope, name)).rowcount > 0
-        )
+    def resume(self, scope: Scope, name: str, *, of_itself: bool = False) -> bool:
+        """End a pause; False if there was none. What ends `of_itself` is none that waits for somebody, another host's perhaps."""
+        sql = "delete from pause where scope = ? and name = ?" + (" and not until_resume" if of_itself else "")
+        return self._write(lambda connection: connection.execute(sql, (scope, name)).rowcount > 0)
 
     def count_created(self, folder: str, day: str, limit: int) -> bool:
         """Take one of the `limit` records that a folder may create on `day`; False if none is left."""

@@ -116,30 +116,30 @@ class PostgresWriter(PostgresConnection):
             self._folder_of = dict(folders.fetchall()) if folders is not None else {}
         if n != self._n + 1:
             self._others += 1
-        self._begun = n, self._counted(commits)
-        self._doubtful, self._number = False, number
+        acknowledged, stands = self._counted(commits)
         with self.asking() as wire:
             self._over = failover.settle(wire, *timelines)
+        # Only now: whoever did not get so far has to ask anew.
+        self._begun = n, commits or 0
+        self.commits, self._stands = acknowledged, stands
+        self._doubtful, self._number = False, number
 
     def connected(self, wire: psycopg.Connection[Any]) -> None:
         """A new connection was made: perhaps to another server."""
         self._timeline = failover.how_to_ask(wire)
 
-    def _counted(self, commits: int | None) -> int:
-        """The number of the commit that has begun; whether the doubtful one before it stands."""
+    def _counted(self, commits: int | None) -> tuple[int, bool]:
+        """How many commits are acknowledged, as this is the number of the one that has begun; whether the doubtful one before it
+        stands."""
         if self._me is None:  # nobody counts a person's
-            self._stands = self._doubtful and self.execute(_BECAME, (self._number, self._number)).fetchone() == ("committed",)
-            return 0
-        expected = self.commits + 1
-        if self._doubtful and commits == expected + 1:
-            self.commits, self._stands = expected, True
-        elif commits == expected:
-            self._stands = False
-        else:
-            self.lost = True
-            self.rollback()
-            raise CommitsLost("the database has lost what it had acknowledged, as a fail-over can")
-        return commits
+            return 0, self._doubtful and self.execute(_BECAME, (self._number, self._number)).fetchone() == ("committed",)
+        if commits == self.commits + 1:
+            return self.commits, False
+        if self._doubtful and commits == self.commits + 2:
+            return self.commits + 1, True
+        self.lost = True
+        self.rollback()
+        raise CommitsLost("the database has lost what it had acknowledged, as a fail-over can")
 
     def was_committed(self) -> bool:
         """Whether the transaction before this one stands, whose commit was not answered."""
