@@ -12,7 +12,7 @@ from dropcap.threads import NoThread
 #: Seconds for which the write is waited for; on a disk that takes it, it takes some milliseconds.
 _PATIENCE = 1.0
 _EVERY = 0.01
-#: What is written: when it was looked last (seconds since the epoch).
+#: What is written: when it was looked last (seconds since the epoch); SQLite writes nothing where nothing changes.
 _KEY = "looked at"
 
 
@@ -32,7 +32,7 @@ class Writable:
         tried = self._tried
         if tried is None or tried.done():
             try:
-                tried = self._tried = self._hand.begin(lambda: self._ledger.set_meta(_KEY, f"{time.time():.0f}"), _PATIENCE)
+                tried = self._tried = self._hand.begin(lambda: self._ledger.set_meta(_KEY, f"{time.time():.6f}"), _PATIENCE)
             except NoThread:
                 return ""
         while not (tried.done() or self._ledger.trouble.unwritable) and time.monotonic() < end:
