@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.act import Deed, Means, Who
+from dropcap.ledger.act import Act, Deed, Means, Who
 from dropcap.ledger.chain import Head
 from dropcap.ledger.delivery_query import DeliveryQuery
 from dropcap.ledger.figures import Figures
@@ -207,11 +207,12 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
         lambda q: [q.has_head(replace(head, hash="0" * 64)) for head in q.heads()],
         lambda q: q.has_head(Head("nowhere", 0, "")),
     ],
-    "acts": [lambda q: [replace(act, at=0) for act in q.acts() if act.what != "created"], lambda q: q.acts(0.0, 1.0)],
+    "acts": [lambda q: [_anywhere(act) for act in q.acts() if act.what != "created"], lambda q: q.acts(0.0, 1.0)],
     "document": [lambda q: q.document(None), lambda q: [q.document(job.origin) for job in q.recent(100)]],
     "counts": [lambda q: q.counts()],
     "in_state": [lambda q, f=f: q.in_state((State.HELD, State.STORED), f) for f in EVERYWHERE] + [lambda q: q.in_state(())],
     "failed": [lambda q, f=f: q.failed(f) for f in EVERYWHERE],
+    "may_retry": [lambda q: q.may_retry(1000), lambda q: q.may_retry(2)],
     "alike": [lambda q, f=f: sorted(q.alike(f), key=str) for f in EVERYWHERE],
     "ended_since": [lambda q, s=s: q.ended_since("f", 0.0, s) for s in State],
     "last_done": [lambda q, f=f: q.last_done(f, 0.0) for f in FOLDERS],
@@ -275,7 +276,7 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
     + [lambda q: q.found("", None, (), 5, 20)],
 }
 #: Not asked of the ledger, or by another test (of what PostgreSQL alone has).
-LEFT_OUT = {"close", "late_sends", "put_aside"}
+LEFT_OUT = {"close", "late_sends", "put_aside", "hosts"}
 
 
 @pytest.fixture(scope="module")
@@ -293,6 +294,11 @@ def both(postgres_of_a_file: PostgresEngine, tmp_path_factory: pytest.TempPathFa
     yield asked[0], asked[1]
     for one in asked:
         one.close()
+
+
+def _anywhere(act: Act) -> Act:
+    """Without its time and, in a ledger that several hosts share, the host."""
+    return replace(act, at=0, told={key: value for key, value in act.told.items() if key != "host"})
 
 
 def test_every_question_is_asked() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ from dropcap.config.load import load
 from dropcap.daemon.opening import database_of
 from dropcap.ledger.job import Job
 from dropcap.ledger.query import Query
-from redcap_sandbox import Sandbox, demo_project
-from tests.site import TOKEN, Daemon, Site
+from redcap_sandbox import Request, Sandbox, demo_project
+from tests.site import TOKEN, Daemon, Site, eventually
+
+#: Seconds: what a lease of a host that is gone takes to be taken over, at most.
+TAKEN_OVER = 15.0 + 5.0
 
 
 class Hosts:
@@ -30,6 +35,7 @@ class Hosts:
         folder = {key: value for key, value in first.folder.items() if key != "path"}
         for path in self.folders.values():
             path.mkdir()
+        first.project["timeout"] = "2s"  # after which what another host was sending is read back
         self.config: dict[str, Any] = first.config | {
             "ledger": ledger,
             "lease": lease,
@@ -89,7 +95,54 @@ class Hosts:
         with self.query() as query:
             return query.recent(1_000_000)[::-1]
 
-    def holders(self) -> dict[str, str]:
+    def put_all(self, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+        """Drop files, no two alike, by folder; their SHA-256 by name."""
+        told = {}
+        for number in range(max(map(len, names.values()))):
+            for folder, some in names.items():
+                if number < len(some):
+                    content = f"%PDF {folder} {some[number]}\n".encode() * 20
+                    self.put(folder, some[number], content)
+                    told[some[number]] = hashlib.sha256(content).hexdigest()
+        return told
+
+    def all_once(self, files: Mapping[str, str]) -> None:
+        """Each of these files (no two of a name, see `put_all`) is done, lies in done/ once, and is in REDCap at one place,
+        where nothing but its own bytes ever went. Of the same place only the last is asked for."""
+        lying = Counter(name.partition("/")[2] for name in self.done())
+        assert {name: lying[name] for name in files} == dict.fromkeys(files, 1)
+        jobs = Counter((job.name, job.state.value) for job in self.jobs() if job.name in files)
+        assert jobs == Counter((name, "done") for name in files)
+        places: dict[str, set[tuple[str, ...]]] = {}
+        for one in self.imports():
+            places.setdefault(one.filename, set()).add((one.record, one.event, one.field, one.instance))
+        assert {name: len(places.get(name, ())) for name in files} == dict.fromkeys(files, 1)
+        held = {holding.name: holding.sha256 for holding in self.box.holdings()}
+        taken = Counter(place for name in files for place in places[name])
+        assert {name: held.get(name) for name in files if all(taken[one] == 1 for one in places[name])} == {
+            name: content for name, content in files.items() if all(taken[one] == 1 for one in places[name])
+        }
+
+    def imports(self) -> list[Request]:
+        """The imports of files that REDCap has answered well."""
+        return [one for one in self.box.requests if (one.content, one.action, one.status) == ("file", "import", 200)]
+
+    def held_by(self, daemon: Daemon) -> list[str]:
+        """The folders in which a host works, by the ledger."""
+        return sorted(folder for folder, pid in self.holders().items() if pid == daemon.process.pid)
+
+    def spread(self, *daemons: Daemon, patience: float = 20.0) -> float:
+        """Wait until these hosts have all folders, none more than one more than another; the seconds waited."""
+        began = time.monotonic()
+
+        def even() -> bool:
+            held = [len(self.held_by(daemon)) for daemon in daemons]
+            return sum(held) == len(self.folders) and max(held) - min(held) <= 1
+
+        eventually(even, patience)
+        return time.monotonic() - began
+
+    def holders(self) -> dict[str, int]:
         """Which process (its number) works in which folder, by the ledger."""
         with self.query() as query:
             sql = "select lease.folder, host.pid from lease join host on host.id = lease.holder"

@@ -23,7 +23,7 @@ from dropcap.redcap.model import FileTarget
 from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.way import Way
-from dropcap.redcap.window import RequestWindow, Stopped
+from dropcap.redcap.window import Allowance, RequestWindow, Stopped
 from dropcap.secret import Token
 from tests.redcap.raw_server import OK, Peer, Script, forever, once, reply, serving
 from tests.tls import make_authority
@@ -548,6 +548,47 @@ def test_the_limit_is_kept(tmp_path: Path) -> None:
         with pytest.raises(Stopped):
             redcap.version(stop)
         assert len(server.requests) == 2
+
+
+class Voided(Allowance):
+    """Whose first grant is void by the time that there is a connection."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.granted = 0
+
+    def try_acquire(self) -> float:
+        self.granted += 1
+        return 0.0
+
+    def fresh(self) -> bool:
+        return self.granted > 1
+
+    def used(self) -> int:
+        return self.granted
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_grant_that_is_void_once_there_is_a_connection_is_asked_for_anew() -> None:
+    window = Voided()
+    with serving(forever(reply("14.5.2"))) as server:
+        Redcap(server.url, lambda: Token(TOKEN), window).version()
+        assert (window.granted, len(server.requests)) == (2, 1)
+
+
+def test_nothing_is_sent_by_who_was_to_stop_while_it_connected() -> None:
+    class Stops(Voided):
+        def try_acquire(self) -> float:
+            stop.set()
+            return 0.0
+
+    stop = threading.Event()
+    with serving(forever(reply("14.5.2"))) as server:
+        with pytest.raises(Stopped) as stopped:
+            Redcap(server.url, lambda: Token(TOKEN), Stops()).version(stop)
+        assert (stopped.value.outcome_unknown, server.requests) == (False, [])
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------

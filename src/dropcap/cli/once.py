@@ -101,7 +101,7 @@ def run_once(config: Config, wait: str | None) -> int:
             obstacles, strange = _obstacles(engine), _strange(engine)  # folders tell nothing once they are closed
         finally:
             if custody is not None:
-                custody.end_taking()
+                custody.end()
             engine.stop(config.stop_within if not stopped.is_set() else 5.0)
         code = _summary(engine, began, obstacles, strange, stopped.is_set())
         witness.stopped(ledger, config.state_dir)

@@ -31,6 +31,9 @@ class Allotment(Protocol):
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
 
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """Which other host still works in a folder that was let go of. Waits so many seconds at most until none does."""
+
     def alive(self) -> bool:
         """Whether whoever keeps the leases still does."""
 
@@ -60,6 +63,10 @@ class Alone:
 
     def configured(self, config: Config) -> None:
         """Whatever it names is this host's."""
+
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """There is no other."""
+        return None
 
     def alive(self) -> bool:
         """There is nothing to keep."""

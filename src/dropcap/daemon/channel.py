@@ -130,15 +130,20 @@ class Channel:
         filer = self.queue.filer
         if self.intake.running or self._busy(self.folder.name):
             return False
-        if filer.running and (self.grip.lost or filer.idle()):
-            filer.stop()
-        return not filer.running
-
-    def let_go(self) -> None:
-        """Of one that is over: nothing of the folder stays open, and its share can be unmounted. Waits for nothing."""
+        if filer.running:
+            if self.grip.lost or filer.idle():
+                filer.stop()
+            return False
         if not self.grip.lost:
             self.intake.leave(0.0)
-        self._over()
+            if self.intake.kept:  # before another host keeps the marker, it says that this one does not any more
+                return False
+        self._over()  # nothing of it stays open here
+        return True
+
+    def hangs(self) -> bool:
+        """Of a channel that is not over: whether it waits for its file system, and for no upload."""
+        return not self._busy(self.folder.name)
 
     def _claimed(self, jobs: list[int]) -> None:
         self.page.changed()

@@ -36,6 +36,11 @@ log = structlog.get_logger()
 
 #: Seconds between two looks at what is to be done, and between two at what other hosts have entered.
 _LOOK, _AGREE = 0.5, 2.0
+#: The same while a folder is to be handed over: whether nothing is under way there any more.
+_HURRY = 0.1
+#: After so many seconds something hangs in a folder that is to be handed over, if no upload is under way there.
+_HANGS = 20.0
+_HANGING = "its file system does not answer here: others may take it once this host's lease is over"
 #: For so long (seconds) a folder is away before another host is to have it.
 _AWAY = 10.0
 
@@ -50,6 +55,8 @@ class Engine(Protocol):
     def arrange(self) -> None: ...
 
     def leaving(self, folder: str) -> Channel | None: ...
+
+    def forget(self, folder: str) -> None: ...
 
     def agree(self, asked: bool) -> None: ...
 
@@ -73,19 +80,22 @@ class Custody:
         self._wire = Wire(place.connect)  # of the request limits
         self._grips: dict[str, Grip] = {}  # replaced whole
         self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
+        self._waits_since: dict[str, float] = {}  # since when these wait for their file system alone (`boot_time`)
         self._lock = threading.Lock()  # the three below
         self._lost: list[Grip] = []
         self._to_release: list[Grip] = []
         self._to_take: dict[str, int | None] = {}
         self._woken = threading.Event()
-        self._stopping = False
+        self._ending = self._over = False
         self._commits: Callable[[], int] = lambda: 0
         self._trouble: Trouble | None = None
         hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release, self._on_answers)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
         self._away_since: dict[str, float] = {}
+        self._lacking: frozenset[str] = frozenset()
         self._agreed = 0.0
         self._asked: str | None = None
+        self._released: frozenset[str] = frozenset()
         self._told = place.me.configuration
         self._thread: DaemonThread | None = None
 
@@ -125,7 +135,19 @@ class Custody:
     def configured(self, config: Config) -> None:
         """Another configuration is in force."""
         self._config = config
-        self.heart.configured(config.folders)
+        self.heart.configured(config.folders.keys() - self._released)
+
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """Which other host works in a folder that nobody is to work in, once so many seconds have gone at most."""
+        end = time.monotonic() + within
+        while True:
+            others = self.others
+            holder = next((row.holder for row in others.look.leases if row.folder == folder and not row.released), "")
+            if not holder or holder == self._place.me.id:
+                return None
+            if time.monotonic() > end:
+                return next((row.name for row in others.look.hosts if row.id == holder), holder)
+            time.sleep(_HURRY)
 
     def alive(self) -> bool:
         """Whether its threads run, since they were begun."""
@@ -161,15 +183,21 @@ class Custody:
         self.heart.start()
         self._thread.start()
 
-    def end_taking(self) -> None:
-        """Take nothing more: dropcap is to end."""
-        self._stopping = True
+    def end(self) -> None:
+        """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there, if there is
+        another host. Waits for nothing."""
+        if any(host.alive and host.id != self._place.me.id for host in self.others.look.hosts):
+            with self._lock:
+                self._to_release += self._grips.values()
+        self._ending = True
+        self.heart.end()
         self._woken.set()
 
     def stop(self, within: float, *, hands_over: bool = True) -> None:
         """Nothing is under way in any folder any more: hand all over, unless what this host knows of them is to be settled by its
         next start. Waits so many seconds at most."""
-        self.end_taking()
+        self._over = True
+        self.end()
         if self._thread is not None:
             self._thread.join(within)
         for grip in self._grips.values() if hands_over else ():
@@ -205,20 +233,21 @@ class Custody:
 
     def _run(self, engine: Engine, ledger: Ledger) -> None:
         reach = WithinReach(ledger.query)
-        while not self._stopping:
+        while not self._over:
             try:
-                self._tell_lacking(engine, reach)
-                self._tell_configuration()
                 self._give_up(engine)
                 self._hand_over(engine)
-                self._take(engine, ledger)
-                self._agree(engine, ledger)
+                if not self._ending:
+                    self._agree(engine, ledger)
+                    self._tell_lacking(engine, reach)
+                    self._tell_configuration()
+                    self._take(engine, ledger)
             except DatabaseError:
                 pass  # the ledger itself tells
             except Exception as error:
                 said = f"{type(error).__name__}: {error}"
                 log.error("internal_error", where="custody", error=said, exc_info=True)
-            self._woken.wait(_LOOK)
+            self._woken.wait(_HURRY if self._leaving else _LOOK)
             self._woken.clear()
 
     def _give_up(self, engine: Engine) -> None:
@@ -226,15 +255,23 @@ class Custody:
         with self._lock:
             lost, self._lost = self._lost, []
             to_release, self._to_release = self._to_release, []
-        left = False
+        # Nobody works in a folder that is let go of; one that is out of the configuration here may be in another host's.
+        wanted = engine.config.folders.keys() - engine.released
+        to_release += [grip for name, grip in self._grips.items() if name not in wanted]
         for grip in lost:
             message = "its lease could not be renewed in time, and another host works there now"
             log.warning("lease_lost", folder=grip.folder, fence=grip.fence, message=message)
         for grip in [*lost, *to_release]:
             if self._grips.get(grip.folder) is grip and grip.folder not in self._leaving:
                 self._leaving[grip.folder] = grip
-                left = True
-        if left:
+                self._waits_since[grip.folder] = boot_time()
+        self._arrange(engine)
+
+    def _arrange(self, engine: Engine) -> None:
+        """Work in what is ours and in nothing else. Raises DatabaseError: it is still to be done."""
+        channels = engine.channels
+        at_work = {name: channels[name].grip if name in channels else None for name in engine.config.folders}
+        if any(self.grip(name) is not grip for name, grip in at_work.items()):
             engine.arrange()
 
     def _hand_over(self, engine: Engine) -> None:
@@ -242,22 +279,25 @@ class Custody:
         for folder, grip in list(self._leaving.items()):
             channel = engine.leaving(folder)
             if channel is not None and not channel.over():
+                if not channel.hangs():
+                    self._waits_since[folder] = boot_time()
+                elif not grip.lost and boot_time() - self._waits_since[folder] > _HANGS:
+                    self.heart.let_lapse(grip)
+                    log.warning("folder_handed_over", folder=folder, fence=grip.fence, message=_HANGING)
                 continue
-            if channel is not None:
-                channel.let_go()
             if not grip.lost:
                 self.heart.release(grip)
                 log.info("folder_handed_over", folder=folder, fence=grip.fence)
             self._grips = {name: held for name, held in self._grips.items() if held is not grip}
-            del self._leaving[folder]
+            del self._leaving[folder], self._waits_since[folder]
+            engine.forget(folder)
             gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
 
     def _take(self, engine: Engine, ledger: Ledger) -> None:
         with self._lock:
             wanted, self._to_take = self._to_take, {}
-        took = False
         for folder, beat in wanted.items():
-            if folder in self._grips or folder not in engine.config.folders or self._stopping:
+            if folder in self._grips or folder not in engine.config.folders or folder in engine.released or self._ending:
                 continue
             asked = boot_time()
             taken = ledger.take_over(folder, beat, *self._read_back_in(folder))
@@ -266,9 +306,7 @@ class Custody:
             fence, unknown = taken
             self._grips = self._grips | {folder: self.heart.took(folder, fence, asked)}
             log.info("folder_taken", folder=folder, fence=fence, unknown=unknown)
-            took = True
-        if took:
-            engine.arrange()
+        self._arrange(engine)
 
     def _read_back_in(self, folder: str) -> tuple[float, float]:
         """After so many seconds what another host was sending is over unless that host, or the way, hangs; and after so many then
@@ -281,10 +319,12 @@ class Custody:
         here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
         away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
         self._away_since = {name: self._away_since.get(name, now) for name in away}
-        long = {name for name, since in self._away_since.items() if now - since > _AWAY}
+        long = frozenset(name for name, since in self._away_since.items() if now - since > _AWAY)
+        long |= self._lacking & self._leaving.keys()  # it is handed over for that
         others = engine.config.folders.keys() - self._grips.keys() - engine.released
         elsewhere = [engine.config.folders[name] for name in others]
-        self.heart.away(long | reach.lacking(elsewhere))
+        self._lacking = long | reach.lacking(elsewhere)
+        self.heart.away(self._lacking)
 
     def _tell_configuration(self) -> None:
         """By which configuration this host works since a reload."""
@@ -303,6 +343,9 @@ class Custody:
         looked_back = sum(ledger.look_back(folder) for folder in put_aside)
         engine.agree(asked != self._asked or looked_back > 0)
         self._asked = asked
+        if engine.released != self._released:
+            self._released = frozenset(engine.released)
+            self.heart.configured(engine.config.folders.keys() - self._released)
 
 
 def _words(job: Job) -> str:

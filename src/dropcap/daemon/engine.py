@@ -211,6 +211,10 @@ class Engine:
         """The channel of a folder that this host does not work in any more."""
         return self._left.get(folder)
 
+    def forget(self, folder: str) -> None:
+        """Nothing is under way any more in a folder that another host is to have."""
+        self._left.pop(folder, None)
+
     def release(self, folder: str, released: bool) -> None:
         """Let go of a folder, or take it up again; durable on return, and begun."""
         with self._releasing:

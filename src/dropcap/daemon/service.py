@@ -109,7 +109,7 @@ class Service:
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
                 if custody is not None:
-                    custody.end_taking()
+                    custody.end()
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
                 stopped(ledger, engine.config.state_dir)
                 if custody is not None:
@@ -223,7 +223,10 @@ class Service:
                 engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
                 engine.release(name, True)
                 channel = engine.channels.get(name)
-                return {"open": still_open(channel.folder.path, LASTS, channel.queue.lent) if channel is not None else []}
+                if channel is not None:
+                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.lent)}
+                other = engine.allotment.kept_by(name, LASTS)
+                return {"open": [] if other is None else [f"by dropcap on host {other}"]}
             case "resume":
                 scope, name = Scope(asked["scope"]), str(asked["name"])
                 engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)

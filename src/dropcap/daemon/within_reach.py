@@ -38,6 +38,9 @@ class WithinReach:
     def lacking(self, folders: Collection[Folder]) -> frozenset[str]:
         """Those of `folders` that are not known to be there: no directory of theirs is, or another one than in the ledger."""
         now = time.monotonic()
+        names = {folder.name for folder in folders}
+        # What was seen before this host worked there itself says nothing of now.
+        self._looks = {name: look for name, look in self._looks.items() if name in names or look.thread.is_alive()}
         lacking = set()
         for folder in folders:
             last = self._looks.get(folder.name)

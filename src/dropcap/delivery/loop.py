@@ -46,6 +46,8 @@ log = structlog.get_logger()
 _KEYS = 500
 #: All folders are looked at anew after so many seconds, so that a wake that is ever missed costs a file a minute, and no more.
 _LOOK = 60.0
+#: The same of those that have something due, where other hosts work: what they have ended may be what a file here waited for.
+_LOOK_SHARED = 1.0
 #: The clock was set if it goes back by more than so many seconds.
 _SET_BACK = 1.0
 #: How soon it is seen, at a stop, that all turns under way wait for the request limit (seconds).
@@ -102,7 +104,8 @@ class Delivery:
             begins,
         )
         self._next_due = 0.0
-        self._looked = time.monotonic()  # at all folders
+        self._changes = 0  # of the ledger, as they were seen last
+        self._looked = self._looked_behind = time.monotonic()  # at all folders; at those with something due
         self._boot = math.inf  # by the clock: not known before the first round
         self._thread = DaemonThread(self._run, "delivery")
         self.last_round = time.monotonic()
@@ -295,7 +298,7 @@ class Delivery:
                 self._woken = False
 
     def _seconds_to_next(self) -> float:
-        waits = [5.0]
+        waits = [_LOOK_SHARED if self._ledger.shared else 5.0]
         if self._next_due:
             waits.append(self._next_due - time.time())
         tried = self.health.next_wake(time.monotonic())
@@ -314,6 +317,7 @@ class Delivery:
         self._probe_servers(monotonic)
         self._refused_tokens.try_renewed(self._lines, self.health)
         self._look_behind_freed()
+        self._look_behind_others(now, monotonic)
         if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
             self._looked = monotonic
             for folder in self._folders.values():
@@ -359,6 +363,15 @@ class Delivery:
         for first in range(0, len(freed), _KEYS):
             for name in self._ledger.query.folders_waiting_for(freed[first : first + _KEYS]):
                 if name in self._folders:
+                    self._folders[name].look_again()
+
+    def _look_behind_others(self, now: float, monotonic: float) -> None:
+        """Look again where a file may have waited for one of another host's."""
+        if self._ledger.shared and monotonic - self._looked_behind >= _LOOK_SHARED:
+            self._looked_behind, before = monotonic, self._changes
+            self._changes = self._ledger.query.changes()
+            if self._changes != before:
+                for name in self._ledger.query.folders_due(now) & self._folders.keys():
                     self._folders[name].look_again()
 
     def _take_answers(self) -> None:

@@ -6,6 +6,7 @@ that the file under its new name waits for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.second_look import SecondLook
 from dropcap.display import shown
-from dropcap.ledger.errors import TOLD
+from dropcap.ledger.errors import TOLD, LeaseLost
 from dropcap.ledger.job import OPEN, Job, Pause
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.returned import KNOWN_FOR
@@ -90,7 +91,8 @@ class ReadBack:
                     if self._stop.is_set():
                         break
                     if not self._elsewhere(job.folder):
-                        self._one(job)
+                        with contextlib.suppress(LeaseLost):  # the host that has the folder now does it
+                            self._one(job)
                 self._second.work(self._well)
             except TOLD:
                 self._stop.wait(LOOK)

@@ -82,8 +82,13 @@ class Turns:
         picked = self._schedule.pick(now, free, self._workers.size, self._workers.large())
         for folder, candidate, ended in picked.ended:
             self._take(folder, candidate)
-            self._conclusion.apply(candidate.job, ended, None)
-            self._health.give_back(candidate.job.id)
+            try:
+                self._conclusion.apply(candidate.job, ended, None)
+            except LeaseLost:
+                self._ended([candidate.job])
+                raise
+            finally:
+                self._health.give_back(candidate.job.id)
             if not isinstance(ended, Refused):
                 self._ended([candidate.job])
         for folder, candidate, create in picked.creates:
@@ -125,6 +130,10 @@ class Turns:
         except OSError as error:
             self._not_entered([batch for batch, _ in ready], error)
             return
+        except LeaseLost:  # of one of these folders: the others go on once that one is left
+            for job in chosen:
+                self._health.give_back(job)
+            raise
         for batch, lent in ready:
             try:
                 sendings = self._sendings(batch, went)

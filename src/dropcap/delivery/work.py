@@ -29,7 +29,7 @@ from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.errors import TOLD
+from dropcap.ledger.errors import TOLD, LeaseLost
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Later, LimitReached, Outcome, RecordCreated, Refused, Result, Stored, WaitForRecord
@@ -253,6 +253,8 @@ class Work:
         # Whatever goes wrong inside, the job must not stay `sending` for ever.
         try:
             outcome = run()
+        except LeaseLost:
+            return Later(Reason.STOPPED, "another host works in its folder by now", scope=Scope.STOP, sent=sent)
         except TOLD:
             outcome = Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=sent)
         except Exception as error:

@@ -178,6 +178,8 @@ class Filer:
         if self._successor is not None:
             for ending in left:
                 self._successor.put(ending)
+        elif left:  # another host may have them, or this one again
+            self._hooks.ended([ending.job for ending in left], False)
 
     def _begin(self) -> None:
         if self._after is not None:
@@ -245,8 +247,8 @@ class Filer:
             batch = self._entered(batch)
             self._moving_since = time.monotonic()
             self._file(batch)
-        except LeaseLost:
-            pass  # the host that works there now files them
+        except LeaseLost:  # the host that works there now files them
+            self._hooks.ended([ending.job for ending in batch], False)
         except TOLD:
             with self._changed:
                 self._again += batch

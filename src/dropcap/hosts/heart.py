@@ -76,6 +76,7 @@ class Heart:
         self._known = False
         self._next_beat = self._next_look = 0.0
         self._failed = 0  # times in a row
+        self._ending = False
         self._woken = threading.Event()
         self._stopping = False
         self._thread = DaemonThread(self._run, "heart")
@@ -83,6 +84,12 @@ class Heart:
     def start(self) -> None:
         """Begin; once. Raises NoThread: it may be tried again."""
         self._thread.start()
+
+    def end(self) -> None:
+        """This host is to end: it tells the others that it lacks every folder, so that they plan without it, at once."""
+        self._ending = True
+        self._next_look = 0.0
+        self._woken.set()
 
     def stop(self, within: float) -> None:
         """Hand back what is to be released, say that this host is gone, and end; waits so many seconds at most."""
@@ -109,6 +116,14 @@ class Heart:
                 del self._grips[grip.folder]
             self._releasing.append(grip)
         self._woken.set()
+
+    def let_lapse(self, grip: Grip) -> None:
+        """Something hangs in a folder that is to be handed over: it is beaten for no more. By the end of its lease nothing that
+        looks at its grip has done anything there for a third of it."""
+        grip.lose()
+        with self._lock:
+            if self._grips.get(grip.folder) is grip:
+                del self._grips[grip.folder]
 
     def away(self, folders: Collection[str]) -> None:
         """These folders, and no others, are away for this host now, or must not be taken by it for another reason."""
@@ -180,11 +195,15 @@ class Heart:
         with self._lock:
             folders, away, grips = self._folders, self._away, dict(self._grips)
         lacks = self._sightings.lacking(look, folders, away, asked)
+        if self._ending:
+            lacks = frozenset({*lacks, *folders, *(row.folder for row in look.leases)})
         if lacks != self._told_lacking:
             self._wire.ask(lambda connection: leases.lacks(connection, self._me.id, lacks))
             self._told_lacking = lacks
         self._next_look = asked + self._look_every
         self.others = Others(look, answered)
+        if self._ending:  # who hands over all that it has takes its time about nothing else
+            return
         moves = self._sightings.judge(look, folders, lacks, asked, answered)
         for folder in moves.take:
             if folder not in grips:

@@ -131,6 +131,11 @@ class Intake:
         if not self._thread.is_alive():
             self._tenure.leave(within)
 
+    @property
+    def kept(self) -> bool:
+        """Whether the sign of life in the marker still goes on, or its end is being written."""
+        return self._tenure.kept
+
     def leave_once(self, idle: Callable[[], bool] | None) -> None:
         """The same, once this has ended and `idle` tells that nothing is under way; not at all, if it is None."""
         self._tenure.leave_once(None if idle is None else lambda: not self._thread.is_alive() and idle())

@@ -223,6 +223,11 @@ class Presence:
             self._hurry = True
             self._changed.notify()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether its thread has not ended."""
+        return self._thread.is_alive()
+
     # The end ----------------------------------------------------------------------------------------------------------
 
     def end(self, *, say_so: bool = False, within: float = 0.0) -> None:

@@ -59,6 +59,12 @@ class Tenure:
         if held is not None:
             held[1].end(say_so=True, within=within)
 
+    @property
+    def kept(self) -> bool:
+        """Whether the marker is still kept."""
+        held = self._held
+        return held is not None and held[1].goes_on
+
     def leave_once(self, idle: Callable[[], bool] | None) -> None:
         """The same, once `idle` tells that nothing is under way; not at all, if it is None."""
         held = self._held

@@ -26,3 +26,13 @@ def due_now(now: float) -> Callable[[Connection], int]:
         return jobs.rowcount + back.rowcount
 
     return change
+
+
+def due_by_our_clock(connection: Connection, now: float, folder: str) -> None:
+    """Another host has put off a folder's jobs, by a clock that may be ahead of ours: none is put off for longer than it was."""
+    connection.execute(
+        "update job set due = ?1 + due - changed_at where folder = ?2 and state in ('waiting', 'unknown') and due > ?1"
+        " and changed_at > ?1",
+        (now, folder),
+    )
+    connection.execute("update job set read_back = ?1 where folder = ?2 and read_back > ?1", (now, folder))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from dropcap.ledger import late_sends, passing, readdressed, returned
-from dropcap.ledger.clock import due_now
+from dropcap.ledger.clock import due_by_our_clock, due_now
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
@@ -155,7 +155,9 @@ class DeliveryChanges(Writing):
             if fence is None:
                 return None
             late_sends.enter(connection, folder, now + over_in)
-            return fence, recovered(connection, now, folder, now + read_back_in)
+            unknown = recovered(connection, now, folder, now + read_back_in)
+            due_by_our_clock(connection, now, folder)
+            return fence, unknown
 
         return self._commit.write(apply)
 

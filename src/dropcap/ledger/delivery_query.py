@@ -73,6 +73,15 @@ class DeliveryQuery(Rows):
         sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
         return {folder for (folder,) in self._rows(sql, *keys)}
 
+    def changes(self) -> int:
+        """Another number than before if anything was written meanwhile. By one thread alone."""
+        return self._reader.changes()
+
+    def folders_due(self, now: float) -> set[str]:
+        """The folders that have jobs whose time has come, whatever else these wait for."""
+        sql = "select distinct folder from job where state in ('waiting', 'unknown') and due <= ?"
+        return {folder for (folder,) in self._rows(sql, now)}
+
     def highest_instance(self, key: str) -> int:
         """The highest instance that an open job of this key is to go to, or has gone to, 0 if there is none. What was refused has
         not gone, whether its file is moved yet or not."""

@@ -57,6 +57,7 @@ class _Watched:
             self.connect()  # type: ignore[attr-defined]
         elif not exchange.fresh and self._twin is not None:
             exchange.attach(self._twin)
+        exchange.ready()
         self.timeout = current.silence
         self.sock.settimeout(self.timeout)
         self._head: bytes | None = None

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum
 
 from dropcap.threads import begin
@@ -48,7 +49,9 @@ class Exchange:
     `began`: some byte of the request may have left. `complete`: all of them did. `fresh`: on a connection made for it.
     """
 
-    def __init__(self, deadline: float, stop: threading.Event | None) -> None:
+    def __init__(self, deadline: float, stop: threading.Event | None, ready: Callable[[], None] = lambda: None) -> None:
+        """`ready` is called once there is a connection, right before the first byte goes; what it raises ends the exchange."""
+        self.ready = ready
         self.began = False
         self.complete = False
         self.fresh = False

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -156,7 +157,7 @@ class Requester:
             self._wait_for_room(stop, for_)
             answered = False
             try:
-                with self._transport.post(*body(), stop=stop) as reply:
+                with self._transport.post(*body(), stop=stop, ready=partial(self._about_to_begin, stop, for_)) as reply:
                     answered = True
                     self.heard = time.time()
                     yield reply
@@ -185,6 +186,13 @@ class Requester:
             raise RedcapError(
                 no_reply(for_=for_, request_began=False, reason=Reason.NO_SPACE, message=message, remedy=remedy)
             ) from error
+
+    def _about_to_begin(self, stop: threading.Event | None, for_: Asked) -> None:
+        """Between the grant and the first byte this process may have connected for long, or been stopped."""
+        if stop is not None and stop.is_set():
+            raise Stopped("stopped before the request began")
+        if not self._window.fresh():
+            self._wait_for_room(stop, for_)
 
     def _judge(self, reply: Reply, words: bytes, for_: Asked, complete: bool, asked_with: Iterable[str] = ()) -> None:
         meaning = read_reply(

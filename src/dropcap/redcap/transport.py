@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -161,9 +161,15 @@ class Transport:
 
     @contextmanager
     def post(
-        self, body: bytes | Iterable[bytes | memoryview], length: int, content_type: str, stop: threading.Event | None = None
+        self,
+        body: bytes | Iterable[bytes | memoryview],
+        length: int,
+        content_type: str,
+        stop: threading.Event | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> Iterator[Reply]:
-        """Send `body` and give the reply, as soon as its head is there. Raises `failure.ExchangeFailed`."""
+        """Send `body` and give the reply, as soon as its head is there. Raises `failure.ExchangeFailed`, and what `ready` raises,
+        which is called right before the first byte."""
         request = requests.PreparedRequest()
         request.method = "POST"
         request.url = self._url
@@ -177,7 +183,7 @@ class Transport:
                 "Content-Length": str(length),
             }
         )
-        exchange = Exchange(self._deadline, stop)
+        exchange = Exchange(self._deadline, stop, ready)
         current.exchange = exchange
         current.silence = self._silence
         try:

@@ -62,6 +62,10 @@ class Allowance(ABC):
     def try_acquire(self) -> float:
         """Enter a request and return 0.0, or return the seconds after which to ask again."""
 
+    def fresh(self) -> bool:
+        """Whether what the calling thread was granted last may still be used: else another request has to be entered."""
+        return True
+
     @abstractmethod
     def used(self) -> int:
         """Requests of the last minute, whoever made them; 0 where nothing is counted or can be read."""

@@ -8,10 +8,12 @@ has lost some.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
 from dropcap.ledger.postgres import failover, leases
@@ -25,15 +27,17 @@ Fence = Callable[[str], int | None]
 _TURN = "update turn set n = n + 1 returning n, pg_current_xact_id()::text, timeline, {}"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
 _HELD = b"select folder, fence from lease where holder = %s"
+#: Ends the session that has the turn and has been silent for too long.
+_FROZEN = (
+    b"select pg_terminate_backend(session.pid) from pg_stat_activity session join pg_locks held on held.pid = session.pid"
+    b" where held.relation = 'turn'::regclass and held.mode = 'RowExclusiveLock' and held.granted"
+    b" and session.datname = current_database() and session.usename = current_user and session.pid <> pg_backend_pid()"
+    b" and session.wait_event = 'ClientRead' and session.state_change < clock_timestamp() - interval '5 seconds'"
+)
+#: For so long (seconds) others are waited for that write.
+_PATIENT = 7.0
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
 _BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
-#: Ends whoever has the turn and has been silent in the middle of a message for as long as a session may be idle in a transaction:
-#: a client that is stopped or cut off there is not idle by the server's count.
-_END_THE_SILENT = (
-    b"select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid)"
-    b" where pg_locks.relation = 'turn'::regclass and granted and wait_event = 'ClientRead' and usename = current_user"
-    b" and query_start < clock_timestamp() - interval '5 s' and pid <> pg_backend_pid()"
-)
 _FOLDERS = b"select id, folder from job where id = any(%s)"
 _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
@@ -70,20 +74,29 @@ class PostgresWriter(PostgresConnection):
         if self.lost:
             raise CommitsLost("a fail-over has lost what was acknowledged")
         wanted = list(dict.fromkeys(jobs))
-        made_before = self.made
-        try:
-            self._begin(wanted)
-        except Unavailable as error:
-            self.rollback()
-            if not self._timeline:
-                self.close()  # a standby: the next try may come to another server
-            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                with self.asking() as wire:
-                    wire.execute(_END_THE_SILENT)
-                raise
-            if not made_before or (self._wire is not None and not self._wire.closed):
-                raise
-            self._begin(wanted)  # only the connection was broken, perhaps long ago
+        until = time.monotonic() + _PATIENT
+        anew = self.made  # a connection that was there may have been broken long ago: another one is tried at once
+        while True:
+            try:
+                return self._begin(wanted)
+            except Unavailable as error:
+                self.rollback()
+                if not self._timeline:
+                    self.close()  # a standby: the next try may come to another server
+                if isinstance(error.__cause__, errors.LockNotAvailable):
+                    self._end_who_is_frozen()
+                    if time.monotonic() > until:
+                        raise
+                elif anew and (self._wire is None or self._wire.closed):
+                    anew = False
+                else:
+                    raise
+
+    def _end_who_is_frozen(self) -> None:
+        """A process that was stopped within its turn keeps it from all others. No time-out of the server's ends that for sure:
+        none runs while statements are piped, nor after a flush."""
+        with self.asking() as wire:
+            wire.execute(_FROZEN)
 
     def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
