@@ -60,7 +60,7 @@ class PostgresWriter(PostgresConnection):
         self._doubtful = False  # one more may stand
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
-        self._timeline = "null"  # how to ask for it
+        self._timeline = ""  # how to ask for it, once that is known
         self._over: failover.FailedOver | None = None  # what this transaction has settled
         self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
@@ -81,6 +81,8 @@ class PostgresWriter(PostgresConnection):
                 return self._begin(wanted)
             except Unavailable as error:
                 self.rollback()
+                if not self._timeline:
+                    self.close()  # a standby: the next try may come to another server
                 if isinstance(error.__cause__, errors.LockNotAvailable):
                     self._end_who_is_frozen()
                     if time.monotonic() > until:
@@ -98,6 +100,7 @@ class PostgresWriter(PostgresConnection):
 
     def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
+            self._timeline = self._timeline or failover.how_to_ask(wire)
             self._in = True
             with wire.pipeline():
                 wire.execute(b"begin")
@@ -125,8 +128,8 @@ class PostgresWriter(PostgresConnection):
         self._doubtful, self._number = False, number
 
     def connected(self, wire: psycopg.Connection[Any]) -> None:
-        """A new connection was made: perhaps to another server."""
-        self._timeline = failover.how_to_ask(wire)
+        """A new connection was made: perhaps to another server, be it one that is a standby for now."""
+        self._timeline = ""
 
     def _counted(self, commits: int | None) -> tuple[int, bool]:
         """How many commits are acknowledged, as this is the number of the one that has begun; whether the doubtful one before it
