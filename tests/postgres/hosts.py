@@ -12,7 +12,7 @@ from typing import Any
 
 from dropcap.config.load import load
 from dropcap.daemon.opening import database_of
-from dropcap.ledger.job import Job
+from dropcap.ledger.job import OPEN, Job
 from dropcap.ledger.query import Query
 from redcap_sandbox import Request, Sandbox, demo_project
 from tests.site import TOKEN, Daemon, Site, eventually
@@ -111,6 +111,8 @@ class Hosts:
         where nothing but its own bytes ever went. Of the same place only the last is asked for."""
         lying = Counter(name.partition("/")[2] for name in self.done())
         assert {name: lying[name] for name in files} == dict.fromkeys(files, 1)
+        # A file lies in done/ before its job is.
+        eventually(lambda: not any(job.state in OPEN for job in self.jobs() if job.name in files))
         jobs = Counter((job.name, job.state.value) for job in self.jobs() if job.name in files)
         assert jobs == Counter((name, "done") for name in files)
         places: dict[str, set[tuple[str, ...]]] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from redcap_sandbox.fault import Fault
+from tests.heavy import heavy
 from tests.postgres.burst import delivered, drop, troubled, wrong
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import Hosts, hosts
@@ -46,7 +47,7 @@ def imports(place: Hosts) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", [how if how in ("stopped", "frozen", "deaf") else pytest.param(how, marks=heavy) for how in WAYS])
 def test_an_outage_shorter_than_the_lease_is_told_and_gone(mine: Cluster, tmp_path: Path, how: str) -> None:
     broken, mended = WAYS[how]
     with proxy(mine.port) as way, hosts(tmp_path, mine.create_database(), 2, lease="2m") as place:
@@ -105,7 +106,7 @@ def test_the_host_that_is_cut_off_does_nothing_more_and_comes_back(mine: Cluster
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["stopped", "frozen", "deaf"])
+@pytest.mark.parametrize("how", ["stopped", "frozen", pytest.param("deaf", marks=heavy)])
 def test_a_stop_waits_for_no_database(mine: Cluster, tmp_path: Path, how: str) -> None:
     broken, mended = WAYS[how]
     with proxy(mine.port) as way, hosts(tmp_path, mine.create_database(), 2, lease="1m", stop_within="2s") as place:

@@ -86,6 +86,6 @@ def test_a_standby_that_is_named_first_is_passed_over(mine: Cluster, tmp_path: P
             alone = plain.replace(str(mine.port), str(standby.port))
             b = place.host("b", ledger=alone).start(ready=False)
             assert b.process.wait(20) == 5
-            eventually(lambda: "PostgreSQL" in "".join(b.raw))
+            eventually(lambda: "this server is a standby" in "".join(b.raw))
             assert a.stop() == 0
             assert troubled(a) == []

@@ -132,6 +132,9 @@ def share_oddly(first: Working, second: Working) -> None:
     first.heart.away([])
 
 
+_SPARED = 90.0
+
+
 def test_hosts_come_and_go(dsn: str) -> None:
     with working(dsn, lease=LONG) as first:
         eventually(lambda: first.held() == {*FOLDERS})
@@ -151,11 +154,12 @@ def test_hosts_come_and_go(dsn: str) -> None:
             away = min(third.held())
             third.heart.away([away])
             eventually(lambda: away in first.held() and shared_evenly(first, third))
+            # Whoever was too slow to take one that was planned for it, as on a busy machine, is spared for a minute.
             third.heart.away(FOLDERS)
-            eventually(lambda: first.held() == {*FOLDERS})
+            eventually(lambda: first.held() == {*FOLDERS}, _SPARED)
             first.heart.away(FOLDERS)
             third.heart.away([])
-            eventually(lambda: third.held() == {*FOLDERS})
+            eventually(lambda: third.held() == {*FOLDERS}, _SPARED)
 
 
 def test_a_host_that_takes_nothing_leaves_its_folders_to_others(dsn: str) -> None:
