@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -45,3 +45,16 @@ def postgres() -> Iterator[Cluster]:
 def database(postgres: Cluster) -> str:
     """The DSN of a fresh, empty database."""
     return postgres.create_database()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, without a window; one for all tests of a process, since Playwright does not bear two."""
+    needs.library("playwright")
+    from playwright.sync_api import sync_playwright
+
+    program = needs.program("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield browser
+        browser.close()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -51,16 +49,3 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         needs.library(library)
     with site(tmp_path) as made:
         yield Watched(made)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium, without a window."""
-    needs.library("playwright")
-    from playwright.sync_api import sync_playwright
-
-    program = needs.program("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield browser
-        browser.close()

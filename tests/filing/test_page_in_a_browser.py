@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from dropcap.filing.page_html import render
 from dropcap.filing.status_view import Line, StatusView
 from dropcap.language.speaker import Language
-from tests import needs
 from tests.filing.test_page import EMPTY, FULL, NOW, failed
 
 HOSTILE = replace(
@@ -31,17 +29,6 @@ VIEWS: dict[str, StatusView] = {
 }
 #: WCAG wants no page to renew itself; this one has to: whoever looks at it for hours must not believe an old one.
 KNOWN = {"meta-refresh"}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    path = needs.browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

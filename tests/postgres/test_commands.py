@@ -84,6 +84,7 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 def test_status_tells_who_works_where(two: Two) -> None:
     mine = two.by("a")
     assert len(mine) == 2
+    eventually(lambda: all(folder["host"] for folder in two.status("a")["folders"].values()))
     told = two.status("a")
     assert told["running"] is told["answers"] is True
     for name in two.hosts.folders:

@@ -31,8 +31,16 @@ def test_a_host_that_is_frozen_with_the_turn_keeps_others_for_seconds_only(mine:
         eventually(lambda: len(set(place.holders().values())) == 2)
         folders = {pid: folder for folder, pid in place.holders().items()}
         way.latency(400)
-        place.put(folders[a.process.pid], "101_V1_consent.pdf")
-        eventually(lambda: mine.admin(HAS_THE_TURN, database=name) == [(1,)])
+        more = iter(range(110, 200))
+
+        def writes() -> bool:
+            """It has the turn at this moment; if not, there is more for it to write."""
+            if mine.admin(HAS_THE_TURN, database=name) == [(1,)]:
+                return True
+            place.put(folders[a.process.pid], f"{next(more)}_V1_consent.pdf")
+            return False
+
+        eventually(writes)
         a.process.send_signal(signal.SIGSTOP)
         frozen = time.monotonic()
         try:
