@@ -31,13 +31,16 @@ def test_a_host_that_is_frozen_with_the_turn_keeps_others_for_seconds_only(mine:
         eventually(lambda: len(set(place.holders().values())) == 2)
         folders = {pid: folder for folder, pid in place.holders().items()}
         way.latency(400)
-        more = iter(range(110, 200))
+        began, dropped = time.monotonic(), 0
 
         def writes() -> bool:
-            """It has the turn at this moment; if not, there is more for it to write."""
+            """It has the turn at this moment; if not, there is more for it to write each second."""
+            nonlocal dropped
             if mine.admin(HAS_THE_TURN, database=name) == [(1,)]:
                 return True
-            place.put(folders[a.process.pid], f"{next(more)}_V1_consent.pdf")
+            if dropped <= time.monotonic() - began:
+                place.put(folders[a.process.pid], f"{110 + dropped}_V1_consent.pdf")
+                dropped += 1
             return False
 
         eventually(writes)
