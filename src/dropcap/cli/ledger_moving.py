@@ -174,7 +174,7 @@ def _place(config: Config) -> tuple[Database, Engine]:
 def _nobody_works(config: Config, writer: Writer, what: str) -> None:
     """Or the end. A lock in state_dir tells of dropcaps that work with SQLite."""
     if isinstance(config.ledger, PostgresLedger) and (who := somebody_works(writer)) is not None:
-        stop(f"another dropcap uses this ledger on {shown(who)}: stop it first (systemctl stop dropcap), then {what}", 4)
+        stop(f"dropcap works with this ledger on {shown(who)}: stop it on all hosts (systemctl stop dropcap), then {what}", 4)
 
 
 def _there_is_one(config: Config) -> None:
