@@ -16,7 +16,7 @@ from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon.custody import Custody, Place
-from dropcap.daemon.state import LEDGER, NeedsSomebody, close_ledger, installation, keep_installation, open_ledger
+from dropcap.daemon.state import LEDGER, NeedsSomebody, StateError, close_ledger, installation, keep_installation, open_ledger
 from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Database
 from dropcap.ledger.errors import DatabaseError, LedgerError
@@ -95,7 +95,11 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     except DatabaseError as error:
         raise _unusable(at, error) from None
     try:
-        _be_of_one_installation(config, ledger)
+        try:
+            _be_of_one_installation(config, ledger)
+        except StateError:
+            database.withdraw()
+            raise
         _settle(ledger, database, journal)
     except DatabaseError as error:
         ledger.close()
