@@ -138,6 +138,9 @@ class TestRender:
         assert verdict(replace(away, failed=[failed("x")], done_today=1)) == (
             "bad: 1 file needs you. 1 other was stored in REDCap today."
         )
+        told = render(replace(away, failed=[failed("x")], unrecorded=True))
+        assert "dropcap cannot get at its records." in told, "though something else is more in need of being said"
+        assert "REDCap does not answer." not in told, "which is not asked meanwhile"
         assert verdict(replace(away, stopped=True)) == "wait: dropcap was stopped at 14:32. 40 files wait here and are safe."
         assert "Good until" not in render(replace(away, stopped=True))
 

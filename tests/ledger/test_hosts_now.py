@@ -46,3 +46,10 @@ def test_hosts_of_one_name_are_told_apart() -> None:
     assert NOW.called(NOW.alive[0]) == "alpha"
     twins = HostsNow((host("1", "alpha"), host("2", "alpha"), host("3", "alpha", alive=False)))
     assert [twins.called(one) for one in twins.alive] == ["alpha (pid 1)", "alpha (pid 2)"]
+
+
+def test_a_folder_counts_as_untaken_only_since_somebody_could_take_it() -> None:
+    assert NOW.untaken_for("scans", 1000.0) == 7.0
+    assert NOW.untaken_for("scans", 103.0) == 3.0, "the first of those that are alive began at 100"
+    assert NOW.untaken_for("scans", 99.0) == 0.0, "clocks differ"
+    assert NOW.untaken_for("consents", 1000.0) == NOW.untaken_for("new", 1000.0) == 0.0

@@ -43,7 +43,7 @@ def test_where_the_database_is_away_that_is_said_soon_and_in_words(shared: Hosts
             done = site.dropcap("status")
             assert time.monotonic() - began < QUICK
             assert done.returncode == 1
-            assert done.stdout.startswith("NOT WELL  the ledger postgresql://dropcap@127.0.0.1:"), done
+            assert done.stdout.startswith("NOT WELL  The ledger postgresql://dropcap@127.0.0.1:"), done
             assert "see whether PostgreSQL runs and lets you in" in done.stdout
             assert then in done.stdout
         way.refuse()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from tests import needs
 from tests.site import eventually
@@ -16,6 +17,7 @@ from dropcap.ledger.postgres.migrations import _LOCK, migrate, version_of
 from dropcap.ledger.postgres.wire import open_wire
 from dropcap.ledger.schema import VERSION
 from tests.postgres.cluster import Cluster
+from tests.postgres.hosts import hosts
 
 
 def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluster) -> None:
@@ -46,3 +48,15 @@ def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluste
             host.join(20)
         assert wrong == []
         assert first.execute("select count(*) from act").fetchone() == (1,)
+
+
+def test_who_is_refused_is_no_host(tmp_path: Path, database: str) -> None:
+    with hosts(tmp_path, database) as place:
+        refused = place.host("a")
+        refused.state.mkdir(exist_ok=True)
+        (refused.state / "installation").write_text("0123456789abcdef0123456789abcdef\n")
+        daemon = refused.start(ready=False)
+        assert daemon.process.wait(20) == 2
+        eventually(lambda: any("belongs to another installation than the ledger" in line for line in daemon.raw))
+        with psycopg.connect(database) as connection:
+            assert connection.execute("select count(*) from host").fetchone() == (0,), "others would wait for it"

@@ -65,7 +65,7 @@ def test_nothing_moves_while_a_host_is_alive(place: Site, database: str, moved: 
         for words in (("export", str(place.root / "not")), ("import", str(moved))):
             told = place.dropcap("ledger", *words)
             assert told.returncode == 4, told.stderr
-            assert "another dropcap uses this ledger on north (process 7): stop it first" in told.stderr
+            assert "dropcap works with this ledger on north (process 7): stop it on all hosts" in told.stderr
         assert not (place.root / "not").exists()
         connection.execute("update host set until = clock_timestamp() - interval '1 second'")
         assert place.dropcap("ledger", "export", str(place.root / "not")).returncode == 0, "its host is gone"

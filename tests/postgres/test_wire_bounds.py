@@ -14,7 +14,7 @@ from tests.site import eventually
 
 needs.library("psycopg")
 from dropcap.ledger.errors import Unavailable
-from dropcap.ledger.postgres.wire import Wire, open_wire
+from dropcap.ledger.postgres.wire import Wire, in_words, open_wire
 from tests.postgres.cluster import Cluster, cluster
 from tests.postgres.proxy import proxy
 
@@ -75,6 +75,31 @@ def test_a_wrong_question_is_told_and_ends_nothing(server: Cluster) -> None:
         wire.ask(lambda _: 1 / 0)
     assert wire.ask(one) == 1
     wire.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            'connection failed: connection to server at "db", port 5432 failed: Connection refused\n'
+            "\tIs the server running on that host and accepting TCP/IP connections?",
+            'connection to server at "db", port 5432 failed: Connection refused',
+        ),
+        (
+            'connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: No such file or directory\n'
+            "\tIs the server running locally and accepting connections on that socket?",
+            'connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: No such file or directory',
+        ),
+        (
+            "consuming input failed: server closed the connection unexpectedly\n"
+            "\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.\n",
+            "consuming input failed: server closed the connection unexpectedly",
+        ),
+        ("", "Exception"),
+    ],
+)
+def test_what_libpq_asks_and_supposes_is_left_out(said: str, words: str) -> None:
+    assert in_words(Exception(said)) == words
 
 
 def _answers(wire: Wire) -> bool:

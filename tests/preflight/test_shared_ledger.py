@@ -60,5 +60,6 @@ def test_one_that_does_not_answer_may_answer_later(monkeypatch: pytest.MonkeyPat
     ((level, text),) = remarks(monkeypatch, Unavailable("no route to host"))
     assert level == "error"
     assert text.startswith(
-        "ledger: the database postgresql://dropcap@db:5432/ledger does not let this host in (no route to host)"
+        "ledger: the database postgresql://dropcap@db:5432/ledger does not answer, or does not let this host in"
+        " (no route to host)"
     )

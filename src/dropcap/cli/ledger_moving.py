@@ -17,6 +17,7 @@ from dropcap.cli.outside import outside_of_all_folders
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon import witness
+from dropcap.daemon.opening import need_psycopg
 from dropcap.daemon.state import (
     INSTALLATION,
     LEDGER,
@@ -163,18 +164,20 @@ def _place(config: Config) -> tuple[Database, Engine]:
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER), SqliteMoving()
     try:
-        from dropcap.ledger.postgres.database import PostgresDatabase
-        from dropcap.ledger.postgres.moving import PostgresMoving
-        from dropcap.ledger.postgres.way import connecting
-    except ImportError:
-        stop("psycopg is not installed: pip install 'dropcap-redcap[postgres]'", 2)
+        need_psycopg()
+    except LedgerError as error:
+        stop(str(error), 2)
+    from dropcap.ledger.postgres.database import PostgresDatabase
+    from dropcap.ledger.postgres.moving import PostgresMoving
+    from dropcap.ledger.postgres.way import connecting
+
     return PostgresDatabase(connecting(config.ledger, "dropcap ledger")), PostgresMoving()
 
 
 def _nobody_works(config: Config, writer: Writer, what: str) -> None:
     """Or the end. A lock in state_dir tells of dropcaps that work with SQLite."""
     if isinstance(config.ledger, PostgresLedger) and (who := somebody_works(writer)) is not None:
-        stop(f"another dropcap uses this ledger on {shown(who)}: stop it first (systemctl stop dropcap), then {what}", 4)
+        stop(f"dropcap works with this ledger on {shown(who)}: stop it on all hosts (systemctl stop dropcap), then {what}", 4)
 
 
 def _there_is_one(config: Config) -> None:

@@ -41,7 +41,7 @@ class Away:
 def tell_away(away: Away) -> None:
     """Print it."""
     word = "NOT WELL"
-    screen.entry(word, f"{away.why}. {away.then}", len(word) + 2, screen.BAD)
+    screen.entry(word, f"{away.why[0].upper()}{away.why[1:]}. {away.then}", len(word) + 2, screen.BAD)
     here = "running" if away.running else "not running"
     click.echo(" " * (len(word) + 2) + f"As of {screen.at_second(time.time())}. dropcap {__version__}, {here} here.")
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dropcap.cli.configured import known
+from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon.released import was_released
 from dropcap.daemon.state import running
@@ -121,6 +122,7 @@ class Status:
     hosts: HostsNow | None  # None: one host has the ledger for itself
     here: str | None  # of these, the one that was asked
     released: frozenset[str]  # folders that a person wants let go of
+    lease: float  # how long a folder waits for its host (seconds)
 
     @property
     def others(self) -> bool:
@@ -206,6 +208,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         hosts=hosts,
         here=told.get("host"),
         released=frozenset(name for name in names if hosts is not None and was_released(ledger, name)),
+        lease=config.ledger.lease if isinstance(config.ledger, PostgresLedger) else 0.0,
     )
 
 

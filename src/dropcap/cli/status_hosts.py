@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 
-#: Seconds after which a folder that a host could have is one that somebody should look after.
+#: Seconds, beyond a lease, after which a folder that a host could have is one that somebody should look after.
 _LONG = 60.0
 #: Names that are told of many.
 _FEW = 3
@@ -63,21 +64,20 @@ def stranded(status: Status) -> Iterator[StatusLine]:
         text = f"{shown(name)} is away for every host, so nothing is taken from it; mount it on one"
         yield StatusLine(Level.BAD, "folder", text, f"dropcap check --folder {typed(name)}")
     for name in status.free:
-        if _free_for(status, name) > _LONG:
-            text = f"{shown(name)}: no host has taken it for {_free_for(status, name) / 60:.0f} min; look into their logs"
+        if _untaken_for(status, name) > _LONG + status.lease:
+            text = f"{shown(name)}: no host has taken it for {_untaken_for(status, name) / 60:.0f} min; look into their logs"
             yield StatusLine(Level.BAD, "folder", text, "journalctl -u dropcap")
 
 
 def free(status: Status) -> Iterator[StatusLine]:
     """Folders that a host is about to take."""
     for name in status.free:
-        if _free_for(status, name) <= _LONG:
+        if _untaken_for(status, name) <= _LONG + status.lease:
             yield StatusLine(Level.WAIT, "folder", f"{shown(name)}: no host works in it just now; one takes it by itself")
 
 
-def _free_for(status: Status, folder: str) -> float:
-    lease = None if status.hosts is None else status.hosts.lease(folder)
-    return 0.0 if lease is None else lease.free_for or 0.0
+def _untaken_for(status: Status, folder: str) -> float:
+    return 0.0 if status.hosts is None else status.hosts.untaken_for(folder, time.time())
 
 
 def as_json(config: Config, status: Status) -> list[dict[str, Any]]:

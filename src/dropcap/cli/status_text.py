@@ -60,7 +60,10 @@ def _table(status: Status) -> None:
     first = max([len(head), *(cell_len(row[0]) for row in rows)])
     room = screen.width()
     if room is not None:
-        first = min(first, max(6, room - sum(widths) - 2 * len(widths)))
+        first = min(first, max(0, room - sum(widths) - 2 * len(widths)))
+    if cell_len(head) > first:
+        click.secho(head, bold=True)
+        head = ""
     click.secho(_row(head, first, _NUMBERS, widths), bold=True)
     for row in rows:
         _folder_row(row, first, widths, room)

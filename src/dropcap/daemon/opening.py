@@ -16,7 +16,7 @@ from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
 from dropcap.daemon.custody import Custody, Place
-from dropcap.daemon.state import LEDGER, NeedsSomebody, close_ledger, installation, keep_installation, open_ledger
+from dropcap.daemon.state import LEDGER, NeedsSomebody, StateError, close_ledger, installation, keep_installation, open_ledger
 from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Database
 from dropcap.ledger.errors import DatabaseError, LedgerError
@@ -51,7 +51,7 @@ def database_of(config: Config) -> Database:
     """Where the ledger is, for whoever reads it, and for what a person has done. Raises LedgerError."""
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER)
-    _need_psycopg()
+    need_psycopg()
     from dropcap.ledger.postgres.database import PostgresDatabase
     from dropcap.ledger.postgres.way import connecting
 
@@ -80,7 +80,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     """The ledger for the daemon of this host. Raises LedgerError, StateError."""
     if not isinstance(config.ledger, PostgresLedger):
         return OpenedLedger(open_ledger(config.state_dir))
-    _need_psycopg()
+    need_psycopg()
     from dropcap.ledger.postgres.database import PostgresDatabase
     from dropcap.ledger.postgres.way import connecting
 
@@ -95,7 +95,11 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     except DatabaseError as error:
         raise _unusable(at, error) from None
     try:
-        _be_of_one_installation(config, ledger)
+        try:
+            _be_of_one_installation(config, ledger)
+        except StateError:
+            database.withdraw()
+            raise
         _settle(ledger, database, journal)
     except DatabaseError as error:
         ledger.close()
@@ -117,7 +121,8 @@ def has_psycopg() -> bool:
     return importlib.util.find_spec("psycopg") is not None
 
 
-def _need_psycopg() -> None:
+def need_psycopg() -> None:
+    """Raises LedgerError where the library for PostgreSQL is not installed."""
     if not has_psycopg():
         raise NeedsSomebody(
             "the ledger is on PostgreSQL, and psycopg is not installed; install it:"
@@ -159,7 +164,8 @@ def _settle(ledger: Ledger, database: Any, journal: Any) -> None:
             "commits_lost",
             jobs=unknown,
             missing=missing,
-            message="a fail-over of the database has lost what this host had entered: REDCap is read back before files are sent",
+            message="the database has lost what this host had entered (it failed over, or was restored from an older copy): what"
+            " may have been sent is read back in REDCap first",
             remedy="nothing for the files; synchronous replication loses nothing (docs/several-hosts.md)",
         )
         journal.clear()

@@ -62,7 +62,9 @@ def missing(view: StatusView, contact: str, say: Speaker) -> tuple[str, str]:
 def stands_still(view: StatusView, contact: str, say: Speaker) -> list[str]:
     """Why nothing moves, where the verdict says something else."""
     told = []
-    for still in view.still:
+    if view.unrecorded:
+        told += [say("dropcap cannot get at its records."), *_goes_on(Still(Reason.AWAY), False, contact, say)[:1]]
+    for still in () if view.unrecorded else view.still:
         told.append(say(STILL.get(still.reason, STILL_OTHERWISE)))
         told += [*_goes_on(still, False, contact, say)[:1], *_since(still, view, say)]
     if view.missing_since is not None:

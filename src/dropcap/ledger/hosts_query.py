@@ -86,6 +86,13 @@ class HostsNow:
         """Those that no living host has, be it that one holds them all the same."""
         return [folder for folder in folders if all(folder in host.lacks for host in self.alive)]
 
+    def untaken_for(self, folder: str, now: float) -> float:
+        """For how many seconds a folder has been free while hosts were there to take it; 0 if nobody ever had it."""
+        lease = self.lease(folder)
+        if lease is None or lease.free_for is None or not self.alive:
+            return 0.0
+        return max(0.0, min(lease.free_for, now - min(host.started for host in self.alive)))
+
     def called(self, host: HostAtWork) -> str:
         """Its name, with the number of its process where others have that name."""
         names = Counter(one.name for one in self.alive)

@@ -168,7 +168,7 @@ def used_by(connection: Connection) -> str | None:
         if table.name not in _AT_FIRST:
             count = _number(connection, f"select count(*) from {table.name}")
             if count:
-                return f"{count:,} in the table {table.name}"
+                return f"rows in the table {table.name}: {count:,}"
     acts = _number(connection, "select count(*) from act where what not in (?, ?)", *_ITS_OWN)
     chains = _number(connection, "select count(*) from chain where name <> ?", ACTS)
     return f"{acts:,} acts" if acts else f"{chains:,} chains of folders" if chains else None

@@ -31,8 +31,8 @@ def database_remarks(ledger: PostgresLedger) -> Iterator[Remark]:
     try:
         found = survey(connecting(ledger, "dropcap check"))
     except DatabaseError as error:
-        message = f"the database {ledger} does not let this host in ({error})"
-        remedy = "see whether PostgreSQL runs, is reached from here, and knows this user (pg_hba.conf, its password)"
+        message = f"the database {ledger} does not answer, or does not let this host in ({error})"
+        remedy = "see whether PostgreSQL runs, is reached from here, and lets this user in (pg_hba.conf, ledger_password_file)"
         yield Remark("error", _LEDGER, message, remedy, later=True)
         return
     yield from _server(found)

@@ -25,7 +25,9 @@ def telling_remarks(config: Config) -> Iterator[Remark]:
         missing = [name for name in libraries if importlib.util.find_spec(name) is None]
         if getattr(config, section) is not None and missing:
             remedy = f"install it: pip install 'dropcap-redcap[{_EXTRAS[section]}]'"
-            yield Remark("error", on_machine(section), f"{', '.join(missing)} is not installed", remedy)
+            yield Remark(
+                "error", on_machine(section), f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed", remedy
+            )
     for one in config.notify.recipients if config.notify is not None else ():
         yield from _secret(on_machine(f"notify.to.{one.name}"), one.url, "try it with: dropcap notify --test")
     if config.metrics is not None:

@@ -16,6 +16,7 @@ from dropcap.ledger.errors import Conflict, Damaged, DatabaseError, Unavailable
 from dropcap.ledger.postgres.dialect import as_was, bound, translated
 from dropcap.ledger.postgres.steps import take
 from dropcap.ledger.postgres.watchdog import ANY, WATCHDOG, Patience
+from dropcap.ledger.postgres.wire import in_words
 from dropcap.ledger.transition import Change
 
 Connect = Callable[[], Any]
@@ -159,7 +160,7 @@ def meant() -> Iterator[None]:
         while isinstance(error.__context__, psycopg.Error):  # what came of the first one tells less
             error = error.__context__
         state = error.sqlstate or ""
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = in_words(error)
         if isinstance(error, errors.UniqueViolation | errors.CheckViolation):
             raise Conflict(said) from error
         if isinstance(error, errors.DataCorrupted | errors.IndexCorrupted):

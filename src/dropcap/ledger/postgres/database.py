@@ -47,6 +47,12 @@ class PostgresDatabase:
         self._writer = writer
         return writer
 
+    def withdraw(self) -> None:
+        """This host does not work with the ledger after all: others plan nothing for it. Raises DatabaseError."""
+        if self.me is not None and self._writer is not None:
+            with self._writer.asking() as wire:
+                leases.withdraw(wire, self.me.id)
+
     @property
     def commits(self) -> int:
         """How many commits of this host were acknowledged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -37,6 +38,11 @@ _SESSION = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
+#: What libpq asks and supposes beside what it says.
+_ASIDE = re.compile(
+    r" Is the server running (on that host|locally) and accepting (TCP/IP )?connections( on that socket)?\?"
+    r"| This probably means the server terminated abnormally before or while processing the request\."
+)
 
 
 class Fetched(Protocol):
@@ -87,6 +93,12 @@ def open_wire(conninfo: str, application: str) -> Connection:
     return connection
 
 
+def in_words(error: Exception) -> str:
+    """What psycopg says, in one line, without what libpq asks and supposes."""
+    said = _ASIDE.sub("", " ".join(str(error).split())).removeprefix("connection failed: ")
+    return said or type(error).__name__
+
+
 class Wire:
     """One connection, for one question at a time. Safe for threads: they wait for each other, `patience` each at most."""
 
@@ -113,8 +125,8 @@ class Wire:
                 whole = True
                 return answer
             except psycopg.Error as error:
-                words = str(error).strip().partition("\n")[0]
-                raise Unavailable(f"the database does not answer: {words or type(error).__name__}") from error
+                silent = "" if self._connection is None else "the database does not answer: "
+                raise Unavailable(silent + in_words(error)) from error
             finally:
                 if not whole:
                     self._drop()
