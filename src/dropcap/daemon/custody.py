@@ -117,6 +117,10 @@ class Custody:
         grip = self._grips.get(folder)
         return None if grip is None or grip.lost or folder in self._leaving else grip
 
+    def at_work_elsewhere(self) -> frozenset[str]:
+        """The folders whose leases others hold, as they were seen last."""
+        return frozenset(row.folder for row in self.others.look.leases if not row.lapsed and row.holder not in ("", self.host))
+
     def begins(self, jobs: Sequence[Job]) -> None:
         """Enter on this host's own disk what is about to be sent. Raises OSError."""
         now = time.time()
@@ -170,8 +174,8 @@ class Custody:
         me = next((host for host in look.hosts if host.id == self.host), None)
         if me is None:
             return False
-        elsewhere = {lease.folder for lease in look.leases if not lease.lapsed and lease.holder != self.host}
-        return all(self.grip(name) is not None for name in {*self._config.folders} - elsewhere - {*me.lacks})
+        missing = self._config.folders.keys() - self.at_work_elsewhere() - {*me.lacks}
+        return all(self.grip(name) is not None for name in missing)
 
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""

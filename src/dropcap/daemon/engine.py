@@ -62,7 +62,7 @@ class Engine:
         self._digests = dict.fromkeys(config.folders, config.digest)
         self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
-        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins)
+        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins, self.allotment.at_work_elsewhere)
         self._stages = Stages(ledger)
         self.writable = Writable(ledger)
         self.lines = self._lines(config)
