@@ -527,3 +527,30 @@ def test_the_work_of_other_hosts_is_not_taken_for_ones_own(database: str, hosts:
         person.change([Change(job, State.WAITING, "", {"instance": number}) for job in jobs])
     person.close()
     assert whole(database) == 2 + 6 + 12
+
+
+def test_what_is_put_aside_after_a_failover_may_take_long(database: str, hosts: Callable[..., Host], soon: None) -> None:
+    """A million files wait: no time-out of the session's ends the statement, or it would be begun anew for ever."""
+    host = hosts(database, "f")
+    (job,) = host.claim("f", "a")
+    by_hand(
+        database,
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1.2); return null; end';"
+        " create trigger slow after update of state on job for each statement execute function slow();"
+        " update turn set timeline = 'before'",
+    )
+
+    def impatient() -> Any:
+        wire = open_wire(database, "test")
+        wire.execute("set statement_timeout = '500ms'")
+        return wire
+
+    other = Ledger(PostgresDatabase(impatient, None, lambda folder: None))
+    other.give_up()  # one try
+    with capture_logs() as logs:
+        other.set_meta("some", "thing")
+    assert [line["event"] for line in logs] == ["failed_over"]
+    found = other.query.job(job)
+    assert found is not None
+    assert found.state is State.HELD
+    other.close()

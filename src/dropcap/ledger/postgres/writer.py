@@ -120,7 +120,7 @@ class PostgresWriter(PostgresConnection):
         if n != self._n + 1:
             self._others += 1
         acknowledged, stands = self._counted(commits)
-        with self.asking() as wire:
+        with self.asking(failover.PATIENCE) as wire:
             self._over = failover.settle(wire, *timelines)
         # Only now: whoever did not get so far has to ask anew.
         self._begun = n, commits or 0
