@@ -25,6 +25,7 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
+from dropcap.daemon.command import try_again
 from dropcap.ledger import commit
 from dropcap.ledger.errors import Conflict, DatabaseError, LeaseLost
 from dropcap.ledger.job import Address, NewFile, State
@@ -295,6 +296,17 @@ def test_a_commit_without_an_answer_is_settled_though_what_follows_a_fail_over_t
     assert sorted(ledger.query.open_files("f")) == ["a", "b"]
     assert not ledger.gone()
     ledger.close()
+
+
+def test_what_is_tried_again_in_many_folders_is_not_kept_from_it_by_one(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f", "g", "h")
+    jobs = [job for folder in "fgh" for job in host.claim(folder, "a", "b")]
+    host.ledger.change([Change(job, State.HELD, "held") for job in jobs])
+    by_hand(database, "update lease set fence = fence + 1 where folder = 'g'")
+    held = host.ledger.query.in_state((State.HELD,))
+    assert try_again(host.ledger, held) == 4
+    states = [(job.folder, job.state) for job in host.ledger.query.in_state((State.HELD, State.WAITING))]
+    assert Counter(states) == {("f", State.WAITING): 2, ("g", State.HELD): 2, ("h", State.WAITING): 2}
 
 
 # -- The server goes away

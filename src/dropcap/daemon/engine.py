@@ -18,7 +18,7 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.allotment import Allotment, Alone
 from dropcap.daemon.channel import Channel, Surroundings
-from dropcap.daemon.command import CLEAN
+from dropcap.daemon.command import try_again
 from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
@@ -34,7 +34,6 @@ from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.threads import MORE_THREADS, NoThread
@@ -282,9 +281,9 @@ class Engine:
         """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
         held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
         held = [job for job in held if job.folder in self.channels or not self.ledger.shared]
-        done = self.ledger.change([Change(job.id, job.tried_again_as, "tried again", CLEAN) for job in held])
+        done = try_again(self.ledger, held)
         self.delivery.wake()
-        return len(done)
+        return done
 
     def reload(self, config: Config) -> None:
         """Take up a changed configuration; what is under way ends as it began. Waits for no share.
