@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ import psycopg
 from dropcap.daemon.command import try_again
 from dropcap.ledger import commit
 from dropcap.ledger.errors import Conflict, DatabaseError, LeaseLost
-from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.job import Address, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire
@@ -160,6 +161,30 @@ def test_two_processes_write_at_once(database: str, hosts: Callable[..., Host]) 
     for ledger in ledgers:
         ledger.close()
     assert whole(database) == 15
+
+
+def test_a_mark_that_is_made_after_a_claim_stays_in_one_commit_with_it(database: str, hosts: Callable[..., Host]) -> None:
+    """The claimed file's marks are forgotten; a new file has its name at once, and another thread marks that one."""
+    host = hosts(database, "f")
+    mark = Mark("a", MarkKind.CUT, 1, 2, 3, 4, 5.0)
+    works = [
+        lambda: host.ledger.set_meta("who", "waits"),
+        lambda: host.claim("f", "a"),
+        lambda: host.ledger.mark("f", [mark]),
+        lambda: host.ledger.mark("f", [replace(mark, name="b")]),
+        lambda: host.ledger.unmark("f", ["b"]),
+    ]
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    with psycopg.connect(database) as other:
+        other.execute("select 1 from turn for update")
+        threads[0].start()
+        eventually(lambda: by_hand(database, "select 1 from pg_stat_activity where wait_event_type = 'Lock'"))
+        for number, thread in enumerate(threads[1:], 1):
+            thread.start()
+            eventually(lambda number=number: len(host.ledger._commit._pending) == number)
+    for thread in threads:
+        thread.join(20)
+    assert host.ledger.query.marks("f") == [mark]
 
 
 # -- Commits of which nobody knows
