@@ -24,7 +24,7 @@ from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.daemon.page_view import Moving
-from dropcap.daemon.released import is_released, release
+from dropcap.daemon.released import release, released_of
 from dropcap.daemon.stage import Stages
 from dropcap.daemon.writable import Writable
 from dropcap.delivery.clients import client_to
@@ -102,7 +102,7 @@ class Engine:
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
         with self._releasing:
-            self.released = {name for name in config.folders if is_released(self.ledger, name)}
+            self.released = {*released_of(self.ledger.query)}.intersection(config.folders)
         around = Surroundings(
             self._run,
             self.ledger,
@@ -196,7 +196,7 @@ class Engine:
             self.arrange()
         if self.delivery.agree(self.ledger.query.pauses()):
             self.delivery.wake()
-        released = {name for name in self.config.folders if is_released(self.ledger, name)}
+        released = {*released_of(self.ledger.query)}.intersection(self.config.folders)
         with self._releasing:
             changed, self.released = released ^ self.released, released
         for name in changed & self.channels.keys():
