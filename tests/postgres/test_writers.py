@@ -334,6 +334,63 @@ def test_what_is_tried_again_in_many_folders_is_not_kept_from_it_by_one(database
     assert Counter(states) == {("f", State.WAITING): 2, ("g", State.HELD): 2, ("h", State.WAITING): 2}
 
 
+#: As an operator does whom a commit makes wait that no standby confirms: it counts as done then, with a warning.
+CUT_SHORT = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()"
+
+
+@pytest.mark.parametrize("who", ["host", "person"])
+def test_a_commit_that_no_standby_has_is_not_acknowledged_before_one_has(mine: Cluster, soon: None, who: str) -> None:
+    """PostgreSQL calls a commit done whose wait for the standby was cut short: only a warning tells."""
+    dsn = mine.create_database()
+    me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "") if who == "host" else None
+    fences: dict[str, int] = {}
+    ledger = Ledger(PostgresDatabase(lambda: open_wire(dsn, "test"), me, fences.get))
+    if me is not None:
+        took = ledger.take_over("f", None, 0.0)
+        assert took is not None
+        fences["f"] = took[0]
+    done: list[int] = []
+    address = Address("p", "r", "a", None, "f", 1, "a")
+    claim = threading.Thread(
+        target=lambda: done.extend(ledger.claim("f", [NewFile("a", 1, 2, 3)], lambda _: address)), daemon=True
+    )
+    mine.configure(synchronous_standby_names="nobody")
+    try:
+        _wait_for_standbys(dsn)
+        claim.start()
+        eventually(lambda: by_hand(dsn, CUT_SHORT))
+        eventually(lambda: by_hand(dsn, "select 1 from job"))  # it stands here
+        eventually(lambda: "standby" in ledger.trouble.unwritable)
+        eventually(lambda: by_hand(dsn, CUT_SHORT))  # the next try waits as well
+        eventually(lambda: by_hand(dsn, CUT_SHORT))
+        assert not done
+    finally:
+        mine.configure(synchronous_standby_names="")
+    claim.join(20)
+    assert done == [ledger.query.last_job()]
+    assert by_hand(dsn, "select count(*) from job") == [(1,)]
+    assert ledger.trouble.unwritable == ""
+    assert not ledger.gone()
+    ledger.close()
+
+
+def _wait_for_standbys(dsn: str) -> None:
+    """Until commits wait for a standby, since that was configured."""
+    said: list[str | None] = []
+
+    def commit_nothing() -> None:
+        with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as wire:
+            wire.add_notice_handler(lambda told: said.append(told.sqlstate))
+            while "01000" not in said:
+                wire.execute("select pg_logical_emit_message(true, 'test', '')")
+
+    thread = threading.Thread(target=commit_nothing, daemon=True)
+    thread.start()
+    eventually(lambda: by_hand(dsn, CUT_SHORT))
+    thread.join(20)
+    assert "01000" in said
+
+
 # -- The server goes away
 
 
