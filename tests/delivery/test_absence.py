@@ -45,6 +45,21 @@ def test_what_is_seen_to_be_absent_goes_once_it_is_seen_to_be_back(place: Site, 
         ledger.close()
 
 
+def test_a_folder_that_only_another_host_is_configured_for_is_not_absent() -> None:
+    long = absence.WAITED_FOR + 1.0
+    at_work = {"theirs"}
+    look = Absence(lambda: at_work)
+    look.configured(["here"], ["here", "theirs", "gone"])
+    look.look({}, [], 0.0)
+    look.look({}, [], long)
+    assert look.absent == Absent(frozenset({"gone"}), frozenset({"gone"})), "its files come in their turn"
+    at_work.clear()  # that host was killed, and no other one has the folder
+    look.look({}, [], 2 * long)
+    assert look.absent.long == {"gone"}, "its hour begins as nobody works there"
+    look.look({}, [], 3 * long)
+    assert look.absent.long == {"gone", "theirs"}
+
+
 def test_who_is_absent_and_since_when() -> None:
     look = Absence()
     long = absence.WAITED_FOR + 1.0

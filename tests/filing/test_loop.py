@@ -107,6 +107,19 @@ def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(ledger: Ledger) -> 
     new.join(10)
 
 
+def test_what_comes_to_one_that_has_ended_for_good_is_under_way_no_more(ledger: Ledger) -> None:
+    """Another host has the folder: should it come back to this one, the job is looked at anew."""
+    job = claimed(ledger)
+    over: list[tuple[int, bool]] = []
+    gone = filer(ledger, lambda jobs, stored: over.extend((one.id, stored) for one in jobs))
+    gone.start()
+    gone.stop()
+    gone.join(10)
+    gone.put(Ending(job, REFUSED))
+    assert over == [(job.id, False)]
+    assert gone.idle()
+
+
 def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(ledger: Ledger) -> None:
     """Files of other folders to its place go on then."""
     first = claimed(ledger)

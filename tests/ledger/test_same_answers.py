@@ -236,6 +236,7 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
     "number": [lambda q: q.number(WantedJobs()), lambda q: q.number(WantedJobs(failed=True, name=LATIN1))],
     "stored_since": [lambda q, f=f: q.stored_since(0.0, f, 0, 50) for f in EVERYWHERE],
     "job": [lambda q: [q.job(n) for n in range(60)]],
+    "metas": [lambda q: q.metas("left "), lambda q: q.metas("never")],
     "meta": [lambda q: q.meta(f"left {NUL}"), lambda q: q.meta("never")],
     "version": [lambda q: q.version() > 0],
     "check": [lambda q: q.check() is None],

@@ -95,7 +95,7 @@ def test_a_folder_is_left_to_who_can_reach_it(tmp_path: Path, database: str) -> 
         away.mkdir()  # another directory, without the marker: its share is not mounted
         h.put("d1", "101_V1_consent.pdf")
         b.wait_for("done", record="101")
-        assert (h.held_by(a), h.held_by(b)) == (["d2"], ["d1"])
+        eventually(lambda: (h.held_by(a), h.held_by(b)) == (["d2"], ["d1"]), 30)
 
         away.rmdir()
         h.folders["d1"].rename(away)  # now b lacks it, and a has it

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,9 +26,10 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
+from dropcap.daemon.command import try_again
 from dropcap.ledger import commit
 from dropcap.ledger.errors import Conflict, DatabaseError, LeaseLost
-from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.job import Address, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire
@@ -159,6 +161,30 @@ def test_two_processes_write_at_once(database: str, hosts: Callable[..., Host]) 
     for ledger in ledgers:
         ledger.close()
     assert whole(database) == 15
+
+
+def test_a_mark_that_is_made_after_a_claim_stays_in_one_commit_with_it(database: str, hosts: Callable[..., Host]) -> None:
+    """The claimed file's marks are forgotten; a new file has its name at once, and another thread marks that one."""
+    host = hosts(database, "f")
+    mark = Mark("a", MarkKind.CUT, 1, 2, 3, 4, 5.0)
+    works = [
+        lambda: host.ledger.set_meta("who", "waits"),
+        lambda: host.claim("f", "a"),
+        lambda: host.ledger.mark("f", [mark]),
+        lambda: host.ledger.mark("f", [replace(mark, name="b")]),
+        lambda: host.ledger.unmark("f", ["b"]),
+    ]
+    threads = [threading.Thread(target=work, daemon=True) for work in works]
+    with psycopg.connect(database) as other:
+        other.execute("select 1 from turn for update")
+        threads[0].start()
+        eventually(lambda: by_hand(database, "select 1 from pg_stat_activity where wait_event_type = 'Lock'"))
+        for number, thread in enumerate(threads[1:], 1):
+            thread.start()
+            eventually(lambda number=number: len(host.ledger._commit._pending) == number)
+    for thread in threads:
+        thread.join(20)
+    assert host.ledger.query.marks("f") == [mark]
 
 
 # -- Commits of which nobody knows
@@ -295,6 +321,74 @@ def test_a_commit_without_an_answer_is_settled_though_what_follows_a_fail_over_t
     assert sorted(ledger.query.open_files("f")) == ["a", "b"]
     assert not ledger.gone()
     ledger.close()
+
+
+def test_what_is_tried_again_in_many_folders_is_not_kept_from_it_by_one(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f", "g", "h")
+    jobs = [job for folder in "fgh" for job in host.claim(folder, "a", "b")]
+    host.ledger.change([Change(job, State.HELD, "held") for job in jobs])
+    by_hand(database, "update lease set fence = fence + 1 where folder = 'g'")
+    held = host.ledger.query.in_state((State.HELD,))
+    assert try_again(host.ledger, held) == 4
+    states = [(job.folder, job.state) for job in host.ledger.query.in_state((State.HELD, State.WAITING))]
+    assert Counter(states) == {("f", State.WAITING): 2, ("g", State.HELD): 2, ("h", State.WAITING): 2}
+
+
+#: As an operator does whom a commit makes wait that no standby confirms: it counts as done then, with a warning.
+CUT_SHORT = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and datname = current_database()"
+
+
+@pytest.mark.parametrize("who", ["host", "person"])
+def test_a_commit_that_no_standby_has_is_not_acknowledged_before_one_has(mine: Cluster, soon: None, who: str) -> None:
+    """PostgreSQL calls a commit done whose wait for the standby was cut short: only a warning tells."""
+    dsn = mine.create_database()
+    me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "") if who == "host" else None
+    fences: dict[str, int] = {}
+    ledger = Ledger(PostgresDatabase(lambda: open_wire(dsn, "test"), me, fences.get))
+    if me is not None:
+        took = ledger.take_over("f", None, 0.0)
+        assert took is not None
+        fences["f"] = took[0]
+    done: list[int] = []
+    address = Address("p", "r", "a", None, "f", 1, "a")
+    claim = threading.Thread(
+        target=lambda: done.extend(ledger.claim("f", [NewFile("a", 1, 2, 3)], lambda _: address)), daemon=True
+    )
+    mine.configure(synchronous_standby_names="nobody")
+    try:
+        _wait_for_standbys(dsn)
+        claim.start()
+        eventually(lambda: by_hand(dsn, CUT_SHORT))
+        eventually(lambda: by_hand(dsn, "select 1 from job"))  # it stands here
+        eventually(lambda: "standby" in ledger.trouble.unwritable)
+        eventually(lambda: by_hand(dsn, CUT_SHORT))  # the next try waits as well
+        eventually(lambda: by_hand(dsn, CUT_SHORT))
+        assert not done
+    finally:
+        mine.configure(synchronous_standby_names="")
+    claim.join(20)
+    assert done == [ledger.query.last_job()]
+    assert by_hand(dsn, "select count(*) from job") == [(1,)]
+    assert ledger.trouble.unwritable == ""
+    assert not ledger.gone()
+    ledger.close()
+
+
+def _wait_for_standbys(dsn: str) -> None:
+    """Until commits wait for a standby, since that was configured."""
+    said: list[str | None] = []
+
+    def commit_nothing() -> None:
+        with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as wire:
+            wire.add_notice_handler(lambda told: said.append(told.sqlstate))
+            while "01000" not in said:
+                wire.execute("select pg_logical_emit_message(true, 'test', '')")
+
+    thread = threading.Thread(target=commit_nothing, daemon=True)
+    thread.start()
+    eventually(lambda: by_hand(dsn, CUT_SHORT))
+    thread.join(20)
+    assert "01000" in said
 
 
 # -- The server goes away
@@ -527,3 +621,30 @@ def test_the_work_of_other_hosts_is_not_taken_for_ones_own(database: str, hosts:
         person.change([Change(job, State.WAITING, "", {"instance": number}) for job in jobs])
     person.close()
     assert whole(database) == 2 + 6 + 12
+
+
+def test_what_is_put_aside_after_a_failover_may_take_long(database: str, hosts: Callable[..., Host], soon: None) -> None:
+    """A million files wait: no time-out of the session's ends the statement, or it would be begun anew for ever."""
+    host = hosts(database, "f")
+    (job,) = host.claim("f", "a")
+    by_hand(
+        database,
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(1.2); return null; end';"
+        " create trigger slow after update of state on job for each statement execute function slow();"
+        " update turn set timeline = 'before'",
+    )
+
+    def impatient() -> Any:
+        wire = open_wire(database, "test")
+        wire.execute("set statement_timeout = '500ms'")
+        return wire
+
+    other = Ledger(PostgresDatabase(impatient, None, lambda folder: None))
+    other.give_up()  # one try
+    with capture_logs() as logs:
+        other.set_meta("some", "thing")
+    assert [line["event"] for line in logs] == ["failed_over"]
+    found = other.query.job(job)
+    assert found is not None
+    assert found.state is State.HELD
+    other.close()

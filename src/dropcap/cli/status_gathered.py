@@ -11,7 +11,7 @@ from typing import Any
 from dropcap.cli.configured import known
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
-from dropcap.daemon.released import was_released
+from dropcap.daemon.released import released_of
 from dropcap.daemon.state import running
 from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
@@ -207,7 +207,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         mend=ledger.database.unwritable[1],
         hosts=hosts,
         here=told.get("host"),
-        released=frozenset(name for name in names if hosts is not None and was_released(ledger, name)),
+        released=frozenset(names) & released_of(ledger) if hosts is not None else frozenset(),
         lease=config.ledger.lease if isinstance(config.ledger, PostgresLedger) else 0.0,
     )
 

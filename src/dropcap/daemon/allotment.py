@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from dropcap.config.model import Config
@@ -24,6 +24,9 @@ class Allotment(Protocol):
 
     def grip(self, folder: str) -> Grip | None:
         """This host's lease of a folder that it is to work in; None if another host is to."""
+
+    def at_work_elsewhere(self) -> Collection[str]:
+        """In which folders other hosts work now, be they in this host's configuration or not."""
 
     def begins(self, jobs: Sequence[Job]) -> None:
         """These jobs are about to be sent. Raises OSError: nothing of them may be."""
@@ -57,6 +60,10 @@ class Alone:
     def grip(self, folder: str) -> Grip:
         """It is always held."""
         return self._grips.setdefault(folder, Grip.alone(folder))
+
+    def at_work_elsewhere(self) -> Collection[str]:
+        """There is no other host."""
+        return ()
 
     def begins(self, jobs: Sequence[Job]) -> None:
         """The ledger knows, and lies on the same disk."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
 from dropcap.ledger.act import Deed, Who
+from dropcap.ledger.errors import LeaseLost
 from dropcap.ledger.job import Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -20,6 +22,19 @@ from dropcap.reasons import Reason, Scope
 _NAMED = 10_000
 #: A job that is tried again begins with a clean slate.
 CLEAN: dict[str, Any] = {"due": 0.0, "faults": 0, "lookups": 0, "reason": None, "message": None, "remedy": None, "created": None}
+
+
+def try_again(ledger: Ledger, held: Iterable[Job]) -> int:
+    """These go on, with a clean slate; how many. Each folder is a write of its own: one that is another host's by now keeps no
+    other folder's files from that, and goes on there. Raises DatabaseError."""
+    of_folder: dict[str, list[Change]] = {}
+    for job in held:
+        of_folder.setdefault(job.folder, []).append(Change(job.id, job.tried_again_as, "tried again", CLEAN))
+    done = 0
+    for changes in of_folder.values():
+        with contextlib.suppress(LeaseLost):
+            done += len(ledger.change(changes))
+    return done
 
 
 def pause_by_hand(scope: Scope, name: str) -> Pause:

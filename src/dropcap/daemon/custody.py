@@ -16,6 +16,7 @@ import structlog
 from dropcap.config.model import Config, Project
 from dropcap.daemon.asked import ASKED
 from dropcap.daemon.channel import Channel
+from dropcap.daemon.lacking import Lacking
 from dropcap.daemon.within_reach import WithinReach
 from dropcap.delivery.clients import MakeWindow
 from dropcap.hosts.grip import Grip, boot_time
@@ -41,8 +42,6 @@ _HURRY = 0.1
 #: After so many seconds something hangs in a folder that is to be handed over, if no upload is under way there.
 _HANGS = 20.0
 _HANGING = "its file system does not answer here: others may take it once this host's lease is over"
-#: For so long (seconds) a folder is away before another host is to have it.
-_AWAY = 10.0
 
 
 class Engine(Protocol):
@@ -91,8 +90,7 @@ class Custody:
         self._trouble: Trouble | None = None
         hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release, self._on_answers)
         self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
-        self._away_since: dict[str, float] = {}
-        self._lacking: frozenset[str] = frozenset()
+        self._lacking = Lacking()
         self._agreed = 0.0
         self._asked: str | None = None
         self._released: frozenset[str] = frozenset()
@@ -118,6 +116,10 @@ class Custody:
         """This host's lease of a folder, None if it has none or is to hand it over."""
         grip = self._grips.get(folder)
         return None if grip is None or grip.lost or folder in self._leaving else grip
+
+    def at_work_elsewhere(self) -> frozenset[str]:
+        """The folders whose leases others hold, as they were seen last."""
+        return frozenset(row.folder for row in self.others.look.leases if not row.lapsed and row.holder not in ("", self.host))
 
     def begins(self, jobs: Sequence[Job]) -> None:
         """Enter on this host's own disk what is about to be sent. Raises OSError."""
@@ -172,8 +174,8 @@ class Custody:
         me = next((host for host in look.hosts if host.id == self.host), None)
         if me is None:
             return False
-        elsewhere = {lease.folder for lease in look.leases if not lease.lapsed and lease.holder != self.host}
-        return all(self.grip(name) is not None for name in {*self._config.folders} - elsewhere - {*me.lacks})
+        missing = self._config.folders.keys() - self.at_work_elsewhere() - {*me.lacks}
+        return all(self.grip(name) is not None for name in missing)
 
     def start(self, engine: Engine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
@@ -315,16 +317,13 @@ class Custody:
         return (0.0, 0.0) if project is None else (project.timeout, project.deadline + project.timeout)
 
     def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
-        now = time.monotonic()
         here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
         away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
-        self._away_since = {name: self._away_since.get(name, now) for name in away}
-        long = frozenset(name for name, since in self._away_since.items() if now - since > _AWAY)
-        long |= self._lacking & self._leaving.keys()  # it is handed over for that
         others = engine.config.folders.keys() - self._grips.keys() - engine.released
         elsewhere = [engine.config.folders[name] for name in others]
-        self._lacking = long | reach.lacking(elsewhere)
-        self.heart.away(self._lacking)
+        unseen = reach.lacking(elsewhere)
+        now = time.monotonic()
+        self.heart.away(self._lacking.look(self._grips.keys(), away, self._leaving.keys(), unseen, reach.gone(), now))
 
     def _tell_configuration(self) -> None:
         """By which configuration this host works since a reload."""

@@ -18,13 +18,13 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.allotment import Allotment, Alone
 from dropcap.daemon.channel import Channel, Surroundings
-from dropcap.daemon.command import CLEAN
+from dropcap.daemon.command import try_again
 from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
 from dropcap.daemon.page_view import Moving
-from dropcap.daemon.released import is_released, release
+from dropcap.daemon.released import release, released_of
 from dropcap.daemon.stage import Stages
 from dropcap.daemon.writable import Writable
 from dropcap.delivery.clients import client_to
@@ -34,7 +34,6 @@ from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
 from dropcap.threads import MORE_THREADS, NoThread
@@ -62,7 +61,7 @@ class Engine:
         self._digests = dict.fromkeys(config.folders, config.digest)
         self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
-        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins)
+        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins, self.allotment.at_work_elsewhere)
         self._stages = Stages(ledger)
         self.writable = Writable(ledger)
         self.lines = self._lines(config)
@@ -103,7 +102,7 @@ class Engine:
     def _renew(self, config: Config) -> None:
         """Channels for all folders; those that are new or changed are to be started."""
         with self._releasing:
-            self.released = {name for name in config.folders if is_released(self.ledger, name)}
+            self.released = {*released_of(self.ledger.query)}.intersection(config.folders)
         around = Surroundings(
             self._run,
             self.ledger,
@@ -197,7 +196,7 @@ class Engine:
             self.arrange()
         if self.delivery.agree(self.ledger.query.pauses()):
             self.delivery.wake()
-        released = {name for name in self.config.folders if is_released(self.ledger, name)}
+        released = {*released_of(self.ledger.query)}.intersection(self.config.folders)
         with self._releasing:
             changed, self.released = released ^ self.released, released
         for name in changed & self.channels.keys():
@@ -282,9 +281,9 @@ class Engine:
         """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
         held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
         held = [job for job in held if job.folder in self.channels or not self.ledger.shared]
-        done = self.ledger.change([Change(job.id, job.tried_again_as, "tried again", CLEAN) for job in held])
+        done = try_again(self.ledger, held)
         self.delivery.wake()
-        return len(done)
+        return done
 
     def reload(self, config: Config) -> None:
         """Take up a changed configuration; what is under way ends as it began. Waits for no share.

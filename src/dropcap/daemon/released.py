@@ -15,23 +15,18 @@ from dropcap.ledger.store import Ledger
 #: Seconds that a folder has until nothing of it is open any more; an upload that is under way may take longer.
 LASTS = 20.0
 _BETWEEN_LOOKS = 0.1
-_RELEASED = "released"
+_RELEASED = "released "
 
 
 def release(ledger: Ledger, folder: str, released: bool) -> None:
     """Let go of a folder from now on, or no longer."""
-    if is_released(ledger, folder) != released:
-        ledger.set_meta(f"{_RELEASED} {folder}", "yes" if released else "")
+    if (folder in released_of(ledger.query)) != released:
+        ledger.set_meta(f"{_RELEASED}{folder}", "yes" if released else "")
 
 
-def is_released(ledger: Ledger, folder: str) -> bool:
-    """Whether it is to be let go of."""
-    return was_released(ledger.query, folder)
-
-
-def was_released(query: Query, folder: str) -> bool:
-    """The same, for who only reads."""
-    return bool(query.meta(f"{_RELEASED} {folder}"))
+def released_of(query: Query) -> frozenset[str]:
+    """All folders that are to be let go of, be they in the configuration or not. Raises DatabaseError."""
+    return frozenset(folder for folder, said in query.metas(_RELEASED).items() if said)
 
 
 def still_open(path: Path, within: float, look: Callable[[], object]) -> list[str]:

@@ -50,6 +50,10 @@ class WithinReach:
                 lacking.add(folder.name)
         return frozenset(lacking)
 
+    def gone(self) -> frozenset[str]:
+        """Those that were looked for last and found not to be there."""
+        return frozenset(name for name, look in self._looks.items() if not look.there and not look.thread.is_alive())
+
     def _begin(self, folder: Folder, now: float, last: _Look | None) -> None:
         def run() -> None:
             there = self._is_there(folder)

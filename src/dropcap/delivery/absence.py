@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from dropcap.delivery.queue import FolderQueue
 from dropcap.ledger.passing import NOBODY, Absent
@@ -13,10 +13,13 @@ WAITED_FOR = 3600.0
 
 class Absence:
     """Looks which folders are absent: those that are away or do not answer, and those that are not in the configuration now,
-    which may be a slip. A folder that is paused by hand is not: its files are waited for.
+    which may be a slip. A folder that is paused by hand is not: its files are waited for. Nor is one in which another
+    host works, that alone has it in its configuration.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Callable[[], Collection[str]] = tuple) -> None:
+        """`elsewhere` tells in which folders other hosts work now."""
+        self._elsewhere = elsewhere
         self._since: dict[str, float] = {}
         self._unknown: frozenset[str] = frozenset()  # not in the configuration, though they have files on their way
         self.absent = NOBODY
@@ -30,7 +33,8 @@ class Absence:
 
         What a folder keeps in memory is read anew once it is seen to be back, and waits until then: it may have been passed.
         """
-        away = {name for name, folder in folders.items() if folder.absent()} | self._unknown.difference(paused)
+        unknown = self._unknown.difference(paused, self._elsewhere()) if self._unknown else self._unknown
+        away = {name for name, folder in folders.items() if folder.absent()} | unknown
         for name, folder in folders.items():
             folder.may_be_passed = name in away
         for name in self._since.keys() - away:

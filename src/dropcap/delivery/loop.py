@@ -7,7 +7,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -59,9 +59,16 @@ _NO_THREAD = 1.0
 class Delivery:
     """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
 
-    def __init__(self, ledger: Ledger, order: Order, changed: Callable[[str], None], begins: Begins = nobody) -> None:
-        """`changed` is told of folders whose page may say something else now, `begins` of jobs that are about to be sent. It has
-        nothing to do before `take_up`."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        order: Order,
+        changed: Callable[[str], None],
+        begins: Begins = nobody,
+        at_work_elsewhere: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`changed` is told of folders whose page may say something else now, `begins` of jobs that are about to be sent;
+        `at_work_elsewhere` tells in which folders other hosts work now. It has nothing to do before `take_up`."""
         self._ledger = ledger
         self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
         self._changed = changed
@@ -88,7 +95,7 @@ class Delivery:
         self._freed: set[str] = set()  # places that jobs may have left: other files may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refused_tokens = RefusedTokens()
-        self._absence = Absence()
+        self._absence = Absence(at_work_elsewhere)
         self._turns = Turns(
             ledger,
             self._schedule,

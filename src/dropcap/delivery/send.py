@@ -14,6 +14,7 @@ from io import FileIO
 
 import structlog
 
+from dropcap.delivery.begins import NotEntered
 from dropcap.delivery.belief import Belief, may_be_of_size
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
@@ -134,6 +135,8 @@ class Attempt:
             return self.belief.of_a_file(error.meaning, upload.job, upload.line, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
+        except NotEntered as error:
+            return Later(Reason.NO_SPACE, error.message, error.remedy, sent=self._sent)
         except NoCopy as error:
             return Later(error.reason, error.message, error.remedy, sent=self._sent)
         except SourceUnreadable as error:

@@ -12,7 +12,7 @@ import structlog
 
 from dropcap.delivery.absence import Absence
 from dropcap.delivery.ask import Asker
-from dropcap.delivery.begins import Begins
+from dropcap.delivery.begins import Begins, NotEntered
 from dropcap.delivery.conclude import Conclusion
 from dropcap.delivery.health import Health
 from dropcap.delivery.in_flight import InFlight
@@ -145,10 +145,8 @@ class Turns:
 
     def _not_entered(self, batches: Iterable[Sequence[Chosen]], error: OSError) -> None:
         """What is about to be sent cannot be entered on this host's own disk: nothing of it is sent."""
-        message = f"what is about to be sent cannot be entered in state_dir ({error.strerror}): nothing is sent meanwhile"
-        log.error(
-            "check_problem", message=message, remedy="make room on the disk of state_dir, or let dropcap's user write there"
-        )
+        told = NotEntered(error)
+        log.error("check_problem", message=told.message, remedy=told.remedy)
         for batch in batches:
             self._put_back(batch, {candidate.job.id for _, candidate, _ in batch}, {"due": time.time() + _ROOM_LOOK})
 

@@ -12,7 +12,7 @@ import structlog
 
 from dropcap.delivery.ask import ODD, hopeless
 from dropcap.delivery.batches import OVERDUE, Pace
-from dropcap.delivery.begins import Begins
+from dropcap.delivery.begins import Begins, NotEntered
 from dropcap.delivery.belief import Belief
 from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation, not_in_its_group
@@ -148,7 +148,10 @@ class Work:
         """Something is known of a job before its next effect; of a chosen instance, this host knows it by itself too."""
         self._ledger.note(job, note, columns)
         if isinstance(instance := columns.get("instance"), int):
-            self._begins([replace(sent, instance=instance)])
+            try:
+                self._begins([replace(sent, instance=instance)])
+            except OSError as error:
+                raise NotEntered(error) from error
 
     def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
         return self._one_of_many(one.job, line, _attempted(attempt, one, line, self._belief))

@@ -16,18 +16,21 @@ from dropcap.files.root import Root
 
 #: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
 _ATTEMPTS = 10
+_ANOTHER = "another host works in the folder by now, and has put another file there"
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """How a file goes to another file system.
+    """How a file goes to another file system, and which one is meant.
 
     `begins(temporary, final)` is told, before anything is written, under which name the copy grows and which one it is to have.
-    `sha256` (in hex) is what its bytes must be, if that is known.
+    `sha256` (in hex) is what its bytes must be, if that is known. `is_it(status, stable_inodes)` is asked where another host may
+    have put another file in its place by the time that this process, which was stopped, moves it.
     """
 
     begins: Callable[[str, str], None] = lambda temporary, final: None
     sha256: str | None = None
+    is_it: Callable[[os.stat_result, bool], bool] = lambda status, stable_inodes: True
 
 
 #: Nothing is known and nobody keeps a journal.
@@ -39,8 +42,9 @@ def move(
 ) -> str:
     """Move a file to the first of the names that `candidates` gives for its destination's, which is returned.
 
-    Directories are made as needed. Never replaces: raises FileExistsError if all are taken, else OSError. Not durable before
-    both directories are synced; across file systems it is at once.
+    Directories are made as needed. Never replaces: raises FileExistsError if all are taken, else OSError: ESTALE if another host
+    has put another file there, which lies where it was. Not durable before both directories are synced; across file systems it
+    is at once.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -65,7 +69,7 @@ def _once(
     directory, wanted = names.split(destination)
     with root.parent(source) as (source_dir, leaf), root.directory(directory, create) as target_dir:
         try:
-            taken = _rename(root, source_dir, leaf, target_dir, candidates(wanted))
+            taken = _rename(root, source_dir, leaf, target_dir, candidates(wanted), crossing)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -73,15 +77,32 @@ def _once(
     return names.join(directory, taken)
 
 
-def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidates: Iterable[str]) -> str:
+def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidates: Iterable[str], crossing: Crossing) -> str:
     for candidate in candidates:
         try:
             rename_new(source_dir, source, target_dir, candidate, root.ways)
         except FileExistsError as error:
             taken = error
         else:
+            with contextlib.suppress(FileNotFoundError):  # whoever works there now has moved it on
+                if not root.holds() and not _is_it(root, os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), crossing):
+                    _put_back(root, target_dir, candidate, source_dir, source)
             return candidate
     raise taken
+
+
+def _is_it(root: Root, status: os.stat_result, crossing: Crossing) -> bool:
+    return crossing.is_it(status, root.stable_inodes)
+
+
+def _put_back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> None:
+    """A process that was stopped right before a move has moved another file, which is another host's: it goes where it was, past
+    `holds`. Raises OSError (ESTALE)."""
+    for candidate in names.candidates(leaf):
+        with contextlib.suppress(FileExistsError):
+            rename_new(now_in, now, directory, candidate, root.ways)
+            break
+    raise OSError(errno.ESTALE, _ANOTHER, leaf)
 
 
 def _across(
@@ -97,6 +118,8 @@ def _across(
             crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
             if before is None:
                 before = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)[1]
+                if not root.holds() and not _is_it(root, before, crossing):
+                    raise OSError(errno.ESTALE, _ANOTHER, source)
             _must_be(source_dir, source, before, root)
             try:
                 rename_new(target_dir, temporary, target_dir, candidate, root.ways)
@@ -111,9 +134,18 @@ def _across(
         raise
     fsync(target_dir, taken)
     _must_be(source_dir, source, before, root)
-    os.unlink(source, dir_fd=source_dir)
+    _remove(root, source_dir, source, before)
     fsync(source_dir, source)
     return taken
+
+
+def _remove(root: Root, directory: int, source: str, before: os.stat_result) -> None:
+    """Remove what was copied, and nothing that another host, or a person, has put there in this very moment."""
+    aside = names.temporary()
+    rename_new(directory, source, directory, aside, root.ways)
+    if not unchanged(directory, aside, before, root.stable_inodes):
+        _put_back(root, directory, aside, directory, source)
+    os.unlink(aside, dir_fd=directory)
 
 
 def _exists(directory: int, leaf: str) -> bool:

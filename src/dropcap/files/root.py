@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -29,6 +29,9 @@ class Root:
     `batch`: a directory that was replaced is noticed at once. All methods raise OSError as the system calls beneath them do, and
     may be called from several threads; only `close` must come after all others.
     """
+
+    #: Whether nobody else may work in it at this moment; asked right before anything is moved or removed.
+    holds: Callable[[], bool] = staticmethod(lambda: True)
 
     def __init__(self, path: Path, ways: Sequence[Way] | None = None, *, stable_inodes: bool = True) -> None:
         """Open `path`, which may be reached through links but must not itself be one. Raises OSError.

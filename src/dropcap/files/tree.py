@@ -32,9 +32,6 @@ class Tree(Root):
             return sys.maxsize
         return system.f_bavail * system.f_frsize
 
-    #: Whether nobody else may work in it at this moment; asked right before anything is moved or removed.
-    holds: Callable[[], bool] = staticmethod(lambda: True)
-
     def be_ours(self) -> None:
         """Raise OSError (ESTALE) if another host may work in it."""
         if not self.holds():

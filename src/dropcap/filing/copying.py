@@ -9,6 +9,7 @@ from functools import partial
 from dropcap.files.move import Crossing
 from dropcap.filing.ending import Ending
 from dropcap.filing.place import Filed, Filing
+from dropcap.filing.same_bytes import is_file_of
 from dropcap.ledger.outcome import Stored
 from dropcap.ledger.store import Ledger
 
@@ -16,7 +17,7 @@ from dropcap.ledger.store import Ledger
 def crossing(ledger: Ledger, ending: Ending) -> Crossing:
     """How its file is copied, should it go to another file system: what was begun is found again after a crash."""
     sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
-    return Crossing(partial(ledger.copying, ending.job.id), sha256 or None)
+    return Crossing(partial(ledger.copying, ending.job.id), sha256 or None, partial(is_file_of, ending.job))
 
 
 def finish_copies(

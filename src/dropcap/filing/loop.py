@@ -115,12 +115,14 @@ class Filer:
     def put(self, ending: Ending) -> None:
         """Hand over a job that is over."""
         with self._changed:
-            successor = self._successor if self._over else None
-            if successor is None:
+            over, successor = self._over, self._successor
+            if not over:
                 self._pending.append(ending)
                 self._changed.notify()
-        if successor is not None:
+        if over and successor is not None:
             successor.put(ending)
+        elif over:  # another host may have it, or this one again
+            self._hooks.ended([ending.job], False)
 
     def retire(self, successor: Filer) -> None:
         """End after the batch in hand, and leave the rest to `successor`. Waits for nothing."""

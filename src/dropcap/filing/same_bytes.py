@@ -55,3 +55,8 @@ def changed_since(tree: Tree, name: str, job: Job, stored: Stored) -> bool:
 def same_times(status: os.stat_result, job: Job) -> bool:
     """Whether a file has the size and mtime that it had when it was taken."""
     return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
+
+
+def is_file_of(job: Job, status: os.stat_result, stable_inodes: bool) -> bool:
+    """Whether a file is the one that was taken, and nobody has written to it."""
+    return same_times(status, job) and (not stable_inodes or job.inode in (0, status.st_ino))

@@ -107,7 +107,8 @@ class IntakeChanges(Writing):
             (folder, os.fsencode(m.name), m.kind.value, m.size, digits(m.mtime_ns), digits(m.ctime_ns), digits(m.inode), m.since)
             for m in marks
         ]
-        self._write(lambda connection: connection.executemany(_MARK, rows), folder=folder)
+        # As `forget_marks` does: of two threads' writes in one commit, the second one is to have the last word.
+        self._write(lambda connection: connection.later(_MARK, rows), folder=folder)
 
     def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind] = tuple(MarkKind)) -> None:
         """Forget the marks of these kinds and names."""

@@ -58,6 +58,11 @@ class Rows:
         row = next(self._rows("select value from meta where key = ?", key), None)
         return str(row[0]) if row else None
 
+    def metas(self, prefix: str) -> dict[str, str]:
+        """All words about the installation whose keys begin so, by what follows in the key."""
+        rows = self._rows(f"select key, value from meta where substr(key, 1, {len(prefix)}) = ?", prefix)
+        return {str(key)[len(prefix) :]: str(value) for key, value in rows}
+
     def check(self) -> None:
         """Look at the whole ledger. Raises Damaged."""
         self.database.check(self._reader)

@@ -18,6 +18,8 @@ from dropcap.reasons import Reason
 
 log = structlog.get_logger()
 
+#: What putting all aside may take (seconds): it grows with what waits, and a second try would take as long.
+PATIENCE = 600.0
 #: The timeline on which a server writes, as SQL.
 _TIMELINE = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
 _MESSAGE = "the database has failed over: whether this was sent already is looked up in REDCap first"
@@ -53,13 +55,15 @@ def how_to_ask(wire: psycopg.Connection[Any]) -> str:
 
 
 def settle(wire: psycopg.Connection[Any], before: str | None, now: str | None) -> FailedOver | None:
-    """Within a transaction that has the turn: if the timeline is another one than `before`, put aside what waits."""
+    """Within a transaction that has the turn: if the timeline is another one than `before`, put aside what waits, which may take
+    PATIENCE."""
     if now is None or now == before:
         return None
     wire.execute(b"update turn set timeline = %s", (now,))
     if before is None:
         return None
     at = time.time()
+    wire.execute(b"set local statement_timeout = 0")
     wire.execute(
         b"insert into history (job, at, state, note) select id, %s, 'held', %s from job where state in ('waiting', 'held')"
         b" order by id",

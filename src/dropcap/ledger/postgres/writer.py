@@ -38,6 +38,10 @@ _FROZEN = (
 _PATIENT = 7.0
 #: What became of a transaction, by its number. Who is asked after a fail-over may not have got so far.
 _BECAME = "select case when ?::text::xid8 < pg_snapshot_xmax(pg_current_snapshot()) then pg_xact_status(?::text::xid8) end"
+#: Of a commit that stands here and whose wait for a standby was cut short, by a time-out or an operator: it may be lost yet.
+_NOT_REPLICATED = "01000"
+#: A commit of nothing that waits for the standbys as every other one does, and so for all before it.
+_REPLICATED = b"select pg_logical_emit_message(true, 'dropcap', '')"
 _FOLDERS = b"select id, folder from job where id = any(%s)"
 _NEWEST = (
     b"select greatest((select coalesce(max(id), 0) from history), (select coalesce(max(entry), 0) from seal)),"
@@ -58,6 +62,7 @@ class PostgresWriter(PostgresConnection):
         self.commits = 0  # of this host, as far as they were acknowledged
         self.lost = False  # a fail-over has lost some of them
         self._doubtful = False  # one more may stand
+        self._warned = False  # of the last commit: no standby has it yet
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
         self._timeline = ""  # how to ask for it, once that is known
@@ -101,6 +106,10 @@ class PostgresWriter(PostgresConnection):
     def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
             self._timeline = self._timeline or failover.how_to_ask(wire)
+            if self._doubtful:
+                self._warned = False
+                wire.execute(_REPLICATED)
+                self._must_be_replicated()
             self._in = True
             with wire.pipeline():
                 wire.execute(b"begin")
@@ -120,7 +129,7 @@ class PostgresWriter(PostgresConnection):
         if n != self._n + 1:
             self._others += 1
         acknowledged, stands = self._counted(commits)
-        with self.asking() as wire:
+        with self.asking(failover.PATIENCE) as wire:
             self._over = failover.settle(wire, *timelines)
         # Only now: whoever did not get so far has to ask anew.
         self._begun = n, commits or 0
@@ -130,6 +139,14 @@ class PostgresWriter(PostgresConnection):
     def connected(self, wire: psycopg.Connection[Any]) -> None:
         """A new connection was made: perhaps to another server, be it one that is a standby for now."""
         self._timeline = ""
+        wire.add_notice_handler(self._noticed)
+
+    def _noticed(self, said: psycopg.errors.Diagnostic) -> None:
+        self._warned = self._warned or said.sqlstate == _NOT_REPLICATED
+
+    def _must_be_replicated(self) -> None:
+        if self._warned:
+            raise Unavailable("no standby has confirmed the last commit yet")
 
     def _counted(self, commits: int | None) -> tuple[int, bool]:
         """How many commits are acknowledged, as this is the number of the one that has begun; whether the doubtful one before it
@@ -181,12 +198,15 @@ class PostgresWriter(PostgresConnection):
             return leases.take(wire, folder, self._me, self._lease, beat)
 
     def commit(self) -> None:
-        """Make it durable. Raises Unavailable if nobody knows whether it is."""
+        """Make it durable, on as many standbys as the server is told to wait for. Raises Unavailable if nobody knows whether it
+        is."""
+        self._warned = False
         try:
             with self.asking() as wire, wire.pipeline(), wire.cursor() as cursor:
                 for statement, rows in self._later:
                     cursor.executemany(statement, rows)
                 done = wire.execute(b"commit", prepare=False)
+            self._must_be_replicated()
         except Unavailable:
             self._doubtful = True
             raise
