@@ -195,7 +195,7 @@ class Engine:
         again. What the ledger kept from being arranged is, too."""
         if not self._taken_up:
             self.arrange()
-        if self.delivery.agree(self.ledger.query.pauses()):
+        if self.delivery.agree():
             self.delivery.wake()
         released = {name for name in self.config.folders if is_released(self.ledger, name)}
         with self._releasing:
