@@ -21,14 +21,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.mixed_rest import Dropped, lies, open_jobs, wrong
-from redcap_sandbox import Fault
 from tests.postgres.cluster import Cluster, cluster
 from tests.postgres.hosts import Hosts, hosts
 from tests.postgres.proxy import Proxy
 from tests.site import Daemon, Site, eventually
+
+from redcap_sandbox import Fault
 
 #: Exit codes of a daemon that ends by itself and is started again, as systemd does: 1 after lost commits, 5 without a database.
 AGAIN = (1, 5)
@@ -140,7 +141,10 @@ class Mix:
 
     def to_a_way(self, chance: random.Random) -> None:
         name = chance.choice(list(self.proxies))
-        proxy, what = self.proxies[name], chance.choice(("deaf", "reset", "refused", "cut after", "cut after", "cut before", "slow"))
+        proxy, what = (
+            self.proxies[name],
+            chance.choice(("deaf", "reset", "refused", "cut after", "cut after", "cut before", "slow")),
+        )
         self.say(f"way of {name} {what}")
         if what == "deaf":
             proxy.deaf(chance.choice(("client", "server", "both")))
@@ -177,11 +181,10 @@ class Mix:
 
     def to_redcap(self, chance: random.Random) -> None:
         match = {"action": chance.choice(("import", "import", "export"))}
-        kinds: list[tuple[str, dict[str, Any]]] = [
-            ("status", {"code": 500}), ("stored_then_500", {}), ("reset_after_body", {}), ("reset_before_body", {}),
-            ("reset_during_body", {}), ("reset_after_body", {"stored": False}), ("delay", {"seconds": chance.uniform(0.5, 6.0)}),
-            ("truncated_head", {}), ("empty_200_without_storing", {}), ("maintenance", {}), ("delay", {"seconds": 1.0, "before": "body"}),
-        ]  # fmt: skip
+        plain = ("stored_then_500", "reset_after_body", "reset_before_body", "reset_during_body", "truncated_head")
+        kinds: list[tuple[str, dict[str, Any]]] = [(kind, {}) for kind in (*plain, "empty_200_without_storing", "maintenance")]
+        kinds += [("status", {"code": 500}), ("reset_after_body", {"stored": False})]
+        kinds += [("delay", {"seconds": chance.uniform(0.5, 6.0)}), ("delay", {"seconds": 1.0, "before": "body"})]
         kind, more = chance.choice(kinds)
         if kind in ("stored_then_500", "empty_200_without_storing"):
             match = {"action": "import"}
@@ -221,7 +224,7 @@ class Mix:
                 rule = {"pattern": "{record:digits}_{visit:visits}_extra*.pdf", "event": "{visit|visits}", "field": extra}
                 folder["rules"].append({"name": "extra", **rule})
         for name, site in self.place.sites.items():
-            site.write_config()
+            configure(site)
             if name in self.running and self.running[name].events("ready"):
                 self.running[name].process.send_signal(signal.SIGHUP)
 
@@ -294,7 +297,7 @@ class Mix:
             (site.state / "ledger.db").unlink(missing_ok=True)
             for name, one in self.place.sites.items():
                 one.config["ledger"] = self.way(name, to) if name in self.proxies and to != "sqlite" else to
-                one.write_config()
+                configure(one)
             self._must(site, "ledger", "import", str(file))
             if to == "sqlite":
                 self.observer.config["state_dir"] = str(site.state)
@@ -345,6 +348,8 @@ def main() -> int:
         place.config["projects"]["trial"] |= {"requests_per_minute": told.limit, "deadline": "30s"}
         mix = Mix(told, server, place)
         eventually(lambda: all(daemon.events("ready") for daemon in mix.running.values()))
+        # What no rule matches and lies there before is left alone.
+        eventually(lambda: sum(len(daemon.events("folder_watched")) for daemon in mix.running.values()) >= len(place.folders))
         mix.rules("scan")
         mix.happens(told.seconds / 2 if told.move else told.seconds)
         if told.move:
@@ -362,6 +367,14 @@ def main() -> int:
             return 1
         print(f"seed {told.seed}: {counts}: none lost, none stuck, none twice")
     return 0
+
+
+def configure(site: Site) -> None:
+    """Write its configuration at once, as an editor does: a host may start at this very moment."""
+    path, site.config_file = site.config_file, site.config_file.with_suffix(".new")
+    site.write_config()
+    site.config_file.rename(path)
+    site.config_file = path
 
 
 def keep(told: argparse.Namespace, mix: Mix) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.postgres.hosts import Hosts
+from tests.site import Daemon
+
 from dropcap.ledger.job import OPEN, Job, State
 from dropcap.reasons import Reason
 from redcap_sandbox import Request
-from tests.postgres.hosts import Hosts
-from tests.site import Daemon
 
 #: Seconds over which a limit counts.
 MINUTE = 60.0
@@ -105,7 +106,9 @@ def _order(place: Hosts, jobs: list[Job]) -> list[str]:
     for (record, event, field, instance), job in last.items():
         there = holds.get((record, event, field, instance))
         if there != job.sha256:
-            told.append(f"{record} {event} {field} {instance} holds {(there or '')[:8]}, not {(job.sha256 or '')[:8]} of job {job.id}")
+            told.append(
+                f"{record} {event} {field} {instance} holds {(there or '')[:8]}, not {(job.sha256 or '')[:8]} of job {job.id}"
+            )
     return told
 
 

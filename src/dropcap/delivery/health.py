@@ -73,8 +73,11 @@ class Health:
                 patient.kept, patient.kept_since = pause, now
 
     def agree(self, kept: list[Pause], asked: float, now: float) -> bool:
-        """These are all pauses that the ledger had when it was `asked`, of other hosts too; whether any was news. What has just
-        been paused here may not be among them yet. One that waits for somebody takes the place of one that would end by itself."""
+        """These are all pauses that the ledger had when it was `asked`, of other hosts too; whether any was news.
+
+        What has just been paused here may not be among them yet. One that waits for somebody takes the place of one that would
+        end by itself.
+        """
         with self._lock:
             there = {(pause.scope, pause.name): pause for pause in kept}
             patients = {key: self._patient(*key) for key in there}
