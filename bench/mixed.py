@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.mixed_rest import Dropped, lies, open_jobs, wrong
+from bench.mixed_rest import Dropped, lies, open_jobs, taken, wrong
 from tests.postgres.cluster import Cluster, cluster
 from tests.postgres.hosts import Hosts, hosts
 from tests.postgres.proxy import Proxy
@@ -70,7 +70,7 @@ class Mix:
 
     def happens(self, seconds: float) -> None:
         """All at once, for so long."""
-        kinds = {self.drops: 0.25, self.to_a_host: 4.0, self.to_a_way: 5.0, self.to_the_database: 14.0}
+        kinds = {self.drops: self.told.each, self.to_a_host: 4.0, self.to_a_way: 5.0, self.to_the_database: 14.0}
         kinds |= {self.to_redcap: 4.0, self.by_people: 2.5, self.by_names: 1.0}
         self._end.clear()
         threads = [threading.Thread(target=self._again, args=(kind, each), daemon=True) for kind, each in kinds.items()]
@@ -267,8 +267,7 @@ class Mix:
                 if daemon.process.poll() is not None:
                     self.ended(name, daemon)
                     self.start(name)
-            where = [one[0].split("/")[1] for one in lies(self.place).values()]
-            if not open_jobs(self.place) and set(where) <= {"done", "failed", "in_progress"} and not self._failed():
+            if not open_jobs(self.place) and taken(self.place) and not self._failed():
                 return
             if time.monotonic() - tried > 15.0:
                 tried = time.monotonic()
@@ -336,6 +335,7 @@ def main() -> int:
     words.add_argument("--seconds", type=float, default=60.0, help="for how long things happen")
     words.add_argument("--patience", type=float, default=120.0, help="seconds until all must be at rest")
     words.add_argument("--calm", type=float, default=1.0, help="higher: less happens")
+    words.add_argument("--each", type=float, default=0.25, help="seconds between two files")
     words.add_argument("--limit", type=int, default=0, help="requests a minute")
     words.add_argument("--move", action="store_true", help="take the ledger to SQLite and back in between")
     words.add_argument("--logs", type=Path, default=Path(tempfile.gettempdir()))

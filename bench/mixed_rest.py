@@ -34,6 +34,13 @@ def open_jobs(place: Hosts) -> list[Job]:
     return [job for job in place.jobs() if job.state in OPEN and not _passed(job)]
 
 
+def taken(place: Hosts) -> bool:
+    """Whether nothing is to be taken any more, but for what waits for a held job of its name."""
+    held = {f"{job.folder}/{job.name}" for job in place.jobs() if _passed(job)}
+    where = [one for files in lies(place).values() for one in files]
+    return all(one.split("/")[1] in ("done", "failed", "in_progress") or one in held for one in where)
+
+
 def lies(place: Hosts) -> dict[str, list[str]]:
     """Where the dropped bytes lie, by SHA-256: `d1/done/2026-11-27/NAME`."""
     found: dict[str, list[str]] = {}
@@ -83,6 +90,8 @@ def _files(place: Hosts, files: list[Dropped], jobs: list[Job]) -> list[str]:
             if file.right or not why.exists():
                 told.append(f"failed wrongly, or without a text: {what}: {why.read_text() if why.exists() else ''}")
         elif at != ["done"]:
+            if (file.folder, where[0].split("/", 1)[1]) in waits:
+                continue  # one of its name is held
             told.append(f"not taken: {what}")
         elif not held[s] and s not in kept:
             told.append(f"falsely done: {what}")
@@ -102,6 +111,11 @@ def _order(place: Hosts, jobs: list[Job]) -> list[str]:
             last[(job.record, job.event, job.field, job.instance)] = job
             if not Path(job.name).name.startswith(f"{job.record}_"):
                 told.append(f"to another record: {job}")
+    for job in jobs:
+        if _passed(job):
+            newer = last.get((job.record, job.event, job.field, job.instance))
+            if newer is None or newer.id < job.id:
+                told.append(f"held for a newer one that is not there: {job}")
     holds = {(one.record, one.event, one.field, one.instance): one.sha256 for one in place.box.holdings()}
     for (record, event, field, instance), job in last.items():
         there = holds.get((record, event, field, instance))
