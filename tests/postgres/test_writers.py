@@ -26,7 +26,7 @@ needs.library("psycopg")
 import psycopg
 
 from dropcap.ledger import commit
-from dropcap.ledger.errors import Conflict, DatabaseError, LeaseLost
+from dropcap.ledger.errors import CommitsLost, Conflict, DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.job import Address, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
@@ -527,3 +527,28 @@ def test_the_work_of_other_hosts_is_not_taken_for_ones_own(database: str, hosts:
         person.change([Change(job, State.WAITING, "", {"instance": number}) for job in jobs])
     person.close()
     assert whole(database) == 2 + 6 + 12
+
+
+def test_a_count_of_commits_that_a_lost_answer_does_not_explain_counts_as_lost(
+    database: str, postgres: Cluster, way: Proxy
+) -> None:
+    dsn = through(way, postgres, database)
+    for more, explained in ((0, True), (1, True), (2, False), (-1, False)):
+        me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
+        writer = PostgresDatabase(lambda: open_wire(dsn, "test"), me, lambda _: None).writer()
+        writer.begin()
+        writer.commit()
+        struck = way.cut_before_commit()
+        writer.begin()
+        with pytest.raises(Unavailable):
+            writer.commit()
+        assert struck.is_set()
+        by_hand(database, "update host set commits = commits + %s where id = %s", more, me.id)
+        if explained:
+            writer.begin()
+            assert writer.was_committed() == bool(more)
+            writer.rollback()
+        else:
+            with pytest.raises(CommitsLost):
+                writer.begin()
+        writer.close()
