@@ -35,10 +35,10 @@ def open_jobs(place: Hosts) -> list[Job]:
 
 
 def taken(place: Hosts) -> bool:
-    """Whether nothing is to be taken any more, but for what waits for a held job of its name."""
+    """Whether nothing is to be taken or entered any more, but for a held job's file and what waits for its name."""
     held = {f"{job.folder}/{job.name}" for job in place.jobs() if _passed(job)}
     where = [one for files in lies(place).values() for one in files]
-    return all(one.split("/")[1] in ("done", "failed", "in_progress") or one in held for one in where)
+    return all(one.split("/")[1] in ("done", "failed") or one.replace("/in_progress/", "/") in held for one in where)
 
 
 def lies(place: Hosts) -> dict[str, list[str]]:
