@@ -552,3 +552,19 @@ def test_a_count_of_commits_that_a_lost_answer_does_not_explain_counts_as_lost(
             with pytest.raises(CommitsLost):
                 writer.begin()
         writer.close()
+
+
+def test_what_a_fail_over_has_put_aside_is_read_back_oldest_first(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f")
+    files = [NewFile(name, 1, 2, 3) for name in ("old", "new", "held")]
+    jobs = host.ledger.claim("f", files, lambda name: Address("p", "r", "1", None, "f", 1, "held" if name == "held" else "place"))
+    assert host.ledger.change([Change(jobs[2], State.HELD, "", {"reason": "rights"})]) == {jobs[2]}
+    by_hand(database, "update turn set timeline = 'before'")
+    host.ledger.set_meta("another", "write")
+
+    def told() -> list[tuple[str, int, str]]:
+        return [(str(job.state), job.attempts, str(job.tried_again_as)) for job in host.ledger.query.recent(10)][::-1]
+
+    assert told() == [("held", 1, "unknown")] * 3, "a retry reads back first as well"
+    assert host.ledger.look_back("f") == 1
+    assert told() == [("unknown", 1, "unknown"), ("held", 1, "unknown"), ("held", 1, "unknown")]
