@@ -251,11 +251,13 @@ class Mix:
             self._mend(self.proxies[name])
             self.proxies[name]._cuts.clear()
         self.place.box.well()
-        self.rules("scan")
         for name, daemon in list(self.running.items()):
             if daemon.process.poll() is not None:
                 self.ended(name, daemon)
                 self.start(name)
+        with contextlib.suppress(AssertionError):  # one that ends instead is started by `rest`
+            eventually(lambda: all(daemon.events("ready") for daemon in self.running.values()), 40.0)
+        self.rules("scan")
         for scope in [("--folder", name) for name in self.place.folders] + [("--project", "trial"), ("--server", "trial")]:
             self.person(self.observer, "resume", *scope)
 
