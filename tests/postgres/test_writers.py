@@ -568,3 +568,27 @@ def test_what_a_fail_over_has_put_aside_is_read_back_oldest_first(database: str,
     assert told() == [("held", 1, "unknown")] * 3, "a retry reads back first as well"
     assert host.ledger.look_back("f") == 1
     assert told() == [("unknown", 1, "unknown"), ("held", 1, "unknown"), ("held", 1, "unknown")]
+
+
+def test_a_transaction_in_which_a_statement_failed_is_not_taken_for_committed(database: str) -> None:
+    me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
+    writer = PostgresDatabase(lambda: open_wire(database, "test"), me, lambda _: None).writer()
+    writer.begin()
+    with contextlib.suppress(DatabaseError):
+        writer.execute("select 1/0")
+    with pytest.raises(DatabaseError, match="had failed"):
+        writer.commit()
+    writer.begin()
+    writer.commit()
+    assert writer.commits == 1
+    writer.close()
+
+
+def test_numbers_of_entries_that_a_sequence_has_forgotten_are_not_used_again(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f")
+    host.claim("f", *(f"a{number}" for number in range(9)))
+    by_hand(database, "delete from history where id > 3")
+    by_hand(database, "select setval('history_id_seq', 2)")
+    by_hand(database, "update turn set n = n + 1")  # as whoever else writes
+    (job,) = host.claim("f", "b")
+    assert by_hand(database, "select id from history where job = %s", job) == [(10,)]
