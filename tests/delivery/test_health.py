@@ -49,15 +49,33 @@ def test_a_server_that_is_down_is_asked_again_one_probe_at_a_time_later_and_late
 def test_a_pause_by_hand_on_another_host_outlasts_one_that_ends_by_itself() -> None:
     told = Told()
     told.health.ill("server", "s", None, DOWN, 0.0)
-    told.health.agree(told.opened, 0.0)
+    told.health.agree(told.opened, 0.0, 0.0)
     by_hand = Pause("server", "s", "by_hand", "m", "r", 2.0, True)
-    assert told.health.agree([by_hand], 1.0)
+    assert told.health.agree([by_hand], 1.0, 1.0)
     told.health.well("server", "s", None)  # of a probe that was under way
     assert told.closed == []
     assert told.health.stopped("server", "s")
-    assert not told.health.agree([by_hand], 2.0)
-    assert told.health.agree([], 3.0)
+    assert not told.health.agree([by_hand], 2.0, 2.0)
+    assert told.health.agree([], 3.0, 3.0)
     assert told.health.may_send("server", "s", 1, 3.0)
+
+
+def test_a_pause_that_another_host_ends_before_it_was_looked_for_is_over() -> None:
+    told = Told()
+    by_hand = Pause("project", "p", "by_hand", "m", "r", 1.0, True)
+    told.health.by_hand(by_hand)
+    assert not told.health.agree([], 0.5, 1.0), "it is still to be entered"
+    told.health.entered(by_hand, 2.0)
+    assert not told.health.agree([], 1.5, 2.0), "it was entered since the ledger was asked"
+    assert told.health.stopped("project", "p")
+    assert told.health.agree([], 2.5, 2.5)
+    assert not told.health.stopped("project", "p")
+
+    told.health.by_hand(again := Pause("project", "p", "by_hand", "m", "r", 3.0, True))
+    told.health.entered(by_hand, 3.0)
+    assert not told.health.agree([], 4.0, 4.0), "what was entered is the one before"
+    told.health.entered(again, 4.5)
+    assert told.health.agree([], 5.0, 5.0)
 
 
 def test_a_server_that_turns_files_away_is_asked_unless_one_arrives_before() -> None:

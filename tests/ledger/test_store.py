@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.errors import Conflict, LedgerError
+from dropcap.ledger.errors import TOLD, Conflict, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
@@ -124,6 +124,13 @@ def test_after_a_crash_what_was_being_sent_is_unknown(engine: Engine) -> None:
     assert again.recover() == 1
     assert (state(again, job), state(again, other)) == (State.UNKNOWN, State.WAITING)
     assert again.installation == ledger.installation
+
+
+def test_who_writes_while_dropcap_ends_is_told_and_has_met_no_fault(ledger: Ledger) -> None:
+    """A person's `pause`, say, that the daemon has come to as it closed the ledger."""
+    ledger.close()
+    with pytest.raises(TOLD, match="the ledger is closed"):
+        ledger.pause(Pause(Scope.FOLDER, "f", "by_hand", "m", "r", 1.0, True))
 
 
 def test_names_that_are_not_utf8_and_values_made_of_them(ledger: Ledger) -> None:

@@ -38,6 +38,12 @@ def test_what_is_asked_of_one_host_holds_for_all(tmp_path: Path, database: str) 
         b.wait_for("done", record="101")
         assert time.monotonic() - began < SOON
 
+        # Paused on one host and resumed on the other, before the first has looked at the ledger again.
+        for scope in (("--project", "trial"), ("--server", "trial"), ("--folder", mine)):
+            assert asks("pause", *scope).returncode == 0
+            assert h.host("b").dropcap("resume", *scope).returncode == 0
+        eventually(lambda: paused(h, "a") == paused(h, "b") == set(), SOON)
+
         # What has failed there is tried again from here.
         h.put(theirs, "999_V1_consent.pdf")
         b.wait_for("failed", record="999")

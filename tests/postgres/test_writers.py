@@ -28,7 +28,7 @@ import psycopg
 
 from dropcap.daemon.command import try_again
 from dropcap.ledger import commit
-from dropcap.ledger.errors import Conflict, DatabaseError, LeaseLost
+from dropcap.ledger.errors import CommitsLost, Conflict, DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.job import Address, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
@@ -648,3 +648,68 @@ def test_what_is_put_aside_after_a_failover_may_take_long(database: str, hosts: 
     assert found is not None
     assert found.state is State.HELD
     other.close()
+
+
+def test_a_count_of_commits_that_a_lost_answer_does_not_explain_counts_as_lost(
+    database: str, postgres: Cluster, way: Proxy
+) -> None:
+    dsn = through(way, postgres, database)
+    for more, explained in ((0, True), (1, True), (2, False), (-1, False)):
+        me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
+        writer = PostgresDatabase(lambda: open_wire(dsn, "test"), me, lambda _: None).writer()
+        writer.begin()
+        writer.commit()
+        struck = way.cut_before_commit()
+        writer.begin()
+        with pytest.raises(Unavailable):
+            writer.commit()
+        assert struck.is_set()
+        by_hand(database, "update host set commits = commits + %s where id = %s", more, me.id)
+        if explained:
+            writer.begin()
+            assert writer.was_committed() == bool(more)
+            writer.rollback()
+        else:
+            with pytest.raises(CommitsLost):
+                writer.begin()
+        writer.close()
+
+
+def test_what_a_fail_over_has_put_aside_is_read_back_oldest_first(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f")
+    files = [NewFile(name, 1, 2, 3) for name in ("old", "new", "held")]
+    jobs = host.ledger.claim("f", files, lambda name: Address("p", "r", "1", None, "f", 1, "held" if name == "held" else "place"))
+    assert host.ledger.change([Change(jobs[2], State.HELD, "", {"reason": "rights"})]) == {jobs[2]}
+    by_hand(database, "update turn set timeline = 'before'")
+    host.ledger.set_meta("another", "write")
+
+    def told() -> list[tuple[str, int, str]]:
+        return [(str(job.state), job.attempts, str(job.tried_again_as)) for job in host.ledger.query.recent(10)][::-1]
+
+    assert told() == [("held", 1, "unknown")] * 3, "a retry reads back first as well"
+    assert host.ledger.look_back("f") == 1
+    assert told() == [("unknown", 1, "unknown"), ("held", 1, "unknown"), ("held", 1, "unknown")]
+
+
+def test_a_transaction_in_which_a_statement_failed_is_not_taken_for_committed(database: str) -> None:
+    me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
+    writer = PostgresDatabase(lambda: open_wire(database, "test"), me, lambda _: None).writer()
+    writer.begin()
+    with contextlib.suppress(DatabaseError):
+        writer.execute("select 1/0")
+    with pytest.raises(DatabaseError, match="had failed"):
+        writer.commit()
+    writer.begin()
+    writer.commit()
+    assert writer.commits == 1
+    writer.close()
+
+
+def test_numbers_of_entries_that_a_sequence_has_forgotten_are_not_used_again(database: str, hosts: Callable[..., Host]) -> None:
+    host = hosts(database, "f")
+    host.claim("f", *(f"a{number}" for number in range(9)))
+    by_hand(database, "delete from history where id > 3")
+    by_hand(database, "select setval('history_id_seq', 2)")
+    by_hand(database, "update turn set n = n + 1")  # as whoever else writes
+    (job,) = host.claim("f", "b")
+    assert by_hand(database, "select id from history where job = %s", job) == [(10,)]

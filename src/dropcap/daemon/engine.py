@@ -194,7 +194,7 @@ class Engine:
         again. What the ledger kept from being arranged is, too."""
         if not self._taken_up:
             self.arrange()
-        if self.delivery.agree(self.ledger.query.pauses()):
+        if self.delivery.agree():
             self.delivery.wake()
         released = {*released_of(self.ledger.query)}.intersection(self.config.folders)
         with self._releasing:

@@ -39,7 +39,6 @@ class Health:
         self._closed = closed
         self._lock = threading.RLock()
         self._patients: dict[tuple[Scope, str], Patient] = {}
-        self._agreed: set[tuple[Scope, str]] = set()  # the pauses that the ledger had when it was looked at last
 
     def _patient(self, scope: Scope, name: str) -> Patient:
         """The record of one server or project."""
@@ -66,9 +65,19 @@ class Health:
                 patient.probe = pause.scope == Scope.SERVER
                 patient.next_try = now
 
-    def agree(self, kept: list[Pause], now: float) -> bool:
-        """These are all pauses that the ledger has, of other hosts too; whether any was news. What has just been paused here may
-        not be among them yet. One that waits for somebody takes the place of one that would end by itself."""
+    def entered(self, pause: Pause, now: float) -> None:
+        """The ledger has this pause, which began here, since `now` at the latest: once it is not there, somebody has ended it."""
+        with self._lock:
+            patient = self._patient(pause.scope, pause.name)
+            if patient.pause is pause:
+                patient.kept, patient.kept_since = pause, now
+
+    def agree(self, kept: list[Pause], asked: float, now: float) -> bool:
+        """These are all pauses that the ledger had when it was `asked`, of other hosts too; whether any was news.
+
+        What has just been paused here may not be among them yet. One that waits for somebody takes the place of one that would
+        end by itself.
+        """
         with self._lock:
             there = {(pause.scope, pause.name): pause for pause in kept}
             patients = {key: self._patient(*key) for key in there}
@@ -77,16 +86,13 @@ class Health:
                 for key, pause in there.items()
                 if patients[key].pause is None or (pause.until_resume and not patients[key].until_resume)
             ]
-            over = [
-                patient
-                for key, patient in self._patients.items()
-                if patient.pause is not None and key in self._agreed and key not in there
-            ]
-            self._agreed = set(there)
+            over = [patient for key, patient in self._patients.items() if key not in there and patient.was_kept(asked)]
             for patient in over:
                 patient.pause, patient.probe = None, False
                 patient.suspects.clear()
             self.load(begun, now)
+            for patient in patients.values():
+                patient.kept, patient.kept_since = patient.pause, asked
         return bool(begun or over)
 
     def may_send(self, scope: Scope, name: str, job: int, now: float, folder: str = "") -> bool:

@@ -148,15 +148,19 @@ class Delivery:
         self._apply_folder_pauses()
 
     def resume(self, scope: Scope, name: str) -> bool:
-        """End a pause, whoever made it; False if there was none."""
+        """End a pause, whoever made it, a moment ago on another host perhaps; False if there was none."""
+        if self._ledger.shared:
+            with contextlib.suppress(DatabaseError):  # else by what is known here
+                self.agree()
         ended = self.health.resume(scope, name)
         self._apply_folder_pauses()
         self.wake()
         return ended
 
-    def agree(self, pauses: list[Pause]) -> bool:
-        """Other hosts, or people there, may have paused or resumed: these are all pauses of the ledger. Whether any was news."""
-        if not self.health.agree(pauses, time.monotonic()):
+    def agree(self) -> bool:
+        """Other hosts, or people there, may have paused or resumed: go by the ledger's pauses. Whether any was news."""
+        asked = time.monotonic()
+        if not self.health.agree(self._ledger.query.pauses(), asked, time.monotonic()):
             return False
         self._apply_folder_pauses()
         self._tell_pages()
@@ -459,6 +463,7 @@ class Delivery:
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
             self._refused_tokens.paused(pause.name, self._lines[pause.name])
         self._ledger.pause(pause)
+        self.health.entered(pause, time.monotonic())
         self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 

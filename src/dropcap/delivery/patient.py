@@ -31,6 +31,8 @@ class Patient:
     scope: Scope
     name: str
     pause: Pause | None = None
+    kept: Pause | None = None  # the one of which the ledger has been seen to have it, and since when (monotonic)
+    kept_since: float = 0.0
     tries: int = 0
     next_try: float = 0.0  # monotonic seconds
     on_trial: int | None = None  # the one job that is let through
@@ -49,6 +51,10 @@ class Patient:
     def until_resume(self) -> bool:
         """Whether it is paused until somebody resumes it."""
         return self.pause is not None and self.pause.until_resume
+
+    def was_kept(self, at: float) -> bool:
+        """Whether the ledger had its pause by then."""
+        return self.pause is not None and self.kept is self.pause and self.kept_since <= at
 
     def lets_through(self, job: int, now: float, folder: str) -> bool:
         """Whether a job of a folder may go there now; while it is paused one job may, as a trial, once its time has come."""

@@ -81,7 +81,7 @@ class GroupCommit:
         one = Write(apply, folder, jobs, then, steps)
         with self._arrived:
             if self._closing:
-                raise DatabaseError("the ledger is closed")
+                raise Unavailable("the ledger is closed")  # the next start can do it
             self._pending.append(one)
             self._arrived.notify()
         result: T = one.future.result()
