@@ -30,7 +30,7 @@ def test_a_host_that_is_frozen_with_the_turn_keeps_others_for_seconds_only(mine:
         b = place.start("b", ledger=plain)
         eventually(lambda: len(set(place.holders().values())) == 2)
         folders = {pid: folder for folder, pid in place.holders().items()}
-        way.latency(400)
+        way.latency(150)
         began, dropped = time.monotonic(), 0
 
         def writes() -> bool:
@@ -43,7 +43,7 @@ def test_a_host_that_is_frozen_with_the_turn_keeps_others_for_seconds_only(mine:
                 dropped += 1
             return False
 
-        eventually(writes)
+        eventually(writes, 60)
         a.process.send_signal(signal.SIGSTOP)
         frozen = time.monotonic()
         try:
