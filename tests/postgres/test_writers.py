@@ -484,6 +484,23 @@ def test_a_folder_is_taken_over_with_writers_in_flight(database: str, hosts: Cal
     whole(database)
 
 
+def test_what_a_lost_host_was_sending_is_read_back_and_looked_at_in_its_time(database: str, hosts: Callable[..., Host]) -> None:
+    lost, taker = hosts(database, "f"), hosts(database)
+    sent, waits = lost.claim("f", "sent", "waits")
+    assert lost.ledger.change([Change(sent, State.SENDING, "", SENT)]) == {sent}
+    by_hand(database, "update lease set until = 'epoch'")
+    before = time.time()
+    assert taker.ledger.take_over("f", None, 100.0, 500.0) == (2, 1)
+    took = time.time() - before
+    job, other = taker.ledger.query.job(sent), taker.ledger.query.job(waits)
+    assert job is not None
+    assert other is not None
+    assert (job.state, other.state, other.due) == (State.UNKNOWN, State.WAITING, 0.0)
+    assert before + 100 <= job.due <= before + 100 + took
+    assert taker.ledger.query.late_sends(before + 499) == []
+    assert taker.ledger.query.late_sends(before + 501 + took) == [sent]
+
+
 # -- Fail-over
 
 
