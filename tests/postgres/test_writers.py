@@ -609,3 +609,18 @@ def test_numbers_of_entries_that_a_sequence_has_forgotten_are_not_used_again(dat
     by_hand(database, "update turn set n = n + 1")  # as whoever else writes
     (job,) = host.claim("f", "b")
     assert by_hand(database, "select id from history where job = %s", job) == [(10,)]
+
+
+def test_a_send_whose_row_was_lost_has_the_instance_of_the_journal_unless_the_row_has_one(
+    database: str, hosts: Callable[..., Host]
+) -> None:
+    host = hosts(database, "f")
+    files = [NewFile(name, 1, 2, 3) for name in ("none", "one")]
+    none, one = host.ledger.claim(
+        "f", files, lambda name: Address("p", "r", name, None, "f", 1 if name == "one" else None, name, name == "none")
+    )
+    assert host.ledger.lost(none, "f", "none", 5)
+    assert host.ledger.lost(one, "f", "one", 5)
+    assert not host.ledger.lost(one, "f", "another name", 5), "it is another job"
+    told = [(job.state, job.instance, job.attempts) for job in host.ledger.query.recent(10)][::-1]
+    assert told == [(State.UNKNOWN, 5, 1), (State.UNKNOWN, 1, 1)]
