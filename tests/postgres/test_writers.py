@@ -578,6 +578,23 @@ def test_a_folder_is_taken_over_with_writers_in_flight(database: str, hosts: Cal
     whole(database)
 
 
+def test_what_a_lost_host_was_sending_is_read_back_and_looked_at_in_its_time(database: str, hosts: Callable[..., Host]) -> None:
+    lost, taker = hosts(database, "f"), hosts(database)
+    sent, waits = lost.claim("f", "sent", "waits")
+    assert lost.ledger.change([Change(sent, State.SENDING, "", SENT)]) == {sent}
+    by_hand(database, "update lease set until = 'epoch'")
+    before = time.time()
+    assert taker.ledger.take_over("f", None, 100.0, 500.0) == (2, 1)
+    took = time.time() - before
+    job, other = taker.ledger.query.job(sent), taker.ledger.query.job(waits)
+    assert job is not None
+    assert other is not None
+    assert (job.state, other.state, other.due) == (State.UNKNOWN, State.WAITING, 0.0)
+    assert before + 100 <= job.due <= before + 100 + took
+    assert taker.ledger.query.late_sends(before + 499) == []
+    assert taker.ledger.query.late_sends(before + 501 + took) == [sent]
+
+
 # -- Fail-over
 
 
@@ -713,3 +730,18 @@ def test_numbers_of_entries_that_a_sequence_has_forgotten_are_not_used_again(dat
     by_hand(database, "update turn set n = n + 1")  # as whoever else writes
     (job,) = host.claim("f", "b")
     assert by_hand(database, "select id from history where job = %s", job) == [(10,)]
+
+
+def test_a_send_whose_row_was_lost_has_the_instance_of_the_journal_unless_the_row_has_one(
+    database: str, hosts: Callable[..., Host]
+) -> None:
+    host = hosts(database, "f")
+    files = [NewFile(name, 1, 2, 3) for name in ("none", "one")]
+    none, one = host.ledger.claim(
+        "f", files, lambda name: Address("p", "r", name, None, "f", 1 if name == "one" else None, name, name == "none")
+    )
+    assert host.ledger.lost(none, "f", "none", 5)
+    assert host.ledger.lost(one, "f", "one", 5)
+    assert not host.ledger.lost(one, "f", "another name", 5), "it is another job"
+    told = [(job.state, job.instance, job.attempts) for job in host.ledger.query.recent(10)][::-1]
+    assert told == [(State.UNKNOWN, 5, 1), (State.UNKNOWN, 1, 1)]
