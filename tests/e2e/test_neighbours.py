@@ -120,7 +120,7 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     daemon.wait_for("paused", reason="token")
     eventually(lambda: "REDCap does not let dropcap in" in page.read_text(), 40.0)
     assert "Miller" not in page.read_text()
-    assert [job.message for job in place.jobs() if job.folder == "other"] == ["REDCap does not accept the API token"]
+    eventually(lambda: [job.message for job in place.jobs() if job.folder == "other"] == ["REDCap does not accept the API token"])
     assert "Miller" in place.dropcap("status").stdout, "whoever looks after dropcap is told"
     assert place.dropcap("resume", "--project", "trial").returncode == 0
     daemon.wait_for("done", 3)
