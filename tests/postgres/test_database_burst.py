@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.heavy import heavy
 from tests.postgres.burst import delivered, drop, troubled, wrong
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import hosts
@@ -46,7 +47,10 @@ STEPS = ("insert into job", "set state = 'sending'", "set state = 'stored'", "se
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize(("end", "steps"), [("reset", STEPS), ("silence", STEPS[1:2])], ids=["reset", "silence"])
+@pytest.mark.parametrize(
+    ("end", "steps"),
+    [pytest.param("reset", STEPS, id="reset"), pytest.param("silence", STEPS[1:2], id="silence", marks=heavy)],
+)
 def test_a_commit_whose_answer_is_lost_is_neither_forgotten_nor_done_twice(
     mine: Cluster, tmp_path: Path, before: bool, end: End, steps: Sequence[str]
 ) -> None:
