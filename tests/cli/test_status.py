@@ -206,7 +206,8 @@ def test_a_narrow_terminal_is_not_overrun(place: Site) -> None:
     place.once()
     for command, columns in (("status", 80), ("status", 58), ("history", 80)):
         run = [script, "-qec", f"stty cols {columns} rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
-        result = subprocess.run(run, env=place.env(TERM="dumb"), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        env = place.env(TERM="dumb", COLUMNS=str(columns), LINES="40")  # a dumb terminal's size is not asked for
+        result = subprocess.run(run, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         lines = result.stdout.replace("\r", "").splitlines()
         assert any("no_rule" in line or "what to do:" in line for line in lines), result.stdout
         assert max(len(line) for line in lines) <= columns

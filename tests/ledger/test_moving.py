@@ -386,7 +386,7 @@ def test_killed_in_the_middle_leaves_nothing(place: Site) -> None:
     def killed(words: Sequence[str], when: Callable[[], Any]) -> None:
         """On a machine that is busy with others it may just have ended."""
         with subprocess.Popen([*DROPCAP, "ledger", *words], env=place.env()) as process:
-            eventually(when)
+            eventually(lambda: when() or process.poll() is not None)
             process.send_signal(signal.SIGKILL)
             assert process.wait(10) in (-signal.SIGKILL, 0)
 
