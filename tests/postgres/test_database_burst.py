@@ -20,8 +20,11 @@ AWAY = frozenset({"ledger_unwritable"})
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "breaks",
-    [lambda one: one.restart("fast"), lambda one: one.restart("immediate"), lambda one: (one.kill(), one.start())],
-    ids=["fast", "immediate", "killed"],
+    [
+        pytest.param(lambda one: one.restart("fast"), id="fast", marks=heavy),
+        pytest.param(lambda one: one.restart("immediate"), id="immediate", marks=heavy),
+        pytest.param(lambda one: (one.kill(), one.start()), id="killed"),
+    ],
 )
 def test_a_database_that_is_started_anew_in_a_burst_costs_no_file(
     mine: Cluster, tmp_path: Path, breaks: Callable[[Cluster], object]

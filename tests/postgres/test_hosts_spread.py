@@ -110,6 +110,7 @@ def test_a_folder_is_left_to_who_can_reach_it(tmp_path: Path, database: str) -> 
         assert [line["folder"] for line in b.events("folder_taken")] in (["d1"], ["d1", "d2"])
 
 
+@heavy
 def test_a_folder_that_all_lack_stays_with_one(tmp_path: Path, database: str) -> None:
     with hosts(tmp_path, database, folders=2) as h:
         a, b = h.start("a"), h.start("b")
