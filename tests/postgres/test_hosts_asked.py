@@ -69,7 +69,7 @@ def test_what_is_asked_of_one_host_holds_for_all(tmp_path: Path, database: str) 
         h.put(theirs, "103_V1_consent.pdf")
         a.wait_for("paused", scope="server")
         eventually(lambda: {scope for scope, _ in paused(h, "b")} == {"server"}, SOON)
-        assert len(a.events("paused", scope="server")) + len(b.events("paused", scope="server")) <= 4
+        assert len(a.events("paused", scope="server")) + len(b.events("paused", scope="server")) <= 2
         h.box.well()
         eventually(lambda: len(h.done()) == 3)
         eventually(lambda: paused(h, "a") == paused(h, "b") == set(), SOON)

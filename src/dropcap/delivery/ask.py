@@ -87,14 +87,17 @@ class Asker:
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
         """Enters in `told` what is found out of each job. The jobs that are refused, and whose end the filer will tell."""
+        structure = None
         try:
-            return self._answers(line, group, told)
+            structure = line.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead elsewhere now
+            return self._answers(line, structure, group, told)
         except (RedcapError, Stopped) as error:
             if isinstance(error, RedcapError) and error.meaning.reason == Reason.RIGHTS:
                 group = _go_unasked(group, told)
             if not group:
                 return set()
-            if self._is_of_the_question(line, error) and line.known():
+            # Another thread's question may just have been refused as well, by which the structure counts as unknown.
+            if self._is_of_the_question(line, error) and (structure is not None or line.known()):
                 line.forget()  # a field or a right may not be what it was
                 return self._ask_apart(line, by_rule(group), told)
             self._cannot_ask(line, group, error)
@@ -140,7 +143,7 @@ class Asker:
         It may be one record that it refuses to be asked about: if it answers about one of any two, the others are looked for.
         """
         try:
-            over |= self._answers(line, part, told)
+            over |= self._answers(line, line.structure(SURE_FOR, self._break_off), part, told)
         except (RedcapError, Stopped) as error:
             if len(part) == 1 or not self._is_of_the_question(line, error):
                 return [(part, error)]
@@ -153,12 +156,13 @@ class Asker:
             return refused + [one for half in halves for one in self._ask_part(line, half, told, over)]
         return []
 
-    def _answers(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
-        """What REDCap tells about a group; raises RedcapError and Stopped."""
+    def _answers(
+        self, line: ProjectLine, structure: ProjectStructure, group: Sequence[Candidate], told: dict[int, Known]
+    ) -> set[int]:
+        """What REDCap tells about a group, of a project as it is now; raises RedcapError and Stopped."""
         now = time.monotonic()
         asked = [c for c in group if needs_lookup(c.route.target, c.route.settings)]
         questions = [Question(c.job.id, c.route.target, c.route.settings, c.job.instance) for c in asked]
-        structure = line.structure(SURE_FOR, self._break_off)  # what was possible an hour ago may lead to another place now
         without_hope = {c.job.id: why for c in group if (why := hopeless(structure, c.route, c.job)) is not None}
         facts = {c.job.id: unasked(c.route.target) for c in group}
         facts |= look_up(line.client, structure, [q for q in questions if q.job not in without_hope], self._break_off)
