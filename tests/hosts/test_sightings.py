@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dropcap.hosts.sightings import MISSED, Sightings
 from dropcap.hosts.spread import Moves
-from dropcap.ledger.postgres.leases import HostRow, HostsLook, LeaseRow
+from dropcap.ledger.postgres.leases import ENDED, HostRow, HostsLook, LeaseRow
 
 LEASE = 60.0
 
@@ -27,7 +27,7 @@ class One:
     """The host `me`, that looks."""
 
     def __init__(self, *folders: str) -> None:
-        self.sightings = Sightings("me", LEASE)
+        self.sightings = Sightings("me", LEASE, 2.0)
         self.folders = folders
         self.away: tuple[str, ...] = ()
 
@@ -83,6 +83,22 @@ def test_a_host_that_is_seen_to_beat_lives_whatever_the_clock_says() -> None:
     for now in range(6, 62, 4):
         one.at(now, ME, host("other", beat=2, alive=False), *mine)
     assert one.at(63, ME, host("other", beat=2, alive=False), *mine).release == ()
+
+
+def test_a_host_that_has_ended_is_gone_at_once() -> None:
+    one = One("/x", "/y")
+    mine = held("/x", "me"), held("/y", "me")
+    one.at(0, ME, host("other", beat=1), *mine)
+    assert one.at(2, ME, host("other", beat=2), *mine).release == ("/x",)
+    assert one.at(4, ME, host("other", beat=ENDED, alive=False), *mine).release == ()
+
+
+def test_looks_after_own_acts_do_not_hurry_others() -> None:
+    """A host that hands over several folders looks after each; the host that is to take them looks each two seconds."""
+    one, other = One("/x"), host("other", started=0.5)
+    for now in (0, 0.1, 0.2, 0.3, 0.4, 1.9, 2, 2.1, 2.2, 4, 4.1, 5.9):
+        assert one.at(now, ME, other).take == (), now
+    assert one.at(6, ME, other).take == ("/x",)
 
 
 def test_who_is_not_seen_itself_does_nothing() -> None:

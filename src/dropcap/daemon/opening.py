@@ -85,7 +85,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     from dropcap.ledger.postgres.way import connecting
 
     at = config.ledger
-    me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest)
+    me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest, frozenset(config.folders))
     connect = connecting(at, "dropcap")
     journal = SendJournal(config.state_dir / JOURNAL)
     custody = Custody(config, Place(connect, me, at.lease), journal)

@@ -66,10 +66,10 @@ class Heart:
         self._hooks = hooks
         self._lease = lease
         self._look_every = look_every
-        self._sightings = Sightings(me.id, lease)
+        self._sightings = Sightings(me.id, lease, look_every)
         self._lock = threading.Lock()  # the four below
         self._folders = frozenset(folders)
-        self._away: frozenset[str] = frozenset()
+        self._away = me.lacks
         self._grips: dict[str, Grip] = {}
         self._releasing: list[Grip] = []
         self._told_lacking: frozenset[str] | None = None
@@ -106,6 +106,7 @@ class Heart:
         grip = Grip.taken(folder, fence, asked, self._lease)
         with self._lock:
             self._grips[folder] = grip
+            self._away -= {folder}
         return grip
 
     def release(self, grip: Grip) -> None:
@@ -127,8 +128,12 @@ class Heart:
 
     def away(self, folders: Collection[str]) -> None:
         """These folders, and no others, are away for this host now, or must not be taken by it for another reason."""
+        away = frozenset(folders)
         with self._lock:
-            self._away = frozenset(folders)
+            changed, self._away = away != self._away, away
+        if changed:
+            self._next_look = 0.0
+            self._woken.set()
 
     def configured(self, folders: Collection[str]) -> None:
         """The configuration names these folders now."""

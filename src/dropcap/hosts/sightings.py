@@ -6,12 +6,13 @@ is told by an own clock as well: a lease is taken only where its `beat` has stoo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dropcap.hosts.spread import Member, Moves, Waited, moves
-from dropcap.ledger.postgres.leases import HostsLook, LeaseRow
+from dropcap.ledger.postgres.leases import ENDED, HostsLook, LeaseRow
 
 #: For so long (seconds) a host that did not take a folder which was its to take leaves all that it does not hold to others;
 #: twice as long each time that this happens again before it has taken any, up to an hour.
@@ -37,13 +38,19 @@ class _Pulse:
 
 
 class Sightings:
-    """The looks of one host, `me`. Times are those of `grip.boot_time`; `lease` is in seconds. For one thread."""
+    """The looks of one host, `me`. Times are those of `grip.boot_time`; `lease` and `look_every` are in seconds. For one thread.
 
-    def __init__(self, me: str, lease: float) -> None:
+    A look may come early, after one of its own acts. It does not count for the patience with others, who are not asked to hurry.
+    """
+
+    def __init__(self, me: str, lease: float, look_every: float) -> None:
         self._me = me
         self._lease = lease
+        self._look_every = look_every
         self._hosts: dict[str, _Pulse] = {}
         self._leases: dict[str, _Pulse] = {}
+        self._counts_from = -math.inf
+        self._waited_before: Waited = {}
         self._waited: Waited = {}
         self._missed: dict[str, float] = {}  # until when
         self._missed_for = MISSED
@@ -79,11 +86,16 @@ class Sightings:
         rows = {row.folder: row for row in look.leases if row.folder in folders or row.holder in living}
         free = {folder for folder in {*folders, *rows} if self._takeable(rows.get(folder), asked)}
         holders = {folder: "" if folder in free else rows[folder].holder for folder in {*folders, *rows}}
-        found = moves(self._me, members, holders, free.intersection(folders), self._waited)
+        early = asked < self._counts_from
+        waited = self._waited_before if early else self._waited
+        found = moves(self._me, members, holders, free.intersection(folders), waited)
+        if early:
+            return found
+        self._counts_from = asked + self._look_every
+        self._waited_before, self._waited = self._waited, found.waited
         if found.missed:
             self._missed |= dict.fromkeys(found.missed, asked + self._missed_for)
             self._missed_for = min(_MISSED_MOST, 2 * self._missed_for)
-        self._waited = found.waited
         return found
 
     def beat_of(self, folder: str) -> int | None:
@@ -99,7 +111,7 @@ class Sightings:
     def _moves_yet(self, host: str, now: float) -> bool:
         """Whether a host that is gone by the database's clock was seen to beat: that clock was set, then."""
         pulse = self._hosts[host]
-        return pulse.moved and now - pulse.since < self._lease
+        return pulse.moved and pulse.sign.beat != ENDED and now - pulse.since < self._lease
 
 
 def _seen(before: Mapping[str, _Pulse], signs: Mapping[str, _Sign], now: float) -> dict[str, _Pulse]:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -128,9 +128,9 @@ class RequestWindow(Allowance):
                 os.close(self._fd)
                 self._fd = -1
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # `os` may be gone at the end of the process
         if self._fd >= 0:  # the client that used it went with a reload, once its last request had ended
-            os.close(self._fd)
+            close(self._fd)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

@@ -14,23 +14,32 @@ from typing import NamedTuple
 
 from dropcap.ledger.postgres.wire import Connection
 
+#: The beat of a host that has said so: whatever the clock says, it is not there.
+ENDED = -1
+
 #: How long the row of a host that is gone is kept: what its successor began to send is compared with it.
 _KEPT = "30 days"
 
 
 @dataclass(frozen=True)
 class ThisHost:
-    """A process as a host: `id` is new at each start, `configuration` a digest of what it works by."""
+    """A process as a host: `id` is new at each start, `configuration` a digest of what it works by.
+
+    `lacks`: the folders of which it cannot know at first whether they are there; else others hand them over to it too early, and
+    have to take them back.
+    """
 
     id: str
     name: str
     pid: int
     version: str
     configuration: str
+    lacks: frozenset[str] = frozenset()
 
 
 class HostRow(NamedTuple):
-    """A host as the database knows it; `alive` by the database's clock, `started` in seconds since the epoch."""
+    """A host as the database knows it; `alive` by the database's clock, `started` in seconds since the epoch. `beat` is `ENDED`
+    for one that has ended in order."""
 
     id: str
     name: str
@@ -66,16 +75,16 @@ class HostsLook:
 def register(connection: Connection, me: ThisHost, lease: float) -> None:
     """Enter a host that has begun; one that is known already is left as it is. `lease` in seconds."""
     connection.execute(
-        "insert into host (id, name, pid, version, configuration, until)"
-        " values (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) on conflict (id) do nothing",
-        (me.id, me.name, me.pid, me.version, me.configuration, lease),
+        "insert into host (id, name, pid, version, configuration, lacks, until)"
+        " values (%s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) on conflict (id) do nothing",
+        (me.id, me.name, me.pid, me.version, me.configuration, sorted(me.lacks), lease),
     )
     connection.execute(f"delete from host where until < clock_timestamp() - interval '{_KEPT}'")
 
 
 def leave(connection: Connection, me: str) -> None:
     """This host ends: others see it at once. Its leases are released one by one before."""
-    connection.execute("update host set until = clock_timestamp(), beat = beat + 1 where id = %s", (me,))
+    connection.execute("update host set until = clock_timestamp(), beat = %s where id = %s", (ENDED, me))
 
 
 def withdraw(connection: Connection, me: str) -> None:
