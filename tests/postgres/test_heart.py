@@ -163,13 +163,13 @@ def test_hosts_come_and_go(dsn: str) -> None:
 
 
 def test_a_host_that_takes_nothing_leaves_its_folders_to_others(dsn: str) -> None:
-    with working(dsn) as idle:
+    with working(dsn, lease=LONG) as idle:
         idle.idle = True
         eventually(lambda: idle.heart.others.look.hosts)
-        with working(dsn) as other:
+        with working(dsn, lease=LONG) as other:
             eventually(lambda: other.held() == {*FOLDERS})
             idle.idle = False
-            with working(dsn) as third:
+            with working(dsn, lease=LONG) as third:
                 eventually(lambda: shared_evenly(other, third))
                 assert not idle.held()
 

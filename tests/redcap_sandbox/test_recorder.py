@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import itertools
 import json
 import re
 import socket
@@ -44,7 +45,8 @@ def recording(upstream: str, directory: Path) -> Iterator[Recorder]:
 
 
 def entries(recorder: Recorder, count: int) -> list[dict[str, Any]]:
-    """The first so many entries; they are written when an exchange is over, which the client may see first."""
+    """The first so many entries; they are written when an exchange is over, which the client may see first: whoever goes by their
+    order waits for each before the next is asked."""
     end = threading.Event()
     for _ in range(500):
         lines = recorder.recording.path.read_text(encoding="utf-8").splitlines()
@@ -158,13 +160,13 @@ HOSTILE = [
 
 def test_a_server_that_tells_secrets_in_every_place(tmp_path: Path) -> None:
     with answering(*HOSTILE) as url, recording(url, tmp_path / "r") as recorder:
-        for reply in HOSTILE:
+        for number, reply in enumerate(HOSTILE, 1):
             try:
                 got = ask(recorder.url, allow_redirects=False, headers={"X-Mine": TOKEN, TOKEN: "x", "Cookie": TOKEN})
                 assert str(got.status_code).encode() in reply[:12]
             except requests.RequestException:
                 pass
-        told = entries(recorder, len(HOSTILE))
+            told = entries(recorder, number)
     text = recorder.recording.path.read_text(encoding="utf-8")
     nothing_of_anybody(text)
     assert all(one["asked"]["other_headers"] == 2 for one in told)  # headers of the client's own
@@ -211,6 +213,7 @@ def test_a_record_that_was_asked_about_is_never_told(tmp_path: Path) -> None:
     with answering(reply_with(b""), error) as url, recording(url, tmp_path / "r") as recorder:
         data = {"token": TOKEN, "content": "record", "format": "json"}
         requests.post(recorder.url, data={**data, "records[0]": "page-young"}, timeout=9)
+        entries(recorder, 1)
         requests.post(recorder.url, data=data, timeout=9)
         told = entries(recorder, 2)
     assert told[1]["answered"]["shape"]["words"] == "the user … is locked"
@@ -258,10 +261,15 @@ def test_client_and_server_meet_as_without_it(tmp_path: Path) -> None:
     content = bytes(range(256)) * 4096
     with Sandbox(demo_project(), TOKEN) as box, recording(box.url, tmp_path / "r") as recorder:
         place = {"token": TOKEN, "content": "file", "record": "101", "field": "scan", "event": "baseline_arm_1"}
+        asked = itertools.count(1)
 
         def post(**other: Any) -> requests.Response:
             files = {"file": ("Zaphod.pdf", content)} if other.get("action") == "import" else None
-            return requests.post(recorder.url, data={**place, "returnFormat": "json", **other}, files=files, timeout=10)
+            number = next(asked)
+            try:
+                return requests.post(recorder.url, data={**place, "returnFormat": "json", **other}, files=files, timeout=10)
+            finally:
+                entries(recorder, number)
 
         assert (post(action="import").status_code, post(action="import", record="nobody").status_code) == (200, 400)
         got = post(action="export")
