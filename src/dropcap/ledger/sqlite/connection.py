@@ -19,6 +19,8 @@ _WAL_PAGES = 2000
 _LAST_CHECKPOINT = 2000
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+#: What SQLite says, by no code of its own, of a header that was written over (sqlite3InitOne in its prepare.c).
+_DAMAGED_HEADER = {"unsupported file format", "attached databases must use the same text encoding as main database"}
 _UNWRITABLE = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -193,7 +195,7 @@ def meant(error: sqlite3.Error) -> DatabaseError:
     """What an error of SQLite's means."""
     code = getattr(error, "sqlite_errorcode", None)  # errors that Python itself raises have none
     primary = -1 if code is None else code & 0xFF
-    if primary in _DAMAGED:
+    if primary in _DAMAGED or (primary == sqlite3.SQLITE_ERROR and str(error) in _DAMAGED_HEADER):
         return Damaged(str(error))
     if primary in _UNWRITABLE:
         return Unavailable(str(error))
