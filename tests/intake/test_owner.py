@@ -54,6 +54,34 @@ def test_a_new_folder_gets_one_and_it_stays(tree: Tree, port: Port) -> None:
     assert [path.name for path in tree.path.iterdir()] == [".dropcap"]
 
 
+def test_a_marker_that_appears_meanwhile_is_not_replaced(tree: Tree, port: Port, tmp_path: Path) -> None:
+    """As of a host that comes late: the ledger knows the other one's, and the folder would be away for good."""
+    other = Tree(tree.path)
+
+    def while_the_bytes_go_to_the_disk() -> bool:
+        if not other.exists(".dropcap"):
+            own(other, port)
+        return True
+
+    tree.holds = while_the_bytes_go_to_the_disk
+    with pytest.raises(Away, match="was just put there"):
+        own(tree, port)
+    other.close()
+    known = port.known_folder("consents")
+    assert known is not None
+    assert own(tree, port).id == known.marker
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_nothing_appears_where_another_host_may_work(tree: Tree, port: Port, asked: int) -> None:
+    """Asked before its bytes go to the disk, which may take long, and after."""
+    held = iter([True] * asked)
+    tree.holds = lambda: next(held, False)
+    with pytest.raises(OSError, match="another host may work"):
+        tree.write_over("page", b"x", lambda _: True)
+    assert list(tree.path.iterdir()) == []
+
+
 def test_since_is_by_the_clock_of_the_file_system(tree: Tree, port: Port) -> None:
     (tree.path / "before").write_bytes(b"x")
     since = own(tree, port).since_ns

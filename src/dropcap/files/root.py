@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -68,6 +69,11 @@ class Root:
 
     def __del__(self) -> None:
         self.close()
+
+    def be_ours(self) -> None:
+        """Raise OSError (ESTALE) if another host may work in it."""
+        if not self.holds():
+            raise OSError(errno.ESTALE, "another host may work in the folder by now", str(self.path))
 
     def still_there(self) -> bool:
         """Whether `path` still leads to this very directory (and not to a bare mount point, say).

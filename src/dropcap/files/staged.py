@@ -75,9 +75,11 @@ class Staged:
     def place(self, name: str, ours: Ours | None = None) -> None:
         """Let the file appear, durably, as `name` (relative to the tree, its directory is made).
 
-        Raises FileExistsError if the name is taken, unless `ours` says of the present file that it may be replaced.
+        Raises FileExistsError if the name is taken, unless `ours` says of the present file that it may be replaced; OSError
+        (ESTALE) if another host may work there by now.
         """
         self.seal()
+        self._root.be_ours()  # bringing the bytes to the disk may have taken long
         directory, leaf = names.split(name)
         with self._root.directory(directory, create=True) as fd:
             if ours is not None and read_ours(fd, leaf, ours) is not None:

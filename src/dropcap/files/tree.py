@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import sys
@@ -31,11 +30,6 @@ class Tree(Root):
         if system.f_blocks == 0:  # smbnetfs and others of FUSE
             return sys.maxsize
         return system.f_bavail * system.f_frsize
-
-    def be_ours(self) -> None:
-        """Raise OSError (ESTALE) if another host may work in it."""
-        if not self.holds():
-            raise OSError(errno.ESTALE, "another host may work in the folder by now", str(self.path))
 
     # -- looking
 

@@ -72,6 +72,14 @@ class Marker:
         return json.dumps(values, indent=1).encode() + b"\n"
 
 
+#: Says of a marker that is there whether it may be replaced.
+Over = Callable[[Marker], bool]
+
+
+def _any(present: Marker) -> bool:
+    return True
+
+
 def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, run: Run, vigil: Vigil) -> Marker:
     """The folder's marker, if it is ours to work in; made if the folder is new. `vigil` is the same at each look at the folder.
 
@@ -82,7 +90,7 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, 
     marker = examine(tree, folder, path, mount, ledger, vigil)
     if marker is None:
         _watch_page(tree, vigil)
-        return _make(tree, folder, path, mount, ledger, run.beat())
+        return _make(tree, folder, path, mount, ledger, run.beat(), over=lambda present: False)  # it has none: else look again
     if not run.knows(marker.beat):
         _watch_twin(tree, vigil)
         there, marker = marker, replace(marker, beat=run.beat())
@@ -298,9 +306,9 @@ def _parse(data: bytes) -> Marker:
     return marker
 
 
-def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, beat: Beat) -> Marker:
+def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, beat: Beat, over: Over = _any) -> Marker:
     marker = Marker(ledger.installation, folder, uuid.uuid4().hex, _now_ns(tree), beat)
-    put(tree, marker)
+    put(tree, marker, over)
     # The marker first: should the end come in between, it is ours by the installation's id.
     ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
@@ -313,7 +321,7 @@ def _now_ns(tree: Tree) -> int:
     return probe.status.st_ctime_ns
 
 
-def put(tree: Tree, marker: Marker, over: Callable[[Marker], bool] = lambda present: True) -> None:
+def put(tree: Tree, marker: Marker, over: Over = _any) -> None:
     """Write a marker whole; in the place of one that is there, if `over` says so of that one.
 
     Raises:
