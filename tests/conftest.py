@@ -22,17 +22,21 @@ settings.load_profile("dropcap")
 
 #: Tests that wait long, for a lease to lapse say. Begun last, they would keep the others' processors idle.
 WAIT = ("tests/postgres/", "tests/e2e/test_demo")
+#: Of these, the ones that ask much of a pair of hosts, which each process would have to start for itself.
+TOGETHER = "tests/postgres/test_commands.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each process of several begins with its share of those that wait: tests go to processes in pieces of equal length."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
-        waiting = [item for item in items if item.nodeid.startswith(WAIT)]
+        waiting = [item for item in items if item.nodeid.startswith(WAIT) and not item.nodeid.startswith(TOGETHER)]
+        together = [item for item in items if item.nodeid.startswith(TOGETHER)]
         others = [item for item in items if not item.nodeid.startswith(WAIT)]
         each = len(items) // processes
         ordered: list[pytest.Item] = []
         for number in range(processes):
+            ordered += together if number == 0 else []
             ordered += waiting[number::processes]
             room = max(0, each * (number + 1) - len(ordered))
             ordered += others[:room]

@@ -35,6 +35,8 @@ COLD = os.environ.get("DROPCAP_COLD") == "1"
 _IMPORTED = tuple(
     f"dropcap.cli.{name}" for name in ("run", "once", "status", "status_text", "history", "retry", "pause", "reload")
 )
+#: What those need besides that have a ledger on PostgreSQL, or the operator's page; the extras may not be installed.
+_EXTRAS = ("dropcap.ledger.postgres.database", "dropcap.ledger.postgres.way", "dropcap.dashboard.server")
 #: The most that a start may say: its words and environment.
 _MOST = 1 << 20
 _NUMBER = struct.Struct("i")
@@ -125,6 +127,9 @@ def end() -> None:
 def _serve(asked: socket.socket) -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
+    for name in _EXTRAS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     gc.freeze()  # what is shared with the forks stays so
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)

@@ -20,7 +20,7 @@ from dropcap.delivery.health import Health
 from dropcap.files.hand import Hand
 from dropcap.ledger.outcome import Later
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.deadline import BrokenOff, Exchange, Watchdog
+from dropcap.redcap.deadline import BrokenOff, Exchange, ExchangeWatchdog
 from dropcap.redcap.multipart import CHUNK, FileBody
 from dropcap.threads import NoThread
 from tests import needs
@@ -111,7 +111,7 @@ def test_copies_are_asked_for_again(no_threads: Callable[[], None]) -> None:
 
 
 def test_a_request_that_nobody_could_break_off_does_not_begin(no_threads: Callable[[], None]) -> None:
-    watchdog, stop = Watchdog(), threading.Event()
+    watchdog, stop = ExchangeWatchdog(), threading.Event()
     exchange = Exchange(60.0, stop)
     with pytest.raises(NoThread):
         watchdog.add(exchange)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.rename import WAYS, Lacking, Way, by_link, by_look, by_renameat2
+from dropcap.files.rename import WAYS, NoSuchWay, Way, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
 
 
@@ -53,7 +53,7 @@ def test_a_move_cut_off_between_link_and_unlink_is_ended(narrow: Tree, root: Pat
 
 
 def lacks(*_: object) -> None:
-    raise Lacking
+    raise NoSuchWay
 
 
 @pytest.mark.parametrize("ways", [(lacks, by_link, by_look), (lacks, lacks, by_look), (by_renameat2, lacks, lacks)])

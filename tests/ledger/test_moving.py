@@ -20,7 +20,7 @@ import pytest
 from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.moved import TABLES, Kind
+from dropcap.ledger.moved import TABLES, ColumnKind
 from dropcap.ledger.moving import bring_in, export, used_by
 from dropcap.ledger.moving_file import NotAnExport, checked
 from dropcap.ledger.proof import prove
@@ -97,7 +97,12 @@ def imported(file: Path, path: Path, connected: Callable[[SqliteWriter], Any] = 
 
 def test_every_table_and_column_is_moved(path: Path) -> None:
     """Who adds one by a migration adds it to `ledger/moved`."""
-    kinds = {"text": {Kind.TEXT}, "blob": {Kind.BYTES}, "real": {Kind.REAL}, "integer": {Kind.WHOLE, Kind.FLAG}}
+    kinds = {
+        "text": {ColumnKind.TEXT},
+        "blob": {ColumnKind.BYTES},
+        "real": {ColumnKind.REAL},
+        "integer": {ColumnKind.WHOLE, ColumnKind.FLAG},
+    }
     with closing(sqlite3.connect(path)) as connection:
         own = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
         there = {name: list(connection.execute(f"pragma table_info({name})")) for (name,) in connection.execute(own)}

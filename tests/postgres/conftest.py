@@ -19,3 +19,16 @@ def mine() -> Iterator[Cluster]:
 
     with cluster() as made:
         yield made
+
+
+@pytest.fixture
+def dsn(mine: Cluster) -> str:
+    """The DSN of a fresh database that has the tables of hosts and leases, and no ledger."""
+    import psycopg
+
+    from dropcap.ledger.postgres.hosts_schema import HOSTS
+
+    made = mine.create_database()
+    with psycopg.connect(made) as connection:
+        connection.execute(HOSTS.encode())
+    return made

@@ -25,30 +25,14 @@ import psycopg
 from dropcap.hosts.grip import Grip, boot_time
 from dropcap.hosts.heart import Heart, HeartHooks
 from dropcap.ledger.postgres import leases
-from dropcap.ledger.postgres.hosts_schema import HOSTS
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire
-from tests.postgres.cluster import Cluster, cluster
+from tests.postgres.cluster import Cluster
 
 LEASE = 2.5
 LONG = 60.0
 LOOK = 0.4
 FOLDERS = ("/a", "/b", "/c", "/d")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    needs.postgresql()
-    with cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def dsn(server: Cluster) -> str:
-    made = server.create_database()
-    with psycopg.connect(made) as connection:
-        connection.execute(HOSTS.encode())
-    return made
 
 
 class Working:
@@ -208,11 +192,11 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
         assert host.held() == {*FOLDERS} - {"/b"}
 
 
-def test_the_database_is_frozen_and_thawed(server: Cluster, dsn: str) -> None:
+def test_the_database_is_frozen_and_thawed(mine: Cluster, dsn: str) -> None:
     with working(dsn) as first, working(dsn) as second:
         share_oddly(first, second)
         grips = [*first.grips.values(), *second.grips.values()]
-        server.freeze()
+        mine.freeze()
         frozen = boot_time()
         try:
             eventually(lambda: first.heart.others.trouble and second.heart.others.trouble)
@@ -220,13 +204,13 @@ def test_the_database_is_frozen_and_thawed(server: Cluster, dsn: str) -> None:
             assert max(grip.trusted_until for grip in grips) <= frozen + LEASE * 2 / 3
             eventually(lambda: boot_time() - frozen > LEASE + 1)  # by now all leases have lapsed for the database as well
         finally:
-            server.thaw()
+            mine.thaw()
         eventually(lambda: shared_evenly(first, second))
         assert {*first.grips.values(), *second.grips.values()} == {*grips}, "nobody has taken another's"
         assert first.lost == second.lost == []
 
 
-def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(server: Cluster, dsn: str) -> None:
+def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(mine: Cluster, dsn: str) -> None:
     """All leases have lapsed by then, and those of the other one stood still for as long as it was away."""
     way = {"closed": False}
 
@@ -237,10 +221,10 @@ def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(server: C
         share_oddly(first, second)
         grips = [*first.grips.values(), *second.grips.values()]
         died = boot_time()
-        server.stop("immediate")
+        mine.stop("immediate")
         way["closed"] = True
         eventually(lambda: boot_time() - died > LEASE + 0.5)
-        server.start()
+        mine.start()
         eventually(lambda: not second.heart.others.trouble)
         now = boot_time()
         eventually(lambda: second.heart.others.at > now + 2 * LOOK)

@@ -17,26 +17,9 @@ needs.library("psycopg")
 import psycopg
 
 from dropcap.ledger.postgres import leases
-from dropcap.ledger.postgres.hosts_schema import HOSTS
 from dropcap.ledger.postgres.leases import LeaseRow, ThisHost
-from tests.postgres.cluster import Cluster, cluster
 
 LEASE = 60.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    needs.postgresql()
-    with cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def dsn(server: Cluster) -> str:
-    made = server.create_database()
-    with psycopg.connect(made) as connection:
-        connection.execute(HOSTS.encode())
-    return made
 
 
 @pytest.fixture

@@ -17,25 +17,9 @@ needs.library("psycopg")
 import psycopg
 
 from dropcap.hosts.shared_window import GOOD_FOR, TRY_AGAIN, SharedWindow
-from dropcap.ledger.postgres.hosts_schema import HOSTS
 from dropcap.ledger.postgres.wire import Wire, open_wire
 from dropcap.redcap.window import WINDOW, Stopped
-from tests.postgres.cluster import Cluster, cluster
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    needs.postgresql()
-    with cluster() as made:
-        yield made
-
-
-@pytest.fixture
-def dsn(server: Cluster) -> str:
-    made = server.create_database()
-    with psycopg.connect(made) as connection:
-        connection.execute(HOSTS.encode())
-    return made
+from tests.postgres.cluster import Cluster
 
 
 @pytest.fixture
@@ -183,11 +167,11 @@ def test_four_processes_never_pass_one_budget(dsn: str, wire: Wire) -> None:
     assert min(later - earlier for earlier, later in zip(stamps, stamps[60:], strict=False)) >= 0.7
 
 
-def test_while_the_database_is_away_there_is_no_room(server: Cluster, dsn: str, wire: Wire) -> None:
+def test_while_the_database_is_away_there_is_no_room(mine: Cluster, dsn: str, wire: Wire) -> None:
     window = SharedWindow(wire, "host", 5)
     assert window.try_acquire() == 0.0
     stop, ended = threading.Event(), threading.Event()
-    server.stop("immediate")
+    mine.stop("immediate")
     try:
         assert (window.try_acquire(), window.used()) == (TRY_AGAIN, 0)
 
@@ -202,21 +186,21 @@ def test_while_the_database_is_away_there_is_no_room(server: Cluster, dsn: str, 
         stop.set()
         assert ended.wait(5)
     finally:
-        server.start()
+        mine.start()
     assert window.acquire() <= 5 * TRY_AGAIN, "it connects anew by itself"
     assert window.used() == 2
 
 
-def test_a_frozen_server_ends_the_wait(server: Cluster, dsn: str, wire: Wire) -> None:
+def test_a_frozen_server_ends_the_wait(mine: Cluster, dsn: str, wire: Wire) -> None:
     """Its sockets stay as they are: only the watchdog of the wire helps."""
     window = SharedWindow(wire, "host", 5)
     assert window.try_acquire() == 0.0
-    server.freeze()
+    mine.freeze()
     try:
         began = time.monotonic()
         assert window.try_acquire() == TRY_AGAIN
         assert 0.9 < time.monotonic() - began < 8
     finally:
-        server.thaw()
+        mine.thaw()
     assert window.try_acquire() in (0.0, TRY_AGAIN)
     eventually(lambda: window.try_acquire() == 0.0)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,23 +14,16 @@ from tests.site import eventually
 needs.library("psycopg")
 from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres.wire import Wire, in_words, open_wire
-from tests.postgres.cluster import Cluster, cluster
+from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import proxy
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    needs.postgresql()
-    with cluster() as made:
-        yield made
 
 
 def one(connection: Any) -> int:
     return int(connection.execute(b"select 1").fetchone()[0])
 
 
-def test_a_session_waits_for_nothing_without_a_bound(server: Cluster) -> None:
-    with_own = server.create_database() + "?application_name=mine&tcp_user_timeout=7000"
+def test_a_session_waits_for_nothing_without_a_bound(mine: Cluster) -> None:
+    with_own = mine.create_database() + "?application_name=mine&tcp_user_timeout=7000"
     made = open_wire(with_own, "theirs")
     shown = {
         name: made.execute(f"show {name}").fetchone()[0]
@@ -42,10 +34,10 @@ def test_a_session_waits_for_nothing_without_a_bound(server: Cluster) -> None:
     assert [*shown.values()] == ["on", "10s", "2s", "5s", "1s", "5", "mine"]
 
 
-def test_every_way_to_hear_nothing_ends(server: Cluster) -> None:
-    dsn = server.create_database()
-    with proxy(server.port) as way:
-        through = server.dsn(dsn.rpartition("/")[2], port=way.port, connect_timeout="2")
+def test_every_way_to_hear_nothing_ends(mine: Cluster) -> None:
+    dsn = mine.create_database()
+    with proxy(mine.port) as way:
+        through = mine.dsn(dsn.rpartition("/")[2], port=way.port, connect_timeout="2")
         wire = Wire(lambda: open_wire(through, "test"), patience=0.5)
         assert wire.ask(one) == 1
         way.deaf()
@@ -67,8 +59,8 @@ def test_every_way_to_hear_nothing_ends(server: Cluster) -> None:
         wire.close()
 
 
-def test_a_wrong_question_is_told_and_ends_nothing(server: Cluster) -> None:
-    wire = Wire(lambda: open_wire(server.create_database(), "test"))
+def test_a_wrong_question_is_told_and_ends_nothing(mine: Cluster) -> None:
+    wire = Wire(lambda: open_wire(mine.create_database(), "test"))
     with pytest.raises(Unavailable, match="nowhere"):
         wire.ask(lambda connection: connection.execute(b"select * from nowhere"))
     with pytest.raises(ZeroDivisionError):

@@ -33,7 +33,7 @@ from dropcap.ledger.act import Who
 from dropcap.ledger.chain import heads_in
 from dropcap.ledger.database import Database, Writer
 from dropcap.ledger.errors import DatabaseError, LedgerError
-from dropcap.ledger.moving import Engine, NotTheSame, bring_in, enter_export, export, somebody_works, whole
+from dropcap.ledger.moving import MovingEngine, NotTheSame, bring_in, enter_export, export, somebody_works, whole
 from dropcap.ledger.moving_file import Header, NotAnExport, OddRow, checked
 from dropcap.ledger.proof import prove
 from dropcap.ledger.sqlite.database import SqliteDatabase
@@ -159,7 +159,7 @@ def _into_sqlite(config: Config, known: str | None, content: IO[bytes], header: 
         return bring_in(writer, engine, content, header, Who.me())
 
 
-def _place(config: Config) -> tuple[Database, Engine]:
+def _place(config: Config) -> tuple[Database, MovingEngine]:
     """Where the ledger is, or the end with exit code 2 if this dropcap cannot reach it."""
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER), SqliteMoving()

@@ -15,7 +15,7 @@ from dropcap.cli import status_hosts
 from dropcap.cli.configured import NoLedger, cannot_read, config_option, folder_option, readable, stop, usable
 from dropcap.cli.jobs import as_json, stamp
 from dropcap.cli.reach import asked
-from dropcap.cli.status_away import Away, away_json, tell_away
+from dropcap.cli.status_away import LedgerAway, away_json, tell_away
 from dropcap.cli.status_files import tell_files
 from dropcap.cli.status_gathered import FolderStatus, InMotion, Status, gathered
 from dropcap.cli.status_line import StatusLine
@@ -79,12 +79,12 @@ def status_command(
     view = asked(config, {"do": "status"})
     kinds = [kind for kind, wanted in (("failed", failed), ("held", held), ("waiting", waiting)) if wanted]
     status = _gathered(config, view, folder_name, kinds)
-    if isinstance(status, Away):
+    if isinstance(status, LedgerAway):
         if as_data:
             click.echo(json.dumps(away_json(status), indent=2))
         else:
             tell_away(status)
-        sys.exit(Away.CODE)
+        sys.exit(LedgerAway.CODE)
     if as_data:
         click.echo(json.dumps(_json(config, status), indent=2))
     elif kinds:
@@ -101,7 +101,7 @@ def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: 
         config = usable(config_path.absolute(), tell=False)
         view = asked(config, {"do": "status"})
         status = _gathered(config, view, folder_name, ())
-        if isinstance(status, Away):
+        if isinstance(status, LedgerAway):
             level, line = NagiosState.CRITICAL, f"DROPCAP CRITICAL - {status.why}".replace("|", "/")
         else:
             level, line = judged(status, warning, critical)
@@ -112,8 +112,10 @@ def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: 
     return level
 
 
-def _gathered(config: Config, view: dict[str, Any] | None, folder_name: str | None, kinds: Collection[str]) -> Status | Away:
-    """What is so; `Away` where a database keeps the ledger and does not answer."""
+def _gathered(
+    config: Config, view: dict[str, Any] | None, folder_name: str | None, kinds: Collection[str]
+) -> Status | LedgerAway:
+    """What is so; `LedgerAway` where a database keeps the ledger and does not answer."""
     try:
         ledger = readable(config)
         try:
@@ -123,11 +125,11 @@ def _gathered(config: Config, view: dict[str, Any] | None, folder_name: str | No
     except NoLedger as error:
         if not error.away:
             stop(str(error), error.code)
-        return Away.of(config, view, str(error))
+        return LedgerAway.of(config, view, str(error))
     except DatabaseError as error:
         if not isinstance(config.ledger, PostgresLedger):
             raise
-        return Away.of(config, view, cannot_read(config.ledger, error))
+        return LedgerAway.of(config, view, cannot_read(config.ledger, error))
 
 
 def _json(config: Config, status: Status) -> dict[str, Any]:

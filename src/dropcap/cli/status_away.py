@@ -16,7 +16,7 @@ from dropcap.daemon.state import running
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
+class LedgerAway:
     """What is known without the ledger: `why` it cannot be read, and of the dropcap on this host whether it runs, and answers."""
 
     CODE: ClassVar[int] = 1
@@ -26,7 +26,7 @@ class Away:
     view: dict[str, Any] | None
 
     @classmethod
-    def of(cls, config: Config, view: dict[str, Any] | None, why: str) -> Away:
+    def of(cls, config: Config, view: dict[str, Any] | None, why: str) -> LedgerAway:
         """`view`: what the dropcap of this host has answered."""
         return cls(why, view is not None or running(config.state_dir), view)
 
@@ -38,7 +38,7 @@ class Away:
         return "No dropcap runs on this host."
 
 
-def tell_away(away: Away) -> None:
+def tell_away(away: LedgerAway) -> None:
     """Print it."""
     word = "NOT WELL"
     screen.entry(word, f"{away.why[0].upper()}{away.why[1:]}. {away.then}", len(word) + 2, screen.BAD)
@@ -46,12 +46,12 @@ def tell_away(away: Away) -> None:
     click.echo(" " * (len(word) + 2) + f"As of {screen.at_second(time.time())}. dropcap {__version__}, {here} here.")
 
 
-def away_json(away: Away) -> dict[str, Any]:
+def away_json(away: LedgerAway) -> dict[str, Any]:
     """The same for programs: of the keys of `status --json` those that are known."""
     told = away.view or {}
     return {
         "ok": False,
-        "exit_code": Away.CODE,
+        "exit_code": LedgerAway.CODE,
         "verdict": f"NOT WELL: {away.why}. {away.then}",
         "waits_for_somebody": [{"files": 0, "message": away.why, "first": [], "command": None}],
         "goes_on_by_itself": [],

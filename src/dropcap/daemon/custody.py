@@ -44,7 +44,7 @@ _HANGS = 20.0
 _HANGING = "its file system does not answer here: others may take it once this host's lease is over"
 
 
-class Engine(Protocol):
+class HostEngine(Protocol):
     """What is asked of `daemon.engine.Engine`."""
 
     config: Config
@@ -61,7 +61,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SharedPlace:
     """Where the shared ledger is, for the connections that are not the ledger's own."""
 
     connect: Callable[[], Any]
@@ -72,7 +72,7 @@ class Place:
 class Custody:
     """An `Allotment`. One thread takes and hands over; `Heart` tells it what."""
 
-    def __init__(self, config: Config, place: Place, journal: SendJournal) -> None:
+    def __init__(self, config: Config, place: SharedPlace, journal: SendJournal) -> None:
         self._config = config
         self._place = place
         self._journal = journal
@@ -177,7 +177,7 @@ class Custody:
         missing = self._config.folders.keys() - self.at_work_elsewhere() - {*me.lacks}
         return all(self.grip(name) is not None for name in missing)
 
-    def start(self, engine: Engine, ledger: Ledger) -> None:
+    def start(self, engine: HostEngine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
         self._commits = lambda: ledger.database.commits
         self._trouble = ledger.trouble
@@ -233,7 +233,7 @@ class Custody:
 
     # The thread ---------------------------------------------------------------------------------------------------
 
-    def _run(self, engine: Engine, ledger: Ledger) -> None:
+    def _run(self, engine: HostEngine, ledger: Ledger) -> None:
         reach = WithinReach(ledger.query)
         while not self._over:
             try:
@@ -252,7 +252,7 @@ class Custody:
             self._woken.wait(_HURRY if self._leaving else _LOOK)
             self._woken.clear()
 
-    def _give_up(self, engine: Engine) -> None:
+    def _give_up(self, engine: HostEngine) -> None:
         """Leave what was lost, and what is to be handed over."""
         with self._lock:
             lost, self._lost = self._lost, []
@@ -269,14 +269,14 @@ class Custody:
                 self._waits_since[grip.folder] = boot_time()
         self._arrange(engine)
 
-    def _arrange(self, engine: Engine) -> None:
+    def _arrange(self, engine: HostEngine) -> None:
         """Work in what is ours and in nothing else. Raises DatabaseError: it is still to be done."""
         channels = engine.channels
         at_work = {name: channels[name].grip if name in channels else None for name in engine.config.folders}
         if any(self.grip(name) is not grip for name, grip in at_work.items()):
             engine.arrange()
 
-    def _hand_over(self, engine: Engine) -> None:
+    def _hand_over(self, engine: HostEngine) -> None:
         """What was left and has nothing under way any more is another host's."""
         for folder, grip in list(self._leaving.items()):
             channel = engine.leaving(folder)
@@ -295,7 +295,7 @@ class Custody:
             engine.forget(folder)
             gc.collect()  # what intake had opened refers to itself: nothing of the folder is to stay open here
 
-    def _take(self, engine: Engine, ledger: Ledger) -> None:
+    def _take(self, engine: HostEngine, ledger: Ledger) -> None:
         with self._lock:
             wanted, self._to_take = self._to_take, {}
         for folder, beat in wanted.items():
@@ -316,7 +316,7 @@ class Custody:
         project = self._config.projects.get(self._config.folders[folder].project) if folder in self._config.folders else None
         return (0.0, 0.0) if project is None else (project.timeout, project.deadline + project.timeout)
 
-    def _tell_lacking(self, engine: Engine, reach: WithinReach) -> None:
+    def _tell_lacking(self, engine: HostEngine, reach: WithinReach) -> None:
         here = {name: one for name, one in engine.channels.items() if name not in engine.released}  # else it is away for all
         away = {name for name, one in here.items() if one.intake.away is not None and one.grip.holds()}
         others = engine.config.folders.keys() - self._grips.keys() - engine.released
@@ -332,7 +332,7 @@ class Custody:
             self._wire.ask(lambda connection: leases.works_by(connection, self._place.me.id, digest))
             self._told = digest
 
-    def _agree(self, engine: Engine, ledger: Ledger) -> None:
+    def _agree(self, engine: HostEngine, ledger: Ledger) -> None:
         """Go by what was entered on other hosts, and by people."""
         if time.monotonic() - self._agreed < _AGREE:
             return

@@ -15,7 +15,7 @@ import structlog
 from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
-from dropcap.daemon.custody import Custody, Place
+from dropcap.daemon.custody import Custody, SharedPlace
 from dropcap.daemon.state import LEDGER, NeedsSomebody, StateError, close_ledger, installation, keep_installation, open_ledger
 from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Database
@@ -88,7 +88,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest, frozenset(config.folders))
     connect = connecting(at, "dropcap")
     journal = SendJournal(config.state_dir / JOURNAL)
-    custody = Custody(config, Place(connect, me, at.lease), journal)
+    custody = Custody(config, SharedPlace(connect, me, at.lease), journal)
     database = PostgresDatabase(connect, me, custody.fence, at.lease)
     try:
         ledger = Ledger(database)

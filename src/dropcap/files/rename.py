@@ -21,7 +21,7 @@ _NO_LINK = _LACKS | {errno.EPERM, errno.EMLINK, errno.EACCES}
 Way = Callable[[int, str, int, str], None]
 
 
-class Lacking(Exception):  # noqa: N818
+class NoSuchWay(Exception):  # noqa: N818
     """This file system lacks this way of renaming."""
 
 
@@ -30,12 +30,12 @@ _renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 def by_renameat2(source_dir: int, source: str, target_dir: int, target: str) -> None:
     if _renameat2 is None:
-        raise Lacking
+        raise NoSuchWay
     if _renameat2(source_dir, os.fsencode(source), target_dir, os.fsencode(target), _RENAME_NOREPLACE) == 0:
         return
     number = ctypes.get_errno()
     if number in _LACKS:
-        raise Lacking
+        raise NoSuchWay
     raise OSError(number, os.strerror(number), source, None, target)
 
 
@@ -56,7 +56,7 @@ def _by_link(
         os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
     except OSError as error:
         if error.errno in _NO_LINK:
-            raise Lacking from None
+            raise NoSuchWay from None
         raise
     after = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     if identity(before) == identity(after):
@@ -84,7 +84,7 @@ def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways:
     for way in ways:
         try:
             way(source_dir, source, target_dir, target)
-        except Lacking:
+        except NoSuchWay:
             continue
         except FileExistsError:
             if _halfway(source_dir, source, target_dir, target):

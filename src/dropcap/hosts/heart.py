@@ -12,7 +12,7 @@ from dropcap.hosts.sightings import Sightings
 from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import HostsLook, ThisHost
-from dropcap.ledger.postgres.wire import PATIENCE, Connection, Wire
+from dropcap.ledger.postgres.wire import PATIENCE, Wire, WireConnection
 from dropcap.threads import DaemonThread
 
 #: Beats in the time that a lease lasts.
@@ -52,7 +52,7 @@ class Heart:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[], WireConnection],
         me: ThisHost,
         hooks: HeartHooks,
         folders: Collection[str],

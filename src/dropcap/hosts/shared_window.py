@@ -7,7 +7,7 @@ import threading
 from dropcap.hosts.grip import boot_time
 from dropcap.ledger.errors import Unavailable
 from dropcap.ledger.postgres import slots
-from dropcap.ledger.postgres.wire import Connection, Wire
+from dropcap.ledger.postgres.wire import Wire, WireConnection
 from dropcap.redcap.window import WINDOW, Allowance
 
 #: Seconds after which a grant is void: the window is longer than REDCap's minute by so much.
@@ -65,7 +65,7 @@ class SharedWindow(Allowance):
     def close(self) -> None:
         """Nothing: the wire belongs to who made it."""
 
-    def _grant(self, connection: Connection) -> float:
+    def _grant(self, connection: WireConnection) -> float:
         if slots.grant(connection, self._server, self.per_minute, self._window):
             return 0.0
         return max(_LEAST, slots.wait(connection, self._server, self.per_minute, self._window))

@@ -82,7 +82,7 @@ class Writer(Connection, Protocol):
         """Close it. Raises nothing."""
 
 
-class Reader(Protocol):
+class RowReader(Protocol):
     """Connections to read, for any thread. Both raise `DatabaseError`."""
 
     def rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -109,16 +109,16 @@ class Database(Protocol):
             DatabaseError: it cannot be used.
         """
 
-    def reader(self, met: Callable[[DatabaseError], None]) -> Reader:
+    def reader(self, met: Callable[[DatabaseError], None]) -> RowReader:
         """A way to read it; `met` is told of errors that only a damaged ledger gives."""
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """All of it as of one moment, to be gone through. Raises DatabaseError."""
 
-    def schema_version(self, reader: Reader) -> int:
+    def schema_version(self, reader: RowReader) -> int:
         """Which scripts have made it what it is."""
 
-    def check(self, reader: Reader) -> None:
+    def check(self, reader: RowReader) -> None:
         """Look at the whole ledger. Raises Damaged."""
 
     @property

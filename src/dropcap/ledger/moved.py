@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column holds, in whatever way an engine keeps it."""
 
     TEXT = "text"
@@ -17,22 +17,24 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MovedTable:
     """`number` is the column by which its rows are read in order; without one they are few, and sorted as lines of the file."""
 
     name: str
     number: str | None
-    columns: tuple[tuple[str, Kind], ...]
+    columns: tuple[tuple[str, ColumnKind], ...]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.columns)
 
 
-def _table(name: str, number: str | None, **kinds: str) -> Table:
+def _table(name: str, number: str | None, **kinds: str) -> MovedTable:
     """`kinds`: kind -> the columns of a run, in their order; a number at its end tells runs of a kind apart."""
-    found = tuple((column, Kind(kind.rstrip("0123456789"))) for kind, columns in kinds.items() for column in columns.split())
-    return Table(name, number, found)
+    found = tuple(
+        (column, ColumnKind(kind.rstrip("0123456789"))) for kind, columns in kinds.items() for column in columns.split()
+    )
+    return MovedTable(name, number, found)
 
 
 TABLES = (

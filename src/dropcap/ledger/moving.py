@@ -1,7 +1,7 @@
 """A whole ledger into a file, and out of one into a ledger that is empty: from one engine to another, or to another machine.
 
 Written in SQL that all engines understand, for a connection with `execute` and `executemany` and `?` for values; what differs
-between engines is an `Engine`.
+between engines is an `MovingEngine`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dropcap.ledger.act import Deed, Who, enter, heads
 from dropcap.ledger.chain import ACTS
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import LedgerError
-from dropcap.ledger.moved import TABLES, Kind, Table
+from dropcap.ledger.moved import TABLES, ColumnKind, MovedTable
 from dropcap.ledger.moving_file import Header, NotAnExport, every_line, last_line, row_line, rows
 from dropcap.ledger.proof import prove_within
 
@@ -32,13 +32,13 @@ _ITS_OWN = ("created", "migrated")
 _AT_FIRST = frozenset({"meta", "chain", "act"})
 
 
-class Engine(Protocol):
+class MovingEngine(Protocol):
     """What differs between engines when a ledger is written as a whole."""
 
     def unhurried(self, writer: Writer) -> None:
         """The transaction that has begun may last."""
 
-    def bound(self, kind: Kind, value: Any) -> Any:
+    def bound(self, kind: ColumnKind, value: Any) -> Any:
         """A value (text, a whole number of any size, a float, bytes, a bool) as this engine keeps it."""
 
     def number_on(self, writer: Writer) -> None:
@@ -54,7 +54,7 @@ class NotTheSame(LedgerError):  # noqa: N818 - a state, not a fault
 
 
 @contextlib.contextmanager
-def whole(writer: Writer, engine: Engine) -> Iterator[None]:
+def whole(writer: Writer, engine: MovingEngine) -> Iterator[None]:
     """A transaction that keeps all other writers out and may last: committed at the end, taken back by any error."""
     try:
         writer.begin()
@@ -81,12 +81,12 @@ def lines(connection: Connection) -> Iterator[bytes]:
         yield from _numbered(connection, table) if table.number else sorted(_all(connection, table))
 
 
-def _all(connection: Connection, table: Table) -> Iterator[bytes]:
+def _all(connection: Connection, table: MovedTable) -> Iterator[bytes]:
     for row in connection.execute(f"select {', '.join(table.names)} from {table.name}").fetchall():
         yield row_line(table, row)
 
 
-def _numbered(connection: Connection, table: Table) -> Iterator[bytes]:
+def _numbered(connection: Connection, table: MovedTable) -> Iterator[bytes]:
     """In pieces, so that a large table is never in memory as a whole."""
     select = f"select {', '.join(table.names)} from {table.name}"
     end = f"order by {table.number} limit {_AT_ONCE}"
@@ -138,7 +138,7 @@ def export(connection: Connection, target: Path) -> Header:
     return header_of(connection)
 
 
-def bring_in(connection: Writer, engine: Engine, file: IO[bytes], header: Header, who: Who) -> list[str]:
+def bring_in(connection: Writer, engine: MovingEngine, file: IO[bytes], header: Header, who: Who) -> list[str]:
     """Fill an empty ledger from a file that was `checked`, compare each row with it, enter that as an act of `who`; the heads of
     the chains then. All or nothing.
 
@@ -185,7 +185,7 @@ def somebody_works(connection: Connection) -> str | None:
     return None if row is None else f"{row[0]} (process {row[1]})"
 
 
-def _insert(connection: Writer, engine: Engine, table: Table, found: Iterable[Sequence[Any]]) -> None:
+def _insert(connection: Writer, engine: MovingEngine, table: MovedTable, found: Iterable[Sequence[Any]]) -> None:
     kinds = [kind for _, kind in table.columns]
     marks = ", ".join("?" * len(kinds))
     sql = f"insert into {table.name} ({', '.join(table.names)}) values ({marks})"

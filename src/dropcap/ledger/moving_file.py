@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from dropcap.ledger.errors import LedgerError
-from dropcap.ledger.moved import TABLE, TABLES, Kind, Table
+from dropcap.ledger.moved import TABLE, TABLES, ColumnKind, MovedTable
 from dropcap.ledger.schema import VERSION as SCHEMA
 
 FORMAT, VERSION = "dropcap ledger", 1
@@ -48,7 +48,7 @@ class Header:
         return _line({**told, "heads": self.heads, "rows": self.rows, "columns": columns})
 
 
-def row_line(table: Table, row: Sequence[Any]) -> bytes:
+def row_line(table: MovedTable, row: Sequence[Any]) -> bytes:
     """One row, as an engine has read it. Raises OddRow."""
     values: list[Any] = [table.name]
     for (column, kind), value in zip(table.columns, row, strict=True):
@@ -71,43 +71,43 @@ def _line(told: Any) -> bytes:
     return _ENCODE(told).encode("ascii") + b"\n"
 
 
-def _told(kind: Kind, value: Any) -> Any:
+def _told(kind: ColumnKind, value: Any) -> Any:
     """A value as an engine has it -> as it stands in the file."""
     match kind:
-        case Kind.TEXT:
+        case ColumnKind.TEXT:
             if not isinstance(value, str):
                 raise TypeError(value)
             return value
-        case Kind.WHOLE:
+        case ColumnKind.WHOLE:
             whole = int(value)  # digits in bytes, a decimal number
             if not isinstance(value, bytes) and whole != value:
                 raise ValueError(value)
             return whole
-        case Kind.REAL:
+        case ColumnKind.REAL:
             number = float(value)
             return number if math.isfinite(number) else f"{number}"
-        case Kind.BYTES:
+        case ColumnKind.BYTES:
             if isinstance(value, str | int):
                 raise TypeError(value)
             return bytes(value).hex()
-        case Kind.FLAG:
+        case ColumnKind.FLAG:
             if value not in (0, 1):
                 raise ValueError(value)
             return bool(value)
 
 
-def _meant(kind: Kind, told: Any) -> Any:
+def _meant(kind: ColumnKind, told: Any) -> Any:
     """The other way: text, a whole number, a float, bytes or a bool. Raises TypeError, ValueError or KeyError."""
-    if kind is Kind.BYTES:
+    if kind is ColumnKind.BYTES:
         return bytes.fromhex(told)
-    if kind is Kind.REAL:
+    if kind is ColumnKind.REAL:
         return _INFINITE[told] if isinstance(told, str) else float(told) if type(told) is float else _not(told)
-    if kind is Kind.TEXT:
+    if kind is ColumnKind.TEXT:
         if type(told) is str:
             told.encode()  # half a surrogate is no text
             return told
         return _not(told)
-    return told if type(told) is (bool if kind is Kind.FLAG else int) else _not(told)
+    return told if type(told) is (bool if kind is ColumnKind.FLAG else int) else _not(told)
 
 
 def _not(told: Any) -> Any:
@@ -148,7 +148,7 @@ def checked(file: IO[bytes]) -> Header:
     return header
 
 
-def rows(file: IO[bytes]) -> Iterator[tuple[Table, tuple[Any, ...]]]:
+def rows(file: IO[bytes]) -> Iterator[tuple[MovedTable, tuple[Any, ...]]]:
     """All rows of a file that was `checked`."""
     for number, line in enumerate(every_line(file), 1):
         if number > 1 and not line.startswith(b'{"sha256":'):

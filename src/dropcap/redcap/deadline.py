@@ -89,7 +89,7 @@ class Exchange:
                 self._connection.shutdown()
 
 
-class Watchdog:
+class ExchangeWatchdog:
     """One thread for all exchanges of the process; it lives only while there are any."""
 
     def __init__(self) -> None:
@@ -124,4 +124,4 @@ class Watchdog:
                 exchange.check(now)
 
 
-WATCHDOG = Watchdog()
+WATCHDOG = ExchangeWatchdog()

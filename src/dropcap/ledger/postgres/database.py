@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from dropcap.ledger.database import Reader
+from dropcap.ledger.database import RowReader
 from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import Connect, PostgresConnection
@@ -85,13 +85,13 @@ class PostgresDatabase:
             connection.begin()
             yield connection
 
-    def schema_version(self, reader: Reader) -> int:
+    def schema_version(self, reader: RowReader) -> int:
         """Which scripts have made it what it is, 0 if there is none."""
         if not reader.rows("select to_regclass('ledger_version') is not null", ())[0][0]:
             return 0
         return int(reader.rows("select version from ledger_version", ())[0][0])
 
-    def check(self, reader: Reader) -> None:
+    def check(self, reader: RowReader) -> None:
         """PostgreSQL looks after its own pages."""
 
     def gone(self) -> str:

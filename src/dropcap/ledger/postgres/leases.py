@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dropcap.ledger.postgres.wire import Connection
+from dropcap.ledger.postgres.wire import WireConnection
 
 #: The beat of a host that has said so: whatever the clock says, it is not there.
 ENDED = -1
@@ -72,7 +72,7 @@ class HostsLook:
     leases: tuple[LeaseRow, ...] = ()
 
 
-def register(connection: Connection, me: ThisHost, lease: float) -> None:
+def register(connection: WireConnection, me: ThisHost, lease: float) -> None:
     """Enter a host that has begun; one that is known already is left as it is. `lease` in seconds."""
     connection.execute(
         "insert into host (id, name, pid, version, configuration, lacks, until)"
@@ -82,27 +82,27 @@ def register(connection: Connection, me: ThisHost, lease: float) -> None:
     connection.execute(f"delete from host where until < clock_timestamp() - interval '{_KEPT}'")
 
 
-def leave(connection: Connection, me: str) -> None:
+def leave(connection: WireConnection, me: str) -> None:
     """This host ends: others see it at once. Its leases are released one by one before."""
     connection.execute("update host set until = clock_timestamp(), beat = %s where id = %s", (ENDED, me))
 
 
-def withdraw(connection: Connection, me: str) -> None:
+def withdraw(connection: WireConnection, me: str) -> None:
     """Take this host out again, which has done nothing yet."""
     connection.execute("delete from host where id = %s", (me,))
 
 
-def lacks(connection: Connection, me: str, folders: Collection[str]) -> None:
+def lacks(connection: WireConnection, me: str, folders: Collection[str]) -> None:
     """Enter which folders are away for this host."""
     connection.execute("update host set lacks = %s where id = %s", (sorted(folders), me))
 
 
-def works_by(connection: Connection, me: str, configuration: str) -> None:
+def works_by(connection: WireConnection, me: str, configuration: str) -> None:
     """Enter by which configuration this host works now."""
     connection.execute("update host set configuration = %s where id = %s", (configuration, me))
 
 
-def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: float) -> frozenset[str] | None:
+def beat(connection: WireConnection, me: str, fences: Mapping[str, int], lease: float) -> frozenset[str] | None:
     """Renew this host and the leases that it believes to hold, `lease` seconds from now on; returns the folders renewed.
 
     One that is not among them belongs to somebody else. None: the host itself is not known (any more), and nothing was renewed.
@@ -130,7 +130,7 @@ def beat(connection: Connection, me: str, fences: Mapping[str, int], lease: floa
     return frozenset(folder for (folder,) in rows.fetchall())
 
 
-def look(connection: Connection) -> HostsLook:
+def look(connection: WireConnection) -> HostsLook:
     """Who is there, and who holds what. Changes nothing."""
     hosts = connection.execute(
         "select id, name, pid, version, configuration, extract(epoch from started)::float8, until > clock_timestamp(),"
@@ -145,7 +145,7 @@ def look(connection: Connection) -> HostsLook:
     )
 
 
-def take(connection: Connection, folder: str, me: str, lease: float, beat: int | None = None) -> int | None:
+def take(connection: WireConnection, folder: str, me: str, lease: float, beat: int | None = None) -> int | None:
     """Take a folder whose lease has lapsed, was released or was never given: its new fence, None if somebody else has it.
 
     For a transaction of the ledger's writer that has the turn, in which the folder's jobs in sending become unknown *after*
@@ -167,7 +167,7 @@ def take(connection: Connection, folder: str, me: str, lease: float, beat: int |
     return None if row is None else int(row[0])
 
 
-def release(connection: Connection, folder: str, me: str, fence: int) -> bool:
+def release(connection: WireConnection, folder: str, me: str, fence: int) -> bool:
     """Hand a folder back, in which nothing is under way any more; whether it was this host's still."""
     done = connection.execute(
         "update lease set until = 'epoch', holder = null, beat = beat + 1 where folder = %s and holder = %s and fence = %s",

@@ -1,22 +1,22 @@
-"""What is PostgreSQL's own when a ledger is written as a whole (`moving.Engine`)."""
+"""What is PostgreSQL's own when a ledger is written as a whole (`moving.MovingEngine`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dropcap.ledger.database import Writer
-from dropcap.ledger.moved import Kind
+from dropcap.ledger.moved import ColumnKind
 
 
 class PostgresMoving:
-    """See `moving.Engine`."""
+    """See `moving.MovingEngine`."""
 
     def unhurried(self, writer: Writer) -> None:
         """The bounds of everyday writes are not those of a whole ledger."""
         for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             writer.execute(f"set local {setting} = 0")
 
-    def bound(self, kind: Kind, value: Any) -> Any:
+    def bound(self, kind: ColumnKind, value: Any) -> Any:
         """As it is: psycopg knows what is meant."""
         return value
 

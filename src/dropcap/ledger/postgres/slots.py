@@ -6,7 +6,7 @@ forgets nothing.
 
 from __future__ import annotations
 
-from dropcap.ledger.postgres.wire import Connection
+from dropcap.ledger.postgres.wire import WireConnection
 
 #: A row may be used again when it is older than the window, and if those behind it leave room for it: with a lowered limit the
 #: younger ones behind it count as well. Hosts that ask at the same time lock different rows, all of which have room.
@@ -36,7 +36,7 @@ from slot where server = %s order by at desc offset %s limit 1
 """
 
 
-def grant(connection: Connection, server: str, most: int, window: float) -> bool:
+def grant(connection: WireConnection, server: str, most: int, window: float) -> bool:
     """Enter one request of at most `most` within any `window` seconds; whether there was room for it."""
     words = {"server": server, "most": most, "window": window}
     if connection.execute(_GRANT, words).fetchone() is not None:
@@ -45,14 +45,14 @@ def grant(connection: Connection, server: str, most: int, window: float) -> bool
     return made.rowcount > 0 and connection.execute(_GRANT, words).fetchone() is not None
 
 
-def wait(connection: Connection, server: str, most: int, window: float) -> float:
+def wait(connection: WireConnection, server: str, most: int, window: float) -> float:
     """After how many seconds there is room for another one; 0 or less: ask again."""
     connection.execute(_CLAMP, (server,))
     row = connection.execute(_WAIT, (window, server, most - 1)).fetchone()
     return 0.0 if row is None else float(row[0])
 
 
-def used(connection: Connection, server: str, window: float) -> int:
+def used(connection: WireConnection, server: str, window: float) -> int:
     """The requests within the last `window` seconds, whichever host has made them."""
     row = connection.execute(
         "select count(*) from slot where server = %s and at > clock_timestamp() - make_interval(secs => %s)", (server, window)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dropcap.ledger.postgres.wire import Connection, Wire
+from dropcap.ledger.postgres.wire import Wire, WireConnection
 
 _FACTS = """
 select current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding'),
@@ -38,7 +38,7 @@ class Survey:
     tables: int  # the version of the ledger's, 0 if there are none
 
 
-def survey(connect: Callable[[], Connection]) -> Survey:
+def survey(connect: Callable[[], WireConnection]) -> Survey:
     """Look. Raises DatabaseError."""
     wire = Wire(connect)
     try:
@@ -47,7 +47,7 @@ def survey(connect: Callable[[], Connection]) -> Survey:
         wire.close()
 
 
-def _look(connection: Connection) -> Survey:
+def _look(connection: WireConnection) -> Survey:
     row = connection.execute(_FACTS).fetchone()
     number, version, encoding, standby, standbys, fsync, schema, may_make, closed, there = row
     asked = time.time()

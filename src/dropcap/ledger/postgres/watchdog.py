@@ -26,7 +26,7 @@ class Patience:
 ANY = Patience()
 
 
-class Watchdog:
+class QuestionWatchdog:
     """Shuts down the sockets of questions that take too long. One thread, for all connections of the process."""
 
     def __init__(self) -> None:
@@ -73,4 +73,4 @@ class Watchdog:
                             wire.shutdown(socket.SHUT_RDWR)
 
 
-WATCHDOG = Watchdog()
+WATCHDOG = QuestionWatchdog()

@@ -59,7 +59,7 @@ class Fetched(Protocol):
         """All that are left."""
 
 
-class Connection(Protocol):
+class WireConnection(Protocol):
     """What is used of a psycopg connection."""
 
     def execute(self, query: Any, params: Any = None) -> Fetched:
@@ -72,7 +72,7 @@ class Connection(Protocol):
         """End it."""
 
 
-def open_wire(conninfo: str, application: str) -> Connection:
+def open_wire(conninfo: str, application: str) -> WireConnection:
     """A connection in autocommit, bounded in all that it waits for; what `conninfo` itself sets of that holds.
 
     Raises psycopg.Error.
@@ -102,14 +102,14 @@ def in_words(error: Exception) -> str:
 class Wire:
     """One connection, for one question at a time. Safe for threads: they wait for each other, `patience` each at most."""
 
-    def __init__(self, connect: Callable[[], Connection], patience: float = PATIENCE) -> None:
+    def __init__(self, connect: Callable[[], WireConnection], patience: float = PATIENCE) -> None:
         self._connect = connect
         self._patience = patience
         self._asking = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: WireConnection | None = None
         self._socket: socket.socket | None = None
 
-    def ask(self, question: Callable[[Connection], _Answer]) -> _Answer:
+    def ask(self, question: Callable[[WireConnection], _Answer]) -> _Answer:
         """What `question` answers when it is given the connection. Raises Unavailable: the next call connects
         anew, and whether the question took effect is unknown."""
         import psycopg
@@ -146,7 +146,7 @@ class Wire:
             self._socket = None
 
 
-def _own(connection: Connection) -> socket.socket:
+def _own(connection: WireConnection) -> socket.socket:
     """A connection's socket by a descriptor of our own: that of the connection may be closed, and be another file's, by the time
     that it is shut down.
     """

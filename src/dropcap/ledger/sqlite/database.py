@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.database import Reader
+from dropcap.ledger.database import RowReader
 from dropcap.ledger.errors import Damaged, DatabaseError
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.sqlite.connection import SqliteConnection, SqliteWriter, meant, open_for_reading, open_for_writing
@@ -41,11 +41,11 @@ class SqliteDatabase:
             connection.execute("begin")
             yield connection
 
-    def schema_version(self, reader: Reader) -> int:
+    def schema_version(self, reader: RowReader) -> int:
         """Which scripts of `MIGRATIONS` have made it what it is."""
         return int(reader.rows("pragma user_version", ())[0][0])
 
-    def check(self, reader: Reader) -> None:
+    def check(self, reader: RowReader) -> None:
         """Look at the whole ledger. Raises Damaged."""
         said = reader.rows("pragma quick_check(1)", ())[0][0]
         if said != "ok":
