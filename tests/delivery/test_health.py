@@ -173,6 +173,7 @@ def test_a_trouble_of_one_project_among_others_is_no_files_fault() -> None:
         now += MOST
     assert len(blamed) <= 3
     assert [(pause.scope, pause.name) for pause in told.health.pauses()] == [("project", "p")]
+    now += 2 * FRESH_FIRST  # until then only one that has not failed yet
     assert told.health.may_send("project", "p", 1, now)
     assert not told.health.may_send("project", "p", 2, now), "one at a time"
     assert told.health.well("project", "p", 1) == []

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.other_redcap import TOKEN, Asked, Other, Said, in_json, other_site
 from tests.e2e.test_another_redcap import FIRST, is_export, kept
+from tests.heavy import heavy
 from tests.site import Site, eventually
 
 LATER = "tag_30_arm_1"
@@ -144,7 +145,7 @@ def test_an_event_that_repeats_shares_its_instances_among_its_forms(there: tuple
 FILES = {"a field gets another name": "brief", "an event is taken away": "spaet", "a form repeats no more": "befund_1"}
 
 
-@pytest.mark.parametrize("settings", [{}, TO_THE_POINT])
+@pytest.mark.parametrize("settings", [{}, pytest.param(TO_THE_POINT, marks=heavy)])
 @pytest.mark.parametrize("what", ["a field gets another name", "an event is taken away", "a form repeats no more"])
 def test_a_project_that_changes_while_fifty_files_wait(there: tuple[Site, Other], what: str, settings: dict[str, str]) -> None:
     """Its words for that are known to nobody, and what was read a moment ago says that all is well."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 
 from tests import needs
+from tests.heavy import heavy
 from tests.site import DROPCAP, eventually
 
 ENV = {"PATH": "/usr/bin:/bin", "http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -105,6 +106,7 @@ def test_it_stays_to_be_played_with(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@heavy
 def test_a_terminal_without_utf8_gets_the_demo_too(tmp_path: Path) -> None:
     env = ENV | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     result = subprocess.run([*DROPCAP, "demo"], env=env, capture_output=True, timeout=90)

@@ -14,7 +14,7 @@ import pytest
 
 from tests import needs
 from tests.crash.test_every_step import ALL, Step, sample, steps_of
-from tests.heavy import HEAVY
+from tests.heavy import HEAVY, heavy
 from tests.shares.mounting import unmount
 from tests.shares.test_mounts import bind
 from tests.site import DROPCAP, Site, site
@@ -118,7 +118,7 @@ def steps(root: Path, directory: str) -> list[Step]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("directory", ["done", "failed", "in_progress"])
+@pytest.mark.parametrize("directory", ["done", *(pytest.param(one, marks=heavy) for one in ("failed", "in_progress"))])
 def test_killed_at_any_step_of_a_copy_one_of_each_is_left(directory: str, tmp_path: Path) -> None:
     needs.right("trace", [needs.program("strace"), "-o", os.devnull, "true"])
     all_steps = steps(tmp_path / "traced", directory)
