@@ -16,6 +16,7 @@ from dropcap.content import formats
 from dropcap.content.formats import examine, judged
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds, Reader
 from tests.content.make import WHOLE
+from tests.heavy import heavy
 
 NAMES = sorted(WHOLE)
 
@@ -102,16 +103,16 @@ def _tiff_of_many_strips() -> bytes:
     "made",
     [
         _png_of_tiny_chunks,
-        _dicom_of_tiny_elements,
+        pytest.param(_dicom_of_tiny_elements, marks=heavy),
         _tiff_of_many_directories,
         _pdf_of_no_objects,
-        _gif_of_tiny_blocks,
+        pytest.param(_gif_of_tiny_blocks, marks=heavy),
         lambda: gzip.compress(b"\0" * 400 * 1024**2, 1),
         _tiff_of_many_strips,
         lambda: b"{\\rtf1 " + b"{" * 8_000_000,
-        lambda: b"{\\rtf1 " + b"\\{" * 20_000_000,
+        pytest.param(lambda: b"{\\rtf1 " + b"\\{" * 20_000_000, marks=heavy),
         lambda: b"\0\0\0\x08free" * 4_000_000,
-        lambda: b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 4_000_000,
+        pytest.param(lambda: b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 4_000_000, marks=heavy),
         lambda: b"BZh91AY&SY" + b"\x55" * 30_000_000,
     ],
 )

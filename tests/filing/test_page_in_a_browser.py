@@ -12,6 +12,7 @@ from dropcap.filing.page_html import render
 from dropcap.filing.status_view import Line, StatusView
 from dropcap.language.speaker import Language
 from tests.filing.test_page import EMPTY, FULL, NOW, failed
+from tests.heavy import heavy
 
 HOSTILE = replace(
     FULL,
@@ -57,18 +58,23 @@ def test_nothing_sideways_and_nothing_refused(chromium: Any, pages: dict[str, st
         context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(chromium: Any, pages: dict[str, str], scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "name"),
+    [
+        ("dark", "full"),
+        ("light", "german"),
+        *(pytest.param(*one, marks=heavy) for one in (("light", "full"), ("dark", "german"))),
+    ],
+)
+def test_axe_finds_nothing(chromium: Any, pages: dict[str, str], scheme: str, name: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme, bypass_csp=True)
-    for name in ("full", "german"):
-        page = context.new_page()
-        page.goto(pages[name])
-        wrong = Axe().run(page).response["violations"]
-        found = {one["id"]: [node["html"] for node in one["nodes"]] for one in wrong if one["id"] not in KNOWN}
-        assert found == {}, name
-        page.close()
+    page = context.new_page()
+    page.goto(pages[name])
+    wrong = Axe().run(page).response["violations"]
+    found = {one["id"]: [node["html"] for node in one["nodes"]] for one in wrong if one["id"] not in KNOWN}
+    assert found == {}
     context.close()
 
 

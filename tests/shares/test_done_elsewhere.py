@@ -23,7 +23,7 @@ from tests.site import DROPCAP, Site, site
 KINDS = {
     "openat": 0,
     "write": 1,
-    "fsync": 1,
+    "fsync": 0,
     "renameat2": 1,
     "unlinkat": 2,
     "fchmod": 0,

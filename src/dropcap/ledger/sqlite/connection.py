@@ -15,6 +15,8 @@ from dropcap.ledger.transition import Change
 
 #: Pages of the write-ahead log after which it is written back into the ledger and begun anew.
 _WAL_PAGES = 2000
+#: What it is filled with, at a time.
+_ZEROS = bytes(1 << 16)
 #: Milliseconds for which the end waits for readers, to have all in the ledger's one file.
 _LAST_CHECKPOINT = 2000
 
@@ -157,7 +159,8 @@ def _grow_wal(connection: SqliteConnection, path: Path) -> None:
             more = _WAL_PAGES * 4200 - wal.seek(0, os.SEEK_END)
             disk = os.fstatvfs(wal.fileno())
             if 0 < more < disk.f_bavail * disk.f_frsize / 16:
-                wal.write(bytes(more))
+                for piece in range(0, more, len(_ZEROS)):
+                    wal.write(_ZEROS[: more - piece])
                 os.fsync(wal.fileno())
     finally:
         connection.execute("rollback")
