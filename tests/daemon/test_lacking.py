@@ -16,6 +16,12 @@ def test_a_folder_that_is_away_is_told_of_after_a_while_only() -> None:
     assert lacking.look({"f"}, (), (), (), NOT_GONE, LONG + SOON) == frozenset()
 
 
+def test_what_was_not_looked_for_yet_is_not_known_to_be_missing() -> None:
+    lacking = Lacking()
+    assert (lacking.look((), (), (), {"f", "g"}, NOT_GONE, 0.0), lacking.surely) == ({"f", "g"}, set())
+    assert (lacking.look((), (), (), {"f"}, frozenset("f"), SOON), lacking.surely) == ({"f"}, {"f"})
+
+
 def handed_over() -> Lacking:
     """`f` was away at 0, and was handed over at LONG + 1 s."""
     lacking = Lacking()

@@ -95,6 +95,18 @@ def test_once_is_a_host_for_as_long_as_it_takes(shared: Hosts) -> None:
     assert "no dropcap runs on any host: they are tried when one starts" in retry.stderr
 
 
+def test_once_waits_for_its_folders_where_the_database_is_far_away(shared: Hosts, postgres: Cluster) -> None:
+    from tests.postgres.proxy import proxy
+
+    for folder, record in (("d1", 101), ("d2", 102)):
+        shared.put(folder, f"{record}_V1_consent.pdf")
+    with proxy(postgres.port) as way:
+        site = shared.host("a", ledger=postgres.dsn(shared.ledger.rpartition("/")[2], port=way.port))
+        way.latency(15)
+        done = site.once()
+    assert "2 done, 0 failed, 0 held, 0 waiting" in done.stdout, done
+
+
 def test_a_folder_gets_another_name_once_no_host_works_in_it_by_the_old_one(shared: Hosts) -> None:
     daemon = shared.start("a")
     daemon.wait_for("folder_taken", 2)

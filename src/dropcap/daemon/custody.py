@@ -169,12 +169,10 @@ class Custody:
 
     @property
     def settled(self) -> bool:
-        """Whether this host works in each folder that no other one has, but for those that it lacks."""
-        look = self.others.look
-        me = next((host for host in look.hosts if host.id == self.host), None)
-        if me is None:
+        """Whether this host works in each folder that no other one has, but for those that it is known to lack."""
+        if all(host.id != self.host for host in self.others.look.hosts):
             return False
-        missing = self._config.folders.keys() - self.at_work_elsewhere() - {*me.lacks}
+        missing = self._config.folders.keys() - self.at_work_elsewhere() - self._lacking.surely
         return all(self.grip(name) is not None for name in missing)
 
     def start(self, engine: HostEngine, ledger: Ledger) -> None:

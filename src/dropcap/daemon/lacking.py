@@ -16,6 +16,7 @@ class Lacking:
 
     def __init__(self) -> None:
         self.folders: frozenset[str] = frozenset()
+        self.surely: frozenset[str] = frozenset()  # of them, those that are known not to be there; replaced whole
         self._away_since: dict[str, float] = {}
         self._gone: frozenset[str] = frozenset()
         self._handed_over: dict[str, float] = {}
@@ -44,4 +45,5 @@ class Lacking:
             if now - at <= HANDED_OVER and name not in back and (name not in held or name in leaving)
         }
         self.folders = frozenset(long).union(self._handed_over, unseen)
+        self.surely = self.folders.difference(unseen) | gone
         return self.folders

@@ -1,7 +1,7 @@
 """A whole ledger into a file, and out of one into a ledger that is empty: from one engine to another, or to another machine.
 
 Written in SQL that all engines understand, for a connection with `execute` and `executemany` and `?` for values; what differs
-between engines is an `MovingEngine`.
+between engines is a `MovingEngine`.
 """
 
 from __future__ import annotations
