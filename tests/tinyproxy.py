@@ -27,6 +27,15 @@ class Tinyproxy:
         return [line.rpartition("): ")[2] for line in self.log.read_text().splitlines() if "Request (file descriptor" in line]
 
 
+@contextlib.contextmanager
+def dead_port() -> Iterator[int]:
+    """A port of loopback at which nobody listens, and nobody else will meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # who asks for it by number may listen there
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens at just now."""
     with socket.create_server(("127.0.0.1", 0)) as server:

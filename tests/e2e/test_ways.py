@@ -10,7 +10,7 @@ import yaml
 
 from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, eventually
-from tests.tinyproxy import free_port, tinyproxy
+from tests.tinyproxy import dead_port, tinyproxy
 from tests.tls import in_front_of, make_authority, server_context
 
 PASSWORD = "Tr0ub4dor and 3"
@@ -100,9 +100,8 @@ def test_the_main_job_through_a_proxy_to_a_server_that_wants_to_see_a_certificat
 def test_a_dead_proxy_stops_its_own_way_alone_and_a_pause_by_hand_stops_every_way(
     place: Site, authority: Path, tmp_path: Path
 ) -> None:
-    with in_front_of(place.box.port, server_context(authority)) as port:
+    with in_front_of(place.box.port, server_context(authority)) as port, dead_port() as dead:
         place.project.update(url=f"https://localhost:{port}/api/", ca_file=str(authority / "ca.pem"))
-        dead = free_port()
         place.config["projects"]["behind"] = place.project | {"proxy": f"http://127.0.0.1:{dead}"}
         (tmp_path / "other").mkdir()
         place.config["folders"]["other"] = place.folder | {"path": str(tmp_path / "other"), "project": "behind"}

@@ -33,7 +33,7 @@ class Hook:
         """Until somebody was told so; all that was told by then."""
         with contextlib.suppress(AssertionError):
             eventually(lambda: text in self.texts(), PATIENCE)
-        assert text in self.texts()
+        assert text in self.texts(), f"{text!r} is not in what was told:\n{self.texts()}"
         return self.texts()
 
 

@@ -23,7 +23,7 @@ from dropcap.redcap.way import NoWay, Proxy, Way
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Secret, Token
 from tests.redcap.raw_server import Peer, RawServer, forever, reply, serving
-from tests.tinyproxy import free_port, tinyproxy
+from tests.tinyproxy import dead_port, tinyproxy
 from tests.tls import make_authority, server_context
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
@@ -64,9 +64,9 @@ def meaning_of(ask: Callable[[], object]) -> Meaning:
 def test_through_a_real_proxy_and_nothing_but_the_address_is_shown_to_it(
     authority: Path, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
-    with tinyproxy(tmp_path) as proxy:
+    with tinyproxy(tmp_path) as proxy, dead_port() as nobody:
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{nobody}")
         redcap = client(server.url, through(authority, proxy.port))
         assert redcap.version() == "14.5.2"
         assert redcap.version() == "14.5.2"
@@ -99,13 +99,13 @@ def test_a_real_proxy_that_asks_for_a_password_or_lets_nobody_through(authority:
 
 
 def test_a_server_that_a_real_proxy_does_not_reach_and_a_proxy_that_is_not_there(authority: Path, tmp_path: Path) -> None:
-    nobody = free_port()
-    url = f"https://localhost:{nobody}/api/"
-    with tinyproxy(tmp_path) as proxy:
-        meaning = meaning_of(client(url, through(authority, proxy.port)).version)
-    assert (meaning.verdict, meaning.reason) == (Verdict.SERVER, Reason.UNREACHABLE)
-    assert f"does not reach localhost:{nobody}" in meaning.message
-    meaning = meaning_of(client(url, through(authority, nobody)).version)
+    with dead_port() as nobody:
+        url = f"https://localhost:{nobody}/api/"
+        with tinyproxy(tmp_path) as proxy:
+            meaning = meaning_of(client(url, through(authority, proxy.port)).version)
+        assert (meaning.verdict, meaning.reason) == (Verdict.SERVER, Reason.UNREACHABLE)
+        assert f"does not reach localhost:{nobody}" in meaning.message
+        meaning = meaning_of(client(url, through(authority, nobody)).version)
     assert meaning.message == f"no connection to the proxy 127.0.0.1:{nobody}: Connection refused"
     assert "`proxy`" in meaning.remedy
     way = Way(proxy=Proxy("proxy.invalid", 3128))

@@ -29,7 +29,7 @@ from redcap_sandbox.recording import ALLOWED, gate
 from redcap_sandbox.shape import known_words, shape_of
 from redcap_sandbox.upstream import Way
 from tests import needs
-from tests.tinyproxy import free_port, tinyproxy
+from tests.tinyproxy import dead_port, tinyproxy
 from tests.tls import in_front_of, make_authority, server_context
 
 #: Letters and digits such that no four of them in a row stand in a count or a word of the recording.
@@ -338,6 +338,7 @@ def test_by_way_of_a_proxy_with_a_certificate_to_show(tmp_path: Path) -> None:
         Sandbox(demo_project(), token=TOKEN) as box,
         in_front_of(box.port, server_context(keys, of_client=True, newest=False)) as port,
         tinyproxy(tmp_path, "BasicAuth desk secret") as proxy,
+        dead_port() as nobody,
     ):
         url = f"https://localhost:{port}/api/"
         for number, (way, failed) in enumerate(
@@ -346,7 +347,7 @@ def test_by_way_of_a_proxy_with_a_certificate_to_show(tmp_path: Path) -> None:
                 (Way(**files), None),
                 (Way(files["ca_file"], proxy=proxy.url, proxy_credentials_file=credentials), "tls"),
                 (Way(**files, proxy=proxy.url), "proxy"),
-                (Way(**files, proxy=f"http://127.0.0.1:{free_port()}"), "proxy"),
+                (Way(**files, proxy=f"http://127.0.0.1:{nobody}"), "proxy"),
             )
         ):
             with Recorder(url, tmp_path / f"{number}", way=way) as recorder:

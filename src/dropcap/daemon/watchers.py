@@ -72,21 +72,24 @@ class Watchers:
 
     def configure(self, config: Config) -> None:
         """Go by the configuration: begin, change or end what watches."""
-        mask = mask_of(config)
-        name_of = shown if mask is None else mask.file
         if config.notify is None and self._notifier is not None:
             self._notifier.stop()
             self._notifier = None
         elif config.notify is not None and self._notifier is not None:
-            self._notifier.configure(config.notify, name_of)
+            self._notifier.configure(config.notify)
         elif config.notify is not None:
-            self._notifier = Notifier(config.state_dir, config.notify, name_of)
+            self._notifier = Notifier(config.state_dir, config.notify, self._name_of)
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
         if not config.watched:
             self._engine.missing({})
         self._written = 0.0
         self._wake.set()
+
+    def _name_of(self, name: str) -> str:
+        """As the configuration says that is in force now: a reload that masks names has been answered before `configure`."""
+        mask = mask_of(self._engine.config)
+        return shown(name) if mask is None else mask.file(name)
 
     def _configure_dashboard(self, config: Config) -> None:
         if self._dashboard is not None and (config.dashboard is None or self._dashboard.page != config.dashboard):

@@ -38,7 +38,7 @@ class Notifier:
         self._thread: threading.Thread | None = None
         self._notify = notify
         self._name_of = name_of
-        self.configure(notify, name_of)
+        self.configure(notify)
         if importlib.util.find_spec("apprise") is None:
             log.error(
                 "check_problem",
@@ -46,10 +46,10 @@ class Notifier:
                 remedy="install it: pip install 'dropcap-redcap[notify]'",
             )
 
-    def configure(self, notify: Notify, name_of: Callable[[str], str] = shown) -> None:
+    def configure(self, notify: Notify) -> None:
         """Go by another configuration."""
         with self._lock:
-            self._notify, self._name_of = notify, name_of
+            self._notify = notify
             self._outbox.forget_all_but(one.name for one in notify.recipients)
 
     def look(self, picture: Picture, figures: Figures) -> None:
