@@ -11,6 +11,7 @@ import click
 import pytest
 
 from dropcap.cli import commands
+from tests.heavy import heavy
 from tests.site import Site
 
 #: Python imports it before anything else.
@@ -57,7 +58,11 @@ def _without(root: Path, libraries: list[str]) -> dict[str, str]:
     return {"PYTHONPATH": str(place)}
 
 
-@pytest.mark.parametrize("words", [("demo", "--ill", "--keep"), ("sandbox", "--classic")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("demo", "--ill", "--keep"), ("sandbox", "--classic"), *(pytest.param((one,), marks=heavy) for one in ("demo", "sandbox"))],
+    ids=" ".join,
+)
 def test_its_two_commands_say_how_to_install_it(
     place: Site, bare: dict[str, str], tmp_path: Path, words: tuple[str, ...]
 ) -> None:

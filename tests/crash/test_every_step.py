@@ -22,7 +22,7 @@ from tests.site import DROPCAP, Site, site
 
 #: Kinds of step, and how many of each an ordinary run of the tests tries.
 KINDS = {
-    "renameat2": 2,
+    "renameat2": 4,
     "mkdirat": 0,
     "unlinkat": 1,
     "fsync": 1,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.other_redcap import Asked, Other, Said, in_csv, in_json, in_xml, other_site
-from tests.heavy import heavy
+from tests.heavy import HEAVY, heavy
 from tests.site import Site
 
 FIRST = "aufnahme_arm_1"
@@ -94,16 +94,17 @@ def test_other_words_and_shapes_for_no_file(there: tuple[Site, Other], words: An
     for n in range(1, 6):
         other.put((f"P-{n}", FIRST, 0, "brief"), b"alt %d" % n)
     daemon = place.start()
-    for n in range(1, 13):
+    files, instances = (24, 8) if HEAVY else (12, 4)
+    for n in range(1, files + 1):
         place.put(f"P-{n}__brief.pdf", b"neu %d" % n)
-    for n in range(1, 5):
+    for n in range(1, instances + 1):
         place.put(f"P-9__befund_{n}.pdf", b"befund %d" % n)
-    daemon.wait_for("done", 16, patience=60)
+    daemon.wait_for("done", files + instances, patience=60)
     assert kept(place) == [b"alt %d" % n for n in range(1, 6)]
     assert not daemon.events("paused")
     assert not daemon.events("held")
-    assert sorted(c for p, c in other.ever if p[3] == "befund") == [b"befund %d" % n for n in range(1, 5)]
-    assert sorted(p[2] for p in other.files if p[3] == "befund") == list(range(1, 5))
+    assert sorted(c for p, c in other.ever if p[3] == "befund") == [b"befund %d" % n for n in range(1, instances + 1)]
+    assert sorted(p[2] for p in other.files if p[3] == "befund") == list(range(1, instances + 1))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,10 @@ def test_other_words_and_shapes_for_no_file(there: tuple[Site, Other], words: An
         ("text/html no-length", 2),
         ('application/pdf; name="a.pdf"', 2),
         ('application/pdf; name="a.pdf"no-length', 1),
+        pytest.param("text/html", 2, marks=heavy),
+        pytest.param("text/html no-length", 1, marks=heavy),
+        pytest.param('application/pdf; name="a.pdf"', 1, marks=heavy),
+        pytest.param('application/pdf; name="a.pdf"no-length', 2, marks=heavy),
     ],
 )
 def test_an_empty_200_to_an_export_pauses_nobody(there: tuple[Site, Other], kind: str, times: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from dropcap.redcap.client import MAX_JSON
 from redcap_sandbox import Fault
 from tests.hostile.echo import EchoProxy, Fields, Said, echoing
-from tests.site import Site, eventually
+from tests.site import Daemon, Site, eventually
 
 
 def rules(place: Site) -> None:
@@ -91,6 +93,18 @@ def test_a_record_that_redcap_refuses_to_be_asked_about_stops_its_own_file(place
         assert not daemon.events("paused")
 
 
+@contextmanager
+def spoilt_once_known(place: Site, spoil: Callable[[Fields, Said], Said]) -> Iterator[Daemon]:
+    """A daemon that knows the project, before what REDCap answers is spoilt on the way."""
+    with echoing(place.box.port) as proxy:
+        through(place, proxy)
+        daemon = place.start()
+        place.put("110_scan.tif")
+        daemon.wait_for("done")
+        proxy.spoil = spoil
+        yield daemon
+
+
 @pytest.mark.parametrize("status", [200, 403, 502])
 def test_a_page_in_answer_to_a_question_stops_those_that_meet_it(place: Site, status: int) -> None:
     """A web firewall that takes what is asked about some records, or a rule's condition, for an attack."""
@@ -104,12 +118,7 @@ def test_a_page_in_answer_to_a_question_stops_those_that_meet_it(place: Site, st
         asks = fields.get("content") == "record" and ("filterLogic" in fields or disliked & set(fields.values()))
         return Said(status, [("Content-Type", "text/html")], b"<html>Request blocked</html>") if asks else said
 
-    with echoing(place.box.port) as proxy:
-        through(place, proxy)
-        daemon = place.start()
-        place.put("110_scan.tif")
-        daemon.wait_for("done")
-        proxy.spoil = block
+    with spoilt_once_known(place, block) as daemon:
         for record in disliked:
             place.put(f"{record}_scan.tif")
         place.put("mrn0799819.pdf")
@@ -143,12 +152,7 @@ def test_two_questions_that_are_disliked_at_once_are_not_the_servers_trouble(pla
             return page
         return said
 
-    with echoing(place.box.port) as proxy:
-        through(place, proxy)
-        daemon = place.start()
-        place.put("110_scan.tif")
-        daemon.wait_for("done")
-        proxy.spoil = block
+    with spoilt_once_known(place, block) as daemon:
         place.put("101_scan.tif")
         assert asked.wait(10)
         place.put("mrn0799819.pdf")

@@ -22,7 +22,7 @@ from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.figures import Figures
 from dropcap.metrics.tally import Tally
 from dropcap.metrics.textfile import Textfile
-from dropcap.notify.notifier import Notifier
+from dropcap.notify.notifier import Naming, Notifier
 from dropcap.picture.facts import Picture
 from dropcap.threads import NoThread, begin
 
@@ -78,7 +78,7 @@ class Watchers:
         elif config.notify is not None and self._notifier is not None:
             self._notifier.configure(config.notify)
         elif config.notify is not None:
-            self._notifier = Notifier(config.state_dir, config.notify, self._name_of)
+            self._notifier = Notifier(config.state_dir, config.notify, self._naming)
         self._textfile = self._new_textfile(config)
         self._configure_dashboard(config)
         if not config.watched:
@@ -86,10 +86,10 @@ class Watchers:
         self._written = 0.0
         self._wake.set()
 
-    def _name_of(self, name: str) -> str:
+    def _naming(self) -> Naming:
         """As the configuration says that is in force now: a reload that masks names has been answered before `configure`."""
         mask = mask_of(self._engine.config)
-        return shown(name) if mask is None else mask.file(name)
+        return shown if mask is None else mask.file
 
     def _configure_dashboard(self, config: Config) -> None:
         if self._dashboard is not None and (config.dashboard is None or self._dashboard.page != config.dashboard):

@@ -22,14 +22,17 @@ from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
 
+#: How the name of a file is told.
+Naming = Callable[[str], str]
+
 #: Seconds between two messages to one recipient, at most; less where `after` is less.
 _GAP = 60.0
 
 
 class Notifier:
-    """`look` is called by one thread, and never waits for a message. `name_of` says how a file's name is told."""
+    """`look` is called by one thread, and never waits for a message. `naming` says how names of files are told now."""
 
-    def __init__(self, state_dir: Path, notify: Notify, name_of: Callable[[str], str] = shown) -> None:
+    def __init__(self, state_dir: Path, notify: Notify, naming: Callable[[], Naming] = lambda: shown) -> None:
         self._lock = threading.Lock()  # of the outbox
         self._outbox = Outbox(state_dir, time.time())
         self._carrier = Carrier()
@@ -37,7 +40,7 @@ class Notifier:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._notify = notify
-        self._name_of = name_of
+        self._naming = naming
         self.configure(notify)
         if importlib.util.find_spec("apprise") is None:
             log.error(
@@ -70,13 +73,13 @@ class Notifier:
 
     def _files(self, figures: Figures, fresh: dict[tuple[str, str], int], since: float) -> dict[str, Files]:
         found: dict[str, Files] = {}
-        with_names = any(one.names for one in self._notify.recipients)
+        name_of = self._naming() if any(one.names for one in self._notify.recipients) else None
         for (folder, reason), number in fresh.items():
             found.setdefault(folder, Files()).reasons[reason] = number
         for folder, files in found.items():
-            if with_names:
+            if name_of is not None:
                 files.names = tuple(
-                    self._name_of(job.name) for job in figures.failed(folder, MOST_NAMES) if (job.ended_at or 0.0) > since
+                    name_of(job.name) for job in figures.failed(folder, MOST_NAMES) if (job.ended_at or 0.0) > since
                 )
         return found
 
