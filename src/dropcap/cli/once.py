@@ -144,7 +144,7 @@ def _follow(
         while not stopped.wait(0.05):
             engine.start_channels()
             now = time.monotonic()
-            settled = custody is None or custody.settled
+            settled = custody is None or custody.settled(engine)
             if engine.idle() and settled and not _due_within(engine, patience.other - (now - moved_at)):
                 quiet_since = quiet_since or now
                 if now - quiet_since > _QUIET:

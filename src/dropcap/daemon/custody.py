@@ -167,13 +167,14 @@ class Custody:
         """All hosts and leases, as they were seen last."""
         return self.heart.others
 
-    @property
-    def settled(self) -> bool:
-        """Whether this host works in each folder that no other one has, but for those that it is known to lack."""
+    def settled(self, engine: HostEngine) -> bool:
+        """Whether this host works in each folder that no other one has, but for those that it is known to lack: by a channel,
+        which comes some questions to the database later than the lease."""
         if all(host.id != self.host for host in self.others.look.hosts):
             return False
         missing = self._config.folders.keys() - self.at_work_elsewhere() - self._lacking.surely
-        return all(self.grip(name) is not None for name in missing)
+        at_work = {name: channel.grip for name, channel in engine.channels.items()}
+        return all((grip := self.grip(name)) is not None and at_work.get(name) is grip for name in missing)
 
     def start(self, engine: HostEngine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
