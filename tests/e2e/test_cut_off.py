@@ -105,7 +105,7 @@ def test_refused_when_nothing_has_changed_for_long_and_sent_by_retry(place: Site
     assert failed["reason"] == "incomplete"
     assert place.failed() == [NAME]
     why = place.why(NAME)
-    assert "it looks cut off: save or copy it again" in why
+    assert "it looks cut off: save or copy it again" in failed["message"]
     assert "The file is cut off: its end is missing." in why
     assert "folder consents, incomplete" in why
     status = " ".join(place.dropcap("status").stdout.split())
@@ -180,7 +180,7 @@ def test_a_kill_before_it_is_filed(place: Site) -> None:
     place.once()
     assert place.failed() == [NAME]
     assert not holds(place)
-    assert "it looks cut off" in place.why(NAME)
+    assert "The file is cut off: its end is missing." in place.why(NAME)
 
 
 @pytest.mark.parametrize("where", ["rule", "folder", "defaults"])

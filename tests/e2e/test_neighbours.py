@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from redcap_sandbox import Fault, RowKey
-from tests.site import Daemon, Site, eventually
+from tests.site import Daemon, Site, eventually, site
 
 BASELINE = RowKey("baseline_arm_1")
 PATTERN = "{record:digits}_{ini:letters}_{n:digits}.pdf"
@@ -124,3 +128,98 @@ def test_redcaps_words_about_a_file_stand_in_no_other_folder(place: Site) -> Non
     assert "Miller" in place.dropcap("status").stdout, "whoever looks after dropcap is told"
     assert place.dropcap("resume", "--project", "trial").returncode == 0
     daemon.wait_for("done", 3)
+
+
+# Whose a hospital number is -----------------------------------------------------------------------------------------
+
+RECORD, NUMBER = "HX-20417", "5557001"
+IMPORT = {"content": "file", "action": "import", "record": RECORD}
+BY_NUMBER = {"record_where": {"mrn": "{mrn}"}, "event": "baseline_arm_1", "field": "consent_pdf"}
+#: As servers quote a record: as it is, in other letters, as a part of a longer word, escaped in each way.
+QUOTED = (RECORD, "hx-20417", f"scan_{RECORD}_2.pdf", "HX&#45;20417", "HX%2D20417", "hx_20417", "<b>HX</b>-20417")
+
+
+def in_the_share(place: Site) -> str:
+    """All that droppers can read, as letters and digits alone: names, texts, the page."""
+    files = [path for path in place.drop.rglob("*") if path.is_file()]
+    said = " ".join(f"{path.relative_to(place.drop)} {path.read_text('utf-8', 'replace')}" for path in files)
+    plain = re.sub("<[^>]*>|&[a-z]+;|%2d", "", html.unescape(said).casefold())
+    return re.sub(r"[\W_]", "", plain)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "fr", "es"])
+def test_nothing_in_the_share_tells_whose_a_hospital_number_is(tmp_path: Path, language: str) -> None:
+    with site(tmp_path, language=language) as place:
+        store = place.box.project.store
+        for name, value in {"record_id": RECORD, "mrn": NUMBER, "initials": "QZ"}.items():
+            store.set_value(RECORD, BASELINE, name, value)
+        for record in ("HX-20418", "HX-20419"):
+            store.set_value(record, BASELINE, "record_id", record)
+            store.set_value(record, BASELINE, "mrn", "5557002")
+        place.config["tables"]["people"] = {"P77": RECORD, "P78": "HX-20410"}
+        place.folder["rules"] = [
+            {"pattern": "{who:alnum}_table.pdf", "record": "{who|people}", "event": "baseline_arm_1", "field": "scan"},
+            {**BY_NUMBER, "pattern": "mrn{mrn:digits}_exists{n:digits}.pdf", "existing_file": "refuse"},
+            {**BY_NUMBER, "pattern": "mrn{mrn:digits}_{ini:letters}_agrees.pdf", "must_match": {"initials": "{ini}"}},
+            {**BY_NUMBER, "pattern": "mrn{mrn:digits}_quoted{n:digits}.pdf", "field": "scan", "confirm": "none"},
+            {**BY_NUMBER, "pattern": "mrn{mrn:digits}_repeats.pdf", "field": "lab_report"},
+            {**BY_NUMBER, "pattern": "mrn{mrn:digits}_next.pdf", "field": "lab_report", "instance": "next"},
+        ]
+        place.write_config()
+        daemon = place.start()
+        place.put(f"mrn{NUMBER}_exists1.pdf", b"the first")
+        place.put(f"mrn{NUMBER}_next.pdf")
+        place.put("P77_table.pdf")
+        daemon.wait_for("done", 3)
+        reasons = {
+            f"mrn{NUMBER}_exists2.pdf": "file_exists",
+            f"mrn{NUMBER}_repeats.pdf": "needs_instance",
+            "mrn5557002_exists1.pdf": "several_records",
+            "mrn5557003_exists1.pdf": "no_record",
+            "P78_table.pdf": "no_record",
+        }
+        for name in reasons:
+            place.put(name, b"another")
+        for initials in ("AA", "AB", "AC", "AD"):
+            place.put(f"mrn{NUMBER}_{initials}_agrees.pdf")
+        daemon.wait_for("failed", len(reasons) + 2)
+        daemon.wait_for("held", 2)
+        for number, quoted in enumerate(QUOTED):  # one after the other: alike words in a row pause a project
+            body = json.dumps({"error": f"word{number} of {quoted}: the file {quoted} was not taken"})
+            place.box.ill(Fault("status", times=1, code=413 if number % 2 else 400, body=body, match=IMPORT))
+            place.put(f"mrn{NUMBER}_quoted{number}.pdf", b"%d" % number)
+            daemon.wait_for("failed", file=f"mrn{NUMBER}_quoted{number}.pdf")
+        told = {job.name: job.reason for job in place.jobs()}
+        assert {name: told[name] for name in reasons} == reasons
+        assert [told[f"mrn{NUMBER}_{ini}_agrees.pdf"] for ini in ("AA", "AB", "AC", "AD")].count("mismatch") == 3
+        assert "too_many_mismatches" in told.values()
+        assert daemon.stop() == 0  # with a last page
+        said = in_the_share(place)
+        for name in place.failed():
+            assert re.sub(r"[\W_]", "", name.casefold()) in said, "the page and the texts are read"
+        assert "hx2041" not in said
+        operators = place.dropcap("status", "--failed").stdout + place.dropcap("history", "--json").stdout
+        assert RECORD in operators, "whoever looks after dropcap is told"
+
+
+def test_nor_does_a_file_that_waits_behind_one_that_names_the_record(place: Site) -> None:
+    """Which of two files is held for a place, and which waits for it, tells that both names mean one person."""
+    place.box.project.store.set_value("101", BASELINE, "mrn", NUMBER)
+    place.folder["rules"].append({**BY_NUMBER, "pattern": "mrn{mrn:digits}.pdf"})
+    place.write_config()
+    place.once()
+    assert place.dropcap("pause", "--project", "trial").returncode == 0
+    place.put("101_V1_consent.pdf", b"a whole consent")
+    daemon = place.start()
+    daemon.wait_for("claimed")
+    place.put(f"mrn{NUMBER}.pdf", b"another for the same field")
+    daemon.wait_for("claimed", 2)
+    (place.drop / "in_progress" / "101_V1_consent.pdf").write_bytes(b"half")
+    assert place.dropcap("resume", "--project", "trial").returncode == 0
+    daemon.wait_for("held", file="101_V1_consent.pdf")
+    status = eventually(lambda: (said := place.dropcap("status").stdout) and "behind job 1, 101_V1_consent.pdf" in said and said)
+    assert f"mrn{NUMBER}.pdf" in status
+    assert daemon.stop() == 0
+    page = (place.drop / "_STATUS.html").read_text()
+    assert f"mrn{NUMBER}.pdf" in page
+    assert "same place" not in page

@@ -58,8 +58,10 @@ def test_a_file_goes_only_where_the_record_agrees(place: Site) -> None:
     assert place.box.content("101", "consent_pdf", "baseline_arm_1") == b"right"
     assert place.failed() == ["102_QQ.pdf"]
     why = place.why("102_QQ.pdf")
-    assert "initials" in why
+    assert "does not agree with what REDCap says of this record" in " ".join(why.split())
+    assert "initials" not in why, "nor which part it is"
     assert initials(place, "102") not in why.replace("PDF", "").split(), "REDCap's value is not shown"
+    assert "initials" in (place.jobs()[1].message or "")
 
 
 @pytest.mark.parametrize(("there", "named"), [("7", "007"), ("007", "7"), ("ab12", "AB12")])

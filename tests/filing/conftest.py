@@ -66,7 +66,6 @@ def failure() -> Callable[..., Failure]:
             "name": name,
             "job": 17,
             "reason": "no_record",
-            "message": "REDCap has no record 101 in this project",
             "when": datetime(2026, 11, 24, 13, 5, 7, tzinfo=UTC),
             "record": "101",
             "field": "consent_pdf",

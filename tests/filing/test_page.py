@@ -30,7 +30,7 @@ EMPTY = StatusView(folder="consents", generated=NOW, contact="Study desk, ext. 4
 
 def failed(name: str, reason: str = "no_rule", twin: StoredTwin | None = None) -> Failure:
     diagnosis = diagnose(RULES, "consents", name) if reason == "no_rule" else None
-    return Failure(name, 7, reason, "rule x", NOW - timedelta(minutes=20), record="101", diagnosis=diagnosis, twin=twin)
+    return Failure(name, 7, reason, NOW - timedelta(minutes=20), record="101", diagnosis=diagnosis, twin=twin)
 
 
 #: Something of each kind.

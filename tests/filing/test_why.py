@@ -27,7 +27,7 @@ NOT_FOR_DROPPERS = ("rule", "dropcap retry", "pattern", "regex", "config", "Rege
 @pytest.fixture
 def wrong_name(failure: MakeFailure) -> MakeFailure:
     def make(name: str, **more: object) -> Failure:
-        return failure(name, reason="no_rule", message="rule x", diagnosis=diagnose(RULES, "consents", name), **more)
+        return failure(name, reason="no_rule", diagnosis=diagnose(RULES, "consents", name), **more)
 
     return make
 
@@ -102,7 +102,7 @@ def test_every_reason_is_told_in_every_language(failure: MakeFailure, reason: Re
     text = body(failure("a.pdf", reason=reason, attempts=2), language)
     assert "{" not in text
     assert "Study desk, ext. 4711" in text
-    assert "REDCap has no record 101 in this project" in text.partition("--")[2], "what dropcap has noted stands below"
+    assert reason in text.partition("--")[2], "for whoever is asked"
 
 
 def test_a_copy_of_what_was_stored(wrong_name: MakeFailure) -> None:
@@ -120,7 +120,7 @@ def test_a_copy_of_what_was_stored(wrong_name: MakeFailure) -> None:
 
 def test_a_record_that_the_name_does_not_tell_is_not_told(failure: MakeFailure) -> None:
     assert "REDCap has no record “101”." in body(failure("a.pdf"))
-    other = body(failure("a.pdf", record="", message="none")).partition("--")[0]
+    other = body(failure("a.pdf", record="")).partition("--")[0]
     assert "REDCap has no record that fits this name." in other
     assert "101" not in other
 
@@ -143,16 +143,16 @@ def test_hostile_names_and_messages_are_shown_escaped(failure: MakeFailure) -> N
     told = failure(name, reason="no_rule", diagnosis=diagnose([CONSENT], "f", name))
     text = why_text(told, "f", "c\x1b").decode()
     assert "a\\u202efdp.exe\\x0a\\x1b[2J\\xff" in text
-    told = failure("x", message="no\r\ndropcap why 1 job=1", record="1\x00")
+    told = failure("x", similar="no\r\ndropcap why 1 job=1", record="1\x00")
     text += why_text(told, "f", "c").decode()
     assert not any(c in text for c in "\u202e\x1b\x00")
     assert job_of(why_text(told, "f", "c")) == 17
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(message=st.text(), contact=st.text(), name=leaves)
-def test_it_is_ours_until_a_byte_changes(failure: MakeFailure, message: str, contact: str, name: str) -> None:
-    for told in (failure(name, message=message), failure(name, diagnosis=diagnose([CONSENT], "f", name))):
+@given(similar=st.text(), contact=st.text(), name=leaves)
+def test_it_is_ours_until_a_byte_changes(failure: MakeFailure, similar: str, contact: str, name: str) -> None:
+    for told in (failure(name, similar=similar), failure(name, diagnosis=diagnose([CONSENT], "f", name))):
         content = why_text(told, "f", contact)
         assert job_of(content) == 17
     middle = len(content) // 2

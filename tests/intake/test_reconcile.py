@@ -151,7 +151,7 @@ def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) 
     intake = desk.start(rescan=0.2)
     job = desk.until_open("x.pdf")["x.pdf"].job
     desk.fail(job, "failed/x.pdf")
-    text = why_text(Failure("x.pdf", job, "no_rule", "no rule matches", datetime.now().astimezone()), "consents", "")
+    text = why_text(Failure("x.pdf", job, "no_rule", datetime.now().astimezone()), "consents", "")
     (desk.path / "failed" / "x.pdf.why.txt").write_bytes(text)
     (desk.path / "by hand.why.txt").write_bytes(b"somebody's own: " + text)
     for name in ("x.pdf", "x.pdf.why.txt"):
@@ -164,7 +164,7 @@ def test_a_text_that_is_moved_back_with_its_file_is_no_dropped_file(desk: Desk) 
 
 
 def text_about(job: int, name: str = "x.pdf") -> bytes:
-    return why_text(Failure(name, job, "no_rule", "no rule matches", datetime.now().astimezone()), "consents", "")
+    return why_text(Failure(name, job, "no_rule", datetime.now().astimezone()), "consents", "")
 
 
 def test_a_text_without_its_file_is_removed_if_it_is_ours_and_about_no_file_that_is_still_known(

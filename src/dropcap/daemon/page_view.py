@@ -17,7 +17,7 @@ from dropcap.delivery.queue import FolderQueue
 from dropcap.display import shown
 from dropcap.files.digest import sha256_of
 from dropcap.files.tree import Tree
-from dropcap.filing.diagnosed import failure_of
+from dropcap.filing.diagnosed import failure_of, told_by_name
 from dropcap.filing.failure import Failure
 from dropcap.filing.page import StatusPage
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
@@ -31,7 +31,6 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.naming.example import examples
 from dropcap.reasons import Reason, Scope
-from dropcap.routing.route import Route, route
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 _SHOWN = 50
@@ -180,7 +179,7 @@ class Page:
                 for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
             ],
             arriving_count=len(unsettled) + intake.behind,
-            waiting=[_waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
+            waiting=[self._waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
             waiting_count=max(0, sum(counts.get(state.value, 0) for state in _WAITING) - len(uploads)),
             held=[_held(job) for job in query.in_state((State.HELD,), name, _SHOWN)],
             held_count=counts.get("held", 0),
@@ -231,10 +230,25 @@ class Page:
 
     def _told_by_name(self, job: Job) -> str:
         """The place in REDCap as far as the file's name tells it: a record that was found by its values is not shown here."""
-        found = route(self._queue.folder.rules, self._queue.name, job.name)
-        if not isinstance(found, Route):
+        told = told_by_name(self._queue.folder, job.name)
+        return "" if told is None else " · ".join(part for part in (told.record, told.event or "", told.field) if part)
+
+    def _waiting(self, job: Job, held: Job | None) -> Line:
+        return Line(shown(job.name), _time(job.claimed_at), job.reason or "", behind=self._behind(job, held))
+
+    def _behind(self, job: Job, held: Job | None) -> str:
+        """The held file that `job` waits for, if their names tell that they go to the same record: else that they do is REDCap's.
+
+        Another folder's files are shown to nobody here.
+        """
+        if held is None:
             return ""
-        return " · ".join(part for part in (found.target.record, found.target.event or "", found.target.field) if part)
+        if held.folder != job.folder:
+            return "…"
+        one, other = (told_by_name(self._queue.folder, name) for name in (job.name, held.name))
+        if one is None or other is None or (one.record, one.record_where) != (other.record, other.record_where):
+            return ""
+        return shown(held.name) if one.record or one.record_where else ""
 
 
 def _sending(upload: Uploading, job: Job | None, now: datetime) -> BeingSent:
@@ -258,12 +272,6 @@ def _left(why: str) -> WhyLeft:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds).astimezone()
-
-
-def _waiting(job: Job, held: Job | None) -> Line:
-    # Another folder's files are shown to nobody here.
-    behind = "" if held is None else shown(held.name) if held.folder == job.folder else "…"
-    return Line(shown(job.name), _time(job.claimed_at), reason=job.reason or "", behind=behind)
 
 
 def _held(job: Job) -> Line:

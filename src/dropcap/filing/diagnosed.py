@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from dropcap.config.model import Folder
@@ -14,18 +15,30 @@ from dropcap.ledger.query import Query
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis
 from dropcap.reasons import Reason
-from dropcap.routing.route import Route, route
-from dropcap.routing.target import NEXT, ExistingFile
+from dropcap.routing.route import Route, route, settings_for
+from dropcap.routing.target import NEXT, ExistingFile, Target
 
 _OF_NAMES = frozenset({Reason.NO_RULE, Reason.BAD_VALUE})
+
+
+def told_by_name(folder: Folder, name: str) -> Target | None:
+    """Where a file goes as far as its name tells those who drop it; None if no rule takes it.
+
+    A record that a table has for a word of the name is left out: the name does not say it, as it does not say one that is found
+    by its values.
+    """
+    found = route(folder.rules, folder.name, name)
+    if not isinstance(found, Route):
+        return None
+    translated = found.rule.record is not None and found.rule.record.translates
+    return replace(found.target, record="") if translated else found.target
 
 
 def failure_of(
     job: Job, reason: str, message: str, when: datetime, folder: Folder, query: Query, sha256: Callable[[], str]
 ) -> Failure:
     """What people are told of `job`, which failed for `reason`. `sha256` reads the job's file; it may raise OSError."""
-    target = route(folder.rules, folder.name, job.name)
-    told = target.target if isinstance(target, Route) else None
+    told = told_by_name(folder, job.name)
     diagnosis = diagnose(folder.rules, folder.name, job.name) if reason in _OF_NAMES and told is None else None
     twin, replaces = None, False
     if diagnosis is not None and diagnosis.suggestion is not None:
@@ -38,7 +51,6 @@ def failure_of(
         name=job.name,
         job=job.id,
         reason=reason,
-        message=message,
         when=when,
         record=told.record if told is not None else "",
         field=told.field if told is not None else "",
@@ -47,7 +59,13 @@ def failure_of(
         diagnosis=diagnosis if diagnosis is not None or reason not in _OF_NAMES else Diagnosis(()),
         twin=twin,
         replaces=replaces,
+        similar=message if reason == Reason.RECORD_DIFFERS and told and told.record and _suggests(folder, job.name) else "",
     )
+
+
+def _suggests(folder: Folder, name: str) -> bool:
+    settings = settings_for(folder.rules, name)
+    return settings is not None and settings.suggest_records
 
 
 def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[], str]) -> StoredTwin | None:

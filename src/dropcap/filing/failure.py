@@ -20,16 +20,16 @@ class StoredTwin:
 class Failure:
     """Why a job failed, for people.
 
-    `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a time zone.
-    `message` says what happened; it may hold no values that REDCap has and the file's name does not. `record` is the record as
-    the name tells it, empty if it does not. `diagnosis` says what is wrong with the name, if that is what is wrong; `replaces`:
-    what goes by the suggested name takes the place of what REDCap holds.
+    It has only what the file's name tells, and no words of REDCap's: those who drop may not learn from it which record has a
+    hospital number. `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a
+    time zone. `record` is the record as the name tells it, empty if it does not. `diagnosis` says what is wrong with the name, if
+    that is what is wrong; `replaces`: what goes by the suggested name takes the place of what REDCap holds. `similar` names
+    records that are written almost like this one, where `suggest_records` has them told.
     """
 
     name: str
     job: int
     reason: str
-    message: str
     when: datetime
     record: str = ""
     field: str = ""
@@ -38,3 +38,4 @@ class Failure:
     diagnosis: Diagnosis | None = None
     twin: StoredTwin | None = None
     replaces: bool = True
+    similar: str = ""

@@ -63,6 +63,16 @@ OF_REASONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             marked("If the name is right, ask: {contact}."),
         ),
     ),
+    Reason.RECORD_DIFFERS: (
+        (
+            marked("REDCap has no record “{record}”, but it has one that is written almost the same."),
+            marked("Look at capital letters and zeros."),
+        ),
+        (
+            marked("Compare the name with the paper. If the name is wrong, rename the file in the folder “failed”."),
+            marked("If the name is right, ask: {contact}."),
+        ),
+    ),
     Reason.MISMATCH: (
         (marked("The name does not agree with what REDCap says of this record."),),
         (
@@ -86,7 +96,6 @@ OF_REASONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         _BUILT,
     ),
 }  # fmt: skip
-OF_REASONS[Reason.RECORD_DIFFERS] = OF_REASONS[Reason.MISMATCH]
 #: The same of a record that is found by its values.
 NO_SUCH_RECORD = ((marked("REDCap has no record that fits this name."),), OF_REASONS[Reason.NO_RECORD][1])
 #: For any other reason.

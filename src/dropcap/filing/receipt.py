@@ -14,6 +14,7 @@ from dropcap import __version__
 from dropcap.config.model import Folder
 from dropcap.files import names
 from dropcap.files.tree import Tree
+from dropcap.filing.diagnosed import told_by_name
 from dropcap.filing.ending import Ending
 from dropcap.ledger.outcome import Stored
 from dropcap.routing.route import Route, route
@@ -32,8 +33,7 @@ def receipt(ending: Ending, folder: Folder, filed_as: str, now: datetime) -> byt
     assert isinstance(outcome, Stored)
     found = route(folder.rules, folder.name, job.name)
     target: dict[str, Any] = {}
-    if isinstance(found, Route):
-        told = found.target
+    if told := told_by_name(folder, job.name):
         instance = told.instance if told.instance != NEXT else None
         every = {"record": told.record, "event": told.event, "field": told.field, "instance": instance}
         target = {key: value for key, value in every.items() if value}

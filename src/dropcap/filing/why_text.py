@@ -90,8 +90,7 @@ def _details(failure: Failure, folder_name: str, say: Speaker) -> list[str]:
         reason=failure.reason,
         when=when,
     )
-    said = [shown(failure.message)] if failure.diagnosis is None and failure.message else []
-    return [*_wrapped([text]), *_wrapped(said)]
+    return _wrapped([text, shown(failure.similar)])
 
 
 def _wrapped(texts: Iterable[str]) -> list[str]:
