@@ -4,9 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -18,6 +25,7 @@ import requests
 
 from dropcap.dashboard.gate import Bucket, may_change
 from dropcap.dashboard.sessions import LINK_LASTS, MOST_WRONG, Sessions, TooManyTries
+from dropcap.ledger.act import Means, Who
 from dropcap.secret import Secret
 from tests.dashboard.conftest import SECRET, Watched
 
@@ -58,7 +66,7 @@ def test_a_bucket_lets_through_so_many() -> None:
 def test_a_guessed_secret_and_a_link() -> None:
     now = 0.0
     sessions = Sessions(lambda: Secret(SECRET), lambda: now)
-    code, late = sessions.link("ada"), sessions.link("bob")
+    code, late = (sessions.link(Who(1000, None, Means.SOCKET, name)) for name in ("ada", "bob"))
     for guess in ("", "x", SECRET[:-1], SECRET + "x", "\udcff")[:MOST_WRONG]:
         assert sessions.sign_in(guess, "eve") is None
     with pytest.raises(TooManyTries):
@@ -66,15 +74,16 @@ def test_a_guessed_secret_and_a_link() -> None:
     cookie = sessions.trade(code)
     session = sessions.of(cookie)
     assert session is not None
-    assert session.who == "ada"
+    assert session.who == Who(1000, None, Means.PAGE, "ada")
     assert sessions.trade(code) is None, "it was good once"
     now = LINK_LASTS + 1
     assert sessions.trade(late) is None
     signed = sessions.sign_in(f" {SECRET}\n", " Ada \n Lovelace " + "x" * 100)
     session = sessions.of(signed)
     assert session is not None
-    assert session.who.startswith("Ada Lovelace xxx")
-    assert len(session.who) == 60
+    assert session.who.uid is None
+    assert session.who.name.startswith("Ada Lovelace xxx")
+    assert len(session.who.name) == 60
     sessions.sign_out(signed)
     assert sessions.of(signed) is None
     now += 13 * 3600
@@ -155,6 +164,48 @@ def test_what_a_stranger_gets(watched: Watched) -> None:
     assert SECRET not in log
     assert cookie.value is not None
     assert cookie.value not in log
+
+
+def test_a_link_signs_in_the_user_whose_process_asked(watched: Watched) -> None:
+    """A member of dropcap's group may ask for one, and not choose a name: the kernel tells whose process it is."""
+    needs.root("to become somebody else")
+    daemon = watched.start()
+    place = watched.place
+    os.chmod(place.state, 0o755)
+    os.chmod(place.state / "control.sock", 0o666)
+    script = (
+        "import os, socket, sys; os.chdir(sys.argv[1]); os.setgid(4711); os.setuid(4711);"
+        " s = socket.socket(socket.AF_UNIX); s.connect('control.sock');"
+        ' s.sendall(b\'{"do":"dashboard","who":"root","uid":0}\\n\'); print(s.recv(9999).decode())'
+    )
+    answer = subprocess.run([sys.executable, "-c", script, str(place.state)], capture_output=True, text=True, check=True)
+    pause = {"scope": "folder", "name": "consents"}
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    me = Who.me()  # where the kernel keeps who logged in, that is the name of both
+
+    def last_act() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(place.dropcap("history", "--acts", "--json").stdout.splitlines()[-1])
+        return found
+
+    for link, uid, named in (
+        (json.loads(answer.stdout)["link"], 4711, "" if me.login is None else me.name),
+        (place.dropcap("dashboard", "--link", SUDO_USER="somebody-else").stdout.strip(), 0, me.name),
+    ):
+        browser = requests.Session()
+        assert browser.get(link).status_code == 200
+        assert browser.post(watched.url + "/pause", pause, headers=ours).status_code == 200
+        act = last_act()
+        assert (act["what"], act["way"], act["uid"], act["name"]) == ("pause", "page", uid, named)
+        assert daemon.wait_for("asked", 1 if uid else 2)[-1]["by"] == (named or "uid 4711")
+    typed = requests.Session()
+    form = {"who": "root", "secret": SECRET}
+    assert typed.post(watched.url + "/sign-in", form, headers=ours).status_code == 200
+    assert typed.post(watched.url + "/resume", pause, headers=ours).status_code == 200
+    act = last_act()
+    assert (act["what"], act["uid"], act["name"]) == ("resume", None, "root"), "a name that was typed is no user"
+    told = {act["who"] for act in csv.DictReader(io.StringIO(place.dropcap("history", "--acts", "--csv").stdout))}
+    assert {"uid 4711, on the page", f"{me.name} (uid 0), on the page"} <= told or me.login is not None
+    assert "root (on the page)" in told
 
 
 def test_a_thousand_requests_a_second_and_hung_browsers_stop_no_file(watched: Watched) -> None:

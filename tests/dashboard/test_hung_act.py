@@ -23,6 +23,7 @@ from dropcap.config.telling import Dashboard, SecretPlace
 from dropcap.dashboard import app
 from dropcap.dashboard.server import DashboardServer
 from dropcap.dashboard.wires import Wires
+from dropcap.ledger.act import Means, Who
 from dropcap.ledger.figures import Figures
 from dropcap.ledger.store import Ledger
 from tests.picture.make import pause, picture
@@ -33,8 +34,8 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Ledger(tmp_path / "ledger.db").close()
     hang, asked = threading.Event(), []
 
-    def answer(wanted: dict[str, Any], who: str) -> dict[str, Any]:
-        asked.append(who)
+    def answer(wanted: dict[str, Any], who: Who) -> dict[str, Any]:
+        asked.append(who.name)
         hang.wait(10)
         return {"done": True}
 
@@ -49,7 +50,7 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     server.start()
     url, client = f"http://127.0.0.1:{port}", requests.Session()
     client.headers["Sec-Fetch-Site"] = "same-origin"
-    assert client.get(f"{url}/link?code={server.sessions.link('ada')}").status_code == 200
+    assert client.get(f"{url}/link?code={server.sessions.link(Who(1000, None, Means.SOCKET, 'ada'))}").status_code == 200
     form = {"scope": "server", "name": "redcap:443"}
     assert "It takes longer, and goes on." in client.post(url + "/resume", form).text
     told = [client.post(url + "/resume", form).text for _ in range(9)]

@@ -10,10 +10,12 @@ def who_of(act: Act) -> str:
     """Who did it, as far as the system tells."""
     if act.way == Means.ITSELF:
         return "dropcap"
-    if act.way == Means.PAGE:
-        return f"{shown(act.name)} (on the page)"
     if act.uid is None:
-        return "not known (a signal)"
+        return f"{shown(act.name)} (on the page)" if act.way == Means.PAGE else "not known (a signal)"
+    return _user(act) + (", on the page" if act.way == Means.PAGE else "")
+
+
+def _user(act: Act) -> str:
     if act.login is not None and act.login != act.uid:
         return f"{shown(act.name) or act.login}, as uid {act.uid}"
     return f"{shown(act.name)} (uid {act.uid})" if act.name else f"uid {act.uid}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 
 import click
@@ -26,17 +24,9 @@ def dashboard_command(config_path: Path, link: bool) -> None:
     if not link:
         click.echo(config.dashboard.address)
         return
-    told = asked(config, {"do": "dashboard", "who": _who()})
+    told = asked(config, {"do": "dashboard"})
     if told is None:
         stop("no dropcap runs: start it, then ask again", 1)
     if told["link"] is None:
         stop("the running dropcap has no page: its log says why, or it needs `dropcap reload`", 1)
     click.echo(told["link"])
-
-
-def _who() -> str:
-    """Who asks, for the log: whoever called sudo, if somebody did."""
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

@@ -52,7 +52,7 @@ class _Watchers(Protocol):
 
     def start(self) -> None: ...
 
-    def link(self, who: str) -> str | None: ...
+    def link(self, who: Who) -> str | None: ...
 
     def ends(self, why: str) -> None: ...
 
@@ -191,20 +191,20 @@ class Service:
         if self._watchers is not None:
             self._watchers.ends(why)
 
-    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: str) -> dict[str, Any]:
+    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         """As by the control socket; the ledger's acts and the log say who it was."""
         about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
         if "jobs" in asked:
             about["jobs"] = len(asked["jobs"])
-        log.info("asked", do=asked["do"], by=shown(who), way=Means.PAGE.value, **about)
-        return self._answer(engine, reload, asked, Who.on_the_page(who))
+        log.info("asked", do=asked["do"], by=shown(who.told), way=who.way.value, **about)
+        return self._answer(engine, reload, asked, who)
 
     def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
         match asked.get("do"):
             case "status":
                 return view(engine)
             case "dashboard":
-                return {"link": None if self._watchers is None else self._watchers.link(str(asked["who"]))}
+                return {"link": None if self._watchers is None else self._watchers.link(who)}
             case "reload":
                 config_file = asked.get("config")
                 if config_file is not None and not reload.reads(str(config_file)):

@@ -18,6 +18,7 @@ from dropcap.daemon.engine import Engine
 from dropcap.daemon.gather import Gatherer
 from dropcap.daemon.privacy import mask_of
 from dropcap.display import shown
+from dropcap.ledger.act import Who
 from dropcap.ledger.errors import DatabaseError
 from dropcap.ledger.figures import Figures
 from dropcap.metrics.tally import Tally
@@ -33,7 +34,7 @@ EVERY = 2.0
 _WRITE_EVERY = 15.0
 _SOONEST = 0.2
 
-Answer = Callable[[dict[str, Any], str], dict[str, Any]]
+Answer = Callable[[dict[str, Any], Who], dict[str, Any]]
 
 
 class _Page(Protocol):
@@ -43,7 +44,7 @@ class _Page(Protocol):
 
     def start(self) -> None: ...
 
-    def link(self, who: str) -> str: ...
+    def link(self, who: Who) -> str: ...
 
     def stop(self) -> None: ...
 
@@ -107,7 +108,7 @@ class Watchers:
         wires = Wires(lambda: self._engine.config, self.picture, self.metrics, self._answer, self._engine.alive, self._figures)
         self._dashboard = DashboardServer(config.dashboard, wires)
 
-    def link(self, who: str) -> str | None:
+    def link(self, who: Who) -> str | None:
         """The address of the page with a code that signs `who` in once; None if there is no page."""
         if self._dashboard is None:
             return None

@@ -18,6 +18,7 @@ from dropcap.config.telling import SHORTEST_SECRET, Dashboard
 from dropcap.dashboard.app import application
 from dropcap.dashboard.sessions import Sessions
 from dropcap.dashboard.wires import Wires
+from dropcap.ledger.act import Who
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -148,7 +149,7 @@ class DashboardServer:
             log.error("check_problem", message=message, remedy=remedy)
         self._told = message
 
-    def link(self, who: str) -> str:
+    def link(self, who: Who) -> str:
         """The address of the page with a code that signs `who` in once."""
         return f"{self.page.address}/link?code={self.sessions.link(who)}"
 

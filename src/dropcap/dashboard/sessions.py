@@ -7,8 +7,9 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from dropcap.ledger.act import Means, Who
 from dropcap.secret import Secret
 
 #: Seconds for which somebody stays signed in, and for which a link is good.
@@ -24,7 +25,7 @@ _LONGEST_NAME = 60
 class Session:
     """Somebody who is signed in; `told` is what is to be said on the next page."""
 
-    who: str
+    who: Who
     until: float
     told: list[str] = field(default_factory=list)
 
@@ -37,7 +38,7 @@ class Sessions:
         self._secret = secret
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # by the hash of the cookie
-        self._links: dict[str, tuple[str, float]] = {}  # by the hash of the code: who, and until when
+        self._links: dict[str, tuple[Who, float]] = {}  # by the hash of the code: who, and until when
         self._wrong: list[float] = []
 
     def sign_in(self, given: str, who: str) -> str | None:
@@ -50,15 +51,15 @@ class Sessions:
         if not hmac.compare_digest(_hash(self._secret().reveal()), _hash(given.strip())):
             self._wrong.append(now)
             return None
-        return self._begin(who)
+        return self._begin(Who.on_the_page(" ".join(who.split())[:_LONGEST_NAME] or "somebody"))
 
-    def link(self, who: str) -> str:
-        """A code that is good for one sign-in within `LINK_LASTS`."""
+    def link(self, who: Who) -> str:
+        """A code with which the user `who` signs in once within `LINK_LASTS`."""
         now, code = self._clock(), secrets.token_urlsafe(24)
         for key, (_, until) in [*self._links.items()]:
             if until <= now:
                 self._links.pop(key, None)
-        self._links[_hash(code)] = (who, now + LINK_LASTS)
+        self._links[_hash(code)] = (replace(who, way=Means.PAGE), now + LINK_LASTS)
         return code
 
     def trade(self, code: str) -> str | None:
@@ -66,12 +67,12 @@ class Sessions:
         link = self._links.pop(_hash(code), None)
         return self._begin(link[0]) if link is not None and link[1] > self._clock() else None
 
-    def _begin(self, who: str) -> str:
+    def _begin(self, who: Who) -> str:
         now, cookie = self._clock(), secrets.token_urlsafe(32)
         self._sessions = {key: one for key, one in self._sessions.items() if one.until > now}
         while len(self._sessions) >= _MOST:
             self._sessions.pop(next(iter(self._sessions)))
-        self._sessions[_hash(cookie)] = Session(" ".join(who.split())[:_LONGEST_NAME] or "somebody", now + LASTS)
+        self._sessions[_hash(cookie)] = Session(who, now + LASTS)
         return cookie
 
     def of(self, cookie: str | None) -> Session | None:

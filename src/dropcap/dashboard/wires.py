@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropcap.config.model import Config
+from dropcap.ledger.act import Who
 from dropcap.ledger.figures import Figures
 from dropcap.picture.facts import Picture
 
@@ -19,6 +20,6 @@ class Wires:
     config: Callable[[], Config]
     picture: Callable[[float], Picture]
     metrics: Callable[[], bytes]
-    answer: Callable[[dict[str, Any], str], dict[str, Any]]
+    answer: Callable[[dict[str, Any], Who], dict[str, Any]]
     alive: Callable[[], bool]
     figures: Figures

@@ -47,7 +47,7 @@ class Means(StrEnum):
 
     SOCKET = "socket"  # the kernel's word on whose process asked
     COMMAND = "command"  # the uid of the process that wrote the ledger itself
-    PAGE = "page"  # the name that somebody gave to sign in to the operator's page, or whoever made the link
+    PAGE = "page"  # the operator's page: the name that somebody typed to sign in, or the user who made the link
     SIGNAL = "signal"  # nobody knows who sent it
     ITSELF = "dropcap"
 
@@ -64,8 +64,13 @@ class Who:
 
     @classmethod
     def on_the_page(cls, name: str) -> Who:
-        """Somebody who is signed in to the operator's page, by the name that they gave."""
+        """Somebody who has signed in to the operator's page by the secret, with the name that they typed."""
         return cls(None, None, Means.PAGE, name)
+
+    @property
+    def told(self) -> str:
+        """The name, or the number where there is none."""
+        return self.name or f"uid {self.uid}"
 
     @classmethod
     def me(cls, way: Means = Means.COMMAND) -> Who:
