@@ -14,20 +14,12 @@ from redcap_sandbox.dictionary import from_dictionary, load_records
 from redcap_sandbox.fault import KINDS, MATCHED, Fault
 from redcap_sandbox.odm import from_xml
 from redcap_sandbox.project import classic_project, demo_project
-from redcap_sandbox.recorder import Recorder
 from redcap_sandbox.server import Sandbox
 from redcap_sandbox.settings import SETTINGS, change, rights
 from redcap_sandbox.structure import Rights, SandboxProject
-from redcap_sandbox.upstream import Way
 
 _ABOUT = """Serve a REDCap stand-in on 127.0.0.1, with made-up data, until Ctrl-C. The first two lines name the URL and the token.
 The pages beneath /_sandbox/ look inside and make it ill and well, from any language."""
-#: Options that make no sense without --record, and with it.
-_OF_THE_WAY = ("ca_file", "client_cert_file", "client_key_file", "proxy", "proxy_credentials_file")
-_OF_A_SANDBOX = (
-    *("classic", "project_xml", "dictionary", "event", "repeating", "records", "token", "token_file"),
-    *("right", "set", "rate_limit", "store", "ill"),
-)
 _FAULT = "start with this fault, as status:code=503,times=2,action=import; may be repeated"
 
 
@@ -38,10 +30,6 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
     if told.list:
         print(_list())
         return 0
-    if told.record is not None or told.upstream is not None:
-        return _record(parser, told)
-    if given := _given(parser, told, _OF_THE_WAY):
-        parser.error(f"{given[0]} is for --record and --upstream; a sandbox asks nobody")
     try:
         box = _sandbox(told)
     except (OSError, ValueError) as error:
@@ -56,33 +44,6 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
     finally:
         box.stop()
     return 0
-
-
-def _record(parser: argparse.ArgumentParser, told: argparse.Namespace) -> int:
-    """Record what a real REDCap says, until told to stop."""
-    if told.record is None or told.upstream is None:
-        parser.error("--record and --upstream go together: where to note what is said, and the API to ask")
-    if given := _given(parser, told, _OF_A_SANDBOX):
-        parser.error(f"{given[0]} is for a sandbox; --record hands on what --upstream says, and changes nothing: leave it out")
-    if not 0 <= told.port <= 65535:
-        parser.error("--port is 0 to 65535")
-    try:
-        way = Way(**{name: getattr(told, name) for name in _OF_THE_WAY})
-        with Recorder(told.upstream, told.record, told.port, way) as recorder:
-            path = recorder.recording.path
-            print(f"url: {recorder.url}\nrecording: {path}", flush=True)
-            until_told()
-    except FileExistsError:
-        parser.error(f"{told.record} holds a recording already: name another directory")
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    print(f"{recorder.recording.count} exchanges are in {path}: read it before you send it to anybody")
-    return 0
-
-
-def _given(parser: argparse.ArgumentParser, told: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """Which of these options were given."""
-    return ["--" + name.replace("_", "-") for name in names if getattr(told, name) != parser.get_default(name)]
 
 
 def until_told() -> None:
@@ -113,13 +74,6 @@ def _parser(name: str) -> argparse.ArgumentParser:
     add("--store", type=Path, metavar="DIR", help="keep what is uploaded in this folder")
     add("--ill", action="append", default=[], metavar="FAULT", help=_FAULT)
     add("--list", action="store_true", help="tell all faults, settings and rights, and end")
-    add("--record", type=Path, metavar="DIR", help="stand before --upstream instead, and note there what the wire shows")
-    add("--upstream", metavar="URL", help="the API of the real REDCap to record, https://redcap.example.org/api/")
-    add("--ca-file", type=Path, metavar="FILE", help="the authority of --upstream's certificate (PEM), if the system lacks it")
-    add("--client-cert-file", type=Path, metavar="FILE", help="the certificate (PEM) that --upstream wants to see")
-    add("--client-key-file", type=Path, metavar="FILE", help="its key, if that is in a file of its own")
-    add("--proxy", metavar="URL", help="the proxy on the way to --upstream, http://proxy.example.org:3128")
-    add("--proxy-credentials-file", type=Path, metavar="FILE", help="a file that holds user:password for it, in one line")
     return parser
 
 

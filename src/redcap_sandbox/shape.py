@@ -1,4 +1,4 @@
-"""What a recording tells of a body: its shape, lengths, and the known words of messages. Never a value or a name."""
+"""What may be told of a reply: its shape, lengths, and the known words of messages. Never a value or a name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,44 @@ import html
 import io
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
 
-from redcap_sandbox.vocabulary import CAPITALISED, COLUMNS, TAGS, UNKNOWN, WORDS
+from redcap_sandbox.vocabulary import (
+    CAPITALISED,
+    CHARSETS,
+    CHOICES,
+    CODINGS,
+    COLUMNS,
+    CONTENTS,
+    EXTENSIONS,
+    HEADERS,
+    MEDIA,
+    METHODS,
+    PARAMETERS,
+    PROTOCOLS,
+    SERVERS,
+    TAGS,
+    UNKNOWN,
+    WORDS,
+)
+
+#: What a report is made of, beside what is known of HTTP and REDCap.
+_OWN = """
+n after asked answered failed method content action parameters others other_parameters other_headers
+format return_format type headers body framing file
+length extension place path query status seconds protocol media charset names_a_file server retry_after location shape decoded
+complete coding same_as_sent kind form words unread columns rows tags names then password numbers bom own_header sent
+api other multipart urlencoded none chunked close same-host other-host relative plain-http
+empty blank version error object text broken page binary csv json xml null true false flag flag-text number digits list
+document unread name refused certificate proxy tls timed-out reset cut no-http unreachable client-gone
+"""
+ALLOWED = frozenset(_OWN.split()) | METHODS | PARAMETERS | CONTENTS | CHOICES | HEADERS | MEDIA | CHARSETS | SERVERS | CODINGS
+ALLOWED |= EXTENSIONS | PROTOCOLS | COLUMNS | TAGS | WORDS | {UNKNOWN}
 
 #: So many words of a message or page are told.
 MOST_WORDS = 60
@@ -142,3 +172,14 @@ def _page(text: str, form: str, hidden: frozenset[str]) -> Shape:
     if rest:
         shape["then"] = _shape(rest, "", form, hidden)
     return shape
+
+
+def gate(value: Any) -> Any:
+    """What may be written of a value: numbers, yes and no, and texts by their known words. Everything else is `…`."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return " ".join(word if word in ALLOWED else UNKNOWN for word in value.split(" ")) if value else value
+    if isinstance(value, Mapping):
+        return {gate(str(name)): gate(inner) for name, inner in value.items()}
+    return [gate(inner) for inner in value]

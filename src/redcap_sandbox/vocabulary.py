@@ -1,4 +1,4 @@
-"""The words that a recording may hold. Nothing else of what was asked and answered gets into one: see `recording`.
+"""The words of a reply that may be told. Nothing else of what was asked and answered is: see `shape.gate`.
 
 Numbers are never among them, nor single letters and words of a-f alone: no token can be put together from these words.
 """

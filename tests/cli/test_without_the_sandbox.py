@@ -60,7 +60,7 @@ def _without(root: Path, libraries: list[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "words",
-    [("demo", "--ill", "--keep"), ("sandbox", "--classic"), *(pytest.param((one,), marks=heavy) for one in ("demo", "sandbox"))],
+    [("demo", "--keep"), ("sandbox", "--classic"), *(pytest.param((one,), marks=heavy) for one in ("demo", "sandbox"))],
     ids=" ".join,
 )
 def test_its_two_commands_say_how_to_install_it(

@@ -411,8 +411,9 @@ def test_two_rules_of_one_name(tmp_path: Path) -> None:
         ("{path: /var/../srv/consents/x, project: trial}", "", "inside the folder"),
         ("{path: /x, project: trial, first_start: maybe, rules: [{pattern: '{record}', field: f}]}", ".first_start", "`maybe`"),
         ("{path: /x, project: trial, mode: 0440, rules: [{pattern: '{record}', field: f}]}", ".mode", "0440"),
+        ("{path: /x, project: trial, receipts: true, rules: [{pattern: '{record}', field: f}]}", ".receipts", "was removed"),
         ("{path: /x, project: trial, mask: 1, rules: [{pattern: '{record}', field: f}]}", ".mask", "version"),
-        ("{path: /x, project: trial, receipts: 7, rules: [{pattern: '{record}', field: f}]}", ".receipts", "7"),
+        ("{path: /x, project: trial, subfolders: 7, rules: [{pattern: '{record}', field: f}]}", ".subfolders", "7"),
         ("{path: /x, project: trial, language: deutsch, rules: [{pattern: '{record}', field: f}]}", ".language", "deutsch"),
         ("{path: /x, project: trial, page_refresh: 1s, rules: [{pattern: '{record}', field: f}]}", ".page_refresh", "1s"),
         (

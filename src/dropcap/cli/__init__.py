@@ -35,7 +35,7 @@ class Listed:
 
 
 COMMANDS = {
-    "demo": Listed("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --ill"),
+    "demo": Listed("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --stay"),
     "init": Listed(
         "init",
         "init_command",

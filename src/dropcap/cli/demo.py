@@ -13,34 +13,21 @@ from typing import NoReturn
 import click
 
 from dropcap.cli.configured import stop
-from dropcap.cli.demo_database import NoDatabase, what_two_hosts_lack
 from dropcap.cli.extra import sandbox_or_stop
 from dropcap.filing.keep import FOR_THE_LEDGER
 
 
 @click.command("demo")
 @click.option("--keep", is_flag=True, help="Keep the temporary folder, with its configuration and log, and say where it is.")
-@click.option("--ill", is_flag=True, help="Let REDCap lose a reply and go into maintenance on the way.")
 @click.option(
     "--stay", "stays", is_flag=True, help="Then keep sandbox, daemon and page running until Ctrl-C, and say what to try."
 )
-@click.option(
-    "--hosts",
-    type=click.IntRange(1, 2),
-    default=1,
-    help="2: show how one host takes over from another that is killed (needs PostgreSQL on this machine).",
-)
-def demo_command(keep: bool, ill: bool, stays: bool, hosts: int) -> None:
+def demo_command(keep: bool, stays: bool) -> None:
     """Show the main job: files dropped one by one, a real daemon, a sandbox REDCap on 127.0.0.1.
 
     Nothing outside a temporary folder is touched. Exit code 0 only if every outcome is as it should be.
     """
-    if hosts == 2 and (ill or stays):
-        raise click.UsageError("--hosts 2 goes with --keep alone")
     sandbox_or_stop()
-    if hosts == 2 and (missing := what_two_hosts_lack()):
-        stop(missing, 2)
-    from dropcap.cli.demo_hosts import show_hosts
     from dropcap.cli.demo_show import show_demo
 
     if hasattr(sys.stdout, "reconfigure"):
@@ -54,9 +41,7 @@ def demo_command(keep: bool, ill: bool, stays: bool, hosts: int) -> None:
             f"less than 1 GiB is free in {root.parent}, and so much stays free for the ledger: set TMPDIR to another directory", 2
         )
     try:
-        wrong = show_hosts(root) if hosts == 2 else show_demo(root, ill, stays)
-    except NoDatabase as error:
-        stop(str(error), 2)
+        wrong = show_demo(root, stays)
     finally:
         if keep:
             click.echo(f"Kept: {root}")

@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from dropcap.cli.demo_daemon import DemoDaemon, NotSeenError
 from dropcap.cli.demo_stay import page_section, stay
-from dropcap.cli.demo_story import OLD_CONSENT, STORY, STORY_WHEN_ILL, WHY, Step, write_config
+from dropcap.cli.demo_story import OLD_CONSENT, STORY, WHY, Step, write_config
 from dropcap.cli.demo_told import Telling, imports
 from redcap_sandbox import Sandbox, demo_project
 
@@ -17,17 +17,16 @@ from redcap_sandbox import Sandbox, demo_project
 PATIENCE = 30.0
 
 
-def show_demo(root: Path, ill: bool, stays: bool = False) -> list[str]:
+def show_demo(root: Path, stays: bool) -> list[str]:
     """Play the whole story in `root`, an empty directory, and go on until Ctrl-C if it `stays`; what was not as it should be."""
     with Sandbox(demo_project()) as box:
-        return _Show(root, box, ill, stays).run()
+        return _Show(root, box, stays).run()
 
 
 class _Show:
-    def __init__(self, root: Path, box: Sandbox, ill: bool, stays: bool) -> None:
+    def __init__(self, root: Path, box: Sandbox, stays: bool) -> None:
         self._root = root
         self._box = box
-        self._ill = ill
         self._stays = stays
         self._drop = root / "consents"
         self._config = root / "config.yaml"
@@ -43,31 +42,30 @@ class _Show:
         write_config(self._root, self._drop, self._box.url, self._box.token, more)
         self._console.print(Text("dropcap demo", "bold"), f"in {self._root}")
         self._console.print(f"A sandbox REDCap at {self._box.url} holds a made-up trial.")
-        steps = STORY + STORY_WHEN_ILL if self._ill else STORY
         with DemoDaemon(self._config, self._root / "dropcap.log") as daemon:
             try:
                 daemon.wait_for("ready", patience=PATIENCE)
                 self._telling.title("dropcap run: the daemon is watching the folder")
-                for step in steps:
+                for step in STORY:
                     self._play(step, daemon)
             except NotSeenError as error:
                 self._wrong.append(str(error))
             self._show_folder()
             self._show_why()
-            self._show_holdings(steps)
+            self._show_holdings()
             self._show_status(daemon)
             if self._stays:
-                self._stay(steps, daemon)
+                self._stay(daemon)
             self._telling.title("SIGTERM: the daemon ends")
             code = daemon.stop(PATIENCE)
             self._telling.line("stopped", "dropcap run", f"exit code {code}")
             self._telling.check(code == 0, f"the daemon ended with exit code {code} instead of 0")
         if not self._stays:
-            self._verdict(steps)
+            self._verdict()
         return self._wrong
 
-    def _stay(self, steps: tuple[Step, ...], daemon: DemoDaemon) -> None:
-        self._verdict(steps)
+    def _stay(self, daemon: DemoDaemon) -> None:
+        self._verdict()
         try:
             stay(self._root, self._drop, self._box.url.partition("/api")[0], daemon)
         except NotSeenError as error:
@@ -84,8 +82,6 @@ class _Show:
             self._telling.line("renamed", f"{old} to {new}")
             (self._drop / "failed" / old).rename(self._drop / "failed" / new)
         for name, content in step.files.items():
-            for fault in step.faults.get(name, ()):
-                self._box.ill(fault)
             # Beside the folder first, then into it whole: what a careful program does.
             beside = self._root / "being-written"
             beside.write_bytes(content)
@@ -119,8 +115,8 @@ class _Show:
         else:
             self._telling.check(False, f"{path.name} is not there")
 
-    def _show_holdings(self, steps: tuple[Step, ...]) -> None:
-        self._telling.holdings(self._box, {place: content for step in steps for place, content in step.holds.items()})
+    def _show_holdings(self) -> None:
+        self._telling.holdings(self._box, {place: content for step in STORY for place, content in step.holds.items()})
         kept = [path.read_bytes() for path in self._kept.glob("*/*") if path.suffix != ".json"]
         self._telling.check(kept == [OLD_CONSENT], "no copy of the file that was replaced, and that alone, is kept")
 
@@ -130,10 +126,10 @@ class _Show:
         self._console.print(Text(told))
         self._telling.check(_failed_at_last() in told, "status does not name the failed file")
 
-    def _verdict(self, steps: tuple[Step, ...]) -> None:
-        dropped = sum(len(step.files) for step in steps)
+    def _verdict(self) -> None:
+        dropped = sum(len(step.files) for step in STORY)
         sent = imports(self._box)
-        stored = sum(outcome not in WHY for step in steps for outcome in step.outcomes.values())
+        stored = sum(outcome not in WHY for step in STORY for outcome in step.outcomes.values())
         self._telling.check(sent == stored, f"{sent} files were sent to REDCap instead of {stored}")
         self._telling.in_the_end(
             f"All as it should be: {dropped} dropped, {stored} stored (each sent once), 1 failed, explained."

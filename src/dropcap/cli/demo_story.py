@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropcap.reasons import Reason
-from redcap_sandbox import Fault
 
 #: Outcomes of a file that is not stored.
 WHY = frozenset({Reason.NO_RULE, Reason.NO_RECORD})
@@ -23,7 +22,7 @@ class Step:
     """Some files dropped together.
 
     `outcomes` are the `result` or the `reason` for each file, `holds` what REDCap has afterwards. `rename` renames a file
-    in failed/ first. `faults` strike when the file is dropped; `until` names the event to wait for before the next one is.
+    in failed/ first; `until` names the event to wait for before the next file is dropped.
     """
 
     title: str
@@ -31,7 +30,6 @@ class Step:
     outcomes: Mapping[str, str]
     holds: Mapping[Place, bytes] = field(default_factory=dict)
     rename: tuple[str, str] | None = None
-    faults: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
     until: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -45,8 +43,6 @@ NEW_CONSENT = _file("consent of 101, corrected version", 13_500)
 _MONTH_6 = _file("consent of 101 at month 6", 9_000)
 _LABS = (_file("first sample of 102", 48_000), _file("second sample of 102", 2_000_000))
 _TYPO = _file("consent of 103", 11_000)
-_LOST_REPLY = _file("consent of 104", 10_000)
-_MAINTENANCE = _file("consent of 105", 10_500)
 
 STORY: tuple[Step, ...] = (
     Step(
@@ -79,24 +75,6 @@ STORY: tuple[Step, ...] = (
         {"101_V1_consent.pdf": NEW_CONSENT},
         {"101_V1_consent.pdf": "replaced"},
         {("101", "baseline_arm_1", "consent_pdf", None): NEW_CONSENT},
-    ),
-)
-
-_IMPORT = {"content": "file", "action": "import"}
-STORY_WHEN_ILL: tuple[Step, ...] = (
-    Step(
-        "REDCap stores a file, but its reply is lost; another file meets a maintenance page",
-        {"104_V1_consent.pdf": _LOST_REPLY, "105_V1_consent.pdf": _MAINTENANCE},
-        {"104_V1_consent.pdf": "stored", "105_V1_consent.pdf": "stored"},
-        {
-            ("104", "baseline_arm_1", "consent_pdf", None): _LOST_REPLY,
-            ("105", "baseline_arm_1", "consent_pdf", None): _MAINTENANCE,
-        },
-        faults={
-            "104_V1_consent.pdf": (Fault("reset_after_body", 1, _IMPORT),),
-            "105_V1_consent.pdf": (Fault("maintenance", 1, {"record": "105"}),),
-        },
-        until={"104_V1_consent.pdf": "retrying", "105_V1_consent.pdf": "retrying"},
     ),
 )
 

@@ -18,11 +18,9 @@ _COLOURS = {
     "done": "green",
     "dropped": "bold",
     "failed": "red",
-    "killed": "red",
     "paused": "yellow",
     "resumed": "cyan",
     "retrying": "yellow",
-    "taken": "cyan",
 }
 
 
@@ -54,18 +52,18 @@ class Telling:
         if not true:
             self.wrong.append(otherwise)
 
-    def log_line(self, line: Mapping[str, Any], by: str = "") -> None:
-        """Show one line of a daemon's log, if people want to see it; `by`: which daemon's."""
-        name, of = str(line.get("file", "")), f"{by}, " if by else ""
+    def log_line(self, line: Mapping[str, Any]) -> None:
+        """Show one line of the daemon's log, if people want to see it."""
+        name = str(line.get("file", ""))
         match line["event"]:
             case "done":
-                self.line("done", name, f"{of}{_place(line)}: {line['result']} ({line['confirmed']})")
+                self.line("done", name, f"{_place(line)}: {line['result']} ({line['confirmed']})")
             case "failed":
-                self.line("failed", name, f"{of}{line['reason']}: {line['message']}")
+                self.line("failed", name, f"{line['reason']}: {line['message']}")
             case "preserved":
                 self.line("preserved", name, "a copy of what REDCap held is kept, where nobody on the share can read it")
             case "retrying":
-                self.line("retrying", name, f"{of}in {line['in_seconds']:g} s: {line['message']}")
+                self.line("retrying", name, f"in {line['in_seconds']:g} s: {line['message']}")
             case "paused":
                 self.line("paused", f"{line['scope']} {line['name']}", str(line["message"]))
             case "resumed":

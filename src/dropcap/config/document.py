@@ -27,6 +27,8 @@ _LARGEST = 16 * 1024**2
 
 #: Keys that belong to later versions.
 LATER = frozenset({"mask", "database"})
+#: Keys of earlier versions, and what is there in their place.
+REMOVED = {"receipts": "`dropcap history --json` tells what REDCap has of each file"}
 
 _T = TypeVar("_T")
 Disables = tuple[Scope, str] | None
@@ -150,6 +152,8 @@ class Section:
                 continue
             if key in LATER:
                 node.problem("is not in this version", "take it out")
+            elif key in REMOVED:
+                node.problem("was removed", f"take it out: {REMOVED[key]}")
             elif key == "<<":
                 node.problem("merge keys are not followed here", "write the settings out, or put common ones into `defaults`")
             elif key == "token":

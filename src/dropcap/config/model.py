@@ -99,7 +99,6 @@ class Folder:
     ignore: tuple[str, ...] = ()
     expect: Expect | None = None
     language: Language = Language.EN  # of the texts in the share
-    receipts: bool = False
     page_refresh: float | None = None  # how soon the status page renews itself; None: 60, or 300 while it needs somebody
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)

@@ -70,7 +70,6 @@ _FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
     "group": plain,
     "mode": mode,
     "language": choice(Language),
-    "receipts": boolean,
     "page_refresh": duration(5, DAY),
 }
 _NULLABLE = ("preserve_in", "group", "mode")

@@ -21,8 +21,7 @@ from dropcap.filing.copying import crossing, finish_copies
 from dropcap.filing.diagnosed import failure_of
 from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
 from dropcap.filing.failure import Failure
-from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing
-from dropcap.filing.receipt import receipt
+from dropcap.filing.place import IN_PROGRESS, Filed, Filing
 from dropcap.filing.same_bytes import changed_since
 from dropcap.filing.whereabouts import arrived, locate, renamed
 from dropcap.ledger.errors import TOLD, LeaseLost
@@ -307,8 +306,6 @@ class Filer:
             else:
                 put_off.append(ending)
                 trouble = _said(result)
-        if filing.folder.receipts:
-            over, put_off, trouble = self._receipts(over, put_off, trouble, tree, filing, now)
         self._ledger.change([as_filed(ending, name) for ending, name in over])
         if put_off:
             self._put_off(put_off, trouble)
@@ -350,27 +347,6 @@ class Filer:
             failures = [self._failure(one, filing, tree, now) for one in refused]
             results += zip(refused, filing.to_failed(failures, crossings), strict=True)
         return results
-
-    def _receipts(
-        self,
-        over: list[tuple[Ending, str | None]],
-        put_off: list[Ending],
-        trouble: str,
-        tree: Tree,
-        filing: Filing,
-        now: datetime,
-    ) -> tuple[list[tuple[Ending, str | None]], list[Ending], str]:
-        """Receipts lie beside stored files before the ledger calls those done: where one cannot be written, it is tried again."""
-        done: list[tuple[Ending, str | None]] = []
-        for ending, name in over:
-            if name is not None and isinstance(ending.outcome, Stored) and name.startswith(f"{DONE}/"):
-                try:
-                    filing.give_receipt(name, receipt(ending, filing.folder, name, now), ending.job.id)
-                except OSError as error:
-                    put_off, trouble = [*put_off, ending], _said(error)
-                    continue
-            done.append((ending, name))
-        return done, put_off, trouble
 
     def _failure(self, ending: Ending, filing: Filing, tree: Tree, now: datetime, lies_in: str = "") -> Failure:
         """What the text beside a refused file says."""

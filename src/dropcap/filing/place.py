@@ -25,7 +25,6 @@ from dropcap.filing import preserve
 from dropcap.filing.crossing import finish
 from dropcap.filing.failure import Failure
 from dropcap.filing.keep import Keep
-from dropcap.filing.receipt import write_receipt
 from dropcap.filing.why import is_ours, why_names
 from dropcap.filing.why_text import why_text
 from dropcap.naming.example import examples
@@ -81,10 +80,6 @@ class Filing:
         if arrived:
             self._dress(final)
         return arrived
-
-    def give_receipt(self, filed_as: str, content: bytes, job: int) -> None:
-        """Put the receipt of `job` beside its file in done/; once more does no harm. Raises OSError."""
-        self._dress(write_receipt(self._tree, filed_as, content, job, self.folder.mode))
 
     def explain(self, failed_name: str, failure: Failure) -> str:
         """Write the why.txt beside a file that lies in `failed/` already; returns the text's name.

@@ -13,7 +13,6 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.receipt import is_receipt
 from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
@@ -222,10 +221,8 @@ class Claimer:
         self._enter(entered)
 
     def _is_own_text(self, name: str) -> bool:
-        """Whether it was dropcap's text beside a failed file, or a receipt, moved back together with that: it is removed."""
+        """Whether it was dropcap's text beside a failed file, moved back together with that: it is removed."""
         with contextlib.suppress(OSError):
-            if ".receipt" in name and name.endswith(".json"):
-                return self._tree.remove_if(name, is_receipt)
             return ".why" in name and name.endswith(".txt") and self._tree.remove_if(name, is_ours)
         return False
 

@@ -34,6 +34,7 @@ _SHARE_OF_TIME = 1 / 20
 _TIME_TELLS = 5.0
 #: So many are told by their names, and so many are compared with the ledger at a time.
 _TOLD, _AT_ONCE = 20, 10_000
+#: What versions before 0.2.0 could put beside files in done/.
 _RECEIPT = re.compile(r"\.receipt(?: \([1-9][0-9]*\))?\.[a-z]+$")
 
 
