@@ -32,17 +32,17 @@ TABLES = {
 )
 def test_outcomes_of_a_template(pattern: str, text: str, expected: set[str] | None) -> None:
     compiled = compile_pattern(pattern, TABLES)
-    found = outcomes(compiled, {"t": compile_template(text, TABLES, compiled.captures)}, TABLES)
+    found = outcomes(compiled, {"t": compile_template(text, TABLES, compiled.captures)})
     assert (found if found is None else {one["t"] for one in found}) == expected
 
 
 def test_a_regular_expression_is_judged_by_its_tables_alone() -> None:
     compiled = compile_regex("(?P<w>[a-z]+)")
-    assert outcomes(compiled, {"t": compile_template("{w}", TABLES, ["w"])}, TABLES) is None
-    assert outcomes(compiled, {"t": compile_template("{w|docs}", TABLES, ["w"])}, TABLES) == [{"t": "consent_pdf"}, {"t": "scan"}]
+    assert outcomes(compiled, {"t": compile_template("{w}", TABLES, ["w"])}) is None
+    assert outcomes(compiled, {"t": compile_template("{w|docs}", TABLES, ["w"])}) == [{"t": "consent_pdf"}, {"t": "scan"}]
 
 
 def test_too_many_combinations_are_not_tried() -> None:
     words = "|".join(f"w{n}" for n in range(50))
     compiled = compile_pattern(f"{{a:{words}}}_{{b:{words}}}", TABLES)
-    assert outcomes(compiled, {"t": compile_template("{a}{b}", TABLES, compiled.captures)}, TABLES) is None
+    assert outcomes(compiled, {"t": compile_template("{a}{b}", TABLES, compiled.captures)}) is None

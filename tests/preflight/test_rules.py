@@ -74,7 +74,7 @@ def rule(pattern: str, settings: RuleSettings | None = None, **templates: Any) -
 
 def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Disagreement]:
     folder = Folder("consents", Path("/nowhere"), "trial", (one,))
-    return inspect(folder, structure(longitudinal), rights, more.get("project"), TABLES)
+    return inspect(folder, structure(longitudinal), rights, more.get("project"))
 
 
 @pytest.mark.parametrize(

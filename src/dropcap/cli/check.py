@@ -283,7 +283,7 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
     for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
         asking(project.host)
-        for remark in redcap_project.project_remarks(project, its, config.tables, asked[name].client, order):
+        for remark in redcap_project.project_remarks(project, its, asked[name].client, order):
             # A server that does not answer is one trouble, however many projects it has.
             if not remark.later or (project.host, remark.message) not in silent:
                 yield remark

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,12 @@ def load(path: Path) -> Config:
         if folder is not None and folder.preserve_in is None and keeps_copies(folder.rules):
             copies_are_not_shared(folder_nodes[name])
     unsound = _unsound(problems)
-    folders = {name: folder for name, folder in read.items() if folder is not None and (Scope.FOLDER, name) not in unsound}
+    digest = _digest(digests)
+    folders = {
+        name: replace(folder, configuration=digest)
+        for name, folder in read.items()
+        if folder is not None and (Scope.FOLDER, name) not in unsound
+    }
     if not folder_nodes:
         root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
     values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
@@ -81,7 +87,7 @@ def load(path: Path) -> Config:
         metrics=read_metrics(main),
         dashboard=read_dashboard(main),
         problems=_in_order(problems),
-        digest=_digest(digests),
+        digest=digest,
         broken=tuple(folder for folder in read.values() if folder is not None and folder.name not in folders),
         doubts=(
             *doubtful_ledger(main, ledger),

@@ -102,6 +102,8 @@ class Folder:
     page_refresh: float | None = None  # how soon the status page renews itself; None: 60, or 300 while it needs somebody
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
+    configuration: str = field(default="", compare=False)  # the digest of the `Config` that it was read from
+    digest: str = field(default="", compare=False)  # of all that decides what becomes of its files (`daemon/digest`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import resource
 import threading
 import time
@@ -19,6 +17,7 @@ from dropcap.content.examiner import Examiner
 from dropcap.daemon.allotment import Allotment, Alone
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import try_again
+from dropcap.daemon.digest import digested
 from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
@@ -50,7 +49,7 @@ class Engine:
     def __init__(self, config: Config, ledger: Ledger, allotment: Allotment | None = None) -> None:
         """`allotment` says in which folders this host works, if it shares its ledger with others."""
         _allow_descriptors()
-        self.config = config
+        self.config = config = digested(config)
         self.ledger = ledger
         self.allotment: Allotment = allotment or Alone()
         self.started = time.time()
@@ -58,8 +57,6 @@ class Engine:
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
-        self._digests = dict.fromkeys(config.folders, config.digest)
-        self.order.origins.configure(config.projects.values(), self._digests)
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins, self.allotment.at_work_elsewhere)
         self._stages = Stages(ledger)
@@ -128,8 +125,7 @@ class Engine:
             if grip is None:
                 continue
             old = self.channels.get(folder.name) or self._left.pop(folder.name, None)
-            same = old is not None and old.folder == folder and old.grip is grip
-            if old is not None and same and self.config.contact == config.contact and not old.retired:
+            if old is not None and old.folder.digest == folder.digest and old.grip is grip and not old.retired:
                 channels[folder.name] = old
                 continue
             keep = self._keeping.of(folder)
@@ -256,11 +252,11 @@ class Engine:
             self.channels[folder].page.changed()
 
     def _rerouted(self, folder: Folder) -> None:
-        """Jobs of an earlier run go where the present rules send them, if the rules have changed since."""
-        key, digest = f"rules {folder.name}", _rules_digest(self.config, folder)
-        if self.ledger.query.meta(key) != digest:
+        """Jobs that were entered by another configuration go where the present one sends them."""
+        key = f"rules {folder.name}"
+        if self.ledger.query.meta(key) != folder.digest:
             self.ledger.reroute(folder.name, lambda name: self.order.address(folder, name))
-            self.ledger.set_meta(key, digest)
+            self.ledger.set_meta(key, folder.digest)
 
     def pauses(self) -> list[Pause]:
         """What is paused."""
@@ -292,10 +288,8 @@ class Engine:
         """
         before = self.mistakes
         config, self.mistakes = with_last_good(config, self.config, before, time.time())
+        config = digested(config)
         self.order.configure(config.projects.values(), config.folders.values())
-        kept = {name: digest for name, digest in self._digests.items() if name in self.mistakes}
-        self._digests = dict.fromkeys(config.folders, config.digest) | kept
-        self.order.origins.configure(config.projects.values(), self._digests)
         with self._arranging:
             self._taken_up = False
             self._renew(config)
@@ -321,19 +315,3 @@ def _allow_descriptors() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _rules_digest(config: Config, folder: Folder) -> str:
-    """Changes when the rules of a folder do, or a table that they may use."""
-    rules = [
-        [
-            rule.name,
-            rule.pattern.text,
-            rule.pattern.case_sensitive,
-            [template.text if template else None for template in (rule.field, rule.record, rule.event, rule.instance)],
-            [sorted((name, template.text) for name, template in of.items()) for of in (rule.record_where, rule.must_match)],
-        ]
-        for rule in folder.rules
-    ]
-    tables = {name: dict(table) for name, table in config.tables.items()}
-    return hashlib.sha256(json.dumps([folder.project, rules, tables], sort_keys=True).encode()).hexdigest()

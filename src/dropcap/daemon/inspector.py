@@ -220,7 +220,7 @@ class Inspector:
             log.info("project_changed", project=project.name, version=version, message="its rules are compared again")
         known.seen, known.no_answer = seen, ""
         folders = [folder for folder in config.folders.values() if folder.project == project.name]
-        found = [finding for folder in folders for finding in inspect(folder, structure, rights, project, config.tables)]
+        found = [finding for folder in folders for finding in inspect(folder, structure, rights, project)]
         self._tell(project, known, found)
         self._end_mismatch(project)
         paused = [self._settle(folder, structure) for folder in folders]

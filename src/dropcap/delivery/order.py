@@ -48,6 +48,7 @@ class Order:
         """Go by these entries and rules. What was told of an entry is told anew before it matters."""
         entries = {project.name: project for project in projects}
         used = [folder for folder in folders if folder.project in entries]
+        self.origins.configure(entries, used)
         sharing: dict[str, set[str]] = {}
         for folder in used:
             sharing.setdefault(entries[folder.project].api, set()).add(folder.project)

@@ -22,16 +22,16 @@ class Origins:
     """The documents of all folders and rules. Safe for threads: what is known is only ever replaced."""
 
     def __init__(self) -> None:
-        self._projects: Mapping[str, Project] = {}
-        self._digests: Mapping[str, str] = {}
+        #: The configuration and the project of a folder, by its digest: what goes on by an earlier one keeps that.
+        self._gone_by: Mapping[str, tuple[str, Project | None]] = {}
         self._told: dict[str, ProjectInfo] = {}
         self._users: dict[str, str] = {}
         self._texts: dict[tuple[str, int], tuple[Rule | None, str]] = {}
 
-    def configure(self, projects: Iterable[Project], digests: Mapping[str, str]) -> None:
-        """Go by these projects; `digests` are the SHA-256 of the configuration that each folder goes by."""
-        self._projects = {project.name: project for project in projects}
-        self._digests = dict(digests)
+    def configure(self, projects: Mapping[str, Project], folders: Iterable[Folder]) -> None:
+        """Go by these projects and folders."""
+        now = {folder.digest: (folder.configuration, projects.get(folder.project)) for folder in folders}
+        self._gone_by = {**self._gone_by, **now}
         self._texts = {}
 
     def told(self, entry: str, project: ProjectInfo) -> None:
@@ -49,7 +49,7 @@ class Origins:
 
     def of(self, folder: Folder, rule: Rule | None) -> str:
         """The document of files that go by a rule of a folder, or by none."""
-        texts, key = self._texts, (folder.name, id(rule))
+        texts, key = self._texts, (folder.digest, id(rule))
         found = texts.get(key)
         if found is None or found[0] is not rule:
             found = (rule, self._text(folder, rule))
@@ -58,7 +58,8 @@ class Origins:
 
     def _text(self, folder: Folder, rule: Rule | None) -> str:
         entry = folder.project
-        project, told = self._projects.get(entry), self._told.get(entry)
+        configuration, project = self._gone_by.get(folder.digest, (None, None))
+        told = self._told.get(entry)
         redcap: dict[str, Any] = {
             "project": entry,
             "url": project.url if project else None,
@@ -69,7 +70,7 @@ class Origins:
         return _ENCODE(
             {
                 "dropcap": __version__,
-                "configuration": self._digests.get(folder.name),
+                "configuration": configuration,
                 "redcap": redcap,
                 "rule": None if rule is None else rule_text(rule),
             }
@@ -77,7 +78,7 @@ class Origins:
 
 
 def rule_text(rule: Rule) -> dict[str, Any]:
-    """A rule with the settings that it has of its own, of its folder and of `defaults`."""
+    """A rule with the tables that it uses, and the settings that it has of its own, of its folder and of `defaults`."""
     templates = {"record": rule.record, "event": rule.event, "field": rule.field, "instance": rule.instance}
     return {
         "name": rule.name,
@@ -88,5 +89,6 @@ def rule_text(rule: Rule) -> dict[str, Any]:
             for name, of in (("record_where", rule.record_where), ("must_match", rule.must_match))
             if of
         },
+        **({"tables": {name: dict(table) for name, table in rule.tables.items()}} if rule.tables else {}),
         "settings": asdict(rule.settings),
     }

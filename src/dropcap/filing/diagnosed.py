@@ -30,7 +30,7 @@ def told_by_name(folder: Folder, name: str) -> Target | None:
     found = route(folder.rules, folder.name, name)
     if not isinstance(found, Route):
         return None
-    translated = found.rule.record is not None and found.rule.record.translates
+    translated = found.rule.record is not None and bool(found.rule.record.tables)
     return replace(found.target, record="") if translated else found.target
 
 

@@ -96,7 +96,7 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
         held = {job for job, facts in before.items() if facts[_STATE] == State.HELD}
         connection.executemany(anew, [(*its, now) for its in values if its[0] in held])
         connection.executemany(sql, values)
-        enter_what_changed(connection, before, now, "the rules have changed")
+        enter_what_changed(connection, before, now, "the configuration of its folder has changed")
 
     return change
 

@@ -238,7 +238,7 @@ def _telling(rule: Rule) -> frozenset[str]:
 def _tables(rule: Rule) -> dict[str, tuple[str, ...]]:
     """The words that captures without a type must be, since a template looks them up."""
     every = [*_templates(rule), *([rule.upload_as] if rule.upload_as is not None else [])]
-    return {capture: table.words for template in every for capture, table in template.tables.items() if "*" not in table}
+    return {capture: table.words for template in every for capture, table in template.looked_up.items() if "*" not in table}
 
 
 def _keeps_digits(pieces: Sequence[Piece], text: str) -> bool:

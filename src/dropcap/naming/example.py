@@ -35,7 +35,7 @@ def example(rule: Rule, rules: Sequence[Rule], folder_name: str) -> str:
 def _words(rule: Rule) -> dict[str, tuple[str, ...]]:
     templates = [rule.record, rule.event, rule.field, rule.instance, rule.upload_as]
     every = [*templates, *rule.record_where.values(), *rule.must_match.values()]
-    return {capture: table.words for one in every if one is not None for capture, table in one.tables.items() if table.words}
+    return {capture: table.words for one in every if one is not None for capture, table in one.looked_up.items() if table.words}
 
 
 def _made_up(elements: Iterable[Element], words: dict[str, tuple[str, ...]]) -> str:

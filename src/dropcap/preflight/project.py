@@ -26,8 +26,6 @@ LATER = frozenset(
     {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.BANNED, Reason.RATE_LIMITED, Reason.CAME_BACK_SHORT}
 )
 
-Tables = Mapping[str, Mapping[str, str]]
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -76,9 +74,7 @@ def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Re
     return Remark("error", place_of(project), meaning.message, remedy_now(meaning), later=meaning.reason in LATER)
 
 
-def project_remarks(
-    project: Project, folders: Sequence[Folder], tables: Tables, client: Redcap, order: Order
-) -> Iterator[Remark]:
+def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap, order: Order) -> Iterator[Remark]:
     """All that REDCap can tell of a project and of the rules that lead to it; `order` learns which project it is."""
     where = place_of(project)
     try:
@@ -100,21 +96,21 @@ def project_remarks(
         message, remedy = mismatch(project, answer.structure)
         yield Remark("error", where, message, remedy)
         return  # what another project lacks says nothing
-    findings = [(folder, inspect(folder, answer.structure, answer.rights, project, tables)) for folder in folders]
+    findings = [(folder, inspect(folder, answer.structure, answer.rights, project)) for folder in folders]
     # What concerns all rules of a project is found with each of its folders, and told once.
     general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}
     for level, message, remedy in sorted(general):
         yield Remark(level, where, message, remedy)
     asked: list[Disagreement] = []
     try:
-        asked += _refused(folders, tables, client, answer.structure)
-        asked += _unseen(folders, tables, client, answer.structure) if not asked else []
+        asked += _refused(folders, client, answer.structure)
+        asked += _unseen(folders, client, answer.structure) if not asked else []
     except RedcapError as error:
         yield Remark("unsure", where, f"it cannot be told whether the token sees what the rules need: {error.meaning.message}")
     yield from _of_rules([(folder, [*found, *(one for one in asked if one.folder == folder.name)]) for folder, found in findings])
 
 
-def _refused(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> Iterator[Disagreement]:
+def _refused(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> Iterator[Disagreement]:
     """Rules whose question about a record REDCap refuses: it is asked here as it is for a file, though about no record.
 
     Raises RedcapError for any other trouble.
@@ -122,7 +118,7 @@ def _refused(folders: Sequence[Folder], tables: Tables, client: Redcap, structur
     told: dict[tuple[object, ...], Meaning | None] = {}
     for folder in folders:
         for rule in folder.rules:
-            fields = sorted({structure.record_id_field, *asked_fields(rule, structure, tables)})
+            fields = sorted({structure.record_id_field, *asked_fields(rule, structure)})
             questions: list[dict[str, Any]] = [{"records": [NOBODY], "fields": fields}] if lookup_reasons(rule) else []
             if rule.record_where and all(structure.knows(name) for name in rule.record_where):
                 known = sorted({structure.record_id_field, *rule.record_where})
@@ -147,12 +143,12 @@ def _refusal(client: Redcap, question: Mapping[str, Any]) -> Meaning | None:
     return None
 
 
-def _unseen(folders: Sequence[Folder], tables: Tables, client: Redcap, structure: ProjectStructure) -> list[Disagreement]:
+def _unseen(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> list[Disagreement]:
     """Fields that REDCap leaves out of what it tells this token of a record: files that need them are held.
 
     One record is looked at, so an empty project tells nothing. Raises RedcapError.
     """
-    needed = {(folder.name, rule.name): needed_fields(rule, structure, tables) for folder in folders for rule in folder.rules}
+    needed = {(folder.name, rule.name): needed_fields(rule, structure) for folder in folders for rule in folder.rules}
     wanted = sorted(set().union(*needed.values()))
     key = structure.record_id_field
     ids = [row[key] for row in client.records(fields=[key]) if row.get(key)] if wanted else []

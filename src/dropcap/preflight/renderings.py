@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 from dropcap.routing.pattern import Pattern
@@ -19,17 +19,15 @@ _OTHER = "\ufdd0"
 #: A slot of a template as it is written (design, part 4), or an escaped character, which is none.
 _SLOT = re.compile(r"\\.|\{([^{}]*)\}", re.DOTALL)
 
-Tables = Mapping[str, Mapping[str, str]]
 
-
-def outcomes(pattern: Pattern, templates: dict[str, Template], tables: Tables) -> list[dict[str, str]] | None:
+def outcomes(pattern: Pattern, templates: dict[str, Template]) -> list[dict[str, str]] | None:
     """Every combination that `templates` (key -> template) can render to together; None if that cannot be told.
 
     Captures are followed through typed alternations and tables, so that a field and an event that depend on the same
     word are only combined as they can occur.
     """
     names = sorted(frozenset[str]().union(*(template.names for template in templates.values())))
-    words = {name: _words(name, pattern, templates.values(), tables) for name in names}
+    words = {name: _words(name, pattern, templates.values()) for name in names}
     lists = [sorted(choice) for choice in words.values() if choice is not None]
     combinations = 1
     for choice in lists:
@@ -48,14 +46,14 @@ def outcomes(pattern: Pattern, templates: dict[str, Template], tables: Tables) -
     return found
 
 
-def _words(name: str, pattern: Pattern, templates: Iterable[Template], tables: Tables) -> set[str] | None:
+def _words(name: str, pattern: Pattern, templates: Iterable[Template]) -> set[str] | None:
     typed = _typed_words(name, [unit.element for unit in pattern.units])
     if typed is not None:
         return typed
     found: set[str] = set()
     for template in templates:
         for filters in _slots(name, template):
-            table = next((tables[word] for word in filters if word in tables), None)
+            table = next((template.tables[word] for word in filters if word in template.tables), None)
             if table is None:
                 return None
             found |= {_OTHER if word == DEFAULT else word for word in table}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dropcap.delivery.needs import Asks, export_reasons
@@ -26,11 +26,9 @@ def general_rights(folder: str, rights: Rights | None) -> Iterator[Disagreement]
         yield Disagreement("warning", folder, "", "rights", message, remedy)
 
 
-def rights_findings(
-    folder: str, rule: Rule, structure: ProjectStructure, rights: Rights, tables: Mapping[str, Mapping[str, str]]
-) -> Iterator[Disagreement]:
+def rights_findings(folder: str, rule: Rule, structure: ProjectStructure, rights: Rights) -> Iterator[Disagreement]:
     """What the user's rights keep a rule of a folder from."""
-    return _Needs(folder, rule, structure, rights, tables).run()
+    return _Needs(folder, rule, structure, rights).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,6 @@ class _Needs:
     rule: Rule
     structure: ProjectStructure
     rights: Rights
-    tables: Mapping[str, Mapping[str, str]]
 
     @property
     def _who(self) -> str:
@@ -50,7 +47,7 @@ class _Needs:
 
     def _fields(self) -> list[dict[str, str]]:
         """The fields that files of the rule can go to, as far as the rule tells them."""
-        return outcomes(self.rule.pattern, {"field": self.rule.field}, self.tables) or []
+        return outcomes(self.rule.pattern, {"field": self.rule.field}) or []
 
     def run(self) -> Iterator[Disagreement]:
         rights, who = self.rights, self._who

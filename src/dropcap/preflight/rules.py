@@ -6,7 +6,7 @@ What a project makes impossible is judged as at work (`delivery.possible`); what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -35,19 +35,17 @@ def inspect(
     structure: ProjectStructure,
     rights: Rights | None,
     project: Project | None = None,
-    tables: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Disagreement]:
     """What is wrong with `folder`'s rules, the project's and the token's rights considered.
 
     `rights` is None if REDCap does not tell them. With `project`, its `project_id` and `blocked_extensions` are looked at.
-    With the configuration's `tables`, so is every word that a template can look up in them.
     """
     findings: list[Disagreement] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
         findings.append(Disagreement("error", folder.name, "", "project_id", *mismatch(project, structure)))
     findings += general_rights(folder.name, rights)
     for rule in folder.rules:
-        findings += _Inspection(folder, rule, structure, rights, project, tables or {}).run()
+        findings += _Inspection(folder, rule, structure, rights, project).run()
     return findings
 
 
@@ -60,19 +58,19 @@ def mismatch(project: Project, structure: ProjectStructure) -> tuple[str, str]:
     )
 
 
-def needed_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
+def needed_fields(rule: Rule, structure: ProjectStructure) -> set[str]:
     """The fields that a record's export must show for files of a rule, as far as the rule tells them."""
     named = {*rule.must_match, *rule.record_where}
     if needs_field(rule.settings, takes_next(rule.instance)):
-        named |= {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+        named |= {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}) or ()}
     return {name for name in named if structure.knows(name)}
 
 
-def asked_fields(rule: Rule, structure: ProjectStructure, tables: Mapping[str, Mapping[str, str]]) -> set[str]:
+def asked_fields(rule: Rule, structure: ProjectStructure) -> set[str]:
     """The fields that are asked about when the record of a rule's file is looked up; none if none is."""
     if not lookup_reasons(rule):
         return set()
-    fields = {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}, tables) or ()}
+    fields = {outcome["field"] for outcome in outcomes(rule.pattern, {"field": rule.field}) or ()}
     complete = {f"{structure.fields[name].form}_complete" for name in fields & structure.fields.keys()}
     named = fields | {*rule.must_match, *rule.record_where} | (complete if takes_next(rule.instance) else set())
     return {name for name in named if structure.knows(name)}
@@ -85,12 +83,11 @@ class _Inspection:
     structure: ProjectStructure
     rights: Rights | None
     project: Project | None
-    tables: Mapping[str, Mapping[str, str]]
 
     def run(self) -> list[Disagreement]:
         found = [*self._targets(), *self._lookups(), *self._extensions()]
         if self.rights is not None:
-            found += rights_findings(self.folder.name, self.rule, self.structure, self.rights, self.tables)
+            found += rights_findings(self.folder.name, self.rule, self.structure, self.rights)
         return list(dict.fromkeys(found))
 
     def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
@@ -98,7 +95,7 @@ class _Inspection:
 
     def _outcomes(self, *keys: str) -> list[dict[str, str]] | None:
         every = {"field": self.rule.field, "event": self.rule.event}
-        return outcomes(self.rule.pattern, {key: one for key in keys if (one := every[key]) is not None}, self.tables)
+        return outcomes(self.rule.pattern, {key: one for key in keys if (one := every[key]) is not None})
 
     # -- where a file goes -------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import re2
 
 from dropcap.routing.syntax import Capture, Element, Group, Literal, PatternError, Wildcard, parse
-from dropcap.routing.table import normal
+from dropcap.routing.table import Table, normal
 
 __all__ = ["Pattern", "PatternError", "Unit", "compile_pattern", "compile_regex"]
 
@@ -50,7 +50,8 @@ class Unit:
 class Pattern:
     """A compiled pattern or regular expression.
 
-    `captures` stand in the order of the text; `typed` are those with an explicit type other than `any`.
+    `captures` stand in the order of the text; `typed` are those with an explicit type other than `any`. `tables` are those whose
+    words it takes, by name; `source` is the expression that a name is compared with.
     """
 
     text: str
@@ -58,6 +59,8 @@ class Pattern:
     typed: frozenset[str]
     case_sensitive: bool = False
     whole: bool = False  # has a `/`: matches the whole relative name, else only its last part
+    tables: Mapping[str, Table] = field(default_factory=dict, repr=False)
+    source: str = field(default="", repr=False)
     units: tuple[Unit, ...] = field(default=(), repr=False, compare=False)  # none for a regular expression
     _expression: Any = field(default=None, repr=False, compare=False)
     _groups: tuple[int, ...] = field(default=(), repr=False, compare=False)  # the number of each capture's group
@@ -94,13 +97,16 @@ def compile_pattern(text: str, tables: Mapping[str, Mapping[str, str]], case_sen
     elements = parse(text, tables)
     captures = tuple(_captures(elements))
     sources = list(_sources(elements, ()))
-    expression = compiled("".join(sources), case_sensitive)
+    source = "".join(sources)
+    expression = compiled(source, case_sensitive)
     return Pattern(
         text=text,
         captures=tuple(capture.name for capture in captures),
         typed=frozenset(capture.name for capture in captures if capture.kind not in ("", "any")),
         case_sensitive=case_sensitive,
         whole=_has_slash(elements),
+        tables={one.table: Table.of(one.table, tables[one.table]) for one in captures if one.table},
+        source=source,
         units=tuple(Unit(source, element) for source, element in zip(sources, elements, strict=True)),
         _expression=expression,
         _groups=tuple(expression.groupindex[capture.name] for capture in captures),
@@ -124,7 +130,7 @@ def compile_regex(text: str, case_sensitive: bool = False) -> Pattern:
     names = tuple(sorted(numbers, key=numbers.__getitem__))
     whole = "/" in _NOT_A_SLASH.sub("", text)
     groups = tuple(numbers[name] for name in names)
-    return Pattern(text, names, frozenset(), case_sensitive, whole, _expression=expression, _groups=groups)
+    return Pattern(text, names, frozenset(), case_sensitive, whole, source=text, _expression=expression, _groups=groups)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field as default
 
 from dropcap.routing.pattern import Pattern
+from dropcap.routing.table import Table
 from dropcap.routing.target import RuleSettings
 from dropcap.routing.template import Template
 
@@ -25,6 +26,13 @@ class Rule:
     must_match: dict[str, Template] = default(default_factory=dict)
     upload_as: Template | None = None
     settings: RuleSettings = default(default_factory=RuleSettings)
-    settings_from: Mapping[str, str] = default(default_factory=dict)  # setting -> "rule", "folder" or "defaults", for people
+    settings_from: Mapping[str, str] = default(default_factory=dict, compare=False)  # setting -> where it stands, for people
     example: str = ""  # a name that it takes, as people are shown it
-    line: int = 0  # where it stands in its file
+    line: int = default(default=0, compare=False)  # where it stands in its file
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables that it uses, by name."""
+        templates = [self.record, self.event, self.field, self.instance, self.upload_as]
+        every = [self.pattern, *templates, *self.record_where.values(), *self.must_match.values()]
+        return {name: table for one in every if one is not None for name, table in one.tables.items()}

@@ -38,13 +38,13 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template. `names` are the captures (and built-in names) that it uses; `translates`: tables say a part of it."""
+    """A compiled template. `names` are the captures (and built-in names) that it uses, `tables` where it looks words up."""
 
     text: str
     names: frozenset[str]
     _parts: tuple[str | _Slot, ...] = field(default=(), repr=False, compare=False)
-    tables: Mapping[str, Table] = field(default_factory=dict, repr=False, compare=False)  # capture -> where it is looked up
-    translates: bool = field(default=False, repr=False, compare=False)
+    looked_up: Mapping[str, Table] = field(default_factory=dict, repr=False, compare=False)  # capture -> where it is, as it is
+    tables: Mapping[str, Table] = field(default_factory=dict, repr=False)
 
     def render(self, captures: Mapping[str, str]) -> str:
         """The text with `captures` put in.
@@ -77,7 +77,7 @@ def compile_template(
     names = (*known_names, *BUILT_IN)
     parts: list[str | _Slot] = [""]
     looked_up: dict[str, Table] = {}
-    translates = False
+    used: dict[str, Table] = {}
     at = 0
     while at < len(text):
         character = text[at]
@@ -85,12 +85,13 @@ def compile_template(
             end = text.find("}", at)
             if end < 0:
                 raise PatternError("the `{` is never closed", at, "close it with `}`, or write `\\{` for the character")
-            slot = _slot(text[at + 1 : end], at + 1, tables, names, case_sensitive)
+            slot, filters = _slot(text[at + 1 : end], at + 1, tables, names, case_sensitive), text[at + 1 : end].split("|")[1:]
             parts += [slot, ""]
-            filters = [word.strip() for word in text[at + 1 : end].split("|")[1:]]
-            translates = translates or any(word in tables and word not in FILTERS for word in filters)
-            if filters and filters[0] in tables and filters[0] not in FILTERS:
-                looked_up[slot.name] = Table.of(filters[0], tables[filters[0]])
+            for number, word in enumerate(one.strip() for one in filters):
+                if word in tables and word not in FILTERS:
+                    used[word] = Table.of(word, tables[word])
+                    if number == 0:
+                        looked_up[slot.name] = used[word]
             at = end + 1
             continue
         if character == "}":
@@ -102,7 +103,7 @@ def compile_template(
         parts[-1] = f"{parts[-1]}{text[at]}"
         at += 1
     kept = tuple(part for part in parts if part != "")
-    return Template(text, frozenset(part.name for part in kept if isinstance(part, _Slot)), kept, looked_up, translates)
+    return Template(text, frozenset(part.name for part in kept if isinstance(part, _Slot)), kept, looked_up, used)
 
 
 def _slot(
