@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 import subprocess
 from pathlib import Path
@@ -17,8 +18,8 @@ from tests.site import DROPCAP, TOKEN, Site
 OTHER = "FEDCBA9876543210FEDCBA9876543210"
 
 
-def asked(place: Site, answers: list[str], *words: str) -> subprocess.CompletedProcess[str]:
-    """`init`, its questions answered; without a terminal a hidden prompt reads standard input."""
+def asked(place: Site, answers: list[str], *words: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """`init`, its questions answered: without a terminal a hidden prompt reads standard input. `limit`: of each file (bytes)."""
     return subprocess.run(
         [*DROPCAP, "init", *words],
         input="\n".join(answers) + "\n",
@@ -27,6 +28,7 @@ def asked(place: Site, answers: list[str], *words: str) -> subprocess.CompletedP
         text=True,
         timeout=30,
         start_new_session=True,
+        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
 
 
@@ -122,6 +124,7 @@ def test_what_cannot_be_added_changes_nothing(place: Site, registry: tuple[Sandb
         assert (result.exit_code, said in result.output) == (2, True), result.output
         assert {path: path.read_bytes() for path in place.root.rglob("*.yaml")} == before
         assert (place.root / "conf.d").exists() is there
+        assert not (place.root / "in").exists()
 
     refused("--project-name", "trial", said="has a project `trial` already")
     refused("--output", "x.yaml", said="--add takes neither")

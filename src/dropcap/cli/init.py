@@ -16,7 +16,7 @@ from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_asked import Asked, Given
 from dropcap.cli.init_owned import Account, left_to_do
 from dropcap.cli.init_way import way_lines, way_of
-from dropcap.cli.init_written import Existing, keep_token, write
+from dropcap.cli.init_written import Existing, all_or_nothing, keep_token, make_folder, token_beside, write
 from dropcap.config.load import STATE_DIR
 from dropcap.display import shown
 from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
@@ -91,9 +91,9 @@ def init_command(
         target = target if output is not None else asked.output()
         state = Path(os.path.normpath(state_dir.absolute() if state_dir else _state_dir(target)))
         overlapping = {"state_dir": state}
+    token_path = kept or token_beside(existing.path if existing else target, name)
     place = asked.folder(overlapping)
     account = Account.here()
-    token_path = kept or keep_token(token, existing.path if existing else target, name, account)
     folder_name = _folder_name(place)
     proposal = Proposal(
         project_name=name,
@@ -106,15 +106,19 @@ def init_command(
         tables_taken=existing.tables if existing else frozenset(),
     )
     text = config_text(proposal, answer.structure, records, answer.version)
-    if asked.made and account is not None:
-        account.give_folder(place)
-    if existing is not None and target is not None:
-        existing.add(target, text, name)
-    else:
-        write(target, text)
+    with all_or_nothing() as undo:
+        told = []
+        if kept is None:
+            told.append(keep_token(token, token_path, account, undo))
+        if not place.is_dir():
+            told.append(make_folder(place, account, undo))
+        if target is None:
+            click.echo(text, nl=False)
+        else:
+            told += existing.add(target, text, name, account, undo) if existing else [write(target, text, account, undo)]
+    for line in told:
+        screen.line(line, err=True)
     if target is not None:
-        if account is not None:
-            account.give_configuration(target)
         _tell(left_to_do(account, place, existing.path if existing else target, token_path))
     sys.exit(0)
 

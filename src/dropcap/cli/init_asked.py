@@ -12,7 +12,7 @@ import click
 
 from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
-from dropcap.cli.init_written import Existing
+from dropcap.cli.init_written import Existing, obstacle
 from dropcap.config.token_source import TokenError, TokenSource
 from dropcap.config.values import BadValueError, api_url
 from dropcap.config.values import name as name_of
@@ -47,7 +47,6 @@ class Asked:
 
     def __init__(self, given: Given) -> None:
         self._given = given
-        self.made = False  # the drop folder was made
 
     def project(self, prints: bool) -> tuple[str, Token, Path | None, Answer, list[str]]:
         """Address, token, the file that holds it already, what the project says of itself, and the names of its records.
@@ -126,32 +125,28 @@ class Asked:
                 raise BadValueError(f"{shown(str(path))} exists already and is not written over", "name another, or move it away")
             if text != "-" and not path.parent.is_dir():
                 raise BadValueError(f"there is no directory {shown(str(path.parent))}", "make it, or name another place")
+            if text != "-" and (why := obstacle(path)):
+                raise BadValueError(f"{shown(str(path))} cannot be written ({why})", "name another place")
             return text
 
         text = self._answer("write the configuration to", given.output, "--output", free, DEFAULT)
         return None if text == "-" else Path(text).absolute()
 
     def folder(self, others: Mapping[str, Path]) -> Path:
-        """The drop folder, which is there then. It lies in none of `others`, and none of them in it."""
+        """The drop folder, which is there or can be made. It lies in none of `others`, and none of them in it."""
 
-        def made(text: str) -> str:
+        def free(text: str) -> str:
             path = Path(os.path.normpath(Path(text).absolute()))
             for what, other in others.items():
                 if path.is_relative_to(other) or other.is_relative_to(path):
                     message = f"the drop folder {shown(str(path))} and {what} {shown(str(other))} overlap"
                     raise BadValueError(message, "keep them apart")
-            if not path.is_dir():
-                try:
-                    path.mkdir(mode=0o770)
-                except OSError as error:
-                    message = f"the folder {shown(str(path))} cannot be made ({error.strerror})"
-                    raise BadValueError(message, "make it, or name another") from None
-                self.made = True
-                screen.line(f"made the folder {shown(str(path))}", err=True)
+            if not path.is_dir() and (why := obstacle(path)):
+                raise BadValueError(f"the folder {shown(str(path))} cannot be made ({why})", "make it, or name another")
             return str(path)
 
         given = self._given.folder
-        return Path(self._answer("the drop folder", str(given) if given is not None else None, "--folder", made))
+        return Path(self._answer("the drop folder", str(given) if given is not None else None, "--folder", free))
 
     def _answer(self, what: str, given: str | None, option: str, parse: Callable[[str], str], default: str | None = None) -> str:
         """An answer that `parse` accepts: the option's, the default's, or a person's."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 
 from dropcap.display import shown
-from dropcap.preflight.unit import ServiceUnit
+from dropcap.preflight.unit import DROPPERS, ServiceUnit, giving
 
-#: The service's account, and the group of the people who drop files (deploy/dropcap.sysusers).
-USER, DROPPERS = "dropcap", "redcap-drop"
+#: The service's account (deploy/dropcap.sysusers).
+USER = "dropcap"
 _DEFAULT_ACL = "system.posix_acl_default"
 _ACL_VERSION, _NOBODY = 2, 0xFFFFFFFF
 _OWNER, _GROUP_OF_FILE, _GROUP, _MASK, _OTHERS = 0x01, 0x04, 0x08, 0x10, 0x20
@@ -78,7 +78,10 @@ def left_to_do(account: Account | None, folder: Path, config: Path, token: Path)
     if account is None:
         yield 'give the drop folder, the token and the configuration to dropcap\'s user (README, "On a server")'
     elif folder.stat().st_uid != account.user and folder.stat().st_gid not in os.getgrouplist(USER, account.group):
-        yield f"let dropcap's user in: {shown(str(folder))} was there before and belongs to others"
+        if folder.stat().st_gid == 0:
+            yield f"give the drop folder, which was there before, to dropcap's user: {giving(folder, USER)}"
+        else:
+            yield f"let dropcap's user in: {shown(str(folder))} was there before and belongs to others"
     if account is not None and token.stat().st_uid != account.user:
         yield f"let dropcap's user, and nobody else, read the token: chown {USER}: {shown(str(token))}"
     unit = ServiceUnit.installed()

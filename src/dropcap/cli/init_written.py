@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import click
 
 from dropcap.cli import screen
 from dropcap.cli.configured import stop
@@ -90,33 +91,33 @@ class Existing:
             return []
         return [text for entry in (node.items() or [node]) if (text := entry.text())]
 
-    def add(self, target: Path, text: str, project: str) -> None:
-        """Write the project's file, and have the configuration include it. All is taken back if that makes no sound whole."""
-        made = not target.parent.is_dir()
-        target.parent.mkdir(mode=0o755, exist_ok=True)
-        write_new(target, text, 0o644)
+    def add(self, target: Path, text: str, project: str, account: Account | None, undo: ExitStack) -> list[str]:
+        """Write the project's file, and have the configuration include it, if that makes a sound whole; what to say of it."""
+        if not target.parent.is_dir():
+            target.parent.mkdir(0o755)
+            undo.callback(_take_back, target.parent.rmdir)
+        write_new(target, text, 0o644, undo)
+        if account is not None:
+            account.give_configuration(target)
         line = self._line()
         whole = self._tried(line)
         more = {*whole.projects, *whole.folders} - {*self.config.projects, *self.config.folders, *load(target).folders, project}
         if more:  # conf.d held files that nobody included so far
             screen.line(f"{shown(str(target.parent))} holds more than this project: {', '.join(sorted(more))}", err=True)
         if whole.problems or more or project not in whole.projects:
-            target.unlink()
-            if made:
-                target.parent.rmdir()
             for problem in whole.told:
                 screen.line(str(problem), err=True)
             stop(f"the project could not be added to {shown(str(self.path))}, which is as it was", 2)
+        main = shown(str(self.path))
+        told = [f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}"]
         if line:
-            with open(self.path, "a", encoding="utf-8") as file:
+            undo.callback(_take_back, partial(os.truncate, self.path, self.path.stat().st_size))
+            with _named(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            screen.line(f"added to {shown(str(self.path))}: {line.strip()}", err=True)
-        main = shown(str(self.path))
-        screen.line(
-            f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}", err=True
-        )
+            told.insert(0, f"added to {main}: {line.strip()}")
+        return told
 
     def _line(self) -> str:
         """What the configuration lacks to include the new file; nothing if it does."""
@@ -129,44 +130,96 @@ class Existing:
         """The configuration with one line more, as it would be read."""
         if not line:
             return load(self.path)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self.path.parent, prefix=".dropcap-init-", suffix=".new", encoding="utf-8"
-        ) as file:
+        with (
+            _named(self.path),
+            tempfile.NamedTemporaryFile(
+                "w", dir=self.path.parent, prefix=".dropcap-init-", suffix=".new", encoding="utf-8"
+            ) as file,
+        ):
             file.write(self.path.read_text(encoding="utf-8") + line)
             file.flush()
             return load(Path(file.name))
 
 
-def keep_token(token: Token, target: Path | None, name: str, account: Account | None) -> Path:
-    """Write a token that was typed beside the configuration, for the service's account; its file."""
-    assert target is not None
-    path = target.with_name(f"{name.replace(' ', '-')}.token")
-    write_new(path, token.reveal() + "\n", 0o600)
-    if account is not None:
-        account.give_secret(path)
-    whose = "dropcap's user" if account is not None else "this user"
-    screen.line(f"wrote the token to {shown(str(path))}, for {whose} alone", err=True)
+@contextmanager
+def all_or_nothing() -> Iterator[ExitStack]:
+    """For what is made: it is taken back where it goes no further, be it for a refusal, a full disk or Ctrl-C."""
+    with ExitStack() as undo:
+        try:
+            yield undo
+        except OSError as error:
+            stop(f"{shown(str(error.filename))} cannot be written ({error.strerror}): see to that, or name another place", 2)
+        undo.pop_all()
+
+
+def _take_back(act: Callable[[], object]) -> None:
+    with suppress(OSError):  # a folder in which somebody has put something by now stays
+        act()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An OSError within names the file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def obstacle(path: Path) -> str | None:
+    """Why nothing new can be made under that name, in the system's words; None if it seems that it can."""
+    if os.path.lexists(path):
+        return os.strerror(errno.EEXIST)
+    if not path.parent.is_dir():
+        return os.strerror(errno.ENOENT)
+    return None if os.access(path.parent, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def token_beside(config: Path | None, project: str) -> Path:
+    """The new file for a token that was typed, beside the configuration; the end with exit code 2 if it is there."""
+    assert config is not None
+    path = config.with_name(f"{project.replace(' ', '-')}.token")
+    if os.path.lexists(path):
+        remedy = "name it with --token-file if it holds this token, else move it away, or name the project otherwise"
+        stop(f"{shown(str(path))} exists already and is not written over: {remedy}", 2)
     return path
 
 
-def write(target: Path | None, text: str) -> None:
-    """Write the configuration, or print it."""
-    if target is None:
-        click.echo(text, nl=False)
-        return
-    write_new(target, text, 0o644)
-    screen.line(f"wrote {shown(str(target))}", err=True)
+def keep_token(token: Token, path: Path, account: Account | None, undo: ExitStack) -> str:
+    """Write a token that was typed, for the service's account; what to say of it."""
+    write_new(path, token.reveal() + "\n", 0o600, undo)
+    if account is not None:
+        account.give_secret(path)
+    whose = "dropcap's user" if account is not None else "this user"
+    return f"wrote the token to {shown(str(path))}, for {whose} alone"
 
 
-def write_new(path: Path, text: str, mode: int) -> None:
-    """Write a file that is not there yet, or the end with exit code 2."""
+def make_folder(path: Path, account: Account | None, undo: ExitStack) -> str:
+    """Make the drop folder, for the service's account; what to say of it."""
+    path.mkdir(0o770)
+    undo.callback(_take_back, path.rmdir)
+    if account is not None:
+        account.give_folder(path)
+    return f"made the folder {shown(str(path))}"
+
+
+def write(target: Path, text: str, account: Account | None, undo: ExitStack) -> str:
+    """Write the configuration; what to say of it."""
+    write_new(target, text, 0o644, undo)
+    if account is not None:
+        account.give_configuration(target)
+    return f"wrote {shown(str(target))}"
+
+
+def write_new(path: Path, text: str, mode: int, undo: ExitStack) -> None:
+    """Write a file that is not there yet, or the end with exit code 2. Raises OSError."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     except FileExistsError:
         stop(f"{shown(str(path))} exists already and is not written over: move it away, or name another", 2)
-    except OSError as error:
-        stop(f"{shown(str(path))} cannot be written ({error.strerror}): name another place", 2)
-    with open(fd, "w", encoding="utf-8") as file:
+    undo.callback(_take_back, path.unlink)
+    with _named(path), open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(fd)

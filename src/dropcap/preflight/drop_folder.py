@@ -189,7 +189,8 @@ def _group(folder: Folder) -> Iterator[Remark]:
         number = int(folder.group)
     if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
         message = f"group: this user is not a member of {folder.group}, and cannot give files to it"
-        yield Remark("error", where, message, "make dropcap's user a member, or take `group` out")
+        remedy = "make dropcap's user a member" if number else "name a group that dropcap's user may be in"
+        yield Remark("error", where, message, f"{remedy}, or take `group` out")
 
 
 @dataclass(frozen=True, slots=True)

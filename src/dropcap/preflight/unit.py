@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from pathlib import Path
 
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
+from dropcap.display import shown
 from dropcap.preflight.database import ledger_files
 from dropcap.preflight.remark import Place, Remark, on_machine, place_of
 
 NAME = "dropcap.service"
+#: The group of the people who drop files (deploy/dropcap.sysusers).
+DROPPERS = "redcap-drop"
 #: Where units lie, the nearest first.
 PLACES = tuple(Path(place, "systemd/system") for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
 _HOMES = ("/home", "/root", "/run/user")
@@ -182,10 +186,24 @@ def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
     everybody = status.st_mode & stat.S_IRWXO == stat.S_IRWXO
     if account.pw_uid in (0, status.st_uid) or status.st_gid in unit.groups or everybody:
         return
+    if status.st_gid == 0:
+        message = f"path: {folder.path} belongs to the group root, which lets the user {user} of {unit.path.name} not in"
+        yield Remark("warning", where, message, f"run `{giving(folder.path, user)}`")
+        return
     group = _name(status.st_gid)
     message = f"path: {folder.path} belongs to the group {group}, in which the user {user} of {unit.path.name} is not"
     remedy = f"run `usermod -aG {group} {user}`, then `systemctl restart {unit.path.stem}`: a reload is not enough"
     yield Remark("warning", where, message, remedy)
+
+
+def giving(folder: Path, user: str) -> str:
+    """The commands that give a folder of root's, or of its group, to the service's `user` and to those who drop files."""
+    account = pwd.getpwnam(user)
+    groups = [_name(number) for number in os.getgrouplist(user, account.pw_gid)]
+    group = DROPPERS if DROPPERS in groups else _name(account.pw_gid)
+    path = shown(shlex.quote(str(folder)))
+    give = f"chown {user}:{group}" if folder.stat().st_uid == 0 else f"chgrp {group}"
+    return f"{give} {path}; chmod 2770 {path}; setfacl -d -m g:{group}:rwx {path}"
 
 
 def _name(number: int) -> str:
