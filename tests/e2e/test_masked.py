@@ -62,6 +62,32 @@ def test_no_name_is_in_the_log_and_lines_can_be_joined(place: Site) -> None:
     assert RECORD in place.why(f"{RECORD}_V1_consent_{NAME}.exe") or NAME in place.why(f"{NAME}.pdf")
 
 
+def test_what_a_name_says_of_event_and_field_is_masked_and_what_the_rules_say_is_not(place: Site) -> None:
+    place.config["privacy"] = {"names": "mask"}
+    place.config["tables"]["forms"] = {"letter": "scan", "*": "consent_pdf"}
+    captured = {"name": "captured", "pattern": "{record:digits}-{event}-{field}.pdf"}
+    named = {"name": "named", "pattern": "{record:digits}+{event:baseline_arm_1|other}+{kind}.pdf", "field": "{kind|forms}"}
+    place.folder["rules"] += [captured, named]
+    place.write_config()
+    daemon = place.start()
+    event, field = "Jxhn7_family", "smxth_of_9"
+    for name in (f"101-{event}-{field}.pdf", f"102-baseline_arm_1-{field}.pdf", f"103-{event}-scan.pdf"):
+        place.put(name, name.encode())
+    daemon.wait_for("failed", 3)
+    for name in ("101+baseline_arm_1+letter.pdf", "102+baseline_arm_1+any.pdf", "103_V2_consent.pdf", "104_V1_scan.pdf"):
+        place.put(name, name.encode())
+    daemon.wait_for("done", 4)
+    daemon.stop()
+    text = "".join(daemon.raw)
+    assert event not in text
+    assert field not in text
+    failed = daemon.events("failed")
+    assert len({line["field"] for line in failed if line["field"] != "scan"}) == 1, "one text, one mask"
+    assert {line["redcap_event"] for line in failed} > {"baseline_arm_1"}, "what a rule says is told, whoever says it"
+    told = {(line["redcap_event"], line["field"]) for line in daemon.events("done")}
+    assert told == {("baseline_arm_1", "scan"), ("baseline_arm_1", "consent_pdf"), ("month_6_arm_1", "consent_pdf")}
+
+
 def test_a_mask_stays_over_restarts_and_a_reload_takes_it_off(place: Site) -> None:
     place.config["privacy"] = {"names": "mask"}
     place.write_config()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from dropcap.config.model import Config
 from dropcap.daemon.state import NeedsSomebody, StateError, give_to_owner
+from dropcap.preflight.renderings import outcomes
 
 #: In state_dir, mode 0600: who has it can try out names against the hashes.
 KEY = "privacy.key"
@@ -25,7 +26,7 @@ _DIGITS = 16
 #: Keys whose values are never about a person: numbers, words of ours, what stands in the configuration.
 _PLAIN = frozenset(
     {
-        *("timestamp", "level", "event", "job", "folder", "folders", "project", "projects", "field", "redcap_event"),
+        *("timestamp", "level", "event", "job", "folder", "folders", "project", "projects"),
         *("instance", "size", "seconds", "since_claim", "attempt", "attempts", "in_seconds", "reason", "scope", "name"),
         *("result", "confirmed", "outcome", "sha256", "count", "version", "config", "state_dir", "heads", "under_way"),
         *("within", "again_of", "back_of", "found", "free", "min_free", "path", "mount", "where", "library", "lines"),
@@ -35,6 +36,8 @@ _PLAIN = frozenset(
 )
 #: Keys that hold the name of a file, alone or behind where dropcap has put it.
 _FILES = frozenset({"file", "filed_as", "kept_as", "renamed_from"})
+#: Keys whose values a rule says, or takes from a file's name.
+_SAID = frozenset({"field", "redcap_event"})
 #: Events whose texts are about the configuration, this machine or a server's being there, and quote nobody.
 _QUOTE_NOBODY = frozenset(
     {
@@ -60,11 +63,13 @@ _PLACES = ("in_progress", "failed", "done")
 class Mask:
     """Masks names by one key. Safe for threads."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, said: Collection[str] = ()) -> None:
+        """`said` are the events and fields that the configuration says, whatever a file is called."""
         self._key = key
+        self._said = said
 
     @classmethod
-    def of(cls, state_dir: Path) -> Mask:
+    def of(cls, state_dir: Path, said: Collection[str] = ()) -> Mask:
         """The mask of this installation; its key is made if there is none.
 
         Raises:
@@ -79,7 +84,7 @@ class Mask:
                 if len(key) < 32:
                     message = f"{path} is no key: remove it, then start dropcap; from then on names have other masks"
                     raise NeedsSomebody(message) from None
-                return cls(key)
+                return cls(key, said)
             with open(fd, "wb") as file:
                 key = secrets.token_bytes(32)
                 file.write(key)
@@ -88,7 +93,7 @@ class Mask:
             give_to_owner(state_dir, path)
         except OSError as error:
             raise StateError(f"{path} cannot be used ({error.strerror}): let dropcap's user read and write state_dir") from None
-        return cls(key)
+        return cls(key, said)
 
     def file(self, name: str) -> str:
         """A file's name (relative to its drop folder), masked; the same wherever dropcap has put the file under that name."""
@@ -121,6 +126,8 @@ class Mask:
                 event[key] = self._path(value) if value.startswith("/") else self.file(value)
             elif key == "record" and isinstance(value, str):
                 event[key] = self.record(value)
+            elif key in _SAID and isinstance(value, str):
+                event[key] = value if value in self._said else self._masked(key, value)
             elif key == "first" and isinstance(value, list | tuple):
                 event[key] = [self.file(str(name)) for name in value]
             elif key == "exception" and isinstance(value, str):
@@ -134,7 +141,20 @@ class Mask:
 
 def mask_of(config: Config) -> Mask | None:
     """What takes names out of the log; None where they may stand there. Raises StateError as `Mask.of`."""
-    return Mask.of(config.state_dir) if config.privacy.names == "mask" else None
+    return Mask.of(config.state_dir, _said(config)) if config.privacy.names == "mask" else None
+
+
+def _said(config: Config) -> set[str]:
+    """The events and fields to which files can go by the words of the configuration alone."""
+    return {
+        text
+        for folder in config.folders.values()
+        for rule in folder.rules
+        for template in (rule.event, rule.field)
+        if template is not None
+        for outcome in outcomes(rule.pattern, {"": template}) or ()
+        for text in outcome.values()
+    }
 
 
 def _steps(trace: str) -> str:
