@@ -88,7 +88,7 @@ def test_what_a_name_says_of_event_and_field_is_masked_and_what_the_rules_say_is
     assert told == {("baseline_arm_1", "scan"), ("baseline_arm_1", "consent_pdf"), ("month_6_arm_1", "consent_pdf")}
 
 
-def test_a_mask_stays_over_restarts_and_a_reload_takes_it_off(place: Site) -> None:
+def test_a_mask_stays_over_restarts_and_a_reload_takes_it_off_and_puts_it_on(place: Site) -> None:
     place.config["privacy"] = {"names": "mask"}
     place.write_config()
     masks = []
@@ -99,11 +99,16 @@ def test_a_mask_stays_over_restarts_and_a_reload_takes_it_off(place: Site) -> No
         daemon.stop()
     assert masks[0] == masks[1] != "101_V1_consent.pdf"
     daemon = place.start()
-    del place.config["privacy"]
-    place.write_config()
-    assert place.dropcap("reload").returncode == 0
-    place.put("101_V1_consent.pdf", b"3")
-    assert daemon.wait_for("done")[0]["file"] == "101_V1_consent.pdf"
+    for content, mask in enumerate(({}, {"names": "mask"}, {})):  # the folder runs on
+        place.config["privacy"] = mask
+        place.write_config()
+        assert place.dropcap("reload").returncode == 0
+        before = len(daemon.lines)
+        place.put("101_V1_consent.pdf", b"again %d" % content)
+        daemon.wait_for("done", content + 1)
+        told = {line["event"]: line["file"] for line in daemon.lines[before:] if "file" in line}
+        assert told.keys() >= {"claimed", "sending", "preserved", "done"}
+        assert set(told.values()) == {masks[0] if mask else "101_V1_consent.pdf"}
     daemon.stop()
 
     place.config["privacy"] = {"names": "mask"}

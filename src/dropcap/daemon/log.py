@@ -61,6 +61,7 @@ def set_up(
         processors=[_stamp, structlog.processors.add_log_level, _escape, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=lambda *_: lines,
+        # A reload changes all of this for loggers that are there: one that `bind` has made would keep what it was made with.
         cache_logger_on_first_use=False,
     )
     # watchdog, urllib3 and others speak through logging; what they warn of belongs into the same log.

@@ -92,7 +92,7 @@ class Claimer:
         self._hooks = hooks
         self._on_missing = on_missing
         self._copies = copies
-        self._log = structlog.get_logger().bind(folder=folder.name)
+        self._log = structlog.get_logger(folder=folder.name)
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
         self._took = 0.0  # when files were taken last (monotonic)
         self.full = False

@@ -97,7 +97,7 @@ class ContentJudge:
         self._ledger = ledger
         self._examiner = examiner
         self._wake = wake
-        self._log = structlog.get_logger().bind(folder=folder.name)
+        self._log = structlog.get_logger(folder=folder.name)
         self._marks = FileMarks(ledger, folder.name)
         self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
         self._asked: dict[int, tuple[str, Waiting, Sight]] = {}

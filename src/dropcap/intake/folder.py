@@ -33,8 +33,6 @@ from dropcap.intake.strays import Strays
 from dropcap.intake.take import reason
 from dropcap.intake.watch import Watch
 
-_log = structlog.get_logger()
-
 #: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
 IN_MEMORY = 1000
 #: The same of those that rest, whose rest may begin with our look: so many at least, or for each second of `settle_quiet`.
@@ -70,7 +68,7 @@ class OpenedFolder:
         self._folder = folder
         self._ledger = ledger
         self.watch = watch
-        self._log = _log.bind(folder=folder.name)
+        self._log = structlog.get_logger(folder=folder.name)
         self._pending = Pending()
         self._backlog = Backlog()
         self._paces: dict[int, RestTime] = {}  # by device; one object for all files, of which there may be many

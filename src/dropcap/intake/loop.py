@@ -28,8 +28,6 @@ from dropcap.ledger.errors import DatabaseError, Unavailable
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
 
-_log = structlog.get_logger()
-
 #: How often a folder that is away is looked for (seconds).
 AWAY_LOOK = 5.0
 #: How often a folder is walked that the kernel does not watch for us, if a walk is quick (seconds).
@@ -75,7 +73,7 @@ class Intake:
         self._examiner = examiner
         self._watched = watched
         self._after = after
-        self._log = _log.bind(folder=folder.name)
+        self._log = structlog.get_logger(folder=folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
         self._walk_wanted = True

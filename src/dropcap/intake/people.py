@@ -113,7 +113,7 @@ class OwnDirectories:
         self._stay = stay
         self._on_directory = on_directory
         self._hooks = hooks
-        self._log = structlog.get_logger().bind(folder=folder)
+        self._log = structlog.get_logger(folder=folder)
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._lone: dict[str, float] = {}  # texts whose file is not beside them, and when they go

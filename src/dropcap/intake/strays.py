@@ -73,7 +73,7 @@ class Strays:
         self._ledger = ledger
         self._since_ns = since_ns
         self._trouble = trouble
-        self._log = structlog.get_logger().bind(folder=folder)
+        self._log = structlog.get_logger(folder=folder)
         self._seen: dict[str, _Seen] = {}
         self._told: set[str] = set()
         self._wanted = False
