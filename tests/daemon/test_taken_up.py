@@ -7,14 +7,16 @@ import hashlib
 import json
 import os
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dropcap.config.model import Folder
+from dropcap.config.model import Folder, Project
+from dropcap.reasons import Reason
 from dropcap.routing.rule import Rule
 from dropcap.routing.target import RuleSettings
 from redcap_sandbox import Fault
-from tests.site import Daemon, Site
+from tests.site import Daemon, Site, eventually
 
 IMPORT = {"content": "file", "action": "import"}
 BASELINE, MONTH_6 = "baseline_arm_1", "month_6_arm_1"
@@ -143,6 +145,32 @@ def test_a_table_that_was_changed_while_dropcap_did_not_run(place: Site) -> None
     assert stored(place) == {("101", BASELINE, "consent_pdf")}
 
 
+def test_the_record_is_true_however_tables_change_while_files_are_sent(place: Site) -> None:
+    """Each file lies where its history says, by the table of the configuration that it names."""
+    place.box.ill(Fault("delay", seconds=0.05, match=IMPORT))
+    daemon = place.start()
+    said: dict[str, str] = {}
+    names = [f"{record}_V1_consent.pdf" for record in range(101, 121)]
+    for number, name in enumerate(names):
+        place.config["tables"]["visits"]["V1"] = (BASELINE, MONTH_6)[number % 2]
+        place.config["contact"] = f"ext. {number}"
+        place.write_config()
+        said[sha256(place)] = place.config["tables"]["visits"]["V1"]
+        for path in (name, f"{name[:3]}_V1_scan.pdf"):
+            place.put(path, path.encode())
+        assert place.dropcap("reload").returncode == 0
+    daemon.wait_for("done", 2 * len(names), patience=60)
+    found = stored(place)
+    assert len(found) == 2 * len(names), "each once"
+    for line in place.dropcap("history", "--json", "--limit", "1000").stdout.splitlines():
+        job = json.loads(line)
+        assert (job["record"], job["redcap_event"], job["field"]) in found
+        assert job["origin"]["rule"]["tables"]["visits"]["V1"] == job["redcap_event"]
+        if job["origin"]["configuration"] in said:  # else that of the start
+            assert said[job["origin"]["configuration"]] == job["redcap_event"]
+    assert not daemon.events("internal_error")
+
+
 class Watched:
     """How often the folders of a daemon have begun anew."""
 
@@ -268,3 +296,75 @@ def test_who_is_to_be_asked_and_which_project_it_is_take_effect(place: Site) -> 
         reload(place)
         for folder in ("consents", "others"):
             daemon.wait_for("folder_watched", times + 2, folder=folder)
+
+
+#: Another value of each setting of a project, and the reason by which it is seen to have taken effect.
+PROJECT: dict[str, tuple[Any, Reason]] = {
+    "url": ("http://127.0.0.1:9/api/", Reason.UNREACHABLE),
+    "token_file": ("token2", Reason.TOKEN),
+    "project_id": (7, Reason.PROJECT_MISMATCH),
+    "timeout": ("300ms", Reason.UNREACHABLE),
+    "deadline": ("300ms", Reason.UNREACHABLE),
+    "max_size": (1, Reason.TOO_LARGE),
+    "blocked_extensions": (["pdf"], Reason.BLOCKED_EXTENSION),
+}
+#: What is given to the client with `url` and `timeout`; one is made anew for each project at each reload.
+_OF_THE_CLIENT = {"requests_per_minute", "connect_timeout", "ca_file", "client_cert_file", "client_key_file"}
+_OF_THE_CLIENT |= {"proxy", "proxy_credentials"}
+
+
+def test_each_setting_of_a_project_takes_effect_at_a_reload(place: Site) -> None:
+    told = {"token_source" if key == "token_file" else key for key in PROJECT}
+    assert decides(Project) == {*told, *_OF_THE_CLIENT, "name"}
+    (place.root / "token2").write_text("F" * 32)
+    (place.root / "token2").chmod(0o600)
+    daemon = place.start()
+    good = dict(place.project)
+    for number, (key, (value, reason)) in enumerate(PROJECT.items()):
+        name, before = f"{101 + number}_V1_consent.pdf", len(daemon.lines)
+        if key in ("timeout", "deadline"):
+            place.box.ill(Fault("delay", seconds=1.0, times=1, match=IMPORT))
+        place.config["projects"]["trial"] = good | {key: value}
+        reload(place)
+        place.put(name)
+        eventually(lambda before=before, reason=reason: reason in {line.get("reason") for line in daemon.lines[before:]})
+        place.box.well()
+        place.config["projects"]["trial"] = good
+        reload(place)
+        daemon.wait_for("failed" if reason in (Reason.TOO_LARGE, Reason.BLOCKED_EXTENSION) else "done", file=name)
+    assert len(place.box.holdings()) == len(place.done()) == len(PROJECT) - 2
+
+
+def test_what_holds_for_all_folders_takes_effect_at_a_reload(place: Site) -> None:
+    """Those that say how much goes on at a time, and what is told; folders run on. `keep`, `privacy`, `notify` and `dashboard`
+    have tests of their own."""
+    metrics = place.root / "dropcap.prom"
+    place.config["uploads_at_once"] = 1
+    place.write_config()
+    daemon = place.start()
+    place.box.ill(Fault("delay", seconds=1.0, match=IMPORT))
+    place.config |= {"uploads_at_once": 2, "stop_within": "7s", "metrics": {"textfile": str(metrics)}}
+    reload(place)
+    for record in (101, 102):
+        place.put(f"{record}_V1_consent.pdf")
+    daemon.wait_for("sending", 2)
+    assert not daemon.events("done"), "two at a time"
+    eventually(metrics.exists)
+    daemon.wait_for("done", 2)
+    place.config["small_file"] = "0"
+    reload(place)
+    for record in (103, 104):
+        place.put(f"{record}_V1_consent.pdf")
+    daemon.wait_for("done", 4)
+    third, fourth = (datetime.fromisoformat(line["timestamp"]) for line in daemon.events("sending")[2:])
+    assert (fourth - third).total_seconds() >= 0.9, "both are large now, and one thread is left for small ones"
+    place.config["log"] = {"level": "error"}
+    reload(place)
+    place.put("105_V1_consent.pdf")
+    eventually(lambda: len(place.done()) == 5)
+    assert not daemon.events("claimed", file="105_V1_consent.pdf")
+    del place.config["log"]
+    reload(place)
+    assert len(daemon.events("folder_watched")) == 1
+    daemon.stop()
+    assert daemon.events("stopping")[0]["within"] == 7.0
