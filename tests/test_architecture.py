@@ -28,6 +28,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"naming"}),
     frozenset({"routing"}),
     frozenset({"files", "content"}),
+    frozenset({"child"}),
     frozenset({"display", "language", "secret", "reasons", "threads"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.

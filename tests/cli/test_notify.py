@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import needs
+from tests.deploy.installed import command, library
 from tests.notify.sink import hook, mail_server
 from tests.notify.test_told import configured
 from tests.site import Site
@@ -65,9 +67,8 @@ def test_a_unit_that_fails_again_and_again_is_told_of_once(place: Site) -> None:
 
 
 def test_without_its_library_it_says_how_to_install_it(place: Site, tmp_path: Path) -> None:
-    from tests.cli.test_without_the_sandbox import _without
-
+    package = command(library(tmp_path / "lib", without={"apprise"}))
     configured(place, desk="json://127.0.0.1:1/")
-    result = place.dropcap("notify", "--test", **_without(tmp_path, ["apprise"]))
+    result = subprocess.run([*package, "notify", "--test"], env=place.env(), capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert "install it: pip install 'dropcap-redcap[notify]'" in result.stderr

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from dropcap.content import worker
 from dropcap.content.examiner import Examiner
@@ -136,15 +137,20 @@ def test_it_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert asking.all(asking.ask(path)) == [Finding(Wholeness.UNDECIDED)]
 
 
-def test_one_that_ends_at_once_is_not_started_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dropcap.content.examiner._BOOT", "raise SystemExit(1)")
+def test_one_that_ends_at_once_is_not_started_for_ever_and_tells_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho noise >&2\necho 'no library {'89ab' * 8}' >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
     asking = Asking()
     (path,) = files(tmp_path, a=WHOLE["scan.pdf"][:9000])
     began = time.monotonic()
-    while Finding(Wholeness.UNDECIDED) not in asking.told.values():
-        assert time.monotonic() - began < 20
-        asking.ask(path)
-        time.sleep(0.02)
+    with capture_logs() as log:
+        while Finding(Wholeness.UNDECIDED) not in asking.told.values():
+            assert time.monotonic() - began < 20
+            asking.ask(path)
+            time.sleep(0.02)
+    assert "has ended (exit code 3): no library [hidden]; " in log[0]["message"]
 
 
 SLOW_FS = """

@@ -16,6 +16,7 @@ import yaml
 
 from redcap_sandbox import Fault, Sandbox, demo_project
 from tests import needs
+from tests.notify.sink import Hook, hook
 from tests.site import TOKEN, eventually
 from tests.system.machine import Machine, machine
 
@@ -35,6 +36,12 @@ SHARE = """
 @pytest.fixture(scope="module")
 def box() -> Iterator[Sandbox]:
     with Sandbox(demo_project(), token=TOKEN) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Hook]:
+    with hook() as made:
         yield made
 
 
@@ -87,7 +94,7 @@ def drop(machine: Machine, name: str, content: str) -> str:
     return machine.good(*words)
 
 
-def test_the_life_of_an_installation(debian: Machine, box: Sandbox) -> None:
+def test_the_life_of_an_installation(debian: Machine, box: Sandbox, desk: Hook) -> None:
     m = debian
     # 1. Installed: nothing runs yet, and all is there.
     told = m.good("dpkg", "-i", package(m, "0.1.0"))
@@ -156,8 +163,16 @@ def test_the_life_of_an_installation(debian: Machine, box: Sandbox) -> None:
     filed = next((m.root / "srv/dropcap/consents/done").rglob(named("101")))
     assert m.good("stat", "-c", "%U:%G %a", "/" + str(filed.relative_to(m.root))).strip() == "bob:redcap-drop 660"
 
-    # 5. A reload that is good, one that is not, and a configuration with which nothing starts.
+    # 5. A reload that is good (people are told from then on), one that is not, and a configuration with which nothing starts.
+    (m.root / "etc/dropcap/desk.url").write_text(desk.url)
+    m.good("chown", "dropcap:", "/etc/dropcap/desk.url")
+    m.good("chmod", "0600", "/etc/dropcap/desk.url")
+    configure(m, notify={"after": "300ms", "digest": "300ms", "to": {"desk": {"url_file": "/etc/dropcap/desk.url"}}})
+    (drop_in / "failed.conf").write_text("[Unit]\nOnFailure=dropcap-failed.service\n")
+    m.good("systemctl", "daemon-reload")
     m.good("systemctl", "reload", "dropcap")
+    drop(m, "no_rule.pdf", "over Samba")
+    desk.wait_for("1 file waits for somebody.")
     sound = (m.root / "etc/dropcap/config.yaml").read_text()
     configure(m, uploads_at_once="many")
     assert m.run("systemctl", "reload", "dropcap").returncode != 0
@@ -170,6 +185,7 @@ def test_the_life_of_an_installation(debian: Machine, box: Sandbox) -> None:
     eventually(lambda: m.run("systemctl", "is-failed", "dropcap").stdout.strip() == "failed")
     assert "uploads_at_once" in m.show("StatusText")["StatusText"]
     assert "dropcap" in m.good("systemctl", "--failed")
+    desk.wait_for("Its configuration cannot be used. Run: dropcap check")
     (m.root / "etc/dropcap/config.yaml").write_text(sound)
     m.good("systemctl", "start", "dropcap")
 

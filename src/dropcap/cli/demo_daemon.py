@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-_PROGRAM = (sys.executable, "-P", "-m", "dropcap")
+from dropcap.child import command
+
 #: systemd's, should the demo be run by it: they are not meant for this daemon.
 _NOT_OURS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "DROPCAP_CONFIG"})
 
@@ -38,7 +38,7 @@ class DemoDaemon:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [*_PROGRAM, "run", "-c", str(self._config)],
+            command("dropcap.cli", "run", "-c", str(self._config)),
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -102,7 +102,7 @@ class DemoDaemon:
     def command(self, *words: str) -> str:
         """What another command, with the same configuration, prints."""
         done = subprocess.run(
-            [*_PROGRAM, *words, "-c", str(self._config)],
+            command("dropcap.cli", *words, "-c", str(self._config)),
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

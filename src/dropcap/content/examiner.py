@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from itertools import count
 
 import structlog
 
+from dropcap import child
 from dropcap.content.finding import UNDECIDED, Finding
 from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
 from dropcap.threads import NoThread, begin
@@ -24,7 +24,6 @@ _log = structlog.get_logger()
 #: Told the number of a file and what was found. None: nobody knows, ask again; TAKES_LONG: it is told later.
 Told = Callable[[int, Finding | None], None]
 
-_BOOT = "import sys; sys.path[:] = sys.argv[2:]; from dropcap.content.worker import main; main()"
 #: Of the environment, which may hold a token, only what a Python needs to start.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "LANG", "LC_ALL", "TZ")
 #: A file of which the process says nothing for so long (seconds): it is beyond help itself.
@@ -102,13 +101,10 @@ class _Process:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                path = [entry for entry in sys.path if entry]
-                self._child = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _BOOT, str(theirs.fileno()), *path],
+                self._child = child.start(
+                    "dropcap.content.worker",
+                    str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
                     env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
                 )
             except BaseException:
@@ -126,6 +122,7 @@ class _Process:
             ours.close()  # the child ends with it
             self._child.kill()
             self._child.wait()
+            child.close(self._child)
             raise
 
     def ask(self, folder: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
@@ -184,19 +181,21 @@ class _Process:
         with self._lock:
             self.alive = False
             waiting, self._waiting = self._waiting, {}
+        try:
+            self._child.wait(5.0)
+            ended = f"has ended {child.why(self._child)}"
+        except subprocess.TimeoutExpired:
+            self._child.kill()  # one that hangs in a dead share goes when that lets go of it
+            ended = "does not answer"
         if not self._ending:
             _log.warning(
                 "check_problem",
-                message=f"the process that looks for files cut off has ended; {len(waiting)} files are looked into again",
+                message=f"the process that looks for files cut off {ended}; {len(waiting)} files are looked into again",
                 remedy="dropcap starts it anew; look for a lack of memory, or report it if it happens often",
             )
-        self.end()
-        try:
-            self._child.wait(5.0)
-        except subprocess.TimeoutExpired:
-            self._child.kill()  # one that hangs in a dead share goes when that lets go of it
         for number, (tell, _) in waiting.items():
             tell(number, None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(5.0)
+        child.close(self._child)
         self._socket.close()

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from dropcap.child import be_discreet
 from dropcap.content.finding import UNDECIDED, Finding, Wholeness
 from dropcap.content.formats import examine
 from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds
@@ -186,6 +187,7 @@ class _Worker:
 
 def main() -> None:
     """Work for the process at the other end of the socket whose descriptor is the first argument."""
+    be_discreet()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the daemon, which may still need it
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 
+from dropcap import child
 from dropcap.config.secret_file import SecretError
 from dropcap.config.telling import Recipient
 
 #: Seconds that one message may take.
 PATIENCE = 60.0
-_PROGRAM = (sys.executable, "-P", "-m", "dropcap.notify.send")
+#: What to do where the library that sends is missing.
+INSTALL = "install it: pip install 'dropcap-redcap[notify]'"
+
+
+def can_carry() -> bool:
+    """Whether the library that sends is there."""
+    return importlib.util.find_spec("apprise") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Carrier:
 
     def carry(self, to: Recipient, title: str, body: str, good: bool) -> Carried:
         """Send it; what came of it. Takes `PATIENCE` at most."""
+        if not can_carry():
+            return Carried("notifications need apprise", INSTALL)
         try:
             urls = [line.strip() for line in to.url.read().reveal().splitlines() if line.strip() and not line.startswith("#")]
         except SecretError as error:
@@ -48,22 +57,24 @@ class Carrier:
             with self._lock:
                 if self._stopped:
                     return Carried("dropcap ends", "nothing: it is sent after the next start")
-                self._process = process = subprocess.Popen(
-                    _PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-                )
+                self._process = process = child.start("dropcap.notify.send", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
             return Carried(
                 f"no process can be started ({error.strerror})", "see that there is memory; dropcap tries again by itself"
             )
         try:
-            told = json.loads(process.communicate(asked, PATIENCE)[0])
+            answer, said = process.communicate(asked, PATIENCE)
+            told = json.loads(answer)
         except subprocess.TimeoutExpired:
             return Carried(
                 f"there was no answer within {PATIENCE:g} s",
                 "check the address, if it stays so; a message of a running dropcap is tried again by itself",
             )
-        except (OSError, ValueError):
-            return Carried("it was broken off", "dropcap tries again by itself")
+        except ValueError:
+            return Carried(
+                f"the process that sends it has ended {child.why(process, said)}",
+                "look for a lack of memory or an installation that is not whole; a running dropcap tries again by itself",
+            )
         finally:
             self._end(process)
         return (
@@ -74,10 +85,7 @@ class Carrier:
         with contextlib.suppress(OSError):
             process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        child.close(process)
         with self._lock:
             self._process = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import structlog
 from dropcap.config.telling import Notify, Recipient
 from dropcap.display import shown
 from dropcap.ledger.figures import Figures
-from dropcap.notify.carrier import Carrier
+from dropcap.notify.carrier import INSTALL, Carrier, can_carry
 from dropcap.notify.notices import MOST_NAMES, Files, Notice
 from dropcap.notify.outbox import Message, Outbox
 from dropcap.picture.facts import Picture
@@ -42,11 +41,11 @@ class Notifier:
         self._notify = notify
         self._naming = naming
         self.configure(notify)
-        if importlib.util.find_spec("apprise") is None:
+        if not can_carry():
             log.error(
                 "check_problem",
                 message="notify: is set, and its library is missing: nobody is told of anything",
-                remedy="install it: pip install 'dropcap-redcap[notify]'",
+                remedy=INSTALL,
             )
 
     def configure(self, notify: Notify) -> None:

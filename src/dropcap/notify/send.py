@@ -1,4 +1,4 @@
-"""Hands one message to Apprise: `python -m dropcap.notify.send`, a process of its own.
+"""Hands one message to Apprise, in a process of its own (`child`).
 
 What Apprise and its services do, hang in, log or crash with stays in here; the addresses, which hold secrets, come by standard
 input and are shown nowhere. The answer is one JSON object.
@@ -6,11 +6,16 @@ input and are shown nowhere. The answer is one JSON object.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
 from typing import Any
+
+import apprise
+
+from dropcap.child import be_discreet
 
 _CODE = re.compile(r"error=(\d{3})\b")
 
@@ -28,10 +33,6 @@ class _Codes(logging.Handler):
 
 def send(asked: dict[str, Any]) -> dict[str, Any]:
     """Send `title` and `body` to all `urls`; whether that went well, and if not, what happened and what to do."""
-    try:
-        import apprise
-    except ImportError:
-        return _not("notifications need apprise", "install it: pip install 'dropcap-redcap[notify]'")
     codes = _Codes()
     logger = logging.getLogger("apprise")
     logger.propagate = False
@@ -56,5 +57,9 @@ def _not(message: str, remedy: str) -> dict[str, Any]:
     return {"sent": False, "message": message, "remedy": remedy}
 
 
-if __name__ == "__main__":
-    print(json.dumps(send(json.load(sys.stdin))))
+def main() -> None:
+    """Send what standard input asks for."""
+    be_discreet()
+    with contextlib.redirect_stdout(sys.stderr):
+        told = send(json.load(sys.stdin))
+    print(json.dumps(told))
