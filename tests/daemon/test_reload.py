@@ -331,6 +331,31 @@ def test_twenty_reloads_in_a_row_while_files_drop(place: Site) -> None:
     assert not daemon.events("internal_error")
 
 
+def test_a_project_comes_and_goes_while_its_files_are_sent(place: Site) -> None:
+    """What is decided at that very moment is no error inside dropcap."""
+    other = place.root / "other"
+    other.mkdir()
+    projects, folders = place.config["projects"], place.config["folders"]
+    twin, others = dict(place.project), {**place.folder, "path": str(other), "project": "twin"}
+    projects["twin"], folders["others"] = twin, others
+    place.write_config()
+    place.box.ill(Fault("delay", seconds=0.1, match=IMPORT))
+    daemon = place.start()
+    for number in range(12):
+        for record in range(101, 112):
+            (other / f"{record}_V1_lab{number}.pdf").write_bytes(b"%d of %d" % (number, record))
+        if "others" in folders:
+            daemon.wait_for("sending", number * 3 + 1, folder="others")
+            del projects["twin"], folders["others"]
+        else:
+            projects["twin"], folders["others"] = twin, others
+        place.write_config()
+        assert place.dropcap("reload").returncode == 0
+    daemon.wait_for("done", 12 * 11, patience=60)
+    assert len(place.box.holdings()) == 12 * 11
+    assert not daemon.events("internal_error")
+
+
 def test_a_large_upload_ends_as_it_began(place: Site) -> None:
     """A reload changes its rule and folder while 100 MB are on their way: they are sent once, and others go on beside."""
     daemon = place.start()

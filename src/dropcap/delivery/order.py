@@ -61,6 +61,10 @@ class Order:
 
     # Which project an entry leads to ------------------------------------------------------------------------------
 
+    def has(self, entry: str) -> bool:
+        """Whether the configuration has this entry; while it is taken up, what is under way may have others."""
+        return entry in self._projects
+
     def told(self, entry: str, project: ProjectInfo) -> bool:
         """REDCap has told the project of an entry; whether its id is news."""
         self._hidden.discard(entry)

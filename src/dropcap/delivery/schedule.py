@@ -156,7 +156,7 @@ class Schedule:
     def _step(self, folder: FolderQueue, candidate: Candidate, now: float) -> Send | Create | Ended | NotYet:
         job, target, settings = candidate.job, candidate.route.target, candidate.route.settings
         line = self.lines.get(folder.folder.project)
-        if line is None:
+        if line is None or not self._order.has(line.project.name):  # a reload is taking the project out
             return NotYet.PAUSED
         hopeless: Held | Refused | None = too_many_faults(job)
         if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
