@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,20 @@ def test_it_ends_by_signals_and_has_a_process_of_its_own(place: Site) -> None:
     other = place.start()
     assert other.stop(signal.SIGINT) == 0
     assert other.process.pid != daemon.process.pid
+
+
+def test_several_threads_start_at_once_and_there_is_one_server() -> None:
+    at_once = """
+import os, threading
+from tests import warm
+ready, codes = threading.Barrier(8), []
+def start():
+    ready.wait()
+    codes.append(warm.run(["--version"], dict(os.environ), 60).returncode)
+threads = [threading.Thread(target=start) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(codes, warm._server.cache_info().misses)
+"""
+    done = subprocess.run([sys.executable, "-c", at_once], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.stdout == f"{[0] * 8} 1\n", done.stderr

@@ -41,18 +41,21 @@ _EXTRAS = ("dropcap.ledger.postgres.database", "dropcap.ledger.postgres.way", "d
 #: The most that a start may say: its words and environment.
 _MOST = 1 << 20
 _NUMBER = struct.Struct("i")
+#: Several threads of a test start at once: there is one server, and a mask is read by being set.
+_ASKING = threading.Lock()
 
 
 class Warm:
     """A running `dropcap` that was forked; to be used as a `subprocess.Popen`."""
 
     def __init__(self, words: Sequence[str], env: dict[str, str], out: int, err: int) -> None:
-        mask = os.umask(0o022)
-        os.umask(mask)
-        wanted = {"words": list(words), "env": env, "directory": os.getcwd(), "mask": mask}
         told, tell = os.pipe()
         try:
-            socket.send_fds(_server()[0], [json.dumps(wanted).encode()], [out, err, tell])
+            with _ASKING:
+                mask = os.umask(0o022)
+                os.umask(mask)
+                wanted = {"words": list(words), "env": env, "directory": os.getcwd(), "mask": mask}
+                socket.send_fds(_server()[0], [json.dumps(wanted).encode()], [out, err, tell])
         finally:
             os.close(tell)
         self._told = open(told, "rb", buffering=0)  # noqa: SIM115 - two numbers: the process's id, then its exit code
