@@ -111,6 +111,16 @@ def root(why: str) -> None:
         lacking(f"root, {why}")
 
 
+def systemd_analyze() -> str:
+    """The path of systemd-analyze(1), which notes in /run/systemd what it has read, or makes that; the test is skipped where it
+    can do neither.
+    """
+    path = program("systemd-analyze")
+    if not os.path.isdir("/run/systemd") and not os.access("/run", os.W_OK):
+        lacking("/run/systemd: a systemd that runs, or root")
+    return path
+
+
 def mounting(*words: str | Path) -> None:
     """Run `mount` with these arguments; the test is skipped where nothing may be mounted."""
     done = subprocess.run([program("mount"), *map(str, words)], capture_output=True, text=True)

@@ -40,6 +40,13 @@ def test_without_programs_and_libraries_tests_are_skipped_and_say_what_to_instal
     assert [reason for reason in reasons if not reason.startswith(("needs ", "only with DROPCAP_HEAVY"))] == []
 
 
+def test_what_passed_takes_no_room_any_more(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-n", "0", f"--basetemp={tmp_path / 'inner'}", "tests/config/test_token_source.py"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 0, result.stdout
+    assert os.listdir(tmp_path / "inner") == []
+
+
 def test_there_is_one_way_to_say_what_is_needed() -> None:
     others = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in ("needs.py", "heavy.py", Path(__file__).name)]
     words = re.compile(r"pytest\.skip\(|importorskip|mark\.skip|shutil\.which")

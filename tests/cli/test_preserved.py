@@ -201,6 +201,7 @@ def test_none_yet(place: Site) -> None:
 
 
 def test_somebody_who_may_not(kept: Site) -> None:
+    needs.root("to give directories away")
     os.chown(kept.kept, 4711, -1)
     done = kept.dropcap("preserved")
     assert done.returncode == 0, "root may"

@@ -34,7 +34,7 @@ def _seconds(text: str) -> float:
 
 @pytest.mark.parametrize("name", ["dropcap.service", "dropcap-failed.service"])
 def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
-    analyze = needs.program("systemd-analyze")
+    analyze = needs.systemd_analyze()
     if int(re.findall(r"\d+", subprocess.run([analyze, "--version"], capture_output=True, text=True).stdout)[0]) < 254:
         needs.lacking("systemd 254 or newer, for RestartSteps=")
     program = tmp_path / "dropcap"
@@ -49,7 +49,7 @@ def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
 
 
 def test_the_unit_is_well_guarded() -> None:
-    analyze = needs.program("systemd-analyze")
+    analyze = needs.systemd_analyze()
     result = subprocess.run(
         [analyze, "security", "--offline=true", "--threshold=15", str(DEPLOY / "dropcap.service")],
         capture_output=True,
@@ -83,6 +83,7 @@ def test_every_setting_of_the_unit_is_explained() -> None:
 
 
 def test_accounts_and_folders_are_made(tmp_path: Path) -> None:
+    needs.root("to give directories away")
     sysusers, tmpfiles = needs.program("systemd-sysusers"), needs.program("systemd-tmpfiles")
     etc = tmp_path / "etc"
     etc.mkdir()

@@ -88,6 +88,7 @@ def test_thirty_files_of_junk_show_a_dropper_nothing(shared: Site) -> None:
 
 
 def test_what_redcap_then_refuses_shows_a_dropper_nothing(tmp_path: Path) -> None:
+    needs.root("to give directories away")
     limits = Limits(upload_max_filesize=1000, post_max_size=100_000)
     with Sandbox(demo_project(), token=TOKEN, limits=limits) as box, site(tmp_path, box) as place:
         os.chown(place.drop, -1, DROPPERS)

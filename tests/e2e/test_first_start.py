@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.site import Site, eventually
 
 UNMATCHED = ["budget.xlsx", "holiday.jpg", "old/minutes.docx"]
@@ -108,6 +109,7 @@ def test_a_new_rule_has_them_taken(used: Site, how: str) -> None:
 
 def test_other_rights_or_another_owner_are_no_drop(used: Site) -> None:
     """An administrator mends the rights of the whole folder: hundreds of files have a new ctime, and nobody dropped one."""
+    needs.root("to give files away")
     daemon = used.start()
     daemon.wait_for("files_left")
     for name in UNMATCHED:
