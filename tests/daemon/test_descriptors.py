@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from dropcap.daemon.control import ask
 from tests import needs
-from tests.site import Daemon, Site, eventually
+from tests.site import DROPCAP, Daemon, Site, eventually
 
 
 def descriptors(daemon: Daemon) -> int:
@@ -63,8 +66,19 @@ def test_it_takes_as_many_descriptors_as_it_may_have(place: Site) -> None:
     assert daemon.stop() == 0
 
 
-def test_too_few_descriptors_are_told_as_such(place: Site) -> None:
-    daemon = place.start(prefix=[needs.program("prlimit"), "--nofile=20"], ready=False)
+@pytest.mark.parametrize("most", [16, 20])  # with which the ledger or the folder is what cannot be opened
+def test_too_few_descriptors_are_told_as_such(place: Site, most: int) -> None:
+    daemon = place.start(prefix=[needs.program("prlimit"), f"--nofile={most}"], ready=False)
     (told,) = daemon.wait_for("folder_away")
     assert "LimitNOFILE" in told["message"]
     assert daemon.stop() == 0
+
+
+def test_a_command_tells_of_too_few_for_the_ledger(place: Site) -> None:
+    assert place.once().returncode == 0
+    told = ""
+    for most in (5, 6, 7, 8):  # Python itself needs some, the ledger needs three
+        command = [needs.program("prlimit"), f"--nofile={most}", *DROPCAP, "history"]
+        told += subprocess.run(command, env=place.env(), capture_output=True, text=True).stderr
+    assert "raise LimitNOFILE= of the unit, or `ulimit -n`" in told
+    assert "unable to open" not in told

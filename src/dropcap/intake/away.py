@@ -8,13 +8,15 @@ from dropcap.display import shown
 from dropcap.files.read_only import REMEDY
 from dropcap.intake.owner import Away
 from dropcap.intake.walk import OWN, top
-from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.ledger.errors import TOO_MANY_OPEN, DatabaseError, NoDescriptor, Unavailable
 
 
 def why_away(path: str, error: Exception) -> str:
     """`path` is the folder as it is shown, `error` what its intake met."""
     if isinstance(error, Away):
         return f"{path} is away: {error}"
+    if isinstance(error, NoDescriptor) or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+        return f"{path} cannot be used ({TOO_MANY_OPEN})"
     if isinstance(error, Unavailable):
         return f"nothing is taken from {path}: the ledger does not answer; dropcap goes on by itself"
     if isinstance(error, DatabaseError):
@@ -26,8 +28,6 @@ def why_away(path: str, error: Exception) -> str:
         if isinstance(error.filename, str) and top(error.filename) in OWN:
             return f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
         return f"{path} is a link, or not a directory: name the directory itself as its `path`"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{path} cannot be used (too many files are open): raise LimitNOFILE= of the unit, or `ulimit -n`"
     if error.errno == errno.EROFS:
         return f"{path} cannot be written (it is read-only): {REMEDY}"
     return f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"

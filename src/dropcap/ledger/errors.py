@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: What is told where the system opens no more files for dropcap.
+TOO_MANY_OPEN = "too many files are open: raise LimitNOFILE= of the unit, or `ulimit -n`"
+
 
 class DatabaseError(Exception):
     """The ledger could not be asked or written; the message is the engine's."""
@@ -9,6 +12,13 @@ class DatabaseError(Exception):
 
 class Unavailable(DatabaseError):  # noqa: N818 - a state
     """The same can go well later: once there is room on the disk, or the server is back."""
+
+
+class NoDescriptor(Unavailable):
+    """This process has as many files open as it may."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_MANY_OPEN)
 
 
 class Conflict(DatabaseError):  # noqa: N818 - an answer

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.errors import Conflict, Damaged, DatabaseError, LedgerError, Unavailable
+from dropcap.ledger.errors import Conflict, Damaged, DatabaseError, LedgerError, NoDescriptor, Unavailable
 from dropcap.ledger.sqlite.migrations import migrate
 from dropcap.ledger.transition import Change
 
@@ -136,7 +137,7 @@ def open_for_writing(path: Path) -> SqliteWriter:
             path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=SqliteWriter
         )
     except sqlite3.OperationalError as error:
-        raise LedgerError(f"{path} cannot be opened ({error}): state_dir must be writable for dropcap") from None
+        raise LedgerError(f"{path} cannot be opened ({meant(error)}): state_dir must be writable for dropcap") from None
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     connection.execute("pragma busy_timeout = 30000")
@@ -200,6 +201,19 @@ def meant(error: sqlite3.Error) -> DatabaseError:
     primary = -1 if code is None else code & 0xFF
     if primary in _DAMAGED or (primary == sqlite3.SQLITE_ERROR and str(error) in _DAMAGED_HEADER):
         return Damaged(str(error))
+    if primary == sqlite3.SQLITE_CANTOPEN and _no_descriptor():
+        return NoDescriptor()
     if primary in _UNWRITABLE:
         return Unavailable(str(error))
     return (Conflict if isinstance(error, sqlite3.IntegrityError) else DatabaseError)(str(error))
+
+
+def _no_descriptor() -> bool:
+    """Whether there are fewer than a connection needs, for the ledger and its two files beside: SQLite does not tell."""
+    with contextlib.ExitStack() as opened:
+        try:
+            for _ in range(3):
+                opened.callback(os.close, os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False
