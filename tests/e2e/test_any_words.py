@@ -111,6 +111,7 @@ def test_troubles_of_all_pause_and_fail_nothing_in_any_words(worded: Site) -> No
         (plain / f"{record}_V1_scan.bin").write_bytes(b"z")
     daemon.wait_for("paused", scope="project")
     daemon.wait_for("claimed", 7)
+    eventually(lambda: json.loads(place.dropcap("status", "--json").stdout)["under_way"] == 0)  # what was on its way is over
     box.project.offline = False
     place.dropcap("resume", "--project", "trial")  # unless one that was on its way has ended it
     daemon.wait_for("done", 7)
