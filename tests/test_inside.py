@@ -74,7 +74,7 @@ def test_every_module_that_begins_a_thread_is_in_its_table() -> None:
     there = {f"{path.parent.name}/{path.stem}" for path in paths if begins.search(path.read_text())}
     section = INSIDE.partition("\n## Threads\n")[2].partition("\n## ")[0]
     cells = "".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| "))
-    own = {"daemon/service", "intake/watch"}  # the process's first, and a library's
+    own = {"intake/watch"}  # a library's
     assert set(re.findall(r"`(\w+/\w+)`", cells)) - own - {"delivery/work"} == there
 
 

@@ -6,12 +6,14 @@ import contextlib
 import itertools
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.shares.mounting import errfs
 from tests.site import PATIENCE, Site
 
 MICROSECONDS = 1_000_000
@@ -79,6 +81,38 @@ def test_systemd_is_told_of_start_work_reload_and_end(place: Site, manager: Mana
     assert manager.next("STOPPING")["STOPPING"] == "1"
     manager.rest()
     assert not any("READY" in datagram for datagram in manager.datagrams[manager.datagrams.index({"STOPPING": "1"}) :])
+
+
+@pytest.fixture
+def one_manager() -> Iterator[Manager]:
+    with contextlib.closing(Manager(f"@dropcap-test-{time.monotonic_ns()}")) as made:
+        yield made
+
+
+def test_a_start_that_waits_for_another_writer_says_so_and_heeds_a_stop(place: Site, one_manager: Manager) -> None:
+    assert place.start().stop() == 0
+    ledger = place.state / "ledger.db"
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        daemon = place.start(ready=False, NOTIFY_SOCKET=one_manager.address)
+        while one_manager.next("STATUS")["STATUS"] != f"starting: waiting for the ledger {ledger}":
+            pass
+        assert daemon.stop(patience=10.0) == 0
+        assert not daemon.events("ready")
+    assert place.start().stop() == 0
+
+
+def test_a_start_on_a_disk_that_hangs_says_so_and_heeds_a_stop(place: Site, one_manager: Manager) -> None:
+    """No process ends in the midst of a call that FUSE does not answer: but it has done all that it could."""
+    with errfs(place.root, place.state) as disk:
+        disk.set(write="block")
+        daemon = place.start(ready=False, NOTIFY_SOCKET=one_manager.address)
+        assert one_manager.next("STATUS")["STATUS"] == f"starting: waiting for state_dir {place.state}"
+        daemon.process.terminate()
+        daemon.wait_for("stopped", patience=10.0)
+        disk.set()
+        assert daemon.process.wait(10.0) == 0
+        assert not daemon.events("started")
 
 
 def test_the_watchdog_hears_of_it_well_within_its_limit(place: Site, manager: Manager) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -20,6 +21,8 @@ from tests import needs
 from tests.content.make import pdf
 from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually
+
+OLD = Path(__file__).parents[1] / "ledger" / "ledger-0.1.0.db.gz"
 
 
 def tracebacks(daemon: Daemon) -> list[str]:
@@ -50,6 +53,50 @@ def test_a_full_state_disk(place: Site) -> None:
         assert place.box.content("102", "consent_pdf", "baseline_arm_1") == b"two"
         assert place.done() == ["101_V1_consent.pdf", "102_V1_consent.pdf"]
         assert imports(place.box) == 2
+
+
+@pytest.mark.parametrize("before", ["an orderly end", "a kill", "an upgrade", "damage"])
+def test_a_start_on_an_almost_full_state_disk_starts_or_ends_with_5(place: Site, before: str) -> None:
+    """Whatever is free: where the first step does not fit, where the last one does not, and in between."""
+    codes = set()
+    for free in (0, 4, 8, 16, 32, 36, 40, 44, 48, 80, 200):
+        with tmpfs(place.state, "3m"):
+            if before == "an upgrade":
+                (place.state / "ledger.db").write_bytes(gzip.decompress(OLD.read_bytes()))
+            else:
+                daemon = place.start()
+                daemon.kill() if before == "a kill" else daemon.stop()
+            if before == "damage":
+                (place.state / "ledger.db").write_bytes(b"damaged" * 10_000)
+                (place.state / "ledger.in-use").touch()
+            filler = fill(place.state, free * 1024)
+            daemon = place.start(ready=False)
+            eventually(lambda: daemon.events("ready") or daemon.process.poll() is not None, 5.0)  # noqa: B023
+            codes.add(code := daemon.process.poll())
+            assert not tracebacks(daemon)
+            if code is not None:
+                assert daemon.stop() == 5, "ended, and its last words are read"
+                assert any("make room" in line and str(place.state) in line for line in daemon.raw), daemon.raw
+                filler.unlink()
+                daemon = place.start()
+            assert daemon.stop() == 0
+        for ours in (".dropcap", "_STATUS.html"):
+            (place.drop / ours).unlink(missing_ok=True)
+    assert 5 in codes
+
+
+def test_commands_and_a_run_once_end_at_once_on_a_full_state_disk(place: Site) -> None:
+    with tmpfs(place.state, "3m"):
+        assert place.once().returncode == 0
+        for free in (0, 36):
+            filler = fill(place.state, free * 1024)
+            for words in (["run", "--once"], ["pause", "--folder", "consents"]):
+                told = place.dropcap(*words, patience=10.0)
+                assert told.returncode == 2, told
+                assert "ledger.db cannot be" in told.stderr
+                assert "Traceback" not in told.stderr
+            filler.unlink()
+        assert place.once().returncode == 0
 
 
 def test_status_knows_at_once_that_the_ledger_cannot_be_written(place: Site) -> None:

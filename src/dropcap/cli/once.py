@@ -25,7 +25,7 @@ from dropcap.config.values import BadValueError, duration
 from dropcap.daemon import log, witness
 from dropcap.daemon.custody import Custody
 from dropcap.daemon.engine import Engine
-from dropcap.daemon.opening import database_of, open_for_daemon
+from dropcap.daemon.opening import database_of, open_for_daemon, starting
 from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
@@ -86,12 +86,13 @@ def run_once(config: Config, wait: str | None) -> int:
         _no_other_host(config)
         opened = open_for_daemon(config)
         ledger, custody = opened.ledger, opened.custody
-        engine = Engine(config, ledger, custody)
         began = time.time()
-        witness.compare(ledger, config.state_dir)
-        ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
-        # Whatever lay in in_progress/ or was held before is part of this run.
-        engine.start()
+        with starting(config):
+            engine = Engine(config, ledger, custody)
+            witness.compare(ledger, config.state_dir)
+            ledger.act(Who.me(), Deed.STARTED, dropcap=__version__, configuration=config.digest, once=True)
+            # Whatever lay in in_progress/ or was held before is part of this run.
+            engine.start()
         if custody is not None:
             custody.start(engine, ledger)
         obstacles: list[str] = []

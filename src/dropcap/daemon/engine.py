@@ -168,6 +168,7 @@ class Engine:
             for one in self.channels.values():
                 self._rerouted(one.folder)
             self._take_up()
+        self.ledger.keep_trying()
         self.delivery.start()
         self.start_channels()
 

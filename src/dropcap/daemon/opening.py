@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +17,22 @@ import structlog
 from dropcap import __version__
 from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config
+from dropcap.daemon import systemd
 from dropcap.daemon.custody import Custody, SharedPlace
-from dropcap.daemon.state import LEDGER, NeedsSomebody, StateError, close_ledger, installation, keep_installation, open_ledger
+from dropcap.daemon.state import (
+    LEDGER,
+    NeedsSomebody,
+    StateError,
+    close_ledger,
+    installation,
+    keep_installation,
+    open_ledger,
+    suspect,
+    unusable,
+)
 from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Database
-from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
@@ -28,6 +41,8 @@ log = structlog.get_logger()
 
 #: What a host keeps of the sends that it has begun, in `state_dir`.
 JOURNAL = "sending.journal"
+#: Seconds for which a start tries again what the database does not take, as while another host writes.
+_PATIENCE = 10.0
 #: What is older (seconds) no fail-over loses: the database has forgotten its host, and not lost it.
 _LOST_WITHIN = 7 * 86400.0
 
@@ -76,10 +91,28 @@ def close_for_people(ledger: Ledger, config: Config) -> None:
         close_ledger(ledger, config.state_dir)
 
 
+@contextlib.contextmanager
+def starting(config: Config) -> Iterator[None]:
+    """What a run asks of its ledger and enters before it takes files. Raises LedgerError where that cannot be done now."""
+    try:
+        yield
+    except DatabaseError as error:
+        if isinstance(config.ledger, PostgresLedger):
+            raise _unusable(config.ledger, error) from None
+        path = config.state_dir / LEDGER
+        if isinstance(error, Damaged):
+            suspect(config.state_dir)
+            raise LedgerError(f"the ledger {path} is damaged ({error}): start dropcap again, it sets it aside") from None
+        raise unusable(path, error) from None
+
+
 def open_for_daemon(config: Config) -> OpenedLedger:
     """The ledger for the daemon of this host. Raises LedgerError, StateError."""
     if not isinstance(config.ledger, PostgresLedger):
-        return OpenedLedger(open_ledger(config.state_dir))
+        systemd.status(f"starting: waiting for the ledger {config.state_dir / LEDGER}")
+        with starting(config):
+            return OpenedLedger(open_ledger(config.state_dir))
+    systemd.status(f"starting: waiting for the ledger {config.ledger}")
     need_psycopg()
     from dropcap.ledger.postgres.database import PostgresDatabase
     from dropcap.ledger.postgres.way import connecting
@@ -91,7 +124,7 @@ def open_for_daemon(config: Config) -> OpenedLedger:
     custody = Custody(config, SharedPlace(connect, me, at.lease), journal)
     database = PostgresDatabase(connect, me, custody.fence, at.lease)
     try:
-        ledger = Ledger(database)
+        ledger = Ledger(database, patience=_PATIENCE)
     except DatabaseError as error:
         raise _unusable(at, error) from None
     try:

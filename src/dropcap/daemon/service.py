@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
@@ -19,7 +20,7 @@ from dropcap.daemon import log as logging
 from dropcap.daemon.asked import ASKED
 from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
-from dropcap.daemon.opening import open_for_daemon
+from dropcap.daemon.opening import open_for_daemon, starting
 from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.released import LASTS, still_open
 from dropcap.daemon.reload import Reload, tell_problems
@@ -30,6 +31,7 @@ from dropcap.display import shown
 from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.reasons import Scope
+from dropcap.threads import begin
 
 log = structlog.get_logger()
 
@@ -41,6 +43,10 @@ MOST_NOTES = 20
 _HANDED_OVER = 5.0
 #: The same where the database does not answer.
 _UNANSWERED = 1.0
+#: Seconds between two looks at whether a start is over, or is to stop.
+_STARTING = 0.1
+#: Seconds for which a start that is to stop may still come to its end. Nothing is lost with it: it may be killed at any moment.
+_START_ENDS = 3.0
 #: Seconds for which the end of a reload is waited for once dropcap stops.
 _RELOAD_ENDS = 5.0
 
@@ -68,35 +74,59 @@ class Service:
         self._stop = False
         self._hurry = False
         self._hung_up = False  # SIGHUP: the configuration is to be taken up
+        self._at_work = False
         self._watchers: _Watchers | None = None
         self._watched_by: Config | None = None  # the configuration that they go by
 
     def run(self) -> int:
-        """Work until SIGTERM or SIGINT; the exit code.
+        """Work until SIGTERM or SIGINT; the exit code. A start that hangs then, on a disk or a database, is left as it is.
 
         Raises:
             StateError, AlreadyRunning, LedgerError: it cannot start; the message says what to do.
             NoThread: nor can it without threads.
         """
+        self._signals()
+        logging.set_up(self._config.log.format, self._config.log.level, background=True, mask=mask_of(self._config))
+        over: Future[int] = Future()
+        begin(self._run, "service", over)
+        stopping_since: float | None = None
+        while not self._at_work and not wait([over], _STARTING).done:
+            if self._stop:
+                stopping_since = stopping_since or time.monotonic()
+                if self._hurry or time.monotonic() - stopping_since > _START_ENDS:
+                    log.info("stopped")
+                    return 0
+        return over.result()
+
+    def _run(self, over: Future[int]) -> None:
+        try:
+            over.set_result(self._work())
+        except BaseException as error:
+            over.set_exception(error)
+
+    def _work(self) -> int:
         config = self._config
+        systemd.status(f"starting: waiting for state_dir {config.state_dir}")
         prepare(config.state_dir)
         with only_one(config.state_dir):
-            self._signals()
-            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
             opened = open_for_daemon(config)
             ledger, custody = opened.ledger, opened.custody
-            engine = Engine(config, ledger, custody)
+            systemd.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
+            with starting(config):
+                engine = Engine(config, ledger, custody)
             reload = Reload(engine, config.path, self._wake.set)
             control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
             try:
-                compare(ledger, config.state_dir)
-                ledger.act(Who.me(Means.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
-                engine.start()
+                with starting(config):
+                    compare(ledger, config.state_dir)
+                    ledger.act(Who.me(Means.ITSELF), Deed.STARTED, dropcap=__version__, configuration=config.digest)
+                    engine.start()
                 if custody is not None:
                     custody.start(engine, ledger)
                 self._begin_to_watch(engine, reload)
+                self._at_work = True
                 systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine, reload)

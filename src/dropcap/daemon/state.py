@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from dropcap.daemon import systemd
 from dropcap.intake import owner
 from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
@@ -25,6 +27,8 @@ INSTALLATION = "installation"
 SUSPECT = "ledger.suspect"
 #: There while a dropcap writes the ledger: where one begins and finds it, the last has ended without a word.
 IN_USE = "ledger.in-use"
+#: With less on its disk (bytes) a ledger may not even be opened.
+_FULL = 1024 * 1024
 #: Seconds from which it is told how long a look through the whole ledger took (20 s for a million files on a cold disk).
 _WORTH_A_WORD = 1.0
 
@@ -116,15 +120,18 @@ def running(state_dir: Path) -> bool:
 def open_ledger(state_dir: Path) -> Ledger:
     """The ledger. A damaged one is set aside, kept, and a new one begun; the folders then tell what is still to be done.
 
+    What cannot be written fails at once, until `keep_trying`.
+
     Raises:
         LedgerError: it cannot be opened for another reason.
         StateError: the state directory cannot be written.
     """
     path = state_dir / LEDGER
     try:
-        ledger = Ledger(path)
+        ledger = Ledger(path, patience=0.0)
         try:
             if (state_dir / SUSPECT).exists() or (state_dir / IN_USE).exists():
+                systemd.status(f"starting: looking through the whole ledger {path}, since the last run ended without a word")
                 _look_through(ledger)
             ledger.query.counts()
             ledger.query.pauses()
@@ -136,8 +143,7 @@ def open_ledger(state_dir: Path) -> Ledger:
     except Damaged as error:
         ledger = _begin_anew(path, error)
     except DatabaseError as error:
-        message = f"the ledger {path} cannot be used ({error}): check for a full disk or missing rights"
-        raise LedgerError(message) from None
+        raise unusable(path, error) from None
     else:
         known = installation(state_dir)
         if known is not None and ledger.installation != known:  # SQLite makes a new one where there is none
@@ -162,6 +168,20 @@ def open_ledger(state_dir: Path) -> Ledger:
         finally:
             os.close(fd)
     return ledger
+
+
+def unusable(path: Path, error: DatabaseError) -> LedgerError:
+    """Why the ledger at `path` cannot be used for now, and what to do."""
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+        if free < _FULL:  # SQLite may call it a disk I/O error
+            return LedgerError(
+                f"the ledger {path} cannot be used ({error}): its disk is full ({free // 1024} KiB are free): make room there"
+            )
+    return LedgerError(
+        f"the ledger {path} cannot be used ({error}): see whether its disk is full, whether dropcap's user may write there, and"
+        " whether something else has it open"
+    )
 
 
 def _let_the_group_read(state_dir: Path, files: Sequence[Path]) -> None:
@@ -232,7 +252,7 @@ def _begin_anew(path: Path, error: Damaged) -> Ledger:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    ledger = Ledger(path)
+    ledger = Ledger(path, patience=0.0)
     ledger.rebuilt(installation(path.parent))
     log.error(
         "ledger_damaged",

@@ -6,7 +6,9 @@ the last commit was on its way goes into the next one.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -48,11 +50,12 @@ class GroupCommit:
     forgotten.
     """
 
-    def __init__(self, connect: Callable[[], Writer], trouble: Trouble) -> None:
+    def __init__(self, connect: Callable[[], Writer], trouble: Trouble, patience: float) -> None:
+        """For `patience` seconds from now, or from `keep_trying` on, writes wait that cannot be done."""
         self._connect = connect
         self._trouble = trouble
         self._sealer = Sealer()
-        self._waits = True
+        self._waits_until = time.monotonic() + patience
         self._arrived = threading.Condition()
         self._pending: list[Write] = []
         self._closing = False
@@ -87,16 +90,21 @@ class GroupCommit:
         result: T = one.future.result()
         return result
 
+    def keep_trying(self) -> None:
+        """From now on a write that cannot be done waits until it can: dropcap is at work."""
+        with self._arrived:
+            self._waits_until = -math.inf if self._closing else math.inf
+
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
         with self._arrived:
-            self._waits = False
+            self._waits_until = -math.inf
             self._arrived.notify()
 
     def close(self) -> None:
         """Finish what is pending and close the connection."""
         with self._arrived:
-            self._closing, self._waits = True, False
+            self._closing, self._waits_until = True, -math.inf
             self._arrived.notify()
         self._thread.join()
 
@@ -125,7 +133,10 @@ class GroupCommit:
     def _wait(self) -> None:
         """Until a write is tried again. Whoever hands in more meanwhile waits as well."""
         with self._arrived:
-            self._arrived.wait_for(lambda: not self._waits, AGAIN)
+            self._arrived.wait_for(self._given_up, AGAIN)
+
+    def _given_up(self) -> bool:
+        return time.monotonic() >= self._waits_until
 
     def _commit(self, connection: Writer, group: list[Write]) -> bool:
         """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
@@ -150,7 +161,7 @@ class GroupCommit:
             connection.rollback()
             if isinstance(error, DatabaseError):
                 self._trouble.met(error)
-            if isinstance(error, Unavailable) and self._waits:
+            if isinstance(error, Unavailable) and not self._given_up():
                 if committing:
                     self._in_doubt = results or None  # nobody waits for what became of nothing
                     for one, reason in failed:  # known whatever became of the others

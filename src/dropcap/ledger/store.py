@@ -8,7 +8,7 @@ from dropcap.ledger.intake_changes import IntakeChanges
 
 class Ledger(IntakeChanges, DeliveryChanges):
     """The ledger. Every method may be called from any thread; writes are durable on return, and wait while the disk is full or
-    may not be written, or the server is away (see `trouble`).
+    may not be written, or the server is away (see `trouble`), or raise Unavailable if that lasts for longer than `patience`.
 
     Raises:
         LedgerError: it cannot be opened; the message says what to do.

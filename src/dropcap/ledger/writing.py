@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -30,13 +31,14 @@ _MOST_DOCUMENTS = 1000
 class Writing:
     """A ledger that is open, and the thread that writes it (see `store.Ledger`)."""
 
-    def __init__(self, place: Database | Path, *, clock: Callable[[], float] = time.time) -> None:
-        """A path is that of a ledger in a file."""
+    def __init__(self, place: Database | Path, *, clock: Callable[[], float] = time.time, patience: float = math.inf) -> None:
+        """A path is that of a ledger in a file. For `patience` seconds from now, or from `keep_trying` on, writes wait while the
+        disk is full or may not be written, or the server is away."""
         self.database: Database = SqliteDatabase(place) if isinstance(place, Path) else place
         self._clock = clock
         self._guarded = True
         self.trouble = Trouble(*self.database.unwritable)
-        self._commit = GroupCommit(self.database.writer, self.trouble)
+        self._commit = GroupCommit(self.database.writer, self.trouble, patience)
         self.query = Query(self.database, self.trouble.met_asking)
         self.installation = self.query.meta("installation") or ""
         self._documents: dict[str, str] = {}  # what is kept in any case -> its SHA-256
@@ -70,6 +72,10 @@ class Writing:
         """Write out what is pending and close. Its one file holds all then, unless another process reads it at this moment."""
         self.query.close()  # first: who reads keeps the write-ahead log from going
         self._commit.close()
+
+    def keep_trying(self) -> None:
+        """Dropcap is at work: from now on writes wait for as long as it takes."""
+        self._commit.keep_trying()
 
     def give_up(self) -> None:
         """Dropcap is to end: writes no longer wait for a disk that takes none."""
