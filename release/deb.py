@@ -82,10 +82,9 @@ def filled(root: Path, lib: Path) -> None:
         target.chmod(mode)
 
     put("usr/bin/dropcap", _LAUNCHER, 0o755)
-    unit = (ROOT / "deploy/dropcap.service").read_text().replace("/opt/dropcap/bin/dropcap", "/usr/bin/dropcap")
-    put("usr/lib/systemd/system/dropcap.service", unit)
-    failed = (ROOT / "deploy/dropcap-failed.service").read_text().replace("/opt/dropcap/bin/dropcap", "/usr/bin/dropcap")
-    put("usr/lib/systemd/system/dropcap-failed.service", failed)
+    for name in ("dropcap.service", "dropcap-failed.service", "dropcap-prune.service", "dropcap-prune.timer"):
+        unit = (ROOT / "deploy" / name).read_text().replace("/opt/dropcap/bin/dropcap", "/usr/bin/dropcap")
+        put(f"usr/lib/systemd/system/{name}", unit)
     put("usr/lib/sysusers.d/dropcap.conf", (ROOT / "deploy/dropcap.sysusers").read_text())
     # The example's drop folder is for those who copy the file; `dropcap init` makes the real ones.
     lines = (ROOT / "deploy/dropcap.tmpfiles").read_text().splitlines(keepends=True)

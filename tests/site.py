@@ -275,6 +275,11 @@ class Site:
         finally:
             query.close()
 
+    def acts(self, what: str) -> list[dict[str, Any]]:
+        """What `history --acts` tells of acts of a kind."""
+        told = (json.loads(line) for line in self.dropcap("history", "--acts", "--json").stdout.splitlines())
+        return [act for act in told if act["what"] == what]
+
     def close(self) -> None:
         for daemon in self._daemons:
             if daemon.process.poll() is None:

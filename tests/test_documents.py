@@ -18,12 +18,16 @@ from click.testing import CliRunner
 
 from dropcap.cli import COMMANDS, commands, status
 from dropcap.cli.configured import usable
+from dropcap.cli.prune import _as_json as prune_json
+from dropcap.cli.prune import _Seen
 from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
+from dropcap.daemon.pruning import What
 from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
+from dropcap.preflight.retention import NotPruned
 from dropcap.preflight.verification import Compared, Found
 from dropcap.reasons import Reason, Scope
 from redcap_sandbox import Sandbox, demo_project
@@ -165,6 +169,7 @@ def test_the_keys_of_status(used: Site) -> None:
         held=ledger.recent(1),
         read_back=ledger.recent(1),
         behind_held=[(ledger.recent(1)[0], ledger.recent(1)[0])],
+        not_pruned=[NotPruned("consents", None)],
     )
     jobs = r"^((?:held|failed|put_off|read_back)\[\])\..*"
     agree("status", real, status._json(config, made), names=frozenset({"folders"}), but=jobs)
@@ -179,6 +184,17 @@ def test_the_keys_of_history_and_preserved(used: Site) -> None:
     agree("history", *map(json.loads, lines), but=r"^(origin\.rule)\..*")
     copies = used.dropcap("preserved", "--json", "--to", str(used.root / "fetched")).stdout.splitlines()
     agree("preserved", *map(json.loads, copies))
+
+
+def test_the_keys_of_prune(used: Site) -> None:
+    used.config["keep"] = {"done": "7d"}
+    used.write_config()
+    real = told(used, "prune", "--json", "--force")
+    over = {"what": "done", "folder": "consents", "key": 1, "name": "done/a.pdf", "size": 1}
+    made = _Seen([("consents", What.DONE, [over])], {"gone": "it is away"}, {"other": "b"}, 1)
+    agree("prune", real, prune_json(made, [over], [], dry_run=True))
+    del used.config["keep"]
+    used.write_config()
 
 
 def test_the_keys_of_check_dry_run_and_verify(used: Site) -> None:

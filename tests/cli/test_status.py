@@ -35,7 +35,7 @@ def test_all_well(place: Site) -> None:
     assert set(status) == {
         *("ok", "exit_code", "verdict", "waits_for_somebody", "goes_on_by_itself", "running", "answers", "alive", "version"),
         *("started", "under_way", "sending", "limited", "ledger_unwritable", "folders", "pauses"),
-        *("held", "failed", "put_off", "read_back", "behind_held", "config_problems"),
+        *("held", "failed", "put_off", "read_back", "behind_held", "not_pruned", "config_problems"),
     }
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
     folder = status["folders"]["consents"]

@@ -32,7 +32,7 @@ def _seconds(text: str) -> float:
     return float(number) * (60 if unit == "min" else 1)
 
 
-@pytest.mark.parametrize("name", ["dropcap.service", "dropcap-failed.service"])
+@pytest.mark.parametrize("name", ["dropcap.service", "dropcap-failed.service", "dropcap-prune.service", "dropcap-prune.timer"])
 def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
     analyze = needs.systemd_analyze()
     if int(re.findall(r"\d+", subprocess.run([analyze, "--version"], capture_output=True, text=True).stdout)[0]) < 254:
@@ -41,9 +41,11 @@ def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     unit = tmp_path / name
-    text = (DEPLOY / name).read_text()
-    assert "/opt/dropcap/bin/dropcap" in text
-    unit.write_text(text.replace("/opt/dropcap/bin/dropcap", str(program)))
+    for path in DEPLOY.glob("*.*"):  # a timer needs its service
+        if path.suffix in (".service", ".timer"):
+            text = path.read_text()
+            assert "/opt/dropcap/bin/dropcap" in text or path.suffix == ".timer"
+            (tmp_path / path.name).write_text(text.replace("/opt/dropcap/bin/dropcap", str(program)))
     result = subprocess.run([analyze, "verify", "--recursive-errors=no", str(unit)], capture_output=True, text=True)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 

@@ -29,9 +29,9 @@ class Clock:
         self.ahead(0)
 
     def ahead(self, seconds: int) -> None:
-        """Set the clock, so far ahead of the right time."""
+        """Set the clock, so far ahead of the right time; behind it, if that is negative."""
         beside = self._file.with_suffix(".new")
-        beside.write_text(f"+{seconds}s\n")
+        beside.write_text(f"{seconds:+}s\n")
         beside.rename(self._file)
 
 

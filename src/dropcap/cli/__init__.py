@@ -77,6 +77,12 @@ COMMANDS = {
         "dropcap preserved --record 101 --to /root/copies",
     ),
     "retry": Listed("retry", "retry_command", "Try failed or held files again.", "dropcap retry --failed --folder consents"),
+    "prune": Listed(
+        "prune",
+        "prune_command",
+        "Remove what `keep` says is over, and tell of it first.",
+        "dropcap prune --dry-run --folder consents",
+    ),
     "reload": Listed("reload", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
     "pause": Listed(
         "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"

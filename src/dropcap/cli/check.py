@@ -36,6 +36,7 @@ from dropcap.preflight.database import ledger_remarks
 from dropcap.preflight.keep import keep_remarks
 from dropcap.preflight.look_alike import look_alikes
 from dropcap.preflight.remark import Remark, in_configuration, on_machine, place_of
+from dropcap.preflight.retention import retention_remarks
 from dropcap.preflight.shared_ledger import database_remarks, host_remarks
 from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.touching import touching
@@ -132,6 +133,7 @@ def _looked_at(
     found += _as_the_service(config, folders, unit_name)
     if reads:
         found += _limits(config, folders)
+        found += _retention(config, folders)
     if not offline:
         with lines(config) as asked:
             said = {remark.text for remark in found}
@@ -250,6 +252,13 @@ def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
                 remedy = "have the server's limit raised, or set `max_size` to it; `dropcap retry` sends one all the same"
                 message = f"{limits[name]}; since then none as large is sent, for a day or until one arrives"
                 yield Remark("warning", place_of(config.projects[name]), message, remedy)
+
+
+def _retention(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+    with suppress(DatabaseError), remembered(config) as known:  # told with the rest
+        if known is not None:
+            names = [folder.name for folder in folders if folder.name in config.folders]
+            yield from retention_remarks(config, known, names, time.time())
 
 
 def _projects(config: Config, folders: Sequence[Folder]) -> list[str]:

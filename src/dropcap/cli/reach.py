@@ -17,8 +17,9 @@ from dropcap.daemon.state import LEDGER, AlreadyRunning, close_ledger, only_one,
 from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
 
-#: What takes longer, and how long it is waited for (seconds): a retry of thousands moves thousands of files before it answers.
-_LASTS = {"retry": 600.0, "reload": 30.0, "release": 30.0}
+#: What takes longer, and how long it is waited for (seconds): a retry of thousands moves thousands of files before it answers,
+#: and a step of a prune may hash large ones.
+_LASTS = {"retry": 600.0, "prune": 600.0, "reload": 30.0, "release": 30.0}
 
 
 def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:

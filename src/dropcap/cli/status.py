@@ -69,9 +69,9 @@ def status_command(
 
     Files that stand still for the same reason are one line; --failed, --held and --waiting list every one.
 
-    Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, or the
-    configuration has a problem; 3 a server is paused because it cannot be reached or refuses us. With --nagios: 0 ok, 1 warning,
-    2 critical, 3 unknown.
+    Exit code: 0 all well; 1 dropcap does not run, or something is held, failed or paused, a folder is away or full, the
+    configuration has a problem, or `keep` is set and prune does not run; 3 a server is paused because it cannot be reached or
+    refuses us. With --nagios: 0 ok, 1 warning, 2 critical, 3 unknown.
     """
     if nagios:
         sys.exit(_nagios(config_path, folder_name, warning, critical))
@@ -163,6 +163,7 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
         "put_off": [as_json(config, job) for job in status.put_off],
         "read_back": [as_json(config, job) for job in status.read_back],
         "behind_held": [{"job": newer.id, "waits_for": held.id} for newer, held in status.behind_held],
+        "not_pruned": [{"folder": one.folder, "since": stamp(one.since)} for one in status.not_pruned],
         "config_problems": status.problems,
     }
 

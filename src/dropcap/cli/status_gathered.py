@@ -17,6 +17,7 @@ from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.returned import KNOWN_FOR
+from dropcap.preflight.retention import NotPruned, not_pruned
 from dropcap.reasons import Reason, Scope
 
 _WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
@@ -123,6 +124,7 @@ class Status:
     here: str | None  # of these, the one that was asked
     released: frozenset[str]  # folders that a person wants let go of
     lease: float  # how long a folder waits for its host (seconds)
+    not_pruned: list[NotPruned]  # folders in which nothing removes what `keep` says is over
 
     @property
     def others(self) -> bool:
@@ -155,7 +157,7 @@ class Status:
             return 1
         if any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in self.pauses):
             return 3
-        troubled = any(folder.troubled for folder in self.folders) or self.stranded
+        troubled = any(folder.troubled for folder in self.folders) or self.stranded or self.not_pruned
         return 1 if self.pauses or self.problems or troubled else 0
 
 
@@ -209,6 +211,7 @@ def gathered(config: Config, ledger: Query, view: dict[str, Any] | None, only: s
         here=told.get("host"),
         released=frozenset(names) & released_of(ledger) if hosts is not None else frozenset(),
         lease=config.ledger.lease if isinstance(config.ledger, PostgresLedger) else 0.0,
+        not_pruned=not_pruned(config, ledger, [name for name in names if name in config.folders], time.time()),
     )
 
 

@@ -78,6 +78,8 @@ def _warnings(status: Status) -> list[tuple[NagiosState, str]]:
         found.append(f"strays: {', '.join(names)}")
     if status.problems or _names(status, lambda one: one.mistake):
         found.append("the configuration has problems")
+    if status.not_pruned:
+        found.append("dropcap prune has not run for 8 days")
     return [(NagiosState.WARNING, text) for text in found]
 
 

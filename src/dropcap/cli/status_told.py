@@ -14,6 +14,7 @@ from dropcap.cli.status_hosts import free, not_here, stranded
 from dropcap.cli.status_line import Level, StatusLine
 from dropcap.display import shown
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
+from dropcap.preflight import retention
 from dropcap.reasons import Reason, Scope
 
 #: Names of files that are told of many; with `--folder`, so many more.
@@ -24,7 +25,7 @@ def needs_somebody(status: Status) -> list[StatusLine]:
     """What does not go on by itself, the worst first."""
     told = [*_alive(status)]
     told += _mistakes(status.problems)
-    told += [*stranded(status), *_folders(status), *_pauses(status), *_failed(status)]
+    told += [*stranded(status), *_folders(status), *_pauses(status), *_failed(status), *_not_pruned(status)]
     return sorted(told, key=lambda one: one.level)
 
 
@@ -144,6 +145,11 @@ def _failed(status: Status) -> Iterator[StatusLine]:
         name = next(shown(older.name) for _, older in status.behind_held if older.id == number)
         text = f"behind job {number}, {name}, which is held and goes to the same place"
         yield StatusLine(Level.WAIT, many(len(files), "file"), text, names=files[:FEW])
+
+
+def _not_pruned(status: Status) -> Iterator[StatusLine]:
+    if status.not_pruned:
+        yield StatusLine(Level.WAIT, "keep", f"{retention.told(status.not_pruned)}; {retention.REMEDY}", "dropcap prune")
 
 
 def _alone(one: LikeJobs, job: Job) -> StatusLine:

@@ -30,6 +30,8 @@ def verdict(status: Status, somebody: Sequence[StatusLine]) -> tuple[str, str]:
         parts.append(f"{many(troubled, 'folder')} {'needs' if troubled == 1 else 'need'} a look.")
     if status.problems:
         parts.append("The configuration has mistakes.")
+    if status.not_pruned:
+        parts.append("What `keep` says is over is not removed.")
     if not parts:
         parts.append(_well(status) if status.exit_code == 0 else "See above.")
     return {0: "ALL WELL", 3: "SERVER AWAY"}.get(status.exit_code, "NOT WELL"), " ".join(parts)

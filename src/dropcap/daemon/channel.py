@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,6 +104,7 @@ class Channel:
             around.overdue,
         )
         self._told = around.claimed
+        self.pruning = threading.Lock()
         self.retired = False
 
     def start(self) -> None:

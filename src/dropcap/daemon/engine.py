@@ -18,7 +18,6 @@ from dropcap.daemon.allotment import Allotment, Alone
 from dropcap.daemon.channel import Channel, Surroundings
 from dropcap.daemon.command import try_again
 from dropcap.daemon.digest import digested
-from dropcap.daemon.housekeeping import Housekeeping
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.daemon.keeping import Keeping
 from dropcap.daemon.last_good import Mistake, with_last_good
@@ -67,7 +66,6 @@ class Engine:
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
         self._told_threads = False
-        self.housekeeping = Housekeeping(ledger, lambda: self.config, lambda: self.channels)
         self.released: set[str] = set()
         self._releasing = threading.Lock()
         self._arranging = threading.Lock()  # who builds channels, or has delivery take them up

@@ -126,7 +126,6 @@ class Reload:
             engine.ledger.act(who, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
         logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
         engine.reload(config)
-        engine.housekeeping.soon()
         tell_problems(config.problems, engine.mistakes)
         log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
         return told + [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]

@@ -22,6 +22,7 @@ from dropcap.daemon.control import Control
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.opening import open_for_daemon, starting
 from dropcap.daemon.privacy import mask_of
+from dropcap.daemon.prune_step import prune_step
 from dropcap.daemon.released import LASTS, still_open
 from dropcap.daemon.reload import Reload, tell_problems
 from dropcap.daemon.state import SUSPECT, only_one, prepare, suspect
@@ -188,7 +189,6 @@ class Service:
             if not reload.step():
                 engine.start_channels()
                 self._begin_to_watch(engine, reload)
-                engine.housekeeping.look()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 systemd.notify("WATCHDOG=1")
@@ -263,6 +263,8 @@ class Service:
                 if scope is Scope.FOLDER:
                     engine.release(name, False)
                 return {"done": engine.delivery.resume(scope, name)}
+            case "prune":
+                return prune_step(engine, asked, who)
             case "retry":
                 jobs = command.select(
                     engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]

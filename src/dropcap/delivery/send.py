@@ -239,7 +239,7 @@ class Attempt:
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
                     "remove the file in REDCap, or set existing_file: preserve for this rule; then try again",
                 )
-            if sink is not None and there.sha256 != upload.job.preserved_sha256:
+            if sink is not None:  # also if a copy was kept before: somebody may have taken it away
                 # A file of no known length may have been cut off.
                 if not there.proven_whole and not self._comes_again(place, there.sha256):
                     return Later(Reason.SERVER_ERROR, _NO_END, _HTTP_1_1, Scope.SERVER)
@@ -249,6 +249,8 @@ class Attempt:
     def _keep(self, sink: PreserveSink, place: FileTarget, there: Exported) -> None:
         """Have the copy kept under its name, and note it before anything is sent."""
         kept = sink.commit(self._origin(place, there.name))
+        if (kept, there.sha256) == (self.upload.job.preserved_as, self.upload.job.preserved_sha256):
+            return
         self.note(self.upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
         log.info("preserved", **about(self.upload.job), kept_as=shown(kept), sha256=there.sha256)
 

@@ -15,6 +15,7 @@ LONGEST = 255
 #: Tells the temporary names of this process from those that an earlier one left behind.
 _RUN = secrets.token_hex(4)
 _TEMPORARY = re.compile(r"\.dropcap-[0-9a-f]{16}")
+_ASIDE = re.compile(r"\.dropcap-([0-9a-f]{8})-(.+)", re.DOTALL)
 _NUMBERED = re.compile(r" \(([1-9][0-9]*)\)(?:\.[^.]*)?$")
 
 
@@ -57,6 +58,25 @@ def is_temporary(leaf: str) -> bool:
 def is_leftover(leaf: str) -> bool:
     """Whether `leaf` is a temporary name of another process: one that has ended, as two never work in one folder."""
     return is_temporary(leaf) and not leaf.startswith(f".dropcap-{_RUN}")
+
+
+def aside(leaf: str) -> str:
+    """The name of a file called `leaf` while it is being removed. It tells `leaf`, as far as there is room for it."""
+    stem, extension = os.path.splitext(leaf)
+    prefix = f".dropcap-{_RUN}-"
+    return fitted(prefix + stem, extension) if len(os.fsencode(extension)) < LONGEST // 2 else fitted(prefix + leaf, "")
+
+
+def set_aside(leaf: str) -> str | None:
+    """What a file was called that has such a name as `aside` makes; None for any other name."""
+    match = _ASIDE.fullmatch(leaf)
+    return match[2] if match else None
+
+
+def is_left_aside(leaf: str) -> bool:
+    """Whether a process that has ended was removing the file `leaf`."""
+    match = _ASIDE.fullmatch(leaf)
+    return match is not None and match[1] != _RUN
 
 
 def fitted(stem: str, ending: str, limit: int = LONGEST) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dropcap.files import names
+from dropcap.files.digest import sha256
 from dropcap.files.tree import NotRegular, Tree
 
 _TOLD = ".json"
@@ -38,12 +39,41 @@ class Copy:
     def intact(self, tree: Tree) -> bool:
         """Whether the copy is there and has the bytes that it had when it was made. Raises OSError if it cannot be read."""
         try:
-            with os.fdopen(tree.open(self.name), "rb") as file:
-                if os.fstat(file.fileno()).st_size != self.size:
-                    return False
-                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+            fd = tree.open(self.name)
         except (FileNotFoundError, NotRegular):
             return False
+        try:
+            return self.is_it(fd)
+        finally:
+            os.close(fd)
+
+    @property
+    def told(self) -> str:
+        """The name of the file that tells of it."""
+        return self.name + _TOLD
+
+    def is_it(self, fd: int) -> bool:
+        """Whether an open file has the bytes that the copy had when it was made. Raises OSError."""
+        return os.fstat(fd).st_size == self.size and sha256(fd) == self.sha256
+
+    def used(self, tree: Tree) -> float:
+        """When it was kept, or relied on last (seconds since the epoch). Raises OSError, ValueError."""
+        return max(datetime.fromisoformat(self.preserved_at).timestamp(), tree.lstat(self.told).st_mtime)
+
+    def touch(self, tree: Tree) -> None:
+        """A job relies on it from now on. Raises OSError."""
+        with tree.parent(self.told) as (directory, leaf):
+            os.utime(leaf, dir_fd=directory, follow_symlinks=False)
+
+
+def names_of_copies(tree: Tree) -> list[str]:
+    """The names of all copies that are told of, in their order. Raises OSError if the place cannot be listed."""
+    return sorted(name.removesuffix(_TOLD) for name in _told_of(tree, ""))
+
+
+def copy_of(tree: Tree, name: str) -> Copy | None:
+    """What is told of the copy called `name`."""
+    return _read(tree, name + _TOLD)
 
 
 def copies(tree: Tree, within: str = "") -> Iterator[Copy]:

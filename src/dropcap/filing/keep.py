@@ -14,6 +14,7 @@ from typing import TypeVar
 from dropcap.display import shown
 from dropcap.files.hand import Hand
 from dropcap.files.private import PrivateTree, keeps_modes, make_private, open_to_others
+from dropcap.files.remove import put_all_back
 from dropcap.filing.copies import Index
 from dropcap.reasons import Reason
 from dropcap.threads import NoThread
@@ -154,7 +155,9 @@ class Keep:
 
     def _known(self) -> Index:
         if self._index is None:
-            self._index = Index(self._open())
+            tree = self._open()
+            put_all_back(tree)  # what a crash came between
+            self._index = Index(tree)
         return self._index
 
     def _open(self) -> PrivateTree:

@@ -109,11 +109,12 @@ class PreserveSink:
         for copy in index.beginning(_beginning(origin)):
             if (copy.sha256, copy.size) != (self.sha256, self.size) or not _same_place(copy, origin):
                 continue
-            if copy.intact(tree):
-                return copy.name
-            if not tree.exists(copy.name):  # a crash came between what tells of it and itself, or a person took it away
-                self._whole(tree).place(copy.name)
-                return copy.name
+            if not copy.intact(tree):
+                if tree.exists(copy.name):
+                    continue
+                self._whole(tree).place(copy.name)  # a crash came between what tells of it and itself, or a person took it away
+            copy.touch(tree)
+            return copy.name
         return None
 
     def _whole(self, tree: PrivateTree) -> Staged:

@@ -16,6 +16,8 @@ from datetime import date, datetime, timedelta
 import structlog
 
 from dropcap.display import shown
+from dropcap.files import names
+from dropcap.files.remove import put_back
 from dropcap.files.tree import Tree
 from dropcap.filing.why import is_text
 from dropcap.intake import walk
@@ -178,6 +180,8 @@ class Strays:
                 self._trouble(entry.name, entry.error)
             elif entry.kind == "dir" and recursive and (status := entry.stat) is not None:
                 directories.add(entry.name, status, directories.changed.get(above_of(entry.name), 0))
+            elif entry.kind == "file" and names.is_left_aside(entry.leaf):
+                put_back(self._tree, entry.name)  # dropcap ended while it was being removed
             elif entry.kind == "file" and not _is_no_file(entry.name, entry.leaf):
                 roll.add(entry.name)
         if roll:

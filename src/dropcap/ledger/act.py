@@ -39,6 +39,7 @@ class Deed(StrEnum):
     RESTORED = "restored"  # it lacks what was in it before
     EXPORTED = "exported"  # all of it into a file
     IMPORTED = "imported"  # all of it out of one
+    PRUNE = "prune"  # what `keep` says is over is to be removed
     PRUNED = "pruned"  # jobs that were over were taken out of it
 
 

@@ -63,17 +63,23 @@ class DeliveryChanges(Writing):
 
     def note(self, job: int, note: str, columns: Mapping[str, Any]) -> None:
         """Set columns without a change of state: the instance that was fixed, the copy that was preserved."""
+        self.notes([(job, note, columns)])
+
+    def notes(self, entries: Sequence[tuple[int, str, Mapping[str, Any]]]) -> None:
+        """The same of several jobs, all or none."""
         now = self._clock()
 
         def apply(connection: Connection) -> None:
-            names = "".join(f"{name} = ?, " for name in columns)
-            values = [bound(column, value) for column, value in columns.items()]
-            connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
-            connection.execute(
-                "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, utf8(note), job)
-            )
+            for job, note, columns in entries:
+                names = "".join(f"{name} = ?, " for name in columns)
+                values = [bound(column, value) for column, value in columns.items()]
+                connection.execute(f"update job set {names}changed_at = ? where id = ?", (*values, now, job))
+                connection.execute(
+                    "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?",
+                    (now, utf8(note), job),
+                )
 
-        self._write(apply, jobs=[job])
+        self._write(apply, jobs=[job for job, _, _ in entries])
 
     def copying(self, job: int, temporary: str, final: str) -> None:
         """The file is about to be copied to another file system: under which name the copy grows, and which one it gets."""

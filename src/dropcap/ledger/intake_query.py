@@ -29,20 +29,35 @@ class IntakeQuery(Rows):
         where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
         return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
 
-    def over(self, before: float, limit: int = 1000) -> list[int]:
-        """Jobs that ended before then and have to do with no file, no copy, no other job and no open one that is older. Never the
-        newest: another one would get its number."""
+    def claimed_since(self, since: float, now: float) -> int | None:
+        """The first job that was claimed after `since` and not after `now`; those behind it are younger, whatever they say."""
+        (first,) = next(self._rows("select min(id) from job where claimed_at > ? and claimed_at <= ?", since, now))
+        return None if first is None else int(first)
+
+    def rely_on_copies(self, folder: str) -> list[tuple[int, str, float | None]]:
+        """The jobs of a folder for which a copy of what REDCap held was kept: number, the copy's SHA-256, when it ended."""
+        ended = f"case when state in {OPEN_STATES} then null else ended_at end"
+        sql = f"select id, preserved_sha256, {ended} from job where folder = ? and preserved_sha256 is not null"
+        return [(int(job), sha256, None if ended is None else float(ended)) for job, sha256, ended in self._rows(sql, folder)]
+
+    def folders(self) -> list[str]:
+        """All folders that jobs are of, be they in the configuration or not."""
+        return [folder for (folder,) in self._rows("select distinct folder from job order by 1")]
+
+    def over(self, folder: str, before: float, last: int = 0, limit: int = 1000) -> list[int]:
+        """Jobs of a folder behind the job `last` that ended before then and have to do with no file, no copy, no other job and no
+        open one that is older. Never the newest: another one would get its number."""
         others = "".join(
             f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
             for column in ("again_of", "tried_again", "back_of")
         )
         sql = (
-            "select id from job where ended_at <= ? and state in ('done', 'withdrawn') and filed_as is null"
-            f" and preserved_as is null{others}"
+            "select id from job where folder = ? and ended_at <= ? and id > ? and state in ('done', 'withdrawn')"
+            f" and filed_as is null and preserved_as is null{others}"
             f" and id < (select coalesce(min(id), 4611686018427387904) from job where state in {OPEN_STATES})"
             " and id < (select max(id) from job) order by id limit ?"
         )
-        return [int(job) for (job,) in self._rows(sql, before, limit)]
+        return [int(job) for (job,) in self._rows(sql, folder, before, last, limit)]
 
     def last_claim_beneath(self, folder: str, directory: str) -> float | None:
         """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""

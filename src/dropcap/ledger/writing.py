@@ -97,10 +97,11 @@ class Writing:
             told["host"] = socket.gethostname()
         self._write(lambda connection: act.enter(connection, now, who, what, told))
 
-    def prune(self, jobs: Sequence[int], who: Who) -> int:
-        """Take jobs that are over out of the ledger, with their history; how many those were. An act says so."""
+    def prune(self, jobs: Sequence[int], who: Who, folder: str | None = None) -> int:
+        """Take jobs that are over out of the ledger, with their history; how many those were. An act says so. `folder`: it is
+        theirs, and one in which this host works."""
         now = self._clock()
-        return self._write(lambda connection: prune(connection, jobs, now, who))
+        return self._write(lambda connection: prune(connection, jobs, now, who), folder=folder)
 
     def keep_document(self, text: str) -> str | None:
         """The SHA-256 (hex) of a text that is in the ledger from then on; None of an empty one."""

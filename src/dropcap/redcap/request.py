@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -73,6 +75,7 @@ class Requester:
         self._token = token
         self._window = window
         self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
+        self.ahead: float | None = None  # by how much our clock was ahead of that one's then; None if it did not tell the time
         self.dialect = Dialect()
         self._transport = Transport(
             url,
@@ -160,6 +163,7 @@ class Requester:
                 with self._transport.post(*body(), stop=stop, ready=partial(self._about_to_begin, stop, for_)) as reply:
                     answered = True
                     self.heard = time.time()
+                    self.ahead = _ahead(self.heard, reply.headers.get("Date"))
                     yield reply
                 return
             except ExchangeFailed as failed:
@@ -218,6 +222,15 @@ class Requester:
             raise NoFile(meaning)
         if meaning.verdict is not Verdict.ACCEPTED:
             raise RedcapError(meaning)
+
+
+def _ahead(now: float, date: str | None) -> float | None:
+    """By how many seconds `now` is ahead of the time that a server tells."""
+    try:
+        told = parsedate_to_datetime(date or "")
+        return now - (told if told.tzinfo is not None else told.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def form(fields: list[tuple[str, str]]) -> Body:
