@@ -29,7 +29,7 @@ from dropcap.ledger.job import Address, Job, NewFile
 from dropcap.ledger.outcome import Later
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.routing.target import RuleSettings, Target
+from dropcap.routing.target import NEXT, RuleSettings, Target
 from tests.site import Site, keep_in
 
 
@@ -56,8 +56,8 @@ def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -
     belief = Belief(Limits(ledger), stop)
     conclusion = Conclusion(ledger, health, lambda name: None)
     work = Work(ledger, health, conclusion, stop, lambda jobs, over: None, belief, Progress(), full)
-    step = Send("101", holding.event, holding.field, holding.instance, look=False, perhaps=(holding.instance,))
-    target = Target("101", holding.event, holding.field, None)
+    step = Send("101", holding.event, holding.field, 2, look=False, chosen=True)
+    target = Target("101", holding.event, holding.field, NEXT)
     line = ProjectLine(project, client_to(config, project))
     upload = Upload(
         *(job, target, RuleSettings(), step, line, tree, Filing(folder, tree, "", keep_in(tmp_path))),

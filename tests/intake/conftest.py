@@ -34,10 +34,6 @@ class Port:
     def unwritable(self) -> str:
         return self.ledger.trouble.unwritable
 
-    @property
-    def rebuilt(self) -> bool:
-        return False
-
     def marks(self, folder: str, name: str | None = None) -> Sequence[Mark]:
         return self.ledger.query.marks(folder, name)
 

@@ -84,13 +84,13 @@ class Judging:
 
     def judge(self, name: str, pace: RestTime = LOCAL) -> Take | None:
         waiting = self.waiting(name, pace)
-        said = self.contents.judge(name, waiting, sent_perhaps=False)
+        said = self.contents.judge(name, waiting)
         if isinstance(said, Ask):
             fd = self.tree.open(name)
             self.contents.ask([(name, waiting, fd)])
             until(lambda: self.contents.next() <= time.monotonic())
             self.contents.take_answers()
-            said = self.contents.judge(name, waiting, sent_perhaps=False)
+            said = self.contents.judge(name, waiting)
         self.save()
         return None if isinstance(said, Ask) else said
 
@@ -185,11 +185,11 @@ def test_the_process_dies_over_a_file_again_and_again(judging: Judging) -> None:
         judging.contents._asked[number] = ("a.pdf", waiting, waiting.seen.sight)
         judging.contents._answered(number, None)
         judging.contents.take_answers()
-        assert isinstance(judging.contents.judge("a.pdf", waiting, sent_perhaps=False), Ask)
+        assert isinstance(judging.contents.judge("a.pdf", waiting), Ask)
     judging.contents._asked[3] = ("a.pdf", waiting, waiting.seen.sight)
     judging.contents._answered(3, None)
     judging.contents.take_answers()
-    assert isinstance(judging.contents.judge("a.pdf", waiting, sent_perhaps=False), Take)
+    assert isinstance(judging.contents.judge("a.pdf", waiting), Take)
 
 
 def test_those_that_take_long_leave_room_for_others(judging: Judging, monkeypatch: pytest.MonkeyPatch) -> None:

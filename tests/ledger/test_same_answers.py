@@ -125,9 +125,13 @@ def come_back(ledger: Ledger) -> None:
     told = ledger.query.job(second)
     assert told is not None
     assert ledger.tell_read_back(told, "no", NUL, None)
-    (failed,) = ledger.claim("f", [NewFile("again", 5, 1, 1)], lambda _: address(2, "again"))
+    (failed,) = ledger.claim("f", [NewFile("again", 5, 1, 1, found=True)], lambda _: address(2, "again"))
     ledger.change([Change(failed, State.REFUSED), Change(failed, State.FAILED, "", {"filed_as": "failed/again"})])
     ledger.claim("f", [NewFile("again", 5, 1, 1, again_of=failed)], lambda _: address(2, "again"))
+    (dragged,) = ledger.claim("f", [NewFile("dragged", 79, FAR, HUGE)], lambda _: address(1, "dragged", record=NUL))
+    ledger.change([Change(dragged, State.SENDING, "", sent), Change(dragged, State.STORED)])
+    ledger.change([Change(dragged, State.DONE, "", {"filed_as": "done/" + LATIN1})])
+    ledger.claim("f", [NewFile("dragged too", 79, FAR, HUGE)], lambda _: address(1, "dragged", record=NUL))
     ledger.rename_open(heir, LATIN1 + " renamed", address(3, NUL + "new"))
     ledger.reroute(NUL, lambda name: address(len(name), f"led {name}"))
 
@@ -143,6 +147,8 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
     "read_back_and_filed": [lambda q, f=f: q.read_back_and_filed(f, 1e12, 0) for f in FOLDERS],
     "stored_there": [lambda q: [q.stored_there(job) for job in q.recent(1000)]],
     "is_on_its_way": [lambda q: [q.is_on_its_way(job) for job in q.recent(1000)]],
+    "instances_of_others": [lambda q: [q.instances_of_others(job) for job in q.recent(1000)]],
+    "was_filed": [lambda q: [q.was_filed(job) for job in q.recent(1000)]],
     "over": [lambda q, f=f: (q.over(f, 1e12), q.over(f, 1e12, 3, 1)) for f in FOLDERS],
     "claimed_since": [lambda q, t=t: q.claimed_since(t, 1e12) for t in (0.0, 5.0, 1e11)],
     "rely_on_copies": [lambda q, f=f: sorted(q.rely_on_copies(f)) for f in FOLDERS],

@@ -253,8 +253,8 @@ def test_what_may_have_been_sent_is_due_before_older_files_to_the_same_target(le
 
 
 def test_two_files_that_may_have_been_sent_do_not_share_a_target(ledger: Ledger) -> None:
-    lost = [NewFile(name, 1, 2, 3, found_after_loss=True) for name in ("a", "b")]
-    first, second = ledger.claim("f", lost, lambda name: to(f"where {name}"))
+    first, second = (claim(ledger, name, key=f"where {name}")[0] for name in ("a", "b"))
+    ledger.change([Change(job, state) for state in (State.SENDING, State.UNKNOWN) for job in (first, second)])
     assert ledger.found(job_of(ledger, first), "101", "k") is ReadBackFound.ENTERED
     assert ledger.found(job_of(ledger, second), "101", "k") is ReadBackFound.ANOTHER_GOES
     job = ledger.query.job(second)

@@ -190,8 +190,6 @@ def _settle(ledger: Ledger, database: Any, journal: Any) -> None:
             missing += 1
         else:
             unknown += ledger.lost(entry.job, entry.folder, entry.name, entry.instance)
-    if missing:
-        ledger.set_meta("rebuilt", str(time.time()))  # what lies in in_progress/ without a job may have been sent
     if lost:
         log.error(
             "commits_lost",

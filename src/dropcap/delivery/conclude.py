@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -67,7 +68,8 @@ class Conclusion:
             case Stored() | Refused():
                 if isinstance(outcome, Refused) and line is not None and outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
-                self._folder(job.folder).filer.put(Ending(job, outcome))
+                ended = replace(job, instance=outcome.instance) if isinstance(outcome, Stored) else job
+                self._folder(job.folder).filer.put(Ending(ended, outcome))
             case Held():
                 self.hold(job, outcome)
             case Later():

@@ -161,16 +161,19 @@ def _facts(question: Question, name: str, rows: Sequence[Row], structure: Projec
     untold = tuple(field for field in named if not any(field in row for row in rows))
     if not set(target.record_where) & set(untold) and agree(target.record_where, values):
         return Facts(None)  # the record that was found earlier has other values by now
-    following = None
+    following: int | None = None
+    filled: tuple[tuple[int, str], ...] = ()
     instance = target.instance if isinstance(target.instance, int) else question.fixed_instance
     if target.instance == NEXT:
-        numbers = [_instance(row) for row in rows if _repeats_here(row, structure, target)]
-        following = max(numbers, default=0) + 1
+        there = {_instance(row): row for row in rows if _repeats_here(row, structure, target)}
+        following = max(there, default=0) + 1
+        filled = tuple((number, row.get(target.field, "")) for number, row in there.items() if _may_hold(row, structure, target))
         instance = instance or following
     return Facts(
         record=name,
         shows=shown_in_field(rows, structure, target, instance),
         next_instance=following,
+        filled=filled,
         repeats=target.instance is None
         and not structure.told_repeating
         and any(_repeats_here(row, structure, target) and row.get(target.field) for row in rows),
@@ -194,6 +197,12 @@ def _repeats_here(row: Row, structure: ProjectStructure, target: Target) -> bool
     if structure.longitudinal and target.event and row.get("redcap_event_name", "") != target.event:
         return False
     return row.get("redcap_repeat_instrument", "") in ("", _form(structure, target.field))
+
+
+def _may_hold(row: Row, structure: ProjectStructure, target: Target) -> bool:
+    """Whether there is a file in the row, as far as REDCap tells of the field at all."""
+    shown = row.get(target.field)
+    return shown is None or (shown != "" and shown not in structure.project.missing_codes)
 
 
 def _form(structure: ProjectStructure, field: str) -> str:

@@ -33,7 +33,8 @@ class Facts:
 
     `record` is REDCap's own spelling, or None if there is no such record. `shows` is what its export shows in the field, empty
     if there is no file: `[document]`, the file's name or the number of its document, as REDCap's version has it;
-    `next_instance` is the number after the highest. `differing` names the must_match fields that do not agree, `untold` the
+    `next_instance` is the number after the highest; of `filled`, the instances that have a file, each with what the export shows
+    of it. `differing` names the must_match fields that do not agree, `untold` the
     fields that REDCap left out of every row, as it does where a right is missing.
     """
 
@@ -42,6 +43,7 @@ class Facts:
     several: int = 0
     shows: str = ""
     next_instance: int | None = None
+    filled: tuple[tuple[int, str], ...] = ()
     differing: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
     repeats: bool = False  # the rule names no instance, the project does not tell what repeats, and a row shows that this does
@@ -59,7 +61,7 @@ class Send:
     """Import the file there; `look`: export what is there first, and deal with it.
 
     `chosen`: the instance was chosen now, and nothing was ever sent there. `shows` is what the record's export showed in the
-    field before. `perhaps` are instances that may hold this very file already, from before the ledger was lost.
+    field before.
     """
 
     record: str
@@ -68,7 +70,6 @@ class Send:
     instance: int | None
     look: bool
     chosen: bool = False
-    perhaps: Sequence[int] = ()
     shows: str = ""
 
 
@@ -134,7 +135,9 @@ def plan(
         instance = target.instance if isinstance(target.instance, int) else None
         look = settings.existing_file is not ExistingFile.REPLACE or bool(facts.shows)
         return Send(facts.record, target.event, target.field, instance, look, shows=facts.shows)
-    return _send_to_next(target, facts, facts.record, fixed_instance, sent_before)
+    if fixed_instance is not None:  # kept only if an earlier send may have arrived there
+        return Send(facts.record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
+    return Send(facts.record, target.event, target.field, facts.next_instance, look=True, chosen=True)
 
 
 def _differs(record: str, fields: Sequence[str]) -> Refused:
@@ -152,13 +155,6 @@ def _without_instance(field: str, record: str) -> Refused:
         "every file would overwrite instance 1",
         f"give the rule an `instance`: `{NEXT}`, a number or a template",
     )
-
-
-def _send_to_next(target: Target, facts: Facts, record: str, fixed_instance: int | None, sent_before: bool) -> Send:
-    if fixed_instance is not None:  # kept only if an earlier send may have arrived there
-        return Send(record, target.event, target.field, fixed_instance, look=True, shows=facts.shows)
-    perhaps = range(facts.next_instance - 1, 0, -1) if sent_before and facts.next_instance else ()
-    return Send(record, target.event, target.field, facts.next_instance, look=True, chosen=True, perhaps=perhaps)
 
 
 def _not_told(record: str, untold: Set[str]) -> Held:

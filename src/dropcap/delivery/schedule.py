@@ -94,7 +94,7 @@ class Schedule:
             is_large = candidate.job.size > self.small_file
             if is_large and size > 1 and large >= size - 1:
                 continue  # small files keep a lane of their own
-            alone = is_large or candidate.job.state is State.UNKNOWN
+            alone = is_large or candidate.job.state is State.UNKNOWN or candidate.job.may_have_arrived
             if not batches.room(folder.name, alone):
                 if batches.full():
                     break

@@ -16,6 +16,7 @@ import structlog
 
 from dropcap.delivery.begins import NotEntered
 from dropcap.delivery.belief import Belief, may_be_of_size
+from dropcap.delivery.instances import NOWHERE, Perhaps
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
@@ -68,6 +69,7 @@ class Upload:
     looked: float  # when the look-up that told the facts began (monotonic)
     ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
     overtaken: bool = False  # a newer one has gone there: it is only looked whether this one had arrived
+    perhaps: Perhaps = NOWHERE
 
 
 @dataclass(slots=True)
@@ -96,15 +98,16 @@ class Attempt:
         """Never raises for anything that a file, a folder or a server can do."""
         outcome = self._run()
         if isinstance(outcome, Stored):
-            outcome = replace(outcome, ctime_ns=self._ctime_ns)
+            instance = self.upload.step.instance if outcome.instance is None else outcome.instance
+            outcome = replace(outcome, ctime_ns=self._ctime_ns, instance=instance)
         waits = self.upload.settings.missing_record is MissingRecord.WAIT
         if isinstance(outcome, Refused) and outcome.reason == Reason.NO_RECORD and waits:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
         # An instance that an earlier attempt chose may have been sent to: it stays this file's.
-        fresh = self.upload.job.state is State.WAITING and self.upload.step.chosen
-        if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh and not self._answered_in_its_place:
+        fresh = self.upload.step.chosen and not self._answered_in_its_place
+        if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh:
             return replace(outcome, release_instance=True)
         return outcome
 
@@ -160,12 +163,10 @@ class Attempt:
         if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
             return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
         place = FileTarget(upload.step.record, upload.step.field, upload.step.event, upload.step.instance)
-        for instance in upload.step.perhaps:
-            found = self._is_at(replace(place, instance=instance), fd, status.st_size, started)
-            if found is not None:
-                return found
+        if (ended := self._looked_for(place, fd, status.st_size, started)) is not None:
+            return ended
         result = Result.STORED
-        if upload.step.look or self._sent:
+        if upload.step.look or self._sent or job.may_have_arrived:
             answer = self._what_is_there(place, fd, status.st_size, started)
             if not isinstance(answer, Result):
                 return answer
@@ -175,7 +176,7 @@ class Attempt:
             if (held := self.belief.limits.gives_up(job)) is not None:
                 return held
         if upload.target.instance == NEXT:
-            record_what_is_sent(job, fd, self.note)
+            record_what_is_sent(job, upload.step.instance, fd, self.note)
         if not upload.ours():
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
@@ -325,17 +326,22 @@ class Attempt:
         except NoFile:
             return False
 
-    def _is_at(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | None:
-        """Whether REDCap has these very bytes at `place`."""
-        try:
-            there = self.upload.line.client.export_file(place, None, self.stop)
-        except NoFile:
-            return None
-        own = sha256(fd)
-        if there.sha256 != own:
-            return None
-        self.note(self.upload.job.id, "found in REDCap", {"instance": place.instance})
-        return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, time.monotonic() - started)
+    def _looked_for(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | Held | None:
+        """What ends the job, if REDCap has these very bytes in one of the instances in which they may be, or if those are too
+        many to be looked at."""
+        perhaps = self.upload.perhaps
+        own = sha256(fd) if perhaps.instances else ""
+        for instance in perhaps.instances:
+            with contextlib.suppress(NoFile):
+                there = self.upload.line.client.export_file(replace(place, instance=instance), None, self.stop)
+                if there.sha256 == own:
+                    seconds = time.monotonic() - started
+                    return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, seconds, instance=instance)
+        if perhaps.more:
+            return perhaps.too_many(place.record)
+        if self.upload.step.chosen:
+            self._sent = False  # nothing of it was ever sent there
+        return None
 
     def _seen(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
         """`write`, seen by the slot so that one that hangs is noticed."""

@@ -171,8 +171,8 @@ class Turns:
         folder, candidate, step = chosen
         attempt = candidate.job.attempts + 1
         columns: dict[str, object] = {"attempts": attempt, "record": step.record}
-        if step.instance is not None:
-            columns["instance"] = step.instance
+        if (instance := _entered_instance(chosen)) is not None:
+            columns["instance"] = instance
         columns["origin"] = self._ledger.keep_document(folder.order.origins.of(folder.folder, candidate.route.rule))
         target = (candidate.job.key, candidate.job.field)  # a reload may just be giving it another one
         return Change(candidate.job.id, State.SENDING, f"attempt {attempt}", columns, target)
@@ -222,4 +222,10 @@ def _as_begun(chosen: Chosen) -> Job:
     """A job as it is sent."""
     _, candidate, step = chosen
     job = candidate.job
-    return replace(job, attempts=job.attempts + 1, record=step.record, instance=step.instance)
+    return replace(job, attempts=job.attempts + 1, record=step.record, instance=_entered_instance(chosen))
+
+
+def _entered_instance(chosen: Chosen) -> int | None:
+    """The instance that is the file's from now on: none is, before it is known that the file lies in no other."""
+    _, candidate, step = chosen
+    return None if step.chosen and candidate.job.instance_unknown else step.instance

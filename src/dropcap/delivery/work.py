@@ -18,6 +18,7 @@ from dropcap.delivery.conclude import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.creation import Creation, not_in_its_group
 from dropcap.delivery.cut import Cut
 from dropcap.delivery.health import Health
+from dropcap.delivery.instances import perhaps_in
 from dropcap.delivery.judge import judge
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.plan import Create, Send
@@ -130,6 +131,7 @@ class Work:
             upload = Upload(
                 *(one.job, target, settings, one.step, line, *lent),
                 *(target.upload_as, known.facts, known.at, ours, one.overtaken),
+                perhaps_in(one.job, known.facts, target.upload_as, self._ledger.query, lent[0]),
             )
             with self._progress.of(one.job) as told:
                 attempt = Attempt(upload, partial(self._noted, one.job), cut, slot, self._vacancies, self._belief, told)

@@ -30,7 +30,8 @@ def outcome_of(job: Job) -> Stored | Refused:
     """What had come of a job that the ledger knows to be over."""
     if job.state is State.STORED:
         result = next((one for one in Result if one == job.result), Result.STORED)
-        return Stored(result, job.confirmed or "none", job.sha256 or "", job.size, job.seconds or 0.0, job.sent_ctime_ns)
+        confirmed, sha256, seconds = job.confirmed or "none", job.sha256 or "", job.seconds or 0.0
+        return Stored(result, confirmed, sha256, job.size, seconds, job.sent_ctime_ns, job.instance)
     return Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
 
 
@@ -43,6 +44,7 @@ def as_entered(ending: Ending) -> Change:
             "confirmed": outcome.confirmed,
             "sha256": outcome.sha256,
             "sent_ctime_ns": outcome.ctime_ns,
+            "instance": outcome.instance,
             "seconds": outcome.seconds,
             "reason": None,
             "message": None,

@@ -14,13 +14,18 @@ from dropcap.ledger.outcome import Stored
 Note = Callable[[int, str, dict[str, object]], None]
 
 
-def record_what_is_sent(job: Job, fd: int, note: Note) -> None:
-    """Enter, durably, which bytes go to an instance that was chosen for being new: should a person move the file back, or a copy
-    of it, it is known again, and makes no second instance. Raises OSError.
+def record_what_is_sent(job: Job, instance: int | None, fd: int, note: Note) -> None:
+    """Enter, durably, which bytes go to an instance that was chosen for being new, and to which: should a person move the file
+    back, or a copy of it, it is known again, and makes no second instance. Raises OSError.
     """
     own = sha256(fd)
-    if own != job.sent_sha256:
-        note(job.id, "what is sent", {"sent_sha256": own})
+    news: dict[str, object] = {"sent_sha256": own} if own != job.sent_sha256 else {}
+    if instance != job.instance:
+        news["instance"] = instance
+    if job.may_have_arrived:
+        news["may_have_arrived"] = False  # it was looked for
+    if news:
+        note(job.id, "what is sent", news)
 
 
 def as_sent(now: os.stat_result, ctime_ns: int | None, fd: int, sent: str) -> bool:

@@ -151,7 +151,7 @@ class Claimer:
                 if not filed:
                     self._on_missing()
                 continue
-            said = self._contents.judge(name, waiting, sent_perhaps=self._may_have_been_sent(name))
+            said = self._contents.judge(name, waiting)
             if isinstance(said, Take):
                 taken.add(plain(name))
                 wanted = Wanted(name, _target(name), waiting.seen, waiting.pace, said.judged)
@@ -179,12 +179,8 @@ class Claimer:
             if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):
                 continue
             self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
-            must_ask = self._contents.must_ask(name, waiting, sent_perhaps=self._may_have_been_sent(name))
-            (unknown if must_ask else known).append((name, waiting))
+            (unknown if self._contents.must_ask(name, waiting) else known).append((name, waiting))
         return unknown, known
-
-    def _may_have_been_sent(self, name: str) -> bool:
-        return self._ledger.rebuilt and self._is_found(name)
 
     def _ask(self, files: Sequence[tuple[str, Waiting]]) -> None:
         """Have the content of files looked into, as far as they have settled."""
@@ -291,13 +287,14 @@ class Claimer:
             again_of = file.job
             with contextlib.suppress(OSError):  # a text that stays is no reason to lose sight of the file
                 forget_why(self._tree, path, file.job)
-        found = self._is_found(name)  # it may have been sent already
+        found = self._is_found(name)
         if name == target and name not in self._moved and self._copies():
             self._finish_copy(name)
         self._moved.discard(name)
         back = None
         with contextlib.suppress(OSError):  # what cannot be read is not sent either
             back = away.known(target, plain(name), sight).back
+        found = found and again_of is None and back is None  # else it is known what was sent of it
         return NewFile(plain(name), sight.size, sight.mtime_ns, sight.inode, again_of, found, back, refusal, taken.owner)
 
     def _finish_copy(self, path: str) -> None:
@@ -335,7 +332,7 @@ class Claimer:
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:
         for file in files:
             path = f"{walk.IN_PROGRESS}/{file.name}"
-            if not file.found_after_loss:
+            if not file.found:
                 self._moved.add(path)
             self._watch_over(path)
             self._pending.put_off(path, LEDGER_LOOK, note)

@@ -113,16 +113,13 @@ class ContentJudge:
 
     # Judging ----------------------------------------------------------------------------------------------------------
 
-    def must_ask(self, name: str, waiting: Waiting, *, sent_perhaps: bool) -> bool:
-        """Whether a file must be looked into before it can be judged, with `sent_perhaps` as in `judge`."""
-        return isinstance(self._found(name, waiting, sent_perhaps), Ask)
+    def must_ask(self, name: str, waiting: Waiting) -> bool:
+        """Whether a file must be looked into before it can be judged."""
+        return isinstance(self._found(name, waiting), Ask)
 
-    def judge(self, name: str, waiting: Waiting, *, sent_perhaps: bool) -> Take | Ask | None:
-        """Whether a file may be taken, or must be looked into first; None if it is put off.
-
-        `sent_perhaps`: it may have been sent already, so that what is to become of it is not for us to say.
-        """
-        finding, sight = self._found(name, waiting, sent_perhaps), waiting.seen.sight
+    def judge(self, name: str, waiting: Waiting) -> Take | Ask | None:
+        """Whether a file may be taken, or must be looked into first; None if it is put off."""
+        finding, sight = self._found(name, waiting), waiting.seen.sight
         if isinstance(finding, Ask):
             return finding
         if finding is None:
@@ -153,9 +150,9 @@ class ContentJudge:
         )
         return None
 
-    def _found(self, name: str, waiting: Waiting, sent_perhaps: bool) -> Finding | Ask | None:
+    def _found(self, name: str, waiting: Waiting) -> Finding | Ask | None:
         """What was found in a file as it is now; None if its content does not matter."""
-        if self._examiner is None or sent_perhaps:
+        if self._examiner is None:
             return None
         looked = self._looked.get(name)
         if looked is not None and looked.sight == waiting.seen.sight:

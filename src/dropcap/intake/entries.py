@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from dropcap.ledger.job import Address, FailedFile, FiledFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, TakenAway
@@ -46,9 +45,6 @@ class IntakeLedger:
         self._projects = projects
         self._address = address
         self._on_refused = on_refused
-        # After a lost ledger, a file in in_progress/ may have been sent already. One that hosts share may have lost its last
-        # entries at any time, by a fail-over.
-        self.rebuilt = ledger.shared or ledger.query.meta("rebuilt") is not None
 
     @property
     def installation(self) -> str:
@@ -66,10 +62,8 @@ class IntakeLedger:
         Raises:
             Exception: an open job is in the way of one of them.
         """
-        if not self.rebuilt:
-            files = [replace(file, found_after_loss=False) if file.found_after_loss else file for file in files]
         jobs = self._ledger.claim(folder, files, self._address)
-        refused = [job for job, file in zip(jobs, files, strict=True) if file.refusal and not file.found_after_loss]
+        refused = [job for job, file in zip(jobs, files, strict=True) if file.refusal]
         if refused:
             self._on_refused(refused)
         return jobs

@@ -12,7 +12,7 @@ from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
 from dropcap.ledger.passing import NOBODY, Absent
-from dropcap.ledger.schema import OPEN_STATES
+from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE
 from dropcap.ledger.transition import Change, Steps, bound, utf8
 from dropcap.ledger.writing import Writing
 from dropcap.reasons import Scope
@@ -198,7 +198,7 @@ class DeliveryChanges(Writing):
         nobody else is on the way to; oldest first. How many that are."""
         now = self._clock()
         where = (
-            f"state in {OPEN_STATES} and state = 'held' and may_have_arrived and folder = ?"
+            f"{PUT_ASIDE} and folder = ?"
             " and not exists (select 1 from job other where other.key = job.key and other.id <> job.id"
             " and (other.state in ('sending', 'unknown')"
             f" or (other.id < job.id and other.state in {OPEN_STATES} and other.state = 'held' and other.may_have_arrived)))"

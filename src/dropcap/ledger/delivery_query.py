@@ -13,11 +13,22 @@ from dropcap.ledger.job import (
 )
 from dropcap.ledger.passing import NEWER_WENT, NOBODY, PLACE, Absent, may_pass
 from dropcap.ledger.rows import Rows
-from dropcap.ledger.schema import OPEN_STATES, open_by_key
+from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE, open_by_key
+from dropcap.ledger.transition import digits, utf8
 from dropcap.reasons import Scope
 
 #: Of a held job: nobody waits for it, since what came after it has gone.
 GIVES_WAY = "older.reason is 'newer_went'"
+
+#: That a job was sent to an instance at the place of another one (number, key, project, record, event, field).
+_AT_ITS_PLACE = (
+    "instance is not null and id in ("
+    + " union ".join(
+        f"select id from job where {place} and id <> ?1 and field = ?6 and attempts > 0"
+        for place in ("key = ?2", "record = ?4 and record <> '' and project = ?3 and event is ?5")
+    )
+    + ")"
+)
 
 
 _PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
@@ -88,6 +99,18 @@ class DeliveryQuery(Rows):
         sql = f"select max(instance) from job where {open_by_key('job')} and state <> 'refused' and key = ?"
         return int(next(self._rows(sql, key))[0] or 0)
 
+    def instances_of_others(self, job: Job) -> set[int]:
+        """The instances at the place of a job in which other jobs have, or may have, their files."""
+        sql = f"select instance from job where {_AT_ITS_PLACE} and state not in ('refused', 'failed', 'withdrawn')"
+        return {number for (number,) in self._rows(sql, *_place_of(job))}
+
+    def was_filed(self, job: Job) -> list[Job]:
+        """The jobs, newest first, that have brought a file with the size, mtime and inode of this one to an instance of its
+        place, and to done/."""
+        its = "state = 'done' and filed_as is not null and size = ?7 and mtime_ns = ?8 and inode = ?9 order by id desc"
+        sight = (job.size, digits(job.mtime_ns), digits(job.inode))
+        return self._jobs(f"where {_AT_ITS_PLACE} and {its}", *_place_of(job), *sight)
+
     def late_sends(self, now: float, limit: int = 20) -> list[int]:
         """Jobs that were taken over in `sending`, and whose places are due to be looked at once more."""
         return [job for (job,) in self._rows(late_sends.DUE, now, limit)]
@@ -103,7 +126,7 @@ class DeliveryQuery(Rows):
 
     def put_aside(self) -> list[str]:
         """The folders with jobs that a fail-over of the database has put aside."""
-        sql = f"select distinct folder from job where state in {OPEN_STATES} and state = 'held' and may_have_arrived"
+        sql = f"select distinct folder from job where {PUT_ASIDE}"
         return [folder for (folder,) in self._rows(sql)]
 
     def unfiled(self, folder: str) -> list[Job]:
@@ -140,3 +163,7 @@ class DeliveryQuery(Rows):
         """What REDCap has told and still is taken to be true: project, kind and what, and until when."""
         sql = "select project, kind, what, until from learned where until > ?"
         return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}
+
+
+def _place_of(job: Job) -> tuple[object, ...]:
+    return job.id, utf8(job.key), job.project, utf8(job.record), utf8(job.event), job.field

@@ -20,12 +20,17 @@ from dropcap.reasons import Reason
 _CLAIMED = (
     *("folder", "name", "state", "project", "rule", "record", "event", "field", "instance", "takes_next", "key", "size"),
     *("mtime_ns", "inode", "again_of", "claimed_at", "changed_at", "dropped_by", "dropped_by_name", "origin"),
-    *("reason", "message", "remedy"),
+    *("reason", "message", "remedy", "may_have_arrived", "attempts"),
 )
 _MARK = (
     "insert into mark (folder, name, kind, size, mtime_ns, ctime_ns, inode, since) values (?,?,?,?,?,?,?,?)"
     " on conflict (folder, name, kind) do update set size = excluded.size, mtime_ns = excluded.mtime_ns,"
     " ctime_ns = excluded.ctime_ns, inode = excluded.inode, since = excluded.since"
+)
+#: What failed before it was looked for is looked for when it is tried again.
+_STILL_TO_BE_LOOKED_FOR = (
+    "update job set may_have_arrived = true, attempts = 1"
+    " where id = ? and exists (select 1 from job old where old.id = ? and old.may_have_arrived)"
 )
 #: A folder (?2) gets another name (?1). What both have of one kind stays under the old one, but for a pause.
 _RENAMES = (
@@ -68,7 +73,7 @@ class IntakeChanges(Writing):
                     jobs.append(job)
                     gone_on.add(job)
                     continue
-                state = State.UNKNOWN if file.found_after_loss else State.REFUSED if file.refusal else State.WAITING
+                state = State.REFUSED if file.refusal else State.WAITING
                 why = file.refusal or Refusal(Reason.NONE, "", "")
                 rows.append(
                     (
@@ -77,6 +82,7 @@ class IntakeChanges(Writing):
                         *(file.size, digits(file.mtime_ns), digits(file.inode), file.again_of, now, now),
                         *(file.owner, owner, origin),
                         *(why.reason.value or None, utf8(why.message) or None, utf8(why.remedy) or None),
+                        *(file.found, int(file.found)),  # it counts as sent
                     )
                 )
                 jobs.append(0)
@@ -87,12 +93,10 @@ class IntakeChanges(Writing):
             for job, file in entered:
                 if file.again_of is not None:
                     connection.execute("update job set tried_again = ? where id = ?", (job, file.again_of))
+                    connection.execute(_STILL_TO_BE_LOOKED_FOR, (job, file.again_of))
             connection.executemany(
                 "insert into history (job, at, state, note) values (?,?,?,?)",
-                [
-                    (job, now, "waiting", f"tried again after job {file.again_of}" if file.again_of else "claimed")
-                    for job, file in entered
-                ],
+                [(job, now, "waiting", _came(file)) for job, file in entered],
             )
             for job, file in entered:
                 returned.stands_apart(connection, job, file, shown(file.name), now)
@@ -185,3 +189,9 @@ class IntakeChanges(Writing):
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How a drop folder was seen before, if it was."""
         return self.query.known_folder(folder)
+
+
+def _came(file: NewFile) -> str:
+    if file.again_of:
+        return f"tried again after job {file.again_of}"
+    return "found in in_progress/: REDCap may have it, and is asked first" if file.found else "claimed"

@@ -120,7 +120,7 @@ class NewFile:
     mtime_ns: int
     inode: int
     again_of: int | None = None  # the failed job that this one tries again
-    found_after_loss: bool = False  # found in in_progress/ after the ledger was lost: it may have been sent already
+    found: bool = False  # it lay in in_progress/ without a job: it may have been sent, by a dropcap whose ledger is lost
     back: Back | None = None  # it was taken out of in_progress/ before, and what was sent may have arrived
     refusal: Refusal | None = None  # it goes to failed/ at once
     owner: int | None = None  # the uid that the file system names as its owner
@@ -234,6 +234,7 @@ class Job:
     dropped_by: int | None = None  # the uid that owned the file at its claim
     dropped_by_name: str | None = None  # and what the system called it then
     origin: str | None = None  # the SHA-256 of the document that says by which rule and configuration, and to which project
+    may_have_arrived: bool = False  # by a send of which this ledger knows nothing; of a withdrawn job, by any
 
     @property
     def tried_again_as(self) -> State:
@@ -241,6 +242,12 @@ class Job:
         if self.state is not State.HELD:
             return self.state
         return State.UNKNOWN if self.attempts else State.WAITING
+
+    @property
+    def instance_unknown(self) -> bool:
+        """Whether a file for `next` may lie in an instance that nobody knows."""
+        unknown = self.state is State.UNKNOWN and self.instance is None
+        return self.takes_next and (unknown or self.may_have_arrived)
 
 
 _PASSES = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED, Reason.NO_SPACE})

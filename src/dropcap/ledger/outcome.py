@@ -19,7 +19,8 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """REDCap has the file, seen to the level `confirmed`. `ctime_ns` is what the file had when these bytes were read."""
+    """REDCap has the file, seen to the level `confirmed`, in `instance` if it goes to one. `ctime_ns` is what the file had when
+    these bytes were read."""
 
     result: Result
     confirmed: str  # readback | listed | none
@@ -27,6 +28,7 @@ class Stored:
     size: int
     seconds: float
     ctime_ns: int | None = None
+    instance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

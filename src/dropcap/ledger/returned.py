@@ -19,7 +19,7 @@ KNOWN_FOR = 7 * 86400.0
 #: Whether what was sent of a job that can be withdrawn may have arrived, as SQL. One that waits has its instance of `next` still
 #: if an earlier send may have gone there.
 MAY_HAVE_ARRIVED = (
-    "(state = 'unknown' or (attempts > 0 and (state = 'held'"
+    "(may_have_arrived or state = 'unknown' or (attempts > 0 and (state = 'held'"
     " or (state = 'waiting' and sent_sha256 is not null and instance is not null))))"
 )
 

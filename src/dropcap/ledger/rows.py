@@ -72,7 +72,8 @@ def _job(row: Any) -> Job:
     values = list(row)
     values[2] = os.fsdecode(values[2])
     values[3] = State(values[3])
-    values[_TAKES_NEXT] = bool(values[_TAKES_NEXT])
+    for place in (_TAKES_NEXT, _MAY_HAVE_ARRIVED):
+        values[place] = bool(values[place])
     for place in (_MTIME, _INODE, _SENT_CTIME):  # the digits, where they are too many for SQLite
         values[place] = None if values[place] is None else int(values[place])
     for place in (_FILED, _PRESERVED):
@@ -83,7 +84,7 @@ def _job(row: Any) -> Job:
 
 _NAMES = list(Job.__dataclass_fields__)
 _MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
-_TAKES_NEXT = _NAMES.index("takes_next")
+_TAKES_NEXT, _MAY_HAVE_ARRIVED = _NAMES.index("takes_next"), _NAMES.index("may_have_arrived")
 _SENT_CTIME = _NAMES.index("sent_ctime_ns")
 _FILED = _NAMES.index("filed_as")
 _PRESERVED = _NAMES.index("preserved_as")

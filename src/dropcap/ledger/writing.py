@@ -118,10 +118,7 @@ class Writing:
         return known
 
     def rebuilt(self, installation: str | None) -> None:
-        """This ledger stands for one that is lost: what lies in in_progress/ may have been sent already.
-
-        The folders know `installation`.
-        """
+        """This ledger stands for one that is lost. The folders know `installation`."""
         self.set_meta("rebuilt", str(self._clock()))
         if installation is not None:
             self.set_meta("installation", installation)

@@ -17,7 +17,7 @@ from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.schema import OPEN_STATES
 from dropcap.ledger.seal import Sealer
 from dropcap.ledger.sqlite.connection import SqliteWriter, meant
-from dropcap.ledger.sqlite.migrations import CHAINED, MIGRATIONS
+from dropcap.ledger.sqlite.migrations import CHAINED, KNOWS_ARRIVALS, MIGRATIONS
 
 _RESTORED = "the ledger was restored from a backup: this may have been sent since"
 
@@ -93,31 +93,34 @@ def _make_fit(temporary: Path, copy: Path, installation: str | None, who: Who, o
                 raise LedgerError(f"{copy} is a ledger of a newer dropcap: install that, then restore it")
             if told is None or (installation is not None and told[0] != installation):
                 raise LedgerError(f"{copy} is the ledger of another installation: its folders are not those of this state_dir")
-            _enter(connection, who, old if version >= CHAINED else None)
+            _enter(connection, who, version, old)
     except DatabaseError as error:
         raise LedgerError(f"{copy} cannot be used ({error}): name a file that `dropcap ledger backup` has made") from None
 
 
-def _enter(connection: SqliteWriter, who: Who, old: Sequence[Head] | None) -> None:
-    """What was open is not known any more. `old` is None where nothing is chained yet."""
+def _enter(connection: SqliteWriter, who: Who, version: int, old: Sequence[Head]) -> None:
+    """What was open may have been sent since, to whatever instance."""
     now, sealer = time.time(), Sealer()
     connection.execute("begin immediate")
-    if old is not None:
+    if version >= CHAINED:
         sealer.begin(connection)
-    connection.execute(
-        "insert into meta values ('rebuilt', ?) on conflict (key) do update set value = excluded.value", (str(now),)
-    )
     connection.execute(
         f"update or ignore job set state = 'unknown', due = 0, changed_at = ? where state in {OPEN_STATES}"
         " and state in ('waiting', 'sending')",
         (now,),
     )
+    if version >= KNOWS_ARRIVALS:
+        connection.execute(
+            "update job set may_have_arrived = 1, attempts = max(attempts, 1), changed_at = ?"
+            f" where state in {OPEN_STATES} and state in ('waiting', 'held', 'unknown')",
+            (now,),
+        )
     connection.execute(
         "insert into history (job, at, state, note)"
-        f" select id, ?, 'unknown', ? from job where state in {OPEN_STATES} and changed_at = ?",
+        f" select id, ?, state, ? from job where state in {OPEN_STATES} and changed_at = ?",
         (now, _RESTORED, now),
     )
-    if old is not None:
+    if version >= CHAINED:
         sealer.seal(connection)
 
         def rows(sql: str, values: Sequence[Any]) -> list[Any]:

@@ -141,6 +141,8 @@ create index history_job on history (job);
 MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6, _VERSION_7, _WITH_CHAINS)
 assert len(MIGRATIONS) == VERSION
 
+#: The version from which on a job may be marked as sent by another ledger.
+KNOWS_ARRIVALS = MIGRATIONS.index(_VERSION_3) + 1
 #: The version that seals what it finds, and from which on every upgrade is an act.
 CHAINED = MIGRATIONS.index(_WITH_CHAINS) + 1
 
