@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from redcap_sandbox import Fault
 from tests.heavy import heavy
 from tests.site import DROPCAP, Site, eventually, site
 
@@ -116,6 +117,23 @@ def test_a_living_owner_keeps_its_folder_and_loses_it_by_force_at_once(place: Si
     newcomer.process.send_signal(signal.SIGCONT)
     code, output = told(running)
     assert (code, "another dropcap is alive there" in output) == (1, True), output
+
+
+def test_a_file_that_a_frozen_owner_was_sending_gets_no_second_instance(place: Site, other: Site) -> None:
+    place.box.ill(Fault("delay", seconds=60.0, match={"content": "file", "action": "export"}, skip=1))
+    daemon = place.start()
+    place.put("101_V1_lab_1.pdf")
+    assert place.box.illness.wait()  # it is there, and about to be confirmed
+    daemon.process.send_signal(signal.SIGSTOP)
+    place.box.well()
+    code, output = told(adopt(other, "--force"))
+    assert (code, "adopted" in output) == (0, True), output
+    (done,) = other.start().wait_for("done")
+    assert (done["result"], done["instance"]) == ("already_there", 1)
+    daemon.process.send_signal(signal.SIGCONT)
+    assert "another installation" in away(daemon.wait_for("folder_away"))
+    assert imports(place) == 1
+    assert place.done() == ["101_V1_lab_1.pdf"]
 
 
 def test_force_alone_says_what_it_belongs_to(place: Site) -> None:
