@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def test_the_copy_is_equal(tmp_path: Path, memory: Path, size: int) -> None:
     (memory / "a").write_bytes(content)
     source, target = opened(memory), opened(tmp_path)
     try:
-        name, before = copy_verified(source, "a", target)
+        name, before, sha256 = copy_verified(source, "a", target)
+        assert sha256 == hashlib.sha256(content).hexdigest()
         assert unchanged(source, "a", before)
         (memory / "a").write_bytes(content + b"more")
         assert not unchanged(source, "a", before)

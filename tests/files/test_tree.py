@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dropcap.files.rename import WAYS, Way
 from dropcap.files.tree import NotRegular, Tree
 from tests import needs
 
@@ -347,6 +349,30 @@ class TestOtherDisk:
             tree.move("a", "done/a")
         assert (root / "a").read_bytes() == b"new"
         assert os.listdir(other_disk) == ["a"]
+
+    def test_who_comes_to_write_right_before_the_original_is_removed_keeps_it(self, root: Path, other_disk: Path) -> None:
+        needs.mount_table(root)
+        (root / "a").write_bytes(b"old")
+        came: list[str] = []
+
+        def coming(way: Way) -> Way:
+            def rename(source_dir: int, source: str, target_dir: int, target: str) -> None:
+                if source == "a" and target.startswith(".dropcap-"):
+                    with pytest.raises(BlockingIOError):  # it waits, unless it asks for this
+                        os.open(root / "a", os.O_WRONLY | os.O_NONBLOCK)
+                    came.append(target)
+                way(source_dir, source, target_dir, target)
+
+            return rename
+
+        with (
+            contextlib.closing(Tree(root, tuple(map(coming, WAYS)))) as tree,
+            pytest.raises(OSError, match="writes to") as caught,
+        ):
+            tree.move("a", "done/a")
+        assert (caught.value.errno, len(came)) == (errno.EBUSY, 1)
+        assert sorted(os.listdir(root)) == ["a", "done"]
+        assert (other_disk / "a").read_bytes() == b"old"
 
     def test_a_full_disk_leaves_the_file_whole_where_it_was(self, root: Path, tree: Tree, other_disk: Path) -> None:
         (root / "big").write_bytes(b"x" * 1_000_000)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropcap.files.lease import Lease
 from dropcap.intake.claim import _rests_for_a_page
-from dropcap.intake.lease import Lease
 from dropcap.intake.pending import Waiting
 from dropcap.intake.settle import BETWEEN_LOOKS, RestTime, Seen, Sight, settled_at
 

@@ -5,9 +5,9 @@
 With `modes` the kernel asks for the modes of files, without it everybody may do everything.
 
 Each line of CONTROL is `OPERATION WHAT`. OPERATION is `stat`, `list`, `open`, `read`, `write`, `create`, `rename`, `link`,
-`mkdir`, `unlink` or `fsync`; WHAT is the name of an error (`EIO`), `block` (no answer until the line is gone), or for fsync
-`ignore`. `case fold` makes upper and lower case the same, `inode new` numbers a file anew at every look, `rename closed` refuses
-to rename what is open, `space untold` does not say how much is free.
+`mkdir`, `unlink`, `fsync` or `fsyncdir`; WHAT is the name of an error (`EIO`), `block` (no answer until the line is gone;
+CONTROL.blocks is there then), or for fsync `ignore`. `case fold` makes upper and lower case the same, `inode new` numbers a
+file anew at every look, `rename closed` refuses to rename what is open, `space untold` does not say how much is free.
 
 Neither RENAME_NOREPLACE nor changes made in LOWER itself, of which no event tells, are known to it.
 """
@@ -39,6 +39,7 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
         while True:
             what = self._told(operation)
             if what == "block":
+                open(self._control + ".blocks", "w").close()
                 time.sleep(0.02)
                 continue
             if what and what not in ("ignore", "closed"):
@@ -172,6 +173,10 @@ class ErrorInjecting(mfusepy.Operations):  # type: ignore[misc]
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         if self._obey("fsync") != "ignore":
             os.fsync(fh)
+        return 0
+
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        self._obey("fsyncdir")
         return 0
 
     def release(self, path: str, fh: int) -> int:

@@ -94,6 +94,12 @@ class ErrorFs:
         beside.write_text("".join(f"{operation} {what}\n" for operation, what in behaviour.items()))
         beside.rename(self._control)
 
+    def wait_until_it_blocks(self) -> None:
+        """Wait for an operation that gets no answer."""
+        blocks = Path(f"{self._control}.blocks")
+        blocks.unlink(missing_ok=True)  # who waits makes it again and again
+        eventually(blocks.exists)
+
     def unmount(self) -> None:
         """Take it away, even in the midst of a call."""
         self.set()

@@ -25,7 +25,7 @@ from dropcap.config.model import Config, Folder
 from dropcap.delivery.limits import known_limits
 from dropcap.delivery.line import ProjectLine
 from dropcap.delivery.order import Order, takes_next
-from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.errors import DatabaseError
 from dropcap.preflight import drop_folder as drop_folder

@@ -26,8 +26,8 @@ from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.model import Config, Folder
 from dropcap.delivery.line import ProjectLine
 from dropcap.display import shown
+from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake import owner
-from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.left import Marks
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.errors import DatabaseError

@@ -29,7 +29,7 @@ from dropcap.daemon.opening import database_of, open_for_daemon, starting
 from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
-from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.files.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.errors import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State

@@ -29,7 +29,7 @@ from dropcap.daemon.state import SUSPECT, only_one, prepare, suspect
 from dropcap.daemon.summary import summary
 from dropcap.daemon.witness import Daily, compare, stopped
 from dropcap.display import shown
-from dropcap.intake.lease import ignore_lease_breaks
+from dropcap.files.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.reasons import Scope
 from dropcap.threads import begin

@@ -10,6 +10,7 @@ import stat
 
 from dropcap.files import names
 from dropcap.files.durable import fsync
+from dropcap.files.lease import Lease, writer_free
 from dropcap.files.regular import open_regular
 
 _CHUNK = 1024 * 1024
@@ -17,28 +18,30 @@ _CHUNK = 1024 * 1024
 
 def copy_verified(
     source_dir: int, source: str, target_dir: int, temporary: str | None = None, sha256: str | None = None
-) -> tuple[str, os.stat_result]:
+) -> tuple[str, os.stat_result, str]:
     """Copy `source` into `target_dir` under a temporary name, fsynced and read again.
 
-    Returns that name and the source's stat. `sha256` (in hex) says what it must be.
+    Returns that name, the source's stat and its SHA-256 (in hex). `sha256` says what that must be.
     Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
-    Raises OSError: EBUSY if the source changed meanwhile or is not what it must be, EIO if the copy differs; nothing is left
-    behind then.
+    Raises OSError: EBUSY if somebody writes to the source or has done so meanwhile, or it is not what it must be, EIO if the copy
+    differs; nothing is left behind then.
     """
     temporary = temporary or names.temporary()
     original, _ = open_regular(source_dir, source)
     try:
+        if writer_free(original) is Lease.WRITER:
+            raise busy(source)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         copy = os.open(temporary, flags, 0o600, dir_fd=target_dir)
         try:
             before = os.fstat(original)
             sent = _pour(original, copy)
             if sha256 is not None and sent.hex() != sha256:
-                raise OSError(errno.EBUSY, "The file changed before it was copied; wait until nobody writes to it", source)
+                raise busy(source)
             _dress(original, copy, before)
             fsync(copy, source)
-            if not _alike(os.fstat(original), before):
-                raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", source)
+            if not still(original, before, sent.hex()):
+                raise busy(source)
             if os.fstat(copy).st_size != before.st_size or _digest(copy) != sent:
                 raise OSError(errno.EIO, "The copy differs from its original; look after the disk", source)
         except BaseException:
@@ -49,7 +52,25 @@ def copy_verified(
             os.close(copy)
     finally:
         os.close(original)
-    return temporary, before
+    return temporary, before, sent.hex()
+
+
+def still(fd: int, before: os.stat_result, sha256: str) -> bool:
+    """Whether an open file is as it was when it was copied: its size and mtime as `before` tells, its bytes those of `sha256`.
+
+    Size and mtime can be put back, so the bytes are read again if the ctime has moved.
+    """
+    now = os.fstat(fd)
+    if not _alike(now, before):
+        return False
+    if now.st_ctime_ns == before.st_ctime_ns:
+        return True
+    return _digest(fd).hex() == sha256 and os.fstat(fd).st_ctime_ns == now.st_ctime_ns
+
+
+def busy(name: str) -> OSError:
+    """The error that says that somebody writes to a file."""
+    return OSError(errno.EBUSY, "Somebody writes to the file, or changed it while it was copied; wait until nobody does", name)
 
 
 def unchanged(directory: int, leaf: str, before: os.stat_result, stable_inodes: bool = True) -> bool:

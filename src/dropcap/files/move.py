@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dropcap.files import names
-from dropcap.files.copy import copy_verified, unchanged
+from dropcap.files.copy import busy, copy_verified, still, unchanged
 from dropcap.files.durable import fsync
+from dropcap.files.lease import Lease, held, hold
+from dropcap.files.regular import open_regular
 from dropcap.files.rename import rename_new
 from dropcap.files.root import Root
 
@@ -87,6 +89,7 @@ def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidate
             with contextlib.suppress(FileNotFoundError):  # whoever works there now has moved it on
                 if not root.holds() and not _is_it(root, os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), crossing):
                     _put_back(root, target_dir, candidate, source_dir, source)
+                    raise OSError(errno.ESTALE, _ANOTHER, source)
             return candidate
     raise taken
 
@@ -96,13 +99,12 @@ def _is_it(root: Root, status: os.stat_result, crossing: Crossing) -> bool:
 
 
 def _put_back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> None:
-    """A process that was stopped right before a move has moved another file, which is another host's: it goes where it was, past
-    `holds`. Raises OSError (ESTALE)."""
+    """A process that was stopped right before a move has moved another file, which is another host's, or one that is written to:
+    it goes where it was, past `holds`."""
     for candidate in names.candidates(leaf):
         with contextlib.suppress(FileExistsError):
             rename_new(now_in, now, directory, candidate, root.ways)
             break
-    raise OSError(errno.ESTALE, _ANOTHER, leaf)
 
 
 def _across(
@@ -117,10 +119,10 @@ def _across(
                 continue
             crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
             if before is None:
-                before = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)[1]
+                _, before, sha256 = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)
                 if not root.holds() and not _is_it(root, before, crossing):
                     raise OSError(errno.ESTALE, _ANOTHER, source)
-            _must_be(source_dir, source, before, root)
+            _must_be(source_dir, source, before, sha256)
             try:
                 rename_new(target_dir, temporary, target_dir, candidate, root.ways)
             except FileExistsError:
@@ -133,19 +135,36 @@ def _across(
             os.unlink(temporary, dir_fd=target_dir)
         raise
     fsync(target_dir, taken)
-    _must_be(source_dir, source, before, root)
-    _remove(root, source_dir, source, before)
-    fsync(source_dir, source)
+    remove_original(root, source_dir, source, before, sha256)
     return taken
 
 
-def _remove(root: Root, directory: int, source: str, before: os.stat_result) -> None:
-    """Remove what was copied, and nothing that another host, or a person, has put there in this very moment."""
+def remove_original(root: Root, directory: int, leaf: str, before: os.stat_result, sha256: str) -> None:
+    """Remove, durably, what was copied, as `before` tells, with the bytes of `sha256` (in hex). Nothing is removed that somebody
+    has written to since, or writes to now, nor what another host or a person has put there in this very moment.
+
+    Raises OSError: EBUSY or ESTALE then.
+    """
     aside = names.temporary()
-    rename_new(directory, source, directory, aside, root.ways)
+    fd, _ = open_regular(directory, leaf)
+    try:
+        lease = hold(fd)
+        if lease is Lease.WRITER or not still(fd, before, sha256):
+            raise busy(leaf)
+        if root.stable_inodes:  # a share without moves nothing that is open
+            rename_new(directory, leaf, directory, aside, root.ways)
+            if lease is Lease.FREE and not held(fd):
+                _put_back(root, directory, aside, directory, leaf)
+                raise busy(leaf)
+    finally:
+        os.close(fd)
+    if not root.stable_inodes:
+        rename_new(directory, leaf, directory, aside, root.ways)
     if not unchanged(directory, aside, before, root.stable_inodes):
-        _put_back(root, directory, aside, directory, source)
+        _put_back(root, directory, aside, directory, leaf)
+        raise OSError(errno.ESTALE, _ANOTHER, leaf)
     os.unlink(aside, dir_fd=directory)
+    fsync(directory, leaf)
 
 
 def _exists(directory: int, leaf: str) -> bool:
@@ -156,6 +175,10 @@ def _exists(directory: int, leaf: str) -> bool:
     return True
 
 
-def _must_be(directory: int, leaf: str, before: os.stat_result, root: Root) -> None:
-    if not unchanged(directory, leaf, before, root.stable_inodes):
-        raise OSError(errno.EBUSY, "The file changed while it was copied; wait until nobody writes to it", leaf)
+def _must_be(directory: int, leaf: str, before: os.stat_result, sha256: str) -> None:
+    fd, _ = open_regular(directory, leaf)
+    try:
+        if not still(fd, before, sha256):
+            raise busy(leaf)
+    finally:
+        os.close(fd)

@@ -6,12 +6,13 @@ exactly one copy is left afterwards, and no directory of `done/` needs to be sea
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from dropcap.files import names
-from dropcap.files.copy import unchanged
 from dropcap.files.digest import sha256_of
 from dropcap.files.durable import fsync
+from dropcap.files.move import remove_original
 from dropcap.files.tree import Tree
 
 _CHUNK = 1024 * 1024
@@ -47,9 +48,7 @@ def finish(tree: Tree, source: str, temporary: str, final: str, sha256: str | No
     if original == copied:
         with tree.parent(source) as (fd, leaf):
             tree.be_ours()  # the bytes of both may have taken long
-            if unchanged(fd, leaf, before, tree.stable_inodes):
-                os.unlink(leaf, dir_fd=fd)
-                fsync(fd, leaf)
+            remove_original(tree, fd, leaf, before, copied)
         tree.remove_empty(names.split(source)[0])
     return True
 
@@ -67,14 +66,14 @@ def _remove_temporary(tree: Tree, temporary: str) -> bool:
 
 def _remove_half(tree: Tree, source: str, final: str) -> None:
     """Remove `final` if it is no more than the beginning of `source`, as after a power cut; else it is somebody's own."""
-    before = tree.lstat(final)
+    before, begins = tree.lstat(final), hashlib.sha256()
     with os.fdopen(tree.open(source), "rb") as whole, os.fdopen(tree.open(final), "rb") as half:
         while chunk := half.read(_CHUNK):
             if whole.read(len(chunk)) != chunk:
                 return
+            begins.update(chunk)
         if not whole.read(1):
             return
     with tree.parent(final) as (fd, leaf):
         tree.be_ours()
-        if unchanged(fd, leaf, before, tree.stable_inodes):
-            os.unlink(leaf, dir_fd=fd)
+        remove_original(tree, fd, leaf, before, begins.hexdigest())

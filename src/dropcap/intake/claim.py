@@ -12,13 +12,13 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
+from dropcap.files.lease import Lease
 from dropcap.files.tree import Tree
 from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
 from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.hooks import IntakeHooks
-from dropcap.intake.lease import Lease
 from dropcap.intake.not_taken import NotTaken
 from dropcap.intake.pending import Pending, Waiting
 from dropcap.intake.reconcile import FailedFiles

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterator, KeysView
 from dataclasses import dataclass
 
-from dropcap.intake.lease import Lease
+from dropcap.files.lease import Lease
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
 
 

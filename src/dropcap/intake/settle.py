@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cache
 
-from dropcap.intake.lease import Lease
+from dropcap.files.lease import Lease
 
 #: Two looks at a file must lie at least so far apart (seconds) where only their being equal speaks for it.
 BETWEEN_LOOKS = 0.1

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dropcap.display import shown
+from dropcap.files.lease import Lease, writer_free
 from dropcap.files.read_only import REMEDY
 from dropcap.files.tree import NotRegular, Tree
-from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
 from dropcap.threads import NoThread, begin
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import stat
 
-from dropcap.files.copy import unchanged
 from dropcap.files.digest import sha256_of
-from dropcap.files.durable import fsync
+from dropcap.files.move import remove_original
 from dropcap.files.tree import Tree
 from dropcap.intake import walk
 
@@ -17,7 +15,7 @@ def remove_twin(tree: Tree, copy: str, name: str) -> str | None:
     that has the same size, mtime and bytes. Where it lay, None if there is none.
 
     Raises:
-        OSError: it cannot be told, or another host may work there.
+        OSError: it cannot be told, somebody writes to it, or another host may work there.
     """
     there = tree.lstat(copy)
     for source in (name, f"{walk.FAILED}/{name}"):
@@ -28,12 +26,11 @@ def remove_twin(tree: Tree, copy: str, name: str) -> str | None:
         one = stat.S_ISREG(before.st_mode) and (before.st_dev, before.st_ino) != (there.st_dev, there.st_ino)
         if not one or (before.st_size, before.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
             continue
-        if sha256_of(tree, source) != sha256_of(tree, copy):
+        sha256 = sha256_of(tree, copy)
+        if sha256_of(tree, source) != sha256:
             continue
         with tree.parent(source) as (fd, leaf):
             tree.be_ours()  # the bytes of both may have taken long
-            if unchanged(fd, leaf, before, tree.stable_inodes):
-                os.unlink(leaf, dir_fd=fd)
-                fsync(fd, source)
-                return source
+            remove_original(tree, fd, leaf, before, sha256)
+            return source
     return None

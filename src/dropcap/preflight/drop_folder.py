@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from dropcap.config.model import Folder
 from dropcap.files import names
+from dropcap.files.lease import Lease, writer_free
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
 from dropcap.intake import owner
 from dropcap.intake.entries import KnownFolders
-from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import LeftFiles, Marks, is_left, left_files, note_first
 from dropcap.intake.mounts import Mount, Mounts, open_tree
 from dropcap.intake.walk import OWN, dropped

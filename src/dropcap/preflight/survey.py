@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from dropcap.config.model import Folder
 from dropcap.content.finding import UNDECIDED, Wholeness
 from dropcap.content.formats import is_volume, judged
+from dropcap.files.lease import Lease, writer_free
 from dropcap.files.names import is_temporary
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import owner
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
-from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.left import Marks, is_left
 from dropcap.intake.owner import lies_above
 from dropcap.intake.settle import RestTime, Seen, Sight, settled_at

@@ -27,18 +27,30 @@ def writer_free(fd: int) -> Lease:
     Raises:
         OSError: `fd` is not open.
     """
+    lease = hold(fd)
+    if lease is Lease.FREE:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return lease
+
+
+def hold(fd: int) -> Lease:
+    """Ask the same; if it is free, whoever opens it for writing waits from now on until `fd` is closed. For a moment only."""
     try:
-        # Should a writer come in the few microseconds that the lease is held, the kernel signals us.
+        # Should a writer come while the lease is held, the kernel signals us.
         # SIGIO would end the process; SIGURG is ignored unless somebody asks for it.
         if not _harmless:
             fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         if error.errno == errno.EBADF:
             raise
         return Lease.WRITER if error.errno == errno.EAGAIN else Lease.UNKNOWN
     return Lease.FREE
+
+
+def held(fd: int) -> bool:
+    """Whether nobody has come to write since `hold`."""
+    return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 
 def ignore_lease_breaks() -> None:
