@@ -30,9 +30,9 @@ from dropcap.daemon.prune_step import of_all, of_folder
 from dropcap.daemon.pruning import Pruning, What
 from dropcap.daemon.released import released_of
 from dropcap.display import shown
+from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.beat import Run
-from dropcap.intake.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.ledger.act import Who
 from dropcap.ledger.store import Ledger

@@ -21,13 +21,13 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.digest import sha256
+from dropcap.files.lease import Lease, writer_free
 from dropcap.files.private import PrivateTree
 from dropcap.files.remove import put_all_back, remove
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing.copies import Copy, copy_of, names_of_copies
 from dropcap.filing.keep import Keep
 from dropcap.filing.place import DONE
-from dropcap.intake.lease import Lease, writer_free
 from dropcap.intake.walk import is_dropped
 from dropcap.ledger.act import Who
 from dropcap.ledger.job import Job
