@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dropcap.ledger.errors import TOLD, Conflict, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
+from dropcap.ledger.lead import Lead
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transition import Change
@@ -324,11 +325,42 @@ def test_files_that_take_the_next_instance_do_not_mind_who_went_before(ledger: L
 def test_what_redcap_told_is_kept_as_long_as_it_was_meant_to_be(ledger: Ledger) -> None:
     now = time.time()
     ledger.learn("p", "no_file", "nothing here", now + 50)
-    ledger.learn("p", "project_id", "7", 1e12)
-    ledger.learn("p", "project_id", "8", 1e12)
-    assert set(ledger.query.learned(now + 49)) == {("p", "no_file", "nothing here"), ("p", "project_id", "8")}
-    assert set(ledger.query.learned(now + 51)) == {("p", "project_id", "8")}
-    assert ledger.query.told_projects() == {"p": 8}
+    assert set(ledger.query.learned(now + 49)) == {("p", "no_file", "nothing here")}
+    assert set(ledger.query.learned(now + 51)) == set()
+
+
+_SAME, _OTHER = "the token", "another token"
+
+
+@pytest.mark.parametrize(
+    ("kept", "told", "configured", "now"),
+    [
+        (None, Lead(17, _SAME), None, Lead(17, _SAME)),
+        (None, Lead(None, _SAME), None, Lead(None, _SAME)),
+        (None, Lead(None, _SAME), 17, Lead(17, _SAME)),
+        (None, Lead(19, _SAME), 17, None),
+        (Lead(17, _SAME), Lead(17, _OTHER), None, Lead(17, _OTHER)),
+        (Lead(17, _SAME), Lead(19, _OTHER), None, None),
+        (Lead(17, _SAME), Lead(None, _SAME), None, Lead(17, _SAME)),
+        (Lead(17, _SAME), Lead(None, _OTHER), None, None),
+        (Lead(17, _SAME), Lead(19, _OTHER), 19, Lead(19, _OTHER)),
+        (Lead(17, _SAME), Lead(None, _OTHER), 19, Lead(19, _OTHER)),
+        (Lead(17, _SAME), Lead(17, _SAME), 19, None),
+        (Lead(None, _SAME), Lead(17, _SAME), None, Lead(17, _SAME)),
+        (Lead(None, _SAME), Lead(17, _OTHER), None, None),
+        (Lead(None, _SAME), Lead(None, _OTHER), None, None),
+    ],
+)
+def test_an_entry_leads_to_the_first_project_until_another_is_configured(
+    ledger: Ledger, kept: Lead | None, told: Lead, configured: int | None, now: Lead | None
+) -> None:
+    if kept is not None:
+        assert ledger.lead("p", kept, None) == (None, True)
+    assert ledger.lead("p", told, configured) == (kept, now is not None)
+    left = now or kept
+    assert ledger.lead("p", Lead(1_000, "whose?"), None)[0] == left
+    if left is not None:
+        assert ledger.query.told_projects() == ({} if left.number is None else {"p": left.number})
 
 
 def test_a_file_of_before_marks_is_brought_up(tmp_path: Path) -> None:

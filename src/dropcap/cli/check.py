@@ -137,7 +137,7 @@ def _looked_at(
     if not offline:
         with lines(config) as asked:
             said = {remark.text for remark in found}
-            for remark in _remote(config, folders, asked):
+            for remark in _remote(config, folders, asked, reads):
                 if remark.text not in said:
                     found.append(remark)
     return found
@@ -286,8 +286,8 @@ def _in_each_other(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine]) -> Iterator[Remark]:
-    order = Order(config.projects.values(), config.folders.values(), {})
+def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine], reads: bool) -> Iterator[Remark]:
+    order = Order(config.projects.values(), config.folders.values(), _told(config) if reads else {})
     silent: set[tuple[str, str]] = set()
     for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
@@ -306,6 +306,14 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
             held = order.unordered(folder.project) if takes_next(rule.instance) else None
             if held is not None:
                 yield Remark("error", place_of(folder, rule), held.message, held.remedy)
+
+
+def _told(config: Config) -> dict[str, int]:
+    """The projects to which the entries led so far."""
+    with suppress(DatabaseError), remembered(config) as ledger:
+        if ledger is not None:
+            return ledger.told_projects()
+    return {}
 
 
 def _same_project(config: Config, order: Order, name: str) -> Iterator[Remark]:

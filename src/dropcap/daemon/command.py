@@ -62,12 +62,13 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tupl
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
     guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
     ledger.forget_mismatches(guessed)
-    over = {"sent_over": ledger.query.last_job()}  # whoever was told that newer ones went has this one go over them
+    # Whoever was told that newer ones went has this one go over them; that it may be in another project, to where it leads now.
+    released: dict[str, dict[str, Any]] = {
+        Reason.NEWER_WENT: {"sent_over": ledger.query.last_job()},
+        Reason.PROJECT_MISMATCH: {"key": None},
+    }
     went = ledger.change(
-        [
-            Change(j.id, j.tried_again_as, "tried again", CLEAN | (over if j.reason == Reason.NEWER_WENT else {}))
-            for j in open_jobs
-        ]
+        [Change(j.id, j.tried_again_as, "tried again", CLEAN | released.get(j.reason or "", {})) for j in open_jobs]
     )
     tried += sorted(went)
     for job in jobs:

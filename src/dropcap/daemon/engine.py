@@ -26,14 +26,15 @@ from dropcap.daemon.released import release, released_of
 from dropcap.daemon.stage import Stages
 from dropcap.daemon.writable import Writable
 from dropcap.delivery.clients import client_to
+from dropcap.delivery.identity import Identities
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
-from dropcap.delivery.vacancy import FOR_GOOD
 from dropcap.intake.beat import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
+from dropcap.secret import Token
 from dropcap.threads import MORE_THREADS, NoThread
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Engine:
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._keeping = Keeping(lambda: self.config)
         self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins, self.allotment.at_work_elsewhere)
+        self._identities = Identities(ledger, self.order)
         self._stages = Stages(ledger)
         self.writable = Writable(ledger)
         self.lines = self._lines(config)
@@ -78,20 +80,17 @@ class Engine:
                 project,
                 client_to(config, project, self.allotment.window),
                 self.inspector.doubt,
-                partial(self._identified, project.name),
+                self._identified,
             )
             for project in config.projects.values()
         }
 
-    def _identified(self, entry: str, project: ProjectInfo | None) -> None:
-        """REDCap has told which project an entry leads to, or (None) does not tell its token."""
-        if project is None:
-            self.order.hides(entry)
-        elif self.order.told(entry, project):
-            self.ledger.learn(entry, "project_id", str(project.project_id), FOR_GOOD)
-        if project is not None and self._stages.told(entry, project):
+    def _identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
+        """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
+        self._identities.admit(project, told, token)
+        if told is not None and self._stages.told(project.name, told):
             for name, channel in self.channels.items():
-                if channel.folder.project == entry:
+                if channel.folder.project == project.name:
                     self._changed(name)
 
     def _renew(self, config: Config) -> None:
@@ -280,6 +279,10 @@ class Engine:
         self.delivery.wake()
         return done
 
+    def _released_by_reload(self, job: Job) -> bool:
+        """A person alone sends an older file over a newer one, or one that may be in another project."""
+        return job.reason != Reason.NEWER_WENT and not (job.reason == Reason.PROJECT_MISMATCH and self.order.elsewhere(job))
+
     def reload(self, config: Config) -> None:
         """Take up a changed configuration; what is under way ends as it began. Waits for no share.
 
@@ -300,7 +303,7 @@ class Engine:
             self._taken_up = True
         self.allotment.configured(config)
         self.delivery.try_paused()
-        self.release_held(of=lambda job: job.reason != Reason.NEWER_WENT)  # a person alone sends an older file over a newer one
+        self.release_held(of=self._released_by_reload)
         self.start_channels()
         for name in {*before, *self.mistakes}:
             self._changed(name)

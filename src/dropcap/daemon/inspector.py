@@ -13,7 +13,7 @@ import structlog
 
 from dropcap.config.model import Config, Folder, Project
 from dropcap.delivery.backoff import backoff
-from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.line import Identified, ProjectLine
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.possible import contradiction
@@ -25,7 +25,6 @@ from dropcap.preflight.project import LATER
 from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import ProjectInfo
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
@@ -61,9 +60,7 @@ _Told = tuple[str, str, str, str]
 class InspectedLine(ProjectLine):
     """A line that tells when delivery doubts what is known of the project."""
 
-    def __init__(
-        self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Callable[[ProjectInfo | None], None]
-    ) -> None:
+    def __init__(self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Identified) -> None:
         super().__init__(project, client, identified)
         self._doubted = doubted
 
@@ -186,8 +183,9 @@ class Inspector:
             paused = self._compare(line, known, doubt)
         except RedcapError as error:
             self._no_answer(line, known, error.meaning)
-        except Stopped:
-            pass
+        except Stopped:  # or it has another token now
+            with self._wake:
+                known.doubt, known.due = True, known.looked + BETWEEN_DOUBTS
         except TOLD:
             with self._wake:
                 known.doubt, known.due = True, known.looked + WHILE_PAUSED

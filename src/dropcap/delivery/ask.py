@@ -203,8 +203,10 @@ class Asker:
         return None
 
     def _cannot_ask(self, line: ProjectLine, group: Sequence[Candidate], error: RedcapError | Stopped) -> None:
-        outcome: Outcome = Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP)
-        if isinstance(error, RedcapError):
+        outcome: Outcome
+        if isinstance(error, Stopped):
+            outcome = Later(Reason.STOPPED, error.said, scope=Scope.STOP)
+        else:
             outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"

@@ -6,18 +6,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from dropcap.config.model import Project
 from dropcap.config.token_source import TokenError
+from dropcap.delivery.identity import mismatch
 from dropcap.delivery.possible import impossible
 from dropcap.delivery.vacancy import Vacancies
 from dropcap.ledger.outcome import Refused
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.model import FieldInfo, ProjectInfo, Rights
-from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.structure import ProjectStructure
 from dropcap.routing.target import Target
+from dropcap.secret import Token
 
 #: Seconds for which a project's structure is taken as known, and for which it is gone by where files are sent.
 KNOWN_FOR, SURE_FOR = 3600.0, 60.0
@@ -32,18 +34,27 @@ class _Told:
     undoubted: object
 
 
-class ProjectLine:
-    """One project's client, with its structure fetched when it is first needed. Only `structure` waits for the server."""
+#: Is told whose a project's token is whenever REDCap tells it, or None if it does not. Raises RedcapError if it is another one's.
+Identified: TypeAlias = Callable[[Project, ProjectInfo | None, Token], None]
 
-    def __init__(
-        self, project: Project, client: Redcap, identified: Callable[[ProjectInfo | None], None] = lambda _: None
-    ) -> None:
-        """`identified` is told the project whenever REDCap tells it, or None if this token is not told."""
+
+def as_configured(project: Project, told: ProjectInfo | None, _token: Token) -> None:
+    """Raises RedcapError if a token is not that of the project that the configuration names."""
+    if told is not None and project.project_id not in (None, told.project_id):
+        raise RedcapError(mismatch(project, None, told.project_id))
+
+
+class ProjectLine:
+    """One project's client, with its structure fetched when it is first needed. Only `structure` and `identify` wait for the
+    server."""
+
+    def __init__(self, project: Project, client: Redcap, identified: Identified = as_configured) -> None:
         self.project = project
         self.client = client
         self._identified = identified
         self._fetching = threading.Lock()
         self._told: _Told | None = None
+        self._token: Token | None = None  # of which it was asked last whose it is
         self._undoubted = object()  # another one each time that what is known counts no more
         self._fields: dict[str, FieldInfo] = {}  # as they were told last
         self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
@@ -63,7 +74,7 @@ class ProjectLine:
         """The project's fields, events and forms; from memory for so many seconds.
 
         Raises:
-            RedcapError: REDCap did not answer, or the token belongs to another project than `project_id`.
+            RedcapError: REDCap did not answer, or the token is that of another project.
             Stopped: `stop` was set.
         """
         with self._fetching:
@@ -71,34 +82,49 @@ class ProjectLine:
             if told is None or time.monotonic() - told.at > known_for:
                 undoubted = self._undoubted
                 structure = self._fetch(stop)
-                self._identified(structure.project)
-                wanted = self.project.project_id
-                if wanted is not None and structure.project.project_id != wanted:
-                    raise RedcapError(
-                        Meaning(
-                            Verdict.PROJECT,
-                            Reason.PROJECT_MISMATCH,
-                            f"the token of `{self.project.name}` belongs to REDCap project {structure.project.project_id},"
-                            f" the configuration says {wanted}",
-                            "use the token of the right project, or correct project_id",
-                        )
-                    )
                 self._fields = structure.fields
                 self._told = told = _Told(structure, time.monotonic(), undoubted)
             return told.structure
 
     def _known_now(self) -> _Told | None:
-        told = self._told
+        told = self._told if self.client.trusts else None
         return told if told is not None and told.undoubted is self._undoubted else None
 
     def _fetch(self, stop: threading.Event | None) -> ProjectStructure:
         try:
-            return ProjectStructure.from_api(self.client, stop)
+            return ProjectStructure.from_api(self.client, stop, self._ask_whose(stop))
         except RedcapError as error:
             if error.meaning.reason == Reason.RIGHTS:
-                self._identified(None)
                 self._untold = time.monotonic()
             raise
+
+    def identify(self, stop: threading.Event | None = None) -> None:
+        """See to it that it is known whose the token is, as far as REDCap tells. Raises as `structure`."""
+        with self._fetching:
+            if not self.client.trusts:
+                try:
+                    self._ask_whose(stop)
+                except RedcapError:
+                    if not self.client.trusts:
+                        raise
+
+    def _ask_whose(self, stop: threading.Event | None) -> ProjectInfo:
+        token = self.client.token()
+        if token != self._token:  # what was told to another user may not be true of this one
+            self._told, self.rights, self._untold = None, None, -SURE_FOR
+        try:
+            told = self.client.project(stop, token)
+        except RedcapError as error:
+            if error.meaning.reason == Reason.RIGHTS:
+                self._admit(None, token)
+            raise
+        self._admit(told, token)
+        return told
+
+    def _admit(self, told: ProjectInfo | None, token: Token) -> None:
+        self._identified(self.project, told, token)
+        self._token = token
+        self.client.trust(token)
 
     def group(self, stop: threading.Event | None = None) -> str:
         """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.
@@ -112,7 +138,7 @@ class ProjectLine:
     def exported(self, field: str, vacancies: Vacancies) -> None:
         """REDCap has given out a file of this field."""
         info = self._info(field)
-        if info is not None and info.identifier and (token := self._token()):
+        if info is not None and info.identifier and (token := self._revealed()):
             vacancies.exported(self.project.name, field, token)
 
     def may_hide(self, field: str, vacancies: Vacancies) -> bool:
@@ -123,10 +149,10 @@ class ProjectLine:
         rights = self.rights
         if rights is not None and rights.has_full_data(info.form):
             return False
-        token = self._token()
+        token = self._revealed()
         return not (token and vacancies.has_exported(self.project.name, field, token))
 
-    def _token(self) -> str:
+    def _revealed(self) -> str:
         try:
             return self.project.token_source.read().reveal()
         except TokenError:
@@ -151,7 +177,7 @@ class ProjectLine:
         now, told = time.monotonic(), self._known_now()
         if told is not None and now - told.at <= SURE_FOR:
             return impossible(told.structure, target) is None
-        return now - self._untold <= SURE_FOR
+        return self.client.trusts and now - self._untold <= SURE_FOR
 
     def forget(self) -> None:
         """Fetch the structure anew when it is next needed: a field, event or right was not as expected. Waits for nobody who

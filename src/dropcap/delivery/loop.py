@@ -36,7 +36,7 @@ from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.log_keys import about
 from dropcap.ledger.outcome import Held, Refused
 from dropcap.ledger.store import Ledger
-from dropcap.reasons import Scope
+from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import NoRoute
 from dropcap.threads import DaemonThread, NoThread, begin
 
@@ -86,7 +86,7 @@ class Delivery:
         self._asker = Asker(
             ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief, self._break_off
         )
-        self._read_back = ReadBack(ledger, lambda: self._schedule.lines, self.health.pauses, self._is_elsewhere)
+        self._read_back = ReadBack(ledger, order, lambda: self._schedule.lines, self.health.pauses, self._is_elsewhere)
         self._deciding = threading.Lock()
         self._wake = threading.Condition()
         self._woken = True
@@ -484,6 +484,12 @@ class Delivery:
 
 def _lost(job: Job, nowhere: NoRoute, project: str) -> Held:
     message = f"{nowhere.message}; it is not known whether it has reached REDCap"
+    if nowhere.reason == Reason.PROJECT_MISMATCH:
+        remedy = (
+            "look for it there: if it is to go to the new project, `dropcap retry JOB` (or --held) sends it there; else take it "
+            "out of in_progress/, or put the old project's token and project_id back and reload, by which it is read back there"
+        )
+        return Held(nowhere.reason, message, remedy)
     moved = job.project and job.project != project
     renamed = "give the file in in_progress/ its old name, or put the rule back and reload"
     put_back = "put the project back and reload" if moved else renamed

@@ -13,7 +13,7 @@ from enum import Enum
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.origin import Origins
-from dropcap.ledger.job import Address
+from dropcap.ledger.job import Address, Job
 from dropcap.ledger.outcome import Held
 from dropcap.reasons import Reason
 from dropcap.redcap.model import ProjectInfo
@@ -65,15 +65,12 @@ class Order:
         """Whether the configuration has this entry; while it is taken up, what is under way may have others."""
         return entry in self._projects
 
-    def told(self, entry: str, project: ProjectInfo) -> bool:
-        """REDCap has told the project of an entry; whether its id is news."""
+    def told(self, entry: str, project: ProjectInfo) -> None:
+        """REDCap has told the project of an entry."""
         self._hidden.discard(entry)
         self.origins.told(entry, project)
         (self._classic.discard if project.longitudinal else self._classic.add)(entry)
-        if self._told.get(entry) == project.project_id:
-            return False
         self._told[entry] = project.project_id
-        return True
 
     def hides(self, entry: str) -> None:
         """REDCap does not tell this entry's token which project it belongs to."""
@@ -119,6 +116,15 @@ class Order:
             return [entry]
         others = (project.name for project in self._projects.values() if project.api == mine.api and project.name != entry)
         return [entry, *(name for name in others if number is None or self.number(name) in (None, number))]
+
+    def elsewhere(self, job: Job) -> str:
+        """The project in which a job has its place, if that is another one than its entry leads to now; else empty."""
+        project, number = self._projects.get(job.project), self.number(job.project)
+        which = (job.key or job.project).partition("\0")[0]
+        if project is None or number is None or which in (job.project, f"{project.api}#{number}"):
+            return ""
+        api, _, its = which.rpartition("#")
+        return f"REDCap project {its} of {api}"
 
     # Keys ---------------------------------------------------------------------------------------------------------
 

@@ -42,8 +42,8 @@ class Origins:
             self._texts = {}
 
     def is_used_by(self, entry: str, user: str) -> None:
-        """REDCap has told whose token an entry has."""
-        if user and self._users.get(entry) != user:
+        """REDCap has told whose token an entry has; empty: it has another one, and not been told."""
+        if self._users.get(entry, "") != user:
             self._users[entry] = user
             self._texts = {}
 
@@ -60,12 +60,14 @@ class Origins:
         entry = folder.project
         configuration, project = self._gone_by.get(folder.digest, (None, None))
         told = self._told.get(entry)
+        if told and project and project.project_id not in (None, told.project_id):  # of another token, before
+            told = None
         redcap: dict[str, Any] = {
             "project": entry,
             "url": project.url if project else None,
             "project_id": told.project_id if told else project.project_id if project else None,
             "title": told.title if told else None,
-            "user": self._users.get(entry),
+            "user": self._users.get(entry) or None,
         }
         return _ENCODE(
             {

@@ -190,6 +190,9 @@ class FolderQueue:
         where = (now.project, now.event, now.field, now.takes_next) == (job.project, job.event, job.field, job.takes_next)
         there = (bool(target.record_where) or now.record == job.record) and (now.takes_next or now.instance == job.instance)
         same = where and there
+        if job.state is State.UNKNOWN and (elsewhere := self.order.elsewhere(job)):
+            message = f"it was sent to {elsewhere}, and `{shown(job.project)}` leads to another project now"
+            return NoRoute(Reason.PROJECT_MISMATCH, message, "", found.rule)
         if job.state is State.UNKNOWN and not same and job.record and job.key:
             return self._where_it_was_sent(job, found)
         if (

@@ -16,6 +16,7 @@ import structlog
 
 from dropcap.delivery.backoff import backoff
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.order import Order
 from dropcap.delivery.second_look import SecondLook
 from dropcap.display import shown
 from dropcap.ledger.errors import TOLD, LeaseLost
@@ -52,6 +53,7 @@ class ReadBack:
     def __init__(
         self,
         ledger: Ledger,
+        order: Order,
         lines: Callable[[], Mapping[str, ProjectLine]],
         pauses: Callable[[], list[Pause]],
         elsewhere: Callable[[str], bool] = lambda _: False,
@@ -59,11 +61,12 @@ class ReadBack:
         """`elsewhere` says of a folder whether its jobs are another host's to read back."""
         self._elsewhere = elsewhere
         self._ledger = ledger
+        self._order = order
         self._lines = lines
         self._pauses = pauses
         self._stop = threading.Event()
         self._tries: dict[int, int] = {}
-        self._second = SecondLook(ledger, elsewhere, self._stop)
+        self._second = SecondLook(ledger, order, elsewhere, self._stop)
         self._thread = DaemonThread(self._run, "read back")
 
     def start(self) -> None:
@@ -155,6 +158,10 @@ class ReadBack:
         again = f"; it was moved back as {shown(heir.name)} (job {heir.id})" if heir is not None else ""
         if not job.record or not job.field:
             return ReadBackWords("no", f"no place is known to which it was sent{again}")
+        line.identify(self._stop)
+        if elsewhere := self._order.elsewhere(job):
+            message = f"it was sent to {elsewhere}, and `{shown(job.project)}` leads to another project now{again}"
+            return ReadBackWords("unknown", message, f"look there in REDCap whether it is at {where}")
         try:
             there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
         except NoFile:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import structlog
 
 from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.ledger.job import Job
 from dropcap.ledger.log_keys import about
@@ -35,9 +36,10 @@ _TRIED = 7 * 86400.0
 class SecondLook:
     """Looks at places that are due. For one thread."""
 
-    def __init__(self, ledger: Ledger, elsewhere: Callable[[str], bool], stop: threading.Event) -> None:
+    def __init__(self, ledger: Ledger, order: Order, elsewhere: Callable[[str], bool], stop: threading.Event) -> None:
         """`elsewhere` says of a folder whether its jobs are another host's to look at."""
         self._ledger = ledger
+        self._order = order
         self._elsewhere = elsewhere
         self._stop = stop
         self._next = 0.0
@@ -68,8 +70,9 @@ class SecondLook:
         if self._ledger.query.is_on_its_way(job):
             return False
         last = self._ledger.query.stored_there(job)
-        if last is not None and last.sha256:
+        if last is not None and last.sha256 and not self._order.elsewhere(last):
             try:
+                line.identify(self._stop)
                 there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
                 found = there.sha256
             except NoFile:

@@ -137,7 +137,7 @@ class Attempt:
             how = {"sent": self._sent, "importing": self._importing}
             return self.belief.of_a_file(error.meaning, upload.job, upload.line, **how, sha256=self._refused)
         except Stopped as stopped:
-            return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
+            return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NotEntered as error:
             return Later(Reason.NO_SPACE, error.message, error.remedy, sent=self._sent)
         except NoCopy as error:

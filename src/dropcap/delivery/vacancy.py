@@ -7,12 +7,12 @@ project for a day. Where the rights of the token can hide a file from both, noth
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from dataclasses import dataclass
 from enum import Enum
 
+from dropcap.delivery.identity import stamp
 from dropcap.delivery.plan import Facts
 from dropcap.ledger.store import Ledger
 from dropcap.redcap.blanking import blanked
@@ -84,15 +84,11 @@ class Vacancies:
     def exported(self, project: str, field: str, token: str) -> None:
         """This token has been given a file of this field."""
         if not self.has_exported(project, field, token):
-            self._learn(project, _EXPORTED, f"{self._stamp(token)} {field}", FOR_GOOD)
+            self._learn(project, _EXPORTED, f"{stamp(self._ledger, token)} {field}", FOR_GOOD)
 
     def has_exported(self, project: str, field: str, token: str) -> bool:
         """Whether this token was ever given a file of this field."""
-        return self._knows(project, _EXPORTED, f"{self._stamp(token)} {field}", FOR_GOOD)
-
-    def _stamp(self, token: str) -> str:
-        """Stands for a token where it is kept; the token cannot be told from it."""
-        return hashlib.sha256(f"{self._ledger.installation} {token}".encode()).hexdigest()[:16]
+        return self._knows(project, _EXPORTED, f"{stamp(self._ledger, token)} {field}", FOR_GOOD)
 
     def _knows(self, project: str, kind: str, what: str, seconds: float) -> bool:
         """Whether it was learned within so many `seconds`, and not by a clock that was ahead."""

@@ -200,8 +200,8 @@ class Work:
                     return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
                 try:
                     return self._ask_for_record(line, job, step, limit)
-                except Stopped:
-                    return Later(Reason.STOPPED, "dropcap was stopped", scope=Scope.STOP, sent=unknown)
+                except Stopped as stopped:
+                    return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=unknown)
 
         outcome = self._guarded(job, line, run, sent=unknown)
         if not isinstance(outcome, Refused):  # of which the filer tells

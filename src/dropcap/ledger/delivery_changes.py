@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from dropcap.ledger import late_sends, passing, readdressed, returned
+from dropcap.ledger import late_sends, lead, passing, readdressed, returned
 from dropcap.ledger.clock import due_by_our_clock, due_now
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
 from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
+from dropcap.ledger.lead import Lead
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE
 from dropcap.ledger.transition import Change, Steps, bound, utf8
@@ -121,11 +122,14 @@ class DeliveryChanges(Writing):
 
         def apply(connection: Connection) -> None:
             connection.execute("delete from learned where until <= ?", (now,))
-            if kind == "project_id":  # there is one
-                connection.execute("delete from learned where project = ? and kind = ?", (project, kind))
             connection.execute(_LEARNED, (project, kind, utf8(what), until))
 
         self._write(apply)
+
+    def lead(self, entry: str, told: Lead, configured: int | None) -> tuple[Lead | None, bool]:
+        """REDCap has told where an entry's token leads, and the configuration where it should: what was kept of that before, and
+        whether it may be gone there."""
+        return self._write(lambda connection: lead.enter(connection, entry, told, configured))
 
     def tell_read_back(self, job: Job, found: str, message: str, remedy: str | None) -> bool:
         """It is known whether REDCap has what was sent of a withdrawn job (yes, no, other); False if it is not withdrawn now."""

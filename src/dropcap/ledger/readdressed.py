@@ -34,13 +34,15 @@ _PUT_OFF = ", ".join(
     for column, other in {"due": " else 0", "lookups": " else 0", "reason": "", "message": "", "remedy": ""}.items()
 )
 #: Of a job that was held: whether nobody knew then if it had arrived.
-_WAS_UNKNOWN = "(select state from history where job = job.id and state <> 'held' order by id desc limit 1) = 'unknown'"
+_BEFORE = "(select state from history where job = job.id and state <> 'held' order by id desc limit 1)"
+_WAS_UNKNOWN = f"{_BEFORE} = 'unknown'"
 #: The jobs that get another address. Not those that may have arrived where no rule leads any more, or where a newer one has gone:
 #: there they are looked for. Nor those to a record that was found by its values, if they may have arrived there and nothing else
 #: is changed.
 _MOVES = (
     "(state = 'waiting' or (state = 'unknown' and key is null) or (state = 'held'"
-    f" and not (attempts > 0 and (reason in ('no_rule', 'bad_value') or (reason = 'newer_went' and {_WAS_UNKNOWN})))))"
+    " and not (attempts > 0 and (reason in ('no_rule', 'bad_value', 'project_mismatch')"
+    f" or (reason = 'newer_went' and {_WAS_UNKNOWN})))))"
     " and not (attempts > 0 and record <> '' and ?4 = ''"
     " and project = ?2 and event is ?5 and field = ?6 and takes_next = ?9)"
 )
@@ -91,7 +93,8 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
     )
 
     def change(connection: Connection) -> None:
-        values = [_values(job, address, origin) for job, address, origin in jobs]
+        there = _of_another_project(connection, jobs)
+        values = [_values(job, address, origin) for job, address, origin in jobs if job not in there]
         before = facts_of(connection, [job for job, *_ in jobs])
         held = {job for job, facts in before.items() if facts[_STATE] == State.HELD}
         connection.executemany(anew, [(*its, now) for its in values if its[0] in held])
@@ -99,6 +102,19 @@ def rerouted(jobs: Sequence[tuple[int, Address, str | None]], now: float) -> Cal
         enter_what_changed(connection, before, now, "the configuration of its folder has changed")
 
     return change
+
+
+def _of_another_project(connection: Connection, jobs: Sequence[tuple[int, Address, str | None]]) -> set[int]:
+    """Those of them that are held and may have arrived, in another project than the entry leads to now: they keep that place."""
+    leads = {job: {address.project, _project(address.key)} for job, address, _ in jobs}
+    held = f"state = 'held' and attempts > 0 and key is not null and {_BEFORE} in ('unknown', 'sending')"
+    sql = f"select id, key from job where id in ({','.join('?' * len(leads))}) and {held}"
+    return {job for job, key in connection.execute(sql, tuple(leads)).fetchall() if _project(key) not in leads[job]}
+
+
+def _project(key: str | None) -> str:
+    """What orders files to one project, or the name of an entry of which nobody knows where it leads."""
+    return (key or "").partition("\0")[0]
 
 
 def _values(job: int, address: Address, origin: str | None) -> tuple[object, ...]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dropcap.config.model import Folder, Project
+from dropcap.delivery import identity
 from dropcap.delivery.lookup import NOBODY, either
 from dropcap.delivery.needs import export_reasons, lookup_reasons
 from dropcap.delivery.order import Order
+from dropcap.ledger.lead import Lead
 from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.remark import Level, Place, Remark, place_of
 from dropcap.preflight.rights import instead_of
@@ -75,8 +77,10 @@ def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Re
 
 
 def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap, order: Order) -> Iterator[Remark]:
-    """All that REDCap can tell of a project and of the rules that lead to it; `order` learns which project it is."""
+    """All that REDCap can tell of a project and of the rules that lead to it; `order` knows which it was, and learns which it is.
+    """
     where = place_of(project)
+    before = order.number(project.name)
     try:
         answer = ask(client)
         order.told(project.name, answer.structure.project)
@@ -96,6 +100,10 @@ def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap,
         message, remedy = mismatch(project, answer.structure)
         yield Remark("error", where, message, remedy)
         return  # what another project lacks says nothing
+    if before not in (None, answer.structure.project.project_id):
+        meaning = identity.mismatch(project, Lead(before, ""), answer.structure.project.project_id)
+        yield Remark("error", where, meaning.message, meaning.remedy)
+        return
     findings = [(folder, inspect(folder, answer.structure, answer.rights, project)) for folder in folders]
     # What concerns all rules of a project is found with each of its folders, and told once.
     general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}

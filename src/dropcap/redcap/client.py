@@ -28,7 +28,7 @@ from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.request import MAX_JSON, MAX_WORDS, Body, NoFile, RedcapError, Requester, TooMuch, form, not_the_api
-from dropcap.secret import without_tokens
+from dropcap.secret import Token, without_tokens
 
 #: What callers of the client need.
 __all__ = ["MAX_JSON", "SMALL", "NoFile", "Redcap", "RedcapError", "TooMuch"]
@@ -42,7 +42,7 @@ class Redcap(Requester):
 
     def version(self, stop: threading.Event | None = None) -> str:
         """REDCap's version, as in `14.5.2`: the cheapest question, so it also serves as the probe of a paused server."""
-        text = readable(self._ask({"content": "version"}, stop)[:MAX_WORDS].decode("utf-8", "replace"))
+        text = readable(self._ask({"content": "version"}, stop, self.token())[:MAX_WORDS].decode("utf-8", "replace"))
         if not text or not text[0].isdigit() or len(text) > 40:
             raise RedcapError(not_the_api(f"the server does not tell REDCap's version, but answers {text[:80]!r}"))
         return text
@@ -50,11 +50,11 @@ class Redcap(Requester):
     def provoke(self, stop: threading.Event | None = None) -> None:
         """Ask for what no REDCap has, so that it answers with an error: `dialect` tells in which format it did."""
         with contextlib.suppress(RedcapError):
-            self._ask({"content": "dropcap"}, stop)
+            self._ask({"content": "dropcap"}, stop, self.token())
 
-    def project(self, stop: threading.Event | None = None) -> ProjectInfo:
-        """The project that the token belongs to."""
-        row = self._json({"content": "project"}, stop)
+    def project(self, stop: threading.Event | None = None, token: Token | None = None) -> ProjectInfo:
+        """The project that the token belongs to; or that one."""
+        row = self._json({"content": "project"}, stop, token or self.token())
         info = answers.project(row) if isinstance(row, dict) else None
         if info is None:
             raise RedcapError(not_the_api("the server returned something other than the project"))

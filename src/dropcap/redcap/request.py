@@ -51,8 +51,16 @@ class TooMuch(RedcapError):  # noqa: N818 - the question's fault
     """The answer is larger than `MAX_JSON`."""
 
 
+class OtherToken(Stopped):
+    """The token is another one than that of which it is known whose it is: nothing was asked with it."""
+
+    said = "the project has another token now: REDCap is asked first whose it is"
+
+
 class Requester:
     """Makes requests to one address with one token. May be shared by threads. Times are in seconds.
+
+    Once it is known whose a token is (`trust`), nothing is asked of records, files and fields with another one: `OtherToken`.
 
     `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
     Every method that asks raises `RedcapError` (where an answer is too large, `TooMuch`), `window.Stopped` where a stop can be
@@ -73,6 +81,8 @@ class Requester:
         user_agent: str = f"dropcap/{__version__}",
     ) -> None:
         self._token = token
+        self._trusted: Token | None = None
+        self.trusts = False  # whether it is known whose the token is, as far as anybody has noticed
         self._window = window
         self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
         self.ahead: float | None = None  # by how much our clock was ahead of that one's then; None if it did not tell the time
@@ -105,9 +115,24 @@ class Requester:
         """Close all idle connections."""
         self._transport.close()
 
-    def _with_token(self, fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    def token(self) -> Token:
+        """The token as it is now."""
+        return self._token()
+
+    def trust(self, token: Token) -> None:
+        """It is known whose that is."""
+        self._trusted, self.trusts = token, True
+
+    def _trusted_token(self) -> Token:
+        token = self._token()
+        if self._trusted not in (None, token):
+            self.trusts = False
+            raise OtherToken(OtherToken.said)
+        return token
+
+    def _with_token(self, fields: Iterable[tuple[str, str]], token: Token | None = None) -> list[tuple[str, str]]:
         """All fields of a request: the token's, these, and the one that says how REDCap is to answer."""
-        return [("token", self._token().reveal()), *fields, ("returnFormat", "json")]
+        return [("token", (token or self._trusted_token()).reveal()), *fields, ("returnFormat", "json")]
 
     def _rows(self, asked: dict[str, str], stop: threading.Event | None = None) -> list[dict[str, Any]]:
         rows = self._json(asked, stop)
@@ -123,8 +148,8 @@ class Requester:
             )
         return rows
 
-    def _json(self, asked: dict[str, str], stop: threading.Event | None = None) -> Any:
-        words = self._ask(asked | {"format": "json"}, stop)
+    def _json(self, asked: dict[str, str], stop: threading.Event | None = None, token: Token | None = None) -> Any:
+        words = self._ask(asked | {"format": "json"}, stop, token)
         try:
             return json.loads(words)
         except (ValueError, RecursionError):
@@ -133,8 +158,9 @@ class Requester:
                 not_the_api(f"the server returned the {asked['content']} in something other than JSON: {beginning}")
             ) from None
 
-    def _ask(self, asked: dict[str, str], stop: threading.Event | None) -> bytes:
-        with self._exchange(lambda: form(self._with_token(asked.items())), "json", stop) as reply:
+    def _ask(self, asked: dict[str, str], stop: threading.Event | None, token: Token | None = None) -> bytes:
+        """`token`: not only the one that is trusted."""
+        with self._exchange(lambda: form(self._with_token(asked.items(), token)), "json", stop) as reply:
             words, ended = reply.read(MAX_JSON)
             if len(words) == MAX_JSON and reply.status == 200 and not ended:
                 raise TooMuch(_too_much(asked["content"]))

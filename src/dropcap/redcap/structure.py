@@ -33,13 +33,13 @@ class ProjectStructure:
     told_repeating: bool = True
 
     @classmethod
-    def from_api(cls, client: Redcap, stop: threading.Event | None = None) -> Self:
+    def from_api(cls, client: Redcap, stop: threading.Event | None = None, project: ProjectInfo | None = None) -> Self:
         """Ask REDCap: two requests, up to three more where there are events or repeats. Raises `RedcapError` and, if `stop` is
-        set, `Stopped`.
+        set, `Stopped`. `project` is what it has told of it just now.
 
         What repeats is told to those with Design rights only, and may be unknown.
         """
-        project = client.project(stop)
+        project = project or client.project(stop)
         fields = client.metadata(stop)
         events = client.events(stop) if project.longitudinal else []
         mappings = _unless_refused(client.mappings, stop) if project.longitudinal else []

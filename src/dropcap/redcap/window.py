@@ -23,8 +23,10 @@ _STAMP = struct.Struct("<d")
 class Stopped(Exception):  # noqa: N818 - asked for, no error
     """A stop was asked for while waiting, or while a request was under way.
 
-    `outcome_unknown`: an import was broken off after it had begun; read back before anything is sent again.
+    `outcome_unknown`: an import was broken off after it had begun; read back before anything is sent again. `said` is for people.
     """
+
+    said = "dropcap was stopped"
 
     def __init__(self, message: str, outcome_unknown: bool = False) -> None:
         super().__init__(message)
