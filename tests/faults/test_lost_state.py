@@ -233,8 +233,10 @@ def test_a_person_who_moves_it_meanwhile_makes_no_second_instance(place: Site, n
 
 def test_a_file_without_a_job_keeps_its_place_in_the_order(place: Site) -> None:
     """It is looked for when its turn comes: an older one to the same place goes first, and nothing is held."""
-    place.box.ill(Fault("status", code=503))
     daemon = place.start()
+    place.put("102_V1_consent.pdf", b"by which REDCap tells the project: until then the order is provisional")
+    daemon.wait_for("done")
+    place.box.ill(Fault("status", code=503))
     place.put("101_V1_consent.pdf", b"the older one")
     daemon.wait_for("paused")
     daemon.kill()

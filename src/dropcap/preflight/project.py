@@ -77,8 +77,7 @@ def trouble(project: Project, folders: Sequence[Folder], meaning: Meaning) -> Re
 
 
 def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap, order: Order) -> Iterator[Remark]:
-    """All that REDCap can tell of a project and of the rules that lead to it; `order` knows which it was, and learns which it is.
-    """
+    """All that REDCap can tell of a project and of its rules; `order` knows which project it was, and learns which it is."""
     where = place_of(project)
     before = order.number(project.name)
     try:
