@@ -96,3 +96,22 @@ def test_done(root: Path, folder: Folder, filing: Filing, claim: Callable[..., s
     filing.to_done([name for name, place in places.items() if place and place.startswith("in_progress/")], DAY)
     assert listing(root) == [f"done/2026-11-24/{name}" for name in files]
     assert [(root / f"done/2026-11-24/{name}").read_bytes() for name in files] == [b"0", b"1", b"2"]
+
+
+def test_the_original_of_a_copy_that_was_being_removed(
+    root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], mounted: Callable[[str, str], Path]
+) -> None:
+    """It lies aside when the process dies, and was not known to be the one that was copied yet: it is put back, and compared."""
+    mounted("done", "1m")
+    claim("a.pdf")
+    tree = Tree(root, (dying(by_renameat2, 3, before=False),))  # to done/, which is elsewhere; the copy's name; aside
+    assert in_a_child(lambda: Filing(folder, tree, "", keep_in(root.parent)).to_done(["a.pdf"], DAY)) == 9
+    (aside,) = os.listdir(root / "in_progress")
+    assert aside.startswith(".dropcap-")
+    left = root / "in_progress" / (".dropcap-01234567" + aside.removeprefix(".dropcap-")[8:])  # of another run, not a fork
+    (root / "in_progress" / aside).rename(left)
+    filing.clean()
+    assert listing(root) == ["done/2026-11-24/a.pdf", "in_progress/a.pdf"]
+    assert filing.finish_copy("a.pdf", "done/2026-11-24/.dropcap-0123456789abcdef", "done/2026-11-24/a.pdf", None)
+    assert listing(root) == ["done/2026-11-24/a.pdf"]
+    tree.close()

@@ -13,6 +13,7 @@ from dropcap.files.copy import busy, copy_verified, still, unchanged
 from dropcap.files.durable import fsync
 from dropcap.files.lease import Lease, held, hold
 from dropcap.files.regular import open_regular
+from dropcap.files.remove import back
 from dropcap.files.rename import rename_new
 from dropcap.files.root import Root
 
@@ -88,7 +89,7 @@ def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidate
         else:
             with contextlib.suppress(FileNotFoundError):  # whoever works there now has moved it on
                 if not root.holds() and not _is_it(root, os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), crossing):
-                    _put_back(root, target_dir, candidate, source_dir, source)
+                    back(root, target_dir, candidate, source_dir, source)
                     raise OSError(errno.ESTALE, _ANOTHER, source)
             return candidate
     raise taken
@@ -96,15 +97,6 @@ def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidate
 
 def _is_it(root: Root, status: os.stat_result, crossing: Crossing) -> bool:
     return crossing.is_it(status, root.stable_inodes)
-
-
-def _put_back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> None:
-    """A process that was stopped right before a move has moved another file, which is another host's, or one that is written to:
-    it goes where it was, past `holds`."""
-    for candidate in names.candidates(leaf):
-        with contextlib.suppress(FileExistsError):
-            rename_new(now_in, now, directory, candidate, root.ways)
-            break
 
 
 def _across(
@@ -145,7 +137,7 @@ def remove_original(root: Root, directory: int, leaf: str, before: os.stat_resul
 
     Raises OSError: EBUSY or ESTALE then.
     """
-    aside = names.temporary()
+    aside = names.aside(leaf)  # should it end right here, `Tree.remove_temporaries` puts it back
     fd, _ = open_regular(directory, leaf)
     try:
         lease = hold(fd)
@@ -154,14 +146,14 @@ def remove_original(root: Root, directory: int, leaf: str, before: os.stat_resul
         if root.stable_inodes:  # a share without moves nothing that is open
             rename_new(directory, leaf, directory, aside, root.ways)
             if lease is Lease.FREE and not held(fd):
-                _put_back(root, directory, aside, directory, leaf)
+                back(root, directory, aside, directory, leaf)
                 raise busy(leaf)
     finally:
         os.close(fd)
     if not root.stable_inodes:
         rename_new(directory, leaf, directory, aside, root.ways)
     if not unchanged(directory, aside, before, root.stable_inodes):
-        _put_back(root, directory, aside, directory, leaf)
+        back(root, directory, aside, directory, leaf)
         raise OSError(errno.ESTALE, _ANOTHER, leaf)
     os.unlink(aside, dir_fd=directory)
     fsync(directory, leaf)

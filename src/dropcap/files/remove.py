@@ -11,7 +11,7 @@ from dropcap.files.durable import fsync
 from dropcap.files.regular import NotRegular, open_regular
 from dropcap.files.rename import rename_new
 from dropcap.files.root import Root
-from dropcap.files.tree import Tree
+from dropcap.files.scan import scan
 
 
 def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
@@ -30,21 +30,31 @@ def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
             removed = _removed(root, directory, aside, is_it)
         except BaseException:
             with contextlib.suppress(OSError):
-                _put_back(root, directory, aside, leaf)
+                back(root, directory, aside, directory, leaf)
             raise
-        return None if removed else names.join(directory_name, _put_back(root, directory, aside, leaf))
+        return None if removed else names.join(directory_name, back(root, directory, aside, directory, leaf))
 
 
-def put_all_back(tree: Tree, within: str = "") -> None:
+def put_all_back(root: Root, within: str = "") -> None:
     """Put back what a crash, or a share that broke off, has left aside beneath `within`. Raises OSError."""
-    for name in [entry.name for entry in tree.scan(within) if entry.kind == "file" and names.set_aside(entry.leaf)]:
-        put_back(tree, name)
+    for name in [entry.name for entry in scan(root, within, True, None) if entry.kind == "file" and names.set_aside(entry.leaf)]:
+        put_back(root, name)
 
 
-def put_back(tree: Tree, name: str) -> None:
+def put_back(root: Root, name: str) -> None:
     """Put back one file that lies aside, under its own name or the next one that is free. Raises OSError."""
-    with tree.parent(name) as (directory, aside), contextlib.suppress(FileNotFoundError):
-        _put_back(tree, directory, aside, names.set_aside(aside) or aside)
+    with root.parent(name) as (directory, aside), contextlib.suppress(FileNotFoundError):
+        back(root, directory, aside, directory, names.set_aside(aside) or aside)
+
+
+def back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> str:
+    """Move a file to where it was, past `holds`: it is another than was meant. Its name there. Raises OSError."""
+    for candidate in names.candidates(leaf):
+        with contextlib.suppress(FileExistsError):
+            rename_new(now_in, now, directory, candidate, root.ways)
+            fsync(directory, candidate)
+            return candidate
+    raise AssertionError("there is no end of names")
 
 
 def _removed(root: Root, directory: int, aside: str, is_it: Callable[[int], bool]) -> bool:
@@ -69,12 +79,3 @@ def _sight(status: os.stat_result, stable_inodes: bool) -> tuple[int, ...]:
     """What changes when somebody writes to a file, or puts another one in its place."""
     seen = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return (status.st_dev, status.st_ino, *seen) if stable_inodes else seen
-
-
-def _put_back(root: Root, directory: int, aside: str, leaf: str) -> str:
-    for candidate in names.candidates(leaf):
-        with contextlib.suppress(FileExistsError):
-            rename_new(directory, aside, directory, candidate, root.ways)
-            fsync(directory, candidate)
-            return candidate
-    raise AssertionError("there is no end of names")

@@ -13,6 +13,7 @@ from dropcap.files.copy import unchanged
 from dropcap.files.durable import fsync
 from dropcap.files.move import PLAIN, Crossing, move
 from dropcap.files.regular import NotRegular, open_regular
+from dropcap.files.remove import put_back
 from dropcap.files.root import Root
 from dropcap.files.scan import Entry, scan
 from dropcap.files.staged import Ours, Staged, read_ours
@@ -123,16 +124,21 @@ class Tree(Root):
         return True
 
     def remove_temporaries(self, relative: str = "", recursive: bool = True) -> int:
-        """Remove what a crash left half written beneath `relative`; returns how many.
+        """Remove what a crash left half written beneath `relative`, and put back what was being removed then; returns how many.
 
-        What this process is writing at the moment is let be.
+        What this process is writing or removing at the moment is let be.
         """
         self.be_ours()
-        leftovers = [e.name for e in self.scan(relative, recursive) if e.kind == "file" and names.is_leftover(e.leaf)]
+        files = [entry for entry in self.scan(relative, recursive) if entry.kind == "file"]
+        aside = [entry.name for entry in files if names.is_left_aside(entry.leaf)]
+        leftovers = [entry.name for entry in files if names.is_leftover(entry.leaf)]
+        for name in aside:
+            with contextlib.suppress(OSError):
+                put_back(self, name)
         for name in leftovers:
             with self.parent(name) as (fd, leaf), contextlib.suppress(OSError):
                 os.unlink(leaf, dir_fd=fd)
-        return len(leftovers)
+        return len(aside) + len(leftovers)
 
     def file_mode(self) -> int:
         """The mode of files that dropcap writes: who may read and write in the folder may read and write them."""

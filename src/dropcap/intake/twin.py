@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 
+from dropcap.files import names
 from dropcap.files.digest import sha256_of
 from dropcap.files.move import remove_original
 from dropcap.files.tree import Tree
@@ -20,6 +21,7 @@ def remove_twin(tree: Tree, copy: str, name: str) -> str | None:
     there = tree.lstat(copy)
     for source in (name, f"{walk.FAILED}/{name}"):
         try:
+            tree.remove_temporaries(names.split(source)[0], recursive=False)  # it may lie aside
             before = tree.lstat(source)
         except (FileNotFoundError, NotADirectoryError):
             continue
