@@ -97,3 +97,24 @@ def test_a_renamed_file_asks_for_its_other_record(creating: Site) -> None:
     daemon.wait_for("done")
     assert [line["record"] for line in daemon.events("record_created")] == ["501", "502"]
     assert (job(creating).create_asked, creating.box.content("502", "consent_pdf", "baseline_arm_1")) == ("502", b"new")
+
+
+@pytest.mark.parametrize(("one", "other"), [("0900", "900"), ("ab1", "AB1")])
+def test_two_spellings_at_once_make_one_record(place: Site, one: str, other: str) -> None:
+    """In two folders, both looked up before either is created: the second is refused, as if it had come later."""
+    place.folder.update(
+        missing_record="create", rules=[{"pattern": "{record:alnum}.pdf", "field": "consent_pdf", "event": "baseline_arm_1"}]
+    )
+    second = place.root / "second"
+    second.mkdir()
+    place.config["folders"]["second"] = {**place.folder, "path": str(second)}
+    place.write_config()
+    place.box.ill(Fault("delay", seconds=1.0, match=CREATE))  # neither is there while the other is asked for
+    daemon = place.start()
+    place.put(f"{one}.pdf", b"one")
+    (second / f"{other}.pdf").write_bytes(b"other")
+    daemon.wait_for("done")
+    daemon.wait_for("failed", reason="record_differs")
+    assert len(daemon.events("record_created")) == 1
+    (created,) = daemon.events("record_created")
+    assert {one, other} & set(place.box.project.store.records) == {created["record"]}

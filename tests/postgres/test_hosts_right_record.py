@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests import needs
-from tests.site import TOKEN
+from tests.site import TOKEN, eventually
 
 needs.library("psycopg")
 
-from redcap_sandbox import Sandbox, demo_project
+from redcap_sandbox import Fault, Sandbox, demo_project
 from tests.e2e.two_projects import TwoProjects
 from tests.postgres.hosts import hosts
 
@@ -43,3 +43,20 @@ def test_a_host_whose_token_is_another_projects_sends_nothing(tmp_path: Path, da
         assert b.stop() == 0
         a.wait_for("done", 4)
         assert {one.content for one in other.requests} <= {"project", "version"}
+
+
+def test_two_spellings_on_two_hosts_make_one_record(tmp_path: Path, database: str) -> None:
+    rule = {"pattern": "{record:digits}.pdf", "field": "consent_pdf", "event": "baseline_arm_1"}
+    with Sandbox(demo_project(), TOKEN) as box, hosts(tmp_path, database, folders=2, box=box) as h:
+        for folder in h.config["folders"].values():
+            folder.update(missing_record="create", rules=[rule])
+        a, b = h.start("a"), h.start("b")
+        h.spread(a, b)
+        box.ill(Fault("delay", seconds=2.0, match={"content": "record", "action": "import"}))
+        for folder, record in zip(h.folders, ("0900", "900"), strict=True):
+            h.put(folder, f"{record}.pdf", record.encode())
+        eventually(
+            lambda: len(a.events("failed")) + len(b.events("failed")) == 1 and len(a.events("done")) + len(b.events("done")) == 1
+        )
+        assert len(a.events("record_created")) + len(b.events("record_created")) == 1
+        assert len({"0900", "900"} & set(box.project.store.records)) == 1

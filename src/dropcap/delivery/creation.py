@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from dropcap.delivery.lookup import spelled_alike
 from dropcap.display import shown
-from dropcap.ledger.job import Job
-from dropcap.ledger.outcome import Held
+from dropcap.ledger.job import Job, State
+from dropcap.ledger.outcome import Held, Later
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
+
+#: Seconds for which nobody else creates a record of almost the same name: longer than a look-up that began before stays known,
+#: and than an import takes whose reply was lost.
+_RESERVED = 900.0
+#: Seconds after which a file looks whether the record was created under the other name.
+_LOOK = 5.0
 
 
 class Creation:
@@ -37,6 +44,19 @@ class Creation:
             with self._changed:
                 self._under_way.discard(key)
                 self._changed.notify_all()
+
+    def elsewhere(self, job: Job, record: str) -> Later | None:
+        """None once `record` is reserved; else what its file waits for.
+
+        Two files that look a record up at once, in two folders or on two hosts, find neither `0900` nor `900`: only one of these
+        may come to be.
+        """
+        place = (job.key or job.project).partition("\0")[0]
+        other = self._ledger.reserve(place, record, spelled_alike, _RESERVED)
+        if other is None:
+            return None
+        message = f"another file has just asked for record `{shown(other)}`, which is written almost like `{shown(record)}`"
+        return Later(Reason.NO_RECORD, message, sent=job.state is State.UNKNOWN, seconds=_LOOK)
 
     def within_limit(self, job: Job, record: str, limit: int) -> bool:
         """Whether the folder may create this record today; neither a try that failed nor another file of the record takes

@@ -273,7 +273,7 @@ def _similar(project: _Project, questions: Sequence[Question], there: Collection
     every: list[str] | None = None
     for question in questions:
         record = question.target.record
-        close = tuple(sorted(name for name in there if _plain(name) == _plain(record) and name != record)) if record else ()
+        close = tuple(sorted(name for name in there if spelled_alike(name, record) and name != record)) if record else ()
         if not close and record and question.settings.suggest_records:
             if every is None:
                 every = _every(project)
@@ -291,8 +291,9 @@ def _every(project: _Project) -> list[str]:
         return []
 
 
-def _plain(name: str) -> str:
-    return name.casefold().lstrip("0")
+def spelled_alike(one: str, other: str) -> bool:
+    """Whether two records' names differ in capitals and leading zeros alone, if at all."""
+    return one.casefold().lstrip("0") == other.casefold().lstrip("0")
 
 
 def _variants(record: str) -> set[str]:

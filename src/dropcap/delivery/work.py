@@ -215,6 +215,8 @@ class Work:
                 return not_in_its_group(step.record, group)
         except RedcapError as error:
             return judge(error.meaning, sent=unknown)
+        if (other := self._creation.elsewhere(job, step.record)) is not None:
+            return other
         if not self._creation.within_limit(job, step.record, limit):
             return LimitReached(limit)
         try:

@@ -28,6 +28,9 @@ _PAUSE = (
 #: Jobs that get another address in one transaction.
 _AT_A_TIME = 500
 
+#: What is learned of the records that are being created.
+_SPELLING = "creates"
+
 _LEARNED = (
     "insert into learned (project, kind, what, until) values (?,?,?,?)"
     " on conflict (project, kind, what) do update set until = excluded.until"
@@ -125,6 +128,25 @@ class DeliveryChanges(Writing):
             connection.execute(_LEARNED, (project, kind, utf8(what), until))
 
         self._write(apply)
+
+    def reserve(self, place: str, record: str, alike: Callable[[str, str], bool], seconds: float) -> str | None:
+        """Reserve the spelling of a record that is to be created in a project (`place`).
+
+        None, or the other spelling, by `alike`, that was reserved within so many seconds, on whatever host.
+        """
+        now = self._clock()
+
+        def apply(connection: Connection) -> str | None:
+            connection.execute("delete from learned where until <= ?", (now,))
+            # Not what a clock that was ahead has reserved for long.
+            sql = "select what from learned where project = ? and kind = ? and until <= ?"
+            rows = connection.execute(sql, (place, _SPELLING, now + seconds)).fetchall()
+            other: str | None = next((what for (what,) in rows if what != utf8(record) and alike(what, record)), None)
+            if other is None:
+                connection.execute(_LEARNED, (place, _SPELLING, utf8(record), now + seconds))
+            return other
+
+        return self._write(apply)
 
     def lead(self, entry: str, told: Lead, configured: int | None) -> tuple[Lead | None, bool]:
         """REDCap has told where an entry's token leads, and the configuration where it should: what was kept of that before, and
