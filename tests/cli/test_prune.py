@@ -127,6 +127,7 @@ def test_only_what_redcap_has_and_nobody_changed_is_removed(place: Site) -> None
     assert len(daemon.events("removed", what="done")) == 3
     (act,) = place.acts("prune")
     assert act["told"] == {"folders": "consents", "forced": False, "keep": {"done": 30 * DAY, "subfolder": 30 * DAY}}
+    assert "folders: consents, done older than 30d, subfolder older than 30d" in place.dropcap("history", "--acts").stdout
     assert daemon.stop() == 0
     assert broken(place) == before_removal, "what dropcap removes itself is no tampering"
     looked = json.loads(place.dropcap("verify", "--files", "--json").stdout)

@@ -48,6 +48,10 @@ def _what(act: Act) -> str:
         case Deed.EXPORTED | Deed.IMPORTED:
             rows = told.get("rows", {})
             return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"
+        case Deed.PRUNE:
+            keeps = [f"{what} older than {seconds / 86400:g}d" for what, seconds in told.get("keep", {}).items()]
+            forced = ["the clock was trusted"] if told.get("forced") else []
+            return shown(", ".join([f"folders: {told.get('folders')}", *keeps, *forced]))
         case Deed.PRUNED:
             return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
         case Deed.RESTORED:
