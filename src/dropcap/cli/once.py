@@ -183,7 +183,9 @@ def _stuck(engine: Engine) -> bool:
         return True
     if any(intake.at_work and not intake.away for intake in intakes):
         return False
-    return bool(engine.pauses()) or any(intake.unsettled for intake in intakes)
+    if engine.pauses():
+        return True  # what is paused may be due all the time
+    return any(intake.unsettled for intake in intakes) and engine.delivery.idle()
 
 
 def _resting(engine: Engine) -> bool:
