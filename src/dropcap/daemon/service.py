@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from types import FrameType
@@ -44,8 +46,6 @@ MOST_NOTES = 20
 _HANDED_OVER = 5.0
 #: The same where the database does not answer.
 _UNANSWERED = 1.0
-#: Seconds between two looks at whether a start is over, or is to stop.
-_STARTING = 0.1
 #: Seconds for which a start that is to stop may still come to its end. Nothing is lost with it: it may be killed at any moment.
 _START_ENDS = 3.0
 #: Seconds for which the end of a reload is waited for once dropcap stops.
@@ -76,6 +76,7 @@ class Service:
         self._hurry = False
         self._hung_up = False  # SIGHUP: the configuration is to be taken up
         self._at_work = False
+        self._woken, self._wakes = os.pipe()  # the main thread: by a signal, and by the end of `service`
         self._watchers: _Watchers | None = None
         self._watched_by: Config | None = None  # the configuration that they go by
 
@@ -90,13 +91,15 @@ class Service:
         logging.set_up(self._config.log.format, self._config.log.level, background=True, mask=mask_of(self._config))
         over: Future[int] = Future()
         begin(self._run, "service", over)
-        stopping_since: float | None = None
-        while not self._at_work and not wait([over], _STARTING).done:
-            if self._stop:
-                stopping_since = stopping_since or time.monotonic()
-                if self._hurry or time.monotonic() - stopping_since > _START_ENDS:
-                    log.info("stopped")
-                    return 0
+        while not over.done():
+            starting_ends = 0.0 if self._hurry else _START_ENDS
+            # A signal that comes right before a wait without an end would not end it: its byte does.
+            if select.select([self._woken], [], [], starting_ends if self._stop and not self._at_work else None)[0]:
+                os.read(self._woken, 4096)
+                self._wake.set()  # not in a handler: a second signal in its midst would wait for the first for ever
+            elif not self._at_work:
+                log.info("stopped")
+                return 0
         return over.result()
 
     def _run(self, over: Future[int]) -> None:
@@ -104,6 +107,7 @@ class Service:
             over.set_result(self._work())
         except BaseException as error:
             over.set_exception(error)
+        os.write(self._wakes, b".")
 
     def _work(self) -> int:
         config = self._config
@@ -168,15 +172,15 @@ class Service:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
+        os.set_blocking(self._wakes, False)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
 
     def _on_stop(self, _: int, __: FrameType | None) -> None:
         self._hurry = self._stop
         self._stop = True
-        self._wake.set()
 
     def _on_reload(self, _: int, __: FrameType | None) -> None:
         self._hung_up = True
-        self._wake.set()
 
     def _watch(self, engine: Engine, reload: Reload) -> int:
         every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
