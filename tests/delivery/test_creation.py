@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.job import Job
+from dropcap.delivery import creation
+from dropcap.delivery.creation import Creation
+from dropcap.ledger.job import Address, Job, NewFile
+from dropcap.ledger.store import Ledger
 from redcap_sandbox.fault import Fault
 from tests.site import Daemon, Site, eventually
 
@@ -99,22 +104,82 @@ def test_a_renamed_file_asks_for_its_other_record(creating: Site) -> None:
     assert (job(creating).create_asked, creating.box.content("502", "consent_pdf", "baseline_arm_1")) == ("502", b"new")
 
 
-@pytest.mark.parametrize(("one", "other"), [("0900", "900"), ("ab1", "AB1")])
-def test_two_spellings_at_once_make_one_record(place: Site, one: str, other: str) -> None:
-    """In two folders, both looked up before either is created: the second is refused, as if it had come later."""
+#: Before REDCap carries it out: until then the record is not there for anybody.
+SLOW_TO_CREATE = Fault("delay", seconds=1.0, before="body", match=CREATE)
+
+
+def second_folder(place: Site, **settings: object) -> Path:
+    """Both folders create records, for files like ab1.pdf."""
     place.folder.update(
         missing_record="create", rules=[{"pattern": "{record:alnum}.pdf", "field": "consent_pdf", "event": "baseline_arm_1"}]
     )
     second = place.root / "second"
     second.mkdir()
-    place.config["folders"]["second"] = {**place.folder, "path": str(second)}
+    place.config["folders"]["second"] = {**place.folder, "path": str(second), **settings}
     place.write_config()
-    place.box.ill(Fault("delay", seconds=1.0, match=CREATE))  # neither is there while the other is asked for
+    return second
+
+
+def one_was_created(place: Site, daemon: Daemon, *spellings: str) -> None:
+    """One, and the file with the other spelling was refused as if it had come later."""
+    daemon.wait_for("done")
+    daemon.wait_for("failed", reason="record_differs")
+    (created,) = daemon.events("record_created")
+    assert set(spellings) & set(place.box.project.store.records) == {created["record"]}
+
+
+@pytest.mark.parametrize("folders", [1, 2])
+@pytest.mark.parametrize(("one", "other"), [("0900", "900"), ("ab1", "AB1")])
+def test_two_spellings_at_once_make_one_record(place: Site, one: str, other: str, folders: int) -> None:
+    second = second_folder(place) if folders == 2 else second_folder(place).parent / "drop"
+    place.box.ill(SLOW_TO_CREATE)
     daemon = place.start()
     place.put(f"{one}.pdf", b"one")
     (second / f"{other}.pdf").write_bytes(b"other")
+    one_was_created(place, daemon, one, other)
+
+
+def test_two_spellings_by_two_entries_make_one_record(place: Site) -> None:
+    """One of the files was claimed before REDCap had told that both entries lead to the same project."""
+    place.config["projects"]["again"] = dict(place.project)
+    second = second_folder(place, project="again")
+    place.box.ill(Fault("delay", times=2, seconds=1.0, before="body", match={"content": "project"}))
+    place.box.ill(SLOW_TO_CREATE)
+    place.put("0900.pdf", b"one")
+    daemon = place.start()
+    daemon.wait_for("claimed")
+    assert place.box.wait_for(lambda box: any(request.content == "metadata" for request in box.requests))
+    (second / "900.pdf").write_bytes(b"other")
+    one_was_created(place, daemon, "0900", "900")
+
+
+def test_a_spelling_that_was_refused_keeps_no_other_waiting(creating: Site) -> None:
+    refuses = json.dumps({"error": "no such name"})
+    creating.box.ill(Fault("status", times=1, code=400, body=refuses, content_type="application/json", match=CREATE))
+    creating.put("0900.pdf", b"refused")
+    daemon = creating.start()
+    daemon.wait_for("failed")
+    creating.folder["create_limit"] = 5
+    creating.write_config()
+    assert creating.dropcap("reload").returncode == 0
+    creating.put("900.pdf", b"at once")
     daemon.wait_for("done")
-    daemon.wait_for("failed", reason="record_differs")
-    assert len(daemon.events("record_created")) == 1
-    (created,) = daemon.events("record_created")
-    assert {one, other} & set(place.box.project.store.records) == {created["record"]}
+
+
+def test_a_spelling_that_nobody_goes_on_with_is_waited_for_no_longer_than_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.claim("consents", [NewFile("900.pdf", 1, 2, 3)], lambda _: Address())
+    (its,) = ledger.query.recent(1)
+    left, here = Creation(ledger), Creation(ledger)
+    assert left.elsewhere(its, "redcap#42", "0900") is None
+    assert here.elsewhere(its, "redcap#43", "900") is None, "another project"
+    assert here.elsewhere(its, "redcap#42", "0900") is None, "the same record"
+    monkeypatch.setattr(creation, "_RESERVED", -1.0)
+    assert here.elsewhere(its, "redcap#42", "900") is not None
+    assert left.elsewhere(its, "redcap#42", "0900") is None
+    assert here.elsewhere(its, "redcap#42", "900") is not None, "it was asked for anew"
+    assert here.elsewhere(its, "redcap#42", "900") is None
+    assert left.elsewhere(its, "redcap#42", "0900") is not None
+    ledger.close()

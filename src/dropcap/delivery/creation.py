@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from dropcap.delivery.lookup import spelled_alike
 from dropcap.display import shown
-from dropcap.ledger.job import Job, State
+from dropcap.ledger.job import Job, Reserved, State
 from dropcap.ledger.outcome import Held, Later
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 
 #: Seconds for which nobody else creates a record of almost the same name: longer than a look-up that began before stays known,
-#: and than an import takes whose reply was lost.
+#: and than an import takes whose reply was lost. Each host counts them from when it has seen that name first, or asked for anew,
+#: since hosts' clocks need not agree.
 _RESERVED = 900.0
 #: Seconds after which a file looks whether the record was created under the other name.
 _LOOK = 5.0
@@ -29,6 +31,7 @@ class Creation:
         self._changed = threading.Condition()
         self._under_way: set[tuple[str, str]] = set()  # project and record
         self._counted: set[tuple[str, str]] = set()  # folder and record
+        self._seen: dict[tuple[str, Reserved], float] = {}  # names in whose way another one is, by project, and since when
 
     @contextmanager
     def one_at_a_time(self, project: str, record: str) -> Iterator[bool]:
@@ -45,17 +48,23 @@ class Creation:
                 self._under_way.discard(key)
                 self._changed.notify_all()
 
-    def elsewhere(self, job: Job, record: str) -> Later | None:
-        """None once `record` is reserved; else what its file waits for.
+    def elsewhere(self, job: Job, project: str, record: str) -> Later | None:
+        """None once `record` is reserved in one of REDCap's projects; else what its file waits for.
 
         Two files that look a record up at once, in two folders or on two hosts, find neither `0900` nor `900`: only one of these
         may come to be.
         """
-        place = (job.key or job.project).partition("\0")[0]
-        other = self._ledger.reserve(place, record, spelled_alike, _RESERVED)
+        now = time.monotonic()
+        with self._changed:
+            over = {one for (of, one), since in self._seen.items() if of == project and now - since > _RESERVED}
+        other = self._ledger.reserve(project, record, spelled_alike, over)
+        with self._changed:
+            if other is not None:
+                self._seen.setdefault((project, other), now)
+            self._seen = {key: since for key, since in self._seen.items() if key[1] not in over}
         if other is None:
             return None
-        message = f"another file has just asked for record `{shown(other)}`, which is written almost like `{shown(record)}`"
+        message = f"another file has just asked for a record whose name is written almost like `{shown(record)}`"
         return Later(Reason.NO_RECORD, message, sent=job.state is State.UNKNOWN, seconds=_LOOK)
 
     def within_limit(self, job: Job, record: str, limit: int) -> bool:

@@ -215,16 +215,21 @@ class Work:
                 return not_in_its_group(step.record, group)
         except RedcapError as error:
             return judge(error.meaning, sent=unknown)
-        if (other := self._creation.elsewhere(job, step.record)) is not None:
-            return other
-        if not self._creation.within_limit(job, step.record, limit):
-            return LimitReached(limit)
+        project = ""
         try:
             structure = line.structure(stop=self._break_off)
+            project = f"{line.project.api}#{structure.project.project_id}"
+            if (other := self._creation.elsewhere(job, project, step.record)) is not None:
+                return other
+            if not self._creation.within_limit(job, step.record, limit):
+                return LimitReached(limit)
             first = _first_event(structure.events, step.event) if structure.longitudinal else None
             line.client.create_record(step.record, structure.record_id_field, first, self._break_off)
         except RedcapError as error:
-            return self._one_of_many(job, line, self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True))
+            outcome = self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
+            if isinstance(outcome, Refused) and project:
+                self._ledger.unreserve(project, step.record)
+            return self._one_of_many(job, line, outcome)
         self._belief.alike.stored(job.project)
         log.info("record_created", **about(job))
         return RecordCreated(step.record)

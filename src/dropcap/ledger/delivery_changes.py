@@ -10,7 +10,7 @@ from dropcap.ledger import late_sends, lead, passing, readdressed, returned
 from dropcap.ledger.clock import due_by_our_clock, due_now
 from dropcap.ledger.database import Connection, Writer
 from dropcap.ledger.errors import Conflict
-from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, State
+from dropcap.ledger.job import Address, Job, Pause, ReadBackFound, Reserved, State
 from dropcap.ledger.lead import Lead
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE
@@ -28,8 +28,8 @@ _PAUSE = (
 #: Jobs that get another address in one transaction.
 _AT_A_TIME = 500
 
-#: What is learned of the records that are being created.
-_SPELLING = "creates"
+#: What is learned of the records that are being created, and for how long it is kept (seconds): clocks may be an hour apart.
+_SPELLING, _KEPT = "creates", 7200.0
 
 _LEARNED = (
     "insert into learned (project, kind, what, until) values (?,?,?,?)"
@@ -129,24 +129,33 @@ class DeliveryChanges(Writing):
 
         self._write(apply)
 
-    def reserve(self, place: str, record: str, alike: Callable[[str, str], bool], seconds: float) -> str | None:
-        """Reserve the spelling of a record that is to be created in a project (`place`).
+    def reserve(
+        self, project: str, record: str, alike: Callable[[str, str], bool], over: Collection[Reserved]
+    ) -> Reserved | None:
+        """Reserve the spelling of a record that is to be created in one of REDCap's projects.
 
-        None, or the other spelling, by `alike`, that was reserved within so many seconds, on whatever host.
+        None, or the other spelling, by `alike`, that is reserved on whatever host, and is not `over`.
         """
         now = self._clock()
 
-        def apply(connection: Connection) -> str | None:
+        def apply(connection: Connection) -> Reserved | None:
             connection.execute("delete from learned where until <= ?", (now,))
-            # Not what a clock that was ahead has reserved for long.
-            sql = "select what from learned where project = ? and kind = ? and until <= ?"
-            rows = connection.execute(sql, (place, _SPELLING, now + seconds)).fetchall()
-            other: str | None = next((what for (what,) in rows if what != utf8(record) and alike(what, record)), None)
-            if other is None:
-                connection.execute(_LEARNED, (place, _SPELLING, utf8(record), now + seconds))
-            return other
+            sql = "select what, until from learned where project = ? and kind = ?"
+            rows = [Reserved(*row) for row in connection.execute(sql, (project, _SPELLING)).fetchall()]
+            others = [one for one in rows if one.record != utf8(record) and alike(one.record, record)]
+            for one in others:
+                if one not in over:
+                    return one
+                values = (project, _SPELLING, one.record)
+                connection.execute("delete from learned where project = ? and kind = ? and what = ?", values)
+            connection.execute(_LEARNED, (project, _SPELLING, utf8(record), now + _KEPT))
+            return None
 
         return self._write(apply)
+
+    def unreserve(self, project: str, record: str) -> None:
+        """That record is not created: another spelling of it may be."""
+        self.learn(project, _SPELLING, record, 0.0)
 
     def lead(self, entry: str, told: Lead, configured: int | None) -> tuple[Lead | None, bool]:
         """REDCap has told where an entry's token leads, and the configuration where it should: what was kept of that before, and

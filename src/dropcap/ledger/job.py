@@ -272,6 +272,14 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """The name of a record that somebody is creating; `until` is another number each time that it is asked for."""
+
+    record: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class LikeJobs:
     """The jobs of a folder that stand still for the same reason. `job` is the newest of them."""
 
