@@ -7,7 +7,7 @@ PYTEST ?= -n 8 --dist worksteal
 # What is compiled once is compiled for all of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check catalogues bench validation man screenshots clean dist release test-wheel lowest sbom deb test-system soak
+.PHONY: demo test check catalogues bench validation man screenshots clean dist release test-wheel lowest sbom deb test-system soak stories
 
 # A .venv whose Python has gone (an upgrade of the system, a clone that was moved) is made anew.
 ifeq ($(shell $(VENV)/bin/python -c 'import dropcap; print("well")' 2>/dev/null),)
@@ -89,6 +89,10 @@ test-system: deb
 MINUTES ?= 60
 soak: $(STAMP)
 	$(VENV)/bin/python bench/years.py --minutes $(MINUTES)
+
+# Mixes of all that can befall an installation; the seed of each that ends wrong is told.
+stories: $(STAMP)
+	DROPCAP_MINUTES=$(MINUTES) $(VENV)/bin/python -m pytest -q -s -rs -k as_long tests/crash/test_anything_in_any_order.py
 
 clean:
 	rm -rf $(VENV)
