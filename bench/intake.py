@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from dropcap.config.model import Folder
-from dropcap.intake.beat import Run
 from dropcap.intake.loop import Intake
+from dropcap.intake.owner import Run
 from dropcap.ledger.job import Address, FailedFile, KnownFolder, NewFile, OpenFile
 from dropcap.ledger.store import Ledger
 from dropcap.routing.pattern import compile_pattern

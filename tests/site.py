@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from dropcap.daemon.witness import known
-from dropcap.filing.keep import Keep
+from dropcap.daemon.log import known
+from dropcap.filing.preserve import Keep
 from dropcap.ledger.job import Job
 from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query

@@ -23,7 +23,7 @@ from dropcap.cli.prune import _Seen
 from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
-from dropcap.daemon.pruning import What
+from dropcap.daemon.prune import What
 from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
@@ -31,7 +31,7 @@ from dropcap.preflight.retention import NotPruned
 from dropcap.preflight.verification import Compared, Found
 from dropcap.reasons import Reason, Scope
 from redcap_sandbox import Sandbox, demo_project
-from redcap_sandbox.store import RowKey
+from redcap_sandbox.structure import RowKey
 from tests.site import TOKEN, Site, site
 
 ROOT = Path(__file__).parents[1]

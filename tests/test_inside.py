@@ -12,7 +12,7 @@ import pytest
 from dropcap.cli import COMMANDS
 from dropcap.cli.reason_words import said_of
 from dropcap.config import rules, sections
-from dropcap.filing.reason_words import OF_REASONS
+from dropcap.filing.words import OF_REASONS
 from dropcap.reasons import Reason
 
 ROOT = Path(__file__).parent.parent

@@ -33,11 +33,10 @@ COLD = os.environ.get("DROPCAP_COLD") == "1"
 
 #: What most starts need.
 _IMPORTED = tuple(
-    f"dropcap.cli.{name}"
-    for name in ("run", "once", "status", "status_text", "history", "retry", "pause", "reload", "verify", "check")
+    f"dropcap.cli.{name}" for name in ("run", "once", "status", "status_text", "history", "retry", "pause", "verify", "check")
 )
 #: What those need besides that have a ledger on PostgreSQL, or the operator's page; the extras may not be installed.
-_EXTRAS = ("dropcap.ledger.postgres.database", "dropcap.ledger.postgres.way", "dropcap.dashboard.server")
+_EXTRAS = ("dropcap.ledger.postgres.database", "dropcap.ledger.postgres.connection", "dropcap.dashboard.server")
 #: The most that a start may say: its words and environment.
 _MOST = 1 << 20
 _NUMBER = struct.Struct("i")

@@ -4,15 +4,12 @@ What is named here is for use from outside; the modules are the package's own. I
 """
 
 try:
-    from redcap_sandbox.dictionary import from_dictionary, load_records
     from redcap_sandbox.fault import KINDS, Fault
     from redcap_sandbox.multipart import Limits
-    from redcap_sandbox.odm import from_xml
-    from redcap_sandbox.project import classic_project, demo_project
-    from redcap_sandbox.request import Request
+    from redcap_sandbox.projects import classic_project, demo_project, from_dictionary, from_xml, load_records
     from redcap_sandbox.server import Sandbox
-    from redcap_sandbox.store import Holding, RowKey
-    from redcap_sandbox.structure import Event, Field, Rights, SandboxProject, fields_by_name
+    from redcap_sandbox.stand_in import Request
+    from redcap_sandbox.structure import Event, Field, Holding, Rights, RowKey, SandboxProject, fields_by_name
 except ModuleNotFoundError as error:
     lacks = f"the REDCap stand-in needs {error.name}; install it: pip install 'dropcap-redcap[sandbox]'"
     raise ModuleNotFoundError(lacks, name=error.name) from None

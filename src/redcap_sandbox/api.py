@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from redcap_sandbox.call import Call, Reply, return_format
+from redcap_sandbox.call import ApiError, Call, Reply, error_body, object_body, return_format, rows_body
 from redcap_sandbox.files import file_call
-from redcap_sandbox.formats import error_body, object_body, rows_body
 from redcap_sandbox.multipart import Post
 from redcap_sandbox.record_export import export_records
 from redcap_sandbox.record_import import delete_records, import_records
 from redcap_sandbox.structure import METADATA_COLUMNS, Rights, SandboxProject, checkbox_column
-from redcap_sandbox.wording import ApiError
 
 
 def answer(call: Call) -> Reply:

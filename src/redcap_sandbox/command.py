@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from redcap_sandbox.dictionary import from_dictionary, load_records
 from redcap_sandbox.fault import KINDS, MATCHED, Fault
-from redcap_sandbox.odm import from_xml
-from redcap_sandbox.project import classic_project, demo_project
+from redcap_sandbox.projects import classic_project, demo_project, from_dictionary, from_xml, load_records
 from redcap_sandbox.server import Sandbox
-from redcap_sandbox.settings import SETTINGS, change, rights
+from redcap_sandbox.stand_in import SETTINGS, change, rights
 from redcap_sandbox.structure import Rights, SandboxProject
 
 _ABOUT = """Serve a REDCap stand-in on 127.0.0.1, with made-up data, until Ctrl-C. The first two lines name the URL and the token.

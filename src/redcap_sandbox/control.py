@@ -8,13 +8,11 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qsl
 
-from redcap_sandbox.call import Reply
+from redcap_sandbox.call import WORDING, Reply
 from redcap_sandbox.exchange import Exchange
 from redcap_sandbox.fault import KINDS, MATCHED, Fault
-from redcap_sandbox.settings import SETTINGS, change, rights, settings
-from redcap_sandbox.stand_in import StandIn
-from redcap_sandbox.store import RowKey
-from redcap_sandbox.wording import WORDING
+from redcap_sandbox.stand_in import SETTINGS, StandIn, change, rights, settings
+from redcap_sandbox.structure import RowKey
 
 #: A body of these pages is JSON of a few lines.
 LARGEST = 16 * 1024**2

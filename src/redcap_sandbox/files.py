@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-from redcap_sandbox.call import Call, Reply
+from redcap_sandbox.call import ApiError, Call, Reply
 from redcap_sandbox.multipart import UploadError
-from redcap_sandbox.store import RowKey
-from redcap_sandbox.structure import Field
-from redcap_sandbox.wording import ApiError
+from redcap_sandbox.structure import Field, RowKey
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 

@@ -1,12 +1,4 @@
-"""The body of a POST, read as PHP reads it.
-
-Names: `.` and space become `_`, `a[]` and `a[k]` are arrays, the last of equal names wins. File names: the part after
-the last `/` or `\\`, `\\` escapes `\\` and the quote, `filename*` is not known, everything from a NUL on is gone.
-An upload that is too large, cut off or nameless is there as an error code and without content. Only a line that is the
-boundary and nothing else begins a part, and the one with `--` at its end is no end; a header line without a colon or
-with a space before it goes on with the line above. Arrays in arrays and MAX_FILE_SIZE, which no client of the API
-sends, are not known here.
-"""
+"""Multipart bodies, read as PHP reads them."""
 
 from __future__ import annotations
 
@@ -15,8 +7,85 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from urllib.parse import parse_qsl
 
-from redcap_sandbox.php_names import base_name, boundary_of, parameters, split_name
-from redcap_sandbox.store import Upload
+from redcap_sandbox.structure import Upload
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """A variable's name and its array key: `a[b]` -> ("a", "b"), `a[]` -> ("a", ""), `a.b` -> ("a_b", None)."""
+    name = name.split("\0", 1)[0].lstrip(" ")
+    base, bracket, rest = name.partition("[")
+    if bracket and base and "]" in rest:
+        return _mangled(base), rest.split("]", 1)[0]
+    return _mangled(name.replace("[", "_", 1) if bracket else name), None
+
+
+def _mangled(name: str) -> str:
+    return name.replace(".", "_").replace(" ", "_")
+
+
+def base_name(filename: str) -> str:
+    """What PHP keeps of a file's name."""
+    return filename.split("\0", 1)[0].replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def parameters(header: str) -> dict[str, str]:
+    """The parameters of a Content-Disposition line, unquoted the way PHP does it."""
+    result: dict[str, str] = {}
+    position = 0
+    while position < len(header):
+        end = _end_of_parameter(header, position)
+        name, equals, value = header[position:end].partition("=")
+        if equals:
+            result[name.lstrip().lower()] = _unquoted(value.strip())
+        position = end + 1
+    return result
+
+
+def _end_of_parameter(header: str, position: int) -> int:
+    quote = ""
+    while position < len(header):
+        character = header[position]
+        if quote and character == "\\" and header[position + 1 : position + 2] in ("\\", quote):
+            position += 1
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        elif not quote and character == ";":
+            break
+        position += 1
+    return min(position, len(header))
+
+
+def _unquoted(value: str) -> str:
+    if value[:1] not in ('"', "'") or not value:
+        return value.split(" ", 1)[0]
+    quote, result, position = value[0], [], 1
+    while position < len(value) and value[position] != quote:
+        if value[position] == "\\" and value[position + 1 : position + 2] in ("\\", quote):
+            position += 1
+        result.append(value[position])
+        position += 1
+    return "".join(result)
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """The boundary that a multipart Content-Type names, or None."""
+    kind, _, rest = content_type.partition(";")
+    if kind.strip().lower() != "multipart/form-data":
+        return None
+    position = rest.lower().find("boundary=")
+    if position < 0:
+        return None
+    value = rest[position + len("boundary=") :]
+    if value.startswith('"'):
+        value, closed, _ = value[1:].partition('"')
+        if not closed:
+            return None
+    else:
+        value = value.split(";", 1)[0].split(",", 1)[0]
+    return value.encode("latin-1") or None
+
 
 CHUNK = 256 * 1024
 #: PHP gives up on header lines that are longer.

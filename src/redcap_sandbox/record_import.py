@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from redcap_sandbox.call import Call, Reply
-from redcap_sandbox.formats import count_body, ids_body, parse_rows
-from redcap_sandbox.store import RowKey
-from redcap_sandbox.structure import Field
-from redcap_sandbox.wording import ApiError
+from redcap_sandbox.call import ApiError, Call, Reply, count_body, ids_body, parse_rows
+from redcap_sandbox.structure import Field, RowKey
 
 _KEYS = frozenset({"redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance", "redcap_data_access_group"})
 

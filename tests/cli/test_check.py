@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Project
-from dropcap.config.token_source import TokenSource
-from dropcap.ledger.job import Address, NewFile, State
+from dropcap.config.secrets import TokenSource
+from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
-from dropcap.preflight.cost import limit_remark
+from dropcap.preflight.project import limit_remark
 from dropcap.reasons import Reason
 from redcap_sandbox import Fault, Rights, Sandbox, classic_project
 from tests import needs

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.cli.report_page import span
-from dropcap.cli.report_plots import days, times
+from dropcap.cli.report import days, span, times
 from dropcap.ledger.chain import heads_in
 from tests.site import Site
 
@@ -167,6 +166,6 @@ def test_a_long_period_is_drawn_by_the_week_and_nothing_leaves_the_plot() -> Non
 
 def test_where_a_report_is_shown(tmp_path: Path) -> None:
     """The title of a page's margin is a CSS string: no name ends it."""
-    from dropcap.cli.report_style import css_string
+    from dropcap.cli.report import css_string
 
     assert css_string('a"}</style>\\') == '"a\\000022 \\00007d \\00003c \\00002f style\\00003e \\00005c "'

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dropcap.daemon.state import only_one
-from dropcap.ledger.job import State
+from dropcap.ledger.job import Change, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from tests.site import Site
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.config.ledger_at import LEASE, PostgresLedger, SqliteLedger
 from dropcap.config.load import load
-from dropcap.config.model import Config
-from dropcap.config.secret_file import SecretError
+from dropcap.config.model import LEASE, Config, PostgresLedger, SqliteLedger
+from dropcap.config.secrets import SecretError
 from dropcap.secret import TOKEN_WAS_HERE, Password, without_tokens
 
 BASE = """

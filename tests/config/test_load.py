@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dropcap.config.load import load
 from dropcap.config.model import Config, Problem
 from dropcap.routing.route import Route, route
-from dropcap.routing.target import Confirm, ExistingFile, MissingRecord
+from dropcap.routing.rule import Confirm, ExistingFile, MissingRecord
 
 ROOT = Path(__file__).parents[2]
 

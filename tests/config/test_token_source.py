@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.config.proxy import ProxyCredentials
-from dropcap.config.secret_file import SecretError
-from dropcap.config.token_source import TokenError, TokenSource
+from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError, TokenSource
 from dropcap.secret import Token
 
 TOKEN = "0123456789ABCDEF0123456789abcdef"

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
-from dropcap.config.model import Config
-from dropcap.config.telling import Dashboard, Expect, SecretPlace, clock_time, weekdays
+from dropcap.config.model import Config, Dashboard, Expect, SecretPlace, clock_time, weekdays
 from dropcap.reasons import Told
 
 BASE = """

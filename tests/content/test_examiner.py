@@ -17,8 +17,7 @@ from structlog.testing import capture_logs
 
 from dropcap.content import worker
 from dropcap.content.examiner import Examiner
-from dropcap.content.finding import Finding, Wholeness
-from dropcap.content.reader import QUICK
+from dropcap.content.reader import QUICK, Finding, Wholeness
 from dropcap.content.worker import TAKES_LONG
 from tests import needs
 from tests.content.make import WHOLE

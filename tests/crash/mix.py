@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from dropcap.daemon.witness import known
+from dropcap.daemon.log import known
 from dropcap.ledger.proof import prove
 from redcap_sandbox import RowKey
 from tests.site import Site

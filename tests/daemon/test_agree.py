@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
+from dropcap.daemon.control import release
 from dropcap.daemon.engine import Engine
-from dropcap.daemon.released import release
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from tests.site import Site

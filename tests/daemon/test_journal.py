@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.daemon import journal
+from dropcap.daemon import log as journal
 from tests.site import DROPCAP, Site, eventually
 
 #: Before a command: its standard error is said to be the journal's.

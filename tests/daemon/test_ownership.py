@@ -15,7 +15,7 @@ from dropcap.daemon import log
 from dropcap.daemon.engine import Engine
 from dropcap.daemon.state import open_ledger, prepare
 from dropcap.delivery import queue
-from dropcap.delivery.absence import Absence
+from dropcap.delivery.queue import Absence
 from dropcap.intake import loop as intake
 from dropcap.intake.folder import OpenedFolder
 from redcap_sandbox import Fault

@@ -13,8 +13,7 @@ from typing import Any
 
 from dropcap.config.model import Folder, Project
 from dropcap.reasons import Reason
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import RuleSettings
+from dropcap.routing.rule import Rule, RuleSettings
 from redcap_sandbox import Fault
 from tests.site import Daemon, Site, eventually
 

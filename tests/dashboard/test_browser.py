@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.job import Address, NewFile, Refusal
+from dropcap.ledger.job import Address, Change, NewFile, Refusal, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change, State
 from dropcap.reasons import Reason
 from redcap_sandbox import Fault
 from tests import needs

@@ -23,8 +23,7 @@ needs.library("starlette")
 
 import requests
 
-from dropcap.dashboard.gate import Bucket, may_change
-from dropcap.dashboard.sessions import LINK_LASTS, MOST_WRONG, Sessions, TooManyTries
+from dropcap.dashboard.gate import LINK_LASTS, MOST_WRONG, Bucket, Sessions, TooManyTries, may_change
 from dropcap.ledger.act import Means, Who
 from dropcap.secret import Secret
 from tests.dashboard.conftest import SECRET, Watched

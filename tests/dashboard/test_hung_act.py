@@ -18,9 +18,8 @@ for library in ("starlette", "uvicorn", "jinja2", "prometheus_client"):
 
 import requests
 
-from dropcap.config.model import Config
-from dropcap.config.telling import Dashboard, SecretPlace
-from dropcap.dashboard import app
+from dropcap.config.model import Config, Dashboard, SecretPlace
+from dropcap.dashboard import server as app
 from dropcap.dashboard.server import DashboardServer
 from dropcap.dashboard.wires import Wires
 from dropcap.ledger.act import Means, Who

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dropcap.dashboard import texts
-from dropcap.dashboard.plots import bars, days, histogram, hours
+from dropcap.dashboard.pages import bars, days, histogram, hours
 from dropcap.ledger.figures import BUCKETS
 from dropcap.ledger.job import State
 from dropcap.picture.facts import FailureGroup, ServerNow, UploadFacts

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dropcap.config.load import load
-from dropcap.delivery import absence
-from dropcap.delivery.absence import Absence
+from dropcap.delivery import queue as absence
 from dropcap.delivery.order import Order
-from dropcap.delivery.queue import FolderQueue
+from dropcap.delivery.queue import Absence, FolderQueue
 from dropcap.files.tree import Tree
 from dropcap.filing.loop import FilingHooks
 from dropcap.ledger.job import NewFile

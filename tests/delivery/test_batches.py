@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dropcap.delivery.batches import MOST, Batches, Pace
+from dropcap.delivery.queue import MOST, Batches, Pace
 from redcap_sandbox import Fault, RowKey
 from tests.site import site
 

@@ -10,13 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from dropcap.delivery.belief import SERVES, Belief
-from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import Health
-from dropcap.delivery.limits import LEAST, Limit, Limits, known_limits, limit_of
-from dropcap.delivery.line import ProjectLine
-from dropcap.ledger.job import Job, State
-from dropcap.ledger.outcome import Held, Later, Refused
+from dropcap.delivery.attribution import LEAST, SERVES, Belief, Limit, Limits, known_limits, limit_of
+from dropcap.delivery.circuit import Health
+from dropcap.delivery.outcome import Conclusion
+from dropcap.delivery.project_client import ProjectLine
+from dropcap.ledger.job import Held, Job, Later, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError

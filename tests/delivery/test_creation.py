@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.delivery import creation
-from dropcap.delivery.creation import Creation
+from dropcap.delivery import work as creation
+from dropcap.delivery.work import Creation
 from dropcap.ledger.job import Address, Job, NewFile
 from dropcap.ledger.store import Ledger
 from redcap_sandbox.fault import Fault

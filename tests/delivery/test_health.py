@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.backoff import backoff
-from dropcap.delivery.health import Health
-from dropcap.delivery.patient import FIRST, FRESH_FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS
-from dropcap.ledger.job import Pause
-from dropcap.ledger.outcome import Later
+from dropcap.delivery.circuit import FIRST, FRESH_FIRST, MOST, PROJECT_FIRST, TRIAL_LASTS, Health, backoff
+from dropcap.ledger.job import Later, Pause
 
 DOWN = Later("unreachable", "no connection", scope="server", certain=True)
 ODD = Later("server_error", "500", scope="server", sent=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.judge import judge
-from dropcap.ledger.outcome import Later
+from dropcap.delivery.attribution import judge
+from dropcap.ledger.job import Later
 from dropcap.redcap.reply import Meaning, Verdict
 
 

@@ -11,25 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from dropcap.config.load import load
-from dropcap.delivery.belief import Belief
-from dropcap.delivery.clients import client_to
-from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import Health
-from dropcap.delivery.limits import Limits
-from dropcap.delivery.line import ProjectLine
+from dropcap.delivery.attribution import Belief, Limits
+from dropcap.delivery.circuit import Health
+from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.plan import Send, unasked
-from dropcap.delivery.progress import Progress
-from dropcap.delivery.send import Attempt, Upload
-from dropcap.delivery.vacancy import Vacancies
+from dropcap.delivery.project_client import ProjectLine, Vacancies, client_to
+from dropcap.delivery.upload import Attempt, Upload
 from dropcap.delivery.work import Work
-from dropcap.delivery.workers import Slot
+from dropcap.delivery.workers import Progress, Slot
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
-from dropcap.ledger.job import Address, Job, NewFile
-from dropcap.ledger.outcome import Later
+from dropcap.ledger.job import Address, Job, Later, NewFile
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.routing.target import NEXT, RuleSettings, Target
+from dropcap.routing.rule import NEXT, RuleSettings, Target
 from tests.site import Site, keep_in
 
 

@@ -8,13 +8,24 @@ from typing import Any
 
 import pytest
 
-from dropcap.delivery.needs import export_reasons, lookup_reasons, needs_lookup
-from dropcap.delivery.plan import Create, Facts, Send, Step, agree, newly_listed, plan, record_wait, waited_long_enough
-from dropcap.ledger.outcome import Held, Refused, WaitForRecord
+from dropcap.delivery.plan import (
+    Create,
+    Facts,
+    Send,
+    Step,
+    agree,
+    export_reasons,
+    lookup_reasons,
+    needs_lookup,
+    newly_listed,
+    plan,
+    record_wait,
+    waited_long_enough,
+)
+from dropcap.ledger.job import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.route import Route, route
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord, Rule, RuleSettings, Target
 from dropcap.routing.template import Template, compile_template
 
 PLAIN = Target(field="f", record="101", event="e")

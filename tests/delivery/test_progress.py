@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.daemon import control
-from dropcap.delivery.progress import Progress
+from dropcap.delivery.workers import Progress
 from dropcap.redcap.window import WINDOW
 from redcap_sandbox import Fault
 from tests.delivery.test_belief import job as some_job

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.delivery.health import Health
-from dropcap.delivery.in_flight import InFlight
+from dropcap.delivery.circuit import Health
 from dropcap.delivery.plan import Create, Facts, Send
-from dropcap.delivery.queue import Candidate, Known, LookedUp
-from dropcap.delivery.send import Upload
+from dropcap.delivery.queue import Candidate, InFlight, Known, LookedUp
+from dropcap.delivery.upload import Upload
 from dropcap.delivery.work import Sending
-from dropcap.ledger.job import Job, Pause
-from dropcap.ledger.outcome import Later
+from dropcap.ledger.job import Job, Later, Pause
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import Route
 from redcap_sandbox.fault import Fault
@@ -25,8 +23,8 @@ from tests.site import Site
 
 SOURCE = Path(__file__).parents[2] / "src" / "dropcap"
 #: What runs in the threads that look up, send, create, probe and read back.
-WORKERS = tuple(f"delivery/{name}" for name in ("work", "ask", "send", "lookup", "creation", "conclude", "vacancy", "read_back"))
-WORKERS += ("filing/same_bytes",)
+WORKERS = tuple(f"delivery/{name}" for name in ("work", "ask", "upload", "lookup", "outcome", "read_back"))
+WORKERS += ("filing/place",)
 
 
 @pytest.mark.parametrize("kind", [Candidate, Known, LookedUp, Sending, Upload, Send, Create, Facts, Route, Job, Pause])
@@ -57,7 +55,7 @@ def test_workers_change_nothing_that_they_were_given(module: str) -> None:
 
 def test_nobody_but_health_has_its_patients() -> None:
     names = {path.stem for path in SOURCE.rglob("*.py") if "Patient" in path.read_text()}
-    assert names == {"health", "patient"}
+    assert names == {"circuit"}
 
 
 def test_a_probe_that_could_not_be_made_is_due_still() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.ledger.job import State
 from redcap_sandbox import Fault, RowKey
-from redcap_sandbox.wording import WORDING, Wording
+from redcap_sandbox.call import WORDING, Wording
 from tests.e2e.test_whose_trouble import IMPORT, MIB, PLAIN, XML
 from tests.site import Site, eventually
 

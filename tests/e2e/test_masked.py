@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 
-from dropcap.daemon.privacy import LEFT_OUT, Mask
+from dropcap.daemon.log import LEFT_OUT, Mask
 from redcap_sandbox import Fault
 from tests.site import Site
 

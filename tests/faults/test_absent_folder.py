@@ -14,7 +14,7 @@ from tests.site import Daemon, Site, eventually
 
 #: The command, with an hour that is over soon.
 SOON = (
-    "import runpy, sys; from dropcap.delivery import absence; absence.WAITED_FOR = 1.0;"
+    "import runpy, sys; from dropcap.delivery import queue; queue.WAITED_FOR = 1.0;"
     " sys.argv[:] = ['dropcap', *sys.argv[4:]]; runpy.run_module('dropcap', run_name='__main__')"
 )
 

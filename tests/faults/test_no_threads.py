@@ -16,12 +16,12 @@ import pytest
 
 from dropcap.daemon.control import ask
 from dropcap.delivery import workers
-from dropcap.delivery.health import Health
+from dropcap.delivery.circuit import Health
 from dropcap.files.hand import Hand
-from dropcap.ledger.outcome import Later
+from dropcap.ledger.job import Later
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.deadline import BrokenOff, Exchange, ExchangeWatchdog
-from dropcap.redcap.multipart import CHUNK, FileBody
+from dropcap.redcap.request import CHUNK, FileBody
+from dropcap.redcap.transport import BrokenOff, Exchange, ExchangeWatchdog
 from dropcap.threads import NoThread
 from tests import needs
 from tests.site import Site, eventually, site

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.rename import WAYS, NoSuchWay, Way, by_link, by_look, by_renameat2
+from dropcap.files.root import WAYS, NoSuchWay, Way, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
 
 

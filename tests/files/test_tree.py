@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.rename import WAYS, Way
+from dropcap.files.root import WAYS, Way
 from dropcap.files.tree import NotRegular, Tree
 from tests import needs
 

@@ -10,9 +10,9 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure
-from dropcap.filing.keep import Keep
 from dropcap.filing.place import Filing
+from dropcap.filing.preserve import Keep
+from dropcap.filing.why import Failure
 from tests import needs
 from tests.site import keep_in
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.files.rename import Way, by_link, by_look, by_renameat2
+from dropcap.files.root import Way, by_link, by_look, by_renameat2
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure
 from dropcap.filing.place import Filing
+from dropcap.filing.why import Failure
 from tests.site import keep_in
 
 DAY = date(2026, 11, 24)

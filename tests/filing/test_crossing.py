@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import Tree
-from dropcap.filing.crossing import finish
-from dropcap.intake.twin import remove_twin
+from dropcap.filing.place import finish
+from dropcap.intake.take import remove_twin
 
 WHOLE = b"the whole file"
 SHA = hashlib.sha256(WHOLE).hexdigest()

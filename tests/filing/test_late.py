@@ -13,14 +13,13 @@ import pytest
 
 from dropcap.config.model import Folder
 from dropcap.files.move import Crossing
-from dropcap.files.rename import WAYS, Way
+from dropcap.files.root import WAYS, Way
 from dropcap.files.tree import Tree
-from dropcap.filing.copying import crossing
 from dropcap.filing.ending import Ending
-from dropcap.filing.failure import Failure
+from dropcap.filing.loop import crossing
 from dropcap.filing.place import Filed, Filing
-from dropcap.ledger.job import Address, NewFile
-from dropcap.ledger.outcome import Refused
+from dropcap.filing.why import Failure
+from dropcap.ledger.job import Address, NewFile, Refused
 from dropcap.ledger.store import Ledger
 from tests.site import keep_in
 

@@ -11,8 +11,7 @@ import pytest
 
 from dropcap.filing.ending import Ending
 from dropcap.filing.loop import HANGS, Filer, FilingHooks
-from dropcap.ledger.job import Address, Job, NewFile, State
-from dropcap.ledger.outcome import Refused
+from dropcap.ledger.job import Address, Job, NewFile, Refused, State
 from dropcap.ledger.store import Ledger
 from tests.site import eventually
 

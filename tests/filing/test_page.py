@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure, StoredTwin
-from dropcap.filing.page import StatusPage, is_ours
-from dropcap.filing.page_html import render
+from dropcap.filing.page import StatusPage, is_ours, render
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
+from dropcap.filing.why import Failure, StoredTwin
 from dropcap.language.speaker import Language
 from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason

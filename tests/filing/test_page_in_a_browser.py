@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.filing.page_html import render
+from dropcap.filing.page import render
 from dropcap.filing.status_view import Line, StatusView
 from dropcap.language.speaker import Language
 from tests.filing.test_page import EMPTY, FULL, NOW, failed

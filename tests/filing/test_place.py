@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.files.rename import by_renameat2
+from dropcap.files.root import by_renameat2
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure
 from dropcap.filing.place import Filed, Filing
-from dropcap.filing.why import forget_why, job_of
+from dropcap.filing.why import Failure, forget_why, job_of
 from tests import needs
 from tests.site import keep_in
 

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files import names
-from dropcap.files.rename import by_renameat2
+from dropcap.files.root import by_renameat2
 from dropcap.files.tree import Tree
-from dropcap.filing.keep import Keep, NoCopy
-from dropcap.filing.preserve import Origin, preserve_sink, preserved_name
+from dropcap.filing.preserve import Keep, NoCopy, Origin, preserve_sink, preserved_name
 from tests.filing.test_crash import dying, in_a_child
 from tests.shares.mounting import tmpfs
 from tests.site import keep_in

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dropcap.filing.failure import Failure, StoredTwin
-from dropcap.filing.why import is_ours, job_of, why_names
-from dropcap.filing.why_text import pointed_at, why_text
+from dropcap.filing.why import Failure, StoredTwin, is_ours, job_of, pointed_at, why_names, why_text
 from dropcap.language.speaker import Language
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis

@@ -16,18 +16,16 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from dropcap.config.load import load
-from dropcap.redcap import answers
-from dropcap.redcap.filename import safe_name
-from dropcap.redcap.multipart import FileBody
+from dropcap.redcap import client as answers
 from dropcap.redcap.parsing import file_name, retry_after
 from dropcap.redcap.reply import Verdict, read_reply
+from dropcap.redcap.request import FileBody, safe_name
 from dropcap.routing.nearest import nearest
-from dropcap.routing.pattern import compile_pattern, compile_regex
+from dropcap.routing.pattern import PatternError, compile_pattern, compile_regex
 from dropcap.routing.route import Route, route
-from dropcap.routing.syntax import PatternError
 from redcap_sandbox import from_dictionary, from_xml
 from redcap_sandbox.multipart import Limits, parse_body
-from redcap_sandbox.store import Upload
+from redcap_sandbox.structure import Upload
 from tests.heavy import HEAVY
 from tests.redcap_sandbox.test_projects import XML
 
@@ -156,7 +154,7 @@ ROWS = st.dictionaries(
 @tried
 @given(ROWS)
 def test_what_a_server_tells_of_its_project(row: dict[str, Any]) -> None:
-    for read in (answers.project, answers.field, answers.event, answers.mapping, answers.repeating, answers.rights):
+    for read in (answers.project, answers.field_info, answers.event_info, answers.mapping, answers.repeating, answers.rights):
         with contextlib.suppress(ValueError):  # told as "this is not the API"
             read(row)
 

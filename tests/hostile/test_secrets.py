@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
-from dropcap.delivery.clients import line_to
+from dropcap.delivery.project_client import line_to
 from dropcap.secret import Token
 from redcap_sandbox import Fault
 from tests.site import TOKEN, Site, eventually

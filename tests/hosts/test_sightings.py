@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.hosts.sightings import MISSED, Sightings
-from dropcap.hosts.spread import Moves
+from dropcap.hosts.placement import MISSED, Moves, Sightings
 from dropcap.ledger.postgres.leases import ENDED, HostRow, HostsLook, LeaseRow
 
 LEASE = 60.0

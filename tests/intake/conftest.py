@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.intake.beat import Run
-from dropcap.intake.hooks import IntakeHooks
 from dropcap.intake.loop import Intake
-from dropcap.ledger.job import Address, FailedFile, FiledFile, KnownFolder, Mark, MarkKind, NewFile, OpenFile, State, TakenAway
+from dropcap.intake.owner import Run
+from dropcap.intake.people import IntakeHooks
+from dropcap.ledger.job import (
+    Address,
+    Change,
+    FailedFile,
+    FiledFile,
+    KnownFolder,
+    Mark,
+    MarkKind,
+    NewFile,
+    OpenFile,
+    State,
+    TakenAway,
+)
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.rule import Rule
 from dropcap.routing.template import compile_template

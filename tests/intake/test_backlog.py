@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.intake import folder
-from dropcap.intake.backlog import Backlog
+from dropcap.intake.settle import Backlog
 from tests import needs
 
 from .conftest import Desk, until

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.intake.beat import Beat, Run, Vigil
+from dropcap.intake.owner import Beat, Run, Vigil
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from dropcap.content.examiner import Examiner
 from dropcap.files.tree import Tree
 from dropcap.intake import content
 from dropcap.intake.content import REFUSED_AFTER, Ask, ContentJudge, Take, refused_in
-from dropcap.intake.pending import Waiting
-from dropcap.intake.settle import RestTime, Seen, Sight
+from dropcap.intake.settle import RestTime, Seen, Sight, Waiting
 from dropcap.ledger.job import Mark, MarkKind
 from tests.content.make import pdf
 from tests.intake.conftest import Desk, until

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.config.model import Folder
-from dropcap.intake.left import TOLD, Left, Marks, is_left, note_first
-from dropcap.ledger.errors import Unavailable
+from dropcap.intake.strays import TOLD, Left, Marks, is_left, note_first
+from dropcap.ledger.database import Unavailable
 
 from .conftest import Desk, rule, until
 

@@ -15,12 +15,10 @@ from pathlib import Path
 import pytest
 
 from dropcap.files.tree import Tree
-from dropcap.intake.beat import Run
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Marker, adopt
-from dropcap.ledger.errors import Conflict
-from dropcap.ledger.job import KnownFolder, NewFile, State
-from dropcap.ledger.transition import Change
+from dropcap.intake.owner import Marker, Run, adopt
+from dropcap.ledger.database import Conflict
+from dropcap.ledger.job import Change, KnownFolder, NewFile, State
 from tests import needs
 
 from .conftest import Desk, Port, until

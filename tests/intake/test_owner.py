@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from dropcap.files.tree import Tree
 from dropcap.filing import page
 from dropcap.intake import owner
-from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Away
+from dropcap.intake.owner import Away, Run, Vigil
 from dropcap.ledger.job import NewFile
 from dropcap.ledger.store import Ledger
 

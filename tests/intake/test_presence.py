@@ -12,9 +12,8 @@ import pytest
 
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
-from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Away, Marker
+from dropcap.intake.owner import Away, Marker, Run, Vigil
 from dropcap.intake.presence import Presence
 from dropcap.ledger.store import Ledger
 

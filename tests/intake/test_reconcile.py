@@ -10,14 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.files.tree import Tree
-from dropcap.filing.failure import Failure
-from dropcap.filing.why import why_names
-from dropcap.filing.why_text import why_text
+from dropcap.filing.why import Failure, why_names, why_text
 from dropcap.intake import people
-from dropcap.intake.reconcile import FailedFiles, compare
+from dropcap.intake.people import FailedFiles, compare
 from dropcap.intake.settle import Sight
-from dropcap.ledger.job import FailedFile, OpenFile, State
-from dropcap.ledger.transition import Change
+from dropcap.ledger.job import Change, FailedFile, OpenFile, State
 from tests.intake.conftest import Desk, until
 
 NAMES = st.sampled_from("abcdef")

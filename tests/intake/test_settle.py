@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from dropcap.files.lease import Lease
 from dropcap.intake.claim import _rests_for_a_page
-from dropcap.intake.pending import Waiting
-from dropcap.intake.settle import BETWEEN_LOOKS, RestTime, Seen, Sight, settled_at
+from dropcap.intake.settle import BETWEEN_LOOKS, RestTime, Seen, Sight, Waiting, settled_at
 
 NOW = 1000.0
 WALL = 1_800_000_000 * 10**9

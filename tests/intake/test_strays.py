@@ -15,9 +15,8 @@ import structlog
 from dropcap.files.tree import Tree
 from dropcap.intake import strays
 from dropcap.intake.strays import Strays, stray_files
-from dropcap.ledger.job import NewFile, State
+from dropcap.ledger.job import Change, NewFile, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 
 from .conftest import Port
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.rename import WAYS, by_link, by_look
+from dropcap.files.root import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
 from dropcap.intake.settle import RestTime, Seen, Sight
 from dropcap.intake.take import Moved, NameTaken, NotThere, PutOff, Taken, TakeOutcome, Untakable, Wanted, take

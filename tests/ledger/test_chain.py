@@ -11,10 +11,9 @@ import pytest
 
 from dropcap.ledger.act import Deed, Means, Who
 from dropcap.ledger.chain import Head, heads_in
-from dropcap.ledger.errors import Conflict
-from dropcap.ledger.job import Address, Job, NewFile, State
+from dropcap.ledger.database import Conflict
+from dropcap.ledger.job import Address, Change, Job, NewFile, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from tests.ledger.engine import Engine, Statement, ticking
 
 ME = Who(1000, None, Means.COMMAND)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.transition import Change
+from dropcap.ledger.job import Address, Change, NewFile, State
 from tests.ledger.engine import Engine
 
 NOW, HOUR, DAY = 1_800_000_000.0, 3600.0, 86400.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.errors import Damaged
+from dropcap.ledger.database import Damaged
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 

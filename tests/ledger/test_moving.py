@@ -19,16 +19,12 @@ import pytest
 
 from dropcap.daemon.state import close_ledger, open_ledger
 from dropcap.ledger.act import Deed, Means, Who
-from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.moved import TABLES, ColumnKind
-from dropcap.ledger.moving import bring_in, export, used_by
-from dropcap.ledger.moving_file import NotAnExport, checked
+from dropcap.ledger.export import NotAnExport, bring_in, checked, export, used_by
+from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.proof import prove
-from dropcap.ledger.sqlite.connection import SqliteWriter, open_for_writing
-from dropcap.ledger.sqlite.database import SqliteDatabase
-from dropcap.ledger.sqlite.moving import SqliteMoving
+from dropcap.ledger.schema import TABLES, ColumnKind
+from dropcap.ledger.sqlite.database import SqliteDatabase, SqliteMoving, SqliteWriter, open_for_writing
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from tests.site import DROPCAP, Site, eventually
 
 ME = Who(1000, None, Means.COMMAND)
@@ -96,7 +92,7 @@ def imported(file: Path, path: Path, connected: Callable[[SqliteWriter], Any] = 
 
 
 def test_every_table_and_column_is_moved(path: Path) -> None:
-    """Who adds one by a migration adds it to `ledger/moved`."""
+    """Who adds one by a migration adds it to `ledger/schema`."""
     kinds = {
         "text": {ColumnKind.TEXT},
         "blob": {ColumnKind.BYTES},

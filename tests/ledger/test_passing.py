@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.job import Address, NewFile, State
+from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason
 
 LONG = Absent(frozenset({"away"}), frozenset({"away"}))

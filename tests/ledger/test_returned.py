@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.ledger.errors import Conflict
-from dropcap.ledger.job import RETURNS, TRANSITIONS, Address, Back, NewFile, ReadBackFound, State
-from dropcap.ledger.returned import KNOWN_FOR
+from dropcap.ledger.database import Conflict
+from dropcap.ledger.job import RETURNS, TRANSITIONS, Address, Back, Change, NewFile, ReadBackFound, State
+from dropcap.ledger.readdress import KNOWN_FOR
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from tests.ledger.engine import Engine
 
 SHA = "a" * 64

@@ -13,14 +13,11 @@ import pytest
 
 from dropcap.ledger.act import Act, Deed, Means, Who
 from dropcap.ledger.chain import Head
-from dropcap.ledger.delivery_query import DeliveryQuery
 from dropcap.ledger.figures import Figures
-from dropcap.ledger.intake_query import IntakeQuery
-from dropcap.ledger.job import Address, Back, Mark, MarkKind, NewFile, Pause, State
+from dropcap.ledger.job import Address, Back, Change, Mark, MarkKind, NewFile, Pause, State
 from dropcap.ledger.passing import Absent
-from dropcap.ledger.people_query import PeopleQuery, WantedJobs
+from dropcap.ledger.query import DeliveryQuery, IntakeQuery, PeopleQuery, WantedJobs
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason, Scope
 from tests.ledger.engine import Engine, PostgresEngine, SqliteEngine
 

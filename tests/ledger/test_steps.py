@@ -11,10 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.errors import DatabaseError
-from dropcap.ledger.job import Address, Event, Job, NewFile, State
+from dropcap.ledger.database import DatabaseError
+from dropcap.ledger.job import Address, Change, Event, Job, NewFile, State
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Reason
 from tests.ledger.engine import PostgresEngine, SqliteEngine
 

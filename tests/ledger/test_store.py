@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.errors import TOLD, Conflict, LedgerError
-from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
+from dropcap.ledger.database import TOLD, Conflict, LedgerError
+from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Change, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
 from dropcap.ledger.lead import Lead
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from dropcap.reasons import Scope
 from tests.ledger.engine import Engine
 

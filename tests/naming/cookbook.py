@@ -9,7 +9,7 @@ from dropcap.config.load import load
 from dropcap.config.model import Folder
 from dropcap.naming.doctor import diagnose
 from dropcap.routing.route import Route, route
-from dropcap.routing.target import Target
+from dropcap.routing.rule import Target
 
 _AROUND = """\
 projects: {{study: {{url: "https://redcap.example.org/api/", token_env: TOKEN}}}}

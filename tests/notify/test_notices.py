@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dropcap.config.telling import Notify
+from dropcap.config.model import Notify
 from dropcap.notify.notices import Files, Notices
 from dropcap.picture.facts import Picture
 from dropcap.reasons import Told

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.config.telling import Notify, Recipient, SecretPlace
+from dropcap.config.model import Notify, Recipient, SecretPlace
 from dropcap.notify.notices import Notice
 from dropcap.notify.outbox import FILE, LONGEST, MOST, MOST_LINES, Outbox
 from dropcap.reasons import Told

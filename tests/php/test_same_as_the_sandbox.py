@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from redcap_sandbox.multipart import Limits, parse_body
-from redcap_sandbox.store import Upload
+from redcap_sandbox.structure import Upload
 from tests import needs
 from tests.php.server import RealPhp, real_php
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from dropcap.picture.trouble import conditions
-from dropcap.picture.words import title_of
+from dropcap.picture.facts import conditions, title_of
 from dropcap.reasons import Reason, Scope, Told
 from tests.picture.make import NOW, folder, pause, picture
 

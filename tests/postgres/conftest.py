@@ -26,7 +26,7 @@ def dsn(mine: Cluster) -> str:
     """The DSN of a fresh database that has the tables of hosts and leases, and no ledger."""
     import psycopg
 
-    from dropcap.ledger.postgres.hosts_schema import HOSTS
+    from dropcap.ledger.postgres.leases import HOSTS
 
     made = mine.create_database()
     with psycopg.connect(made) as connection:

@@ -12,7 +12,7 @@ from tests import needs
 
 needs.library("psycopg")
 
-from dropcap.ledger.errors import Unavailable
+from dropcap.ledger.database import Unavailable
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire

@@ -22,8 +22,7 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.hosts.grip import Grip, boot_time
-from dropcap.hosts.heart import Heart, HeartHooks
+from dropcap.hosts.heartbeat import Grip, Heart, HeartHooks, boot_time
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire

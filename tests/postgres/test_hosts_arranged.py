@@ -12,10 +12,10 @@ from tests import needs
 needs.library("psycopg")
 
 from dropcap.config.load import load
-from dropcap.daemon.allotment import Alone
+from dropcap.daemon.custody import Alone
 from dropcap.daemon.engine import Engine
-from dropcap.hosts.grip import Grip
-from dropcap.ledger.errors import DatabaseError
+from dropcap.hosts.heartbeat import Grip
+from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.wire import open_wire
 from dropcap.ledger.query import Query

@@ -12,7 +12,7 @@ from tests import needs
 from tests.site import eventually
 
 needs.library("psycopg")
-from dropcap.ledger.errors import Unavailable
+from dropcap.ledger.database import Unavailable
 from dropcap.ledger.postgres.wire import Wire, in_words, open_wire
 from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import proxy

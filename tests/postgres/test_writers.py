@@ -26,16 +26,15 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.daemon.command import try_again
+from dropcap.daemon.control import try_again
 from dropcap.ledger import commit
-from dropcap.ledger.errors import CommitsLost, Conflict, DatabaseError, LeaseLost, Unavailable
-from dropcap.ledger.job import Address, Mark, MarkKind, NewFile, State
+from dropcap.ledger.database import CommitsLost, Conflict, DatabaseError, LeaseLost, Unavailable
+from dropcap.ledger.job import Address, Change, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import open_wire
 from dropcap.ledger.proof import prove
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transition import Change
 from tests.postgres.cluster import Cluster, Stop
 from tests.postgres.proxy import Proxy, proxy
 

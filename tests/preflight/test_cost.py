@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dropcap.config.load import load
-from dropcap.daemon.command import pause_by_hand
+from dropcap.daemon.control import pause_by_hand
 from dropcap.daemon.state import open_ledger, prepare
 from dropcap.delivery.order import takes_next
-from dropcap.preflight.cost import cost
+from dropcap.preflight.project import cost
 from dropcap.reasons import Scope
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import ExistingFile
+from dropcap.routing.rule import ExistingFile, Rule
 from redcap_sandbox import Sandbox, demo_project
-from redcap_sandbox.store import RowKey
+from redcap_sandbox.structure import RowKey
 from tests.site import TOKEN, Site, eventually, site
 
 Settings = tuple[str, str, str]

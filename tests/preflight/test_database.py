@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
-from dropcap.preflight import database
-from dropcap.preflight.database import ledger_remarks
-from dropcap.preflight.unit import ServiceUnit, machine_remarks
+from dropcap.preflight import shared_ledger as database
+from dropcap.preflight.machine import ServiceUnit, machine_remarks
+from dropcap.preflight.shared_ledger import ledger_remarks
 from tests.site import Site
 
 BASE = """

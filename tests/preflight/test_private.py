@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.owner import NAME, STATE
-from dropcap.preflight.private import exposed
+from dropcap.preflight.drop_folder import exposed
 from tests import needs
 from tests.site import Site
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dropcap.preflight.proposal import event_words, proposed_rules, record_type
-from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
-from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
+from dropcap.redcap.project import ProjectStructure
 
 
 def test_short_words_of_events() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.preflight.renderings import outcomes
+from dropcap.preflight.rules import outcomes
 from dropcap.routing.pattern import compile_pattern, compile_regex
 from dropcap.routing.template import compile_template
 

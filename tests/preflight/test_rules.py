@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import Folder, Project
-from dropcap.config.token_source import TokenSource
-from dropcap.delivery.possible import contradiction
-from dropcap.preflight.disagreement import Disagreement
-from dropcap.preflight.rules import inspect
-from dropcap.redcap.model import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
-from dropcap.redcap.structure import ProjectStructure
+from dropcap.config.secrets import TokenSource
+from dropcap.delivery.plan import contradiction
+from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
+from dropcap.redcap.project import ProjectStructure
 from dropcap.routing.pattern import compile_pattern
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import Confirm, ExistingFile, RuleSettings
+from dropcap.routing.rule import Confirm, ExistingFile, Rule, RuleSettings
 from dropcap.routing.template import Template, compile_template
 
 TABLES = {

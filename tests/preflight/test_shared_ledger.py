@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.ledger.errors import Unavailable
-from dropcap.ledger.postgres.survey import Survey
+from dropcap.config.model import PostgresLedger
+from dropcap.ledger.database import Unavailable
+from dropcap.ledger.postgres.database import Survey
 from dropcap.ledger.schema import VERSION
 from dropcap.preflight import shared_ledger
 from tests import needs

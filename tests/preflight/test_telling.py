@@ -38,8 +38,7 @@ def test_check_finds_what_keeps_people_from_being_told(place: Site) -> None:
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dropcap.config.model import Config
-    from dropcap.config.telling import Metrics
+    from dropcap.config.model import Config, Metrics
 
     monkeypatch.setattr(telling.importlib.util, "find_spec", lambda name: None)
     config = Config(tmp_path, tmp_path, metrics=Metrics(tmp_path / "x.prom"))

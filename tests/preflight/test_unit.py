@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.cli.init_owned import Account
-from dropcap.config import token_source
-from dropcap.config.token_source import TokenError, TokenSource
-from dropcap.preflight.unit import ServiceUnit, _hidden, _read_only
+from dropcap.cli.init_written import Account
+from dropcap.config import secrets as token_source
+from dropcap.config.secrets import TokenError, TokenSource
+from dropcap.preflight.machine import ServiceUnit, _hidden, _read_only
 from tests import needs
 from tests.site import Site
 

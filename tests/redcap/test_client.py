@@ -18,11 +18,10 @@ from typing import Any
 
 import pytest
 
-from dropcap.redcap.client import NoFile, Redcap, RedcapError
-from dropcap.redcap.model import FileTarget
-from dropcap.redcap.multipart import SourceChanged, SourceUnreadable
+from dropcap.redcap.client import FileTarget, NoFile, Redcap, RedcapError
+from dropcap.redcap.connect import Way
 from dropcap.redcap.reply import Meaning, Verdict
-from dropcap.redcap.way import Way
+from dropcap.redcap.request import SourceChanged, SourceUnreadable
 from dropcap.redcap.window import Allowance, RequestWindow, Stopped
 from dropcap.secret import Token
 from tests.redcap.raw_server import OK, Peer, Script, forever, once, reply, serving
@@ -662,7 +661,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         "import os, resource, sys\n"
         "from pathlib import Path\n"
         "from dropcap.redcap.client import Redcap\n"
-        "from dropcap.redcap.model import FileTarget\n"
+        "from dropcap.redcap.client import FileTarget\n"
         "from dropcap.redcap.window import RequestWindow\n"
         "from dropcap.secret import Token\n"
         "redcap = Redcap(sys.argv[1], lambda: Token('T'), RequestWindow(Path('/nonexistent'), 0))\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.redcap.filename import safe_name
+from dropcap.redcap.request import safe_name
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from dropcap.reasons import Reason
-from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import FileTarget
+from dropcap.redcap.client import FileTarget, Redcap, RedcapError
+from dropcap.redcap.connect import NoWay, Proxy, Way
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.transport import Transport
-from dropcap.redcap.way import NoWay, Proxy, Way
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Secret, Token
 from tests.redcap.raw_server import Peer, RawServer, forever, reply, serving

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.redcap.client import NoFile, Redcap, RedcapError
-from dropcap.redcap.model import FileTarget
-from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.client import FileTarget, NoFile, Redcap, RedcapError
+from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
 from redcap_sandbox import Fault, Sandbox, classic_project, demo_project

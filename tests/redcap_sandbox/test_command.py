@@ -13,7 +13,7 @@ import requests
 
 from redcap_sandbox import KINDS
 from redcap_sandbox.command import main
-from redcap_sandbox.settings import SETTINGS
+from redcap_sandbox.stand_in import SETTINGS
 
 
 @contextmanager

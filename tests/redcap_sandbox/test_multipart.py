@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import encode_multipart_formdata
 
-from redcap_sandbox.multipart import Limits, Post, UploadError, parse_body
-from redcap_sandbox.php_names import base_name, boundary_of, parameters, split_name
-from redcap_sandbox.store import Upload
+from redcap_sandbox.multipart import Limits, Post, UploadError, base_name, boundary_of, parameters, parse_body, split_name
+from redcap_sandbox.structure import Upload
 
 
 def reader(body: bytes, step: int = 1 << 16) -> Callable[[int], bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from redcap_sandbox import RowKey, Sandbox, classic_project, demo_project, from_dictionary, from_xml, load_records
-from redcap_sandbox.dictionary import HEADINGS
+from redcap_sandbox.projects import HEADINGS
 
 from .conftest import TOKEN, call, upload
 

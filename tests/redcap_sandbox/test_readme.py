@@ -10,7 +10,7 @@ from pathlib import Path
 import redcap_sandbox
 from redcap_sandbox import KINDS, Fault, Rights, Sandbox, demo_project
 from redcap_sandbox.control import DEEDS, LOOKS
-from redcap_sandbox.settings import SETTINGS
+from redcap_sandbox.stand_in import SETTINGS
 
 README = (Path(redcap_sandbox.__file__).parent / "README.md").read_text()
 

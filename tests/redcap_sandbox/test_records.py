@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redcap_sandbox import Sandbox
-from redcap_sandbox.formats import parse_rows, rows_body
-from redcap_sandbox.logic import compare, parse_logic
-from redcap_sandbox.wording import WORDING, ApiError
+from redcap_sandbox.call import WORDING, ApiError, parse_rows, rows_body
+from redcap_sandbox.record_export import compare, parse_logic
 
 from .conftest import call
 

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from redcap_sandbox import Fault, Limits, Rights, Sandbox, demo_project
-from redcap_sandbox.settings import SETTINGS, change, settings
+from redcap_sandbox.stand_in import SETTINGS, change, settings
 
 from .conftest import TOKEN, call, download, upload
 

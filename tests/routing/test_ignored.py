@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.routing.ignored import ignored
+from dropcap.routing.route import ignored
 
 
 @pytest.mark.parametrize(

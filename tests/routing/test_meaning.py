@@ -9,9 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from dropcap.routing.nearest import nearest
-from dropcap.routing.pattern import PatternError, compile_pattern
+from dropcap.routing.pattern import Capture, Element, Group, Literal, PatternError, Wildcard, compile_pattern, parse
 from dropcap.routing.rule import Rule
-from dropcap.routing.syntax import Capture, Element, Group, Literal, Wildcard, parse
 from dropcap.routing.template import compile_template
 
 TABLES = {"visits": {"V1": "a", "V12": "b", "x": "c"}}

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import NEXT
+from dropcap.routing.rule import NEXT, Rule
 from dropcap.routing.template import compile_template
 
 TABLES = {"visits": {"V1": "baseline_arm_1", "V2": "month_6_arm_1"}}

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.routing.pattern import PatternError
-from dropcap.routing.table import Table
+from dropcap.routing.pattern import PatternError, Table
 from dropcap.routing.template import TemplateError, compile_template
 
 TABLES = {

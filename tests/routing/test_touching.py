@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.routing.pattern import compile_pattern, compile_regex
-from dropcap.routing.touching import touching
+from dropcap.routing.pattern import compile_pattern, compile_regex, touching
 
 TABLES = {"visits": {"V1": "a", "V2": "b"}, "weeks": {"2": "a", "12": "b"}, "sites": {"A": "a", "AB": "b"}}
 

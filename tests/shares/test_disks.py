@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from dropcap.files.tree import Tree
-from dropcap.intake.beat import Run
-from dropcap.intake.owner import Marker
+from dropcap.intake.owner import Marker, Run
 from dropcap.intake.presence import Presence
 from redcap_sandbox import Sandbox
 from tests import needs

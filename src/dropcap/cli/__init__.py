@@ -17,10 +17,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from dropcap import __version__
-from dropcap.cli.complaint import complain, misused
-from dropcap.daemon import journal
+from dropcap.cli.screen import complain, misused
+from dropcap.daemon.log import reads, with_priority
 from dropcap.display import shown
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.database import DatabaseError
 from dropcap.secret import without_tokens
 
 
@@ -83,7 +83,7 @@ COMMANDS = {
         "Remove what `keep` says is over, and tell of it first.",
         "dropcap prune --dry-run --folder consents",
     ),
-    "reload": Listed("reload", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
+    "reload": Listed("run", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
     "pause": Listed(
         "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"
     ),
@@ -166,7 +166,7 @@ def commands() -> None:
 def _veiled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An error inside dropcap, told as Python does, but for tokens that a server may have put into it."""
     text = without_tokens("".join(traceback.format_exception(kind, error, trace)))
-    sys.stderr.write(journal.with_priority(text.rstrip("\n"), "critical") + "\n" if journal.reads(sys.stderr) else text)
+    sys.stderr.write(with_priority(text.rstrip("\n"), "critical") + "\n" if reads(sys.stderr) else text)
 
 
 def _veiled_of_thread(args: threading.ExceptHookArgs) -> None:

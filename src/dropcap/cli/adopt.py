@@ -8,21 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from dropcap.cli.configured import prepared, stop
-from dropcap.cli.reach import asked
+from dropcap.cli.configured import asked, prepared, stop
 from dropcap.config.model import Config, Folder
-from dropcap.daemon import command
-from dropcap.daemon.asked import ASKED
+from dropcap.daemon.control import ASKED, retry
 from dropcap.daemon.opening import close_for_people, open_for_people
 from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
-from dropcap.intake.beat import LEFT_AFTER, Run, Vigil
-from dropcap.intake.entries import IntakeLedger
 from dropcap.intake.mounts import Mount, Mounts
+from dropcap.intake.owner import LEFT_AFTER, Run, Vigil
+from dropcap.intake.take import IntakeLedger
 from dropcap.ledger.act import Deed, Who
-from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import State
 from dropcap.ledger.store import Ledger
 from dropcap.preflight import drop_folder
@@ -139,7 +137,7 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     told = asked(config, {"do": "retry", "jobs": held, "failed": False, "held": False, "folder": folder.name})
     if told is None and ledger.shared:  # another host may be the one that works there
         jobs = [job for number in held if (job := ledger.query.job(number)) is not None]
-        command.retry(ledger.for_people(), config, jobs, Who.me())
+        retry(ledger.for_people(), config, jobs, Who.me())
         ledger.set_meta(ASKED, str(time.time()))
     return Remark("ok", where, f"adopted: this installation works there now (it was away: {one.away})", done=True)
 

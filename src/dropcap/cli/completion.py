@@ -13,9 +13,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from dropcap.config.ledger_at import PostgresLedger
 from dropcap.config.load import load
-from dropcap.config.model import Config
+from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.opening import database_of
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown

@@ -1,28 +1,39 @@
-"""What commands that need the configuration share."""
+"""What commands share: the configuration, the running daemon, and REDCap within the request limit."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from dropcap.cli import completion, screen
-from dropcap.cli.complaint import complain
-from dropcap.config.ledger_at import PostgresLedger
+from dropcap.cli.screen import complain
 from dropcap.config.load import load
-from dropcap.config.model import Config
+from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.config.values import BadValueError, did_you_mean, duration
-from dropcap.daemon.opening import database_of
-from dropcap.daemon.state import LEDGER, StateError, prepare
+from dropcap.daemon.control import ASKED, PATIENCE, SOCKET, ask
+from dropcap.daemon.opening import database_of, has_psycopg, open_for_people
+from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, close_ledger, only_one, open_ledger, prepare
+from dropcap.delivery.project_client import MakeWindow, ProjectLine, line_to, window_of
 from dropcap.display import shown
-from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
+from dropcap.files.hand import Hand
+from dropcap.hosts.shared_window import SharedWindow
+from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import VERSION
+from dropcap.ledger.store import Ledger
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -185,3 +196,201 @@ def moment(text: str | None, *, end: bool = False) -> float:
         return time.time() - duration(0, 100 * 366 * 86400.0)(text)
     except BadValueError:
         raise click.BadParameter(f"`{text}` is neither an age like 2h or 7d nor a day like 2026-11-24") from None
+
+
+@contextlib.contextmanager
+def lines(config: Config) -> Iterator[dict[str, ProjectLine]]:
+    """A line to every project, within the limit that all dropcap processes share.
+
+    A state directory that is not there yet is not made: it would belong to whoever checks, perhaps root, and no other
+    process can be counting requests in it.
+    """
+    with contextlib.ExitStack() as stack:
+        if not os.path.isdir(config.state_dir):
+            config = replace(config, state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropcap-"))))
+        window = stack.enter_context(_window(config))
+        found = {project.name: line_to(config, project, window) for project in config.projects.values()}
+        for line in found.values():
+            stack.callback(line.client.close)
+        yield found
+
+
+@contextlib.contextmanager
+def _window(config: Config) -> Iterator[MakeWindow]:
+    """The request limit that the hosts of a shared ledger have together. Where nobody can count there (the database does not
+    answer, or dropcap never ran), that of this host: a check of the rest goes on."""
+    if not isinstance(config.ledger, PostgresLedger) or not has_psycopg():
+        yield window_of
+        return
+    from dropcap.ledger.postgres.connection import connecting  # it needs psycopg
+
+    wire = Wire(connecting(config.ledger, "dropcap command"))
+    try:
+        yield _shared_by(wire) if _counts(wire) else window_of
+    finally:
+        wire.close()
+
+
+def _shared_by(wire: Wire) -> MakeWindow:
+    return lambda config, project: SharedWindow(wire, project.host, config.limit_of(project.host))
+
+
+def _counts(wire: Wire) -> bool:
+    """Whether requests can be entered there."""
+    try:
+        wire.ask(lambda connection: connection.execute("select from slot limit 1"))
+    except DatabaseError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def remembered(config: Config) -> Iterator[Query | None]:
+    """The ledger to read; None if there is none yet.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    path = config.state_dir / LEDGER
+    if not isinstance(config.ledger, PostgresLedger):
+        try:
+            path.stat()
+        except PermissionError as error:
+            raise DatabaseError(error.strerror) from None
+        except OSError:
+            yield None
+            return
+    try:
+        query = Query(database_of(config))
+    except LedgerError as error:
+        raise DatabaseError(str(error)) from None
+    try:
+        if isinstance(config.ledger, PostgresLedger) and not query.version():
+            yield None
+            return
+        query.pauses()
+        if (said := of_another_version(query)) is not None:
+            raise DatabaseError(said)
+        yield query
+    finally:
+        query.close()
+
+
+def chosen(config: Config, name: str | None) -> list[Folder]:
+    """All folders, or the one called `name`; the end with exit code 2 if there is none."""
+    if name is None:
+        return list(config.folders.values())
+    if name not in config.folders:
+        known = ", ".join(config.folders) or "none"
+        stop(f"there is no sound folder `{shown(name)}` in the configuration; there are: {known}", 2)
+    return [config.folders[name]]
+
+
+#: What takes longer, and how long it is waited for (seconds): a retry of thousands moves thousands of files before it answers,
+#: and a step of a prune may hash large ones.
+_LASTS = {"retry": 600.0, "prune": 600.0, "reload": 30.0, "release": 30.0}
+
+
+def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
+    """What the running dropcap answers, None if none answers, or the end if it may or will not."""
+    try:
+        told = ask(config.state_dir, question, _LASTS.get(question["do"], PATIENCE))
+    except PermissionError as error:
+        not_ours(config.state_dir / SOCKET, error.strerror or str(error))
+    if told is not None and "error" in told:
+        stop(f"the running dropcap could not do it: {told['error']}", 1)
+    return told
+
+
+@contextlib.contextmanager
+def _beside_hosts(config: Config) -> Iterator[Ledger]:
+    """A ledger on PostgreSQL, whoever else works with it; the hosts see soon that something was asked."""
+    try:
+        ledger = open_for_people(config)
+        try:
+            yield ledger
+            ledger.set_meta(ASKED, str(time.time()))
+        finally:
+            ledger.close()
+    except LedgerError as error:
+        stop(str(error), 2)
+    except DatabaseError as error:
+        stop(f"the ledger {config.ledger} cannot be written ({error}): see whether PostgreSQL runs", 2)
+
+
+@contextlib.contextmanager
+def alone(config: Config) -> Iterator[Ledger]:
+    """The ledger to write, while no dropcap runs; or the end, if one does or there is no ledger yet."""
+    query(config).close()
+    if isinstance(config.ledger, PostgresLedger):
+        with _beside_hosts(config) as ledger:
+            yield ledger
+        return
+    try:
+        with only_one(config.state_dir):
+            ledger = open_ledger(config.state_dir)
+            try:
+                yield ledger
+            finally:
+                close_ledger(ledger, config.state_dir)
+    except AlreadyRunning as error:
+        stop(
+            f"{error} and does not answer: it is starting, stopping, halted or running with --once. "
+            "Nothing was done; try again in a moment",
+            4,
+        )
+    except LedgerError as error:
+        stop(str(error), 2)
+    except PermissionError as error:
+        not_ours(config.state_dir, error.strerror or str(error))
+    except DatabaseError as error:
+        stop(
+            f"{config.state_dir / LEDGER} cannot be written ({error}): run this as dropcap's user; see whether its disk is full",
+            2,
+        )
+
+
+#: Seconds for which all shares together are asked which directories they are.
+_PATIENCE = 5.0
+
+
+def outside_of_all_folders(config: Config, named: Path) -> Path:
+    """Where `named` leads to, links followed; or the end with exit code 2 if that lies in a drop folder, by whatever path."""
+    target = Path(os.path.realpath(named))
+    above = {known for one in (target, *target.parents) if (known := _identity(one)) is not None}
+    folders = (*config.folders.values(), *config.broken)
+    asked = [_asked(folder) for folder in folders]
+    end = time.monotonic() + _PATIENCE
+    for folder, answer in zip(folders, asked, strict=True):
+        if target.is_relative_to(folder.path) or _told(answer, end) in above:
+            stop(
+                f"{shown(str(named))} lies in the drop folder {shown(folder.name)}, where others read and files are taken: "
+                "name another place",
+                2,
+            )
+    return target
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which directory it is: another path may lead there as well, by a link or a mount."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _asked(folder: Folder) -> Future[tuple[int, int] | None] | None:
+    """A share may hang: it is asked by another thread."""
+    try:
+        return Hand(f"share {folder.name}").begin(partial(_identity, folder.path), _PATIENCE)
+    except OSError:
+        return None
+
+
+def _told(answer: Future[tuple[int, int] | None] | None, end: float) -> object:
+    """What was told until then (monotonic)."""
+    try:
+        return None if answer is None else answer.result(max(0.0, end - time.monotonic()))
+    except TimeoutError:
+        return None

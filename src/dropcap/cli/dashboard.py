@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from dropcap.cli.configured import config_option, stop, usable
-from dropcap.cli.reach import asked
+from dropcap.cli.configured import asked, config_option, stop, usable
 
 
 @click.command("dashboard")

@@ -13,8 +13,8 @@ from typing import NoReturn
 import click
 
 from dropcap.cli.configured import stop
-from dropcap.cli.extra import sandbox_or_stop
-from dropcap.filing.keep import FOR_THE_LEDGER
+from dropcap.cli.sandbox import sandbox_or_stop
+from dropcap.filing.preserve import FOR_THE_LEDGER
 
 
 @click.command("demo")

@@ -18,11 +18,10 @@ from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason
-from dropcap.redcap.filename import safe_name
-from dropcap.routing.ignored import ignored
+from dropcap.redcap.request import safe_name
 from dropcap.routing.nearest import Nearest, nearest
-from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.table import normal
+from dropcap.routing.pattern import normal
+from dropcap.routing.route import NoRoute, Route, ignored, route
 
 _TAKEN = ("in_progress", "failed")  # what lies there was dropped under the same name
 _OWN = ("done", "preserved")

@@ -1,21 +1,21 @@
-"""`dropcap history`: what happened to a file, or the last files."""
+"""`dropcap history`: what happened to a file, the last files, and what people did."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
-from dropcap.cli import screen, spreadsheet
-from dropcap.cli.acts import what_of, who_of
+from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, query, usable
 from dropcap.cli.explain import inside
 from dropcap.cli.jobs import (
@@ -33,8 +33,114 @@ from dropcap.cli.jobs import (
 )
 from dropcap.config.model import Config
 from dropcap.display import shown
+from dropcap.ledger.act import Act, Deed, Means
 from dropcap.ledger.job import Event, Job
 from dropcap.ledger.query import Query, WantedJobs
+
+
+def who_of(act: Act) -> str:
+    """Who did it, as far as the system tells."""
+    if act.way == Means.ITSELF:
+        return "dropcap"
+    if act.uid is None:
+        return f"{shown(act.name)} (on the page)" if act.way == Means.PAGE else "not known (a signal)"
+    return _user(act) + (", on the page" if act.way == Means.PAGE else "")
+
+
+def _user(act: Act) -> str:
+    if act.login is not None and act.login != act.uid:
+        return f"{shown(act.name) or act.login}, as uid {act.uid}"
+    return f"{shown(act.name)} (uid {act.uid})" if act.name else f"uid {act.uid}"
+
+
+def what_of(act: Act) -> str:
+    """What it is about, in a line; of several hosts, on which it was done."""
+    on = f"on {shown(str(act.told['host']))}" if "host" in act.told else ""
+    return ", ".join(filter(None, [_what(act), on]))
+
+
+def _what(act: Act) -> str:
+    told = act.told
+    match act.what:
+        case Deed.PAUSE | Deed.RESUME:
+            return shown(f"{told.get('scope')} {told.get('name')}" + (", let go of" if told.get("release") else ""))
+        case Deed.RETRY:
+            jobs = [str(job) for job in told.get("jobs", [])]
+            more = "" if len(jobs) <= 10 else f" and {told.get('number', len(jobs)) - 10:,} more"
+            return f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(jobs[:10])}{more}"
+        case Deed.ADOPT:
+            return shown(f"folder {told.get('folder')}, {told.get('path')}")
+        case Deed.RENAME:
+            return shown(f"folder {told.get('from')} is {told.get('to')} now")
+        case Deed.STARTED | Deed.RELOAD:
+            return shown(f"dropcap {told.get('dropcap')}, configuration {str(told.get('configuration'))[:16]}…")
+        case Deed.CREATED | Deed.MIGRATED:
+            versions = f"version {told.get('from', 0)} to {told.get('to')}"
+            return f"{versions}, {told.get('job', 0):,} jobs with {told.get('history', 0):,} entries"
+        case Deed.EXPORTED | Deed.IMPORTED:
+            rows = told.get("rows", {})
+            return f"{rows.get('job', 0):,} jobs with {rows.get('history', 0):,} entries"
+        case Deed.PRUNE:
+            keeps = [f"{what} older than {seconds / 86400:g}d" for what, seconds in told.get("keep", {}).items()]
+            forced = ["the clock was trusted"] if told.get("forced") else []
+            return shown(", ".join([f"folders: {told.get('folders')}", *keeps, *forced]))
+        case Deed.PRUNED:
+            return f"{told.get('jobs'):,} jobs with {told.get('entries'):,} entries"
+        case Deed.RESTORED:
+            how = "a copy was put in its place" if told.get("copy") else "entries are missing"
+            return shown(": ".join(filter(None, [how, ", ".join(told.get("lost", []))])))
+        case _:
+            return ""
+
+
+COLUMNS = (
+    *("job", "folder", "file", "size", "sha256", "dropped", "dropped_by_uid", "dropped_by", "state", "result", "confirmed"),
+    *("ended", "seconds", "attempts", "reason", "message", "project", "redcap_url", "redcap_project_id", "redcap_project"),
+    *("token_user", "record", "event", "field", "instance", "rule", "rule_text", "configuration_sha256", "dropcap"),
+    *("filed_as", "preserved_as", "preserved_sha256", "again_of", "back_of"),
+)
+ACTS = ("act", "at", "uid", "login_uid", "name", "who", "way", "what", "about")
+
+#: What a spreadsheet may take for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+def cell(value: Any) -> str:
+    """A value as it stands in a cell: what could be a formula is text, by an apostrophe before it."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return str(value)
+    text = shown(str(value))
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+
+
+def write(to: TextIO, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows under a heading, if there is one; line ends as RFC 4180 wants them."""
+    writer = csv.writer(to)
+    if heading:
+        writer.writerow(heading)
+    for row in rows:
+        writer.writerow([cell(value) for value in row])
+
+
+def of_job(job: Job, origin: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The cells of a job, in the order of `COLUMNS`."""
+    redcap, rule = origin.get("redcap") or {}, origin.get("rule")
+    return (
+        *(job.id, job.folder, job.name, job.size, job.sha256, stamp(job.claimed_at), job.dropped_by, job.dropped_by_name),
+        *(job.state.value, job.result, job.confirmed, stamp(job.ended_at), job.seconds, job.attempts, job.reason, job.message),
+        *(job.project, redcap.get("url"), redcap.get("project_id"), redcap.get("title"), redcap.get("user")),
+        *(job.record, job.event, job.field, job.instance, job.rule, json.dumps(rule) if rule else None),
+        *(origin.get("configuration"), origin.get("dropcap")),
+        *(job.filed_as, job.preserved_as, job.preserved_sha256, job.again_of, job.back_of),
+    )
+
+
+def of_act(act: Act) -> tuple[Any, ...]:
+    """The cells of an act, in the order of `ACTS`."""
+    return act.n, stamp(act.at), act.uid, act.login, act.name, who_of(act), act.way, act.what, json.dumps(dict(act.told))
+
 
 _LAST = 50
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -129,14 +235,14 @@ def _told(
     origin = lru_cache(64)(ledger.document)
     number = 0
     if as_csv:
-        spreadsheet.write(sys.stdout, spreadsheet.COLUMNS, ())
+        write(sys.stdout, COLUMNS, ())
     listed: list[Job] = []
     for job in ledger.each(wanted, newest):
         number += 1
         if as_data:
             click.echo(json.dumps(as_json(config, job, ledger.history(job.id), origin(job.origin))))
         elif as_csv:
-            spreadsheet.write(sys.stdout, (), [spreadsheet.of_job(job, origin(job.origin))])
+            write(sys.stdout, (), [of_job(job, origin(job.origin))])
         elif in_full:
             if number > 1:
                 click.echo()
@@ -159,7 +265,7 @@ def _acts(config: Config, period: tuple[float, float], limit: int | None, as_dat
         for act in acts:
             click.echo(json.dumps({**asdict(act), "at": stamp(act.at), "told": dict(act.told)}))
     elif as_csv:
-        spreadsheet.write(sys.stdout, spreadsheet.ACTS, [spreadsheet.of_act(act) for act in acts])
+        write(sys.stdout, ACTS, [of_act(act) for act in acts])
     else:
         rows = [(str(act.n), clock(act.at), who_of(act), act.what.replace("_", " "), what_of(act)) for act in acts]
         screen.table(("ACT", "WHEN", "WHO", "WHAT", "ABOUT"), rows, {"ACT"})

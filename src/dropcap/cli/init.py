@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,13 +14,205 @@ from click.core import ParameterSource
 
 from dropcap.cli import screen
 from dropcap.cli.configured import DEFAULT, stop
-from dropcap.cli.init_asked import Asked, Given
-from dropcap.cli.init_owned import Account, left_to_do
-from dropcap.cli.init_way import way_lines, way_of
-from dropcap.cli.init_written import Existing, all_or_nothing, keep_token, make_folder, token_beside, write
+from dropcap.cli.init_written import (
+    Account,
+    Existing,
+    all_or_nothing,
+    keep_token,
+    left_to_do,
+    make_folder,
+    obstacle,
+    token_beside,
+    write,
+)
 from dropcap.config.load import STATE_DIR
+from dropcap.config.secrets import ProxyCredentials, TokenError, TokenSource, proxy_address
+from dropcap.config.values import BadValueError, api_url
+from dropcap.config.values import name as name_of
+from dropcap.delivery.project_client import credentials_from
 from dropcap.display import shown
+from dropcap.preflight.project import LATER, Answer, ask
 from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
+from dropcap.reasons import Reason
+from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.connect import Proxy, Way
+from dropcap.redcap.reply import remedy_now
+from dropcap.redcap.window import RequestWindow
+from dropcap.secret import Token
+
+#: What a slip in the address leads to.
+_OF_THE_URL = frozenset({Reason.NOT_THE_API, Reason.UNREACHABLE, Reason.CERTIFICATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options. `existing` is the configuration that the project is added to, if it is."""
+
+    url: str | None
+    token_file: Path | None
+    folder: Path | None
+    project_name: str | None
+    output: str | None
+    way: Way
+    yes: bool
+    existing: Existing | None
+
+
+class Asked:
+    """Answers, one method for each question. With `--yes`, a question that no option answers is the end (exit code 2)."""
+
+    def __init__(self, given: Given) -> None:
+        self._given = given
+
+    def project(self, prints: bool) -> tuple[str, Token, Path | None, Answer, list[str]]:
+        """Address, token, the file that holds it already, what the project says of itself, and the names of its records.
+
+        `prints`: nothing is written, so that a token that is typed could not be kept.
+        """
+        given, address = self._given, ""
+        token: Token | None = None
+        kept: Path | None = None
+        while True:
+            address = address or self._answer("URL of REDCap's API", given.url, "--url", api_url(allow_http=False))
+            if given.way.proxy is not None and address.startswith("http://"):
+                raise click.UsageError("--proxy: the token would cross the proxy in clear text; use an https:// url")
+            if token is None:
+                token, kept = self._token(prints)
+            try:
+                return (address, token, kept, *self._read(address, token))
+            except RedcapError as error:
+                meaning = error.meaning
+                message = f"{meaning.message}; {remedy_now(meaning)}"
+                of_token, of_url = meaning.reason == Reason.TOKEN, meaning.reason in _OF_THE_URL
+                if given.yes or not ((of_token and given.token_file is None) or (of_url and given.url is None)):
+                    stop(message, 3 if meaning.reason in LATER else 1)
+                screen.line(message, err=True)
+                token, address = (None, address) if of_token else (token, "")
+
+    def _read(self, url: str, token: Token) -> tuple[Answer, list[str]]:
+        # A handful of requests before there is a state directory: no window counts them.
+        client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), way=self._given.way)
+        try:
+            answer = ask(client)
+            key = answer.structure.record_id_field
+            rows = client.records(fields=[key])
+        finally:
+            client.close()
+        return answer, list(dict.fromkeys(row[key] for row in rows if row.get(key)))
+
+    def _token(self, prints: bool) -> tuple[Token, Path | None]:
+        """The token, and the file that holds it already."""
+        given = self._given
+        if given.token_file is not None:
+            path = given.token_file.absolute()
+            try:
+                return TokenSource("file", str(path)).read(), path
+            except TokenError as error:
+                stop(f"{error.message}: {error.remedy}", 2)
+        if given.yes:
+            raise click.UsageError("--token-file is needed with --yes")
+        if prints:
+            raise click.UsageError("--token-file is needed with --output -, as nothing is written then")
+        while True:
+            text = click.prompt("the project's API token (not shown)", hide_input=True, err=True).strip()
+            if re.fullmatch(r"[0-9A-Fa-f]{32}", text, re.ASCII):
+                return Token(text), None
+            screen.line("that is not a project's API token, which has 32 characters 0-9 A-F; copy it from the API page", err=True)
+
+    def name(self, answer: Answer) -> str:
+        """What the project is called here."""
+        existing = self._given.existing
+
+        def free(text: str) -> str:
+            name = name_of(text)
+            if existing is not None and name in existing.projects:
+                raise BadValueError(f"the configuration has a project `{name}` already", "give this one another name")
+            return name
+
+        return self._answer("name for the project", self._given.project_name, "--project-name", free, _short(answer))
+
+    def output(self) -> Path | None:
+        """The file to write, None to print."""
+        given = self._given
+
+        def free(text: str) -> str:
+            path = Path(text).absolute()
+            if text != "-" and os.path.lexists(path):
+                raise BadValueError(f"{shown(str(path))} exists already and is not written over", "name another, or move it away")
+            if text != "-" and not path.parent.is_dir():
+                raise BadValueError(f"there is no directory {shown(str(path.parent))}", "make it, or name another place")
+            if text != "-" and (why := obstacle(path)):
+                raise BadValueError(f"{shown(str(path))} cannot be written ({why})", "name another place")
+            return text
+
+        text = self._answer("write the configuration to", given.output, "--output", free, DEFAULT)
+        return None if text == "-" else Path(text).absolute()
+
+    def folder(self, others: Mapping[str, Path]) -> Path:
+        """The drop folder, which is there or can be made. It lies in none of `others`, and none of them in it."""
+
+        def free(text: str) -> str:
+            path = Path(os.path.normpath(Path(text).absolute()))
+            for what, other in others.items():
+                if path.is_relative_to(other) or other.is_relative_to(path):
+                    message = f"the drop folder {shown(str(path))} and {what} {shown(str(other))} overlap"
+                    raise BadValueError(message, "keep them apart")
+            if not path.is_dir() and (why := obstacle(path)):
+                raise BadValueError(f"the folder {shown(str(path))} cannot be made ({why})", "make it, or name another")
+            return str(path)
+
+        given = self._given.folder
+        return Path(self._answer("the drop folder", str(given) if given is not None else None, "--folder", free))
+
+    def _answer(self, what: str, given: str | None, option: str, parse: Callable[[str], str], default: str | None = None) -> str:
+        """An answer that `parse` accepts: the option's, the default's, or a person's."""
+        yes = self._given.yes
+        while True:
+            text = given if given is not None else default if yes else click.prompt(what, default=default, err=True)
+            if text is None:
+                raise click.UsageError(f"{option} is needed with --yes")
+            try:
+                return parse(str(text))
+            except BadValueError as error:
+                if given is not None or yes:
+                    raise click.UsageError(f"{option}: {error.message}: {error.remedy}") from None
+                screen.line(f"{error.message}: {error.remedy}", err=True)
+
+
+def _short(answer: Answer) -> str:
+    """A name from the project's title: its first words."""
+    words = re.findall(r"[a-z0-9]+", answer.structure.project.title.lower())
+    return "-".join(words[:3])[:40].strip("-") or f"project-{answer.structure.project.project_id}"
+
+
+def way_of(files: tuple[Path | None, Path | None, Path | None], proxy: str | None, credentials: Path | None) -> Way:
+    """The way that the options tell. `files` are the authority, the certificate and its key. Raises click.UsageError."""
+    ca, certificate, key = (path.absolute() if path else None for path in files)
+    if key is not None and certificate is None:
+        raise click.UsageError("--client-key-file goes with --client-cert-file")
+    if proxy is None:
+        if credentials is not None:
+            raise click.UsageError("--proxy-credentials-file goes with --proxy")
+        return Way(ca, certificate, key)
+    try:
+        address = proxy_address(proxy)
+    except BadValueError as error:
+        raise click.UsageError(f"--proxy: {error.message}; {error.remedy}") from None
+    source = ProxyCredentials(str(credentials.absolute())) if credentials else None
+    return Way(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
+
+
+def way_lines(way: Way, credentials: Path | None) -> dict[str, str]:
+    """The keys of a project for that way."""
+    named = {
+        "ca_file": way.ca_file,
+        "client_cert_file": way.client_cert_file,
+        "client_key_file": way.client_key_file,
+        "proxy": f"http://{way.proxy}" if way.proxy else None,
+        "proxy_credentials_file": credentials.absolute() if credentials else None,
+    }
+    return {key: str(value) for key, value in named.items() if value is not None}
+
 
 _PATH = click.Path(path_type=Path)
 _THERE = click.Path(path_type=Path, exists=True, dir_okay=False)

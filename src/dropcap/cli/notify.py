@@ -12,10 +12,9 @@ import click
 
 from dropcap.cli.configured import config_option, known, stop
 from dropcap.config.load import load
-from dropcap.config.model import Config
-from dropcap.config.telling import Notify, Recipient
+from dropcap.config.model import Config, Notify, Recipient
 from dropcap.display import shown
-from dropcap.notify.carrier import Carrier
+from dropcap.notify.notifier import Carrier
 from dropcap.reasons import Told
 
 #: A unit that is started again and again is told of once in so many seconds.

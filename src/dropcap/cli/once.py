@@ -19,19 +19,19 @@ from dropcap.cli import screen
 from dropcap.cli.configured import cannot_read, stop
 from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many, typed
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
+from dropcap.config.model import Config, PostgresLedger
 from dropcap.config.values import BadValueError, duration
-from dropcap.daemon import log, witness
+from dropcap.daemon import log
+from dropcap.daemon import log as witness
 from dropcap.daemon.custody import Custody
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.log import mask_of
 from dropcap.daemon.opening import database_of, open_for_daemon, starting
-from dropcap.daemon.privacy import mask_of
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.ledger.act import Deed, Who
-from dropcap.ledger.errors import DatabaseError, LedgerError
+from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
 from dropcap.reasons import Reason, Scope

@@ -10,12 +10,10 @@ from typing import Any, TypeVar
 import click
 
 from dropcap.cli import completion, screen
-from dropcap.cli.configured import config_option, known, query, usable
+from dropcap.cli.configured import alone, asked, config_option, known, query, usable
 from dropcap.cli.jobs import clock
-from dropcap.cli.reach import alone, asked
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
-from dropcap.daemon import command, released
+from dropcap.config.model import Config, PostgresLedger
+from dropcap.daemon import control
 from dropcap.display import shown
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Pause
@@ -62,7 +60,7 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
     if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
-            ledger.pause(command.pause_by_hand(scope, name))
+            ledger.pause(control.pause_by_hand(scope, name))
     seen = " (other hosts see it in some seconds)" if isinstance(config.ledger, PostgresLedger) else ""
     screen.line(f"{scope} {shown(name)} is paused{seen}; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
@@ -72,8 +70,8 @@ def _release(config: Config, name: str) -> None:
     if told is None:
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
-            ledger.pause(command.pause_by_hand(Scope.FOLDER, name))
-            released.release(ledger, name, True)
+            ledger.pause(control.pause_by_hand(Scope.FOLDER, name))
+            control.release(ledger, name, True)
     for path in told["open"] if told else ():
         screen.line(f"still open: {shown(path)}", err=True)
     resume = f"dropcap resume --folder {screen.typed(name)}"
@@ -106,7 +104,7 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
         with alone(config) as ledger:
             ledger.act(Who.me(), Deed.RESUME, scope=scope, name=name)
             if scope is Scope.FOLDER:
-                released.release(ledger, name, False)
+                control.release(ledger, name, False)
             ended = ledger.resume(scope, name)
     if not ended:
         screen.line(f"{scope} {shown(name)} was not paused", err=True)
@@ -141,4 +139,4 @@ def _name(config: Config, scope: Scope, given: str, paused: list[str]) -> str:
     if scope == Scope.PROJECT:
         return known(scope, given, config.projects)
     servers = {project.host for project in config.projects.values()} | set(paused)
-    return command.server_of(config, given, paused) or known(scope, given, servers)
+    return control.server_of(config, given, paused) or known(scope, given, servers)

@@ -15,19 +15,15 @@ from typing import NoReturn
 import click
 
 from dropcap.cli import screen
-from dropcap.cli.configured import config_option, folder_option, known, moment, query, stop, usable
+from dropcap.cli.configured import config_option, folder_option, known, moment, outside_of_all_folders, query, stop, usable
 from dropcap.cli.history import named
 from dropcap.cli.jobs import clock, kept_at, stamp
-from dropcap.cli.outside import outside_of_all_folders
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
+from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
 from dropcap.files.hand import Hand
 from dropcap.files.tree import Tree
-from dropcap.filing.copies import Copy, copies
-from dropcap.filing.fetch import Differs, fetch
-from dropcap.filing.preserve import DIRECTORY
+from dropcap.filing.preserve import DIRECTORY, Copy, Differs, copies, fetch
 from dropcap.ledger.query import Query
 
 _ALL = 1_000_000

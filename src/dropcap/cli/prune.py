@@ -15,25 +15,20 @@ from typing import Any
 import click
 
 from dropcap.cli import screen
-from dropcap.cli.asking import lines
-from dropcap.cli.configured import config_option, folder_option, known, stop, usable
-from dropcap.cli.reach import alone, asked
+from dropcap.cli.configured import alone, asked, config_option, folder_option, known, lines, stop, usable
 from dropcap.cli.screen import many
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config, Folder
-from dropcap.config.secret_file import SecretError
-from dropcap.config.token_source import TokenError
+from dropcap.config.model import Config, Folder, PostgresLedger
+from dropcap.config.secrets import SecretError, TokenError
 from dropcap.daemon import log
-from dropcap.daemon.keeping import Keeping
-from dropcap.daemon.privacy import mask_of
-from dropcap.daemon.prune_step import of_all, of_folder
-from dropcap.daemon.pruning import Pruning, What
-from dropcap.daemon.released import released_of
+from dropcap.daemon.control import released_of
+from dropcap.daemon.engine import Keeping
+from dropcap.daemon.log import mask_of
+from dropcap.daemon.prune import Pruning, What, of_all, of_folder
 from dropcap.display import shown
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake import owner
-from dropcap.intake.beat import Run
 from dropcap.intake.mounts import Mounts, open_tree
+from dropcap.intake.owner import Run
 from dropcap.ledger.act import Who
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.drop_folder import Remembered, mount_of

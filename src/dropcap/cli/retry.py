@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from dropcap.cli import completion, screen
-from dropcap.cli.configured import config_option, folder_option, known, query, usable
-from dropcap.cli.reach import alone, asked
+from dropcap.cli.configured import alone, asked, config_option, folder_option, known, query, usable
 from dropcap.config.model import Config
-from dropcap.daemon import command
+from dropcap.daemon.control import retry, select
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.hosts_query import HostsNow
@@ -64,8 +63,8 @@ def _retried(
     if told is not None:
         return told["tried"], told["cannot"]
     with alone(config) as ledger:
-        chosen = command.select(ledger, numbers, failed=failed, held=held, folder=folder_name)
-        done = command.retry(ledger, config, chosen, Who.me())
+        chosen = select(ledger, numbers, failed=failed, held=held, folder=folder_name)
+        done = retry(ledger, config, chosen, Who.me())
         hosts = ledger.query.hosts()
     screen.line(_when(hosts), err=True)
     return done

@@ -1,4 +1,4 @@
-"""Text for people: whole words on a terminal, whatever its width, and unbroken lines in a file or a pipe."""
+"""Output for people, and errors that end a command."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import click
+import structlog
 from rich.cells import cell_len
 
+from dropcap.config.model import Problem
+from dropcap.daemon import log
+from dropcap.daemon.log import reads, with_priority
+from dropcap.daemon.state import status
 from dropcap.display import shown
 
 #: What colours mean: all is well; it waits, or is doubtful; somebody must act. Never more than a word or a number.
@@ -192,3 +197,39 @@ def when(seconds: float) -> str:
 def at_second(seconds: float) -> str:
     """A moment of this day or the next, to the second: `02:11:38`."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+#: What to do about a wrong word in the command of a unit.
+_UNIT = "correct ExecStart= in the unit (`systemctl edit dropcap`); `dropcap run --help` tells what there is"
+
+
+def complain(message: str) -> None:
+    """Say on standard error that something could not be done; `message` says what to do."""
+    text = f"dropcap: {message}"
+    if reads(sys.stderr):
+        click.echo(with_priority(text, "error"), err=True)
+    else:
+        line(text, err=True)
+
+
+def cannot_start(message: str, problems: Sequence[Problem] = ()) -> None:
+    """Say why the daemon does not start, also to systemd, where `systemctl status` shows it until the next start."""
+    first = f": {problems[0]}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "") if problems else ""
+    status(f"cannot start: {message}{first}")
+    if reads(sys.stderr):
+        log.set_up()
+        for problem in problems:
+            structlog.get_logger().error("config_problem", message=str(problem), disables="everything")
+        structlog.get_logger().error("cannot_start", message=message)
+        return
+    for problem in problems:
+        line(str(problem), err=True)
+    complain(message)
+
+
+def misused(error: click.ClickException) -> None:
+    """Say what is wrong with the words of the command."""
+    if reads(sys.stderr):
+        cannot_start(f"{error.format_message()}; {_UNIT}")
+    else:
+        error.show()

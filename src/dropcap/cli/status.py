@@ -4,28 +4,105 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import asdict
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dropcap.cli import status_hosts
-from dropcap.cli.configured import NoLedger, cannot_read, config_option, folder_option, readable, stop, usable
+from dropcap.cli import status_gathered
+from dropcap.cli.configured import NoLedger, asked, cannot_read, config_option, folder_option, readable, stop, usable
 from dropcap.cli.jobs import as_json, stamp
-from dropcap.cli.reach import asked
-from dropcap.cli.status_away import LedgerAway, away_json, tell_away
-from dropcap.cli.status_files import tell_files
-from dropcap.cli.status_gathered import FolderStatus, InMotion, Status, gathered
-from dropcap.cli.status_line import StatusLine
-from dropcap.cli.status_text import tell
-from dropcap.cli.status_told import FEW, goes_on, needs_somebody
-from dropcap.cli.status_verdict import verdict
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
+from dropcap.cli.status_gathered import FolderStatus, InMotion, LedgerAway, Status, StatusLine, away_json, gathered, tell_away
+from dropcap.cli.status_text import FEW, goes_on, needs_somebody, tell, tell_files, verdict
+from dropcap.config.model import Config, PostgresLedger
 from dropcap.display import shown
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.database import DatabaseError
+from dropcap.reasons import Reason, Scope
+
+
+class NagiosState(IntEnum):
+    """Exit codes of a check."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+def judged(status: Status, warning: int, critical: int) -> tuple[NagiosState, str]:
+    """The level and the line; `warning` and `critical` are numbers of waiting files."""
+    waiting = sum(folder.waiting for folder in status.folders)
+    held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
+    wait = "1 file waits" if waiting == 1 else f"{waiting} files wait"
+    troubles = [*_critical(status), *_warnings(status)]
+    if waiting >= critical:
+        troubles.insert(0, (NagiosState.CRITICAL, wait))
+    elif waiting >= warning:
+        troubles.append((NagiosState.WARNING, wait))
+    level = max((one for one, _ in troubles), default=NagiosState.OK)
+    said = ", ".join(text for _, text in troubles) or f"{wait}, all goes on by itself"
+    figures = f"waiting={waiting};{warning};{critical};0 held={held};1;;0 failed={failed};1;;0"
+    if status.oldest is not None:
+        figures += f" oldest={max(time.time() - status.oldest, 0):.0f}s;;;0"
+    # What stands before the bar must have none, and no line end.
+    return level, f"DROPCAP {level.name} - {said.replace('|', '/')} | {figures}"
+
+
+def _critical(status: Status) -> list[tuple[NagiosState, str]]:
+    found = []
+    if not status.running and not status.others:
+        found.append("dropcap does not run")
+    elif not status.running:
+        pass  # others do: a warning
+    elif not status.answers:
+        found.append("dropcap runs and does not answer")
+    elif not status.alive:
+        found.append("a part of dropcap hangs")
+    down = [p.name for p in status.pauses if p.scope == Scope.SERVER and p.reason != Reason.BY_HAND]
+    if down:
+        found.append(f"{_number(len(down), 'server does', 'servers do')} not answer or refuse dropcap")
+    if names := status.stranded:
+        found.append(f"{_number(len(names), 'folder is', 'folders are')} away for all hosts: {', '.join(names)}")
+    for word, of in (("away", lambda one: one.away), ("full", lambda one: one.full or one.cannot_file)):
+        names = _names(status, of)
+        if names:
+            found.append(f"{_number(len(names), 'folder is', 'folders are')} {word}: {', '.join(names)}")
+    return [(NagiosState.CRITICAL, text) for text in found]
+
+
+def _warnings(status: Status) -> list[tuple[NagiosState, str]]:
+    held, failed = sum(folder.held for folder in status.folders), sum(folder.failed for folder in status.folders)
+    found = []
+    if not status.running and status.others:
+        found.append("dropcap does not run on this host")
+    if failed:
+        found.append(f"{_number(failed, 'file has', 'files have')} failed")
+    if held:
+        found.append(f"{_number(held, 'file is', 'files are')} held")
+    others = [p for p in status.pauses if p.scope != Scope.SERVER or p.reason == Reason.BY_HAND]
+    if others:
+        found.append(f"{_number(len(others), 'pause', 'pauses')} of projects, folders or by hand")
+    if names := _names(status, lambda one: one.overdue):
+        found.append(f"expected files are missing: {', '.join(names)}")
+    if names := _names(status, lambda one: one.strays is not None and one.strays["count"]):
+        found.append(f"strays: {', '.join(names)}")
+    if status.problems or _names(status, lambda one: one.mistake):
+        found.append("the configuration has problems")
+    if status.not_pruned:
+        found.append("dropcap prune has not run for 8 days")
+    return [(NagiosState.WARNING, text) for text in found]
+
+
+def _names(status: Status, of: Callable[..., object]) -> list[str]:
+    return [folder.name for folder in status.folders if of(folder)]
+
+
+def _number(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
 
 
 class _Status(click.Command):
@@ -95,7 +172,7 @@ def status_command(
 
 
 def _nagios(config_path: Path, folder_name: str | None, warning: int, critical: int) -> int:
-    from dropcap.cli.status_nagios import NagiosState, judged
+    # GONE
 
     try:
         config = usable(config_path.absolute(), tell=False)
@@ -153,7 +230,7 @@ def _json(config: Config, status: Status) -> dict[str, Any]:
         ],
         "ledger_unwritable": status.unwritable,
         "folders": {one.name: _folder_json(one, status) for one in status.folders},
-        **({} if status.hosts is None else {"hosts": status_hosts.as_json(config, status)}),
+        **({} if status.hosts is None else {"hosts": status_gathered.as_json(config, status)}),
         "pauses": [
             asdict(pause) | {"since": stamp(pause.since), "next_try": stamp(status.next_tries.get((pause.scope, pause.name)))}
             for pause in status.pauses

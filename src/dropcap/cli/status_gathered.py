@@ -1,22 +1,29 @@
-"""What `dropcap status` tells, gathered from the ledger and from the dropcap that runs."""
+"""What `dropcap status` reports, gathered from the ledger and from the dropcap that runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from enum import IntEnum
+from typing import Any, ClassVar
 
+import click
+
+from dropcap import __version__
+from dropcap.cli import screen
 from dropcap.cli.configured import known
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
-from dropcap.daemon.released import released_of
+from dropcap.cli.jobs import stamp
+from dropcap.cli.screen import many, typed, when
+from dropcap.config.model import Config, PostgresLedger
+from dropcap.daemon.control import released_of
 from dropcap.daemon.state import running
-from dropcap.ledger.hosts_query import HostsNow
+from dropcap.display import shown
+from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.query import Query
-from dropcap.ledger.returned import KNOWN_FOR
+from dropcap.ledger.readdress import KNOWN_FOR
 from dropcap.preflight.retention import NotPruned, not_pruned
 from dropcap.reasons import Reason, Scope
 
@@ -311,3 +318,165 @@ def _concerns(config: Config, pause: Pause, folder_name: str) -> bool:
     if pause.scope == Scope.SERVER:
         return project is not None and project.stands_still_with(pause.name, pause.until_resume)
     return (pause.scope, pause.name) in {(Scope.FOLDER, folder_name), (Scope.PROJECT, project.name if project else None)}
+
+
+class Level(IntEnum):
+    """How bad it is; the worst comes first."""
+
+    ALL = 0  # everything stands still
+    BAD = 1
+    WAIT = 2
+    WELL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """One thing to tell. `files` are as many as it concerns, `names` the first of them, `then` a command that brings it on."""
+
+    level: Level
+    word: str
+    text: str
+    then: str = ""
+    files: int = 0
+    names: tuple[str, ...] = ()
+
+
+#: Seconds, beyond a lease, after which a folder that a host could have is one that somebody should look after.
+_LONG = 60.0
+#: Names that are told of many.
+_FEW = 3
+
+
+def hosts_told(status: Status) -> list[StatusLine]:
+    """A line for each host that is alive, and for each that is gone since not long ago."""
+    if status.hosts is None:
+        return []
+    return [*(_alive(status, status.hosts, host) for host in status.hosts.alive), *_gone(status.hosts), *_elsewhere(status)]
+
+
+def _alive(status: Status, hosts: HostsNow, host: HostAtWork) -> StatusLine:
+    here = ", here" if host.id == status.here else ""
+    version = f", dropcap {host.version}" if host.version != __version__ else ""
+    lacks = sorted(set(host.lacks) & set(status.configured))
+    missing = f"; it lacks {_names(lacks)}" if lacks else ""
+    text = f"{shown(hosts.called(host))}{here}, since {when(host.started)}{version}{missing}"
+    works = len(hosts.of(host, status.configured))
+    return StatusLine(Level.WAIT if lacks or not works else Level.WELL, many(works, "folder"), text)
+
+
+def _gone(hosts: HostsNow) -> Iterator[StatusLine]:
+    for host in hosts.gone:
+        yield StatusLine(Level.WAIT, "gone", f"{shown(host.name)}, since {when(host.until)}")
+
+
+def _elsewhere(status: Status) -> Iterator[StatusLine]:
+    if any(one.host is not None and one.arriving is None for one in status.folders):
+        yield StatusLine(Level.WELL, "", "what arrives in a folder, and whether its disk has room, is told on its own host")
+
+
+def not_here(status: Status) -> str:
+    """That no dropcap runs on this host, though some do elsewhere."""
+    alive = () if status.hosts is None else status.hosts.alive
+    names = _names([status.hosts.called(host) for host in alive]) if status.hosts is not None else ""
+    return f"no dropcap runs on this host; {many(len(alive), 'other')} {'does' if len(alive) == 1 else 'do'}: {names}"
+
+
+def stranded(status: Status) -> Iterator[StatusLine]:
+    """Folders in which nobody works and will."""
+    told = {one.name for one in status.folders if one.away}  # by the host that was asked, and why
+    for name in status.stranded:
+        if name in told:
+            continue
+        text = f"{shown(name)} is away for every host, so nothing is taken from it; mount it on one"
+        yield StatusLine(Level.BAD, "folder", text, f"dropcap check --folder {typed(name)}")
+    for name in status.free:
+        if _untaken_for(status, name) > _LONG + status.lease:
+            text = f"{shown(name)}: no host has taken it for {_untaken_for(status, name) / 60:.0f} min; look into their logs"
+            yield StatusLine(Level.BAD, "folder", text, "journalctl -u dropcap")
+
+
+def free(status: Status) -> Iterator[StatusLine]:
+    """Folders that a host is about to take."""
+    for name in status.free:
+        if _untaken_for(status, name) <= _LONG + status.lease:
+            yield StatusLine(Level.WAIT, "folder", f"{shown(name)}: no host works in it just now; one takes it by itself")
+
+
+def _untaken_for(status: Status, folder: str) -> float:
+    return 0.0 if status.hosts is None else status.hosts.untaken_for(folder, time.time())
+
+
+def as_json(config: Config, status: Status) -> list[dict[str, Any]]:
+    """All hosts of the last day."""
+    hosts = status.hosts or HostsNow()
+    return [
+        {
+            "host": shown(host.name),
+            "pid": host.pid,
+            "id": host.id,
+            "here": host.id == status.here,
+            "alive": host.alive,
+            "version": host.version,
+            "same_configuration": host.configuration == config.digest,
+            "started": stamp(host.started),
+            "until": stamp(host.until),
+            "folders": hosts.of(host, status.configured),
+            "lacks": list(host.lacks),
+        }
+        for host in hosts.hosts
+    ]
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(shown(name) for name in names[:_FEW]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAway:
+    """What is known without the ledger: `why` it cannot be read, and of the dropcap on this host whether it runs, and answers."""
+
+    CODE: ClassVar[int] = 1
+
+    why: str
+    running: bool
+    view: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, config: Config, view: dict[str, Any] | None, why: str) -> LedgerAway:
+        """`view`: what the dropcap of this host has answered."""
+        return cls(why, view is not None or running(config.state_dir), view)
+
+    @property
+    def then(self) -> str:
+        """What becomes of the files."""
+        if self.running:
+            return "The dropcap of this host waits for it: nothing is taken or sent meanwhile, and it goes on by itself."
+        return "No dropcap runs on this host."
+
+
+def tell_away(away: LedgerAway) -> None:
+    """Print it."""
+    word = "NOT WELL"
+    screen.entry(word, f"{away.why[0].upper()}{away.why[1:]}. {away.then}", len(word) + 2, screen.BAD)
+    here = "running" if away.running else "not running"
+    click.echo(" " * (len(word) + 2) + f"As of {screen.at_second(time.time())}. dropcap {__version__}, {here} here.")
+
+
+def away_json(away: LedgerAway) -> dict[str, Any]:
+    """The same for programs: of the keys of `status --json` those that are known."""
+    told = away.view or {}
+    return {
+        "ok": False,
+        "exit_code": LedgerAway.CODE,
+        "verdict": f"NOT WELL: {away.why}. {away.then}",
+        "waits_for_somebody": [{"files": 0, "message": away.why, "first": [], "command": None}],
+        "goes_on_by_itself": [],
+        "running": away.running,
+        "answers": away.view is not None,
+        "alive": told.get("alive"),
+        "version": told.get("version"),
+        "started": stamp(told.get("started")),
+        "under_way": told.get("under_way"),
+        "ledger_unwritable": away.why,
+    }

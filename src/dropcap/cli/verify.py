@@ -1,4 +1,4 @@
-"""`dropcap verify`: export what history says is stored, and compare."""
+"""`dropcap verify`: does REDCap, the ledger's chain and done/ hold what history says?"""
 
 from __future__ import annotations
 
@@ -9,24 +9,151 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dropcap.cli import completion, screen, verify_chain, verify_files
-from dropcap.cli.asking import chosen, lines
-from dropcap.cli.configured import config_option, moment, query, stop, usable
+from dropcap.cli import completion, screen
+from dropcap.cli.configured import chosen, config_option, lines, moment, query, stop, usable
+from dropcap.cli.jobs import kept_at
 from dropcap.config.model import Config
+from dropcap.daemon.log import known
+from dropcap.daemon.opening import database_of
 from dropcap.display import shown
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.database import Damaged, DatabaseError
 from dropcap.ledger.job import Job
+from dropcap.ledger.proof import Proof, prove
 from dropcap.ledger.query import Query
-from dropcap.preflight.verification import Compared, Found, NotReached, latest, verify
+from dropcap.preflight.verification import Compared, FiledLook, Found, Interrupted, Lies, NotReached, filed, latest, verify
 from dropcap.redcap.window import Stopped
+
+_TOLD = 200
+
+
+def verify_chain(config: Config, witnesses: Sequence[Path], as_json: bool) -> NoReturn:
+    """Go through the ledger, tell, end: 0 it is whole, 1 it is not."""
+    query(config).close()  # tells if there is none
+    noted = set(known(config.state_dir))
+    for path in witnesses:
+        found = list(_heads(path))
+        if not found:
+            stop(f"{path} has no head of a chain: name a log, a report, or what `dropcap verify --chain` has printed", 2)
+        noted.update(found)
+    try:
+        proof = prove(database_of(config), noted)
+    except Damaged as error:
+        stop(f"the ledger cannot be read ({error})", 1)
+    except DatabaseError as error:
+        stop(f"the ledger has no chains yet, or cannot be read ({error}): the first `dropcap run` of this version makes them", 1)
+    if as_json:
+        click.echo(json.dumps(_proof_as_json(proof), indent=1))
+    else:
+        _tell_proof(proof)
+    sys.exit(1 if proof.broken else 0)
+
+
+def _heads(path: Path) -> set[Head]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return {head for line in lines for head in heads_in(line)}
+
+
+def _tell_proof(proof: Proof) -> None:
+    for line in proof.told:
+        screen.line(line)
+    for broken in proof.broken[:_TOLD]:
+        screen.entry("broken", str(broken), 8, screen.BAD)
+    if len(proof.broken) > _TOLD:
+        screen.line(f"and {len(proof.broken) - _TOLD} more; --json tells all")
+    for head in proof.heads:
+        screen.line(f"head    {head}")
+    noted = "1 head" if proof.witnessed == 1 else f"{proof.witnessed} heads"
+    seen = f"{proof.entries:,} entries of {proof.jobs:,} jobs and {proof.acts:,} acts, {noted} noted elsewhere"
+    if proof.broken:
+        screen.line(f"the ledger is NOT as it was sealed: {len(proof.broken)} findings in {seen}")
+    else:
+        screen.line(f"the ledger is whole: {seen}")
+
+
+def _proof_as_json(proof: Proof) -> dict[str, object]:
+    return {
+        "whole": not proof.broken,
+        **{key: value for key, value in asdict(proof).items() if key not in ("heads", "broken")},
+        "broken": [asdict(broken) for broken in proof.broken],
+        "heads": [str(head) for head in proof.heads],
+    }
+
+
+_BAD_FILES = frozenset({Lies.CHANGED, Lies.UNREADABLE, Lies.NOT_LOOKED})
+
+
+def verify_files(config: Config, since: float, folder: str | None, after: int, every: bool, as_json: bool) -> NoReturn:
+    """Look at them, tell, end: 0 all that lie there are as they were, 1 some are not."""
+    ledger = query(config)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    counts: Counter[Lies] = Counter()
+    told: list[FiledLook] = []
+    last, code = after, 0
+    try:
+        for looked in filed(ledger, config, since, folder, after, stopped, partial(kept_at, config)):
+            counts[looked.outcome] += 1
+            if every or looked.outcome in _BAD_FILES:
+                told.append(looked)
+                if not as_json:
+                    screen.line(_file_line(looked), hang=4)
+            last = looked.job.id
+            if stopped.is_set():
+                raise Interrupted
+    except Interrupted:
+        code = 130
+    except DatabaseError as error:
+        stop(f"the ledger cannot be read ({error})", 1)
+    finally:
+        ledger.close()
+    go_on = f"interrupted; go on with: dropcap verify --files --after {max(last - 1, 0)}" if code else None
+    if as_json:
+        outcomes = {word.value: number for word, number in counts.items()}
+        click.echo(
+            json.dumps(
+                {"files": counts.total(), "outcomes": outcomes, "ended": go_on, "told": [_file_as_json(one) for one in told]}
+            )
+        )
+    else:
+        said = ", ".join(f"{counts[word]} {word.replace('_', ' ')}" for word in Lies if counts[word] or word is Lies.SAME)
+        screen.line(f"{counts.total()} files looked at: {said}")
+        if go_on:
+            screen.line(go_on, err=True)
+    sys.exit(code or int(any(counts[word] for word in _BAD_FILES)))
+
+
+def _file_line(looked: FiledLook) -> str:
+    job = looked.job
+    kind = "copy of what REDCap held" if looked.copy else "done"
+    place = looked.place if looked.copy else f"{job.folder}/{looked.place}"
+    return shown(f"{looked.outcome}: {place} (job {job.id}, {kind})" + (f": {looked.message}" if looked.message else ""))
+
+
+def _file_as_json(looked: FiledLook) -> dict[str, object]:
+    job = looked.job
+    return {
+        "outcome": looked.outcome,
+        "job": job.id,
+        "folder": job.folder,
+        "file": shown(job.name),
+        "lies_in": shown(looked.place),
+        "copy": looked.copy,
+        "sha256": job.preserved_sha256 if looked.copy else job.sha256,
+        "message": looked.message or None,
+    }
+
 
 _BAD = frozenset({Found.MISSING, Found.DIFFERS, Found.NOT_ASKED})
 
@@ -72,12 +199,12 @@ def verify_command(
         raise click.UsageError("--witness goes with --chain, --after with --files")
     config = usable(config_path)
     if chain:
-        verify_chain.run(config, witnesses, as_json)
+        verify_chain(config, witnesses, as_json)
     if folder_name is not None:
         chosen(config, folder_name)
     begin = moment(since)
     if filed:
-        verify_files.run(config, begin, folder_name, after or 0, every, as_json)
+        verify_files(config, begin, folder_name, after or 0, every, as_json)
     ledger = query(config)
     try:
         began = time.time()

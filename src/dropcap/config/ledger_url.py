@@ -8,12 +8,9 @@ from types import MappingProxyType
 from urllib.parse import unquote
 
 from dropcap.config.document import Node, Section, absolute
-from dropcap.config.ledger_at import LEASE, PORT, LedgerAt, PostgresLedger, SqliteLedger
-from dropcap.config.model import Doubt
-from dropcap.config.telling import SecretPlace
+from dropcap.config.model import LEASE, PORT, Doubt, LedgerAt, PostgresLedger, SecretPlace, SqliteLedger
 from dropcap.config.values import BadValueError, credential, did_you_mean, duration, place, quote
-from dropcap.routing.rule import Rule
-from dropcap.routing.target import ExistingFile
+from dropcap.routing.rule import ExistingFile, Rule
 
 KEYS = ("ledger", "ledger_password_file", "ledger_password_credential", "lease")
 SCHEMES = ("postgresql://", "postgres://")

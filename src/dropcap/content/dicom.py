@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from dropcap.content.finding import UNDECIDED, WHOLE, Finding, cut
-from dropcap.content.reader import MIB, Reader
+from dropcap.content.reader import MIB, UNDECIDED, WHOLE, Finding, Reader, cut
 
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT = frozenset(

@@ -15,7 +15,7 @@ from itertools import count
 import structlog
 
 from dropcap import child
-from dropcap.content.finding import UNDECIDED, Finding
+from dropcap.content.reader import UNDECIDED, Finding
 from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
 from dropcap.threads import NoThread, begin
 

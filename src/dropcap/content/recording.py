@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.content.finding import UNDECIDED, WHOLE, Finding, cut
-from dropcap.content.reader import MIB, Reader
+from dropcap.content.reader import MIB, UNDECIDED, WHOLE, Finding, Reader, cut
 
 EDF = b"0       "
 BDF = b"\xffBIOSEMI"

@@ -1,10 +1,11 @@
-"""The process that examines: files come in as descriptors, findings go out. Nothing that a file does to it harms the daemon."""
+"""The process that examines files: descriptors come in, findings go out. Nothing in a file harms the daemon."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import queue
+import re
 import resource
 import signal
 import socket
@@ -17,10 +18,79 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dropcap.child import be_discreet
-from dropcap.content.finding import UNDECIDED, Finding, Wholeness
-from dropcap.content.formats import examine
-from dropcap.content.reader import FULL, QUICK, BeyondBoundsError, Bounds
+from dropcap.content import dicom, recording
+from dropcap.content.archives import BZIP2, GZIP, SEVEN, XZ, ZIP, examine_7z, examine_bzip2, examine_gzip, examine_xz, examine_zip
+from dropcap.content.documents import OLE, RTF, examine_ole, examine_pdf, examine_rtf, is_pdf
+from dropcap.content.images import GIF, HEADS, JPEG, PNG, examine_gif, examine_jpeg, examine_png, examine_tiff
+from dropcap.content.reader import FULL, QUICK, UNDECIDED, BeyondBoundsError, Bounds, Finding, Reader, Wholeness
 from dropcap.threads import NoThread, begin
+
+Examination = Callable[[Reader], Finding]
+
+#: As much of the beginning as tells the format.
+_HEAD = 1024
+#: Parts of what is too large for one file: each is whole, and none of them looks so.
+_VOLUME = re.compile(r"\.(?:[0-9]{3}|z[0-9]{2}|r[0-9]{2}|part[0-9]+(?:\.[a-z0-9]{1,4})?)\Z", re.IGNORECASE)
+
+_BEGINNINGS: tuple[tuple[bytes | tuple[bytes, ...], Examination], ...] = (
+    (ZIP, examine_zip),
+    (PNG, examine_png),
+    (JPEG, examine_jpeg),
+    (GIF, examine_gif),
+    (HEADS, examine_tiff),
+    (XZ, examine_xz),
+    (SEVEN, examine_7z),
+    (OLE, examine_ole),
+    (RTF, examine_rtf),
+    (recording.WAVE, recording.examine_wave),
+)
+
+
+def is_volume(name: str) -> bool:
+    """Whether a file of this name is a part of several, of which nothing can be told."""
+    return _VOLUME.search(name) is not None
+
+
+def examine(fd: int, bounds: Bounds = FULL) -> Finding:
+    """Whether the regular file open as `fd` looks cut off.
+
+    Raises:
+        BeyondBoundsError: it cannot be told within these bounds.
+    """
+    try:
+        file = Reader(fd, bounds)
+        look = _examination_for(file.at(0, _HEAD))
+        return look(file) if look is not None else UNDECIDED
+    except BeyondBoundsError:
+        raise
+    except Exception:
+        return UNDECIDED  # what an examination does not expect proves nothing
+
+
+def judged(fd: int, bounds: Bounds = FULL) -> Finding:
+    """As `examine`; what is beyond the bounds is undecided."""
+    try:
+        return examine(fd, bounds)
+    except BeyondBoundsError:
+        return UNDECIDED
+
+
+def _examination_for(head: bytes) -> Examination | None:
+    if dicom.recognised(head):  # first: many begin like a TIFF
+        return dicom.examine
+    for beginning, look in _BEGINNINGS:
+        if head.startswith(beginning):
+            return look
+    if head.startswith(GZIP) and len(head) > 3 and not head[3] & 0xE0:
+        return examine_gzip
+    if head.startswith(BZIP2) and head[4:10] in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"):
+        return examine_bzip2
+    if recording.is_edf(head):
+        return recording.examine_edf
+    if head[4:8] in recording.BOXES:
+        return recording.examine_boxes
+    return examine_pdf if is_pdf(head) else None
+
 
 #: Descriptors in one message.
 TOGETHER = 64

@@ -1,26 +1,287 @@
-"""One drop folder at work."""
+"""One drop folder at work: intake, queue, filing and page."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
+from dropcap import __version__
 from dropcap.config.model import Folder, Project
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.page_view import Moving, Page
 from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
-from dropcap.filing.keep import Keep
+from dropcap.delivery.workers import Uploading
+from dropcap.display import shown
+from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.loop import FilingHooks
-from dropcap.hosts.grip import Grip
-from dropcap.intake.beat import Run
-from dropcap.intake.entries import IntakeLedger
-from dropcap.intake.hooks import IntakeHooks
+from dropcap.filing.page import StatusPage
+from dropcap.filing.preserve import Keep
+from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
+from dropcap.filing.why import Failure, failure_of, told_by_name
+from dropcap.hosts.heartbeat import Grip
+from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
+from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
+from dropcap.intake.folder import LINK, NO_FILE, OTHER_FOLDER
 from dropcap.intake.loop import Intake
-from dropcap.ledger.job import Job
+from dropcap.intake.owner import Run
+from dropcap.intake.people import IntakeHooks
+from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE, IntakeLedger
+from dropcap.ledger.database import TOLD
+from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
+from dropcap.naming.example import examples
+from dropcap.reasons import Reason, Scope
+
+_WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
+_SHOWN = 50
+#: Failures that are kept as they were told, so that no name is looked at twice.
+_KEPT = 500
+#: Seconds between two looks at whether something changed, at least.
+_SOONEST = 5.0
+#: Seconds until a folder that is not there is looked for again: at the start it is there a moment later.
+_ABSENT = 0.5
+#: The same while the ledger does not answer.
+_AGAIN = 1.0
+
+_RESTS = {
+    **dict.fromkeys((OPEN_FOR_WRITING, OPEN_ON_A_SHARE), Rest.OPEN),
+    **dict.fromkeys((ON_ITS_WAY, WAS_THERE, NAMESAKE), Rest.NAMESAKE),
+    DISK_WAS_FULL: Rest.DISK_WAS_FULL,
+}
+_LEFT = {LINK: WhyLeft.LINK, NO_FILE: WhyLeft.NO_FILE, OTHER_FOLDER: WhyLeft.OTHER_FOLDER}
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What delivery tells: the uploads of a folder, until when each host's request limit is waited for by a project, whether a
+    project is in development, and what is paused; and whether the ledger takes nothing."""
+
+    uploads: Callable[[str], list[Uploading]]
+    limited: Callable[[str], dict[str, float]]
+    in_development: Callable[[str], bool]
+    pauses: Callable[[], list[Pause]]
+    unrecorded: Callable[[], bool]
+
+
+class Page:
+    """Keeps one folder's `_STATUS.html`. `changed` is called from any thread, the rest from the folder's filing thread."""
+
+    def __init__(
+        self,
+        query: Query,
+        intake: Intake,
+        queue: FolderQueue,
+        contact: str,
+        project: Callable[[], Project | None],
+        moving: Moving,
+        mistake: Callable[[str], str | None],
+        overdue: Callable[[str], float | None],
+    ) -> None:
+        self._query = query
+        self._intake = intake
+        self._queue = queue
+        self._contact = contact
+        self._project = project
+        self._moving = moving
+        self._mistake = mistake
+        self._overdue = overdue
+        self._examples = examples(queue.folder.rules, queue.name)
+        self._page: tuple[Tree, StatusPage] | None = None
+        self._failures: dict[int, Failure] = {}
+        self._told_still: list[object] = []
+        self._told: StatusView | None = None
+        self._changed = threading.Event()
+        self._changed.set()
+        self._last = 0.0
+
+    def changed(self) -> None:
+        """Something happened in the folder."""
+        self._changed.set()
+
+    def let_go(self) -> None:
+        """The folder is away, or another writes its page: nothing of it is held open here. For the thread that refreshes it."""
+        self._page = None
+
+    def refresh(self) -> float:
+        """Write the page if it is time to; seconds until the next look."""
+        now, page = time.monotonic(), self._placed()
+        if page is None:
+            return _ABSENT
+        still = [self._moving.unrecorded(), *((one.reason, one.since) for one in self._still())]
+        if still != self._told_still or self._moving.uploads(self._queue.name):
+            self._told_still = still
+            self._changed.set()
+        if not self._changed.is_set() and page[1].due(now) > now:
+            return min(_SOONEST, page[1].due(now) - now)
+        if now - self._last < _SOONEST:
+            return _SOONEST - (now - self._last)
+        self._changed.clear()
+        self._last = now
+        try:
+            self._told = self._view(page[0])
+        except TOLD:  # what is known from before, and that the ledger does not answer
+            if self._told is None:
+                raise
+            self._offer(page[1], replace(self._told, generated=datetime.now().astimezone(), sending=[], unrecorded=True))
+            self._changed.set()
+            return _AGAIN
+        self._offer(page[1], self._told)
+        return _SOONEST
+
+    def _offer(self, page: StatusPage, view: StatusView) -> None:
+        if self._queue.holds():  # to gather it may have taken long
+            page.offer(view)
+
+    def stopped(self) -> None:
+        """Write the last page: dropcap ends."""
+        page = self._placed()
+        if page is not None:
+            with contextlib.suppress(*TOLD):
+                page[1].offer(self._view(page[0], stopped=True))
+
+    def _placed(self) -> tuple[Tree, StatusPage] | None:
+        lent = self._queue.lent() if self._queue.holds() else None
+        if lent is None:
+            self.let_go()
+        elif self._page is None or self._page[0] is not lent[0]:
+            self._page = (lent[0], StatusPage(lent[0], self._queue.folder))
+        return self._page
+
+    def _view(self, tree: Tree, *, stopped: bool = False) -> StatusView:
+        name, query, intake = self._queue.name, self._query, self._intake
+        now = datetime.now().astimezone()
+        midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
+        counts = query.counts().get(name, {})
+        unsettled, notes = intake.unsettled, intake.notes
+        uploads = self._moving.uploads(name)
+        sent = {upload.job for upload in uploads}
+        behind = {newer.id: held for newer, held in query.behind_held(name, _SHOWN)}
+        # Those that are being sent are the first: of the others as many as are shown are left.
+        jobs = [job for job in query.in_state(_WAITING, name, _SHOWN + len(uploads)) if job.id not in sent]
+        not_taken = intake.not_taken
+        return StatusView(
+            folder=name,
+            generated=now,
+            contact=self._contact,
+            language=self._queue.folder.language,
+            refresh=self._queue.folder.page_refresh,
+            stopped=stopped,
+            test=self._moving.in_development(self._queue.folder.project),
+            examples=self._examples,
+            still=self._still(),
+            full=intake.full,
+            unrecorded=self._moving.unrecorded(),
+            old_rules=self._mistake(name) is not None,
+            missing_since=_time(since) if (since := self._overdue(name)) is not None else None,
+            sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],
+            arriving=[
+                Line(shown(file), _time(since), rest=_rest(notes.get(file, "")))
+                for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
+            ],
+            arriving_count=len(unsettled) + intake.behind,
+            waiting=[self._waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
+            waiting_count=max(0, sum(counts.get(state.value, 0) for state in _WAITING) - len(uploads)),
+            held=[_held(job) for job in query.in_state((State.HELD,), name, _SHOWN)],
+            held_count=counts.get("held", 0),
+            failed=[self._failure(job, tree) for job in query.failed(name, _SHOWN)],
+            failed_count=counts.get("failed", 0),
+            not_taken=sorted((shown(file), _left(why)) for file, why in not_taken.items())[:_SHOWN],
+            not_taken_count=len(not_taken),
+            strays=[shown(file) for file in intake.strays.first],
+            stray_count=intake.strays.count,
+            lay_here=[shown(file) for file in intake.left.first],
+            lay_here_count=intake.left.count,
+            done_today=query.ended_since(name, midnight, State.DONE),
+            done_last=[self._done(job) for job in query.last_done(name, midnight)],
+            version=__version__,
+        )
+
+    def _still(self) -> list[Still]:
+        """Why nothing moves, in general: what REDCap has said may be about another folder's file."""
+        project, told = self._project(), []
+        for pause in self._moving.pauses():
+            of_server = (
+                pause.scope == Scope.SERVER and project is not None and project.stands_still_with(pause.name, pause.until_resume)
+            )
+            if of_server or (pause.scope, pause.name) in (
+                (Scope.PROJECT, self._queue.folder.project),
+                (Scope.FOLDER, self._queue.name),
+            ):
+                told.append(Still(pause.reason, _time(pause.since), by_itself=not pause.until_resume))
+        told += [
+            Still(Reason.RATE_LIMITED, until=_time(room)) for room in self._moving.limited(self._queue.folder.project).values()
+        ]
+        return told
+
+    def _failure(self, job: Job, tree: Tree) -> Failure:
+        known = self._failures.get(job.id)
+        if known is None:
+            if len(self._failures) >= _KEPT:
+                self._failures.clear()
+            when = _time(job.ended_at or job.changed_at)
+            read = partial(sha256_of, tree, job.filed_as or job.name)
+            reason = Reason.of(job.reason, Reason.REFUSED)
+            known = failure_of(job, reason, job.message or "", when, self._queue.folder, self._query, read)
+            self._failures[job.id] = known
+        return known
+
+    def _done(self, job: Job) -> Line:
+        return Line(shown(job.name), _time(job.ended_at or job.claimed_at), to=self._told_by_name(job))
+
+    def _told_by_name(self, job: Job) -> str:
+        """The place in REDCap as far as the file's name tells it: a record that was found by its values is not shown here."""
+        told = told_by_name(self._queue.folder, job.name)
+        return "" if told is None else " · ".join(part for part in (told.record, told.event or "", told.field) if part)
+
+    def _waiting(self, job: Job, held: Job | None) -> Line:
+        return Line(shown(job.name), _time(job.claimed_at), job.reason or "", behind=self._behind(job, held))
+
+    def _behind(self, job: Job, held: Job | None) -> str:
+        """The held file that `job` waits for, if their names tell that they go to the same record: else that they do is REDCap's.
+
+        Another folder's files are shown to nobody here.
+        """
+        if held is None:
+            return ""
+        if held.folder != job.folder:
+            return "…"
+        one, other = (told_by_name(self._queue.folder, name) for name in (job.name, held.name))
+        if one is None or other is None or (one.record, one.record_where) != (other.record, other.record_where):
+            return ""
+        return shown(held.name) if one.record or one.record_where else ""
+
+
+def _sending(upload: Uploading, job: Job | None, now: datetime) -> BeingSent:
+    left = upload.seconds_left(now.timestamp())
+    ends = _time(now.timestamp() + left) if left is not None else None
+    since = _time(job.claimed_at) if job is not None else now
+    return BeingSent(shown(upload.file), since, upload.size, upload.sent, ends)
+
+
+def _rest(note: str) -> Rest:
+    if note.startswith(CUT_OFF):
+        return Rest.CUT_OFF
+    return _RESTS.get(note, Rest.QUIET)
+
+
+def _left(why: str) -> WhyLeft:
+    if why.startswith(NO_RIGHT):
+        return WhyLeft.NO_RIGHT
+    return _LEFT.get(why, WhyLeft.TROUBLE)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds).astimezone()
+
+
+def _held(job: Job) -> Line:
+    return Line(shown(job.name), _time(job.claimed_at), reason=job.reason or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,37 +1,147 @@
-"""In which drop folders this host works, where several share a ledger: it takes them, hands them over, and agrees with the others
-on what is paused."""
+"""Which folders are this host's, where several share a ledger: taken, handed over, agreed on."""
 
 from __future__ import annotations
 
 import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from typing import Any, Protocol
 
 import structlog
 
-from dropcap.config.model import Config, Project
-from dropcap.daemon.asked import ASKED
+from dropcap.config.model import Config, Folder, Project
 from dropcap.daemon.channel import Channel
-from dropcap.daemon.lacking import Lacking
-from dropcap.daemon.within_reach import WithinReach
-from dropcap.delivery.clients import MakeWindow
-from dropcap.hosts.grip import Grip, boot_time
-from dropcap.hosts.heart import Heart, HeartHooks, Others
+from dropcap.daemon.control import ASKED
+from dropcap.delivery.project_client import MakeWindow, window_of
+from dropcap.hosts.heartbeat import Grip, Heart, HeartHooks, Others, boot_time
 from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
-from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.intake import owner
+from dropcap.intake.mounts import open_tree
+from dropcap.intake.owner import Away
+from dropcap.ledger.clock import Trouble
+from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.ledger.job import Job
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Wire
+from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.trouble import Trouble
 from dropcap.redcap.window import Allowance
-from dropcap.threads import DaemonThread
+from dropcap.threads import DaemonThread, NoThread, begin
+
+#: For so long (seconds) a folder is away before another host is to have it.
+AWAY = 10.0
+#: For so long (seconds) one that was handed over as away counts as lacking, though its marker is seen here: the reason may be one
+#: that only shows where it is worked in (a share that cannot be written), and would send it round the hosts.
+HANDED_OVER = 300.0
+
+
+class Lacking:
+    """For one thread."""
+
+    def __init__(self) -> None:
+        self.folders: frozenset[str] = frozenset()
+        self.surely: frozenset[str] = frozenset()  # of them, those that are known not to be there; replaced whole
+        self._away_since: dict[str, float] = {}
+        self._gone: frozenset[str] = frozenset()
+        self._handed_over: dict[str, float] = {}
+
+    def look(
+        self,
+        held: Collection[str],
+        away: Collection[str],
+        leaving: Collection[str],
+        unseen: Collection[str],
+        gone: frozenset[str],
+        now: float,
+    ) -> frozenset[str]:
+        """The folders that this host lacks `now` (monotonic seconds).
+
+        `held` are those in which it works, and of these `away` are not there; `leaving` are to be handed over; `unseen` are those
+        of other hosts that are not seen from here, `gone` those that were looked for in vain.
+        """
+        self._away_since = {name: self._away_since.get(name, now) for name in away}
+        long = {name for name, since in self._away_since.items() if now - since > AWAY}
+        back, self._gone = self._gone.difference(unseen), gone
+        self._handed_over |= dict.fromkeys(self.folders.intersection(leaving), now)
+        self._handed_over = {
+            name: at
+            for name, at in self._handed_over.items()
+            if now - at <= HANDED_OVER and name not in back and (name not in held or name in leaving)
+        }
+        self.folders = frozenset(long).union(self._handed_over, unseen)
+        self.surely = self.folders.difference(unseen) | gone
+        return self.folders
+
+
+#: Seconds between two looks at a folder.
+_EVERY = 10.0
+
+
+@dataclass(slots=True)
+class _Look:
+    """The last look at a folder; a share that hangs lets it last."""
+
+    thread: Thread
+    began: float
+    there: bool = False
+
+
+class WithinReach:
+    """For one thread. Waits for no share."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._looks: dict[str, _Look] = {}
+
+    def lacking(self, folders: Collection[Folder]) -> frozenset[str]:
+        """Those of `folders` that are not known to be there: no directory of theirs is, or another one than in the ledger."""
+        now = time.monotonic()
+        names = {folder.name for folder in folders}
+        # What was seen before this host worked there itself says nothing of now.
+        self._looks = {name: look for name, look in self._looks.items() if name in names or look.thread.is_alive()}
+        lacking = set()
+        for folder in folders:
+            last = self._looks.get(folder.name)
+            if last is None or (not last.thread.is_alive() and now - last.began > _EVERY):
+                self._begin(folder, now, last)
+            if (look := self._looks.get(folder.name)) is None or not look.there or now - look.began > 2 * _EVERY:
+                lacking.add(folder.name)
+        return frozenset(lacking)
+
+    def gone(self) -> frozenset[str]:
+        """Those that were looked for last and found not to be there."""
+        return frozenset(name for name, look in self._looks.items() if not look.there and not look.thread.is_alive())
+
+    def _begin(self, folder: Folder, now: float, last: _Look | None) -> None:
+        def run() -> None:
+            there = self._is_there(folder)
+            look.there = there
+
+        look = _Look(Thread(), now, last is not None and last.there)
+        try:
+            look.thread = begin(run, f"reach {folder.name}")
+        except NoThread:
+            return
+        self._looks[folder.name] = look
+
+    def _is_there(self, folder: Folder) -> bool:
+        try:
+            known = self._query.known_folder(folder.name)
+            tree = open_tree(folder.path)
+            try:
+                marker = owner.read(tree)
+            finally:
+                tree.close()
+        except (OSError, Away, DatabaseError):
+            return False
+        return known is None or (marker is not None and marker.id == known.marker)
+
 
 log = structlog.get_logger()
 
@@ -348,3 +458,72 @@ class Custody:
 
 def _words(job: Job) -> str:
     return " ".join(part for part in (job.project, job.record, job.event or "", job.field) if part)
+
+
+class Allotment(Protocol):
+    """What the engine asks of it. Every method may be called from any thread, and waits for nothing but `begins`."""
+
+    @property
+    def window(self) -> MakeWindow:
+        """Makes the request limit of a project's server."""
+
+    @property
+    def host(self) -> str | None:
+        """The id of this host among those that share the ledger, None if it has it for itself."""
+
+    def grip(self, folder: str) -> Grip | None:
+        """This host's lease of a folder that it is to work in; None if another host is to."""
+
+    def at_work_elsewhere(self) -> Collection[str]:
+        """In which folders other hosts work now, be they in this host's configuration or not."""
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """These jobs are about to be sent. Raises OSError: nothing of them may be."""
+
+    def configured(self, config: Config) -> None:
+        """Another configuration is in force."""
+
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """Which other host still works in a folder that was let go of. Waits so many seconds at most until none does."""
+
+    def alive(self) -> bool:
+        """Whether whoever keeps the leases still does."""
+
+
+class Alone:
+    """One host, one ledger."""
+
+    def __init__(self) -> None:
+        self._grips: dict[str, Grip] = {}
+
+    @property
+    def window(self) -> MakeWindow:
+        """A file in `state_dir` counts, for all processes of this host."""
+        return window_of
+
+    @property
+    def host(self) -> None:
+        """It is one of one."""
+        return
+
+    def grip(self, folder: str) -> Grip:
+        """It is always held."""
+        return self._grips.setdefault(folder, Grip.alone(folder))
+
+    def at_work_elsewhere(self) -> Collection[str]:
+        """There is no other host."""
+        return ()
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """The ledger knows, and lies on the same disk."""
+
+    def configured(self, config: Config) -> None:
+        """Whatever it names is this host's."""
+
+    def kept_by(self, folder: str, within: float) -> str | None:
+        """There is no other."""
+        return None
+
+    def alive(self) -> bool:
+        """There is nothing to keep."""
+        return True

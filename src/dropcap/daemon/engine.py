@@ -3,39 +3,164 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 import structlog
 
-from dropcap.config.model import Config, Folder, Project
+from dropcap.config.model import Config, Folder, Problem, Project
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.allotment import Allotment, Alone
-from dropcap.daemon.channel import Channel, Surroundings
-from dropcap.daemon.command import try_again
+from dropcap.daemon.channel import Channel, Moving, Surroundings
+from dropcap.daemon.control import release, released_of, try_again
+from dropcap.daemon.custody import Allotment, Alone
 from dropcap.daemon.digest import digested
 from dropcap.daemon.inspector import InspectedLine, Inspector
-from dropcap.daemon.keeping import Keeping
-from dropcap.daemon.last_good import Mistake, with_last_good
-from dropcap.daemon.page_view import Moving
-from dropcap.daemon.released import release, released_of
-from dropcap.daemon.stage import Stages
-from dropcap.daemon.writable import Writable
-from dropcap.delivery.clients import client_to
 from dropcap.delivery.identity import Identities
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
-from dropcap.intake.beat import Run
+from dropcap.delivery.project_client import FOR_GOOD, client_to
+from dropcap.files.hand import Hand
+from dropcap.filing.preserve import Keep
+from dropcap.intake.mounts import Mounts
+from dropcap.intake.owner import Run
 from dropcap.ledger.job import Job, Pause, State
 from dropcap.ledger.store import Ledger
-from dropcap.reasons import Reason
-from dropcap.redcap.model import ProjectInfo
+from dropcap.preflight.drop_folder import exposed, keeps_copies
+from dropcap.reasons import Reason, Scope
+from dropcap.redcap.client import ProjectInfo
 from dropcap.secret import Token
 from dropcap.threads import MORE_THREADS, NoThread
+
+_KIND, _DEVELOPMENT = "stage", "development"
+
+
+class Stages:
+    """The stages of all entries' projects. Safe for threads: single steps alone change them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        learned = ledger.query.learned(time.time())
+        self._in_development = {project for project, kind, what in learned if (kind, what) == (_KIND, _DEVELOPMENT)}
+
+    def in_development(self, entry: str) -> bool:
+        """Whether REDCap has told that an entry's project is in development, and not yet that it is in production."""
+        return entry in self._in_development
+
+    def told(self, entry: str, project: ProjectInfo) -> bool:
+        """REDCap has told the project of an entry; whether its stage is news. Durable on return."""
+        if project.in_production is not self.in_development(entry):
+            return False
+        self._ledger.learn(entry, _KIND, _DEVELOPMENT, 0.0 if project.in_production else time.time() + FOR_GOOD)
+        (self._in_development.discard if project.in_production else self._in_development.add)(entry)
+        return True
+
+
+class Keeping:
+    """Makes them; `config` gives the configuration that is in force."""
+
+    def __init__(self, config: Callable[[], Config]) -> None:
+        self._config = config
+        self._real: dict[str, Path] = {}  # where folders lie once links are followed, as far as they were opened
+
+    def of(self, folder: Folder) -> Keep:
+        """The place of a folder's copies."""
+        config = self._config()
+        place = config.keeps_in(folder)
+        return Keep(place, folder.min_free, config.state_dir, lambda: self._exposed(place), make_above=folder.preserve_in is None)
+
+    def unsafe(self, folder: Folder, keep: Keep) -> str | None:
+        """Why nothing may be taken from a folder: for the thread that opens it, which alone may hang on its share."""
+        self._real[folder.name] = Path(os.path.realpath(folder.path))
+        return keep.exposure() if keeps_copies(folder) else None
+
+    def _exposed(self, place: Path) -> str | None:
+        config = self._config()
+        shares = {folder.path for folder in config.folders.values()} | set(self._real.values())
+        return exposed(place, config.state_dir, shares, Mounts.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Why a folder goes on by the rules that it had, and since when (seconds since the epoch)."""
+
+    since: float
+    problems: tuple[Problem, ...]
+
+    @property
+    def message(self) -> str:
+        """One line for people."""
+        first = self.problems[0]
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        return f"its new configuration has a mistake, so it goes on by the last good one: {first}{more}"
+
+
+def with_last_good(new: Config, old: Config, before: Mapping[str, Mistake], now: float) -> tuple[Config, dict[str, Mistake]]:
+    """`new`, with what `old` has in the place of folders and projects that have mistakes now; and those folders. Pure.
+
+    A folder that was not there before, or whose old place another one has by now, is left out.
+    """
+    wrong: dict[tuple[Scope, str], list[Problem]] = {}
+    for problem in new.problems:
+        if problem.scope is not None:
+            wrong.setdefault(problem.scope, []).append(problem)
+    projects = {
+        **{name: old.projects[name] for kind, name in wrong if kind is Scope.PROJECT and name in old.projects},
+        **new.projects,
+    }
+    folders = dict(new.folders)
+    mistakes: dict[str, Mistake] = {}
+    for kind, name in wrong:
+        folder = old.folders.get(name) if kind is Scope.FOLDER and name not in folders else None
+        if folder is None or folder.project not in projects or _in_the_way(folder.path, [f.path for f in folders.values()]):
+            continue
+        told = wrong.get((Scope.PROJECT, folder.project)) or wrong[Scope.FOLDER, name]
+        folders[name] = folder
+        mistakes[name] = Mistake(before[name].since if name in before else now, tuple(told))
+    return replace(new, projects=projects, folders=folders), mistakes
+
+
+def _in_the_way(path: Path, others: list[Path]) -> bool:
+    return any(path.is_relative_to(other) or other.is_relative_to(path) for other in others)
+
+
+#: Seconds for which the write is waited for; on a disk that takes it, it takes some milliseconds.
+_PATIENCE = 1.0
+_EVERY = 0.01
+#: What is written: when it was looked last (seconds since the epoch); SQLite writes nothing where nothing changes.
+_KEY = "looked at"
+
+
+class Writable:
+    """Tries to write the ledger. May be asked by any thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._hand = Hand("ledger look")
+        self._tried: Future[None] | None = None  # the write that was begun last
+
+    def why_not(self) -> str:
+        """Why the ledger cannot be written; empty if it can, or has not said within a second."""
+        end = time.monotonic() + _PATIENCE
+        if self._ledger.trouble.unwritable:  # what could not be written is tried again each second: it tells when it is over
+            return self._ledger.trouble.unwritable
+        tried = self._tried
+        if tried is None or tried.done():
+            try:
+                tried = self._tried = self._hand.begin(lambda: self._ledger.set_meta(_KEY, f"{time.time():.6f}"), _PATIENCE)
+            except NoThread:
+                return ""
+        while not (tried.done() or self._ledger.trouble.unwritable) and time.monotonic() < end:
+            time.sleep(_EVERY)
+        return self._ledger.trouble.unwritable
+
 
 log = structlog.get_logger()
 

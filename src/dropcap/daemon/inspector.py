@@ -12,21 +12,19 @@ from typing import Protocol
 import structlog
 
 from dropcap.config.model import Config, Folder, Project
-from dropcap.delivery.backoff import backoff
-from dropcap.delivery.line import Identified, ProjectLine
+from dropcap.delivery.circuit import backoff
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
-from dropcap.delivery.possible import contradiction
-from dropcap.ledger.errors import TOLD
-from dropcap.ledger.job import Job, Pause
-from dropcap.ledger.outcome import Later, Refused
-from dropcap.preflight.disagreement import Disagreement
+from dropcap.delivery.plan import contradiction
+from dropcap.delivery.project_client import Identified, ProjectLine
+from dropcap.ledger.database import TOLD
+from dropcap.ledger.job import Job, Later, Pause, Refused
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import inspect
+from dropcap.preflight.rules import Disagreement, inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning
-from dropcap.redcap.structure import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.threads import DaemonThread, NoThread
 

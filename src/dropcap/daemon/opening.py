@@ -15,9 +15,7 @@ from typing import Any
 import structlog
 
 from dropcap import __version__
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config
-from dropcap.daemon import systemd
+from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.custody import Custody, SharedPlace
 from dropcap.daemon.state import (
     LEDGER,
@@ -27,12 +25,12 @@ from dropcap.daemon.state import (
     installation,
     keep_installation,
     open_ledger,
+    status,
     suspect,
     unusable,
 )
 from dropcap.hosts.send_journal import SendJournal
-from dropcap.ledger.database import Database
-from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.database import Damaged, Database, DatabaseError, LedgerError
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
@@ -67,8 +65,8 @@ def database_of(config: Config) -> Database:
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER)
     need_psycopg()
+    from dropcap.ledger.postgres.connection import connecting
     from dropcap.ledger.postgres.database import PostgresDatabase
-    from dropcap.ledger.postgres.way import connecting
 
     return PostgresDatabase(connecting(config.ledger, "dropcap command"))
 
@@ -109,13 +107,13 @@ def starting(config: Config) -> Iterator[None]:
 def open_for_daemon(config: Config) -> OpenedLedger:
     """The ledger for the daemon of this host. Raises LedgerError, StateError."""
     if not isinstance(config.ledger, PostgresLedger):
-        systemd.status(f"starting: waiting for the ledger {config.state_dir / LEDGER}")
+        status(f"starting: waiting for the ledger {config.state_dir / LEDGER}")
         with starting(config):
             return OpenedLedger(open_ledger(config.state_dir))
-    systemd.status(f"starting: waiting for the ledger {config.ledger}")
+    status(f"starting: waiting for the ledger {config.ledger}")
     need_psycopg()
+    from dropcap.ledger.postgres.connection import connecting
     from dropcap.ledger.postgres.database import PostgresDatabase
-    from dropcap.ledger.postgres.way import connecting
 
     at = config.ledger
     me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest, frozenset(config.folders))

@@ -1,42 +1,186 @@
-"""The daemon: signals, systemd, control socket, reload."""
+"""The daemon's main thread: start, stop, signals, reload."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import threading
 import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import structlog
 
 from dropcap import __version__
-from dropcap.config.model import Config
-from dropcap.daemon import command, systemd
+from dropcap.config.load import load
+from dropcap.config.model import Config, Problem
+from dropcap.daemon import control as command
 from dropcap.daemon import log as logging
-from dropcap.daemon.asked import ASKED
-from dropcap.daemon.control import Control
+from dropcap.daemon import state
+from dropcap.daemon.control import ASKED, LASTS, Control, still_open
 from dropcap.daemon.engine import Engine
+from dropcap.daemon.log import Daily, compare, mask_of, stopped
 from dropcap.daemon.opening import open_for_daemon, starting
-from dropcap.daemon.privacy import mask_of
-from dropcap.daemon.prune_step import prune_step
-from dropcap.daemon.released import LASTS, still_open
-from dropcap.daemon.reload import Reload, tell_problems
-from dropcap.daemon.state import SUSPECT, only_one, prepare, suspect
-from dropcap.daemon.summary import summary
-from dropcap.daemon.witness import Daily, compare, stopped
+from dropcap.daemon.prune import prune_step
+from dropcap.daemon.state import SUSPECT, notify, only_one, prepare, reloading, suspect
 from dropcap.display import shown
 from dropcap.files.lease import ignore_lease_breaks
-from dropcap.ledger.act import Deed, Means, Who
+from dropcap.ledger.act import NOBODY_KNOWS, Deed, Means, Who
+from dropcap.ledger.database import DatabaseError
+from dropcap.ledger.job import State
 from dropcap.reasons import Scope
-from dropcap.threads import begin
+from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
+
+#: Seconds within which whoever asks for a reload is told what came of it: it waits for no share and no server.
+_PATIENCE = 20.0
+#: The same while the ledger cannot be written.
+_LITTLE = 1.0
+
+
+class Reload:
+    """Has `engine` take up what is sound of the configuration file, whenever that is wanted."""
+
+    def __init__(self, engine: Engine, path: Path, wake: Callable[[], None]) -> None:
+        """`wake` is called when `step` is to be: something is wanted, or done."""
+        self._engine = engine
+        self._path = path
+        self._wake = wake
+        self.problems = engine.config.problems  # of the configuration as it was read last; replaced whole
+        self.not_taken_up = [str(problem) for problem in self.problems]  # the same in sentences, until all is; replaced whole
+        self._wanted = False
+        self._asking = threading.Lock()
+        self._asked: list[tuple[Future[list[str]], Who]] = []  # who wants to know what comes of the next one
+        self._thread: threading.Thread | None = None
+
+    def reads(self, path: str) -> bool:
+        """Whether that is the configuration file that it takes up."""
+        with contextlib.suppress(OSError):
+            return os.path.samefile(path, self._path)
+        return os.path.abspath(path) == os.path.abspath(self._path)
+
+    def want(self) -> None:
+        """Take the configuration up soon."""
+        self._wanted = True
+        self._wake()
+
+    def ask(self, who: Who) -> list[str]:
+        """Have the configuration taken up for `who`; what of it was not, a sentence each.
+
+        Raises:
+            TimeoutError: it lasts, and goes on.
+        """
+        done: Future[list[str]] = Future()
+        with self._asking:
+            self._asked.append((done, who))
+        self.want()
+        return done.result(_LITTLE if self._engine.ledger.trouble.unwritable else _PATIENCE)
+
+    def step(self) -> bool:
+        """Begin with what is wanted; whether that is under way. For the main thread."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        self._thread = None
+        if not self._wanted:
+            return False
+        self._wanted = False
+        with self._asking:
+            asked, self._asked = self._asked, []
+        try:
+            self._thread = begin(self._run, "reload", asked)
+        except NoThread:  # then here
+            self._run(asked)
+        return self._thread is not None
+
+    def end(self, within: float) -> None:
+        """Wait for what is under way, so many seconds at most."""
+        if self._thread is not None:
+            self._thread.join(within)
+
+    def _run(self, asked: list[tuple[Future[list[str]], Who]]) -> None:
+        reloading()
+        try:
+            told = self._take_up([who for _, who in asked] or [NOBODY_KNOWS])
+        except DatabaseError as error:
+            told = [f"not all of the configuration was taken up: {self._engine.ledger.trouble.said(error)}"]
+            log.error("config_problem", message=told[0])
+        except Exception as error:
+            told = [f"an error inside dropcap, so not all of the configuration was taken up: {error}"]
+            log.error("internal_error", where="reload", error=f"{type(error).__name__}: {error}", exc_info=True)
+        self.not_taken_up = told
+        notify("READY=1")
+        for one, _ in asked:
+            one.set_result(told)
+        self._wake()
+
+    def _take_up(self, by: Sequence[Who]) -> list[str]:
+        engine = self._engine
+        config = load(self._path)
+        self.problems = config.problems
+        told = [str(problem) for problem in sorted(config.problems, key=lambda one: one.scope is not None)]
+        whole = ""
+        if config.fatal:
+            whole = "the configuration cannot be used as a whole; the old one stays in force"
+        elif config.state_dir != engine.config.state_dir:
+            whole = "state_dir can only change with a restart; the old configuration stays in force"
+        elif config.ledger != engine.config.ledger:
+            whole = "ledger and lease can only change with a restart; the old configuration stays in force"
+        if whole:
+            tell_problems(config.problems)
+            log.error("config_problem", message=whole)
+            return [*told, whole]
+        for who in by:
+            engine.ledger.act(who, Deed.RELOAD, dropcap=__version__, configuration=config.digest)
+        logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
+        engine.reload(config)
+        tell_problems(config.problems, engine.mistakes)
+        log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
+        return told + [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
+
+
+def tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
+    """Write them to the log. `kept` are folders that go on as they were."""
+    for problem in problems:
+        if problem.scope is not None and problem.scope[0] is Scope.FOLDER and problem.scope[1] in kept:
+            log.error("config_problem", message=str(problem), keeps=f"folder {problem.scope[1]} as it was")
+            continue
+        disables = f"{problem.scope[0]} {problem.scope[1]}" if problem.scope else "everything"
+        log.error("config_problem", message=str(problem), disables=disables)
+
+
+def summary(engine: Engine, not_taken_up: Sequence[str] = ()) -> str:
+    """What is under way, and every trouble; `not_taken_up` is what the configuration holds that is not in force."""
+    try:
+        counts = engine.ledger.query.counts()
+    except DatabaseError as error:
+        return f"the ledger cannot be read ({error})"
+
+    def total(*states: State) -> int:
+        return sum(of.get(state.value, 0) for of in counts.values() for state in states)
+
+    waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
+    parts = [
+        f"{len(engine.channels)} folders",
+        f"{waiting} waiting",
+        f"{total(State.HELD)} held",
+        f"{total(State.FAILED)} failed",
+    ]
+    paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
+    away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
+    stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
+    unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]
+    more = f" (and {len(not_taken_up) - 1} more)" if len(not_taken_up) > 1 else ""
+    mistakes = [f"configuration not wholly in force: {not_taken_up[0]}{more}"] if not_taken_up else []
+    return ", ".join(stuck + parts + paused + away + unanswered + mistakes)
+
 
 #: Seconds between two looks at whether all is alive.
 LOOK = 5.0
@@ -111,14 +255,14 @@ class Service:
 
     def _work(self) -> int:
         config = self._config
-        systemd.status(f"starting: waiting for state_dir {config.state_dir}")
+        state.status(f"starting: waiting for state_dir {config.state_dir}")
         prepare(config.state_dir)
         with only_one(config.state_dir):
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
             opened = open_for_daemon(config)
             ledger, custody = opened.ledger, opened.custody
-            systemd.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
+            state.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
             with starting(config):
                 engine = Engine(config, ledger, custody)
             reload = Reload(engine, config.path, self._wake.set)
@@ -132,11 +276,11 @@ class Service:
                     custody.start(engine, ledger)
                 self._begin_to_watch(engine, reload)
                 self._at_work = True
-                systemd.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
+                state.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine, reload)
             finally:
-                systemd.notify("STOPPING=1")
+                state.notify("STOPPING=1")
                 log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
                 control.close()
                 if self._watchers is not None:
@@ -183,7 +327,7 @@ class Service:
         self._hung_up = True
 
     def _watch(self, engine: Engine, reload: Reload) -> int:
-        every = min(LOOK, (systemd.watchdog_seconds() or LOOK) / 2)
+        every = min(LOOK, (state.watchdog_seconds() or LOOK) / 2)
         status_told = ""
         daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
@@ -195,7 +339,7 @@ class Service:
                 self._begin_to_watch(engine, reload)
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
-                systemd.notify("WATCHDOG=1")
+                state.notify("WATCHDOG=1")
             daily.look()
             status = summary(engine, reload.not_taken_up)
             if damaged(engine):
@@ -215,7 +359,7 @@ class Service:
                 log.error(event, message=gone, remedy="nothing, if systemd restarts dropcap; else start it")
                 return 1
             if status != status_told:
-                systemd.status(status)
+                state.status(status)
                 status_told = status
             self._wake.wait(every)
             self._wake.clear()

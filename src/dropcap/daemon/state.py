@@ -1,4 +1,4 @@
-"""The state directory: one dropcap at a time, and a ledger that opens."""
+"""The state directory: its lock, its installation; and what systemd is told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,44 @@ from pathlib import Path
 
 import structlog
 
-from dropcap.daemon import systemd
+from dropcap.display import shown
 from dropcap.intake import owner
-from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.store import Ledger
+
+
+def notify(*lines: str) -> bool:
+    """Send lines like `READY=1` to systemd; False if nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or address[0] not in "/@":
+        return False
+    if address[0] == "@":  # an abstract socket
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto("\n".join(lines).encode(), address)
+        return True
+    return False
+
+
+def status(text: str) -> bool:
+    """Say in one line what `systemctl status` is to show."""
+    return notify("STATUS=" + shown(text))
+
+
+def reloading() -> bool:
+    """Say that a reload has begun (Type=notify-reload asks for the time as well)."""
+    return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_seconds() -> float | None:
+    """How often systemd wants to hear that the daemon is alive (half of its limit), None if it does not."""
+    with contextlib.suppress(ValueError):
+        microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
+        meant_for = os.environ.get("WATCHDOG_PID", "")
+        if microseconds > 0 and meant_for in ("", str(os.getpid())):
+            return microseconds / 2e6
+    return None
+
 
 log = structlog.get_logger()
 
@@ -131,7 +166,7 @@ def open_ledger(state_dir: Path) -> Ledger:
         ledger = Ledger(path, patience=0.0)
         try:
             if (state_dir / SUSPECT).exists() or (state_dir / IN_USE).exists():
-                systemd.status(f"starting: looking through the whole ledger {path}, since the last run ended without a word")
+                status(f"starting: looking through the whole ledger {path}, since the last run ended without a word")
                 _look_through(ledger)
             ledger.query.counts()
             ledger.query.pauses()

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from dropcap.config.model import Folder
 from dropcap.display import shown
-from dropcap.filing.finding_words import said_of
+from dropcap.filing.words import said_of
 from dropcap.language.speaker import Language, speaker
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis, Kind
-from dropcap.routing.ignored import ignored
 from dropcap.routing.nearest import nearest
-from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.route import NoRoute, Route, ignored, route
 
 #: Names that are tested at once, and their length.
 MOST, LONGEST = 50, 500

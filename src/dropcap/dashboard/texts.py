@@ -7,8 +7,7 @@ from datetime import datetime
 
 from dropcap.display import shown
 from dropcap.ledger.job import Job, Pause, State
-from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts
-from dropcap.picture.words import title_of
+from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts, title_of
 from dropcap.reasons import Reason, Scope
 
 

@@ -1,4 +1,4 @@
-"""Asking REDCap about the records of many files at once, and what is learnt of each."""
+"""Looking up many files in one request."""
 
 from __future__ import annotations
 
@@ -10,27 +10,22 @@ from dataclasses import replace
 
 import structlog
 
-from dropcap.delivery.belief import Belief
-from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import Health
-from dropcap.delivery.line import SURE_FOR, ProjectLine
-from dropcap.delivery.lookup import Question, absent_field, look_up
-from dropcap.delivery.needs import needs_lookup
-from dropcap.delivery.neighbours import in_general, of_several_folders
+from dropcap.delivery.attribution import Belief
+from dropcap.delivery.circuit import Health, in_general, of_several_folders
+from dropcap.delivery.lookup import Question, Refusals, absent_field, asking, by_rule, is_of_the_question, look_up, refuses_all
 from dropcap.delivery.order import Order
-from dropcap.delivery.plan import Facts, unasked
-from dropcap.delivery.possible import contradiction, impossible
-from dropcap.delivery.questions import Refusals, asking, by_rule, is_of_the_question, refuses_all
+from dropcap.delivery.outcome import Conclusion
+from dropcap.delivery.plan import Facts, contradiction, impossible, needs_lookup, unasked
+from dropcap.delivery.project_client import SURE_FOR, ProjectLine
 from dropcap.delivery.queue import Candidate, Known, LookedUp
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
-from dropcap.ledger.errors import TOLD
-from dropcap.ledger.job import Job, ReadBackFound, State
-from dropcap.ledger.outcome import Held, Later, Outcome, Refused
+from dropcap.ledger.database import TOLD
+from dropcap.ledger.job import Held, Job, Later, Outcome, ReadBackFound, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
-from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route
 
@@ -246,3 +241,24 @@ def _go_unasked(group: Sequence[Candidate], told: dict[int, Known]) -> list[Cand
         else:
             told[candidate.job.id] = Known(unasked(candidate.route.target), time.monotonic())
     return others
+
+
+#: So many mismatches of one record in one folder within so many seconds are an honest day's; then a person has a look.
+MOST, WITHIN = 3, 86400.0
+
+
+class Mismatches:
+    """Counts in the ledger, so that a restart does not begin anew. For the deciding thread: what is counted holds for the next
+    file at once, also where a hundred were looked up together."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
+        self._ledger = ledger
+        self._clock = clock
+
+    def too_many(self, folder: str, record: str) -> bool:
+        """Whether nothing more is to be told of how the record agrees with names."""
+        return self._ledger.query.mismatches(folder, record, self._clock(), WITHIN) >= MOST
+
+    def count(self, folder: str, record: str) -> None:
+        """One more name did not agree with the record."""
+        self._ledger.mismatched(folder, record, WITHIN)

@@ -11,8 +11,7 @@ from dropcap.delivery.order import Order
 from dropcap.ledger.lead import Lead
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
-from dropcap.redcap.client import RedcapError
-from dropcap.redcap.model import ProjectInfo
+from dropcap.redcap.client import ProjectInfo, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.secret import Token
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from dropcap.delivery.plan import Facts
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.ledger.job import Job
-from dropcap.ledger.outcome import Held
+from dropcap.ledger.job import Held, Job
 from dropcap.ledger.query import Query
 from dropcap.reasons import Reason
-from dropcap.redcap.filename import safe_name
+from dropcap.redcap.request import safe_name
 
 #: So many are exported at most: each is a request, and may be large.
 MOST = 20

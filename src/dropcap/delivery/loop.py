@@ -11,30 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
-from dropcap.delivery.absence import Absence
-from dropcap.delivery.ask import Asker
-from dropcap.delivery.begins import Begins, nobody
-from dropcap.delivery.belief import Belief
-from dropcap.delivery.conclude import Conclusion
-from dropcap.delivery.health import MOST, Health
-from dropcap.delivery.in_flight import InFlight
-from dropcap.delivery.limits import Limits
-from dropcap.delivery.line import ProjectLine
-from dropcap.delivery.mismatches import Mismatches
+from dropcap.delivery.ask import Asker, Mismatches
+from dropcap.delivery.attribution import Belief, Limits
+from dropcap.delivery.circuit import MOST, Health
 from dropcap.delivery.order import Order
-from dropcap.delivery.progress import Progress
-from dropcap.delivery.queue import FolderQueue, LookedUp
+from dropcap.delivery.outcome import Conclusion
+from dropcap.delivery.project_client import ProjectLine, RefusedTokens
+from dropcap.delivery.queue import Absence, FolderQueue, InFlight, LookedUp
 from dropcap.delivery.read_back import ReadBack
-from dropcap.delivery.schedule import Schedule
-from dropcap.delivery.tokens import RefusedTokens
-from dropcap.delivery.turns import Turns
+from dropcap.delivery.schedule import Schedule, Turns
 from dropcap.delivery.work import Work
-from dropcap.delivery.workers import Workers
+from dropcap.delivery.workers import Begins, Progress, Workers, nobody
 from dropcap.filing.ending import Ending
-from dropcap.ledger.errors import TOLD, DatabaseError
-from dropcap.ledger.job import Job, Pause, State
-from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Held, Refused
+from dropcap.ledger.database import TOLD, DatabaseError
+from dropcap.ledger.job import Held, Job, Pause, Refused, State, about
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import NoRoute

@@ -1,21 +1,77 @@
-"""What to do with a file, given its target, its settings and what REDCap says of the record. Pure."""
+"""The one next step of a job, from its target, settings and facts. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeAlias
 
-from dropcap.delivery.needs import needs_field
+from dropcap.delivery.order import takes_next
 from dropcap.display import shown
-from dropcap.ledger.job import Job
-from dropcap.ledger.outcome import Held, Later, Refused, WaitForRecord
+from dropcap.ledger.job import Held, Job, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
-from dropcap.redcap.model import GROUP_COLUMN
-from dropcap.routing.target import NEXT, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.redcap.client import GROUP_COLUMN
+from dropcap.redcap.project import ProjectStructure
+from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord, Rule, RuleSettings, Target
+
+
+class Asks(StrEnum):
+    """What of a rule makes dropcap ask REDCap, as it is written there."""
+
+    READ_BACK = f"confirm: {Confirm.READBACK}"
+    LISTED = f"confirm: {Confirm.LISTED}"
+    EXISTING_FILE = "existing_file"
+    RECORD_WHERE = "record_where"
+    MUST_MATCH = "must_match"
+    NEXT_INSTANCE = f"instance: {NEXT}"
+    MISSING_RECORD = "missing_record"
+
+
+def needs_lookup(target: Target, settings: RuleSettings) -> bool:
+    """Whether REDCap must be asked about the record before anything is sent."""
+    return any(_asks(settings, bool(target.record_where), bool(target.must_match), target.instance == NEXT))
+
+
+def lookup_reasons(rule: Rule) -> list[Asks]:
+    """What of a rule makes dropcap look up the records of its files."""
+    return list(_asks(rule.settings, bool(rule.record_where), bool(rule.must_match), takes_next(rule.instance)))
+
+
+def export_reasons(rule: Rule) -> list[Asks]:
+    """What of a rule needs the right to export: reading back, and all that looks records up."""
+    reads_back = [Asks.READ_BACK] if rule.settings.confirm is Confirm.READBACK else []
+    return reads_back + lookup_reasons(rule)
+
+
+def _asks(settings: RuleSettings, by_value: bool, must_match: bool, chooses: bool) -> Iterator[Asks]:
+    """The keys for which a record is looked up. `by_value`: it is not named itself; `chooses`: nor is the instance."""
+    if settings.confirm is Confirm.LISTED:
+        yield Asks.LISTED
+    if settings.existing_file is not ExistingFile.REPLACE:
+        yield Asks.EXISTING_FILE
+    if by_value:
+        yield Asks.RECORD_WHERE
+    if must_match:
+        yield Asks.MUST_MATCH
+    if chooses:
+        yield Asks.NEXT_INSTANCE
+    if settings.missing_record is not MissingRecord.REFUSE:
+        yield Asks.MISSING_RECORD
+
+
+def looks_at_field(settings: RuleSettings, chooses: bool) -> bool:
+    """Whether what the field holds is exported right before a file is sent. `chooses`: `instance: next`."""
+    return settings.existing_file is not ExistingFile.REPLACE or chooses
+
+
+def needs_field(settings: RuleSettings, chooses: bool) -> bool:
+    """Whether a look-up must show the field itself; `chooses` as in `looks_at_field`."""
+    return looks_at_field(settings, chooses) or settings.confirm is Confirm.LISTED
+
 
 #: Sends that may go wrong while the server is well before a file is held.
 MOST_FAULTS = 8
@@ -263,3 +319,103 @@ def waited_long_enough(lookups: int, claimed_ago: float) -> bool:
 def record_wait(lookups: int) -> float:
     """Seconds until a missing record is looked up again after `lookups` look-ups in vain."""
     return RECORD_WAITS[min(max(lookups, 1), len(RECORD_WAITS)) - 1]
+
+
+_RULE = "correct the rule; `dropcap check` compares all rules"
+
+
+def impossible(structure: ProjectStructure, target: Target) -> Refused | None:
+    """Why no file can be stored there, None if one can."""
+    return (
+        field_impossible(structure, target.field)
+        or event_impossible(structure, target.event)
+        or form_impossible(structure, target.field, target.event)
+        or instance_impossible(structure, target.field, target.event, names_instance=target.instance is not None)
+        or _question_impossible(structure, (*target.must_match, *target.record_where))
+    )
+
+
+def field_impossible(structure: ProjectStructure, name: str) -> Refused | None:
+    """Why no file can be stored in that field."""
+    info = structure.fields.get(name)
+    if info is None:
+        return _no_field(name)
+    if info.type != "file":
+        return Refused(Reason.NOT_A_FILE_FIELD, f"{name} is not a file upload field (its type is {info.type})", _RULE)
+    if info.validation == "signature":
+        return Refused(Reason.SIGNATURE_FIELD, f"{name} is a signature field, which takes no files", _RULE)
+    return None
+
+
+def event_impossible(structure: ProjectStructure, event: str | None) -> Refused | None:
+    """Why no file can be stored at that event. Where there are none, it does not matter."""
+    if not structure.longitudinal:
+        return None
+    if event is None:
+        return Refused(Reason.NO_EVENT, "the project is longitudinal, and the rule names no event", _RULE)
+    if event not in structure.events:
+        return Refused(Reason.NO_EVENT, f"the project has no event {event}", _RULE)
+    return None
+
+
+def form_impossible(structure: ProjectStructure, name: str, event: str | None) -> Refused | None:
+    """Why no file can be stored in a field at an event, both of which are there."""
+    if not structure.longitudinal or not structure.told_designated or event is None:
+        return None
+    form = structure.fields[name].form
+    if structure.is_designated(event, form):
+        return None
+    message = f"the form {form} (with the field {name}) is not designated for the event {event}"
+    return Refused(Reason.NOT_DESIGNATED, message, _RULE)
+
+
+def instance_impossible(structure: ProjectStructure, name: str, event: str | None, *, names_instance: bool) -> Refused | None:
+    """Why no file can be stored in a field at an event, both of which are there, with or without an instance."""
+    if not structure.told_repeating:
+        return None
+    repeats = structure.repeats(event if structure.longitudinal else None, structure.fields[name].form)
+    if names_instance and not repeats:
+        message = f"{form_at(structure, name, event)} does not repeat, and the rule names an instance"
+        return Refused(Reason.NOT_REPEATING, message, "take `instance` out of the rule")
+    if repeats and not names_instance:
+        where = form_at(structure, name, event)
+        message = f"{where} repeats, and the rule names no instance: every file would overwrite instance 1"
+        return Refused(Reason.NEEDS_INSTANCE, message, f"give the rule an `instance`: `{NEXT}`, a number or a template")
+    return None
+
+
+def lookup_impossible(structure: ProjectStructure, name: str) -> Refused | None:
+    """Why no record can be asked for its value in that field: REDCap would refuse the whole question for it."""
+    return None if structure.knows(name) else _no_field(name)
+
+
+def contradiction(structure: ProjectStructure, rule: Rule) -> Refused | None:
+    """Why no file of a rule can be stored, whatever its name; None if some may be, or if only the name tells."""
+    absent = _question_impossible(structure, (*rule.must_match, *rule.record_where))
+    if absent is not None:
+        return absent
+    if rule.field.names:
+        return None
+    name = rule.field.render({})
+    instance = None if rule.instance is None else NEXT
+    if rule.event is not None and not rule.event.names:
+        return impossible(structure, Target(name, event=rule.event.render({}), instance=instance))
+    if rule.event is None or not structure.longitudinal:
+        return impossible(structure, Target(name, instance=instance))
+    # The file's name says the event: there is none at which the field takes a file.
+    every = [impossible(structure, Target(name, event=event, instance=instance)) for event in structure.events]
+    return every[0] if every and all(every) else None
+
+
+def form_at(structure: ProjectStructure, name: str, event: str | None) -> str:
+    """The form of a field, at an event if the project has any, in words."""
+    at = f" at the event {event}" if structure.longitudinal and event else ""
+    return f"the form {structure.fields[name].form}{at}"
+
+
+def _question_impossible(structure: ProjectStructure, names: tuple[str, ...]) -> Refused | None:
+    return next((why for name in names if (why := lookup_impossible(structure, name)) is not None), None)
+
+
+def _no_field(name: str) -> Refused:
+    return Refused(Reason.NO_FIELD, f"the project has no field {name}", _RULE)

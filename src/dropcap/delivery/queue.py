@@ -1,28 +1,89 @@
-"""A drop folder as delivery sees it: the jobs next in line, and where their files lie."""
+"""One folder's due jobs in memory, what is under way, and how long an absent folder is waited for."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from dropcap.config.model import Folder
-from dropcap.delivery.batches import Pace
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.filing.keep import Keep
 from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.filing.place import Filing
+from dropcap.filing.preserve import Keep
 from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.target import NEXT
+from dropcap.routing.rule import NEXT
+
+Item = TypeVar("Item")
+
+#: Seconds that a batch is meant to last, and those after which it gives back what it has not begun.
+LASTS, OVERDUE = 0.1, 0.3
+#: Files in a batch at most: so many have an unknown outcome after a crash, for each thread, and are read back.
+MOST = 32
+
+
+class Pace:
+    """How long the small files of a folder take. May be used by several threads: a lost update does no harm."""
+
+    def __init__(self) -> None:
+        self._seconds = LASTS  # the first go alone
+
+    def took(self, seconds: float) -> None:
+        """A file took so long, from its opening to REDCap's answer."""
+        self._seconds += (seconds - self._seconds) / 4
+
+    def length(self) -> int:
+        """How many files are worth a batch."""
+        return max(1, min(MOST, int(LASTS / max(self._seconds, 1e-4))))
+
+
+@dataclass(slots=True)
+class _Batch(Generic[Item]):
+    folder: str
+    length: int
+    items: list[Item]
+
+
+class Batches(Generic[Item]):
+    """Files shared out to free threads: each gets one first, then each that may take more does, evenly."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._batches: list[_Batch[Item]] = []
+
+    def full(self) -> bool:
+        """Whether no file can go any more."""
+        return len(self._batches) >= self._threads and all(len(batch.items) >= batch.length for batch in self._batches)
+
+    def room(self, folder: str, alone: bool) -> bool:
+        """Whether another file of the folder can go; `alone`: not behind others."""
+        return len(self._batches) < self._threads or (not alone and self._shortest(folder) is not None)
+
+    def add(self, folder: str, length: int, item: Item) -> None:
+        """Give the file to a thread; there must be room. `length` is how many may go with it."""
+        batch = self._shortest(folder) if len(self._batches) >= self._threads else None
+        if batch is None:
+            self._batches.append(_Batch(folder, length, [item]))
+        else:
+            batch.items.append(item)
+
+    def all(self) -> list[list[Item]]:
+        """What each thread is to do."""
+        return [batch.items for batch in self._batches]
+
+    def _shortest(self, folder: str) -> _Batch[Item] | None:
+        open_batches = [batch for batch in self._batches if batch.folder == folder and len(batch.items) < batch.length]
+        return min(open_batches, key=lambda batch: len(batch.items), default=None)
+
 
 Confirm: TypeAlias = Callable[[], Callable[[], bool] | None]
 
@@ -259,3 +320,73 @@ class FolderQueue:
             self._routed.clear()
         self._routed[name] = found
         return self.order.address_of(self.folder, found)
+
+
+#: Seconds for which files to the same place wait for one whose folder is absent.
+WAITED_FOR = 3600.0
+
+
+class Absence:
+    """Looks which folders are absent: those that are away or do not answer, and those that are not in the configuration now,
+    which may be a slip. A folder that is paused by hand is not: its files are waited for. Nor is one in which another
+    host works, that alone has it in its configuration.
+    """
+
+    def __init__(self, elsewhere: Callable[[], Collection[str]] = tuple) -> None:
+        """`elsewhere` tells in which folders other hosts work now."""
+        self._elsewhere = elsewhere
+        self._since: dict[str, float] = {}
+        self._unknown: frozenset[str] = frozenset()  # not in the configuration, though they have files on their way
+        self.absent = NOBODY
+
+    def configured(self, folders: Iterable[str], with_files: Iterable[str]) -> None:
+        """`folders` are those of the configuration, `with_files` those that have files on their way."""
+        self._unknown = frozenset(with_files).difference(folders)
+
+    def look(self, folders: Mapping[str, FolderQueue], paused: Collection[str], now: float) -> bool:
+        """See how it is `now` (monotonic seconds); whether that lets files go that had to wait. `paused` are by hand.
+
+        What a folder keeps in memory is read anew once it is seen to be back, and waits until then: it may have been passed.
+        """
+        unknown = self._unknown.difference(paused, self._elsewhere()) if self._unknown else self._unknown
+        away = {name for name, folder in folders.items() if folder.absent()} | unknown
+        for name, folder in folders.items():
+            folder.may_be_passed = name in away
+        for name in self._since.keys() - away:
+            del self._since[name]
+            if (back := folders.get(name)) is not None:
+                back.forget()
+        for name in away:
+            self._since.setdefault(name, now)
+        long = {name for name, since in self._since.items() if now - since > WAITED_FOR}
+        before, self.absent = self.absent, Absent(frozenset(long), frozenset(away))
+        return bool((self.absent.long - before.long) or (self.absent.now - before.now))
+
+
+class InFlight:
+    """Jobs that the deciding thread has given a turn, and that are not taken from the ledger again before it is over.
+
+    It alone adds; whoever ends a turn discards. Safe for threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: set[int] = set()
+
+    def add(self, job: int) -> None:
+        """Its turn begins."""
+        with self._lock:
+            self._jobs.add(job)
+
+    def discard(self, jobs: Collection[int]) -> None:
+        """Their turns are over."""
+        with self._lock:
+            self._jobs.difference_update(jobs)
+
+    def __contains__(self, job: object) -> bool:
+        with self._lock:
+            return job in self._jobs
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._jobs)

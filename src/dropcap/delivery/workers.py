@@ -1,21 +1,19 @@
-"""The threads that work on files: as many turns at once as `uploads_at_once` allows.
-
-A turn that hangs in a file system (a dead share) gives its slot back after a while; its thread stays behind until the
-share answers, and another takes its place.
-"""
+"""The worker threads, and an upload under way: how far it has come, and how it is cancelled."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from io import FileIO
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import structlog
 
+from dropcap.ledger.job import Job
 from dropcap.threads import MORE_THREADS, NoThread, begin
 
 log = structlog.get_logger()
@@ -187,3 +185,108 @@ class Workers:
         """Let idle threads end."""
         for _ in self._threads:
             self._turns.put(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """A file whose turn to be sent is under way.
+
+    `sent` counts the bytes of the file that have been handed to the network (of `size`). `began` is when the first of them went
+    (seconds since the epoch); None while what the field holds is looked at, or the request limit is waited for.
+    """
+
+    job: int
+    folder: str
+    file: str
+    size: int
+    sent: int = 0
+    began: float | None = None
+
+    def seconds_left(self, now: float) -> float | None:
+        """How long its bytes still take at the pace so far; None while that cannot be told, or all have gone."""
+        if self.began is None or not 0 < self.sent < self.size or now <= self.began:
+            return None
+        return (self.size - self.sent) * (now - self.began) / self.sent
+
+
+class Progress:
+    """The uploads under way, each told of by the thread that sends it. Safe for threads; a report replaces one entry."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._uploads: dict[int, Uploading] = {}
+
+    @contextmanager
+    def of(self, job: Job) -> Iterator[Callable[[int], None]]:
+        """While a job's file has its turn; what is given is to be told the number of its bytes that have been sent."""
+        upload = Uploading(job.id, job.folder, job.name, job.size)
+        self._put(upload)
+
+        def sent(position: int) -> None:
+            nonlocal upload
+            anew = upload.began is None or position < upload.sent  # the same request, made again
+            upload = replace(upload, sent=position, began=self._clock() if anew else upload.began)
+            self._put(upload)
+
+        try:
+            yield sent
+        finally:
+            with self._lock:
+                self._uploads.pop(job.id, None)
+
+    def _put(self, upload: Uploading) -> None:
+        with self._lock:
+            self._uploads[upload.job] = upload
+
+    def uploads(self, folder: str | None = None) -> list[Uploading]:
+        """Those of a folder, or all, the largest rest first."""
+        with self._lock:
+            uploads = list(self._uploads.values())
+        chosen = [one for one in uploads if folder in (None, one.folder)]
+        return sorted(chosen, key=lambda one: (one.sent - one.size, one.job))
+
+
+#: How often a wait looks whether the lease still holds (seconds).
+_LOOK = 0.5
+
+
+class Cut(threading.Event):
+    """Set while everything is broken off, or the upload's folder may be another host's."""
+
+    def __init__(self, break_off: threading.Event, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self._break_off = break_off
+        self._holds = holds
+
+    def is_set(self) -> bool:
+        """Whether to end now."""
+        return self._break_off.is_set() or not self._holds()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most so many seconds; whether it is."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set():
+            left = _LOOK if end is None else min(_LOOK, end - time.monotonic())
+            if left <= 0:
+                return False
+            self._break_off.wait(left)
+        return True
+
+
+#: Enters on this host's own disk which jobs are about to be sent, and whither. Raises OSError: nothing of them may be sent.
+Begins: TypeAlias = Callable[[Sequence[Job]], None]
+
+
+class NotEntered(Exception):  # noqa: N818 - a state of the disk more than an error
+    """What is about to be sent cannot be entered on this host's own disk, be it for a lack of room or a right: nothing of it is
+    sent meanwhile."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror)
+        self.message = f"what is about to be sent cannot be entered in state_dir ({error.strerror}): nothing is sent meanwhile"
+        self.remedy = "make room on the disk of state_dir, or let dropcap's user write there"
+
+
+def nobody(_: Sequence[Job]) -> None:
+    """A host that shares its ledger with nobody: what it has entered there is never lost to it."""

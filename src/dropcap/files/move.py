@@ -1,21 +1,194 @@
-"""Moving a file within a folder: renamed, or copied and compared where it goes to another file system."""
+"""Moving and removing a file: nothing is replaced, and across file systems it is copied, compared and only then removed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dropcap.files import names
-from dropcap.files.copy import busy, copy_verified, still, unchanged
-from dropcap.files.durable import fsync
-from dropcap.files.lease import Lease, held, hold
-from dropcap.files.regular import open_regular
-from dropcap.files.remove import back
-from dropcap.files.rename import rename_new
-from dropcap.files.root import Root
+from dropcap.files.durable import NotRegular, fsync, open_regular
+from dropcap.files.lease import Lease, held, hold, writer_free
+from dropcap.files.root import Root, rename_new, scan
+
+_CHUNK = 1024 * 1024
+
+
+def copy_verified(
+    source_dir: int, source: str, target_dir: int, temporary: str | None = None, sha256: str | None = None
+) -> tuple[str, os.stat_result, str]:
+    """Copy `source` into `target_dir` under a temporary name, fsynced and read again.
+
+    Returns that name, the source's stat and its SHA-256 (in hex). `sha256` says what that must be.
+    Owner, mode, times, extended attributes and ACL go along as far as the other file system and our rights allow.
+    Raises OSError: EBUSY if somebody writes to the source or has done so meanwhile, or it is not what it must be, EIO if the copy
+    differs; nothing is left behind then.
+    """
+    temporary = temporary or names.temporary()
+    original, _ = open_regular(source_dir, source)
+    try:
+        if writer_free(original) is Lease.WRITER:
+            raise busy(source)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        copy = os.open(temporary, flags, 0o600, dir_fd=target_dir)
+        try:
+            before = os.fstat(original)
+            sent = _pour(original, copy)
+            if sha256 is not None and sent.hex() != sha256:
+                raise busy(source)
+            _dress(original, copy, before)
+            fsync(copy, source)
+            if not still(original, before, sent.hex()):
+                raise busy(source)
+            if os.fstat(copy).st_size != before.st_size or _digest(copy) != sent:
+                raise OSError(errno.EIO, "The copy differs from its original; look after the disk", source)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=target_dir)
+            raise
+        finally:
+            os.close(copy)
+    finally:
+        os.close(original)
+    return temporary, before, sent.hex()
+
+
+def still(fd: int, before: os.stat_result, sha256: str) -> bool:
+    """Whether an open file is as it was when it was copied: its size and mtime as `before` tells, its bytes those of `sha256`.
+
+    Size and mtime can be put back, so the bytes are read again if the ctime has moved.
+    """
+    now = os.fstat(fd)
+    if not _alike(now, before):
+        return False
+    if now.st_ctime_ns == before.st_ctime_ns:
+        return True
+    return _digest(fd).hex() == sha256 and os.fstat(fd).st_ctime_ns == now.st_ctime_ns
+
+
+def busy(name: str) -> OSError:
+    """The error that says that somebody writes to a file."""
+    return OSError(errno.EBUSY, "Somebody writes to the file, or changed it while it was copied; wait until nobody does", name)
+
+
+def unchanged(directory: int, leaf: str, before: os.stat_result, stable_inodes: bool = True) -> bool:
+    """Whether `leaf` is still the file, and still has the size and time, that `before` tells of.
+
+    Without stable inodes size and time have to do.
+    """
+    now = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    if stable_inodes and (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino):
+        return False
+    return stat.S_ISREG(now.st_mode) and _alike(now, before)
+
+
+def _alike(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def _pour(original: int, copy: int) -> bytes:
+    digest = hashlib.sha256()
+    while chunk := os.read(original, _CHUNK):
+        digest.update(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(copy, view) :]
+    return digest.digest()
+
+
+def _digest(fd: int) -> bytes:
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what was just fsynced is to come from the disk, not from memory
+    os.lseek(fd, 0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _dress(original: int, copy: int, status: os.stat_result) -> None:
+    with contextlib.suppress(OSError):
+        os.fchown(copy, status.st_uid, status.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(copy, status.st_mode & 0o777)
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(original):
+            if name.startswith(("user.", "system.")):  # what security modules attach belongs to the place, not the file
+                with contextlib.suppress(OSError):
+                    os.setxattr(copy, name, os.getxattr(original, name))
+    with contextlib.suppress(OSError):
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
+    """Remove the file `name` if `is_it` says so of its descriptor. None: it is removed; else where it lies now.
+
+    While it is looked at, it lies in its directory under a name that dropcap alone uses and that tells its own: `put_all_back`
+    puts it back after a crash. Not durable before the directory is synced. Raises OSError: it is not removed, or was not there
+    (FileNotFoundError).
+    """
+    root.be_ours()
+    directory_name = names.split(name)[0]
+    with root.parent(name) as (directory, leaf):
+        aside = names.aside(leaf)
+        rename_new(directory, leaf, directory, aside, root.ways)
+        try:
+            removed = _removed(root, directory, aside, is_it)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                back(root, directory, aside, directory, leaf)
+            raise
+        return None if removed else names.join(directory_name, back(root, directory, aside, directory, leaf))
+
+
+def put_all_back(root: Root, within: str = "") -> None:
+    """Put back what a crash, or a share that broke off, has left aside beneath `within`. Raises OSError."""
+    for name in [entry.name for entry in scan(root, within, True, None) if entry.kind == "file" and names.set_aside(entry.leaf)]:
+        put_back(root, name)
+
+
+def put_back(root: Root, name: str) -> None:
+    """Put back one file that lies aside, under its own name or the next one that is free. Raises OSError."""
+    with root.parent(name) as (directory, aside), contextlib.suppress(FileNotFoundError):
+        back(root, directory, aside, directory, names.set_aside(aside) or aside)
+
+
+def back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> str:
+    """Move a file to where it was, past `holds`: it is another than was meant. Its name there. Raises OSError."""
+    for candidate in names.candidates(leaf):
+        with contextlib.suppress(FileExistsError):
+            rename_new(now_in, now, directory, candidate, root.ways)
+            fsync(directory, candidate)
+            return candidate
+    raise AssertionError("there is no end of names")
+
+
+def _removed(root: Root, directory: int, aside: str, is_it: Callable[[int], bool]) -> bool:
+    try:
+        fd, before = open_regular(directory, aside)
+    except NotRegular:
+        return False
+    try:
+        if not is_it(fd):
+            return False
+    finally:
+        os.close(fd)  # some file systems remove nothing that is open
+    root.be_ours()
+    now = os.stat(aside, dir_fd=directory, follow_symlinks=False)
+    if _sight(now, root.stable_inodes) != _sight(before, root.stable_inodes):
+        return False
+    os.unlink(aside, dir_fd=directory)
+    return True
+
+
+def _sight(status: os.stat_result, stable_inodes: bool) -> tuple[int, ...]:
+    """What changes when somebody writes to a file, or puts another one in its place."""
+    seen = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return (status.st_dev, status.st_ino, *seen) if stable_inodes else seen
+
 
 #: So often a directory may be removed as empty beneath a move; each removal follows the filing of a file.
 _ATTEMPTS = 10

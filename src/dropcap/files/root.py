@@ -1,8 +1,9 @@
-"""One directory, held open, and the ways to what lies beneath it."""
+"""A directory that is held open: everything beneath it is reached by descriptors, and no link is followed."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -11,11 +12,100 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from dropcap.files import names
-from dropcap.files.durable import fsync
-from dropcap.files.regular import NotRegular
-from dropcap.files.rename import WAYS, WAYS_WITHOUT_INODES, Way
+from dropcap.files.durable import NotRegular, fsync
+
+_RENAME_NOREPLACE = 1
+_LACKS = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+# EPERM: no hard links here, or none to somebody else's file (fs.protected_hardlinks); EMLINK: it has too many already.
+_NO_LINK = _LACKS | {errno.EPERM, errno.EMLINK, errno.EACCES}
+
+#: (source directory, source, destination directory, destination)
+Way = Callable[[int, str, int, str], None]
+
+
+class NoSuchWay(Exception):  # noqa: N818
+    """This file system lacks this way of renaming."""
+
+
+_renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+def by_renameat2(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    if _renameat2 is None:
+        raise NoSuchWay
+    if _renameat2(source_dir, os.fsencode(source), target_dir, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number in _LACKS:
+        raise NoSuchWay
+    raise OSError(number, os.strerror(number), source, None, target)
+
+
+def by_link(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_dev, status.st_ino))
+
+
+def by_link_told_by_times(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    """`by_link` where one file may show two inode numbers."""
+    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_size, status.st_mtime_ns))
+
+
+def _by_link(
+    source_dir: int, source: str, target_dir: int, target: str, identity: Callable[[os.stat_result], tuple[int, int]]
+) -> None:
+    before = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
+    try:
+        os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            raise NoSuchWay from None
+        raise
+    after = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
+    if identity(before) == identity(after):
+        os.unlink(source, dir_fd=source_dir)
+
+
+def by_look(source_dir: int, source: str, target_dir: int, target: str) -> None:
+    try:
+        os.stat(target, dir_fd=target_dir, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), source, None, target)
+
+
+WAYS: tuple[Way, ...] = (by_renameat2, by_link, by_look)
+WAYS_WITHOUT_INODES: tuple[Way, ...] = (by_renameat2, by_link_told_by_times, by_look)
+
+
+def rename_new(source_dir: int, source: str, target_dir: int, target: str, ways: Sequence[Way] = WAYS) -> None:
+    """Rename `source` to `target`, which must not exist.
+
+    Raises FileExistsError if it does, and OSError as rename(2) does (EXDEV across file systems).
+    """
+    for way in ways:
+        try:
+            way(source_dir, source, target_dir, target)
+        except NoSuchWay:
+            continue
+        except FileExistsError:
+            if _halfway(source_dir, source, target_dir, target):
+                os.unlink(source, dir_fd=source_dir)
+                return
+            raise
+        return
+    raise OSError(errno.ENOTSUP, "This file system has no safe way to rename; use another one", source)
+
+
+def _halfway(source_dir: int, source: str, target_dir: int, target: str) -> bool:
+    """Whether both names are one file: a crash (or a lost NFS reply) cut off the second half of `by_link`."""
+    old = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
+    new = os.stat(target, dir_fd=target_dir, follow_symlinks=False)
+    return old.st_nlink > 1 and (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino)
+
 
 #: Seconds for which a directory that is held open is taken for the one of its name.
 _KEPT_FOR = 0.3
@@ -221,3 +311,105 @@ class _Parent(_Opened):
         super().__exit__(kind, error, trace)
         if isinstance(error, OSError) and not isinstance(error, NotRegular) and error.filename == self._leaf:
             error.filename = self._name
+
+
+Kind = Literal["file", "dir", "link", "other"]
+
+
+class _Listing:
+    """The directory that is being listed; `fd` is -1 once it is closed."""
+
+    __slots__ = ("fd", "root")
+
+    def __init__(self, root: Root, fd: int) -> None:
+        self.root = root
+        self.fd = fd
+
+
+class Entry:
+    """One thing in a folder: its `name` relative to the drop folder, its `kind`, and its `stat` when asked for.
+
+    `error` is set for a subdirectory that could not be read.
+    """
+
+    __slots__ = ("_found", "_listing", "_stat", "error", "kind", "leaf", "name")
+
+    def __init__(
+        self,
+        listing: _Listing,
+        name: str,
+        leaf: str,
+        kind: Kind,
+        found: os.DirEntry[str] | None = None,
+        error: OSError | None = None,
+    ) -> None:
+        self._listing = listing
+        self._found = found  # good while the directory is being listed
+        self._stat: os.stat_result | None = None
+        self.name = name
+        self.leaf = leaf
+        self.kind: Kind = kind
+        self.error = error
+
+    @property
+    def stat(self) -> os.stat_result | None:
+        """What lstat(2) says, asked at the first look and kept; None if the thing is gone meanwhile. Raises OSError."""
+        if self._stat is None:
+            try:
+                if self._found is not None and self._listing.fd >= 0:
+                    self._stat = self._found.stat(follow_symlinks=False)
+                else:
+                    self._stat = self._listing.root.lstat(self.name)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return self._stat
+
+    def __repr__(self) -> str:
+        return f"Entry({self.name!r}, {self.kind!r})"
+
+
+def scan(root: Root, relative: str, recursive: bool, enter: Callable[[str], bool] | None) -> Iterator[Entry]:
+    """See `Tree.scan`. One descriptor is open at a time, however deep the folder is."""
+    pending = [Entry(_Listing(root, -1), relative, "", "dir")]
+    while pending:
+        asked = pending.pop()
+        try:
+            for entry in _list(root, asked.name):
+                yield entry
+                if entry.kind == "dir" and recursive and (enter is None or enter(entry.name)):
+                    pending.append(entry)
+        except OSError as error:
+            if asked.name == relative:
+                raise
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
+                yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
+
+
+def _list(root: Root, relative: str) -> Iterator[Entry]:
+    with root.directory(relative) if relative else _opened_anew(root.fd) as fd:
+        listing = _Listing(root, fd)
+        prefix = names.join(relative, "")
+        try:
+            with os.scandir(fd) as found:
+                for item in found:
+                    kind: Kind
+                    if item.is_file(follow_symlinks=False):
+                        kind = "file"
+                    elif item.is_dir(follow_symlinks=False):
+                        kind = "dir"
+                    else:
+                        kind = "link" if item.is_symlink() else "other"
+                    leaf = item.name
+                    yield Entry(listing, prefix + leaf, leaf, kind, item)
+        finally:
+            listing.fd = -1
+
+
+@contextlib.contextmanager
+def _opened_anew(directory: int) -> Iterator[int]:
+    """smbnetfs lists what was there when the directory was opened, and the drop folder itself stays open for long."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from dropcap.display import shown
-from dropcap.ledger.job import Job, State
-from dropcap.ledger.log_keys import about
-from dropcap.ledger.outcome import Refused, Result, Stored
-from dropcap.ledger.transition import Change
+from dropcap.ledger.job import Change, Job, Refused, Result, State, Stored, about
 from dropcap.reasons import Reason
 
 log = structlog.get_logger()

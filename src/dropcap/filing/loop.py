@@ -1,4 +1,4 @@
-"""Bringing files to done/ and failed/: one thread a folder, so that a share that hangs holds up only its own."""
+"""The thread that files a folder's jobs to done/ and failed/ and writes its page."""
 
 from __future__ import annotations
 
@@ -7,29 +7,108 @@ import errno
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 import structlog
 
-from dropcap.files.digest import sha256_of
-from dropcap.files.read_only import REMEDY
-from dropcap.files.tree import Tree
-from dropcap.filing.copying import crossing, finish_copies
-from dropcap.filing.diagnosed import failure_of
+from dropcap.files.durable import REMEDY
+from dropcap.files.move import Crossing
+from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
-from dropcap.filing.failure import Failure
-from dropcap.filing.place import IN_PROGRESS, Filed, Filing
-from dropcap.filing.same_bytes import changed_since
-from dropcap.filing.whereabouts import arrived, locate, renamed
-from dropcap.ledger.errors import TOLD, LeaseLost
-from dropcap.ledger.job import Address, Job, State
-from dropcap.ledger.outcome import Refused, Stored
+from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
+from dropcap.filing.preserve import DIRECTORY
+from dropcap.filing.why import FAILED, Failure, arrived_as, failure_of, forget_why, free_name
+from dropcap.ledger.database import TOLD, LeaseLost
+from dropcap.ledger.job import Address, Job, Refused, State, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.threads import DaemonThread
+
+
+def crossing(ledger: Ledger, ending: Ending) -> Crossing:
+    """How its file is copied, should it go to another file system: what was begun is found again after a crash."""
+    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
+    return Crossing(partial(ledger.copying, ending.job.id), sha256 or None, partial(is_file_of, ending.job))
+
+
+def finish_copies(
+    ledger: Ledger, filing: Filing, folder: str, batch: Sequence[Ending]
+) -> tuple[list[tuple[Ending, Filed | OSError]], list[Ending]]:
+    """What came of those whose copy had been begun; and those that are still to be moved."""
+    copies = ledger.query.copying(folder)
+    results: list[tuple[Ending, Filed | OSError]] = []
+    others: list[Ending] = []
+    for ending in batch:
+        if ending.job.id not in copies:
+            others.append(ending)
+            continue
+        temporary, final = copies[ending.job.id]
+        sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
+        try:
+            if filing.finish_copy(ending.job.name, temporary, final, sha256 or None):
+                results.append((ending, Filed(final)))
+            else:
+                others.append(ending)
+        except FileNotFoundError:  # a person is at work there
+            results.append((ending, OSError(errno.EBUSY, "it is being moved")))
+        except OSError as error:
+            results.append((ending, error))
+    return results, others
+
+
+#: Where a failed file that a person has moved is not looked for: if it lies there, it is tried again already.
+_ON_THEIR_WAY = (IN_PROGRESS, DONE, DIRECTORY)
+
+
+def locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
+    """Where the file is, if an earlier run or a person has moved it."""
+    job = ending.job
+    final = "done" if isinstance(ending.outcome, Stored) else "failed"
+    within = ("in_progress", final)
+    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else job.sha256
+    since = datetime.fromtimestamp(job.changed_at, now.tzinfo).date()
+    return filing.locate(job.inode, job.size, job.name, now.date(), sha256, within, job.mtime_ns, since)
+
+
+def renamed(tree: Tree, ending: Ending, address: Callable[[str], Address]) -> str | None:
+    """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
+    job = ending.job
+    if not isinstance(ending.outcome, Stored) or job.key is None:
+        return None
+    by_inode = job.inode != 0 and tree.stable_inodes
+    found = [name.partition("/")[2] for name in _files_of(job, tree, IN_PROGRESS)]
+    if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
+        return None
+    return found[0] if address(found[0]).key == job.key else None
+
+
+def arrived(tree: Tree, job: Job) -> str | None:
+    """Where a refused file arrived before an earlier run was killed, if a person has moved it since and it can be tried again."""
+    filed = arrived_as(tree, job.name, job.id)
+    now_at = list(_files_of(job, tree, "", lambda name: name not in _ON_THEIR_WAY))
+    if filed is None:
+        # Killed before the text was there. Where nobody knows it, it would lie in failed/ for ever.
+        renamed = any(name.startswith(f"{FAILED}/") for name in now_at)
+        return free_name(tree, f"{FAILED}/{job.name}") if renamed else None
+    if now_at:
+        return filed
+    with contextlib.suppress(OSError):  # it is on its way already, as a job of its own, or was taken away
+        forget_why(tree, filed, job.id)
+    return None
+
+
+def _files_of(job: Job, tree: Tree, directory: str, enter: Callable[[str], bool] | None = None) -> Iterator[str]:
+    """The files beneath a directory that are the job's, or may be where inodes are not to be relied on."""
+    by_inode = job.inode != 0 and tree.stable_inodes
+    with contextlib.suppress(FileNotFoundError):
+        for entry in tree.scan(directory, enter=enter):
+            status = entry.stat if entry.kind == "file" else None
+            if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
+                yield entry.name
+
 
 log = structlog.get_logger()
 

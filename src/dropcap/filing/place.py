@@ -1,11 +1,13 @@
-"""Filing: where a file goes when its job is over, and finding it again after a crash."""
+"""Moving a file to done/ or failed/, also to another file system, and finding it again after a crash."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import grp
+import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,17 +19,78 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.digest import sha256_of
 from dropcap.files.durable import fsync
-from dropcap.files.move import PLAIN, Crossing
-from dropcap.files.tree import Staged, Tree
+from dropcap.files.move import PLAIN, Crossing, remove_original
+from dropcap.files.tree import Staged, Tree, sha256, sha256_of
 from dropcap.filing import preserve
-from dropcap.filing.crossing import finish
-from dropcap.filing.failure import Failure
-from dropcap.filing.keep import Keep
-from dropcap.filing.why import is_ours, why_names
-from dropcap.filing.why_text import why_text
+from dropcap.filing.preserve import Keep
+from dropcap.filing.why import Failure, is_ours, why_names, why_text
+from dropcap.ledger.job import Job, Stored
 from dropcap.naming.example import examples
+
+_CHUNK = 1024 * 1024
+
+
+def finish(tree: Tree, source: str, temporary: str, final: str, sha256: str | None = None) -> bool:
+    """Whether the file `source` has arrived as `final`, which was free when the copy began; if so, `source` is gone afterwards.
+
+    `sha256` are the bytes that must have arrived; those of the source if it is None. What is half copied is removed, and so is
+    the source, but only if the copy is proven to be the same: if somebody has written to it since, it stays for intake.
+
+    Raises:
+        OSError: it cannot be told now, or another host may work there; nothing was removed that was not proven to be there twice.
+    """
+    tree.be_ours()
+    if _remove_temporary(tree, temporary):
+        return False  # the copy had not got its name yet
+    try:
+        copied = sha256_of(tree, final)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        before = tree.lstat(source)
+        original = sha256_of(tree, source)
+    except (FileNotFoundError, NotADirectoryError):
+        return sha256 in (None, copied)
+    if copied != (sha256 or original):
+        _remove_half(tree, source, final)
+        return False
+    directory, leaf = names.split(final)
+    with tree.directory(directory) as fd:
+        fsync(fd, leaf)
+    if original == copied:
+        with tree.parent(source) as (fd, leaf):
+            tree.be_ours()  # the bytes of both may have taken long
+            remove_original(tree, fd, leaf, before, copied)
+        tree.remove_empty(names.split(source)[0])
+    return True
+
+
+def _remove_temporary(tree: Tree, temporary: str) -> bool:
+    if not names.is_temporary(names.split(temporary)[1]):
+        return False
+    try:
+        with tree.parent(temporary) as (fd, leaf):
+            os.unlink(leaf, dir_fd=fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _remove_half(tree: Tree, source: str, final: str) -> None:
+    """Remove `final` if it is no more than the beginning of `source`, as after a power cut; else it is somebody's own."""
+    before, begins = tree.lstat(final), hashlib.sha256()
+    with os.fdopen(tree.open(source), "rb") as whole, os.fdopen(tree.open(final), "rb") as half:
+        while chunk := half.read(_CHUNK):
+            if whole.read(len(chunk)) != chunk:
+                return
+            begins.update(chunk)
+        if not whole.read(1):
+            return
+    with tree.parent(final) as (fd, leaf):
+        tree.be_ours()
+        remove_original(tree, fd, leaf, before, begins.hexdigest())
+
 
 IN_PROGRESS = "in_progress"
 DONE = "done"
@@ -300,3 +363,59 @@ def _in_words(error: OSError) -> OSError:
         return error
     said = f"{shown(error.filename)}, or what it lies in, is not a directory: rename what has that name, since dropcap needs it"
     return OSError(error.errno, said, error.filename)
+
+
+Note = Callable[[int, str, dict[str, object]], None]
+
+
+def record_what_is_sent(job: Job, instance: int | None, fd: int, note: Note) -> None:
+    """Enter, durably, which bytes go to an instance that was chosen for being new, and to which: should a person move the file
+    back, or a copy of it, it is known again, and makes no second instance. Raises OSError.
+    """
+    own = sha256(fd)
+    news: dict[str, object] = {"sent_sha256": own} if own != job.sent_sha256 else {}
+    if instance != job.instance:
+        news["instance"] = instance
+    if job.may_have_arrived:
+        news["may_have_arrived"] = False  # it was looked for
+    if news:
+        note(job.id, "what is sent", news)
+
+
+def as_sent(now: os.stat_result, ctime_ns: int | None, fd: int, sent: str) -> bool:
+    """Whether a file of unchanged size and mtime still has the bytes of the SHA-256 `sent`. Raises OSError: it cannot be read.
+
+    They are looked at if the ctime has moved since, or is not known.
+    """
+    return now.st_ctime_ns == ctime_ns or sha256(fd) == sent
+
+
+def changed_since(tree: Tree, name: str, job: Job, stored: Stored) -> bool:
+    """Whether somebody has written to a file, or put another in its place, since REDCap has it.
+
+    Raises:
+        OSError: its bytes cannot be read.
+    """
+    try:
+        status = tree.lstat(name)
+    except OSError:
+        return False  # filing it tells
+    if not same_times(status, job):
+        return True
+    if status.st_ctime_ns == stored.ctime_ns or not stat.S_ISREG(status.st_mode):
+        return False
+    fd = tree.open(name)
+    try:
+        return not as_sent(os.fstat(fd), stored.ctime_ns, fd, stored.sha256)
+    finally:
+        os.close(fd)
+
+
+def same_times(status: os.stat_result, job: Job) -> bool:
+    """Whether a file has the size and mtime that it had when it was taken."""
+    return (status.st_size, status.st_mtime_ns) == (job.size, job.mtime_ns)
+
+
+def is_file_of(job: Job, status: os.stat_result, stable_inodes: bool) -> bool:
+    """Whether a file is the one that was taken, and nobody has written to it."""
+    return same_times(status, job) and (not stable_inodes or job.inode in (0, status.st_ino))

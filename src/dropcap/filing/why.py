@@ -1,4 +1,4 @@
-"""The texts beside failed files: how they are called, which of them are ours, and forgetting them. What they say: `why_text`."""
+"""The why.txt beside a failed file: what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Set
+import textwrap
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import count, islice
 
+from dropcap.config.model import Folder
+from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
+from dropcap.filing.words import NO_SUCH_RECORD, OF_REASONS, UNKNOWN, acts, said_of
+from dropcap.language.speaker import Language, Speaker, marked, offset, speaker
+from dropcap.ledger.job import Job
+from dropcap.ledger.query import Query
+from dropcap.naming.doctor import diagnose
+from dropcap.naming.finding import Diagnosis, Kind, Slip
+from dropcap.reasons import Reason
+from dropcap.routing.route import Route, route, settings_for
+from dropcap.routing.rule import NEXT, ExistingFile, Target
 
 # The last line. A person who changes the text, or keeps a note under that name, makes the file their own.
 _SEAL = re.compile(rb"dropcap why 1 job=([0-9]+) sha256=([0-9a-f]{64})\r\n")
@@ -136,3 +151,301 @@ def _job_told_of(tree: Tree, text: str) -> int | None:
             return job_of(file.read(_LONGEST_TEXT))
     except OSError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTwin:
+    """A file of the suggested name that was stored `at` already. `same`: it has the same bytes."""
+
+    at: datetime
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, for people.
+
+    It has only what the file's name tells, and no words of REDCap's: those who drop may not learn from it which record has a
+    hospital number. `name` is the file's name as it was dropped, relative to the drop folder; `when` is when it failed, with a
+    time zone. `record` is the record as the name tells it, empty if it does not. `diagnosis` says what is wrong with the name, if
+    that is what is wrong; `replaces`: what goes by the suggested name takes the place of what REDCap holds. `similar` names
+    records that are written almost like this one, where `suggest_records` has them told.
+    """
+
+    name: str
+    job: int
+    reason: str
+    when: datetime
+    record: str = ""
+    field: str = ""
+    size: int = 0
+    attempts: int = 0
+    diagnosis: Diagnosis | None = None
+    twin: StoredTwin | None = None
+    replaces: bool = True
+    similar: str = ""
+
+
+GOES_ON = marked("dropcap then takes it by itself, and this text goes away.")
+#: Wrong parts of one name that are told: nobody reads more.
+_MOST_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """`because` is the state with its cause in one sentence, `wrong` says more of the cause.
+
+    What to do: `first`, then rename to one of `names`, `then`; `goes_on` says what comes of it. `marks` are the wrong parts of
+    the name's last part, as start and end. `of_name`: it is the name that is wrong, so that examples help. `delete`: the file
+    is not needed.
+    """
+
+    because: str
+    wrong: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    then: tuple[str, ...] = ()
+    goes_on: str = ""
+    marks: tuple[tuple[int, int], ...] = ()
+    of_name: bool = False
+    delete: bool = False
+
+
+def advice(failure: Failure, folder_name: str, contact: str, say: Speaker) -> Advice:
+    """What people are told of `failure` of a file in the folder `folder_name`."""
+    who = shown(contact) or say("the people who look after this folder")
+    values = {
+        "contact": who,
+        "folder": shown(folder_name),
+        "record": shown(failure.record),
+        "size": say.size(failure.size),
+    }
+    if failure.diagnosis is None:
+        wrong, do = OF_REASONS.get(failure.reason, UNKNOWN)
+        if "{record}" in wrong[0] and not failure.record:
+            wrong, do = NO_SUCH_RECORD
+        return Advice(say("This file is not in REDCap."), _said(wrong, say, values), then=_said(do, say, values))
+    return _of_the_name(failure, say, values)
+
+
+def _said(texts: tuple[str, ...], say: Speaker, values: dict[str, str]) -> tuple[str, ...]:
+    return tuple(say(text, **values) for text in texts)
+
+
+def _of_the_name(failure: Failure, say: Speaker, values: dict[str, str]) -> Advice:
+    diagnosis = failure.diagnosis
+    assert diagnosis is not None
+    because = say("This file is not in REDCap, because its name does not fit.")
+    marks = tuple((one.start, one.end) for one in diagnosis.findings)
+    if not diagnosis.findings:
+        wrong, do = OF_REASONS["bad_value"]
+        return Advice(because, _said(wrong, say, values), then=_said(do, say, values), goes_on=say(GOES_ON), of_name=True)
+    wrong = tuple(dict.fromkeys(said_of(one, say) for one in diagnosis.findings))[:_MOST_TOLD]
+    other = next((one for one in diagnosis.findings if one.kind is Kind.OTHER_KIND), None)
+    if other is not None and other.wanted:
+        because = say("This file is not in REDCap, because only {kind} files are taken here.", kind=other.wanted.upper())
+    if diagnosis.suggestion is not None:
+        return _to_rename(failure, because, wrong, marks, say, values)
+    names = tuple(map(shown, diagnosis.candidates))
+    worst = _worst(diagnosis.findings)
+    first, then = acts(worst, bool(names), say, values)
+    goes_on = "" if worst.kind is Kind.OTHER_KIND and worst.wanted else say(GOES_ON)
+    return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
+
+
+def _worst(findings: tuple[Slip, ...]) -> Slip:
+    """The one that decides what is to be done."""
+    order = (Kind.OTHER_KIND, Kind.NOT_TEXT, Kind.NO_ENDING, Kind.NOT_LIKE, Kind.NO_SUCH_WORD)
+    return min(findings, key=lambda one: order.index(one.kind) if one.kind in order else len(order))
+
+
+def _to_rename(
+    failure: Failure,
+    because: str,
+    wrong: tuple[str, ...],
+    marks: tuple[tuple[int, int], ...],
+    say: Speaker,
+    values: dict[str, str],
+) -> Advice:
+    diagnosis, twin = failure.diagnosis, failure.twin
+    assert diagnosis is not None
+    assert diagnosis.suggestion is not None
+    names = (shown(diagnosis.suggestion),)
+    first = tuple(say("First check on the paper that “{part}” is right.", part=shown(part)) for part in diagnosis.checks)
+    then: tuple[str, ...] = ()
+    goes_on = say(GOES_ON)
+    if twin is None:
+        first += (say("Rename the file, here in this folder, to:"),)
+        return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
+    if twin.same:
+        wrong += (say("The very same file is in REDCap already. It was stored: {when}.", when=_when(twin.at, failure.when, say)),)
+        return Advice(because, wrong, (say("Delete this file. It is a copy."),), marks=marks, of_name=True, delete=True)
+    wrong += (
+        say(
+            "A file of the right name was stored already: {when}. Its content is another one.",
+            when=_when(twin.at, failure.when, say),
+        ),
+    )
+    first += (
+        say("Find out which of the two is right. If it is the stored one, delete this file."),
+        say("If it is this one, rename it, here in this folder, to:"),
+    )
+    if failure.replaces:
+        then = (say("It then takes the place of the other one in REDCap."),)
+    return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
+
+
+def _when(moment: datetime, now: datetime, say: Speaker) -> str:
+    return say.when(moment, now)
+
+
+_WIDTH = 78
+_INDENT = "   "
+_MOST_EXAMPLES = 3
+
+
+def why_text(
+    failure: Failure, folder_name: str, contact: str, language: Language = Language.EN, examples: Sequence[str] = ()
+) -> bytes:
+    """The whole text, UTF-8 with CR LF, sealed in its last line. `examples` are right names."""
+    say = speaker(language)
+    told = advice(failure, folder_name, contact, say)
+    who = shown(contact) or say("the people who look after this folder")
+    leaf = failure.name.rpartition("/")[2]
+    lines = [
+        *_wrapped([told.because]),
+        "",
+        say("WHAT IS WRONG"),
+        *pointed_at(leaf, told.marks),
+        *_wrapped(told.wrong),
+        "",
+        say("WHAT TO DO"),
+        *_wrapped(told.first),
+        *(["", *(_INDENT + name for name in told.names), ""] if told.names else []),
+        *_wrapped([*told.then[:1], told.goes_on, *told.then[1:]]),
+        "",
+        *_examples(told, examples, say),
+        *_wrapped([_unharmed(failure, say)]),
+        "",
+        say("HELP"),
+        *_wrapped([say("{contact}. Tell them the job number: {job}.", contact=who, job=failure.job)]),
+        "",
+        "--",
+        *_details(failure, folder_name, say),
+    ]
+    return sealed("".join(f"{line}\r\n" for line in lines), failure.job)
+
+
+def pointed_at(leaf: str, marks: Iterable[tuple[int, int]]) -> list[str]:
+    """A name with carets under its wrong parts, on two lines; what nobody sees is written as an escape."""
+    name, below = _INDENT, _INDENT
+    wrong = {at for start, end in marks for at in range(start, max(end, start + 1))}
+    for at, character in enumerate(leaf):
+        text = " " if unicodedata.category(character) == "Zs" else shown(character)
+        name += text
+        below += ("^" if at in wrong else " ") * sum(map(_columns, text))
+    if len(leaf) in wrong:
+        below += "^"
+    return [name.rstrip(), *([below.rstrip()] if wrong else [])]
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _unharmed(failure: Failure, say: Speaker) -> str:
+    if failure.attempts:
+        return say("The file is unharmed.")
+    return say("The file is unharmed. Nothing of it was sent.")
+
+
+def _examples(told: Advice, examples: Sequence[str], say: Speaker) -> list[str]:
+    if not told.of_name or not examples or told.delete:
+        return []
+    lead = say("Not what you meant? Names here look like this:") if told.names else say("Names here look like this:")
+    return [*_wrapped([lead]), *(_INDENT + shown(name) for name in examples[:_MOST_EXAMPLES]), ""]
+
+
+def _details(failure: Failure, folder_name: str, say: Speaker) -> list[str]:
+    when = f"{say.day(failure.when)}, {say.clock(failure.when, seconds=True)} ({offset(failure.when)})"
+    text = say(
+        "Job {job}, folder {folder}, {reason}, {when}",
+        job=failure.job,
+        folder=shown(folder_name),
+        reason=failure.reason,
+        when=when,
+    )
+    return _wrapped([text, shown(failure.similar)])
+
+
+def _wrapped(texts: Iterable[str]) -> list[str]:
+    """Each on lines of its own, none of them wider than a screen; a long word stays whole."""
+    return [
+        line
+        for text in texts
+        for line in textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False) or ([""] if text else [])
+    ]
+
+
+_OF_NAMES = frozenset({Reason.NO_RULE, Reason.BAD_VALUE})
+
+
+def told_by_name(folder: Folder, name: str) -> Target | None:
+    """Where a file goes as far as its name tells those who drop it; None if no rule takes it.
+
+    A record that a table has for a word of the name is left out: the name does not say it, as it does not say one that is found
+    by its values.
+    """
+    found = route(folder.rules, folder.name, name)
+    if not isinstance(found, Route):
+        return None
+    translated = found.rule.record is not None and bool(found.rule.record.tables)
+    return replace(found.target, record="") if translated else found.target
+
+
+def failure_of(
+    job: Job, reason: str, message: str, when: datetime, folder: Folder, query: Query, sha256: Callable[[], str]
+) -> Failure:
+    """What people are told of `job`, which failed for `reason`. `sha256` reads the job's file; it may raise OSError."""
+    told = told_by_name(folder, job.name)
+    diagnosis = diagnose(folder.rules, folder.name, job.name) if reason in _OF_NAMES and told is None else None
+    twin, replaces = None, False
+    if diagnosis is not None and diagnosis.suggestion is not None:
+        meant = names.join(names.split(job.name)[0], diagnosis.suggestion)
+        found = route(folder.rules, folder.name, meant)
+        if isinstance(found, Route) and found.target.instance != NEXT:
+            twin = _twin(job, meant, when, query, sha256)
+            replaces = found.settings.existing_file is not ExistingFile.REFUSE
+    return Failure(
+        name=job.name,
+        job=job.id,
+        reason=reason,
+        when=when,
+        record=told.record if told is not None else "",
+        field=told.field if told is not None else "",
+        size=job.size,
+        attempts=job.attempts,
+        diagnosis=diagnosis if diagnosis is not None or reason not in _OF_NAMES else Diagnosis(()),
+        twin=twin,
+        replaces=replaces,
+        similar=message if reason == Reason.RECORD_DIFFERS and told and told.record and _suggests(folder, job.name) else "",
+    )
+
+
+def _suggests(folder: Folder, name: str) -> bool:
+    settings = settings_for(folder.rules, name)
+    return settings is not None and settings.suggest_records
+
+
+def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[], str]) -> StoredTwin | None:
+    stored = query.stored_as(job.folder, meant)
+    if stored is None or stored.ended_at is None:
+        return None
+    at = datetime.fromtimestamp(stored.ended_at, when.tzinfo)
+    same = False
+    if stored.size == job.size and stored.sha256:
+        with contextlib.suppress(OSError):
+            same = sha256() == stored.sha256
+    return StoredTwin(at, same)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from dropcap.hosts.grip import boot_time
-from dropcap.ledger.errors import Unavailable
-from dropcap.ledger.postgres import slots
+from dropcap.hosts.heartbeat import boot_time
+from dropcap.ledger.database import Unavailable
+from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.wire import Wire, WireConnection
 from dropcap.redcap.window import WINDOW, Allowance
 
@@ -58,7 +58,7 @@ class SharedWindow(Allowance):
         if self.per_minute <= 0:
             return 0
         try:
-            return self._wire.ask(lambda connection: slots.used(connection, self._server, self._window))
+            return self._wire.ask(lambda connection: leases.used(connection, self._server, self._window))
         except (Unavailable, OSError):
             return 0
 
@@ -66,6 +66,6 @@ class SharedWindow(Allowance):
         """Nothing: the wire belongs to who made it."""
 
     def _grant(self, connection: WireConnection) -> float:
-        if slots.grant(connection, self._server, self.per_minute, self._window):
+        if leases.grant(connection, self._server, self.per_minute, self._window):
             return 0.0
-        return max(_LEAST, slots.wait(connection, self._server, self.per_minute, self._window))
+        return max(_LEAST, leases.wait(connection, self._server, self.per_minute, self._window))

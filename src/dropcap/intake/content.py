@@ -1,8 +1,10 @@
-"""What has settled, and may be cut off all the same: it looks so, or its disk was full while it was written."""
+"""Whether a file looks cut off, and the marks that remember it."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -13,21 +15,114 @@ import structlog
 
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
-from dropcap.content.finding import UNDECIDED, Finding, Wholeness
-from dropcap.content.formats import is_volume
-from dropcap.content.worker import TAKES_LONG
+from dropcap.content.reader import UNDECIDED, Finding, Wholeness
+from dropcap.content.worker import TAKES_LONG, is_volume
 from dropcap.display import shown
 from dropcap.files.tree import Tree
-from dropcap.intake.entries import IntakeLedger
-from dropcap.intake.marks import FileMarks
-from dropcap.intake.pending import Waiting
-from dropcap.intake.room import Room
-from dropcap.intake.settle import RestTime, Sight
+from dropcap.intake.settle import RestTime, Sight, Waiting
+from dropcap.intake.take import IntakeLedger
 from dropcap.intake.walk import OWN, top
+from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
-from dropcap.routing.target import ContentCheck
+from dropcap.routing.rule import ContentCheck
+from dropcap.threads import NoThread, begin
+
+
+class FileMarks:
+    """The marks of one folder's files, but for a person's word that one is to be sent as it is. For one thread."""
+
+    def __init__(self, ledger: IntakeLedger, folder: str) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        self._marks: dict[tuple[str, MarkKind], Mark] = {
+            (mark.name, mark.kind): mark for mark in ledger.marks(folder) if mark.kind is not MarkKind.AS_IS
+        }
+        self._unsaved: set[tuple[str, MarkKind]] = set()
+        self._saving: threading.Thread | None = None
+
+    def names(self) -> set[str]:
+        """The files that have one."""
+        return {name for name, _ in self._marks}
+
+    def of(self, name: str, kind: MarkKind, sight: Sight, local: bool) -> Mark | None:
+        """The mark of a file that is still as it was then. Of a share's own clock the ctime says little."""
+        mark = self._marks.get((name, kind))
+        if mark is None:
+            return None
+        then = Sight(mark.size, mark.mtime_ns, mark.ctime_ns, mark.inode)
+        return mark if then == sight or (not local and then.same_bytes(sight)) else None
+
+    def make(self, name: str, kind: MarkKind, sight: Sight) -> Mark:
+        """Mark a file as it is now; `save` keeps it."""
+        mark = Mark(name, kind, sight.size, sight.mtime_ns, sight.ctime_ns, sight.inode, time.time())
+        self._marks[name, kind] = mark
+        self._unsaved.add((name, kind))
+        return mark
+
+    def forget(self, name: str) -> None:
+        """The file is taken or gone."""
+        for key in ((name, MarkKind.CUT), (name, MarkKind.FULL)):
+            if self._marks.pop(key, None) is not None:
+                self._unsaved.add(key)
+
+    def save(self) -> None:
+        """Have entered in the ledger what has changed since the last time.
+
+        Nobody waits for it: its disk may be the one that is full, and who comes next must be seen meanwhile.
+        """
+        if self._unsaved and (self._saving is None or not self._saving.is_alive()):
+            marks = {key: self._marks.get(key) for key in self._unsaved}
+            with contextlib.suppress(NoThread):  # at the next time
+                self._saving = begin(self._write, "marks", marks)
+                self._unsaved = set()
+
+    def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
+        try:
+            self._ledger.mark(self._folder, [mark for mark in marks.values() if mark is not None])
+            for kind in (MarkKind.CUT, MarkKind.FULL):
+                gone = [name for (name, its), mark in marks.items() if mark is None and its is kind]
+                if gone:
+                    self._ledger.unmark(self._folder, gone, (kind,))
+        except DatabaseError:
+            pass  # dropcap ends, or the ledger is damaged, of which it tells itself
+
+
+#: What was seen so lately is not asked for again in a walk (seconds).
+_KNOWN = 0.2
+
+
+class Room:
+    """The file system of one opened folder. For its thread."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._known = (-math.inf, True)  # when it was asked (monotonic), and whether there was a free block
+        self._seen: float | None = None  # the wall clock when there was one
+
+    def lacked(self, name: str, sight: Sight, pace: RestTime, *, closely: bool) -> bool:
+        """Whether there is no free block now that the file is seen as `sight`, so that its writer may have got stuck.
+
+        A file that had rested while there was room is as its writer left it. `closely`: ask the file system in any case.
+        """
+        if self._has_block(os.path.dirname(name), closely=closely):
+            return False
+        changed = max(sight.mtime_ns, sight.ctime_ns) / 1e9
+        return not (pace.local and self._seen is not None and changed + pace.quiet <= self._seen)
+
+    def _has_block(self, directory: str, *, closely: bool) -> bool:
+        now = time.monotonic()
+        if closely or now - self._known[0] > _KNOWN:
+            try:
+                free = self._tree.free_bytes(directory) > 0
+            except OSError:
+                free = True  # not to be told
+            self._known = (now, free)
+            if free:
+                self._seen = time.time()
+        return self._known[1]
+
 
 #: What looks cut off is refused when nothing has changed for so long (seconds).
 REFUSED_AFTER = 3600.0

@@ -1,7 +1,8 @@
-"""A drop folder that is there and ours: what lies in it, and what people did to it."""
+"""One drop folder, opened: found to be ours, walked, and lent to those who send and file."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -14,24 +15,21 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
+from dropcap.files.durable import REMEDY
 from dropcap.files.tree import Tree
 from dropcap.intake import owner, walk
-from dropcap.intake.backlog import Backlog
-from dropcap.intake.beat import Run, Vigil
 from dropcap.intake.claim import SHARE_GONE, Claimer
 from dropcap.intake.content import ContentJudge
-from dropcap.intake.entries import IntakeLedger
-from dropcap.intake.hooks import IntakeHooks
-from dropcap.intake.left import Left, LeftFiles
 from dropcap.intake.mounts import Mounts, open_tree
-from dropcap.intake.not_taken import NotTaken
-from dropcap.intake.pending import Pending
-from dropcap.intake.people import OwnDirectories
+from dropcap.intake.owner import Away, NoMarker, Run, Vigil
+from dropcap.intake.people import IntakeHooks, NotTaken, OwnDirectories
 from dropcap.intake.presence import Presence
-from dropcap.intake.settle import RestTime, Sight
-from dropcap.intake.strays import Strays
-from dropcap.intake.take import reason
+from dropcap.intake.settle import Backlog, Pending, RestTime, Sight
+from dropcap.intake.strays import Left, LeftFiles, Strays
+from dropcap.intake.take import IntakeLedger, reason
+from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import Watch
+from dropcap.ledger.database import TOO_MANY_OPEN, DatabaseError, NoDescriptor, Unavailable
 
 #: Files that are looked at closely at a time; those that wait behind them cost nothing but their names.
 IN_MEMORY = 1000
@@ -390,3 +388,87 @@ class OpenedFolder:
     def unsettled(self) -> dict[str, tuple[float, str]]:
         """What waits, since when (seconds since the epoch), and for what. For its own thread."""
         return self._pending.since()
+
+
+class Tenure:
+    """The directory in which a channel works now, if it is there and ours. Safe for threads."""
+
+    def __init__(self, holds: Callable[[], bool] = lambda: True) -> None:
+        """`holds`: whether no other host may work there at this moment."""
+        self._holds = holds
+        self._held: tuple[Tree, Presence] | None = None
+        self._covered: Presence | None = None  # somebody has put something else over its marker
+
+    def begin(self, tree: Tree, presence: Presence) -> None:
+        """The folder was opened."""
+        self._held, self._covered = (tree, presence), None
+
+    def end(self, why: Exception | None = None) -> None:
+        """The folder is away, or others work there now: the directory is closed once nobody uses it any more."""
+        held, self._held = self._held, None
+        if held is not None:
+            held[1].end()
+            self._covered = held[1] if isinstance(why, NoMarker) else None
+
+    def restore(self) -> None:
+        """The folder is to be opened again: if its marker was covered and what covered it is gone, it is written anew."""
+        if self._covered is not None:
+            with contextlib.suppress(Away, OSError):  # opening it tells
+                self._covered.restore()
+
+    @property
+    def lent(self) -> Tree | None:
+        """The directory, None if it is not known to be ours at this moment. Touches no file system."""
+        held = self._held
+        return held[0] if held is not None and held[1].sure() and self._holds() else None
+
+    def confirm(self) -> Callable[[], bool] | None:
+        """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
+        held = self._held
+        if held is None or not self._holds():
+            return None
+        try:
+            held[1].confirm()
+        except (Away, OSError):
+            return None
+        return lambda: held[1].sure() and self._holds()
+
+    def leave(self, within: float) -> None:
+        """Say in the marker that nobody works there any more. Waits for the share so long at most (seconds)."""
+        held = self._held
+        if held is not None:
+            held[1].end(say_so=True, within=within)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the marker is still kept."""
+        held = self._held
+        return held is not None and held[1].goes_on
+
+    def leave_once(self, idle: Callable[[], bool] | None) -> None:
+        """The same, once `idle` tells that nothing is under way; not at all, if it is None."""
+        held = self._held
+        if held is not None:
+            held[1].end_once(idle)
+
+
+def why_away(path: str, error: Exception) -> str:
+    """`path` is the folder as it is shown, `error` what its intake met."""
+    if isinstance(error, Away):
+        return f"{path} is away: {error}"
+    if isinstance(error, NoDescriptor) or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
+        return f"{path} cannot be used ({TOO_MANY_OPEN})"
+    if isinstance(error, Unavailable):
+        return f"nothing is taken from {path}: the ledger does not answer; dropcap goes on by itself"
+    if isinstance(error, DatabaseError):
+        return f"nothing can be taken from {path}: the ledger cannot be used ({error}); mend that; dropcap tries again by itself"
+    if not isinstance(error, OSError):
+        said = f"{type(error).__name__}: {error}"
+        return f"{path} met an error inside dropcap ({said}), which tries again; report it with the log"
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        if isinstance(error.filename, str) and top(error.filename) in OWN:
+            return f"{shown(error.filename)} in {path} is not a directory: rename it, dropcap needs that name"
+        return f"{path} is a link, or not a directory: name the directory itself as its `path`"
+    if error.errno == errno.EROFS:
+        return f"{path} cannot be written (it is read-only): {REMEDY}"
+    return f"{path} cannot be used ({error.strerror or error}): check that it is mounted, and that dropcap may write in it"

@@ -14,17 +14,13 @@ from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
-from dropcap.intake.away import why_away
-from dropcap.intake.beat import Run, Vigil
-from dropcap.intake.entries import IntakeLedger
-from dropcap.intake.folder import OpenedFolder
-from dropcap.intake.hooks import IntakeHooks
-from dropcap.intake.left import LeftFiles
-from dropcap.intake.owner import Away
-from dropcap.intake.strays import StrayFiles
-from dropcap.intake.tenure import Tenure
+from dropcap.intake.folder import OpenedFolder, Tenure, why_away
+from dropcap.intake.owner import Away, Run, Vigil
+from dropcap.intake.people import IntakeHooks
+from dropcap.intake.strays import LeftFiles, StrayFiles
+from dropcap.intake.take import IntakeLedger
 from dropcap.intake.watch import Watch
-from dropcap.ledger.errors import DatabaseError, Unavailable
+from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
 

@@ -12,10 +12,8 @@ from dataclasses import replace
 import structlog
 
 from dropcap.files.tree import NotRegular, Tree
-from dropcap.intake import beat as beats
 from dropcap.intake import owner
-from dropcap.intake.beat import Run
-from dropcap.intake.owner import Away, Marker
+from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run, clock
 from dropcap.threads import DaemonThread
 
 _log = structlog.get_logger()
@@ -39,9 +37,9 @@ class Presence:
         run: Run,
         on_lost: Callable[[], None] = lambda: None,
         *,
-        every: float = beats.EVERY,
-        lasts: float = beats.LASTS,
-        now: Callable[[], float] = beats.clock,
+        every: float = EVERY,
+        lasts: float = LASTS,
+        now: Callable[[], float] = clock,
     ) -> None:
         """Beats once; `tree` must be open since `marker` was read in it. `on_lost` is told, in any thread, that the folder is not
         ours any more.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator
 
 from dropcap.config.model import Folder
 from dropcap.files.tree import Entry, Tree
-from dropcap.routing.ignored import ignored
+from dropcap.routing.route import ignored
 
 IN_PROGRESS = "in_progress"
 FAILED = "failed"

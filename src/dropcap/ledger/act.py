@@ -1,22 +1,22 @@
-"""What people have dropcap do, and what happens to the ledger itself: a chain of acts, each with who, when and what."""
+"""What people did, entered in the chain; and jobs that are removed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pwd
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from dropcap.ledger.chain import ACTS, Head, of_act
+from dropcap.ledger.chain import ACTS, Head, as_head, begun, of_act
 from dropcap.ledger.database import Connection
-from dropcap.ledger.seal import as_head, begun
-from dropcap.ledger.transition import utf8
+from dropcap.ledger.job import utf8
 
 _ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 #: What the kernel says where nobody has logged in: a service, say.
@@ -153,3 +153,69 @@ def has_head(rows: Callable[[str, Sequence[Any]], list[Any]], head: Head) -> boo
         sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ? order by entry desc limit 1"
         found = rows(sql, (head.chain, head.n))
     return head.n == 0 or (bool(found) and bytes(found[0][0]).hex() == head.hash)
+
+
+#: Values that a statement may have.
+_AT_A_TIME = 500
+
+
+class Pruned:
+    """Entries that were pruned together, in their order."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, hash_: bytes) -> None:
+        """The next one, by the hash that its seal has."""
+        self._number += 1
+        self._digest.update(hash_)
+
+    @property
+    def told(self) -> tuple[int, str]:
+        """What an act tells of them: how many, and the SHA-256 (hex) of their hashes."""
+        return self._number, self._digest.hexdigest()
+
+
+def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> int:
+    """Take those of `jobs` that are over out of the ledger, but for the newest, within a transaction; how many those were."""
+    over = _over(connection, jobs)
+    if not over:
+        return 0
+    pruned = Pruned()
+    entries: list[tuple[int, bytes]] = []
+    for some, marks in _in_parts(over):
+        entries += connection.execute(
+            f"select seal.entry, seal.hash from history join seal on seal.entry = history.id where history.job in ({marks})",
+            some,
+        ).fetchall()
+    entries.sort(key=lambda entry: entry[0])
+    for _, hash_ in entries:
+        pruned.add(hash_)
+    count, digest = pruned.told
+    told = {"jobs": len(over), "entries": count, "sha256": digest, "heads": [str(head) for head in heads(connection)]}
+    act = enter(connection, at, who, Deed.PRUNED, told)
+    connection.executemany("update seal set established = '', pruned = ? where entry = ?", [(act, entry) for entry, _ in entries])
+    for some, marks in _in_parts(over):
+        connection.execute(f"delete from history where job in ({marks})", some)
+        connection.execute(f"delete from job where id in ({marks})", some)
+    return len(over)
+
+
+def _over(connection: Connection, jobs: Sequence[int]) -> list[int]:
+    """Those that are over, but for the newest of all jobs, whose number another one would get."""
+    found: set[int] = set()
+    for some, marks in _in_parts(jobs):
+        sql = (
+            f"select id from job where id in ({marks}) and state in ('done', 'failed', 'withdrawn')"
+            " and id < (select max(id) from job)"
+        )
+        found.update(job for (job,) in connection.execute(sql, some))
+    return sorted(found)
+
+
+def _in_parts(jobs: Sequence[int]) -> Iterator[tuple[Sequence[int], str]]:
+    """So many at a time as every engine takes, with their marks."""
+    for begin in range(0, len(jobs), _AT_A_TIME):
+        some = jobs[begin : begin + _AT_A_TIME]
+        yield some, ",".join("?" * len(some))

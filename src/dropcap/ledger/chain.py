@@ -1,10 +1,4 @@
-"""What is hashed of the ledger's entries, and how each carries the one before it: the same bytes in every engine. Pure.
-
-    hash(n) = SHA-256(hash(n - 1) + canonical bytes of entry n)
-
-Canonical bytes are JSON in ASCII without spaces: numbers are whole (times are microseconds since 1970), names are the hex digits
-of their bytes. What an entry establishes of its job is a JSON object of its own, kept as it was hashed.
-"""
+"""The hash chains over history and acts: how entries are sealed."""
 
 from __future__ import annotations
 
@@ -15,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import ne
-from typing import Any
+from typing import Any, TypeVar
+
+from dropcap.ledger.database import Connection, Writer
+from dropcap.ledger.job import OPEN, State
 
 #: The name of the chain of people's acts; a folder's chain has the folder's name, which is never empty.
 ACTS = ""
@@ -127,3 +124,144 @@ def heads_in(text: str) -> Iterator[Head]:
     """The heads that somebody has noted in whatever text: a log, a report, a letter."""
     for found in _HEAD.finditer(text):
         yield Head(found[1] or ACTS, int(found[2]), found[3])
+
+
+T = TypeVar("T")
+
+#: Jobs whose sealed facts are kept in memory; of others they are read from their seals.
+_KEPT = 4000
+#: Entries that are sealed at a time.
+_AT_ONCE = 5000
+#: Where an entry's folder stands.
+_FOLDER = 5
+_OVER = frozenset(state.value for state in State if state not in OPEN)
+
+_UNSEALED = (
+    "select history.id, history.job, history.at, history.state, history.note, "
+    + ", ".join(f"job.{name}" for name in FACTS)
+    + " from history join job on job.id = history.job where history.id > ? order by history.id limit ?"
+)
+_SEALED = (
+    "select history.job, seal.established from history join seal on seal.entry = history.id where history.job in ({marks})"
+    " order by history.job, history.id"
+)
+_SEAL = "insert into seal (entry, chain, n, established, hash) values (?,?,?,?,?)"
+#: Values that a statement may have.
+_VALUES = 500
+
+
+class Sealer:
+    """Seals what one connection enters. For the thread that writes."""
+
+    def __init__(self) -> None:
+        self._version = -1  # of the database, as others have committed to it
+        self._last = 0  # the last entry that is sealed
+        self._newest = 0  # the job with the highest number that has entries
+        self._heads: dict[str, tuple[int, int, bytes]] = {}  # folder -> its chain, and the chain's head
+        self._facts: dict[int, list[Any]] = {}  # what is sealed of jobs, as the ledger keeps it
+
+    def begin(self, connection: Writer) -> None:
+        """A transaction has begun."""
+        version = connection.version()
+        if version != self._version:
+            self.forget()
+            self._version = version
+            self._last, self._newest = connection.newest()
+
+    def forget(self) -> None:
+        """The transaction was rolled back: what is in memory may not be so."""
+        self._version = -1
+        self._heads.clear()
+        self._facts.clear()
+
+    def seal(self, connection: Connection) -> None:
+        """Seal what has been entered since `begin`; right before the commit."""
+        touched: set[str] = set()
+        more = True
+        while more:
+            rows = connection.execute(_UNSEALED, (self._last, _AT_ONCE)).fetchall()
+            more = len(rows) == _AT_ONCE
+            if not rows:
+                break
+            seals = self._sealed(connection, rows)
+            (connection.executemany if more else connection.later)(_SEAL, seals)
+            touched.update(row[_FOLDER] for row in rows)
+            self._last = rows[-1][0]
+            if len(self._facts) > _KEPT:
+                self._facts.clear()
+        heads = [(n, head, chain) for chain, n, head in (self._heads[folder] for folder in sorted(touched))]
+        if heads:
+            connection.later("update chain set n = ?, head = ? where id = ?", heads)
+
+    def _sealed(self, connection: Connection, rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The seals of entries."""
+        self._find_heads(connection, {row[_FOLDER] for row in rows} - self._heads.keys())
+        before = self._established(connection, {row[1] for row in rows if row[1] <= self._newest} - self._facts.keys())
+        seals = []
+        for entry, job, at, state, note, *columns in rows:
+            known = self._facts.get(job)
+            if known is None and job in before:
+                established = between(together(before[job]), canonical(columns))
+            else:
+                established = news(known or NOTHING, columns)
+            folder: str = columns[0]
+            chain, n, head = self._heads[folder]
+            head = of_entry(head, n + 1, job, at, state, note, established)
+            self._heads[folder] = (chain, n + 1, head)
+            seals.append((entry, chain, n + 1, established, head))
+            self._facts[job] = columns
+        for _, job, _, state, *_ in rows:
+            self._newest = max(job, self._newest)
+            if state in _OVER:
+                self._facts.pop(job, None)
+        return seals
+
+    def _established(self, connection: Connection, jobs: set[int]) -> dict[int, list[str]]:
+        """What earlier entries of jobs have established."""
+        found: dict[int, list[str]] = {job: [] for job in jobs}
+        for some in _in_parts(sorted(jobs)):
+            for job, established in connection.execute(_SEALED.format(marks=",".join("?" * len(some))), some):
+                found[job].append(established)
+        return found
+
+    def _find_heads(self, connection: Connection, folders: set[str]) -> None:
+        """The heads of folders' chains, which begin if need be."""
+        for some in _in_parts(sorted(folders)):
+            marks = ",".join("?" * len(some))
+            for name, chain, n, head in connection.execute(f"select name, id, n, head from chain where name in ({marks})", some):
+                self._heads[name] = (int(chain), int(n), as_head(head))
+        for folder in sorted(folders - self._heads.keys()):
+            self._heads[folder] = begun(connection, folder)
+
+
+def _in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at a time as every engine takes."""
+    return (values[begin : begin + _VALUES] for begin in range(0, len(values), _VALUES))
+
+
+def facts_of(connection: Connection, jobs: Sequence[int]) -> dict[int, Any]:
+    """What a chain would establish of jobs as they are now, of as many as a statement may have values; for
+    `enter_what_changed`."""
+    sql = f"select id, {', '.join(FACTS)} from job where id in ({','.join('?' * len(jobs))})"
+    return {job: facts for job, *facts in connection.execute(sql, jobs)}
+
+
+def enter_what_changed(connection: Connection, before: Mapping[int, Any], at: float, note: str) -> None:
+    """Whoever changes jobs without entries of their own in the history makes this one of each of which anything has changed."""
+    after = facts_of(connection, list(before))
+    connection.executemany(
+        "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?",
+        [(at, note, job) for job in before if after.get(job) != before[job]],
+    )
+
+
+def as_head(kept: Any) -> bytes:
+    """A chain's head as it is kept. What somebody has made of it stops nothing: it no longer fits what it is a hash of."""
+    return kept if isinstance(kept, bytes) else b""
+
+
+def begun(connection: Connection, name: str) -> tuple[int, int, bytes]:
+    """A new chain: its number, how many entries it has (none), and its first head."""
+    row = connection.execute("select value from meta where key = 'chain_seed'").fetchone()
+    head = genesis(row[0] if row else "", name)
+    return connection.enter("chain", ("name", "n", "head"), [(name, 0, head)])[0], 0, head

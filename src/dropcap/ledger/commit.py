@@ -14,11 +14,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from dropcap.ledger.database import Writer
-from dropcap.ledger.errors import DatabaseError, LeaseLost, Unavailable
-from dropcap.ledger.seal import Sealer
-from dropcap.ledger.transition import Steps
-from dropcap.ledger.trouble import Trouble
+from dropcap.ledger.chain import Sealer
+from dropcap.ledger.clock import Trouble
+from dropcap.ledger.database import DatabaseError, LeaseLost, Unavailable, Writer
+from dropcap.ledger.job import Steps
 from dropcap.threads import DaemonThread
 
 T = TypeVar("T")

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from dropcap.ledger.job import Job, State
+from dropcap.ledger.job import Job, State, utf8
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.transition import utf8
 
 #: Seconds from drop to done: the upper bounds of the histogram's buckets; one more is without a bound.
 BUCKETS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)

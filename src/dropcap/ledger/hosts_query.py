@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dropcap.ledger.rows import Rows
+from dropcap.ledger.clock import Rows
 
 #: Seconds from its start in which a host has not looked at all folders yet: what it lacks is not believed.
 _LOOKS_FOR = 6

@@ -1,20 +1,15 @@
-"""Jobs and their states.
-
-    waiting ──> sending ──> stored ──> done
-       ^  \\        │  \\
-       │   \\       v   \\─> refused ──> failed
-       │    \\── unknown
-       v
-      held            (and waiting, held, unknown ──> withdrawn; held ──> unknown if it was sent before)
-
-A job that is over stays so, but for one whose file a person took away before it was filed and moves back (`RETURNS`).
-"""
+"""A job: its states and facts, its steps from state to state, and what can come of a try to deliver it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from functools import lru_cache
+from typing import Any, TypeAlias
 
+from dropcap.display import shown
 from dropcap.reasons import Reason, Scope
 
 
@@ -311,3 +306,231 @@ class Event:
     at: float
     state: State
     note: str
+
+
+class Result(StrEnum):
+    """What became of the field of a file that REDCap has."""
+
+    STORED = "stored"
+    REPLACED = "replaced"
+    ALREADY_THERE = "already_there"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """REDCap has the file, seen to the level `confirmed`, in `instance` if it goes to one. `ctime_ns` is what the file had when
+    these bytes were read."""
+
+    result: Result
+    confirmed: str  # readback | listed | none
+    sha256: str
+    size: int
+    seconds: float
+    ctime_ns: int | None = None
+    instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It will not be stored as it is: to failed/, with what to do. `alike`: REDCap's own words for it that nobody knows, to be
+    compared with those for other files."""
+
+    reason: Reason
+    message: str
+    remedy: str
+    alike: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Something that time alone does not mend; the file stays in in_progress/ until `retry`, a reload or a rename."""
+
+    reason: Reason
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """To be tried again.
+
+    `scope` says whose trouble it is: the file's own, its folder's, its server's or its project's, or that dropcap stops.
+    `sent` is set once the outcome of a request is unknown, so that REDCap is read back before anything is sent again.
+    `seconds` is how long to wait, if the reply told. `sha256` is that of the bytes whose import REDCap has acknowledged.
+    """
+
+    reason: Reason
+    message: str
+    remedy: str = ""
+    scope: Scope = Scope.FILE
+    sent: bool = False
+    seconds: float | None = None
+    until_resume: bool = False
+    certain: bool = False  # the server itself said so or could not be reached: no other file needs to find out
+    release_instance: bool = False  # the instance chosen for `next` was not used: choose anew
+    sha256: str | None = None
+    worded: bool = False  # only the server's words say so: nothing is believed before a probe agrees
+    own_fault: bool = False  # it is the file's own trouble, and after some of them it is held
+    ask_server_in: float | None = None  # seconds after which its server is asked, should no file arrive there before
+    in_general: str = ""  # what the file's own folder is told in place of a message that may speak of another folder's file
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """What is known of the record may no longer be so: it is looked up anew, and the file goes on at once.
+
+    `sent` and `release_instance` as in `Later`.
+    """
+
+    reason: Reason
+    message: str
+    remedy: str
+    sent: bool
+    release_instance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForRecord:
+    """REDCap has no such record yet; looked up again on the schedule of `missing_record: wait`."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCreated:
+    """REDCap says that it has created the file's record; the file goes on at once, by a look-up that shows it."""
+
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """Its record is missing, and the folder's `limit` of new records was asked for today: its turn comes after midnight."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The file is no longer in in_progress/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The file was written to after it was claimed, or while it was sent.
+
+    `sha256` is that of the older bytes that REDCap has taken meanwhile, if it has.
+    """
+
+    size: int
+    mtime_ns: int
+    sent: bool
+    sha256: str | None = None
+
+
+Outcome: TypeAlias = Stored | Refused | Held | Later | LookAgain | WaitForRecord | RecordCreated | LimitReached | Gone | Rewritten
+
+
+def about(job: Job) -> dict[str, Any]:
+    """The keys that every log line about a file carries (design, part 6)."""
+    keys: dict[str, Any] = {"job": job.id, "folder": job.folder, "file": shown(job.name)}
+    if job.project:
+        keys["project"] = job.project
+    if job.record:
+        keys["record"] = shown(job.record)
+    if job.field:
+        keys["field"] = job.field
+    if job.event:
+        keys["redcap_event"] = job.event
+    if job.instance is not None:
+        keys["instance"] = job.instance
+    return keys
+
+
+_BLOBS = frozenset({"name", "filed_as", "preserved_as"})
+#: What ends a job.
+ENDS = (State.DONE, State.FAILED, State.WITHDRAWN)
+_BEFORE: dict[State, tuple[str, ...]] = {
+    state: tuple(before.value for before, after in TRANSITIONS.items() if state in after) for state in State
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A job goes to `state`; `columns` are set with it, `note` goes into its history.
+
+    `target`, if it is given, is the key and the field that the job must have still.
+    """
+
+    job: int
+    state: State
+    note: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    target: tuple[str | None, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Changes that one thread wants, of jobs that pass nobody, as of `now`."""
+
+    changes: Sequence[Change]
+    now: float
+
+
+def renamed(
+    name: bytes, state: str, key: str | None, record: str, event: str | None, field: str, instance: int | None, *, now: str | None
+) -> str:
+    """The step in a job's history; with the place where the file may have arrived under its old name."""
+    note = f"renamed by a person, before: {shown(os.fsdecode(name))}"
+    if state != State.UNKNOWN or key == now:
+        return note
+    place = (record, event, field, None if instance is None else f"({instance})")
+    return f"{note}; it may have arrived at {' '.join(shown(part) for part in place if part)}"
+
+
+def update_of(one: Change) -> str:
+    """The statement of a change; `values_of` has its values."""
+    return _update(one.state, tuple(one.columns), one.target is not None)
+
+
+@lru_cache(maxsize=256)
+def _update(state: State, columns: tuple[str, ...], same_target: bool) -> str:
+    sets = "".join(f", {column} = ?" for column in columns)
+    ended = ", ended_at = ?" if state in ENDS else ""
+    before = ", ".join(f"'{name}'" for name in _BEFORE[state])
+    same = " and key is ? and field = ?" if same_target else ""
+    return f"update job set state = ?, changed_at = ?{ended}{sets} where id = ? and state in ({before}){same}"
+
+
+def values_of(one: Change, now: float) -> tuple[Any, ...]:
+    """The values of a change's statement."""
+    ended = (now,) if one.state in ENDS else ()
+    columns = tuple(bound(column, value) for column, value in one.columns.items())
+    return (one.state.value, now, *ended, *columns, one.job, *(one.target or ()))
+
+
+def bound(column: str, value: Any) -> Any:
+    """The value as the ledger keeps it in that column."""
+    if isinstance(value, int):
+        return value if isinstance(value, bool) else digits(value)
+    if not isinstance(value, str):
+        return value
+    return os.fsencode(value) if column in _BLOBS else utf8(value)
+
+
+class Digits(int):
+    """A whole number of more than 64 bits. PostgreSQL knows such numbers; SQLite keeps its digits."""
+
+    def __conform__(self, protocol: object) -> bytes:
+        """For SQLite (PEP 246)."""
+        return b"%d" % int(self)
+
+
+def digits(value: int) -> int:
+    """An inode may have all of 64 bits, and a time may lie beyond 2262 in nanoseconds."""
+    return value if -(2**63) <= value < 2**63 else Digits(value)
+
+
+def utf8(text: str | None) -> str | None:
+    """The engines' text is UTF-8; a name that is not may have left its bytes in a value."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()

@@ -1,23 +1,14 @@
-"""Files to one place go in their order, but nobody waits for ever for a folder that is not there: who may pass whom.
-
-A job whose file only has to be moved keeps nobody waiting, nor does one that is held since a newer one has gone. One that
-waits in an absent folder may be passed, and what is known of that stands in its reason until its folder is back. What is being
-sent is never passed; what may have been sent is only held then, unless nobody knows to which instance it went.
-
-Whichever way a job has come to its place (other rules or another name may have led it there since it was claimed), it is not
-entered as being sent once a newer one has gone there, unless a person has said so. One that may have arrived is: to be read back.
-"""
+"""The conditions under which a job's step may be taken."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from dropcap.ledger.database import Connection
-from dropcap.ledger.errors import Conflict
-from dropcap.ledger.job import State
-from dropcap.ledger.schema import open_by_key
-from dropcap.ledger.transition import Change, update_of, values_of
+from dropcap.ledger.database import Conflict, Connection
+from dropcap.ledger.job import Change, State, update_of, values_of
+from dropcap.ledger.schema import OPEN_STATES, open_by_key
 from dropcap.reasons import Reason
 
 _PASSED = "its folder was away, and a file that was dropped later has gone to the same place in REDCap meanwhile"
@@ -119,3 +110,43 @@ def _make_way(connection: Connection, job: int, absent: Absent, now: float) -> N
         connection.execute(
             "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, note, older)
         )
+
+
+_ENTER = (
+    "insert into late_send (job, folder, due)"
+    f" select id, folder, ? from job where state in {OPEN_STATES} and state = 'sending' and folder = ?"
+    " on conflict (job) do update set due = excluded.due"
+)
+DUE = "select job from late_send where due <= ? order by due limit ?"
+#: What was stored last at the place of a job, and whether something is on its way there.
+STORED = (
+    "where project = ? and record = ? and event is ? and field = ? and instance is ? and attempts > 0 and record <> ''"
+    " and state in ('stored', 'done') order by id desc limit 1"
+)
+OPEN_THERE = (
+    f"where state in {OPEN_STATES} and state in ('sending', 'unknown') and project = ? and record = ? and event is ?"
+    " and field = ? and instance is ? limit 1"
+)
+
+
+def enter(connection: Connection, folder: str, due: float) -> None:
+    """What is being sent in a folder that is taken over; before it gets its unknown outcome."""
+    connection.execute(_ENTER, (due, folder))
+
+
+def over(job: int) -> Callable[[Connection], None]:
+    """It was looked at."""
+
+    def apply(connection: Connection) -> None:
+        connection.execute("delete from late_send where job = ?", (job,))
+
+    return apply
+
+
+def put_off(job: int, until: float) -> Callable[[Connection], None]:
+    """It is looked at later."""
+
+    def apply(connection: Connection) -> None:
+        connection.execute("update late_send set due = ? where job = ?", (until, job))
+
+    return apply

@@ -13,11 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.act import Deed
-from dropcap.ledger.chain import ACTS, FACTS, Head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.act import Deed, Pruned
+from dropcap.ledger.chain import ACTS, FACTS, Head, as_head, canonical, genesis, of_act, of_entry, together
 from dropcap.ledger.database import Connection, Database
-from dropcap.ledger.prune import Pruned
-from dropcap.ledger.seal import as_head
 from dropcap.ledger.sqlite.database import SqliteDatabase
 
 

@@ -1,11 +1,547 @@
-"""All questions to the ledger in one: for intake, delivery and people. Never writes, may run beside a daemon."""
+"""The ledger's reads, by who asks: intake, delivery, people."""
 
 from __future__ import annotations
 
-from dropcap.ledger.delivery_query import DeliveryQuery
+import json
+import math
+import os
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dropcap.ledger.act import Act, has_head
+from dropcap.ledger.chain import Head
+from dropcap.ledger.clock import Rows
 from dropcap.ledger.hosts_query import HostsQuery
-from dropcap.ledger.intake_query import IntakeQuery
-from dropcap.ledger.people_query import PeopleQuery, WantedJobs
+from dropcap.ledger.job import (
+    Event,
+    FailedFile,
+    FiledFile,
+    Job,
+    KnownFolder,
+    LikeJobs,
+    Mark,
+    MarkKind,
+    OpenFile,
+    Pause,
+    State,
+    TakenAway,
+    digits,
+    utf8,
+)
+from dropcap.ledger.passing import DUE, NEWER_WENT, NOBODY, OPEN_THERE, PLACE, STORED, Absent, may_pass
+from dropcap.ledger.readdress import KNOWN_FOR, MAY_HAVE_ARRIVED
+from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE, open_by_key
+from dropcap.reasons import Scope
+
+
+class IntakeQuery(Rows):
+    """What is known of files."""
+
+    def read_back_and_filed(self, folder: str, before: float, last: int, limit: int = 500) -> list[Job]:
+        """Jobs behind the job `last` of which REDCap gave out the very bytes, done before then, whose files lie in done/."""
+        where = "folder = ? and state = 'done' and confirmed = 'readback' and filed_as is not null and sha256 is not null"
+        return self._jobs(f"where {where} and ended_at <= ? and id > ? order by id limit ?", folder, before, last, limit)
+
+    def claimed_since(self, since: float, now: float) -> int | None:
+        """The first job that was claimed after `since` and not after `now`; those behind it are younger, whatever they say."""
+        (first,) = next(self._rows("select min(id) from job where claimed_at > ? and claimed_at <= ?", since, now))
+        return None if first is None else int(first)
+
+    def rely_on_copies(self, folder: str) -> list[tuple[int, str, float | None]]:
+        """The jobs of a folder for which a copy of what REDCap held was kept: number, the copy's SHA-256, when it ended."""
+        ended = f"case when state in {OPEN_STATES} then null else ended_at end"
+        sql = f"select id, preserved_sha256, {ended} from job where folder = ? and preserved_sha256 is not null"
+        return [(int(job), sha256, None if ended is None else float(ended)) for job, sha256, ended in self._rows(sql, folder)]
+
+    def folders(self) -> list[str]:
+        """All folders that jobs are of, be they in the configuration or not."""
+        return [folder for (folder,) in self._rows("select distinct folder from job order by 1")]
+
+    def over(self, folder: str, before: float, last: int = 0, limit: int = 1000) -> list[int]:
+        """Jobs of a folder behind the job `last` that ended before then and have to do with no file, no copy, no other job and no
+        open one that is older. Never the newest: another one would get its number."""
+        others = "".join(
+            f" and id not in (select {column} from job where {column} is not null and {column} <> id)"
+            for column in ("again_of", "tried_again", "back_of")
+        )
+        sql = (
+            "select id from job where folder = ? and ended_at <= ? and id > ? and state in ('done', 'withdrawn')"
+            f" and filed_as is null and preserved_as is null{others}"
+            f" and id < (select coalesce(min(id), 4611686018427387904) from job where state in {OPEN_STATES})"
+            " and id < (select max(id) from job) order by id limit ?"
+        )
+        return [int(job) for (job,) in self._rows(sql, folder, before, last, limit)]
+
+    def last_claim_beneath(self, folder: str, directory: str) -> float | None:
+        """When a file was last taken out of a subfolder, or from beneath it; None if none ever was."""
+        first, behind = os.fsencode(f"{directory}/"), os.fsencode(f"{directory}0")  # `0` comes after `/`
+        sql = "select max(claimed_at) from job where folder = ? and name >= ? and name < ?"
+        (last,) = next(self._rows(sql, folder, first, behind))
+        return None if last is None else float(last)
+
+    def open_files(self, folder: str) -> dict[str, OpenFile]:
+        """The files that should lie in in_progress/, by name."""
+        return dict(self.each_open(folder))
+
+    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
+        """The files that should lie in in_progress/, one after the other: there can be very many."""
+        sql = f"select name, id, state, size, mtime_ns, inode from job where folder = ? and state in {OPEN_STATES}"
+        for n, i, s, z, m, d in self._each(sql, folder):
+            yield os.fsdecode(n), OpenFile(i, State(s), z, int(m), int(d))
+
+    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of `names` that open jobs have."""
+        marks = ",".join("?" * len(names))
+        sql = f"select name from job where folder = ? and name in ({marks}) and state in {OPEN_STATES}"
+        return {os.fsdecode(name) for (name,) in self._rows(sql, folder, *map(os.fsencode, names))}
+
+    def last_claims(self, folder: str, names: Sequence[str]) -> dict[str, float]:
+        """When each of `names` was claimed last, for those that ever were."""
+        if not names:
+            return {}
+        marks = ",".join(["(?)"] * len(names))
+        sql = (
+            f"with wanted(name) as (values {marks}) select name, (select claimed_at from job"
+            " where job.name = wanted.name and folder = ? order by id desc limit 1) from wanted"
+        )
+        rows = self._rows(sql, *map(os.fsencode, names), folder)
+        return {os.fsdecode(name): float(last) for name, last in rows if last is not None}
+
+    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> dict[str, FailedFile]:
+        """The files that should lie in failed/ and were not tried again, by their place in the folder; those of `sizes` only.
+
+        One that was renamed there before its place was entered (a crash came between) has the place that it had at first. One
+        whose place another has by now was moved, nobody knows whither: it has a place where nothing can lie.
+        """
+        sql = (
+            "with failed as (select id, name, size, mtime_ns, inode, filed_as is not null as placed,"
+            " coalesce(filed_as, ? || name) as place"
+            " from job where folder = ? and state = 'failed' and tried_again is null)"
+            " select place, id, name, size, mtime_ns, inode, placed, nth from"
+            " (select failed.*, row_number() over (partition by place order by placed desc, id desc) as nth from failed)"
+            " as placed_files"
+        ) + (f" where size in ({','.join('?' * len(sizes))})" if sizes else "")
+        return {
+            os.fsdecode(p) + ("" if nth == 1 else f"/{i}"): FailedFile(i, os.fsdecode(n), z, int(m), int(d), bool(f) and nth == 1)
+            for p, i, n, z, m, d, f, nth in self._rows(sql, b"failed/", folder, *sizes)
+        }
+
+    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
+        """Where the files lie that were done within that time (seconds since the epoch), by their places in the folder."""
+        sql = "select filed_as from job where ended_at >= ? and ended_at < ? and folder = ? and state = 'done'"
+        return (os.fsdecode(name) for (name,) in self._each(sql, since, until, folder) if name is not None)
+
+    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
+        """The files of one of these sizes that are being filed now, and those that were filed since then, or ever (all jobs are
+        looked through for that)."""
+        columns = "state, size, mtime_ns, inode, filed_as"
+        # SQLite takes so many values, and says no to more; then those of all sizes come.
+        its = f" and size in ({','.join('?' * len(sizes))})" if len(sizes) <= 500 else ""
+        values = tuple(sizes) if its else ()
+        now = f"state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ?{its}"
+        ended = f"{'' if since is None else 'ended_at >= ? and '}folder = ? and state in ('done', 'failed'){its}"
+        for where, first in ((now, ()), (ended, () if since is None else (since,))):
+            for state, size, mtime_ns, inode, place in self._each(
+                f"select {columns} from job where {where}", *first, folder, *values
+            ):
+                yield FiledFile(State(state), size, int(mtime_ns), int(inode), None if place is None else os.fsdecode(place))
+
+    def taken_away(self, projects: Collection[str], sizes: Collection[int], now: float) -> list[TakenAway]:
+        """Jobs of these projects, in whatever folder, whose files may be out of in_progress/ and what was sent may have arrived:
+        open ones, and those that ended so within `KNOWN_FOR`. Of files of `sizes` only, newest first."""
+        columns = "id, folder, name, state, size, mtime_ns, inode, coalesce(sent_sha256, sha256)"
+        marks, which = ",".join("?" * len(sizes)), ",".join("?" * len(projects))
+        sql = (
+            f"select {columns} from job where state in {OPEN_STATES} and (attempts > 0 or state = 'unknown')"
+            f" and size in ({marks}) and project || '' in ({which}) and ({MAY_HAVE_ARRIVED} or state in ('sending', 'stored'))"
+            f" union all select {columns} from job where size in ({marks}) and ended_at > ? and project in ({which})"
+            " and ((state = 'withdrawn' and may_have_arrived) or (state = 'done' and filed_as is null)) order by 1 desc"
+        )
+        rows = self._rows(sql, *sizes, *projects, *sizes, now - KNOWN_FOR, *projects)
+        return [TakenAway(i, f, os.fsdecode(n), State(s), z, int(m), int(d), h) for i, f, n, s, z, m, d, h in rows]
+
+    def to_read_back(self, now: float, limit: int = 20) -> list[Job]:
+        """Withdrawn jobs of which it is due to be found out whether REDCap has what was sent."""
+        return self._jobs("where read_back is not null and read_back <= ? order by read_back limit ?", now, limit)
+
+    def read_back(self, since: float, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Withdrawn jobs that ended since then, and of which that was found out, newest first."""
+        tail = "where found is not null and ended_at >= ?"
+        if folder is None:
+            return self._jobs(f"{tail} order by ended_at desc limit ?", since, limit)
+        return self._jobs(f"{tail} and folder = ? order by ended_at desc limit ?", since, folder, limit)
+
+    def heir(self, job: int) -> Job | None:
+        """The newest job under which the file of a withdrawn job came back."""
+        found = self._jobs("where back_of = ? order by id desc limit 1", job)
+        return found[0] if found else None
+
+    def copying(self, folder: str) -> dict[int, tuple[str, str]]:
+        """Of the files that are being filed by copying: the name of the copy while it grows, and its name afterwards."""
+        sql = (
+            f"select id, copy_temporary, copy_final from job where state in {OPEN_STATES} and state in ('stored', 'refused')"
+            " and folder = ? and copy_final is not null"
+        )
+        return {job: (os.fsdecode(temporary), os.fsdecode(final)) for job, temporary, final in self._rows(sql, folder)}
+
+    def marks(self, folder: str, name: str | None = None) -> list[Mark]:
+        """What is remembered of the files that lie in a folder, or of the one of that name."""
+        columns = "name, kind, size, mtime_ns, ctime_ns, inode, since"
+        if name is None:
+            rows = self._rows(f"select {columns} from mark where folder = ?", folder)
+        else:
+            rows = self._rows(f"select {columns} from mark where folder = ? and name = ?", folder, os.fsencode(name))
+        return [Mark(os.fsdecode(n), MarkKind(k), z, int(m), int(c), int(i), s) for n, k, z, m, c, i, s in rows]
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How a drop folder was seen before, if it was."""
+        row = next(self._rows("select folder, path, marker, mount, first_seen from folder where folder = ?", folder), None)
+        return KnownFolder(*row) if row else None
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files of a folder were left that lay there at first (see `intake.left`)."""
+        return self.meta(f"left {folder}")
+
+
+#: Of a held job: nobody waits for it, since what came after it has gone.
+GIVES_WAY = "older.reason is 'newer_went'"
+
+#: That a job was sent to an instance at the place of another one (number, key, project, record, event, field).
+_AT_ITS_PLACE = (
+    "instance is not null and id in ("
+    + " union ".join(
+        f"select id from job where {place} and id <> ?1 and field = ?6 and attempts > 0"
+        for place in ("key = ?2", "record = ?4 and record <> '' and project = ?3 and event is ?5")
+    )
+    + ")"
+)
+
+
+_PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
+
+
+class DeliveryQuery(Rows):
+    """What is known of jobs that are to have a turn."""
+
+    def due(self, folder: str, now: float, limit: int, small_file: int, *, small: bool, absent: Absent = NOBODY) -> list[Job]:
+        """Jobs of a folder whose time has come, in their order: those of up to `small_file` bytes, or the larger ones.
+
+        A job is left out while an older one to the same target is waiting or held, or another one is being sent there. One that
+        may have been sent already goes first: until it was read back, nobody knows what the place holds. Those of folders that
+        are `absent` may be passed.
+        """
+        # Nearly all files are small, so those are taken in their order, and the few large ones are looked up by their size:
+        # `+` keeps SQLite from choosing the other index, with which it would look through a whole backlog.
+        which = "due <= ? and +size <= ?" if small else "+due <= ? and size > ?"
+        passes, values = may_pass(absent)
+        return self._jobs(
+            f"where folder = ? and state in ('waiting', 'unknown') and {which} and (state = 'unknown' or not exists"
+            f" (select 1 from job older where older.key = job.key and older.id < job.id and {self.database.open_by_key}"
+            f" and older.state || '' in ('waiting', 'held') and not (older.state = 'held' and {GIVES_WAY}) and not ({passes}))"
+            f" and not exists (select 1 from job older where older.key = job.key and {self.database.sent_by_key}"
+            f" and not ({passes}))) order by due, id limit ?",
+            folder,
+            now,
+            small_file,
+            *values,
+            *values,
+            limit,
+        )
+
+    def overtaken(self, job: int) -> bool:
+        """Whether a file that was claimed later may have arrived at the place of a job, which no person lets it go over."""
+        place = next(self._rows(PLACE, job), None)
+        return place is not None and next(self._rows(NEWER_WENT, *place), None) is not None
+
+    def last_job(self) -> int:
+        """The number of the job that was claimed last, 0 if there is none."""
+        return int(next(self._rows("select max(id) from job"))[0] or 0)
+
+    def next_due(self, folder: str, now: float) -> float | None:
+        """When the next job of a folder that is not due yet will be."""
+        row = next(
+            self._rows("select min(due) from job where folder = ? and state in ('waiting', 'unknown') and due > ?", folder, now)
+        )
+        return None if row[0] is None else float(row[0])
+
+    def folders_waiting_for(self, keys: Collection[str]) -> set[str]:
+        """The folders that have jobs of one of these keys that are still to have a turn."""
+        turns = f"{open_by_key('job')} and state in ('waiting', 'unknown')"
+        sql = f"select distinct folder from job where {turns} and key in ({','.join('?' * len(keys))})"
+        return {folder for (folder,) in self._rows(sql, *keys)}
+
+    def changes(self) -> int:
+        """Another number than before if anything was written meanwhile. By one thread alone."""
+        return self._reader.changes()
+
+    def folders_due(self, now: float) -> set[str]:
+        """The folders that have jobs whose time has come, whatever else these wait for."""
+        sql = "select distinct folder from job where state in ('waiting', 'unknown') and due <= ?"
+        return {folder for (folder,) in self._rows(sql, now)}
+
+    def highest_instance(self, key: str) -> int:
+        """The highest instance that an open job of this key is to go to, or has gone to, 0 if there is none. What was refused has
+        not gone, whether its file is moved yet or not."""
+        sql = f"select max(instance) from job where {open_by_key('job')} and state <> 'refused' and key = ?"
+        return int(next(self._rows(sql, key))[0] or 0)
+
+    def instances_of_others(self, job: Job) -> set[int]:
+        """The instances at the place of a job in which other jobs have, or may have, their files."""
+        sql = f"select instance from job where {_AT_ITS_PLACE} and state not in ('refused', 'failed', 'withdrawn')"
+        return {number for (number,) in self._rows(sql, *_place_of(job))}
+
+    def was_filed(self, job: Job) -> list[Job]:
+        """The jobs, newest first, that have brought a file with the size, mtime and inode of this one to an instance of its
+        place, and to done/."""
+        its = "state = 'done' and filed_as is not null and size = ?7 and mtime_ns = ?8 and inode = ?9 order by id desc"
+        sight = (job.size, digits(job.mtime_ns), digits(job.inode))
+        return self._jobs(f"where {_AT_ITS_PLACE} and {its}", *_place_of(job), *sight)
+
+    def late_sends(self, now: float, limit: int = 20) -> list[int]:
+        """Jobs that were taken over in `sending`, and whose places are due to be looked at once more."""
+        return [job for (job,) in self._rows(DUE, now, limit)]
+
+    def stored_there(self, job: Job) -> Job | None:
+        """The newest job that was stored at the place of a job."""
+        found = self._jobs(STORED, job.project, job.record, job.event, job.field, job.instance)
+        return found[0] if found else None
+
+    def is_on_its_way(self, job: Job) -> bool:
+        """Whether something is being sent to the place of a job, or may have been."""
+        return bool(self._jobs(OPEN_THERE, job.project, job.record, job.event, job.field, job.instance))
+
+    def put_aside(self) -> list[str]:
+        """The folders with jobs that a fail-over of the database has put aside."""
+        sql = f"select distinct folder from job where {PUT_ASIDE}"
+        return [folder for (folder,) in self._rows(sql)]
+
+    def unfiled(self, folder: str) -> list[Job]:
+        """Jobs whose file is still to be moved to done/ or failed/."""
+        return self._jobs(f"where state in {OPEN_STATES} and state in ('stored', 'refused') and folder = ? order by id", folder)
+
+    def names(self, folder: str, states: Iterable[State]) -> list[tuple[int, str]]:
+        """Number and name of a folder's jobs in some open states."""
+        marks = ", ".join(f"'{state.value}'" for state in states)
+        return [
+            (i, os.fsdecode(n))
+            for i, n in self._rows(
+                f"select id, name from job where folder = ? and state in {OPEN_STATES} and state in ({marks})", folder
+            )
+        ]
+
+    def mismatches(self, folder: str, record: str, now: float, within: float) -> int:
+        """How often names of a folder's files did not agree with a record in the last `within` seconds."""
+        sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"
+        name = record.encode("utf-8", "backslashreplace").decode()
+        return int(next(self._rows(sql, folder, name, now - within, now + within))[0])
+
+    def pauses(self) -> list[Pause]:
+        """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
+        sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
+        return [Pause(Scope(s), n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql) if s in _PAUSABLE]
+
+    def told_projects(self) -> dict[str, int]:
+        """The ids of REDCap's projects by the entries that lead to them, as REDCap has told them last."""
+        sql = "select project, what from learned where kind = 'project_id'"
+        return {project: int(number) for project, number in self._rows(sql) if number.isdecimal()}
+
+    def learned(self, now: float) -> dict[tuple[str, str, str], float]:
+        """What REDCap has told and still is taken to be true: project, kind and what, and until when."""
+        sql = "select project, kind, what, until from learned where until > ?"
+        return {(project, kind, what): until for project, kind, what, until in self._rows(sql, now)}
+
+
+def _place_of(job: Job) -> tuple[object, ...]:
+    return job.id, utf8(job.key), job.project, utf8(job.record), utf8(job.event), job.field
+
+
+@dataclass(frozen=True, slots=True)
+class WantedJobs:
+    """Which jobs: dropped from `since` on and before `until` (seconds since the epoch); None or False asks for all.
+
+    `name` is a file's name, in whatever subfolder; or its path in the drop folder, as it was dropped or as it was filed.
+    """
+
+    failed: bool = False
+    since: float = 0.0
+    until: float = math.inf
+    folder: str | None = None
+    project: str | None = None
+    name: str | None = None
+    record: str | None = None
+    job: int | None = None
+
+
+class PeopleQuery(Rows):
+    """What is told to people."""
+
+    def heads(self) -> list[Head]:
+        """The heads of all chains."""
+        return [Head(name, n, bytes(head).hex()) for name, n, head in self._rows("select name, n, head from chain order by name")]
+
+    def has_head(self, head: Head) -> bool:
+        """Whether the chain has that entry."""
+        return has_head(self._reader.rows, head)
+
+    def acts(self, since: float = 0.0, until: float = math.inf) -> list[Act]:
+        """What people had dropcap do, and what happened to the ledger, in that time (seconds since the epoch)."""
+        columns = "n, at, uid, login, name, way, what, told"
+        rows = self._rows(f"select {columns} from act where at >= ? and at < ? order by n", since, min(until, 1e300))
+        return [Act(n, at, uid, login, name, way, what, json.loads(told)) for n, at, uid, login, name, way, what, told in rows]
+
+    def document(self, sha256: str | None) -> dict[str, Any]:
+        """What the ledger keeps under this SHA-256; empty if nothing."""
+        row = next(self._rows("select what from document where sha256 = ?", sha256), None)
+        found = json.loads(row[0]) if row else {}
+        return found if isinstance(found, dict) else {}
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Open jobs per folder and state, and those in failed/ that nobody has dealt with."""
+        counts: dict[str, dict[str, int]] = {}
+        for folder, state, number in self._rows(
+            f"select folder, state, count(*) from job where state in {OPEN_STATES} group by 2, 1"
+        ):
+            counts.setdefault(folder, {})[state] = number
+        sql = "select folder, count(*) from job where state = 'failed' and tried_again is null group by folder"
+        for folder, number in self._rows(sql):
+            counts.setdefault(folder, {})["failed"] = number
+        return counts
+
+    def in_state(self, states: Iterable[State], folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Jobs in some open states, oldest first."""
+        marks = ", ".join(f"'{state.value}'" for state in states)
+        where = f"where state in {OPEN_STATES} and state in ({marks})"
+        if folder is None:
+            return self._jobs(f"{where} order by id limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id limit ?", folder, limit)
+
+    def failed(self, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Jobs whose file lies in failed/ and waits for somebody, newest first."""
+        where = "where state = 'failed' and tried_again is null"
+        if folder is None:
+            return self._jobs(f"{where} order by id desc limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id desc limit ?", folder, limit)
+
+    def may_retry(self, limit: int) -> list[Job]:
+        """Jobs that `retry` can do something for, newest first."""
+        which = "state in ('held', 'waiting', 'unknown') or (state = 'failed' and tried_again is null)"
+        return self._jobs(f"where {which} order by id desc limit ?", limit)
+
+    def alike(self, folder: str | None = None) -> list[LikeJobs]:
+        """What waits for a reason, is held or failed, by folder and reason, however many there are; oldest first."""
+        columns = "folder, state, reason, count(*), min(coalesce(ended_at, claimed_at)), min(due), max(id)"
+        its, values = ("", ()) if folder is None else (" and folder = ?", (folder,))
+        open_ones = f"state in {OPEN_STATES} and (state = 'held' or state in ('waiting', 'unknown') and reason is not null)"
+        failed = "state = 'failed' and tried_again is null"
+        each = [f"select {columns} from job where {which}{its} group by 1, 2, 3" for which in (open_ones, failed)]
+        rows = self._rows(f"{' union all '.join(each)} order by 5", *values, *values)
+        return [LikeJobs(f, State(s), r, n, float(t), float(d), j) for f, s, r, n, t, d, j in rows]
+
+    def ended_since(self, folder: str, since: float, state: State) -> int:
+        """How many jobs of a folder ended in `state` since then."""
+        sql = "select count(*) from job where ended_at >= ? and folder = ? and state = ?"
+        return int(next(self._rows(sql, since, folder, state.value))[0])
+
+    def last_done(self, folder: str, since: float, limit: int = 20) -> list[Job]:
+        """The files done last."""
+        return self._jobs(
+            "where ended_at >= ? and folder = ? and state = 'done' order by ended_at desc limit ?", since, folder, limit
+        )
+
+    def stored_as(self, folder: str, name: str) -> Job | None:
+        """The last job of that name in a folder whose file was stored."""
+        where = "where name = ? and folder = ? and state = 'done' order by id desc limit 1"
+        return next(iter(self._jobs(where, os.fsencode(name), folder)), None)
+
+    def history(self, job: int) -> list[Event]:
+        """The steps of one job."""
+        sql = "select job, at, state, note from history where job = ? order by id"
+        return [Event(j, at, State(state), note) for j, at, state, note in self._rows(sql, job)]
+
+    def put_off(self, folder: str | None = None, limit: int = 100) -> list[Job]:
+        """Claimed files whose turn was put off for a reason, oldest first."""
+        where = "where state in ('waiting', 'unknown') and reason is not null"
+        if folder is None:
+            return self._jobs(f"{where} order by id limit ?", limit)
+        return self._jobs(f"{where} and folder = ? order by id limit ?", folder, limit)
+
+    def behind_held(self, folder: str | None = None, limit: int = 100) -> list[tuple[Job, Job]]:
+        """Waiting files to the same place as an older one that is held, oldest first, each with that one."""
+        pairs = list(
+            self._rows(
+                "select newer.id, min(held.id) from job held join job newer on newer.key = held.key and newer.id > held.id"
+                f" and {open_by_key('newer')} where held.state in {OPEN_STATES} and held.state = 'held'"
+                f" and not {GIVES_WAY.replace('older.', 'held.')}"
+                " and newer.state = 'waiting' and newer.folder = coalesce(?, newer.folder) group by newer.id"
+                " order by newer.id limit ?",
+                folder,
+                limit,
+            )
+        )
+        jobs = {number: self.job(number) for pair in pairs for number in pair}
+        return [(newer, held) for a, b in pairs if (newer := jobs[a]) is not None and (held := jobs[b]) is not None]
+
+    def recent(
+        self,
+        limit: int,
+        *,
+        failed: bool = False,
+        since: float = 0.0,
+        folder: str | None = None,
+        name: str | None = None,
+        record: str | None = None,
+    ) -> list[Job]:
+        """The jobs of late, newest first; what is wanted as in `Wanted`."""
+        where, values = _which(WantedJobs(failed, since, math.inf, folder, None, name, record))
+        return self._jobs(f"where {where} order by id desc limit ?", *values, limit)
+
+    def each(self, wanted: WantedJobs, newest: int | None = None) -> Iterator[Job]:
+        """Those jobs, or the newest of them, oldest first, one after the other: there can be very many."""
+        where, values = _which(wanted)
+        if newest is not None:
+            where, values = f"id in (select id from job where {where} order by id desc limit ?)", [*values, newest]
+        return self._each_job(f"where {where} order by id", *values)
+
+    def number(self, wanted: WantedJobs) -> int:
+        """How many jobs that are."""
+        where, values = _which(wanted)
+        return int(next(self._rows(f"select count(*) from job where {where}", *values))[0])
+
+    def stored_since(self, since: float, folder: str | None, after: int, limit: int) -> list[Job]:
+        """Done jobs in the order of their numbers, a page at a time (for `verify`)."""
+        tail = "where state = 'done' and ended_at >= ? and id > ?"
+        if folder is None:
+            return self._jobs(f"{tail} order by id limit ?", since, after, limit)
+        return self._jobs(f"{tail} and folder = ? order by id limit ?", since, after, folder, limit)
+
+
+def _which(wanted: WantedJobs) -> tuple[str, list[Any]]:
+    """Jobs that are wanted, as SQL with its values."""
+    where = ["claimed_at >= ?"]
+    values: list[Any] = [wanted.since]
+    if wanted.until < math.inf:
+        where.append("claimed_at < ?")
+        values.append(wanted.until)
+    if wanted.failed:
+        where.append("state in ('failed', 'refused')")
+    for column, value in (("folder", wanted.folder), ("project", wanted.project), ("id", wanted.job)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if wanted.name is not None:
+        # A share's clients write é in one character or in two.
+        forms = sorted({wanted.name, unicodedata.normalize("NFC", wanted.name), unicodedata.normalize("NFD", wanted.name)})
+        where.append("(" + " or ".join(["name = ? or filed_as = ? or substr(name, length(name) - ? + 1) = ?"] * len(forms)) + ")")
+        for form in forms:
+            end = os.fsencode("/" + form)
+            values += [os.fsencode(form), os.fsencode(form), len(end), end]
+    if wanted.record is not None:
+        where.append("record = ?")
+        values.append(wanted.record.encode("utf-8", "backslashreplace").decode())
+    return " and ".join(where), values
+
 
 __all__ = ["Query", "WantedJobs"]
 

@@ -1,21 +1,65 @@
-"""The figures by their names (docs/monitoring.md). No label names a file or a record, and known labels stand at 0."""
+"""Figures for Prometheus by their names (docs/monitoring.md), as a text file or a page. No label names a file or a record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from dropcap.ledger.figures import BUCKETS
-from dropcap.ledger.job import OPEN, State
-from dropcap.ledger.outcome import Result
-from dropcap.metrics.tally import Lasted, Tally
+from dropcap.ledger.figures import BUCKETS, Ended, Figures
+from dropcap.ledger.job import OPEN, Result, State
 from dropcap.picture.facts import Picture
 from dropcap.reasons import Reason, Scope
+
+
+@dataclass(slots=True)
+class Lasted:
+    """How long the files of one folder took, from drop to done."""
+
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+
+class Tally:
+    """Sums over all jobs that this ledger knows. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._until = 0  # steps up to this number are counted
+        self.done: dict[tuple[str, str], int] = {}  # by folder and result
+        self.failed: dict[tuple[str, str], int] = {}  # by folder and reason
+        self.bytes: dict[str, int] = {}  # by project: what REDCap has taken
+        self.lasted: dict[str, Lasted] = {}
+
+    def take_up(self, figures: Figures) -> None:
+        """Count what has ended since the last time. Raises DatabaseError."""
+        newest = figures.newest_step()
+        if newest > self._until:
+            self._add(figures.ended(self._until, newest))
+        self._until = newest
+
+    def _add(self, ended: Iterable[Ended]) -> None:
+        for one in ended:
+            if one.state is State.FAILED:
+                key = (one.folder, one.reason)
+                self.failed[key] = self.failed.get(key, 0) + one.number
+                continue
+            result = one.result or Result.STORED
+            self.done[one.folder, result] = self.done.get((one.folder, result), 0) + one.number
+            if result != Result.ALREADY_THERE:
+                self.bytes[one.project] = self.bytes.get(one.project, 0) + one.bytes
+            lasted = self.lasted.setdefault(one.folder, Lasted())
+            lasted.buckets[one.bucket] += one.number
+            lasted.seconds += one.seconds
+
 
 #: Reasons that a file can fail for stand at 0 from the beginning, so that the first one is a rise. Others come as they come.
 _AT_ZERO = (Reason.NO_RULE, Reason.NO_RECORD, Reason.MISMATCH, Reason.TOO_LARGE, Reason.INCOMPLETE, Reason.REFUSED)
@@ -127,3 +171,36 @@ def _totals(picture: Picture, tally: Tally) -> Iterator[Metric]:
     for project in picture.projects:
         sent.add_metric([project.name], tally.bytes.get(project.name, 0))
     yield from (done, failed, lasted, sent)
+
+
+log = structlog.get_logger()
+
+
+class Textfile:
+    """Keeps one file. What cannot be written is told in the log once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._told = False
+
+    def write(self, content: bytes) -> None:
+        """Put `content` into the file's place."""
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")  # no *.prom: node_exporter leaves it alone
+        try:
+            # What others run reads it, and it holds no names of files.
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644), "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(content)
+            os.rename(beside, self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            if not self._told:
+                log.error(
+                    "metrics_unwritable",
+                    message=f"{self.path} cannot be written ({error.strerror})",
+                    remedy="make its directory, and let dropcap's user write there (ReadWritePaths= of the unit too)",
+                )
+            self._told = True
+            return
+        self._told = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from dropcap.naming.characters import LOOK_ALIKE, as_digit
+from dropcap.naming.clean import LOOK_ALIKE, as_digit
 from dropcap.naming.finding import Kind
 
 ORDER, FORM = 0.4, 0.3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dropcap.naming.pieces import in_order
+from dropcap.routing.pattern import Capture, Element, Group, Literal
 from dropcap.routing.route import Route, route
 from dropcap.routing.rule import Rule
-from dropcap.routing.syntax import Capture, Element, Group, Literal
 
 _DAY = "2026-11-25"
 _DIGITS, _LETTERS = "101", "ABC"

@@ -1,15 +1,19 @@
-"""How one part of a pattern can take up the next characters of a name that does not match it, and at what cost."""
+"""A name aligned with a pattern that it does not match: part by part, at the lowest cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 from dropcap.naming import dates
-from dropcap.naming.characters import LOOK_ALIKE, SEPARATORS, Meter, as_digit, as_letter, latin, prefixes
-from dropcap.naming.finding import Kind
-from dropcap.routing.syntax import Capture, Element, Group, Literal, Wildcard
+from dropcap.naming.clean import LOOK_ALIKE, SEPARATORS, Cleaned, Meter, as_digit, as_letter, latin, prefixes, removal
+from dropcap.naming.dates import DOUBT
+from dropcap.naming.finding import Diagnosis, Kind, Slip
+from dropcap.routing.pattern import Capture, Element, Group, Literal, Wildcard
+from dropcap.routing.route import Route
 
 #: A leading zero that is missing; a word's errors weigh more than a literal's, since other words lie near.
 ZERO, WORD = 0.5, 1.2
@@ -230,3 +234,134 @@ def runs(elements: Sequence[Element]) -> list[str | Capture | Wildcard | Group]:
         else:
             found.append(element)
     return found
+
+
+#: Ways that are followed at the same time.
+_WAYS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The name up to `at`, laid along the first parts of a pattern."""
+
+    at: int = 0
+    cost: float = 0.0
+    wanted: str = ""
+    doubt: bool = False
+    last: Piece | None = None
+    before: Alignment | None = None
+
+    def pieces(self) -> list[Piece]:
+        """From the first to the last."""
+        found: list[Piece] = []
+        way: Alignment | None = self
+        while way is not None and way.last is not None:
+            found.append(way.last)
+            way = way.before
+        return found[::-1]
+
+    def with_(self, piece: Piece) -> Alignment:
+        """And one piece more."""
+        return Alignment(piece.end, self.cost + piece.cost, self.wanted + piece.wanted, self.doubt or piece.doubt, piece, self)
+
+
+def ways(elements: Sequence[Element], name: Subject) -> list[Alignment]:
+    """The cheapest ways to lay the whole name along `elements`. Raises TooDear."""
+    found = _along(runs(elements), (), [Alignment()], name)
+    ended = [way if way.at == len(name.text) else _with_the_rest(way, name) for way in found]
+    return sorted((way for way in ended if way.cost <= MOST), key=lambda way: way.cost)
+
+
+def _with_the_rest(way: Alignment, name: Subject) -> Alignment:
+    cost = sum(removal(name.text, at) for at in range(way.at, len(name.text)))
+    if cost <= 1.0 and not any(one.isdigit() for one in name.text[way.at :]):
+        return way.with_(Piece(way.at, len(name.text), cost, "", None))
+    return way.with_(Piece(way.at, len(name.text), DOUBT, "", None, Kind.EXTRA, True))
+
+
+def _along(
+    parts: Sequence[str | Capture | Wildcard | Group], then: Sequence[Element], begun: list[Alignment], name: Subject
+) -> list[Alignment]:
+    for number, part in enumerate(parts):
+        following = [*_elements(parts[number + 1 : number + 2]), *then]
+        if isinstance(part, Group):
+            begun = _cheapest([*begun, *_along(runs(part.parts), following, begun, name)])
+            continue
+        offers: dict[int, list[Piece]] = {}  # by where they begin: several ways may have come there
+        for at in dict.fromkeys(way.at for way in begun):
+            offers[at] = list(_offered(part, following, name, at))
+        further = [way.with_(piece) for way in begun for piece in offers[way.at] if piece.cost <= MOST - way.cost]
+        name.meter.spend(4 * len(further))
+        begun = _cheapest(further)
+        if not begun:
+            return []
+    return begun
+
+
+def _offered(part: str | Capture | Wildcard, following: Sequence[Element], name: Subject, at: int) -> Iterator[Piece]:
+    if isinstance(part, str):
+        return literal(part, name, at, MOST)
+    return taken(part, following, name, at, MOST)
+
+
+def _elements(parts: Sequence[str | Capture | Wildcard | Group]) -> Iterator[Element]:
+    for part in parts:
+        yield Literal(part[0]) if isinstance(part, str) else part
+
+
+def _cheapest(found: list[Alignment]) -> list[Alignment]:
+    """The few cheapest, each ending and wording once."""
+    kept: dict[tuple[int, str], Alignment] = {}
+    for way in sorted(found, key=lambda way: way.cost):
+        kept.setdefault((way.at, way.wanted), way)
+        if len(kept) == _WAYS:
+            break
+    return list(kept.values())
+
+
+_PART = re.compile(r"[^\W_]+")
+#: Parts of one name that are exchanged: of more, somebody has to look.
+_MOST_PARTS = 6
+
+Accepted = Callable[[str], Route | None]
+
+
+def without_signs_before(cleaned: Cleaned) -> Cleaned:
+    """`cleaned` without the separators that its text begins with."""
+    text = cleaned.text
+    first = next((at for at, one in enumerate(text) if one not in SEPARATORS), 0)
+    shorter = Cleaned(text, list(cleaned.spans), list(cleaned.findings))
+    if first:
+        shorter.take_out(Kind.EXTRA, 0, first)
+    return shorter
+
+
+def regrouped(cleaned: Cleaned, endings: Iterable[str], accepted: Accepted) -> Diagnosis | None:
+    """What is wrong with a name that is right up to something behind its ending, or but for the order of two of its parts."""
+    return _behind_its_ending(cleaned, endings, accepted) or _exchanged(cleaned, accepted)
+
+
+def _behind_its_ending(cleaned: Cleaned, endings: Iterable[str], accepted: Accepted) -> Diagnosis | None:
+    """No suggestion: a part of a download, or a text that some program calls .pdf.txt, is no PDF by another name."""
+    for ending in endings:
+        at = cleaned.text.casefold().rfind(f".{ending.casefold()}") if ending else -1
+        end = at + 1 + len(ending)
+        if at > 0 and end < len(cleaned.text) and (found := accepted(cleaned.text[:end])) is not None:
+            first, last = cleaned.span(end, len(cleaned.text))
+            more = Slip(Kind.EXTRA, first, last, cleaned.text[end:])
+            return Diagnosis((*cleaned.findings, more), rule=found.rule)
+    return None
+
+
+def _exchanged(cleaned: Cleaned, accepted: Accepted) -> Diagnosis | None:
+    text = cleaned.text
+    parts = [found.span() for found in _PART.finditer(text)]
+    if len(parts) > _MOST_PARTS:
+        return None
+    possible: list[Diagnosis] = []
+    for (a, b), (c, d) in combinations(parts, 2):
+        name = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
+        if (found := accepted(name)) is not None:
+            swapped = Slip(Kind.ORDER, *cleaned.span(a, d), text[a:d])
+            possible.append(Diagnosis((*cleaned.findings, swapped), name, (name[a:d],), rule=found.rule))
+    return possible[0] if len(possible) == 1 else None

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dropcap.config.telling import Notify
-from dropcap.picture.facts import Picture
-from dropcap.picture.trouble import Condition, conditions
-from dropcap.picture.words import title_of
+from dropcap.config.model import Notify
+from dropcap.picture.facts import Condition, Picture, conditions, title_of
 from dropcap.reasons import Told
 
 #: Names of files in one notification, for those who may have them.

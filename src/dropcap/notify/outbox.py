@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from dropcap.config.telling import Notify
+from dropcap.config.model import Notify
 from dropcap.notify.notices import Notice, Notices
 from dropcap.reasons import Told
 

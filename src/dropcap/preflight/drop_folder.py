@@ -1,4 +1,4 @@
-"""One drop folder, looked at from here."""
+"""One drop folder and its place for copies, looked at from here."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import contextlib
 import errno
 import grp
 import os
+import pwd
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from dropcap.config.model import Folder
+from dropcap.config.model import Config, Folder
+from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.lease import Lease, writer_free
+from dropcap.files.private import keeps_modes, open_to_others
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
+from dropcap.filing.preserve import FOR_THE_LEDGER
 from dropcap.intake import owner
-from dropcap.intake.entries import KnownFolders
-from dropcap.intake.left import LeftFiles, Marks, is_left, left_files, note_first
 from dropcap.intake.mounts import Mount, Mounts, open_tree
+from dropcap.intake.strays import LeftFiles, Marks, is_left, left_files, note_first
+from dropcap.intake.take import KnownFolders
 from dropcap.intake.walk import OWN, dropped
 from dropcap.ledger.job import KnownFolder, OpenFile
 from dropcap.ledger.query import Query
-from dropcap.preflight.remark import Level, Remark, place_of
+from dropcap.preflight.remark import Level, Place, Remark, place_of
+from dropcap.routing.rule import ExistingFile
 
 
 class Remembered:
@@ -239,3 +245,206 @@ def left_remarks(folder: Folder, left: LeftFiles) -> Iterator[Remark]:
     if left.count:
         level: Level = "ok" if folder.first_start == "leave" else "warning"
         yield Remark(level, place_of(folder), left.message, left.remedy)
+
+
+_ACL = "system.posix_acl_access"
+
+
+def keeps_copies(folder: Folder) -> bool:
+    """Whether a rule of the folder can need a copy: any that takes the next instance does, should it be taken meanwhile."""
+    return any(rule.settings.existing_file is ExistingFile.PRESERVE or rule.instance is not None for rule in folder.rules)
+
+
+def exposed(place: Path, state_dir: Path, shares: Collection[Path], mounts: Mounts) -> str | None:
+    """Why copies in the directory `place` could be read or exchanged by others than dropcap; None if nothing says so.
+
+    `place` need not be there yet. `shares` are the drop folders; none of them is touched. Raises OSError if what is above
+    `place` cannot be looked at.
+    """
+    real = Path(os.path.realpath(place))
+    owners = _owners(state_dir)
+    return (
+        _in_a_share(place, real, shares)
+        or next(
+            (f"it lies in {above}, which is a drop folder or a copy of one" for above in _marked(real, state_dir, owners)), None
+        )
+        or next(_replaceable(place, real, owners), None)
+        or _its_own(real, owners)
+        or _mounted_open(real, mounts)
+    )
+
+
+def _in_a_share(place: Path, real: Path, shares: Collection[Path]) -> str | None:
+    for share in shares:
+        for here in dict.fromkeys((Path(os.path.abspath(place)), real)):
+            if here.is_relative_to(share) or share.is_relative_to(here):
+                return f"it and the drop folder {share} overlap"
+    return None
+
+
+def _marked(real: Path, state_dir: Path, owners: Collection[int]) -> Iterator[Path]:
+    """Those that dropcap has marked as drop folders: also for another installation, also reached by way of a bind mount."""
+    state = Path(os.path.realpath(state_dir))
+    for above in (real, *real.parents):
+        if above == state:
+            continue
+        try:
+            fd = os.open(above / owner.NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            status = os.fstat(fd)
+            # One of somebody else's making says nothing.
+            if stat.S_ISREG(status.st_mode) and status.st_uid in owners and os.read(fd, 4096) != owner.STATE:
+                yield above
+        finally:
+            os.close(fd)
+
+
+def _replaceable(place: Path, real: Path, owners: Collection[int]) -> Iterator[str]:
+    """Those above who could put something else under the name of a directory on the way."""
+    lexical = [Path(os.path.realpath(above)) for above in Path(os.path.abspath(place)).parents]
+    for above in dict.fromkeys((*real.parents, *lexical)):
+        try:
+            status = above.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if status.st_uid not in owners:
+            yield f"{above} belongs to {_user(status.st_uid)}, who could put another directory in its place"
+        elif not status.st_mode & stat.S_ISVTX and (who := _writers(above, status, owners)):
+            yield f"{who} may write in {above}, and so put another directory in its place"
+
+
+def _writers(directory: Path, status: os.stat_result, owners: Collection[int]) -> str | None:
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if status.st_mode & stat.S_IWGRP and (_has_acl(directory) or not _alone(status.st_gid, owners)):
+        return f"the group {_group_name(status.st_gid)}"
+    return None
+
+
+def _its_own(real: Path, owners: Collection[int]) -> str | None:
+    try:
+        status = real.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is not a directory"
+    if status.st_uid not in owners:
+        return f"it belongs to {_user(status.st_uid)}"
+    if open_to_others(status):
+        return f"others than its owner may read it (its mode is {stat.S_IMODE(status.st_mode):04o}, not 0700)"
+    return None
+
+
+def _mounted_open(real: Path, mounts: Mounts) -> str | None:
+    """Mounts on which the kernel does not ask for modes."""
+    base = next(above for above in (real, *real.parents) if above.exists())
+    mount = mounts.of(str(base), base.stat().st_dev)
+    if mount.kind.startswith("fuse") and "allow_other" in mount.options and "default_permissions" not in mount.options:
+        return f"it lies on {mount}, which is mounted with allow_other and without default_permissions: modes count for nothing"
+    if "noperm" in mount.options:
+        return f"it lies on {mount}, which is mounted with noperm: modes count for nothing"
+    return None
+
+
+def _owners(state_dir: Path) -> set[int]:
+    """Root, who may do everything, dropcap, and whose user dropcap is when root looks."""
+    owners = {0, os.geteuid()}
+    with contextlib.suppress(OSError):
+        owners.add(state_dir.stat().st_uid)
+    return owners
+
+
+def _alone(group: int, owners: Collection[int]) -> bool:
+    """Whether a group is a user's own, as many systems give each user one of the same name: it stands for nobody else."""
+    try:
+        found = grp.getgrgid(group)
+        user = pwd.getpwnam(found.gr_name)
+    except KeyError:
+        return False
+    return user.pw_gid == group and user.pw_uid in owners and set(found.gr_mem) <= {user.pw_name}
+
+
+def _has_acl(directory: Path) -> bool:
+    """Whether the mode's middle bits stand for more than the group."""
+    try:
+        return bool(os.getxattr(directory, _ACL))
+    except OSError:
+        return False
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user #{number}"
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return f"#{number}"
+
+
+_HOW = (
+    "let it lie outside of all drop folders, in directories that only root and dropcap's user may write, "
+    "on a file system that keeps modes; or name another place with preserve_in"
+)
+
+
+def keep_remarks(config: Config, folder: Folder, shares: Collection[Path], mounts: Mounts) -> Iterator[Remark]:
+    """Whether copies are safe there, and have room. `shares` are the drop folders, links followed. Leaves nothing behind."""
+    if not keeps_copies(folder):
+        return
+    where, place = place_of(folder), config.keeps_in(folder)
+    named = f"preserve_in: {shown(str(place))}" if folder.preserve_in else f"copies of what REDCap held ({shown(str(place))})"
+    try:
+        why = exposed(place, config.state_dir, shares, mounts)
+        base = next(above for above in (place, *place.parents) if above.exists())
+        if folder.preserve_in is not None and not folder.preserve_in.is_dir():
+            message = f"{named}: there is no directory {shown(str(folder.preserve_in))}"
+            yield Remark("error", where, message, "make it for dropcap's user, or mount what it lies on")
+            return
+        if why is not None:
+            yield Remark("error", where, f"{named}: others could get at them: {why}", _HOW)
+        elif folder.preserve_in is not None or config.state_dir.exists():
+            yield from _keeps(where, named, base)
+        yield from _room(config, folder, where, named, base)
+    except OSError as error:
+        message = f"{named}: cannot be read ({error.strerror})"
+        yield Remark("error", where, message, "let dropcap's user read it, and run this check as that user")
+
+
+def _keeps(where: Place, named: str, base: Path) -> Iterator[Remark]:
+    if not os.access(base, os.W_OK | os.X_OK):
+        yield Remark("error", where, f"{named}: {base} cannot be written", "give it to dropcap's user")
+        return
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        kept = keeps_modes(fd)
+    finally:
+        os.close(fd)
+    if kept:
+        yield Remark("ok", where, f"{named}: dropcap's user alone can get at them")
+    else:
+        message = f"{named}: its file system does not keep modes, so that everybody who sees it may read there"
+        yield Remark("error", where, message, _HOW)
+
+
+def _room(config: Config, folder: Folder, where: Place, named: str, base: Path) -> Iterator[Remark]:
+    system, status = os.statvfs(base), base.stat()
+    free = system.f_bavail * system.f_frsize
+    beside_ledger = not config.state_dir.exists() or config.state_dir.stat().st_dev == status.st_dev
+    stays = max(folder.min_free, FOR_THE_LEDGER if beside_ledger else 0)
+    if system.f_blocks and free < stays:
+        whose = "for the ledger" if stays > folder.min_free else "by min_free"
+        message = (
+            f"{named}: {_mib(free)} MiB are free there, and {_mib(stays)} MiB must stay free {whose}: what needs a copy waits"
+        )
+        yield Remark("warning", where, message, "make room there, or name another place with preserve_in")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:,.0f}"

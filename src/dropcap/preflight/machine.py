@@ -1,21 +1,26 @@
-"""This machine: the state directory, tokens, certificates, the kernel's limits."""
+"""This machine: the state directory, tokens, certificates, limits, and the systemd unit's sandbox."""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import pwd
+import re
+import shlex
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from dropcap.config.model import Config, Project
-from dropcap.config.secret_file import SecretError
-from dropcap.config.token_source import TokenError
-from dropcap.delivery.clients import way_of
+from dropcap.config.model import Config, Folder, PostgresLedger, Project
+from dropcap.config.secrets import SecretError, TokenError
+from dropcap.delivery.project_client import way_of
+from dropcap.display import shown
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight.remark import Remark, on_machine, place_of
-from dropcap.redcap.trust import Trust
-from dropcap.redcap.way import NoWay
+from dropcap.preflight.remark import Place, Remark, on_machine, place_of
+from dropcap.preflight.shared_ledger import ledger_files
+from dropcap.redcap.connect import NoWay, Trust
 
 #: Room for the ledger below which it is worth a word, in bytes: it grows by about 1 KiB a file.
 _LITTLE = 100 * 1024**2
@@ -131,3 +136,206 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
         yield Remark(
             "ok", on_machine("inotify"), f"{directories} directories to watch of {watches}, {folders} folders of {instances}"
         )
+
+
+NAME = "dropcap.service"
+#: The group of the people who drop files (deploy/dropcap.sysusers).
+DROPPERS = "redcap-drop"
+#: Where units lie, the nearest first.
+PLACES = tuple(Path(place, "systemd/system") for place in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
+_HOMES = ("/home", "/root", "/run/user")
+_TEMPORARY = ("/tmp", "/var/tmp")
+_YES = frozenset({"yes", "true", "on", "1", "y", "t"})
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUnit:
+    """The [Service] section as it is in force: what each setting was given, in order. An empty value has begun it anew."""
+
+    path: Path
+    settings: dict[str, list[str]]
+
+    @classmethod
+    def installed(cls, name: str = NAME, places: tuple[Path, ...] = PLACES) -> ServiceUnit | None:
+        """The unit of that name on this machine, or in the file `name`; None if there is none, or it may not be read."""
+        path = Path(name) if "/" in name else next((p / name for p in places if (p / name).is_file()), None)
+        if path is None:
+            return None
+        dropins: dict[str, Path] = {}
+        for place in reversed(places if "/" not in name else ()):
+            dropins.update({one.name: one for one in (place / f"{name}.d").glob("*.conf")})
+        settings: dict[str, list[str]] = {}
+        try:
+            for file in (path, *(dropins[one] for one in sorted(dropins))):
+                _read(file.read_text(encoding="utf-8", errors="replace"), settings)
+        except OSError:
+            return None
+        return cls(path, settings)
+
+    def last(self, key: str, otherwise: str = "") -> str:
+        """A setting that has one value."""
+        return (self.settings.get(key) or [otherwise])[-1]
+
+    def words(self, key: str) -> list[str]:
+        """A setting that has a list of words."""
+        return [word.strip('"') for value in self.settings.get(key, ()) for word in value.split()]
+
+    @property
+    def writable(self) -> list[str]:
+        """The directories that it may write although all else is read-only."""
+        made = [
+            f"{base}/{word.partition(':')[0]}"
+            for key, base in (("StateDirectory", "/var/lib"), ("RuntimeDirectory", "/run"), ("CacheDirectory", "/var/cache"))
+            for word in self.words(key)
+        ]
+        bound = [word.lstrip("-").partition(":")[2].partition(":")[0] or word.lstrip("-") for word in self.words("BindPaths")]
+        return made + bound + [word.lstrip("-+") for word in self.words("ReadWritePaths")]
+
+    @property
+    def may_chown(self) -> bool:
+        """Whether its system calls let it give files to another group: what comes later in the list counts."""
+        allowed = True
+        for value in self.settings.get("SystemCallFilter", ()):
+            names = {"@chown", "@privileged", "chown", "fchown", "fchownat"}
+            if names & set(value.lstrip("~").split()):
+                allowed = not value.startswith("~")
+        return allowed
+
+    @property
+    def groups(self) -> set[int]:
+        """The numbers of the groups in which the service is, as far as this machine knows them."""
+        found = set()
+        user = self.last("User", "root")
+        with contextlib.suppress(KeyError):
+            found |= set(os.getgrouplist(user, pwd.getpwnam(user).pw_gid))
+        for name in (self.last("Group"), *self.words("SupplementaryGroups")):
+            with contextlib.suppress(KeyError):
+                found.add(int(name) if name.isdigit() else grp.getgrnam(name).gr_gid)
+        return found
+
+
+def _read(text: str, settings: dict[str, list[str]]) -> None:
+    section = ""
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line
+        elif section == "[Service]" and line and line[0] not in "#;":
+            key, _, value = line.partition("=")
+            if value.strip():
+                settings.setdefault(key.strip(), []).append(value.strip())
+            else:
+                settings.pop(key.strip(), None)
+
+
+def sandbox_remarks(config: Config, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
+    """What keeps the service from a folder, and from the place of its copies, that this machine would let it have."""
+    where = place_of(folder)
+    yield from _place(where, "path", folder.path, unit)
+    if folder.preserve_in is not None:
+        yield from _place(where, "preserve_in", config.keeps_in(folder), unit)
+    yield from _group(where, folder, unit)
+
+
+def machine_remarks(config: Config, unit: ServiceUnit) -> Iterator[Remark]:
+    """The same for the state directory and the files that hold secrets."""
+    yield from _place(on_machine(f"state_dir {config.state_dir}"), "state_dir", config.state_dir, unit)
+    for key, path in ledger_files(config.ledger) if isinstance(config.ledger, PostgresLedger) else ():
+        yield from _hidden(on_machine("ledger"), key, Path(os.path.realpath(path)), unit)
+    for project in config.projects.values():
+        if project.token_source.kind == "file":
+            path = Path(project.token_source.where)
+            yield from _hidden(place_of(project), "token_file", Path(os.path.realpath(path)), unit)
+
+
+def _place(where: Place, key: str, path: Path, unit: ServiceUnit) -> Iterator[Remark]:
+    real = Path(os.path.realpath(path))
+    hidden = list(_hidden(where, key, real, unit))
+    yield from hidden
+    if not hidden and _read_only(real, unit):
+        message = f"{key}: {unit.path.name} may not write in {real}: it is in no ReadWritePaths="
+        yield Remark("error", where, message, _add(f"ReadWritePaths=-{real}"))
+
+
+def _hidden(where: Place, key: str, real: Path, unit: ServiceUnit) -> Iterator[Remark]:
+    bound = [word.lstrip("-").partition(":")[0] for word in (*unit.words("BindPaths"), *unit.words("BindReadOnlyPaths"))]
+    if _beneath(real, bound):
+        return
+    home, temporary = unit.last("ProtectHome", "no"), unit.last("PrivateTmp", "no")
+    if home.lower() != "no" and _beneath(real, _HOMES):
+        message = f"{key}: {unit.path.name} sees nothing beneath {_above(real, _HOMES)} (ProtectHome={home})"
+        yield Remark("error", where, message, _add("ProtectHome=tmpfs", f"BindPaths={real}") + "; or move it to /srv")
+    elif temporary.lower() in {*_YES, "disconnected"} and _beneath(real, _TEMPORARY):
+        message = f"{key}: {unit.path.name} has a {_above(real, _TEMPORARY)} of its own (PrivateTmp={temporary})"
+        yield Remark("error", where, message, f"move it to /srv; or {_add(f'BindPaths={real}')}")
+
+
+def _read_only(real: Path, unit: ServiceUnit) -> bool:
+    match unit.last("ProtectSystem", "no").lower():
+        case "strict":
+            return not _beneath(real, unit.writable)
+        case "full":
+            return _beneath(real, ("/usr", "/boot", "/efi", "/etc")) and not _beneath(real, unit.writable)
+        case "no" | "false" | "off" | "0":
+            return False
+        case _:
+            return _beneath(real, ("/usr", "/boot", "/efi")) and not _beneath(real, unit.writable)
+
+
+def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
+    """A folder that lets its group in, in which the service is not."""
+    user = unit.last("User", "root")
+    try:
+        status, account = os.stat(folder.path), pwd.getpwnam(user)
+    except (OSError, KeyError):
+        return
+    gives = folder.group is not None and folder.group not in (_name(status.st_gid), str(status.st_gid))
+    if (gives or not status.st_mode & stat.S_ISGID) and not unit.may_chown:
+        message = f"group: {unit.path.name} may give files to no group (SystemCallFilter=)"
+        if not gives:
+            message = (
+                f"path: {folder.path} has no setgid bit, and {unit.path.name} may give files to no group (SystemCallFilter=)"
+            )
+        remedy = f"run `chmod g+s {folder.path}`; or {_add('SystemCallFilter=@chown')}"
+        yield Remark("error" if gives else "warning", where, message, _add("SystemCallFilter=@chown") if gives else remedy)
+    everybody = status.st_mode & stat.S_IRWXO == stat.S_IRWXO
+    if account.pw_uid in (0, status.st_uid) or status.st_gid in unit.groups or everybody:
+        return
+    if status.st_gid == 0:
+        message = f"path: {folder.path} belongs to the group root, which lets the user {user} of {unit.path.name} not in"
+        yield Remark("warning", where, message, f"run `{giving(folder.path, user)}`")
+        return
+    group = _name(status.st_gid)
+    message = f"path: {folder.path} belongs to the group {group}, in which the user {user} of {unit.path.name} is not"
+    remedy = f"run `usermod -aG {group} {user}`, then `systemctl restart {unit.path.stem}`: a reload is not enough"
+    yield Remark("warning", where, message, remedy)
+
+
+def giving(folder: Path, user: str) -> str:
+    """The commands that give a folder of root's, or of its group, to the service's `user` and to those who drop files."""
+    account = pwd.getpwnam(user)
+    groups = [_name(number) for number in os.getgrouplist(user, account.pw_gid)]
+    group = DROPPERS if DROPPERS in groups else _name(account.pw_gid)
+    path = shown(shlex.quote(str(folder)))
+    give = f"chown {user}:{group}" if folder.stat().st_uid == 0 else f"chgrp {group}"
+    return f"{give} {path}; chmod 2770 {path}; setfacl -d -m g:{group}:rwx {path}"
+
+
+def _name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return f"#{number}"
+
+
+def _add(*lines: str) -> str:
+    told = " and ".join(f"`{line}`" for line in lines)
+    return f"add {told} to [Service] (`systemctl edit dropcap`), then `systemctl restart dropcap`"
+
+
+def _beneath(path: Path, places: tuple[str, ...] | list[str]) -> bool:
+    return any(path.is_relative_to(place) for place in places if place.startswith("/"))
+
+
+def _above(path: Path, places: tuple[str, ...]) -> str:
+    return next(place for place in places if path.is_relative_to(place))

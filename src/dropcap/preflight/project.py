@@ -1,27 +1,30 @@
-"""One project, asked: does it answer, whose token is it, and do the rules agree with it?"""
+"""One project, asked: does it answer, whose token is it, do the rules agree with it, and what do files cost?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, product
 from typing import Any
+from urllib.parse import urlsplit
 
-from dropcap.config.model import Folder, Project
+from dropcap.config.model import REQUESTS_PER_MINUTE, Folder, Project
+from dropcap.config.values import is_loopback
 from dropcap.delivery import identity
-from dropcap.delivery.lookup import NOBODY, either
-from dropcap.delivery.needs import export_reasons, lookup_reasons
-from dropcap.delivery.order import Order
+from dropcap.delivery.lookup import GROUP, NOBODY, either
+from dropcap.delivery.order import Order, takes_next
+from dropcap.delivery.plan import export_reasons, looks_at_field, lookup_reasons
 from dropcap.ledger.lead import Lead
-from dropcap.preflight.disagreement import Disagreement
 from dropcap.preflight.remark import Level, Place, Remark, place_of
-from dropcap.preflight.rights import instead_of
-from dropcap.preflight.rules import asked_fields, inspect, mismatch, needed_fields
+from dropcap.preflight.rules import Disagreement, asked_fields, inspect, instead_of, mismatch, needed_fields
 from dropcap.reasons import Reason
-from dropcap.redcap.client import Redcap, RedcapError
-from dropcap.redcap.model import GROUP_COLUMN, Rights
-from dropcap.redcap.reply import Meaning, Verdict
-from dropcap.redcap.reply import remedy_now as remedy_now
-from dropcap.redcap.structure import ProjectStructure
+from dropcap.redcap.client import GROUP_COLUMN, Redcap, RedcapError, Rights
+from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.reply import Meaning, Verdict, remedy_now
+from dropcap.redcap.window import WINDOW
+from dropcap.routing.pattern import Capture, Element, Group, Literal, Wildcard
+from dropcap.routing.route import Route, matches, route
+from dropcap.routing.rule import Confirm, MissingRecord, Rule
 
 #: Reasons of troubles that time may mend; all others want a person.
 LATER = frozenset(
@@ -208,3 +211,167 @@ def _described(answer: Answer) -> str:
     who = f"token of {answer.rights.username}" if answer.rights and answer.rights.username else "token accepted"
     fields = len(structure.file_fields())
     return f"REDCap {answer.version}, project {info.project_id} ({info.title}), {stage}, {events}, {fields} file fields; {who}"
+
+
+_MINUTE, _DAY = 60, 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`each`: requests of a file that goes into an empty field. `shared`: those that up to 100 files which come together share.
+
+    `looks` is 1 if what the field holds is exported first, which is another request only where `each` has none for it (`held`);
+    if it is the same, or is not to be replaced, nothing more is asked. `logged`: entries of `each` in REDCap's log. A refused
+    export of an empty field is none; the shared ones are entries too. `created`: requests more, at most, for a file whose
+    record is created: another look-up for names that are almost the same, the record itself, and the look-up once it is there.
+    """
+
+    each: int
+    shared: int
+    held: int
+    looks: int
+    logged: int
+    created: int = 0
+
+    def files(self, per_minute: int, seconds: float) -> float:
+        """How many files the limit allows in so many seconds at most, into empty fields and in large groups."""
+        return per_minute * seconds / WINDOW * GROUP / (self.each * GROUP + self.shared)
+
+    def told(self, per_minute: int) -> str:
+        """The sentence for people; `per_minute` 0: no limit."""
+        requests = [_many(self.each, "request") + " a file"]
+        logged = [_many(self.logged, "entry") + " a file"]
+        if self.shared:
+            requests.append(f"{self.shared} for up to {GROUP} files that come together")
+            logged.append(f"{self.shared} for those files")
+        if self.held:
+            requests.append("1 more where the field holds a file already")
+        if self.created:
+            requests.append(f"up to {self.created} more where the record is created")
+            logged.append(f"up to {self.created} more where the record is created")
+        if self.looks:
+            requests.append("1 in all where it holds the same file")
+            logged.append("1 more where the field holds a file already")
+        most = "no limit is set"
+        if per_minute:
+            minute, day = self.files(per_minute, _MINUTE), int(self.files(per_minute, _DAY))
+            few = f"{minute:.1f}" if minute < 10 else f"{int(minute):,}"
+            most = f"at {per_minute} requests a minute at most {few} files a minute, {day:,} a day"
+        return f"{', '.join(requests)}; in REDCap's log {', '.join(logged)}; {most}"
+
+
+def cost(rule: Rule) -> Cost:
+    """The cost of one file of a rule."""
+    asks = bool(lookup_reasons(rule))
+    chooses = takes_next(rule.instance)
+    looks = looks_at_field(rule.settings, chooses)
+    confirms = rule.settings.confirm is not Confirm.NONE
+    return Cost(
+        each=1 + looks + confirms,
+        # A record that is found by its values is looked up once more when its files' place in the order is known.
+        shared=int(asks) + 2 * bool(rule.record_where),
+        held=int(asks and not looks),
+        looks=int((asks or looks) and not chooses),  # a new instance holds nothing
+        logged=1 + confirms,
+        created=3 if rule.settings.missing_record is MissingRecord.CREATE else 0,
+    )
+
+
+def limit_remark(project: Project, limit: int) -> Remark:
+    """What the request limit of a project's server leaves to others, and what to ask for before it is raised."""
+    whose = f"the address of the proxy {project.proxy}" if project.proxy is not None else "this machine's address"
+    others = (
+        f"REDCap counts everything that comes from {whose}, the browsers of others behind it too, and bans the "
+        "address for good above its own limit (600 a minute, if nobody has changed it)"
+    )
+    first = "ask its administrator for an exception for this address"
+    if is_loopback(urlsplit(project.url).hostname or ""):  # a stand-in, or a gateway that people have put there
+        message = f"at most {limit} requests in any minute" if limit else "any number of requests"
+        return Remark("ok", place_of(project), f"{message} go to {project.host}, which is this machine itself")
+    if not limit:
+        message = f"no limit is set for the requests to {project.host}: {others}"
+        return Remark("warning", place_of(project), message, f"set requests_per_minute, or {first}")
+    message = f"at most {limit} requests in any minute go to {project.host}: {others}"
+    if limit > REQUESTS_PER_MINUTE:
+        return Remark("warning", place_of(project), message, f"{first}, or take {REQUESTS_PER_MINUTE}")
+    return Remark("ok", place_of(project), message, f"before you raise requests_per_minute, {first}")
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word[:-1]}ies" if word.endswith("y") else f"{count} {word}s"
+
+
+#: What people, cameras and browsers put behind a name, before its extension.
+SUFFIXES = ("-2", "_2", "2", " 2", ".2", "(2)", " (2)", "-x", "_x")
+#: So many names of a pattern are tried at most, and fewer where a folder has many rules: each is compared with each of them.
+MOST = 24
+_COMPARED = 150_000
+_SAMPLES = {"digits": "1", "letters": "a", "alnum": "a", "word": "a", "date": "2026-01-02"}
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlike:
+    """Two names of the same record, and where they go. The second has a suffix more."""
+
+    first: Route
+    second: Route
+    name: str
+    longer: str
+
+
+def look_alikes(folder: Folder) -> Iterator[LookAlike]:
+    """Pairs of rules, each pair once, that a suffix alone tells apart although they lead to different events."""
+    told: set[tuple[str, str]] = set()
+    most = max(1, min(MOST, _COMPARED // (len(SUFFIXES) * len(folder.rules) ** 2)))
+    for rule in folder.rules:
+        if rule.event is None:
+            continue
+        for name in islice(_names([unit.element for unit in rule.pattern.units]), most):
+            first = route(folder.rules, folder.name, name)
+            if not isinstance(first, Route) or first.rule is not rule:
+                continue
+            for second, longer in _longer(folder, first, name):
+                pair = (rule.name, second.rule.name)
+                if pair not in told:
+                    told.add(pair)
+                    yield LookAlike(first, second, name, longer)
+
+
+def _longer(folder: Folder, first: Route, name: str) -> Iterator[tuple[Route, str]]:
+    stem, dot, extension = name.rpartition(".")
+    for suffix in SUFFIXES:
+        longer = f"{stem}{suffix}{dot}{extension}" if dot else name + suffix
+        if not matches(folder.rules, longer):  # `route` would look for the nearest rule, which takes its time
+            continue
+        second = route(folder.rules, folder.name, longer)
+        if not isinstance(second, Route) or second.rule is first.rule:
+            continue
+        one, other = first.target, second.target
+        same_record = (one.record, one.record_where) == (other.record, other.record_where)
+        if same_record and other.event is not None and one.event != other.event:
+            yield second, longer
+
+
+def _names(elements: Sequence[Element]) -> Iterator[str]:
+    """Names that a pattern matches: every word, each optional part there and not; of other captures one value."""
+    texts = [list(_texts(element)) for element in elements]
+    if tuple(elements[-2:]) == (Literal("."), Wildcard(many=True)):
+        texts[-1] = ["pdf"]
+    for parts in product(*texts):
+        yield "".join(parts)
+
+
+def _texts(element: Element) -> Iterator[str]:
+    match element:
+        case Literal(character):
+            yield character
+        case Wildcard(many):
+            yield "" if many else "x"
+        case Group(parts):
+            yield ""
+            yield from islice(_names(parts), MOST)
+        case Capture(kind="words", words=words):
+            yield from words[:MOST]
+        case Capture():
+            sample = _SAMPLES.get(element.kind, "x")
+            yield sample if element.kind == "date" else sample * element.low

@@ -10,8 +10,8 @@ from itertools import count
 
 from dropcap.config.model import REQUESTS_PER_MINUTE
 from dropcap.display import shown
-from dropcap.redcap.structure import ProjectStructure
-from dropcap.routing.target import NEXT
+from dropcap.redcap.project import ProjectStructure
+from dropcap.routing.rule import NEXT
 
 _LONGEST_LABEL = 60
 

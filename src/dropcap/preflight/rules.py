@@ -1,7 +1,4 @@
-"""A folder's rules against the project they lead to. Pure: what is wrong is found before a file is dropped.
-
-What a project makes impossible is judged as at work (`delivery.possible`); what to do is told to who writes the rules.
-"""
+"""A folder's rules against the project that they lead to. Pure: what is wrong is found before a file is dropped."""
 
 from __future__ import annotations
 
@@ -9,25 +6,242 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import product
+from typing import Literal
 
 from dropcap.config.model import Folder, Project
-from dropcap.delivery.needs import lookup_reasons, needs_field
 from dropcap.delivery.order import takes_next
-from dropcap.delivery.possible import (
+from dropcap.delivery.plan import (
+    Asks,
     event_impossible,
+    export_reasons,
     field_impossible,
     form_at,
     form_impossible,
     instance_impossible,
     lookup_impossible,
+    lookup_reasons,
+    needs_field,
 )
-from dropcap.preflight.disagreement import Disagreement, Level, listed
-from dropcap.preflight.renderings import outcomes
-from dropcap.preflight.rights import general_rights, rights_findings
-from dropcap.redcap.model import Rights
-from dropcap.redcap.structure import ProjectStructure
-from dropcap.routing.rule import Rule
-from dropcap.routing.template import Template
+from dropcap.redcap.client import DE_IDENTIFIED, FULL_DATA, GROUP_COLUMN, NO_ACCESS, FieldInfo, Rights
+from dropcap.redcap.project import ProjectStructure
+from dropcap.routing.pattern import DEFAULT, Capture, Element, Group, Pattern
+from dropcap.routing.rule import MissingRecord, Rule
+from dropcap.routing.template import Template, TemplateError
+
+Level = Literal["error", "warning", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One thing about a rule. `error`: no file of the rule, or of one of its words, can be stored. `warning`: probably
+    not what is meant. `unsure`: REDCap does not tell. `rule` is empty for what concerns the whole folder.
+    """
+
+    level: Level
+    folder: str
+    rule: str
+    key: str
+    message: str
+    remedy: str
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of many names, and how many more there are."""
+    every = list(names)
+    if not every:
+        return "none"
+    more = len(every) - 10
+    return ", ".join(every[:10]) + (f" and {more} more" if more > 0 else "")
+
+
+#: More combinations of words than this are not tried one by one.
+MOST = 2000
+#: A word that no table has: what it gives is the table's default.
+_OTHER = "\ufdd0"
+
+#: A slot of a template as it is written (design, part 4), or an escaped character, which is none.
+_SLOT = re.compile(r"\\.|\{([^{}]*)\}", re.DOTALL)
+
+
+def outcomes(pattern: Pattern, templates: dict[str, Template]) -> list[dict[str, str]] | None:
+    """Every combination that `templates` (key -> template) can render to together; None if that cannot be told.
+
+    Captures are followed through typed alternations and tables, so that a field and an event that depend on the same
+    word are only combined as they can occur.
+    """
+    names = sorted(frozenset[str]().union(*(template.names for template in templates.values())))
+    words = {name: _words(name, pattern, templates.values()) for name in names}
+    lists = [sorted(choice) for choice in words.values() if choice is not None]
+    combinations = 1
+    for choice in lists:
+        combinations *= len(choice)
+    if len(lists) < len(names) or combinations > MOST:
+        return None
+    found: list[dict[str, str]] = []
+    for values in product(*lists):
+        captures = dict(zip(names, values, strict=True))
+        try:
+            rendered = {key: template.render(captures) for key, template in templates.items()}
+        except TemplateError:
+            continue  # such a file is refused, and told so
+        if rendered not in found:
+            found.append(rendered)
+    return found
+
+
+def _words(name: str, pattern: Pattern, templates: Iterable[Template]) -> set[str] | None:
+    typed = _typed_words(name, [unit.element for unit in pattern.units])
+    if typed is not None:
+        return typed
+    found: set[str] = set()
+    for template in templates:
+        for filters in _slots(name, template):
+            table = next((template.tables[word] for word in filters if word in template.tables), None)
+            if table is None:
+                return None
+            found |= {_OTHER if word == DEFAULT else word for word in table}
+    return found or None
+
+
+def _typed_words(name: str, elements: Iterable[Element], optional: bool = False) -> set[str] | None:
+    for element in elements:
+        if isinstance(element, Group):
+            inner = _typed_words(name, element.parts, True)
+            if inner is not None:
+                return inner
+        elif isinstance(element, Capture) and element.name == name and element.kind == "words":
+            return {*element.words, ""} if optional else set(element.words)
+    return None
+
+
+def _slots(name: str, template: Template) -> Iterator[list[str]]:
+    """The filters of each place where `template` uses `name`."""
+    for inner in _SLOT.findall(template.text):
+        word, *filters = (part.strip() for part in inner.split("|"))
+        if word == name:
+            yield filters
+
+
+def general_rights(folder: str, rights: Rights | None) -> Iterator[Disagreement]:
+    """What concerns all rules; `rights` is None if REDCap does not tell them."""
+    if rights is None:
+        message = "REDCap does not tell which rights the token's user has"
+        remedy = "check them in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed"
+        yield Disagreement("unsure", folder, "", "rights", message, remedy)
+    elif rights.group:
+        message = f"the token's user is in the data access group {rights.group}: records of other groups do not exist for it"
+        remedy = "if files of other groups are dropped, take the user out of the group (User Rights)"
+        yield Disagreement("warning", folder, "", "rights", message, remedy)
+
+
+def rights_findings(folder: str, rule: Rule, structure: ProjectStructure, rights: Rights) -> Iterator[Disagreement]:
+    """What the user's rights keep a rule of a folder from."""
+    return _Needs(folder, rule, structure, rights).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    folder: str
+    rule: Rule
+    structure: ProjectStructure
+    rights: Rights
+
+    @property
+    def _who(self) -> str:
+        return f"the token's user {self.rights.username}" if self.rights.username else "the token's user"
+
+    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
+        return Disagreement(level, self.folder, self.rule.name, key, message, remedy)
+
+    def _fields(self) -> list[dict[str, str]]:
+        """The fields that files of the rule can go to, as far as the rule tells them."""
+        return outcomes(self.rule.pattern, {"field": self.rule.field}) or []
+
+    def run(self) -> Iterator[Disagreement]:
+        rights, who = self.rights, self._who
+        if not rights.api_import:
+            yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
+        yield from self._group()
+        yield from self._forms()
+        asks = export_reasons(self.rule)
+        if not asks:
+            return
+        if not rights.api_export:
+            yield self._finding(
+                "rights",
+                f"{who} has no API export right, which {listed(asks)} needs",
+                "give it in REDCap (User Rights), or set " + instead_of(asks),
+            )
+            return
+        for outcome in self._fields():
+            info = self.structure.fields.get(outcome["field"])
+            if info is not None:
+                yield from self._export_level(info)
+
+    def _group(self) -> Iterator[Disagreement]:
+        """What the token's own data access group keeps from working."""
+        group = self.rights.group
+        if not group:
+            return
+        out = "take the token's user out of the group (User Rights), or "
+        if GROUP_COLUMN in self.rule.must_match:
+            message = f"REDCap does not tell groups to somebody who is in one ({group}): all files of this rule are held"
+            yield self._finding("must_match", message, out + f"take {GROUP_COLUMN} out of must_match")
+        missing = self.rule.settings.missing_record
+        if missing is MissingRecord.CREATE:
+            message = f"no records are created for somebody in a data access group ({group}): another group may have them"
+            yield self._finding("missing_record", message, out + "use `missing_record: refuse` or `wait`")
+        elif missing is MissingRecord.WAIT:
+            message = f"records of other groups than {group} never appear: files for them fail after 7 days"
+            yield self._finding("missing_record", message, out + "drop no such files", "warning")
+
+    def _forms(self) -> Iterator[Disagreement]:
+        for outcome in self._fields():
+            info = self.structure.fields.get(outcome["field"])
+            if info is not None and info.form in self.rights.read_only:
+                yield self._finding(
+                    "rights",
+                    f"{self._who} may not edit the form {info.form}: REDCap may refuse its files",
+                    "give `View & Edit` for the form in REDCap (User Rights), or try it with one file",
+                    "unsure",
+                )
+
+    def _export_level(self, info: FieldInfo) -> Iterator[Disagreement]:
+        rights, who = self.rights, self._who
+        level = rights.export_of(info.form)
+        reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
+        if level == FULL_DATA or not reads:
+            return
+        if level == NO_ACCESS:
+            yield self._finding(
+                "rights",
+                f"{who} may export nothing of the form {info.form}, which {listed(reads)} needs",
+                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
+            )
+        elif info.identifier:
+            yield self._finding(
+                "rights",
+                f"{info.name} is tagged as an identifier, and {who} may export no identifiers: it cannot be read back",
+                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
+            )
+        elif level == DE_IDENTIFIED:
+            yield self._finding(
+                "rights",
+                f"{who} may export de-identified data only; REDCap does not tell whether files can be read back then",
+                "give `Full Data Set` in REDCap (User Rights), or try it with one file",
+                "unsure",
+            )
+
+
+def instead_of(asks: Iterable[Asks]) -> str:
+    """The settings under which a rule does without the right to export."""
+    settable = {
+        Asks.READ_BACK: "`confirm: none`",
+        Asks.LISTED: "`confirm: none`",
+        Asks.EXISTING_FILE: "`existing_file: replace`",
+    }
+    return " and ".join(dict.fromkeys(settable.get(ask, f"no `{ask}`") for ask in asks))
 
 
 def inspect(

@@ -1,17 +1,20 @@
-"""The database that keeps a shared ledger, asked whether it can be worked with; and what the other hosts are like."""
+"""The database of a shared ledger: can it be reached and worked with, and what are the other hosts like?"""
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import socket
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from dropcap import __version__
-from dropcap.config.ledger_at import PostgresLedger
-from dropcap.config.model import Config, Folder
+from dropcap.config.model import Config, Folder, PostgresLedger
+from dropcap.config.secrets import SecretError
 from dropcap.display import shown
-from dropcap.ledger.errors import DatabaseError
+from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.hosts_query import HostAtWork, HostsNow
-from dropcap.ledger.postgres.survey import Survey, survey
+from dropcap.ledger.postgres.database import Survey, survey
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import VERSION
 from dropcap.preflight.remark import Level, Remark, on_machine, place_of
@@ -26,7 +29,7 @@ _TAKEN_WITHIN = 5.0
 
 def database_remarks(ledger: PostgresLedger) -> Iterator[Remark]:
     """What kind of database it is, by asking it. Changes nothing. An error that is `later`: it does not answer."""
-    from dropcap.ledger.postgres.way import connecting  # it needs psycopg
+    from dropcap.ledger.postgres.connection import connecting  # it needs psycopg
 
     try:
         found = survey(connecting(ledger, "dropcap check"))
@@ -124,3 +127,56 @@ def _host(config: Config, folders: Sequence[Folder], hosts: HostsNow, host: Host
         level: Level = "error" if all(set(lacks) <= set(other.lacks) for other in hosts.alive) else "warning"
         message = f"{name} lacks {'the folder' if len(lacks) == 1 else 'the folders'} {', '.join(map(shown, lacks))}"
         yield Remark(level, _HOSTS, message, "mount it there, or leave it to the hosts that have it")
+
+
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile")
+#: Files that libpq does not take if others may read them.
+_PRIVATE = {"sslkey": "it is refused", "passfile": "it is passed over"}
+_DATABASE = on_machine("ledger")
+
+
+def ledger_files(ledger: PostgresLedger) -> Iterator[tuple[str, Path]]:
+    """The files that are named for it, by their keys."""
+    if ledger.secret is not None and ledger.secret.file is not None:
+        yield "ledger_password_file", Path(ledger.secret.file)
+    for key in _FILES:
+        if key in ledger.options and ledger.options[key] != "system":
+            yield key, Path(ledger.options[key])
+
+
+def ledger_remarks(config: Config) -> Iterator[Remark]:
+    """Whether the library is here, the password can be read, and the files that the URL names."""
+    ledger = config.ledger
+    if not isinstance(ledger, PostgresLedger):
+        return
+    if importlib.util.find_spec("psycopg") is None:
+        how = "pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"
+        yield Remark("error", _DATABASE, "psycopg is not installed", f"install it: {how}")
+    if ledger.secret is not None:
+        try:
+            ledger.password()
+        except SecretError as error:
+            by_hand = ledger.secret.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
+            yield Remark("unsure" if by_hand else "error", _DATABASE, error.message, error.remedy)
+        else:
+            yield Remark("ok", _DATABASE, f"{ledger.secret} can be read")
+    for key, path in ledger_files(ledger):
+        if key != "ledger_password_file":
+            yield from _file(key, path)
+
+
+def _file(key: str, path: Path) -> Iterator[Remark]:
+    name = shown(str(path))
+    if not os.access(path, os.R_OK):
+        said = "cannot be read" if path.exists() else "is not there"
+        yield Remark("error", _DATABASE, f"{key}: {name} {said}", "correct the path, or let dropcap's user read it")
+    elif key in _PRIVATE and _others_may_read(path):
+        yield Remark("error", _DATABASE, f"{key}: others may read {name}, so {_PRIVATE[key]}", f"run chmod 0600 {name}")
+    else:
+        yield Remark("ok", _DATABASE, f"{key}: {name} can be read")
+
+
+def _others_may_read(path: Path) -> bool:
+    """As libpq looks at it: root's key may be for a group."""
+    status = path.stat()
+    return bool(status.st_mode & (0o037 if status.st_uid == 0 else 0o077))

@@ -6,9 +6,8 @@ import importlib.util
 import os
 from collections.abc import Iterator
 
-from dropcap.config.model import Config
-from dropcap.config.secret_file import SecretError
-from dropcap.config.telling import SHORTEST_SECRET, SecretPlace
+from dropcap.config.model import SHORTEST_SECRET, Config, SecretPlace
+from dropcap.config.secrets import SecretError
 from dropcap.preflight.remark import Place, Remark, on_machine
 
 _LIBRARIES = {

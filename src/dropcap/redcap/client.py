@@ -8,27 +8,239 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 from dropcap.reasons import Reason
-from dropcap.redcap import answers
-from dropcap.redcap.filename import safe_name
-from dropcap.redcap.model import (
-    GROUP_COLUMN,
-    EventInfo,
-    Exported,
-    FieldInfo,
-    FileTarget,
-    Mapping,
-    ProjectInfo,
-    Repeating,
-    Rights,
-    Sent,
-)
-from dropcap.redcap.multipart import FileBody, Readable
 from dropcap.redcap.parsing import file_name, readable
 from dropcap.redcap.reply import Meaning, Verdict
-from dropcap.redcap.request import MAX_JSON, MAX_WORDS, Body, NoFile, RedcapError, Requester, TooMuch, form, not_the_api
-from dropcap.secret import Token, without_tokens
+from dropcap.redcap.request import (
+    MAX_JSON,
+    MAX_WORDS,
+    Body,
+    FileBody,
+    NoFile,
+    Readable,
+    RedcapError,
+    Requester,
+    TooMuch,
+    form,
+    not_the_api,
+    safe_name,
+)
+from dropcap.secret import Token, mentions_token, without_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget:
+    """One file field of one record: `event` only in longitudinal projects, `instance` only where it repeats."""
+
+    record: str
+    field: str
+    event: str | None = None
+    instance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An accepted import: the SHA-256 (hex) and size in bytes of what went out, and how many seconds it took.
+
+    `proven` is False if the reply named neither a length nor chunks (PHP's own server, HTTP/1.0): it may have been cut off
+    before an error that it was to tell.
+    """
+
+    sha256: str
+    size: int
+    seconds: float
+    proven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file as REDCap gave it out.
+
+    `proven_whole` is False if the reply named neither a length nor chunks, so that a cut could not be noticed.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    proven_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectInfo:
+    """The project that the token belongs to."""
+
+    project_id: int
+    title: str
+    longitudinal: bool = False
+    repeating: bool = False
+    in_production: bool = False
+    missing_codes: frozenset[str] = frozenset()  # what stands in any field whose value is marked as missing
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field of the data dictionary."""
+
+    name: str
+    form: str
+    type: str
+    validation: str = ""
+    label: str = ""
+    identifier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventInfo:
+    """One event of a longitudinal project; `name` is the unique one, as in `month_6_arm_1`."""
+
+    name: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """`form` is designated for `event`."""
+
+    event: str
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repeating:
+    """What repeats: a form (in `event`, if the project is longitudinal), or, with an empty `form`, a whole event."""
+
+    event: str
+    form: str
+
+
+#: The column, no field of the project, that tells a record's data access group by its unique name. REDCap shows it to those who
+#: are in no group themselves, where the project has any.
+GROUP_COLUMN = "redcap_data_access_group"
+
+#: Data export rights as REDCap numbers them.
+NO_ACCESS, FULL_DATA, DE_IDENTIFIED, NO_IDENTIFIERS = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the token's user may do. Export levels: 0 nothing, 1 full data, 2 de-identified, 3 no identifiers.
+
+    `export_told`: REDCap has named `export`, which else is only assumed. `group` is the data access group that confines the
+    user, empty for none. `read_only` names forms that the user may not edit, as far as REDCap tells.
+    """
+
+    username: str
+    api_import: bool
+    api_export: bool
+    export: int = FULL_DATA
+    forms_export: dict[str, int] = field(default_factory=dict)
+    export_told: bool = True
+    group: str = ""
+    read_only: frozenset[str] = frozenset()
+
+    def export_of(self, form: str) -> int:
+        """The export level for `form`: its own if REDCap names one, else the project's."""
+        return self.forms_export.get(form, self.export)
+
+    def has_full_data(self, form: str) -> bool:
+        """Whether REDCap has said that everything of `form` may be exported."""
+        return self.export_of(form) == FULL_DATA and (self.export_told or form in self.forms_export)
+
+
+Row = dict[str, Any]
+
+_LEVELS = ("0", "1", "2", "3")
+_LONGEST_ID = 15
+#: In place of a name that holds a token.
+_NO_NAME = "hidden"
+
+
+def project(row: Row) -> ProjectInfo | None:
+    """None if the row is none of `content=project`."""
+    number = _text(row, "project_id")
+    if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST_ID):
+        return None
+    return ProjectInfo(
+        project_id=int(number),
+        title=without_tokens(_text(row, "project_title")),
+        longitudinal=_flag(row, "is_longitudinal"),
+        repeating=_flag(row, "has_repeating_instruments_or_events"),
+        in_production=_flag(row, "in_production"),
+        missing_codes=frozenset(
+            code for one in _text(row, "missing_data_codes").split("|") if (code := one.partition(",")[0].strip())
+        ),
+    )
+
+
+def field_info(row: Row) -> FieldInfo:
+    return FieldInfo(
+        name=_name(row, "field_name"),
+        form=_name(row, "form_name"),
+        type=_text(row, "field_type"),
+        validation=_text(row, "text_validation_type_or_show_slider_number"),
+        label=without_tokens(_text(row, "field_label")),
+        identifier=_text(row, "identifier").lower() in ("y", "1"),
+    )
+
+
+def event_info(row: Row) -> EventInfo:
+    return EventInfo(_name(row, "unique_event_name"), without_tokens(_text(row, "event_name")))
+
+
+def mapping(row: Row) -> Mapping:
+    return Mapping(_name(row, "unique_event_name"), _name(row, "form"))
+
+
+def repeating(row: Row) -> Repeating:
+    return Repeating(_name(row, "event_name"), _name(row, "form_name"))
+
+
+def rights(row: Row) -> Rights:
+    by_form = row.get("forms_export")
+    return Rights(
+        username=without_tokens(_text(row, "username")),
+        api_import=_flag(row, "api_import"),
+        api_export=_flag(row, "api_export"),
+        export=_level(_text(row, "data_export")),
+        forms_export=_levels(by_form) if isinstance(by_form, dict) else {},
+        export_told=_text(row, "data_export") in _LEVELS,
+        group=_text(row, "data_access_group").strip(),
+        read_only=_read_only(row.get("forms")),
+    )
+
+
+def _read_only(by_form: object) -> frozenset[str]:
+    """Forms without the right to edit: 0 no access, 2 read only. Later versions have other numbers, which say nothing here."""
+    if not isinstance(by_form, dict):
+        return frozenset()
+    return frozenset(str(form) for form, level in by_form.items() if str(level) in ("0", "2"))
+
+
+def _text(row: Row, key: str) -> str:
+    value = row.get(key)
+    return "" if value is None else str(value)
+
+
+def _name(row: Row, key: str) -> str:
+    """A name that is compared, and shown beside others; none of REDCap's holds a token."""
+    name = _text(row, key)
+    return _NO_NAME if mentions_token(name) else name
+
+
+def _flag(row: Row, key: str) -> bool:
+    return _text(row, key).lower() in ("1", "true", "yes")
+
+
+def _level(text: str) -> int:
+    return int(text) if text in _LEVELS else FULL_DATA
+
+
+def _levels(by_form: dict[str, Any]) -> dict[str, int]:
+    return {form: int(str(level)) for form, level in by_form.items() if str(level) in _LEVELS}
+
 
 #: What callers of the client need.
 __all__ = ["MAX_JSON", "SMALL", "NoFile", "Redcap", "RedcapError", "TooMuch"]
@@ -55,26 +267,26 @@ class Redcap(Requester):
     def project(self, stop: threading.Event | None = None, token: Token | None = None) -> ProjectInfo:
         """The project that the token belongs to; or that one."""
         row = self._json({"content": "project"}, stop, token or self.token())
-        info = answers.project(row) if isinstance(row, dict) else None
+        info = project(row) if isinstance(row, dict) else None
         if info is None:
             raise RedcapError(not_the_api("the server returned something other than the project"))
         return info
 
     def metadata(self, stop: threading.Event | None = None) -> list[FieldInfo]:
         """The data dictionary; the first field is the record id, which every project has."""
-        return [answers.field(row) for row in self._some_rows({"content": "metadata"}, stop)]
+        return [field_info(row) for row in self._some_rows({"content": "metadata"}, stop)]
 
     def events(self, stop: threading.Event | None = None) -> list[EventInfo]:
         """The events of a longitudinal project; a classic project answers with an error."""
-        return [answers.event(row) for row in self._some_rows({"content": "event"}, stop)]
+        return [event_info(row) for row in self._some_rows({"content": "event"}, stop)]
 
     def mappings(self, stop: threading.Event | None = None) -> list[Mapping]:
         """Which form is designated for which event; a classic project answers with an error."""
-        return [answers.mapping(row) for row in self._rows({"content": "formEventMapping"}, stop)]
+        return [mapping(row) for row in self._rows({"content": "formEventMapping"}, stop)]
 
     def repeating(self, stop: threading.Event | None = None) -> list[Repeating]:
         """What repeats; a project in which nothing does answers with an error."""
-        return [answers.repeating(row) for row in self._rows({"content": "repeatingFormsEvents"}, stop)]
+        return [repeating(row) for row in self._rows({"content": "repeatingFormsEvents"}, stop)]
 
     def rights(self, stop: threading.Event | None = None) -> Rights | None:
         """The rights of the token's user, or None if REDCap does not say.
@@ -88,7 +300,7 @@ class Redcap(Requester):
             if error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED):
                 return None
             raise
-        users = [user for row in rows if (user := answers.rights(row)).api_import or user.api_export]
+        users = [user for row in rows if (user := rights(row)).api_import or user.api_export]
         return users[0] if len(users) == 1 else None
 
     def records(

@@ -1,32 +1,124 @@
-"""What a reply proves (design, part 7). Pure."""
+"""What a reply proves (contract, part 7). Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
 
 from dropcap.reasons import Reason
 from dropcap.redcap import wording
-from dropcap.redcap.blanking import blanked
-from dropcap.redcap.meaning import (
-    ACCEPTED,
-    CLIENT_CERTIFICATE,
-    MAX_MESSAGE,
-    READ_BACK,
-    WAIT,
-    Asked,
-    Meaning,
-    Verdict,
-    meaning_of,
-    no_reply,
-    remedy_now,
+from dropcap.redcap.parsing import (
+    blanked,
+    error_text,
+    file_name,
+    has_xml_error,
+    is_page,
+    page_text,
+    readable,
+    retry_after,
+    says_success,
 )
-from dropcap.redcap.parsing import error_text, file_name, has_xml_error, is_page, page_text, readable, retry_after, says_success
 from dropcap.secret import without_tokens
 
+#: What was asked for: a file import, a file export, or data as JSON (also a record import, which answers with data).
+Asked = Literal["import", "export", "json"]
+
+MAX_MESSAGE = 500
+
+
+class Verdict(StrEnum):
+    """Whom a reply concerns, and what can be done."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # this file or request; asking again gives the same answer
+    PROJECT = "project"  # the token, its rights, or the project: every file of it
+    SERVER = "server"  # the server is ill or away, and nothing was stored
+    UNKNOWN = "unknown"  # nobody knows whether it was stored
+    BANNED = "banned"
+    NOT_THE_API = "not_the_api"  # a page or a redirect: another URL, a log-in page, maintenance
+    RATE_LIMITED = "rate_limited"
+    UNCLEAR = "unclear"  # an answer to an export that does not tell whether there is a file: nobody's fault by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a reply, or the lack of one, means.
+
+    `reason` is NONE if accepted, NO_FILE for an export of an empty field. `message` and
+    `remedy` are for people. `retry_after` is in seconds. `outcome_unknown`: the import may have been stored all the
+    same; read back before anything is sent again. `said` is REDCap's own error, if it answered with one, as it came but for
+    tokens. `in_json`, `in_xml`: REDCap's error stands in JSON, as it was asked for, or in XML, as in answer to a request of
+    which PHP has dropped all. `of_size`: the status says that the request was too large. `worded`: only the words say so.
+    `shut_out`: 403, and not from REDCap's API. `page`: a page at 5xx, which may be due to one file. `alike`: REDCap's refusal in
+    words that nobody knows, without what was asked and without numbers, to be compared with another one's.
+    """
+
+    verdict: Verdict
+    reason: Reason = Reason.NONE
+    message: str = ""
+    remedy: str = ""
+    retry_after: float | None = None
+    outcome_unknown: bool = False
+    said: str = ""
+    in_json: bool = False
+    in_xml: bool = False
+    of_size: bool = False
+    worded: bool = False
+    shut_out: bool = False
+    page: bool = False
+    alike: str = ""
+
+
+ACCEPTED = Meaning(Verdict.ACCEPTED)
+
+WAIT = "nothing needs to be done: dropcap asks the server again by itself; if it lasts, tell REDCap's administrator"
+#: Also where TLS itself says so.
+CLIENT_CERTIFICATE = (
+    "ask the server's administrator which certificate this machine has to show, and name it in `client_cert_file` "
+    "and its key in `client_key_file`"
+)
+READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
+
+
+def meaning_of(
+    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
+    worded: bool = False, of_size: bool = False, shut_out: bool = False, page: bool = False,
+) -> Meaning:  # fmt: skip
+    """A meaning whose message is no longer than people read."""
+    message = message.rstrip(": ")
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 1] + "…"
+    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out, page=page)
+
+
+def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
+    """The meaning of an exchange that ended without a whole reply head.
+
+    `request_began`: some byte of the request may have reached the server.
+    """
+    unknown = for_ == "import" and request_began
+    return meaning_of(
+        Verdict.UNKNOWN if unknown else Verdict.SERVER,
+        reason,
+        readable(message),
+        READ_BACK if unknown else remedy or WAIT,
+        unknown=unknown,
+    )
+
+
+def remedy_now(meaning: Meaning) -> str:
+    """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
+    if meaning.reason == Reason.UNREACHABLE:
+        return "check `url` (and `proxy`, if you have set one), and that this machine may reach it; then try again later"
+    later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
+    return "try again later" if meaning.reason in later else meaning.remedy
+
+
 #: Replies with what they can mean.
-__all__ = ["ACCEPTED", "CLIENT_CERTIFICATE", "MAX_MESSAGE", "Asked", "Meaning", "Verdict", "no_reply", "read_reply", "remedy_now"]
 
 _NOTHING = (
     "dropcap asks again by itself; if it stays so, see in REDCap whether the field holds an empty file, and remove it there"
@@ -264,3 +356,31 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
         return meaning_of(Verdict.SERVER, Reason.MAINTENANCE, message, WAIT, worded=True)
     refused = meaning_of(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
     return replace(refused, alike=f"{reply.status} {re.sub('[0-9]+', '#', said)}"[:MAX_MESSAGE])
+
+
+#: PHP drops the whole body of a request over its `post_max_size`. No server that takes files has it below this (bytes).
+MAY_LOSE_FORM = 1024 * 1024
+#: For so long (seconds) counts what was heard.
+_COUNTS = 3600.0
+
+
+class Dialect:
+    """What was heard of one server by one client. May be used by any thread: times are replaced whole."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._json_at = self._xml_at = -_COUNTS
+
+    def heard(self, meaning: Meaning, for_: Asked) -> None:
+        """A reply. Of one to an import, whose form may be lost, only JSON tells something."""
+        if meaning.in_json:
+            self._json_at = self._clock()
+        elif meaning.in_xml and for_ != "import":
+            self._xml_at = self._clock()
+
+    def is_json(self) -> bool | None:
+        """Whether errors come in JSON, all of them; None if none was heard lately."""
+        now = self._clock()
+        if now - self._xml_at < _COUNTS:
+            return False
+        return True if now - self._json_at < _COUNTS else None

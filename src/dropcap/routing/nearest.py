@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dropcap.display import shown
-from dropcap.routing.pattern import CLASS_SOURCES, Unit, compiled, is_text
+from dropcap.routing.pattern import CLASS_SOURCES, CLASSES, Capture, Literal, Unit, compiled, is_text, listed, normal
 from dropcap.routing.rule import Rule
-from dropcap.routing.syntax import CLASSES, Capture, Literal
-from dropcap.routing.table import listed, normal
 
 _LONGEST_SHOWN = 20
 

@@ -1,18 +1,295 @@
-"""Patterns of file names, each one RE2 expression: linear in the length of the name, whatever somebody writes."""
+"""Patterns of file names, each compiled to one RE2 expression: linear in the length of the name; and tables of words."""
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from difflib import get_close_matches
+from functools import cached_property, lru_cache
 from typing import Any
 
 import re2
 
-from dropcap.routing.syntax import Capture, Element, Group, Literal, PatternError, Wildcard, parse
-from dropcap.routing.table import Table, normal
+from dropcap.display import shown
+
+#: The key that stands for every word that the table does not have.
+DEFAULT = "*"
+
+_SHOWN_WORDS = 8
+
+
+class Table(Mapping[str, str]):
+    """A mapping of words. A word is found exactly as it is written, else whatever its case."""
+
+    def __init__(self, name: str, words: Mapping[str, str]) -> None:
+        self.name = name
+        self._words = {normal(word): value for word, value in words.items()}
+
+    @classmethod
+    def of(cls, name: str, words: Mapping[str, str]) -> Table:
+        """`words` as a table; a table is returned as it is."""
+        return words if isinstance(words, Table) else cls(name, words)
+
+    def __getitem__(self, word: str) -> str:
+        return self._words[word]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words that can stand in a file's name, the longest first, so that `V10` is not read as `V1`."""
+        return tuple(sorted((word for word in self._words if word not in ("", DEFAULT)), key=lambda word: (-len(word), word)))
+
+    @cached_property
+    def _folded(self) -> dict[str, set[str]]:
+        folded: dict[str, set[str]] = {}
+        for word, value in self._words.items():
+            folded.setdefault(word.casefold(), set()).add(value)
+        return folded
+
+    def translate(self, word: str, case_sensitive: bool = False) -> str:
+        """What stands for `word`; LookupError, with words for people, if the table does not say."""
+        word = normal(word)
+        if word in self._words and word != DEFAULT:
+            return self._words[word]
+        values = self._folded.get(word.casefold(), set()) if word != DEFAULT and not case_sensitive else set()
+        if len(values) == 1:
+            return next(iter(values))
+        if values:
+            raise LookupError(f"the table `{self.name}` has `{word}` in several spellings that mean different things")
+        if DEFAULT in self._words:
+            return self._words[DEFAULT]
+        raise LookupError(f"the table `{self.name}` has no `{word}`; it has {listed(sorted(self.words))}")
+
+
+def listed(words: list[str]) -> str:
+    """The first words of a list, and how many more there are."""
+    if not words:
+        return "nothing"
+    more = len(words) - _SHOWN_WORDS
+    return ", ".join(words[:_SHOWN_WORDS]) + (f" and {more} more" if more > 0 else "")
+
+
+def normal(text: str) -> str:
+    """`text` in Unicode's composed form (NFC), in which names are compared: macOS writes them decomposed."""
+    return unicodedata.normalize("NFC", text)
+
+
+#: Character types: what the words of the documentation say of them.
+CLASSES = {"digits": "digits", "letters": "letters a-z", "alnum": "letters and digits", "word": "letters, digits, `_` `-` `.`"}
+#: Every word that is a type by itself; no table may have such a name.
+TYPES = (*CLASSES, "date", "any")
+
+_LONGEST_PATTERN = 1000
+_LONGEST_NAME = 255  # bytes, on every file system that matters
+_DEEPEST = 20
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_COUNTED = re.compile(r"([A-Za-z0-9_-]+)\((.*)\)", re.ASCII | re.DOTALL)
+_COUNT = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", re.ASCII)
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be understood. `position` counts characters of the pattern (NFC) from 0."""
+
+    def __init__(self, message: str, position: int, remedy: str) -> None:
+        super().__init__(f"{message} (at character {position + 1}); {remedy}")
+        self.message = message
+        self.position = position
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """One character itself."""
+
+    character: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """`*` (many) or `?`."""
+
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """`{name}`, `{name:TYPE}`, `{name:TYPE(low-high)}`. `kind` is a word of TYPES, "words", or "" where no type is given."""
+
+    name: str
+    kind: str = ""
+    low: int = 1
+    high: int | None = None
+    words: tuple[str, ...] = ()
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """`[...]`: a part that may be missing."""
+
+    parts: tuple[Element, ...]
+
+
+Element = Literal | Wildcard | Capture | Group
+
+
+def parse(text: str, tables: Mapping[str, Mapping[str, str]]) -> tuple[Element, ...]:
+    """The elements of the pattern `text`, which is NFC.
+
+    Raises PatternError.
+    """
+    if not text:
+        raise PatternError("the pattern is empty", 0, "write one, such as {record:digits}_consent.pdf")
+    if len(text) > _LONGEST_PATTERN:
+        raise PatternError(f"the pattern has more than {_LONGEST_PATTERN} characters", _LONGEST_PATTERN, "shorten it")
+    for position, character in enumerate(text):
+        if character == "\0" or "\ud800" <= character <= "\udfff":
+            raise PatternError("no file name has this character", position, "take it out")
+    if text.startswith("/"):
+        raise PatternError("the pattern begins with `/`", 0, "names are relative to the drop folder: leave the `/` out")
+    return _Parser(text, tables).everything()
+
+
+class _Parser:
+    def __init__(self, text: str, tables: Mapping[str, Mapping[str, str]]) -> None:
+        self._text = text
+        self._tables = tables
+        self._at = 0
+        self._captured: set[str] = set()
+
+    def everything(self) -> tuple[Element, ...]:
+        parts = self._sequence(0)
+        if self._at < len(self._text):  # only a `]` ends a sequence early
+            raise PatternError("a `]` without its `[`", self._at, "write `\\]` for the character itself")
+        return parts
+
+    def _sequence(self, depth: int) -> tuple[Element, ...]:
+        parts: list[Element] = []
+        while self._at < len(self._text):
+            start, character = self._at, self._text[self._at]
+            if character == "]":
+                break
+            self._at += 1
+            if character == "\\":
+                parts.append(Literal(self._escaped(start)))
+            elif character == "{":
+                parts.append(self._capture(start))
+            elif character == "}":
+                raise PatternError("a `}` without its `{`", start, "write `\\}` for the character itself")
+            elif character == "[":
+                parts.append(self._group(start, depth + 1))
+            elif character in "*?":
+                parts.append(Wildcard(many=character == "*"))
+            else:
+                parts.append(Literal(character))
+        return tuple(parts)
+
+    def _escaped(self, start: int) -> str:
+        if self._at == len(self._text):
+            raise PatternError("a `\\` at the end", start, "write `\\\\` for the character itself, or take it out")
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def _group(self, start: int, depth: int) -> Group:
+        if depth > _DEEPEST:
+            raise PatternError(f"optional parts lie more than {_DEEPEST} deep in each other", start, "use several rules")
+        parts = self._sequence(depth)
+        if self._at == len(self._text):
+            raise PatternError("the `[` is never closed", start, "close it with `]`, or write `\\[` for the character")
+        self._at += 1
+        if not parts:
+            raise PatternError("the optional part is empty", start, "take the `[]` out")
+        return Group(parts)
+
+    def _capture(self, start: int) -> Capture:
+        found = _NAME.match(self._text, self._at)
+        name = found.group() if found else ""
+        self._at += len(name)
+        after = self._text[self._at : self._at + 1]
+        if not after:
+            raise PatternError("the `{` is never closed", start, "close it with `}`, or write `\\{` for the character")
+        if not name or after not in (":", "}"):
+            raise PatternError(
+                f"`{shown(after)}` cannot stand in the name of a capture" if after != "}" else "the capture has no name",
+                self._at,
+                "write {name} or {name:type}, the name of letters, digits and `_`, no digit first",
+            )
+        if name in self._captured:
+            raise PatternError(f"`{name}` is captured twice", start, "give one of them another name")
+        self._captured.add(name)
+        self._at += 1
+        if after == "}":
+            return Capture(name)
+        position = self._at
+        return self._typed(name, self._alternatives(start), position)
+
+    def _alternatives(self, start: int) -> list[str]:
+        """What stands between `:` and `}`, split at `|`."""
+        words = [""]
+        while self._at < len(self._text):
+            here, character = self._at, self._text[self._at]
+            self._at += 1
+            if character == "}":
+                return words
+            if character == "|":
+                words.append("")
+            elif character == "\\":
+                words[-1] += self._escaped(here)
+            elif character == "{":
+                raise PatternError("a `{` within a capture", here, "close the one before with `}`")
+            else:
+                words[-1] += character
+        raise PatternError("the `{` is never closed", start, "close it with `}`, or write `\\{` for the character")
+
+    def _typed(self, name: str, words: list[str], position: int) -> Capture:
+        if len(words) > 1:
+            if "" in words:
+                raise PatternError("one of the words is empty", position, "take a `|` out, or use an optional part [...]")
+            if any("/" in word for word in words):
+                raise PatternError("a word has a `/`", position, "a capture stays within one folder")
+            return Capture(name, "words", words=tuple(sorted(set(words), key=lambda word: (-len(word), word))))
+        kind = words[0]
+        if kind in TYPES:
+            return Capture(name, kind)
+        if kind in self._tables:
+            table = Table.of(kind, self._tables[kind])
+            if not table.words:
+                raise PatternError(f"the table `{kind}` has no words", position, "add some to it")
+            return Capture(name, "words", words=table.words, table=kind)
+        counted = _COUNTED.fullmatch(kind)
+        if counted and counted.group(1) in CLASSES:
+            low, high = _count(counted.group(2), position + len(counted.group(1)) + 1)
+            return Capture(name, counted.group(1), low, high)
+        if counted and (counted.group(1) in TYPES or counted.group(1) in self._tables):
+            raise PatternError(f"`{counted.group(1)}` takes no number", position, f"write {counted.group(1)} alone")
+        raise _unknown_type(counted.group(1) if counted else kind, position, self._tables)
+
+
+def _count(text: str, position: int) -> tuple[int, int]:
+    found = _COUNT.fullmatch(text)
+    if not found:
+        raise PatternError(f"`{shown(text)}` is not a number of characters", position, "write (4) or (1-6)")
+    low, high = int(found.group(1)), int(found.group(2) or found.group(1))
+    if not 1 <= low <= high <= _LONGEST_NAME:
+        raise PatternError(
+            f"`{text}` is not possible", position, f"the first number is at least 1, the second at most {_LONGEST_NAME}"
+        )
+    return low, high
+
+
+def _unknown_type(kind: str, position: int, tables: Collection[str]) -> PatternError:
+    near = get_close_matches(kind, (*TYPES, *tables), n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"use {listed([*TYPES, *tables])}, or words as in a|b"
+    return PatternError(f"there is no type or table `{shown(kind)}`", position, remedy)
+
 
 __all__ = ["Pattern", "PatternError", "Unit", "compile_pattern", "compile_regex"]
 
@@ -221,3 +498,62 @@ def _has_slash(elements: Sequence[Element]) -> bool:
 def quoted(character: str) -> str:
     """One character as it stands for itself in an expression, within a class as well."""
     return character if character in _PLAIN else f"\\x{{{ord(character):x}}}"
+
+
+_CHARACTERS = {
+    "digits": frozenset(string.digits),
+    "letters": frozenset(string.ascii_letters),
+    "alnum": frozenset(string.digits + string.ascii_letters),
+    "word": frozenset(string.digits + string.ascii_letters + "_-."),
+}
+_FREE = ("", "any")
+
+
+def touching(pattern: Pattern) -> list[tuple[str, str]]:
+    """The names of neighbouring captures between which a name may be divided in more than one place; of a regular
+    expression nothing is known."""
+    return list(_pairs([unit.element for unit in pattern.units], ()))
+
+
+def _pairs(elements: Sequence[Element], then: Sequence[Element]) -> Iterator[tuple[str, str]]:
+    for index, element in enumerate(elements):
+        following = (*elements[index + 1 :], *then)
+        if isinstance(element, Group):
+            yield from _pairs(element.parts, following)
+        elif isinstance(element, Capture):
+            yield from ((element.name, other.name) for other in _next(following) if _unclear(element, other))
+
+
+def _next(following: Sequence[Element]) -> Iterator[Capture]:
+    """The captures that may come at once: the next one, and those that begin optional parts before it."""
+    for element in following:
+        if isinstance(element, Group):
+            yield from _next(element.parts)
+            continue
+        if isinstance(element, Capture):
+            yield element
+        return
+
+
+def _unclear(first: Capture, second: Capture) -> bool:
+    if first.kind in _FREE:
+        return second.kind in _FREE
+    of_first, of_second = _CHARACTERS.get(first.kind, frozenset()), _CHARACTERS.get(second.kind, frozenset())
+    if _counted(first) or _counted(second):
+        return False
+    if second.words:
+        return bool(of_first) and any(of_first.issuperset(rest) for rest in _rests(second.words, str.removesuffix))
+    if first.words:
+        return bool(of_second) and any(of_second.issuperset(rest) for rest in _rests(first.words, str.removeprefix))
+    return bool(of_first & of_second)
+
+
+def _counted(capture: Capture) -> bool:
+    return capture.low == capture.high
+
+
+def _rests(words: Sequence[str], without: Callable[[str, str], str]) -> Iterator[str]:
+    """What a word has more than another one that it ends, or begins, with."""
+    folded = {word.casefold() for word in words}
+    for word in folded:
+        yield from (rest for other in folded if (rest := without(word, other)) != word and rest)

@@ -1,4 +1,4 @@
-"""Name -> rule -> target: the one decision of where a file goes."""
+"""Name -> rule -> target: the one decision of where a file goes, or that it is ignored."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from dropcap.display import shown
 from dropcap.reasons import Reason
 from dropcap.routing.nearest import nearest
-from dropcap.routing.pattern import is_text
-from dropcap.routing.rule import Rule
-from dropcap.routing.table import normal
-from dropcap.routing.target import NEXT, RuleSettings, Target
+from dropcap.routing.pattern import is_text, normal
+from dropcap.routing.rule import NEXT, Rule, RuleSettings, Target
 from dropcap.routing.template import Template, TemplateError
 
 _FIELD = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -156,3 +155,50 @@ def _instance(template: Template, values: Mapping[str, str]) -> int | str:
     if not 1 <= number <= HIGHEST_INSTANCE:
         raise _BadValueError(f"instance comes out as `{shown(text)}`, which is not a number from 1 to {HIGHEST_INSTANCE}")
     return number
+
+
+_PREFIXES = (".", "~$")
+_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".swp", ".lock", "~")
+_NAMES = frozenset(
+    name.casefold()
+    for name in (
+        "Thumbs.db",
+        "desktop.ini",
+        "_STATUS.html",
+        "_STATUS (dropcap).html",
+        "System Volume Information",
+        "$RECYCLE.BIN",
+        "lost+found",
+        "@eaDir",
+    )
+)
+
+
+def ignored(relative_name: str, extra_globs: Sequence[str] = ()) -> str | None:
+    """Why the file or folder `relative_name` (`/` between folders) is left alone, in words; None if it is a dropped file.
+
+    What lies in an ignored folder is ignored as well. `extra_globs` (the folder's `ignore`) are compared whatever their
+    case: with the last part of the name, or with the whole of it if the glob has a `/`.
+    """
+    parts = relative_name.split("/")
+    for part in parts:
+        folded = part.casefold()
+        if folded in _NAMES:
+            return f"`{part}` belongs to the system, not to the files"
+        if part.startswith(_PREFIXES):
+            prefix = next(prefix for prefix in _PREFIXES if part.startswith(prefix))
+            return f"names that begin with `{prefix}` are hidden or temporary"
+        if folded.endswith(_SUFFIXES):
+            suffix = next(suffix for suffix in _SUFFIXES if folded.endswith(suffix))
+            return f"names that end in `{suffix}` are temporary or still being written"
+    if not extra_globs:
+        return None
+    whole, last = _comparable(relative_name), _comparable(parts[-1])
+    for glob in extra_globs:
+        if fnmatchcase(whole if "/" in glob else last, _comparable(glob)):
+            return f"the folder ignores `{glob}`"
+    return None
+
+
+def _comparable(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from dropcap.display import shown
-from dropcap.routing.syntax import PatternError
-from dropcap.routing.table import Table, listed, normal
+from dropcap.routing.pattern import PatternError, Table, listed, normal
 
 #: What every template can name besides the captures: the file's name, without its extension, the extension, the folder.
 BUILT_IN = ("name", "stem", "ext", "folder")

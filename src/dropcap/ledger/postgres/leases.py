@@ -1,10 +1,4 @@
-"""The leases of folders, and the hosts that take them: each function is one act on a connection.
-
-A lease is taken where it has lapsed by the *database's* clock. That clock may be set forward, by which all would lapse at once:
-whoever takes one has in addition seen its `beat` unmoved for as long as a lease lasts, by a clock of his own
-(`hosts/sightings`). A lease that was released (`until` is the epoch) may be taken at once.
-All that changes a lease names its holder and its fence: after a fail-over the same fence may be given out again.
-"""
+"""The tables of hosts, their leases, and the request slots that they share."""
 
 from __future__ import annotations
 
@@ -174,3 +168,105 @@ def release(connection: WireConnection, folder: str, me: str, fence: int) -> boo
         (folder, me, fence),
     )
     return done.rowcount == 1
+
+
+#: A row may be used again when it is older than the window, and if those behind it leave room for it: with a lowered limit the
+#: younger ones behind it count as well. Hosts that ask at the same time lock different rows, all of which have room.
+_GRANT = """
+with room as materialized (
+  select n, count(*) filter (where at > clock_timestamp() - make_interval(secs => %(window)s))
+    over (order by n desc rows between unbounded preceding and 1 preceding) as behind
+  from slot where server = %(server)s
+)
+update slot set at = clock_timestamp() where (server, n) = (
+  select slot.server, slot.n from slot join room using (n)
+  where slot.server = %(server)s and slot.at <= clock_timestamp() - make_interval(secs => %(window)s)
+    and slot.n + room.behind < %(most)s
+  order by slot.at limit 1 for update of slot skip locked
+) returning n
+"""
+_MAKE = """
+insert into slot (server, n, at) select %(server)s, n, 'epoch' from generate_series(0, %(most)s - 1) as n
+where (select count(*) from slot where server = %(server)s) < %(most)s
+on conflict do nothing
+"""
+#: The clock went back: what was made in its future counts as made now. A window's wait at most, and never too soon.
+_CLAMP = "update slot set at = clock_timestamp() where server = %s and at > clock_timestamp() + interval '1 second'"
+_WAIT = """
+select extract(epoch from at + make_interval(secs => %s) - clock_timestamp())::float8
+from slot where server = %s order by at desc offset %s limit 1
+"""
+
+
+def grant(connection: WireConnection, server: str, most: int, window: float) -> bool:
+    """Enter one request of at most `most` within any `window` seconds; whether there was room for it."""
+    words = {"server": server, "most": most, "window": window}
+    if connection.execute(_GRANT, words).fetchone() is not None:
+        return True
+    made = connection.execute(_MAKE, words)
+    return made.rowcount > 0 and connection.execute(_GRANT, words).fetchone() is not None
+
+
+def wait(connection: WireConnection, server: str, most: int, window: float) -> float:
+    """After how many seconds there is room for another one; 0 or less: ask again."""
+    connection.execute(_CLAMP, (server,))
+    row = connection.execute(_WAIT, (window, server, most - 1)).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
+def used(connection: WireConnection, server: str, window: float) -> int:
+    """The requests within the last `window` seconds, whichever host has made them."""
+    row = connection.execute(
+        "select count(*) from slot where server = %s and at > clock_timestamp() - make_interval(secs => %s)", (server, window)
+    ).fetchone()
+    return int(row[0])
+
+
+#: `turn`: its one row is locked by whoever writes the ledger; `timeline` is the database's, as the last writer has found it.
+#: `host.commits`: how many of a host's writes there are, by which it finds that a fail-over has lost some. `lease`: the host that
+#: works a folder; `until` is the epoch where nobody does, and stands in no index, so that a beat touches none. (folder, fence) is
+#: unique so that a take-over waits for writers that have locked the lease `for key share`. `slot`: when requests were made of a
+#: server. `late_send`: jobs that another host was sending when it was lost, and when their places are looked at once more.
+HOSTS = """
+create table turn (
+  one boolean primary key default true check (one),
+  n bigint not null,
+  timeline text
+);
+insert into turn (n) values (0);
+
+create table host (
+  id text primary key,
+  name text not null,
+  pid integer not null,
+  version text not null,
+  configuration text not null,
+  started timestamptz not null default clock_timestamp(),
+  until timestamptz not null,
+  beat bigint not null default 0,
+  commits bigint not null default 0,
+  lacks text[] not null default '{}'
+);
+
+create table lease (
+  folder text primary key,
+  fence bigint not null,
+  holder text,
+  until timestamptz not null,
+  beat bigint not null default 0,
+  unique (folder, fence)
+);
+
+create table late_send (
+  job bigint primary key,
+  folder text not null,
+  due double precision not null
+);
+
+create table slot (
+  server text,
+  n integer,
+  at timestamptz not null,
+  primary key (server, n)
+);
+"""

@@ -9,9 +9,9 @@ import time
 import uuid
 
 from dropcap.ledger.act import Deed, Means, Who, enter
-from dropcap.ledger.errors import DatabaseError, LedgerError, NewerLedger
+from dropcap.ledger.database import DatabaseError, LedgerError, NewerLedger
 from dropcap.ledger.postgres.connection import PostgresConnection
-from dropcap.ledger.postgres.hosts_schema import HOSTS
+from dropcap.ledger.postgres.leases import HOSTS
 from dropcap.ledger.schema import OPEN_STATES, VERSION
 
 #: What every process that migrates locks; any number will do, if it is always this one.

@@ -1,25 +1,85 @@
-"""The connection that writes the shared ledger: whose turn it is, for which folders, what became of a commit without an answer.
-
-Every writing transaction begins with the one row of `turn`, so one process writes at a time, as in SQLite. In the same round trip
-the host counts its commits: by that number it finds out whether a commit stands whose answer was lost, and whether a fail-over
-has lost some.
-"""
+"""Writing to PostgreSQL: fences, lost replies, lost commits and fail-overs."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+import structlog
 from psycopg import errors
 
-from dropcap.ledger.errors import CommitsLost, DatabaseError, Unavailable
-from dropcap.ledger.postgres import failover, leases
-from dropcap.ledger.postgres.connection import Connect, PostgresConnection, meant
-from dropcap.ledger.postgres.dialect import bound, translated
-from dropcap.ledger.postgres.watchdog import ANY, Patience
+from dropcap.ledger.database import CommitsLost, DatabaseError, Unavailable
+from dropcap.ledger.postgres import leases
+from dropcap.ledger.postgres.connection import Connect, PostgresConnection, adapted, meant, translated
+from dropcap.ledger.postgres.wire import ANY, Patience
+from dropcap.reasons import Reason
+
+log = structlog.get_logger()
+
+#: What putting all aside may take (seconds): it grows with what waits, and a second try would take as long.
+PATIENCE = 600.0
+#: The timeline on which a server writes, as SQL.
+_TIMELINE = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+_MESSAGE = "the database has failed over: whether this was sent already is looked up in REDCap first"
+_REMEDY = "nothing: dropcap goes on by itself"
+_NOTE = "a fail-over of the database may have lost that this was sent"
+
+
+@dataclass(frozen=True)
+class FailedOver:
+    """So many jobs were put aside."""
+
+    jobs: int
+
+    def tell(self) -> None:
+        """It is durable."""
+        log.warning(
+            "failed_over",
+            jobs=self.jobs,
+            message="the database has failed over, and may have lost what it had acknowledged: REDCap is read back before"
+            " files are sent that wait",
+            remedy="nothing for the files; synchronous replication loses nothing (docs/several-hosts.md)",
+        )
+
+
+def how_to_ask(wire: psycopg.Connection[Any]) -> str:
+    """How this server is asked for its timeline, as SQL; `null` if it does not tell this role. Raises psycopg.Error: it is a
+    standby."""
+    try:
+        wire.execute(f"select {_TIMELINE}".encode())
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction, psycopg.errors.FeatureNotSupported):
+        return "null"
+    return _TIMELINE
+
+
+def settle(wire: psycopg.Connection[Any], before: str | None, now: str | None) -> FailedOver | None:
+    """Within a transaction that has the turn: if the timeline is another one than `before`, put aside what waits, which may take
+    PATIENCE."""
+    if now is None or now == before:
+        return None
+    wire.execute(b"update turn set timeline = %s", (now,))
+    if before is None:
+        return None
+    at = time.time()
+    wire.execute(b"set local statement_timeout = 0")
+    wire.execute(
+        b"insert into history (job, at, state, note) select id, %s, 'held', %s from job where state in ('waiting', 'held')"
+        b" order by id",
+        (at, _NOTE),
+    )
+    # One that was held already waits on for a person, whose `retry` has it read back since it counts as sent.
+    wire.execute(b"update job set attempts = 1 where state = 'held' and attempts = 0")
+    gone = wire.execute(
+        b"update job set state = 'held', may_have_arrived = true, attempts = greatest(attempts, 1), changed_at = %s,"
+        b" reason = %s, message = %s, remedy = %s where state = 'waiting'",
+        (at, Reason.NOT_CONFIRMED.value, _MESSAGE, _REMEDY),
+    )
+    return FailedOver(gone.rowcount)
+
 
 #: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
 Fence = Callable[[str], int | None]
@@ -66,7 +126,7 @@ class PostgresWriter(PostgresConnection):
         self._stands = False
         self._begun = 0, 0  # the turn and the commit that are under way
         self._timeline = ""  # how to ask for it, once that is known
-        self._over: failover.FailedOver | None = None  # what this transaction has settled
+        self._over: FailedOver | None = None  # what this transaction has settled
         self._number = "0"  # of the transaction, as the server counts them
         self._held: dict[str, int] = {}
         self._folder_of: dict[int, str] = {}
@@ -105,7 +165,7 @@ class PostgresWriter(PostgresConnection):
 
     def _begin(self, wanted: list[int]) -> None:
         with self.asking() as wire:
-            self._timeline = self._timeline or failover.how_to_ask(wire)
+            self._timeline = self._timeline or how_to_ask(wire)
             if self._doubtful:
                 self._warned = False
                 wire.execute(_REPLICATED)
@@ -129,8 +189,8 @@ class PostgresWriter(PostgresConnection):
         if n != self._n + 1:
             self._others += 1
         acknowledged, stands = self._counted(commits)
-        with self.asking(failover.PATIENCE) as wire:
-            self._over = failover.settle(wire, *timelines)
+        with self.asking(PATIENCE) as wire:
+            self._over = settle(wire, *timelines)
         # Only now: whoever did not get so far has to ask anew.
         self._begun = n, commits or 0
         self.commits, self._stands = acknowledged, stands
@@ -180,7 +240,7 @@ class PostgresWriter(PostgresConnection):
     def later(self, statement: str, rows: Sequence[Sequence[Any]], /) -> None:
         """Run a statement for each of these rows, right before the commit and on one way with it."""
         text = translated(statement)
-        self._later.append((text.encode(), [bound(text, row) for row in rows]))
+        self._later.append((text.encode(), [adapted(text, row) for row in rows]))
 
     def may_write(self, folder: str | None, jobs: Sequence[int]) -> bool:
         """Whether this host holds the lease of the folder, or of those of the jobs, by the fence that it believes in."""

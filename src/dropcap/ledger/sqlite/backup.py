@@ -12,11 +12,10 @@ from typing import Any
 
 from dropcap.files import names
 from dropcap.ledger.act import Deed, Who, enter, has_head, heads
-from dropcap.ledger.chain import Head
-from dropcap.ledger.errors import Damaged, DatabaseError, LedgerError
+from dropcap.ledger.chain import Head, Sealer
+from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.schema import OPEN_STATES
-from dropcap.ledger.seal import Sealer
-from dropcap.ledger.sqlite.connection import SqliteWriter, meant
+from dropcap.ledger.sqlite.database import SqliteWriter, meant
 from dropcap.ledger.sqlite.migrations import CHAINED, KNOWS_ARRIVALS, MIGRATIONS
 
 _RESTORED = "the ledger was restored from a backup: this may have been sent since"

@@ -6,10 +6,9 @@ import time
 import uuid
 
 from dropcap.ledger.act import Deed, Means, Who, enter, heads
-from dropcap.ledger.database import Connection
-from dropcap.ledger.errors import NewerLedger
+from dropcap.ledger.chain import Sealer
+from dropcap.ledger.database import Connection, NewerLedger
 from dropcap.ledger.schema import OPEN_STATES, VERSION
-from dropcap.ledger.seal import Sealer
 
 # Names are blobs: a file's name is bytes, and not all of them are UTF-8.
 _VERSION_1 = f"""

@@ -1,0 +1,395 @@
+"""The client of one project, and what is known of the project: structure, token, its words for an empty field."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from dropcap.config.model import Config, Project
+from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError
+from dropcap.delivery.circuit import Health
+from dropcap.delivery.identity import mismatch, stamp
+from dropcap.delivery.plan import Facts, impossible
+from dropcap.ledger.job import Refused
+from dropcap.ledger.store import Ledger
+from dropcap.reasons import Reason, Scope
+from dropcap.redcap.client import FieldInfo, FileTarget, ProjectInfo, Redcap, RedcapError, Rights
+from dropcap.redcap.connect import NoWay, Proxy, Way
+from dropcap.redcap.parsing import blanked
+from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.window import Allowance, RequestWindow
+from dropcap.routing.rule import Target
+from dropcap.secret import Secret, Token
+
+_WORDS, _EXPORTED = "no_file", "exported"
+#: Seconds for which words count as "no file"; and for which it is known that a token may export a field.
+_DAY = 86400.0
+FOR_GOOD = 100 * 365 * _DAY
+
+
+class Vacancy(Enum):
+    """What is concluded from an export that was refused."""
+
+    EMPTY = "there is no file"
+    LOOK = "the record is to be looked up anew"
+    TAKEN = "there is a file, which REDCap does not give out"
+    HIDDEN = "there may be a file that this token may not see"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedExport:
+    """An export that REDCap refused with the words `said`; `of_rights`: they speak of rights, as far as they are known."""
+
+    project: str
+    job: int
+    place: FileTarget
+    said: str
+    of_rights: bool
+
+    @property
+    def words(self) -> str:
+        """The words without what was asked for, which is another in each question."""
+        place = self.place
+        return blanked(self.said, [place.record, place.field, place.event or "", str(place.instance or "")])
+
+
+class Vacancies:
+    """What refused exports have told so far, of all projects. Safe for threads."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._learned = ledger.query.learned(time.time())  # and until when
+        self._refused: dict[int, float] = {}  # jobs whose export was refused, and when (monotonic)
+
+    def judge(self, refused: RefusedExport, facts: Facts, looked: float, *, hideable: bool) -> Vacancy:
+        """What a refusal means, given the `facts` of a look-up that began at `looked` (monotonic).
+
+        `hideable`: the field's files may be hidden from this token, and from its look-ups too.
+        """
+        told = facts.known and facts.record is not None
+        empty = told and not facts.shows and refused.place.field not in facts.untold
+        if empty and not hideable and self._knows(refused.project, _WORDS, refused.words, _DAY):
+            return Vacancy.EMPTY
+        with self._lock:
+            before = self._refused.get(refused.job)
+            if before is None or not told or looked < before:
+                self._refused[refused.job] = time.monotonic()
+                return Vacancy.LOOK
+            del self._refused[refused.job]
+        if facts.shows:
+            return Vacancy.TAKEN
+        if hideable or refused.of_rights or not empty:
+            return Vacancy.HIDDEN
+        self._learn(refused.project, _WORDS, refused.words, _DAY)
+        return Vacancy.EMPTY
+
+    def exported(self, project: str, field: str, token: str) -> None:
+        """This token has been given a file of this field."""
+        if not self.has_exported(project, field, token):
+            self._learn(project, _EXPORTED, f"{stamp(self._ledger, token)} {field}", FOR_GOOD)
+
+    def has_exported(self, project: str, field: str, token: str) -> bool:
+        """Whether this token was ever given a file of this field."""
+        return self._knows(project, _EXPORTED, f"{stamp(self._ledger, token)} {field}", FOR_GOOD)
+
+    def _knows(self, project: str, kind: str, what: str, seconds: float) -> bool:
+        """Whether it was learned within so many `seconds`, and not by a clock that was ahead."""
+        now = time.time()
+        with self._lock:
+            return now < self._learned.get((project, kind, what), 0.0) <= now + seconds + 1.0
+
+    def _learn(self, project: str, kind: str, what: str, seconds: float) -> None:
+        until = time.time() + seconds
+        with self._lock:
+            self._learned[project, kind, what] = until
+        self._ledger.learn(project, kind, what, until)
+
+
+#: Seconds for which a project's structure is taken as known, and for which it is gone by where files are sent.
+KNOWN_FOR, SURE_FOR = 3600.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A structure, when it was told (monotonic), and what nobody had doubted when it was asked for."""
+
+    structure: ProjectStructure
+    at: float
+    undoubted: object
+
+
+#: Is told whose a project's token is whenever REDCap tells it, or None if it does not. Raises RedcapError if it is another one's.
+Identified: TypeAlias = Callable[[Project, ProjectInfo | None, Token], None]
+
+
+def as_configured(project: Project, told: ProjectInfo | None, _token: Token) -> None:
+    """Raises RedcapError if a token is not that of the project that the configuration names."""
+    if told is not None and project.project_id not in (None, told.project_id):
+        raise RedcapError(mismatch(project, None, told.project_id))
+
+
+class ProjectLine:
+    """One project's client, with its structure fetched when it is first needed. Only `structure` and `identify` wait for the
+    server."""
+
+    def __init__(self, project: Project, client: Redcap, identified: Identified = as_configured) -> None:
+        self.project = project
+        self.client = client
+        self._identified = identified
+        self._fetching = threading.Lock()
+        self._told: _Told | None = None
+        self._token: Token | None = None  # of which it was asked last whose it is
+        self._undoubted = object()  # another one each time that what is known counts no more
+        self._fields: dict[str, FieldInfo] = {}  # as they were told last
+        self._untold = -SURE_FOR  # when REDCap refused to tell this token anything of its project (monotonic)
+        self.rights: Rights | None = None  # of the token's user, if REDCap has told them
+
+    @property
+    def host(self) -> str:
+        """The server, as it is limited."""
+        return self.project.host
+
+    @property
+    def server(self) -> str:
+        """The server by the way that leads there, as it is paused."""
+        return self.project.server
+
+    def structure(self, known_for: float = KNOWN_FOR, stop: threading.Event | None = None) -> ProjectStructure:
+        """The project's fields, events and forms; from memory for so many seconds.
+
+        Raises:
+            RedcapError: REDCap did not answer, or the token is that of another project.
+            Stopped: `stop` was set.
+        """
+        with self._fetching:
+            told = self._known_now()
+            if told is None or time.monotonic() - told.at > known_for:
+                undoubted = self._undoubted
+                structure = self._fetch(stop)
+                self._fields = structure.fields
+                self._told = told = _Told(structure, time.monotonic(), undoubted)
+            return told.structure
+
+    def _known_now(self) -> _Told | None:
+        told = self._told if self.client.trusts else None
+        return told if told is not None and told.undoubted is self._undoubted else None
+
+    def _fetch(self, stop: threading.Event | None) -> ProjectStructure:
+        try:
+            return ProjectStructure.from_api(self.client, stop, self._ask_whose(stop))
+        except RedcapError as error:
+            if error.meaning.reason == Reason.RIGHTS:
+                self._untold = time.monotonic()
+            raise
+
+    def identify(self, stop: threading.Event | None = None) -> None:
+        """See to it that it is known whose the token is, as far as REDCap tells. Raises as `structure`."""
+        with self._fetching:
+            if not self.client.trusts:
+                try:
+                    self._ask_whose(stop)
+                except RedcapError:
+                    if not self.client.trusts:
+                        raise
+
+    def _ask_whose(self, stop: threading.Event | None) -> ProjectInfo:
+        token = self.client.token()
+        if token != self._token:  # what was told to another user may not be true of this one
+            self._told, self.rights, self._untold = None, None, -SURE_FOR
+        try:
+            told = self.client.project(stop, token)
+        except RedcapError as error:
+            if error.meaning.reason == Reason.RIGHTS:
+                self._admit(None, token)
+            raise
+        self._admit(told, token)
+        return told
+
+    def _admit(self, told: ProjectInfo | None, token: Token) -> None:
+        self._identified(self.project, told, token)
+        self._token = token
+        self.client.trust(token)
+
+    def group(self, stop: threading.Event | None = None) -> str:
+        """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.
+
+        Raises RedcapError and, if `stop` is set, Stopped.
+        """
+        if self.rights is None:
+            self.rights = self.client.rights(stop)
+        return self.rights.group if self.rights is not None else ""
+
+    def exported(self, field: str, vacancies: Vacancies) -> None:
+        """REDCap has given out a file of this field."""
+        info = self._info(field)
+        if info is not None and info.identifier and (token := self._revealed()):
+            vacancies.exported(self.project.name, field, token)
+
+    def may_hide(self, field: str, vacancies: Vacancies) -> bool:
+        """Whether files of this field may be hidden from the token, and from its look-ups as well: de-identified rights can."""
+        info = self._info(field)
+        if info is None or not info.identifier:
+            return info is None
+        rights = self.rights
+        if rights is not None and rights.has_full_data(info.form):
+            return False
+        token = self._revealed()
+        return not (token and vacancies.has_exported(self.project.name, field, token))
+
+    def _revealed(self) -> str:
+        try:
+            return self.project.token_source.read().reveal()
+        except TokenError:
+            return ""
+
+    def _info(self, field: str) -> FieldInfo | None:
+        return self._fields.get(field)  # also while another thread has the structure fetched anew
+
+    def token_stamp(self) -> int | None:
+        """Something that changes when the token does, and tells nothing of it; None while it cannot be read."""
+        try:
+            return hash(self.project.token_source.read())
+        except TokenError:
+            return None
+
+    def known(self) -> bool:
+        """Whether the structure is in memory."""
+        return self._known_now() is not None
+
+    def surely_takes(self, target: Target) -> bool:
+        """Whether a file can go there by what was told lately, or REDCap has said lately that this token is told nothing."""
+        now, told = time.monotonic(), self._known_now()
+        if told is not None and now - told.at <= SURE_FOR:
+            return impossible(told.structure, target) is None
+        return self.client.trusts and now - self._untold <= SURE_FOR
+
+    def forget(self) -> None:
+        """Fetch the structure anew when it is next needed: a field, event or right was not as expected. Waits for nobody who
+        is fetching it now, and what he is told counts no more then."""
+        self._undoubted = object()
+
+    def doubt(self) -> None:
+        """A rule does not agree with what is known of the project."""
+
+    def refuses(self, size: int, upload_as: str) -> Refused | None:
+        """Why a file is not worth sending: it is empty, larger than the server takes, or of a kind that REDCap refuses."""
+        if size == 0:
+            return Refused(Reason.EMPTY_FILE, "the file is empty", "drop the file again, with its content")
+        if size > self.project.max_size:
+            most = self.project.max_size / 1024**2
+            message = f"the file is {size / 1024**2:,.1f} MiB, and max_size allows {most:,.1f} MiB"
+            return Refused(
+                Reason.TOO_LARGE, message, "make the file smaller, or let REDCap's administrator raise the limit, then max_size"
+            )
+        extension = upload_as.rpartition(".")[2].lower() if "." in upload_as else ""
+        if extension in self.project.blocked_extensions:
+            message = f"REDCap refuses files that end in `.{extension}`"
+            return Refused(Reason.BLOCKED_EXTENSION, message, "zip or convert the file, then drop that")
+        return None
+
+
+def token_of(project: Project) -> Callable[[], Token]:
+    """Reads the project's token whenever it is needed; one that cannot be had pauses the project, not the daemon."""
+
+    def read() -> Token:
+        try:
+            return project.token_source.read()
+        except TokenError as error:
+            raise RedcapError(Meaning(Verdict.PROJECT, Reason.TOKEN, error.message, error.remedy)) from None
+
+    return read
+
+
+def way_of(project: Project) -> Way:
+    """How the project's server is reached."""
+    proxy = None
+    if project.proxy is not None:
+        proxy = Proxy(project.proxy.host, project.proxy.port, credentials_from(project.proxy_credentials))
+    return Way(project.ca_file, project.client_cert_file, project.client_key_file, proxy)
+
+
+def credentials_from(source: ProxyCredentials | None) -> Callable[[], Secret] | None:
+    """Reads user and password for a proxy whenever they are needed; what cannot be had pauses the way, not the daemon."""
+    if source is None:
+        return None
+
+    def read() -> Secret:
+        try:
+            return source.read()
+        except SecretError as error:
+            raise NoWay(Reason.PROXY, error.message, error.remedy) from None
+
+    return read
+
+
+def window_of(config: Config, project: Project) -> RequestWindow:
+    """The request window of the project's host, shared with every other dropcap process."""
+    place = config.state_dir / "windows" / project.host.replace(":", "_").replace("/", "_")
+    return RequestWindow(place, config.limit_of(project.host))
+
+
+#: Makes the request limit of a project's server.
+MakeWindow: TypeAlias = Callable[[Config, Project], Allowance]
+
+
+def client_to(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
+    """A client of a project, with the limits that the configuration sets."""
+    with contextlib.suppress(TokenError):  # told with the first request
+        project.token_source.read()  # from now on the gate knows it, whichever server says it
+    return Redcap(
+        project.url,
+        token_of(project),
+        window(config, project),
+        connect_timeout=project.connect_timeout,
+        timeout=project.timeout,
+        deadline=project.deadline,
+        way=way_of(project),
+        pool=config.uploads_at_once + 4,
+    )
+
+
+def line_to(config: Config, project: Project, window: MakeWindow = window_of) -> ProjectLine:
+    """A line to a project, with the limits that the configuration sets."""
+    return ProjectLine(project, client_to(config, project, window))
+
+
+class RefusedTokens:
+    """Which paused projects had which token. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stamps: dict[str, int | None] = {}  # by project: the stamp of the token that it had when it was paused
+
+    def paused(self, project: str, line: ProjectLine) -> None:
+        """A project was paused, perhaps for its token."""
+        now = line.token_stamp()
+        with self._lock:
+            self._stamps[project] = now
+
+    def resumed(self, project: str) -> None:
+        """It goes on."""
+        with self._lock:
+            self._stamps.pop(project, None)
+
+    def try_renewed(self, lines: Mapping[str, ProjectLine], health: Health) -> None:
+        """Let the projects be tried at once whose token is another one now."""
+        with self._lock:
+            refused = dict(self._stamps)
+        for name, before in refused.items():
+            line = lines.get(name)
+            if line is None or (now := line.token_stamp()) is None or now == before:
+                continue
+            line.forget()
+            paused = health.try_now(Scope.PROJECT, name)
+            with self._lock:
+                if not paused:
+                    self._stamps.pop(name, None)
+                elif name in self._stamps:  # nobody has resumed it meanwhile
+                    self._stamps[name] = now
