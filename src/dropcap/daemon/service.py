@@ -232,7 +232,7 @@ class Service:
             NoThread: nor can it without threads.
         """
         self._signals()
-        logging.set_up(self._config.log.format, self._config.log.level, background=True, mask=mask_of(self._config))
+        logging.set_up(self._config.log.format, self._config.log.level, background=True)
         over: Future[int] = Future()
         begin(self._run, "service", over)
         while not over.done():
@@ -258,6 +258,8 @@ class Service:
         state.status(f"starting: waiting for state_dir {config.state_dir}")
         prepare(config.state_dir)
         with only_one(config.state_dir):
+            # The key of the mask lies in state_dir. No name is logged before.
+            logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
             opened = open_for_daemon(config)
