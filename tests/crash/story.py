@@ -50,7 +50,7 @@ FAULTS = (
     Fault("delay", times=1, match=IMPORT, seconds=0.4),
     Fault("maintenance", times=2),
 )
-#: What happens, and how often of a hundred times.
+#: What happens, and how often compared with the others.
 HAPPENS = {
     "drop": 30,
     "rewrite": 4,
@@ -106,8 +106,8 @@ def play(steps: list[Step], patience: float = PATIENCE) -> None:
         told = _Story(place, other, patience)
         try:
             told.begin()
-            for kind, one, other in steps:
-                told.happens(kind, one, other)
+            for step in steps:
+                told.happens(*step)
             told.end()
         except AssertionError as wrong:
             log = "".join(line for daemon in told.daemons for line in ["--- a start\n", *daemon.raw])
@@ -136,7 +136,7 @@ class _Story:
         self.moved: set[bytes] = set()
         self.labs = place.root / "labs"
         self.labs.mkdir()
-        self.watches_labs = False
+        self.watches_labs = self.has_adopted = False
 
     def begin(self) -> None:
         self.changed()
@@ -343,6 +343,7 @@ class _Story:
                 assert (self.place.root / job.preserved_as).exists(), f"{job} relies on a copy that is gone"
 
     def adopt(self, folder: str) -> None:
+        self.has_adopted = True
         told = self.place.dropcap("check", "--offline", "--adopt", "--force", "--folder", folder)
         assert told.returncode in (0, 1), told.stdout + told.stderr
 
@@ -453,14 +454,11 @@ class _Story:
 
     def left(self) -> list[str]:
         """What is still to be done. A file that no rule matched when its folder was adopted is nobody's, and stays."""
-        nobodys = self.lost_or_new()
         found = [where for _, where in self.lying(over=False)]
-        left = [where for where in found if "/" in where or not nobodys or _target(where, self.versions[-1])]
-        untold = [where for path, where in self.lying(over=True) if where.startswith("failed/") and not _text(path).exists()]
-        return left + untold
-
-    def lost_or_new(self) -> bool:
-        return "lose_state" in "\n".join(self.happened) or "labs comes" in "\n".join(self.happened)
+        left = [where for where in found if "/" in where or not self.has_adopted or _target(where, self.versions[-1])]
+        failed = [(path, where) for path, where in self.lying(over=True) if where.startswith("failed/")]
+        untold = [where for path, where in failed if not _text(path).exists()]
+        return left + ([] if self.lost_at else untold)  # one that was renamed while the ledger was lost is a stray
 
     def wait(self) -> None:
         end, hurried = time.monotonic() + self.patience, 0.0
