@@ -66,9 +66,11 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def database(postgres: Cluster) -> str:
+def database(postgres: Cluster) -> Iterator[str]:
     """The DSN of a fresh, empty database."""
-    return postgres.create_database()
+    dsn = postgres.create_database()
+    yield dsn
+    postgres.drop_database(dsn)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, LiteralString
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -84,6 +84,11 @@ class Cluster:
         name = f"t{next(self._numbers)}"
         self.admin(sql.SQL("create database {} template template0 owner dropcap").format(sql.Identifier(name)))
         return self.dsn(name)
+
+    def drop_database(self, dsn: str) -> None:
+        """Whoever uses it is thrown out."""
+        name = urlsplit(dsn).path[1:]
+        self.admin(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     def role(self, name: str, password: str) -> None:
         """A role that needs its password by TCP."""
