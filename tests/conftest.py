@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:  # the extra [postgres] may not be installed
 # same examples each time; everybody else tries new ones.
 settings.register_profile("dropcap", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("dropcap")
+
+# A run that a shell put into the background ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: Tests that wait long, for a lease to lapse say. Begun last, they would keep the others' processors idle.

@@ -72,7 +72,6 @@ def test_an_interrupted_demo_ends_its_daemon_and_cleans_up(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@heavy
 def test_it_stays_to_be_played_with(tmp_path: Path) -> None:
     for library in ("starlette", "uvicorn", "jinja2", "prometheus_client"):
         needs.library(library)
