@@ -41,7 +41,7 @@ def start(
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `main()` of a module, which should call `be_discreet`; standard error is a pipe, for `why`.
+    """Start `main()` of a module, which should call `silence_stderr`; standard error is a pipe, for `why`.
 
     Raises OSError: there is no process to be had.
     """
@@ -73,7 +73,7 @@ def close(child: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
-def be_discreet() -> None:
+def silence_stderr() -> None:
     """Have nothing heard of what this process says from now on, but kind and place of the error that ends it: what is said may
     quote an address or a file.
     """

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from dropcap.child import be_discreet
+from dropcap.child import silence_stderr
 from dropcap.content import dicom, recording
 from dropcap.content.archives import BZIP2, GZIP, SEVEN, XZ, ZIP, examine_7z, examine_bzip2, examine_gzip, examine_xz, examine_zip
 from dropcap.content.documents import OLE, RTF, examine_ole, examine_pdf, examine_rtf, is_pdf
@@ -257,7 +257,7 @@ class _Worker:
 
 def main() -> None:
     """Work for the process at the other end of the socket whose descriptor is the first argument."""
-    be_discreet()
+    silence_stderr()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the daemon, which may still need it
     for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):

@@ -15,7 +15,7 @@ from typing import Any
 
 import apprise
 
-from dropcap.child import be_discreet
+from dropcap.child import silence_stderr
 
 _CODE = re.compile(r"error=(\d{3})\b")
 
@@ -59,7 +59,7 @@ def _not(message: str, remedy: str) -> dict[str, Any]:
 
 def main() -> None:
     """Send what standard input asks for."""
-    be_discreet()
+    silence_stderr()
     with contextlib.redirect_stdout(sys.stderr):
         told = send(json.load(sys.stdin))
     print(json.dumps(told))
