@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from redcap_sandbox import Fault
 from tests.site import Daemon, Site
 
 BASELINE = "baseline_arm_1"
@@ -76,3 +77,16 @@ def test_an_older_file_that_other_rules_or_names_lead_to_a_newer_one(place: Site
     taken_up(place, daemon, 1)
     daemon.wait_for("done", folder="other", file="103_V1_consent.pdf")
     assert (held_in(place, "103"), place.box.content("103", "scan", BASELINE)) == (b"newer 103", b"older 101")
+
+
+def test_a_file_from_before_redcap_told_its_project_goes_first(place: Site) -> None:
+    """What orders files names the project. The first file was entered when REDCap had not told it, and its look-up fails."""
+    for content in ("project", "record"):
+        place.box.ill(Fault("status", times=2, match={"content": content}, code=500))
+    daemon = place.start()
+    place.put("101_V1_scan-older.pdf", b"older")
+    daemon.wait_for("retrying", 2, file="101_V1_scan-older.pdf")
+    place.put("101_V1_scan-newer.pdf", b"newer")
+    done = [line["file"] for line in daemon.wait_for("done", 2)]
+    assert done == ["101_V1_scan-older.pdf", "101_V1_scan-newer.pdf"]
+    assert place.box.content("101", "scan", BASELINE) == b"newer"

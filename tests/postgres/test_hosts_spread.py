@@ -100,7 +100,7 @@ def test_a_folder_is_left_to_who_can_reach_it(tmp_path: Path, database: str) -> 
         away.rmdir()
         h.folders["d1"].rename(away)  # now b lacks it, and a has it
         b.wait_for("folder_away", folder="d1")
-        a.wait_for("folder_watched", folder="d1", patience=TAKEN_OVER + 10)
+        a.wait_for("folder_watched", folder="d1", patience=TAKEN_OVER)
         h.folders["d1"] = away
         h.put("d1", "103_V1_consent.pdf")
         a.wait_for("done", record="103")

@@ -36,13 +36,11 @@ def test_a_host_that_was_frozen_notices_before_it_does_anything(tmp_path: Path, 
         files["101_V1_scan.pdf"] = hashlib.sha256(large).hexdigest()
         a.wait_for("done")
         a.process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
         b.process.send_signal(signal.SIGSTOP)
         time.sleep(2.0)  # less than the lease: nothing comes of it
         b.process.send_signal(signal.SIGCONT)
 
-        b.wait_for("folder_taken", folder=mine, patience=TAKEN_OVER + 5)
-        assert time.monotonic() - began < TAKEN_OVER
+        b.wait_for("folder_taken", folder=mine, patience=TAKEN_OVER)
         assert b.events("lease_lost") == []
         files |= h.put_all({mine: ["118_V1_lab.pdf", "119_V1_lab.pdf"]})
         eventually(lambda: any("119" in name for name in h.done()))

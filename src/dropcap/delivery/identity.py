@@ -64,5 +64,7 @@ class Identities:
         self._tokens[project.name] = token
         if told is not None:
             self._order.told(project.name, told)
+            entered = self._ledger.query.keys_without_project(project.name)
+            self._ledger.order([(job, key, self._order.completed(project.name, key)) for job, key in entered])
         else:
             self._order.hides(project.name)

@@ -208,15 +208,24 @@ class Order:
     def key(self, entry: str, target: Target, record: str) -> str:
         """The key of files to this place of `record`, complete if the entry's project is known."""
         project = self._projects.get(entry)
-        number = self.number(entry)
-        which = entry if project is None or number is None else f"{project.api}#{number}"
         shares = target.instance == NEXT or (
             target.instance is not None and project is not None and project.api in self._takes_next
         )
         # Where something repeats, REDCap takes a file without an instance for the first one.
         last = _INSTANCES if shares else f"{target.field}\0{'' if target.instance == 1 else target.instance or ''}"
         event = "" if entry in self._classic else target.event or ""
-        return "\0".join((which, record, event, last))
+        return "\0".join((self._which(entry), record, event, last))
+
+    def completed(self, entry: str, key: str) -> str:
+        """A key that was made before REDCap told the project of its entry."""
+        place, event, *last = key.rsplit("\0", 2 if key.endswith(f"\0{_INSTANCES}") else 3)
+        record = place.partition("\0")[2]
+        return "\0".join((self._which(entry), record, "" if entry in self._classic else event, *last))
+
+    def _which(self, entry: str) -> str:
+        """What stands in a key for a project."""
+        project, number = self._projects.get(entry), self.number(entry)
+        return entry if project is None or number is None else f"{project.api}#{number}"
 
     def address(self, folder: Folder, name: str) -> Address:
         """Where a file goes as far as its name tells, and its key."""

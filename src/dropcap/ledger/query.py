@@ -331,6 +331,15 @@ class DeliveryQuery(Rows):
             )
         ]
 
+    def keys_without_project(self, entry: str) -> list[tuple[int, str]]:
+        """Number and key of the waiting and held jobs that were entered before REDCap told the project of an entry."""
+        found = self._rows(
+            f"select id, key from job where state in {OPEN_STATES} and state in ('waiting', 'held') and project = ?"
+            " and substr(key, 1, ?) = ?",
+            *(entry, len(entry), entry),
+        )
+        return [(job, key) for job, key in found if key.startswith(f"{entry}\0")]
+
     def mismatches(self, folder: str, record: str, now: float, within: float) -> int:
         """How often names of a folder's files did not agree with a record in the last `within` seconds."""
         sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"

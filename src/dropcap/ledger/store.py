@@ -477,6 +477,13 @@ class DeliveryChanges(Writing):
         whether it may be gone there."""
         return self._write(lambda connection: lead.enter(connection, entry, told, configured))
 
+    def order(self, keys: Sequence[tuple[int, str, str]]) -> None:
+        """The keys of these jobs are complete now: number, key before, key now."""
+        if keys:
+            sql = "update job set key = ? where id = ? and key = ? and state in ('waiting', 'held')"
+            rows = [(utf8(now), job, before) for job, before, now in keys]
+            self._write(lambda connection: connection.executemany(sql, rows))
+
     def tell_read_back(self, job: Job, found: str, message: str, remedy: str | None) -> bool:
         """It is known whether REDCap has what was sent of a withdrawn job (yes, no, other); False if it is not withdrawn now."""
         return self._write(readdress.tell_read_back(job, found, message, remedy, self._clock()), jobs=[job.id])
