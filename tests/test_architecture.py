@@ -32,7 +32,7 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"display", "language", "secret", "reasons", "threads"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
-WITH_THE_SANDBOX = {"cli.demo_show", "cli.demo_told", "cli.sandbox"}
+WITH_THE_SANDBOX = {"cli.demo_show", "cli.sandbox"}
 #: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
 LOW = frozenset({"display", "secret", "reasons", "threads"})
 
