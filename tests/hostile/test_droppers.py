@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 from collections.abc import Callable
@@ -90,9 +91,11 @@ def test_its_own_directory_is_swapped_for_a_link_while_it_runs(place: Site, outs
     )
     assert trouble
     assert untouched(outside)
+    daemon.process.send_signal(signal.SIGSTOP)  # or it makes a new one in between
     (place.drop / own).unlink()
     if aside.exists():
         aside.rename(place.drop / own)
+    daemon.process.send_signal(signal.SIGCONT)
     daemon.wait_for("done", 2, patience=40.0)
     daemon.wait_for("failed", 2, patience=40.0)
     assert daemon.stop() == 0

@@ -101,6 +101,11 @@ def same_key(ledger: Ledger) -> None:
     ledger.change([Change(first, State.HELD, "", {"reason": Reason.RIGHTS})])
     (next_one,) = ledger.claim("away", [NewFile("n", 10, 1, 1)], lambda _: address(1, "next", takes_next=True, instance=None))
     ledger.claim("f", [NewFile("after n", 10, 1, 1)], lambda _: address(1, "next", instance=2))
+    for key in ("p\0Ä \x1e7\0e\0f\0", "pq\0101\0\0instances"):
+        ledger.claim("f", [NewFile(key[:2].strip("\0"), 10, 1, 1)], lambda _, key=key: address(1, key))  # type: ignore[misc]
+    ((last, before),) = ledger.query.keys_without_project("p")
+    ledger.claim("f", [NewFile("completed", 10, 1, 1)], lambda _: address(1, before))
+    ledger.order([(last, before, f"https://redcap/api/#7{before[1:]}")])
     ledger.note(next_one, NUL, {"instance": 2**40, "preserved_as": LATIN1})
 
 
@@ -203,6 +208,7 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
     ],
     "unfiled": [lambda q, f=f: q.unfiled(f) for f in FOLDERS],
     "names": [lambda q, f=f: sorted(q.names(f, (State.WAITING, State.HELD))) for f in FOLDERS] + [lambda q: q.names("f", ())],
+    "keys_without_project": [lambda q, p=p: sorted(q.keys_without_project(p)) for p in ("p", "pq", "nowhere")],
     "mismatches": [lambda q, r=r: q.mismatches("f", r, START, 1e9) for r in ("101", NUL, LATIN1, "never")],
     "pauses": [lambda q: sorted(q.pauses(), key=str)],
     "told_projects": [lambda q: q.told_projects()],
