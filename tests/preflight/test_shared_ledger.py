@@ -9,9 +9,9 @@ import pytest
 
 from dropcap.config.model import PostgresLedger
 from dropcap.ledger.database import Unavailable
-from dropcap.ledger.postgres.database import Survey
 from dropcap.ledger.schema import VERSION
 from dropcap.preflight import shared_ledger
+from dropcap.preflight.shared_ledger import Survey
 from tests import needs
 
 SOUND = Survey(150004, "15.4", "UTF8", False, "", True, "public", True, (), 0.2, VERSION)

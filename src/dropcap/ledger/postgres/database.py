@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dropcap.ledger.database import DatabaseError, RowReader, Unavailable, Writer
@@ -15,7 +14,7 @@ from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import AT_ONCE, Connect, PostgresConnection, Snapshot
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
-from dropcap.ledger.postgres.wire import ANY, Patience, Wire, WireConnection
+from dropcap.ledger.postgres.wire import ANY, Patience
 from dropcap.ledger.postgres.writer import Fence, PostgresWriter
 from dropcap.ledger.schema import OPEN_STATES, ColumnKind
 
@@ -208,57 +207,6 @@ class PostgresReader:
         if self._closed:
             connection.close()
         self._free.put(connection)
-
-
-_FACTS = """
-select current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding'),
-    pg_is_in_recovery(), current_setting('synchronous_standby_names'), current_setting('fsync') = 'on',
-    coalesce(current_schema(), ''),
-    coalesce(has_schema_privilege(current_schema(), 'create'), false),
-    array(select relname::text from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'
-        and to_regclass('ledger_version') is not null
-        and not (has_table_privilege(oid, 'select') and has_table_privilege(oid, 'insert') and has_table_privilege(oid, 'update')
-            and has_table_privilege(oid, 'delete')) order by relname),
-    to_regclass('ledger_version') is not null
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What was found. `clock`: seconds by which the server's clock is ahead of this machine's."""
-
-    number: int  # 140011
-    version: str
-    encoding: str
-    standby: bool
-    standbys: str  # that a commit waits for, as `synchronous_standby_names` has it
-    fsync: bool
-    schema: str
-    may_make: bool  # whether the role may make tables there
-    closed: tuple[str, ...]  # tables that the role may not read and write
-    clock: float
-    tables: int  # the version of the ledger's, 0 if there are none
-
-
-def survey(connect: Callable[[], WireConnection]) -> Survey:
-    """Look. Raises DatabaseError."""
-    wire = Wire(connect)
-    try:
-        return wire.ask(_look)
-    finally:
-        wire.close()
-
-
-def _look(connection: WireConnection) -> Survey:
-    row = connection.execute(_FACTS).fetchone()
-    number, version, encoding, standby, standbys, fsync, schema, may_make, closed, there = row
-    asked = time.time()
-    (now,) = connection.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
-    ahead = now - (asked + time.time()) / 2
-    tables = 0
-    if there and "ledger_version" not in closed:
-        (tables,) = connection.execute("select version from ledger_version").fetchone()
-    return Survey(number, version, encoding, standby, standbys, fsync, schema, may_make, tuple(closed), ahead, tables)
 
 
 class PostgresMoving:
