@@ -11,7 +11,8 @@ try:
     from redcap_sandbox.stand_in import Request
     from redcap_sandbox.structure import Event, Field, Holding, Rights, RowKey, SandboxProject, fields_by_name
 except ModuleNotFoundError as error:
-    lacks = f"the REDCap stand-in needs {error.name}; install it: pip install 'dropcap-redcap[sandbox]'"
+    library = (error.name or "").partition(".")[0]
+    lacks = f"the REDCap stand-in needs {library}; install it: pip install 'dropcap-redcap[sandbox]'"
     raise ModuleNotFoundError(lacks, name=error.name) from None
 
 __all__ = [
