@@ -29,7 +29,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"routing"}),
     frozenset({"files", "content"}),
     frozenset({"child"}),
-    frozenset({"display", "language", "secret", "reasons", "threads"}),
+    frozenset({"display", "secret", "reasons", "threads"}),
+    frozenset({"language"}),
 )
 #: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
 WITH_THE_SANDBOX = {"cli.demo_show", "cli.sandbox"}

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from dropcap.cli import COMMANDS
-from dropcap.cli.reason_words import said_of
 from dropcap.config import rules, sections
-from dropcap.filing.words import OF_REASONS
-from dropcap.reasons import Reason
+from dropcap.reasons import Actor, Reason, explained
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dropcap"
@@ -85,28 +83,25 @@ def test_every_key_stands_in_the_contract_and_in_the_example() -> None:
         assert {key for key in keys if not re.search(rf"\b{key}\b", text)} == set(), page.name
 
 
-def test_every_reason_has_its_row_in_troubleshooting() -> None:
-    own = {Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING}
+OWN = {Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING}
+
+
+def test_troubleshooting_says_of_every_reason_what_the_table_says() -> None:
     section = (DOCS / "troubleshooting.md").read_text().partition("\n## Reasons\n")[2].partition("\n## ")[0]
-    rows = "".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| `"))
-    assert set(re.findall(r"`(\w+)`", rows)) == set(Reason) - own
+    rows = [row.strip("|").split(" | ") for row in section.splitlines() if row.startswith("| `")]
+    told = {Reason(row[0].strip(" `")): row for row in rows}
+    assert set(told) == set(Reason) - OWN
+    for reason, (_, happened, _, who, do) in told.items():
+        of = explained(reason)
+        assert happened.startswith(of.within), reason
+        assert (who, do.startswith(of.remedy)) == (of.actor.value, True), reason
 
 
-#: For these a text beside the file says that nothing is wrong with it, and whom to ask.
-NOT_THE_DROPPERS = {
-    *(Reason.REFUSED, Reason.NOT_CONFIRMED, Reason.UNREADABLE, Reason.CHANGED_WHILE_SENT, Reason.VANISHED, Reason.NEWER_WENT),
-    *(Reason.TOO_MANY_MISMATCHES, Reason.CREATE_LIMIT, Reason.NO_SPACE, Reason.NO_COPY, Reason.AWAY, Reason.BY_HAND),
-    *(Reason.TOKEN, Reason.RIGHTS, Reason.PROJECT_MISMATCH, Reason.PROJECT_OFFLINE, Reason.NOT_THE_API, Reason.UNREACHABLE),
-    *(Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.BANNED, Reason.RATE_LIMITED, Reason.CERTIFICATE, Reason.PROXY),
-    *(Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING),
-}
-
-
-def test_every_reason_is_told_to_whom_it_concerns() -> None:
-    """Who drops files, and who looks after them (`tests/picture` has the titles)."""
-    assert set(Reason) - set(OF_REASONS) == NOT_THE_DROPPERS
-    own = {Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING}
-    assert {reason for reason in Reason if said_of(reason) == said_of("of another version")} == own
+def test_those_who_must_act_are_told_what_to_do() -> None:
+    """For all other reasons a text beside the file says that nothing is wrong with it, and whom to ask."""
+    assert {reason for reason in Reason if explained(reason).actor is Actor.DROPPER} == {
+        reason for reason in Reason if explained(reason).do != explained("of another version").do
+    }
 
 
 def test_every_command_has_its_row_and_its_section() -> None:

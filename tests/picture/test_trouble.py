@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dropcap.picture.facts import conditions, title_of
-from dropcap.reasons import Reason, Scope, Told
+from dropcap.picture.facts import conditions
+from dropcap.reasons import Reason, Scope, Told, explained
 from tests.picture.make import NOW, folder, pause, picture
 
 BY_HAND = pause(Scope.FOLDER, "consents", Reason.BY_HAND, until=True)
@@ -54,8 +54,8 @@ def test_what_only_a_person_can_mend_is_not_said_to_pass() -> None:
 
 
 def test_every_reason_has_words() -> None:
-    assert [reason for reason in Reason if reason and title_of(reason) == reason.replace("_", " ")] == [
+    assert [reason for reason in Reason if reason and explained(reason).title == reason.replace("_", " ")] == [
         Reason.NO_FILE,
         Reason.STOPPED,
     ]
-    assert title_of("of_tomorrow") == "of tomorrow"
+    assert explained("of_tomorrow").title == "of tomorrow"

@@ -22,7 +22,6 @@ import click
 from dropcap import __version__
 from dropcap.cli import completion, screen
 from dropcap.cli.configured import cannot_read, chosen, config_option, lines, outside_of_all_folders, remembered, stop, usable
-from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.delivery.project_client import ProjectLine
@@ -36,7 +35,7 @@ from dropcap.preflight import drop_folder
 from dropcap.preflight.project import trouble
 from dropcap.preflight.rehearsal import LANDS, QUIET, FirstWatched, Lying, Prospect, missing_records, rehearse, survey
 from dropcap.preflight.remark import Part, Place, Remark
-from dropcap.reasons import Reason
+from dropcap.reasons import Reason, explained
 from dropcap.redcap.client import RedcapError
 
 _WORDS = {
@@ -196,7 +195,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _kind(outcome: str) -> str:
     reason = Reason.of(outcome, Reason.NONE)
-    return f"would fail: {said_of(reason).what}" if reason else word(outcome)
+    return f"would fail: {explained(reason).within}" if reason else word(outcome)
 
 
 def _sentence(text: str) -> str:

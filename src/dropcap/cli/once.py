@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.configured import cannot_read, stop
-from dropcap.cli.reason_words import said_of
 from dropcap.cli.screen import many, typed
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.config.values import BadValueError, duration
@@ -34,7 +33,7 @@ from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Reason, Scope, explained
 
 #: Seconds for which nothing must be left to do before it is believed.
 _QUIET = 0.3
@@ -280,8 +279,8 @@ def _tell_jobs(title: str, jobs: Sequence[Job]) -> None:
             for job in its:
                 screen.line(f"{title}: {_line(job)}", 2, hang=4)
             continue
-        said = said_of(reason)
-        why = f": {said.what}" + (f"; {said.mend}" if said.mend else "") if reason else ""
+        of = explained(reason)
+        why = f": {of.within}" + (f"; {of.remedy}" if of.remedy else "") if reason else ""
         first = ", ".join(shown(job.name) for job in its[:_FEW])
         more = f"{first} and {len(its) - _FEW:,} more; see `dropcap status --{title} --folder {typed(folder)}`"
         screen.line(f"{title}: {many(len(its), 'file')} in {folder}{why}: {more}", 2, hang=4)

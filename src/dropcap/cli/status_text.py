@@ -13,7 +13,6 @@ from rich.cells import cell_len
 from dropcap import __version__
 from dropcap.cli import screen
 from dropcap.cli.jobs import FOUND, waits_until
-from dropcap.cli.reason_words import NextAct, Said, said_of
 from dropcap.cli.screen import at_second, many, typed, when
 from dropcap.cli.status_gathered import (
     FolderStatus,
@@ -30,7 +29,7 @@ from dropcap.cli.status_gathered import (
 from dropcap.display import shown
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.preflight import retention
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import NextAct, Reason, Scope, explained
 
 #: Names of files that are told of many; with `--folder`, so many more.
 FEW, MORE = 3, 20
@@ -153,7 +152,7 @@ def _failed(status: Status) -> Iterator[StatusLine]:
         if one.state in (State.FAILED, State.HELD):
             of = status.held if one.state is State.HELD else status.failed
             jobs = [job for job in of if (job.folder, job.reason) == (one.folder, one.reason)]
-            yield _alone(one, jobs[0]) if one.count == 1 and jobs else _alike(one, said_of(one.reason), jobs)
+            yield _alone(one, jobs[0]) if one.count == 1 and jobs else _alike(one, jobs)
     held = [older.id for _, older in status.behind_held]
     for number in dict.fromkeys(held):
         files = tuple(newer.name for newer, older in status.behind_held if older.id == number)
@@ -169,28 +168,30 @@ def _not_pruned(status: Status) -> Iterator[StatusLine]:
 
 def _alone(one: LikeJobs, job: Job) -> StatusLine:
     """A file whose like there is no other: in its own words."""
-    text = (
-        f"{shown(job.folder)}/{shown(job.name)}, since {when(one.since)}: {_held(one)}{job.message or said_of(one.reason).what}"
-    )
+    of = explained(one.reason)
+    text = f"{shown(job.folder)}/{shown(job.name)}, since {when(one.since)}: {_held(one)}{job.message or of.within}"
     if job.remedy:
         text += f"; what to do: {job.remedy}"
-    looks = one.state is State.FAILED and said_of(one.reason).act is NextAct.LOOK  # the same again would fail again
+    # The same again would fail again.
+    looks = one.state is State.FAILED and of.act in (NextAct.LOOK, NextAct.RENAME)
     then = f"dropcap status --failed --folder {typed(one.folder)}" if looks else f"dropcap retry {job.id}"
     return StatusLine(Level.BAD, "1 file", text, then, 1)
 
 
-def _alike(one: LikeJobs, said: Said, jobs: Sequence[Job]) -> StatusLine:
+def _alike(one: LikeJobs, jobs: Sequence[Job]) -> StatusLine:
+    of = explained(one.reason)
     kind = "--held" if one.state is State.HELD else "--failed"
-    text = f"{shown(one.folder)}, since {when(one.since)}: {_held(one)}{said.what}"
+    text = f"{shown(one.folder)}, since {when(one.since)}: {_held(one)}{of.within}"
     folder = f"--folder {typed(one.folder)}"
     then = {
+        NextAct.RENAME: f"dropcap status {kind} {folder}",
         NextAct.LOOK: f"dropcap status {kind} {folder}",
         NextAct.RETRY: f"dropcap retry {kind} {folder}",
         NextAct.CHECK: f"dropcap check {folder}",
         NextAct.RESUME: f"dropcap retry {kind} {folder}",
-    }[said.act]
-    if said.mend:
-        text += f"; {said.mend}" + (", then" if said.act in (NextAct.RETRY, NextAct.RESUME) else "")
+    }[of.act]
+    if of.remedy:
+        text += f"; {of.remedy}" + (", then" if of.act in (NextAct.RETRY, NextAct.RESUME) else "")
     return StatusLine(Level.BAD, many(one.count, "file"), text, then, one.count, tuple(job.name for job in jobs[:FEW]))
 
 
@@ -254,11 +255,11 @@ def _put_off(status: Status, names: int) -> Iterator[StatusLine]:
     for one in status.alike:
         if one.state in (State.FAILED, State.HELD) or stopped.get(one.folder) == one.reason:
             continue
-        said = said_of(one.reason)
+        of = explained(one.reason)
         first = [job for job in status.put_off if (job.folder, job.reason, job.state) == (one.folder, one.reason, one.state)]
         own = first[0] if one.count == 1 and first else None
-        text = f"{shown(one.folder)}, since {when(one.since)}: {own.message if own and own.message else said.what}"
-        mend = own.remedy if own is not None else said.mend
+        text = f"{shown(one.folder)}, since {when(one.since)}: {own.message if own and own.message else of.within}"
+        mend = own.remedy if own is not None else of.remedy
         text += f"; what to do: {mend}" if mend else ""
         if one.reason == Reason.NO_RECORD and first:
             text += f"; looked up until {when(max(waits_until(job) or 0.0 for job in first))}"
@@ -532,7 +533,7 @@ def _groups(kind: str, jobs: Sequence[Job]) -> bool:
     for job in jobs:
         groups[job.folder, job.reason].append(job)
     for (folder, reason), its in groups.items():
-        what = f": {said_of(reason).what}" if reason else ""
+        what = f": {explained(reason).within}" if reason else ""
         screen.line(f"{shown(folder)}, {kind}: {many(len(its), 'file')}{what}", hang=2, bold=True)
         _group(its)
     return bool(groups)

@@ -27,8 +27,8 @@ from dropcap.dashboard.wires import Wires
 from dropcap.display import shown
 from dropcap.ledger.figures import BUCKETS, Figures
 from dropcap.ledger.job import OPEN, Event, Job, Result, State
-from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts, title_of
-from dropcap.reasons import Reason, Scope
+from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
+from dropcap.reasons import NextAct, Reason, Scope, explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def steps(events: Sequence[Event], rule: str) -> list[LifeStep]:
         if event.state is State.SENDING and number == len(events) - 1:
             title = "Being sent"
         word = Reason.of(event.note, Reason.NONE)
-        note = title_of(word) if word else shown(event.note)
+        note = explained(word).title if word else shown(event.note)
         if number == 0:
             note = "Moved to in_progress/." + (f" The rule “{shown(rule)}” takes it." if rule else " No rule takes it.")
         found.append(LifeStep(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
@@ -129,7 +129,10 @@ def life_in_a_sentence(job: Job) -> tuple[str, str]:
         result = _RESULTS.get(job.result or "", "Stored")
         return mark, f"{result} at {when(job.ended_at)}, {took} after it was taken" + (f": {how}." if how else ".")
     if job.reason:
-        return mark, f"{words[:1].upper()}{words[1:]} since {when(job.ended_at or job.changed_at)}: {title_of(job.reason)}."
+        return (
+            mark,
+            f"{words[:1].upper()}{words[1:]} since {when(job.ended_at or job.changed_at)}: {explained(job.reason).title}.",
+        )
     return mark, f"{words[:1].upper()}{words[1:]} since {when(job.changed_at)}."
 
 
@@ -261,8 +264,6 @@ def histogram(numbers: Sequence[int]) -> list[Row]:
 WAITING = 20
 #: Seconds between two counts of what runs, as old as the numbers beside the plots; and of how long files took.
 _OFTEN, _RARELY = 1.0, 5.0
-#: Only another name, or another rule, helps these.
-_BY_NAME = frozenset({Reason.NO_RULE, Reason.BAD_VALUE, Reason.BLOCKED_EXTENSION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,12 +312,9 @@ def group_rows(picture: Picture) -> list[GroupRow]:
     """By number of files, the most first."""
     rows = []
     for group in picture.groups:
-        title = title_of(group.reason)
-        title = (
-            f"Held: {title[:1].lower() + title[1:] if title[1:2].islower() else title}" if group.state is State.HELD else title
-        )
-        reason = Reason.of(group.reason, Reason.REFUSED)
-        rows.append(GroupRow(group, title, texts.sentence(group.remedy), reason not in _BY_NAME))
+        of = explained(group.reason)
+        title = f"Held: {of.within}" if group.state is State.HELD else of.title
+        rows.append(GroupRow(group, title, texts.sentence(group.remedy), of.act is not NextAct.RENAME))
     return rows
 
 
@@ -445,7 +443,6 @@ class Pages:
             "waiting": waiting(self._wires.figures) if total else [],
             "waiting_total": total,
             "plots": self._plotter.plots(),
-            "titles": title_of,
         }
 
     def files(self, asked: dict[str, str]) -> dict[str, Any]:
@@ -467,7 +464,6 @@ class Pages:
             "asked": kept,
             "names": names,
             "states": list(_STATES),
-            "title_of": title_of,
             "reason": reason,
             "first": before is None,
         }
@@ -528,7 +524,7 @@ class Pages:
         if not folder or state not in (State.HELD, State.FAILED):
             return None
         jobs: list[Job] = self._wires.figures.of_group(folder, State(state), reason, _MOST)
-        title = f"{title_of(reason)}, in {shown(folder)}"
+        title = f"{explained(reason).title}, in {shown(folder)}"
         return Chosen([job.id for job in jobs], title, {"folder": folder, "state": state, "reason": reason}, "/")
 
     def can_be_paused(self, scope: str, name: str) -> bool:
@@ -571,7 +567,7 @@ def templates() -> Environment:
             "sentence": texts.sentence,
         }
     )
-    made.globals.update(count=texts.count, state_of=texts.state_of)
+    made.globals.update(count=texts.count, state_of=texts.state_of, explained=explained)
     made.globals["version_of"] = lambda name: hashlib.sha256(static()[name][0]).hexdigest()[:12]
     return made
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from dropcap.display import shown
 from dropcap.ledger.job import Job, Pause, State
-from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts, title_of
-from dropcap.reasons import Reason, Scope
+from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts
+from dropcap.reasons import Reason, Scope, explained
 
 
 def when(at: float | None) -> str:
@@ -111,12 +111,14 @@ def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
     pause = picture.paused(Scope.FOLDER, folder.name)
     if pause is not None:
         found.append(
-            f"{title_of(pause.reason).lower() if pause.reason == Reason.BY_HAND else 'paused'} since {when(pause.since)}"
+            f"{explained(pause.reason).title.lower() if pause.reason == Reason.BY_HAND else 'paused'} since {when(pause.since)}"
         )
     project = next((one for one in picture.projects if one.name == folder.project), None)
     if project is not None and project.pause is not None:
         by_hand = project.pause.reason == Reason.BY_HAND
-        found.append("its project is paused by hand" if by_hand else f"its project is paused: {title_of(project.pause.reason)}")
+        found.append(
+            "its project is paused by hand" if by_hand else f"its project is paused: {explained(project.pause.reason).title}"
+        )
     if project is not None and any(server.name == project.server and server.pause for server in picture.servers):
         found.append("its REDCap does not take files for now")
     notes = {
@@ -136,7 +138,7 @@ def server_note(server: ServerNow) -> str:
     """The state of a server, its budget and when it answered last."""
     if server.pause is not None:
         by_hand = server.pause.reason == Reason.BY_HAND
-        state = f"{title_of(server.pause.reason)} since {when(server.pause.since)}."
+        state = f"{explained(server.pause.reason).title} since {when(server.pause.since)}."
         again = f" Asked again at {second(server.next_try)}." if server.next_try is not None and not by_hand else ""
         return state + again + (f" Last answer at {second(server.heard)}." if server.heard is not None else "")
     heard = f"Answered at {second(server.heard)}." if server.heard is not None else "Not asked yet."

@@ -11,7 +11,7 @@ from dataclasses import replace
 import structlog
 
 from dropcap.delivery.attribution import Belief
-from dropcap.delivery.circuit import Health, in_general, of_several_folders
+from dropcap.delivery.circuit import Health, of_several_folders
 from dropcap.delivery.lookup import Question, Refusals, absent_field, asking, by_rule, is_of_the_question, look_up, refuses_all
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Conclusion
@@ -23,7 +23,7 @@ from dropcap.display import shown
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Held, Job, Later, Outcome, ReadBackFound, Refused, State
 from dropcap.ledger.store import Ledger
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Reason, Scope, explained
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.window import Stopped
@@ -209,7 +209,7 @@ class Asker:
                 outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
             )
         if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
-            outcome = replace(outcome, in_general=in_general(outcome.reason))
+            outcome = replace(outcome, in_general=explained(outcome.reason).within)
         for place, candidate in enumerate(group):
             mine = outcome
             if isinstance(outcome, Later) and candidate.job.state is State.UNKNOWN:

@@ -41,7 +41,6 @@ ASK_AT_ONCE = 100
 _SUSPECT = frozenset(
     {
         Reason.SERVER_ERROR,
-        Reason.CAME_BACK_SHORT,
         Reason.UNREACHABLE,
         Reason.NOT_THE_API,
         Reason.BANNED,

@@ -19,11 +19,9 @@ from dropcap.config.model import Folder
 from dropcap.display import said, shown
 from dropcap.files.tree import Tree
 from dropcap.filing.status_view import (
-    HELD,
     HELD_OTHERWISE,
     LEFT,
     RESTS,
-    WAITS,
     WAITS_OTHERWISE,
     BeingSent,
     Line,
@@ -34,6 +32,7 @@ from dropcap.filing.status_view import (
 )
 from dropcap.filing.why import Advice, Failure, advice
 from dropcap.language.speaker import Speaker, speaker
+from dropcap.reasons import explained
 
 _EXAMPLES = 5
 _Item = TypeVar("_Item")
@@ -186,14 +185,14 @@ class Parts:
         elif line.rest is not None and line.rest in RESTS:
             why = say(RESTS[line.rest])
         elif line.reason:
-            why = say(WAITS.get(line.reason, WAITS_OTHERWISE))
+            why = say(explained(line.reason).stays or WAITS_OTHERWISE)
         note = f'<p class="why">{text(why)}</p>' if why else ""
         when = self._time(say("dropped: {when}", when="{when}"), line.since)
         return f'<li><div><p class="name">{text(line.name)}</p>{note}</div><p class="small r">{when}</p></li>'
 
     def _held(self, line: Line) -> str:
         say = self._say
-        why = say(HELD.get(line.reason, HELD_OTHERWISE))
+        why = say(explained(line.reason).stays or HELD_OTHERWISE)
         when = self._time(say("dropped: {when}", when="{when}"), line.since)
         return (
             f'<li><div><p class="name">{text(line.name)}</p><p class="why">{text(why)}</p></div><p class="small">{when}</p></li>'

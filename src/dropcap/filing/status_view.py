@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from dropcap.filing.why import Failure
 from dropcap.language.speaker import Language, Speaker, marked
-from dropcap.reasons import Reason
+from dropcap.reasons import Reason, explained
 
 
 class Rest(StrEnum):
@@ -123,38 +123,7 @@ class StatusView:
         return len(self.sending) + self.counted("arriving") + self.counted("waiting")
 
 
-#: Why nothing moves.
-STILL: dict[str, str] = {
-    Reason.UNREACHABLE: marked("REDCap does not answer."),
-    Reason.SERVER_ERROR: marked("REDCap is having trouble."),
-    Reason.MAINTENANCE: marked("REDCap is under maintenance."),
-    Reason.RATE_LIMITED: marked("REDCap takes only so many files a minute."),
-    Reason.BY_HAND: marked("This folder is paused."),
-    Reason.AWAY: marked("dropcap cannot get at this folder."),
-    Reason.FILING: marked("dropcap cannot move files in this folder."),
-}
-STILL_OTHERWISE = marked("REDCap does not let dropcap in.")
-
-#: Why a file waits for the people who look after the folder.
-HELD: dict[str, str] = {
-    Reason.NEWER_WENT: marked("A newer file for the same place has been stored already."),
-    Reason.TOO_MANY_MISMATCHES: marked("Several files for this record did not agree with REDCap."),
-    Reason.CAME_BACK_SHORT: marked("The file became shorter after it was dropped."),
-    Reason.UNREADABLE: marked("The file cannot be read."),
-    Reason.CREATE_LIMIT: marked("Too many new records for one day."),
-    Reason.TOO_LARGE: marked("The file is perhaps too large for REDCap."),
-    Reason.NO_SPACE: marked("A disk is full."),
-    Reason.NO_COPY: marked("No copy of the older file can be kept at the moment."),
-}
 HELD_OTHERWISE = marked("REDCap does not take this file at the moment.")
-
-#: Why a file waits that goes on by itself.
-WAITS: dict[str, str] = {
-    Reason.NO_RECORD: marked("REDCap does not have its record yet. dropcap looks again by itself."),
-    Reason.NO_SPACE: HELD[Reason.NO_SPACE],
-    Reason.NO_COPY: HELD[Reason.NO_COPY],
-    Reason.CREATE_LIMIT: HELD[Reason.CREATE_LIMIT],
-}
 WAITS_OTHERWISE = marked("It did not work the first time. dropcap tries again by itself.")
 
 RESTS: dict[Rest, str] = {
@@ -200,7 +169,7 @@ def verdict(view: StatusView, contact: str, say: Speaker) -> PageVerdict:
         return PageVerdict("wait", state, _safe(view, say), _goes_on(Still(Reason.AWAY), False, contact, say))
     if view.still or view.full:
         still = view.still[0] if view.still else Still(Reason.NO_SPACE)
-        state = say("The share is full.") if view.full else say(STILL.get(still.reason, STILL_OTHERWISE))
+        state = say("The share is full.") if view.full else say(explained(still.reason).still)
         return PageVerdict("wait", state, _safe(view, say), _goes_on(still, view.full, contact, say), _since(still, view, say))
     if held := view.counted("held"):
         state = say.many("{count} file waits for {contact}.", "{count} files wait for {contact}.", held, contact=contact)
@@ -228,7 +197,7 @@ def stands_still(view: StatusView, contact: str, say: Speaker) -> list[str]:
     if view.unrecorded:
         told += [say("dropcap cannot get at its records."), *_goes_on(Still(Reason.AWAY), False, contact, say)[:1]]
     for still in () if view.unrecorded else view.still:
-        told.append(say(STILL.get(still.reason, STILL_OTHERWISE)))
+        told.append(say(explained(still.reason).still))
         told += [*_goes_on(still, False, contact, say)[:1], *_since(still, view, say)]
     if view.missing_since is not None:
         told += missing(view, contact, say)

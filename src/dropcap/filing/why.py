@@ -17,13 +17,13 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
-from dropcap.filing.words import NO_SUCH_RECORD, OF_REASONS, UNKNOWN, acts, said_of
+from dropcap.filing.words import acts, said_of
 from dropcap.language.speaker import Language, Speaker, marked, offset, speaker
 from dropcap.ledger.job import Job
 from dropcap.ledger.query import Query
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis, Kind, Slip
-from dropcap.reasons import Reason
+from dropcap.reasons import Reason, explained
 from dropcap.routing.route import Route, route, settings_for
 from dropcap.routing.rule import NEXT, ExistingFile, Target
 
@@ -221,10 +221,11 @@ def advice(failure: Failure, folder_name: str, contact: str, say: Speaker) -> Ad
         "size": say.size(failure.size),
     }
     if failure.diagnosis is None:
-        wrong, do = OF_REASONS.get(failure.reason, UNKNOWN)
-        if "{record}" in wrong[0] and not failure.record:
-            wrong, do = NO_SUCH_RECORD
-        return Advice(say("This file is not in REDCap."), _said(wrong, say, values), then=_said(do, say, values))
+        of = explained(failure.reason)
+        if "{record}" in of.wrong[0] and not failure.record:  # it is found by its values
+            unknown = (say("REDCap has no record that fits this name."),)
+            return Advice(say("This file is not in REDCap."), unknown, then=_said(explained(Reason.NO_RECORD).do, say, values))
+        return Advice(say("This file is not in REDCap."), _said(of.wrong, say, values), then=_said(of.do, say, values))
     return _of_the_name(failure, say, values)
 
 
@@ -238,8 +239,8 @@ def _of_the_name(failure: Failure, say: Speaker, values: dict[str, str]) -> Advi
     because = say("This file is not in REDCap, because its name does not fit.")
     marks = tuple((one.start, one.end) for one in diagnosis.findings)
     if not diagnosis.findings:
-        wrong, do = OF_REASONS["bad_value"]
-        return Advice(because, _said(wrong, say, values), then=_said(do, say, values), goes_on=say(GOES_ON), of_name=True)
+        of = explained(Reason.BAD_VALUE)
+        return Advice(because, _said(of.wrong, say, values), then=_said(of.do, say, values), goes_on=say(GOES_ON), of_name=True)
     wrong = tuple(dict.fromkeys(said_of(one, say) for one in diagnosis.findings))[:_MOST_TOLD]
     other = next((one for one in diagnosis.findings if one.kind is Kind.OTHER_KIND), None)
     if other is not None and other.wanted:

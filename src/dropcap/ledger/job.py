@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from dropcap.display import shown
-from dropcap.reasons import Reason, Scope
+from dropcap.reasons import Actor, Reason, Scope, explained
 
 
 class State(StrEnum):
@@ -245,9 +245,6 @@ class Job:
         return self.takes_next and (unknown or self.may_have_arrived)
 
 
-_PASSES = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED, Reason.NO_SPACE})
-
-
 @dataclass(frozen=True, slots=True)
 class Pause:
     """Something that takes no more files for now: a server (by host), a project or a folder."""
@@ -263,7 +260,7 @@ class Pause:
     @property
     def passes(self) -> bool:
         """Whether nobody needs to do anything, as long as it does not last."""
-        return not self.until_resume and Reason.of(self.reason, Reason.NONE) in _PASSES
+        return not self.until_resume and explained(self.reason).actor is Actor.NOBODY
 
 
 @dataclass(frozen=True, slots=True)

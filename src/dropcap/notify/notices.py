@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dropcap.config.model import Notify
-from dropcap.picture.facts import Condition, Picture, conditions, title_of
-from dropcap.reasons import Told
+from dropcap.picture.facts import Condition, Picture, conditions
+from dropcap.reasons import Told, explained
 
 #: Names of files in one notification, for those who may have them.
 MOST_NAMES = 10
@@ -137,7 +137,7 @@ class Notices:
 def _sentences(its: Files) -> list[str]:
     total = sum(its.reasons.values())
     said = [f"{total} {'file waits' if total == 1 else 'files wait'} for somebody"] if total else []
-    said += [f"{title_of(reason)}: {number}" for reason, number in sorted(its.reasons.items(), key=lambda of: -of[1])]
+    said += [f"{explained(reason).title}: {number}" for reason, number in sorted(its.reasons.items(), key=lambda of: -of[1])]
     if its.strays > 0:
         said.append(
             f"{its.strays} {'file lies' if its.strays == 1 else 'files lie'} in done/ or failed/ that dropcap did not put there"

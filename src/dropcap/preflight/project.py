@@ -27,9 +27,7 @@ from dropcap.routing.route import Route, matches, route
 from dropcap.routing.rule import Confirm, MissingRecord, Rule
 
 #: Reasons of troubles that time may mend; all others want a person.
-LATER = frozenset(
-    {Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.BANNED, Reason.RATE_LIMITED, Reason.CAME_BACK_SHORT}
-)
+LATER = frozenset({Reason.UNREACHABLE, Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.BANNED, Reason.RATE_LIMITED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def remedy_now(meaning: Meaning) -> str:
     """What to do about it for somebody who asks once, where the daemon would ask again by itself."""
     if meaning.reason == Reason.UNREACHABLE:
         return "check `url` (and `proxy`, if you have set one), and that this machine may reach it; then try again later"
-    later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.CAME_BACK_SHORT, Reason.RATE_LIMITED)
+    later = (Reason.SERVER_ERROR, Reason.MAINTENANCE, Reason.RATE_LIMITED)
     return "try again later" if meaning.reason in later else meaning.remedy
 
 
@@ -267,7 +267,7 @@ def _cut_off(reply: _Reply) -> Meaning | None:
     unknown = reply.for_ == "import"
     return meaning_of(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
-        Reason.CAME_BACK_SHORT,
+        Reason.SERVER_ERROR,
         f"the server's reply ({reply.status}) broke off before its end",
         READ_BACK if unknown else WAIT,
         unknown=unknown,
