@@ -47,19 +47,6 @@ def test_what_passed_takes_no_room_any_more(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "inner") == []
 
 
-def test_there_is_one_way_to_say_what_is_needed() -> None:
-    others = [path for path in (ROOT / "tests").rglob("*.py") if path.name not in ("needs.py", "heavy.py", Path(__file__).name)]
-    words = re.compile(r"pytest\.skip\(|importorskip|mark\.skip|shutil\.which")
-    assert [str(path.relative_to(ROOT)) for path in others if words.search(path.read_text())] == []
-
-
-def test_who_starts_such_a_program_asks_for_it_first() -> None:
-    starts = re.compile(rf'\[\s*"(?:{"|".join(map(re.escape, needs.PACKAGES))})"')
-    texts = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    asks = re.compile(r"^from tests import .*\bneeds\b|^from tests\.(?:shares\.mounting|tls) ", re.MULTILINE)
-    assert [name for name, text in texts.items() if starts.search(text) and not asks.search(text)] == []
-
-
 def test_the_packages_are_installed_for_the_suite_and_named_to_people() -> None:
     listed = ROOT.joinpath(".ci/run").read_text().partition("packages=(")[2].partition("\n)")[0]
     installed = {line.split("#")[0].strip() for line in listed.splitlines()}

@@ -15,6 +15,13 @@ from redcap_sandbox import Sandbox
 _TOKEN = re.compile(rb'(?:\btoken=|name="token"\r\n\r\n)([0-9A-F]{32})')
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Either side is killed or breaks off as a test wants it."""
+
+
 class TwoProjects:
     """Hands each request on to the sandbox whose project its token belongs to."""
 
@@ -44,8 +51,7 @@ class TwoProjects:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/api/"
 
     def _of(self, body: bytes) -> Sandbox:
