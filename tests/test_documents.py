@@ -24,9 +24,9 @@ from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
 from dropcap.daemon.prune import What
-from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
+from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.preflight.retention import NotPruned
 from dropcap.preflight.verification import Compared, Found
 from dropcap.reasons import Reason, Scope

@@ -23,7 +23,7 @@ from dropcap.dashboard import server as app
 from dropcap.dashboard.server import DashboardServer
 from dropcap.dashboard.wires import Wires
 from dropcap.ledger.act import Means, Who
-from dropcap.ledger.figures import Figures
+from dropcap.ledger.reports import Figures
 from dropcap.ledger.store import Ledger
 from tests.picture.make import pause, picture
 

@@ -8,8 +8,8 @@ import pytest
 
 from dropcap.dashboard import texts
 from dropcap.dashboard.pages import bars, days, histogram, hours
-from dropcap.ledger.figures import BUCKETS
 from dropcap.ledger.job import State
+from dropcap.ledger.reports import BUCKETS
 from dropcap.picture.facts import FailureGroup, ServerNow, UploadFacts
 from dropcap.reasons import Reason, Scope
 from tests.picture.make import NOW, folder, pause, picture

@@ -11,8 +11,8 @@ from dropcap.delivery.queue import Absence, FolderQueue
 from dropcap.files.tree import Tree
 from dropcap.filing.loop import FilingHooks
 from dropcap.ledger.job import NewFile
-from dropcap.ledger.passing import Absent
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.transitions import Absent
 from tests.site import Site, keep_in
 
 

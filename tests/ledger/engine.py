@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from dropcap.ledger.chain import Head
 from dropcap.ledger.database import Database
-from dropcap.ledger.figures import Figures
 from dropcap.ledger.proof import Proof, prove
+from dropcap.ledger.reports import Figures
 from dropcap.ledger.sqlite.database import SqliteDatabase
 from dropcap.ledger.store import Ledger
 

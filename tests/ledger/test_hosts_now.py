@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.ledger.hosts_query import FolderHeld, HostAtWork, HostsNow
+from dropcap.ledger.reports import FolderHeld, HostAtWork, HostsNow
 
 
 def host(id: str, name: str, *, alive: bool = True, until: float = 1000.0, lacks: tuple[str, ...] = ()) -> HostAtWork:

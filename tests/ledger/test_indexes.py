@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.passing import NEWER_WENT, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.transitions import NEWER_WENT, Absent
 from tests.ledger.engine import PostgresEngine
 
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from dropcap.ledger.database import TOLD, Conflict, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Change, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
-from dropcap.ledger.lead import Lead
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
-from dropcap.ledger.store import Ledger
+from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Scope
 from tests.ledger.engine import Engine
 

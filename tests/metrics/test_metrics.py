@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from dropcap.ledger.figures import Figures
+from dropcap.ledger.reports import Figures
 from dropcap.metrics.families import Tally
 from tests import needs
 from tests.site import Site, eventually

@@ -180,7 +180,7 @@ def test_a_mark_that_is_made_after_a_claim_stays_in_one_commit_with_it(database:
         eventually(lambda: by_hand(database, "select 1 from pg_stat_activity where wait_event_type = 'Lock'"))
         for number, thread in enumerate(threads[1:], 1):
             thread.start()
-            eventually(lambda number=number: len(host.ledger._commit._pending) == number)
+            eventually(lambda number=number: len(host.ledger._commit._waiting) == number)
     for thread in threads:
         thread.join(20)
     assert host.ledger.query.marks("f") == [mark]
@@ -257,16 +257,14 @@ def test_who_gives_up_at_a_commit_without_an_answer_leaves_nobody_waiting(
     ledger.close()
 
 
-def test_a_refused_write_whose_commit_is_not_answered_keeps_nobody_waiting(
-    database: str, postgres: Cluster, way: Proxy, hosts: Callable[..., Host], soon: None
-) -> None:
-    """Nothing of its group is left to be settled: what stands or not is no answer to those who write next."""
-    host = hosts(through(way, postgres, database), "f")
+def test_a_refused_write_leaves_no_commit_to_be_settled(database: str, hosts: Callable[..., Host]) -> None:
+    """What stands or not is no answer to those who write next."""
+    host = hosts(database, "f")
     host.fences.clear()
-    struck = way.cut_after_commit(of="update turn")
+    before = by_hand(database, "select commits from host")
     with pytest.raises(LeaseLost):
         host.claim("f", "a")
-    assert struck.is_set()
+    assert by_hand(database, "select commits from host") == before
     thread = threading.Thread(target=lambda: host.ledger.set_meta("next", "stands"), daemon=True)
     thread.start()
     thread.join(10)

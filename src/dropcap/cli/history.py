@@ -35,7 +35,8 @@ from dropcap.config.model import Config
 from dropcap.display import shown
 from dropcap.ledger.act import Act, Deed, Means
 from dropcap.ledger.job import Event, Job
-from dropcap.ledger.query import Query, WantedJobs
+from dropcap.ledger.query import Query
+from dropcap.ledger.reports import WantedJobs
 
 
 def who_of(act: Act) -> str:

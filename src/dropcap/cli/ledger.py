@@ -184,7 +184,7 @@ def _there_is_one(config: Config) -> None:
         query(config).close()
         return
     database, _ = _place(config)
-    reader = database.reader(lambda _: None)
+    reader = database.reader()
     try:
         version = database.schema_version(reader)
     finally:

@@ -29,7 +29,8 @@ from dropcap.ledger.act import Act
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.proof import Proof, prove
-from dropcap.ledger.query import Query, WantedJobs
+from dropcap.ledger.query import Query
+from dropcap.ledger.reports import WantedJobs
 
 #: Upper ends of the times from the claim to done/ (seconds), and what they are called.
 TIMES = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)

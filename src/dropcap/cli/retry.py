@@ -13,7 +13,7 @@ from dropcap.config.model import Config
 from dropcap.daemon.control import retry, select
 from dropcap.display import shown
 from dropcap.ledger.act import Who
-from dropcap.ledger.hosts_query import HostsNow
+from dropcap.ledger.reports import HostsNow
 
 #: Files that are told one by one.
 _TOLD = 20

@@ -20,10 +20,10 @@ from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.control import released_of
 from dropcap.daemon.state import running
 from dropcap.display import shown
-from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.query import Query
-from dropcap.ledger.readdress import KNOWN_FOR
+from dropcap.ledger.reports import HostAtWork, HostsNow
+from dropcap.ledger.transitions import KNOWN_FOR
 from dropcap.preflight.retention import NotPruned, not_pruned
 from dropcap.reasons import Reason, Scope
 

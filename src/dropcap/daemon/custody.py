@@ -23,7 +23,7 @@ from dropcap.hosts.shared_window import SharedWindow
 from dropcap.intake import owner
 from dropcap.intake.mounts import open_tree
 from dropcap.intake.owner import Away
-from dropcap.ledger.clock import Trouble
+from dropcap.ledger.commit import Trouble
 from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.ledger.job import Job
 from dropcap.ledger.postgres import leases

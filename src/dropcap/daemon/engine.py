@@ -387,10 +387,10 @@ class Engine:
 
     def alive(self) -> bool:
         """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
-        if self.ledger.alive() and self.ledger.trouble.unwritable:
+        if self.ledger.trouble.unwritable:
             return True
         channels = all(one.intake.alive(120.0) and one.queue.filer.alive() for one in self.channels.values())
-        return self.ledger.alive() and self.delivery.alive() and self.allotment.alive() and channels
+        return self.delivery.alive() and self.allotment.alive() and channels
 
     def idle(self) -> bool:
         """Whether there is nothing that could be done now."""

@@ -18,9 +18,8 @@ from dropcap.daemon.log import mask_of
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.database import TOLD, DatabaseError
-from dropcap.ledger.figures import Figures
-from dropcap.ledger.hosts_query import HostsNow
 from dropcap.ledger.job import Pause, State
+from dropcap.ledger.reports import Figures, HostsNow
 from dropcap.metrics.families import Tally, Textfile
 from dropcap.notify.notifier import Naming, Notifier
 from dropcap.picture.facts import FailureGroup, FolderNow, HostNow, Picture, ProjectNow, ServerNow, UploadFacts
@@ -225,7 +224,7 @@ class Watchers:
         self._engine = engine
         self._problems = problems
         self._answer = answer
-        self._figures = Figures(engine.ledger.database, engine.ledger.trouble.met)
+        self._figures = Figures(engine.ledger.database, engine.ledger.trouble)
         self._gatherer = Gatherer(engine, self._figures)
         self._lock = threading.Lock()  # of the gatherer and the tally
         self._picture: Picture | None = None

@@ -25,8 +25,8 @@ from dropcap.dashboard.tester import MOST, tested, wrong_with
 from dropcap.dashboard.texts import count, folder_notes, progress, server_note, size, span, state_of, target_of, when
 from dropcap.dashboard.wires import Wires
 from dropcap.display import shown
-from dropcap.ledger.figures import BUCKETS, Figures
 from dropcap.ledger.job import OPEN, Event, Job, Result, State
+from dropcap.ledger.reports import BUCKETS, Figures
 from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
 from dropcap.reasons import NextAct, Reason, Scope, explained
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dropcap.config.model import Config
 from dropcap.ledger.act import Who
-from dropcap.ledger.figures import Figures
+from dropcap.ledger.reports import Figures
 from dropcap.picture.facts import Picture
 
 

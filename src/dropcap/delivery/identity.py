@@ -8,8 +8,7 @@ import hashlib
 
 from dropcap.config.model import Project
 from dropcap.delivery.order import Order
-from dropcap.ledger.lead import Lead
-from dropcap.ledger.store import Ledger
+from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Reason
 from dropcap.redcap.client import ProjectInfo, RedcapError
 from dropcap.redcap.reply import Meaning, Verdict

@@ -15,7 +15,7 @@ from dropcap.delivery.plan import Facts, agree
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.queue import Candidate
 from dropcap.display import shown
-from dropcap.ledger.job import Later
+from dropcap.ledger.job import Later, spelled_alike
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Redcap, RedcapError, TooMuch
 from dropcap.redcap.project import ProjectStructure
@@ -296,11 +296,6 @@ def _every(project: _Project) -> list[str]:
         return sorted({row.get(key, "") for row in project.ask(fields=[key])})
     except TooMuch:
         return []
-
-
-def spelled_alike(one: str, other: str) -> bool:
-    """Whether two records' names differ in capitals and leading zeros alone, if at all."""
-    return one.casefold().lstrip("0") == other.casefold().lstrip("0")
 
 
 def _variants(record: str) -> set[str]:

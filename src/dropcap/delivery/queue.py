@@ -16,9 +16,9 @@ from dropcap.filing.loop import Filer, FilingHooks
 from dropcap.filing.place import Filing
 from dropcap.filing.preserve import Keep
 from dropcap.ledger.job import Address, Job, State
-from dropcap.ledger.passing import NOBODY, Absent
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
+from dropcap.ledger.transitions import NOBODY, Absent
 from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.rule import NEXT

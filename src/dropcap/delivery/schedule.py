@@ -316,9 +316,8 @@ class Turns:
         changes = [self._as_sent(chosen) for batch, _ in ready for chosen in batch]
         chosen = {one[1].job.id: one for batch, _ in ready for one in batch}
         try:
-            went = self._ledger.change(
-                changes, self._absence.absent, lambda went: self._begins([_as_begun(chosen[job]) for job in went])
-            )
+            went = self._ledger.change(changes, self._absence.absent)
+            self._begins([_as_begun(chosen[job]) for job in went])
         except OSError as error:
             self._not_entered([batch for batch, _ in ready], error)
             return

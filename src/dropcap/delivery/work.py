@@ -16,7 +16,6 @@ from dropcap.delivery.ask import ODD, hopeless
 from dropcap.delivery.attribution import Belief, judge
 from dropcap.delivery.circuit import Health
 from dropcap.delivery.instances import perhaps_in
-from dropcap.delivery.lookup import spelled_alike
 from dropcap.delivery.outcome import MAY_HAVE_CHANGED, Conclusion
 from dropcap.delivery.plan import Create, Send
 from dropcap.delivery.project_client import ProjectLine, Vacancies
@@ -92,7 +91,7 @@ class Creation:
         now = time.monotonic()
         with self._changed:
             over = {one for (of, one), since in self._seen.items() if of == project and now - since > _RESERVED}
-        other = self._ledger.reserve(project, record, spelled_alike, over)
+        other = self._ledger.reserve(project, record, over)
         with self._changed:
             if other is not None:
                 self._seen.setdefault((project, other), now)

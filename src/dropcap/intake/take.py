@@ -371,7 +371,7 @@ class IntakeLedger:
 
     def known_folder(self, folder: str) -> KnownFolder | None:
         """How the folder was seen before, if it was."""
-        return self._ledger.known_folder(folder)
+        return self._ledger.query.known_folder(folder)
 
     def left_marks(self, folder: str) -> str | None:
         """What `keep_left_marks` kept."""

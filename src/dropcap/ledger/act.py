@@ -8,7 +8,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -145,13 +145,18 @@ def heads(connection: Connection) -> list[Head]:
     return [Head(name, n, bytes(head).hex()) for name, n, head in rows]
 
 
-def has_head(rows: Callable[[str, Sequence[Any]], list[Any]], head: Head) -> bool:
-    """Whether the chain has that entry; `rows` answers."""
+def entry_of(head: Head) -> tuple[str, tuple[object, ...]]:
+    """The question for the hash of the entry that a head names."""
     if head.chain == ACTS:
-        found = rows("select hash from act where n = ?", (head.n,))
-    else:
-        sql = "select hash from seal where chain = (select id from chain where name = ?) and n = ? order by entry desc limit 1"
-        found = rows(sql, (head.chain, head.n))
+        return "select hash from act where n = ?", (head.n,)
+    return "select hash from seal where chain = (select id from chain where name = ?) and n = ? order by entry desc limit 1", (
+        head.chain,
+        head.n,
+    )
+
+
+def is_head(head: Head, found: Sequence[Any]) -> bool:
+    """Whether that is the entry, as it was found."""
     return head.n == 0 or (bool(found) and bytes(found[0][0]).hex() == head.hash)
 
 

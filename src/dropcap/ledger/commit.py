@@ -1,228 +1,300 @@
 """One writing connection, and many threads' writes in one commit.
 
-A commit costs an fsync whatever stands in it. Threads hand their writes over and wait; whatever has come together while
-the last commit was on its way goes into the next one.
+A commit costs an fsync whatever stands in it. Threads write one after the other, each by itself and undone by itself, in one
+transaction: those that have come together while the last commit was on its way. The last of them commits for all.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+
+import structlog
 
 from dropcap.ledger.chain import Sealer
-from dropcap.ledger.clock import Trouble
-from dropcap.ledger.database import DatabaseError, LeaseLost, Unavailable, Writer
-from dropcap.ledger.job import Steps
-from dropcap.threads import DaemonThread
+from dropcap.ledger.database import Damaged, Database, DatabaseError, LeaseLost, Unavailable, Writer
 
-T = TypeVar("T")
-Apply = Callable[[Writer], T]
+log = structlog.get_logger()
 
 #: How soon a write is tried again that the disk or the server did not take (seconds).
 AGAIN = 1.0
+#: For so long (seconds) after a good answer what a question met is no news: it may have been asked before that.
+_LATE = 2.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Write:
-    """What one thread wants written, for a folder or for that of some jobs. `then` is called once it is durable, before the
-    thread goes on; what it raises, the thread gets. Where it is `steps` of jobs, an engine may take them with those of others.
-    """
+class Trouble:
+    """What is wrong with the ledger: not writable, or damaged. Told in the log once each. Safe for threads."""
 
-    apply: Apply[Any]
+    def __init__(self, message: str, remedy: str) -> None:
+        """What is told when it cannot be written: why stands for `{why}`."""
+        self._message, self._remedy = message, remedy
+        self._lock = threading.Lock()
+        self._damaged = False
+        self._unwritable = ""  # since a write was refused
+        self._unanswered = ""  # since a question was
+        self._well = -math.inf  # when the last trouble was over (monotonic)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether an answer came that no sound ledger gives."""
+        return self._damaged
+
+    @property
+    def unwritable(self) -> str:
+        """Why nothing can be written for now, empty if all is well."""
+        return self._unwritable or self._unanswered
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it cannot be written."""
+        return self._remedy
+
+    def said(self, error: object = None) -> str:
+        """That nothing is written, why (for now, or for `error`), and what to do: one sentence without its full stop."""
+        return f"{self._message.format(why=error or self.unwritable)}; {self._remedy}"
+
+    def met(self, error: DatabaseError) -> None:
+        """Who writes met `error` at the ledger."""
+        if isinstance(error, Damaged):
+            self._damaged = True
+        elif isinstance(error, Unavailable):
+            self._now(str(error), self._unanswered)
+
+    def met_asking(self, error: DatabaseError) -> None:
+        """Who asks met `error` at the ledger; until `answers`."""
+        if isinstance(error, Unavailable):
+            if time.monotonic() - self._well > _LATE:
+                self._now(self._unwritable, str(error))
+        else:
+            self.met(error)
+
+    def written(self) -> None:
+        """A write went well."""
+        if self.unwritable:
+            self._now("", "")
+
+    def answers(self) -> None:
+        """A question was answered."""
+        if self._unanswered:
+            self._now(self._unwritable, "")
+
+    def _now(self, unwritable: str, unanswered: str) -> None:
+        with self._lock:
+            before = self.unwritable
+            self._unwritable, self._unanswered = unwritable, unanswered
+            now = self.unwritable
+        if now and not before:
+            log.error("ledger_unwritable", message=self._message.format(why=now), remedy=self._remedy)
+        elif before and not now:
+            self._well = time.monotonic()
+            log.info("ledger_writable")
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """What one thread writes of a transaction, for a folder or for that of some jobs; `error`: why nothing of it stands."""
+
     folder: str | None
     jobs: Sequence[int]
-    then: Callable[[Any], None] | None
-    steps: Steps | None
-    future: Future[Any] = field(default_factory=Future)
+    error: BaseException | None = None
+    _asleep: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        """Its turn has come, or the transaction has ended."""
+        self._asleep.release()
+
+    def wait(self) -> None:
+        """Until then."""
+        self._asleep.acquire()
 
 
 class GroupCommit:
-    """Runs writes on the one writing connection, grouped into durable transactions.
+    """The turn to write on the one writing connection, and the commits.
 
-    Each write is atomic of its own: one that raises leaves the others of its group standing. While the disk is full or
-    may not be written, or the server is away, writes wait and are run again: what they tell has happened, and must not be
-    forgotten.
+    Each part is atomic of its own: one that raises leaves the others of its transaction standing.
     """
 
-    def __init__(self, connect: Callable[[], Writer], trouble: Trouble, patience: float) -> None:
-        """For `patience` seconds from now, or from `keep_trying` on, writes wait that cannot be done."""
-        self._connect = connect
+    def __init__(self, database: Database, trouble: Trouble, patience: float) -> None:
+        """For `patience` seconds from now, or from `keep_trying` on, it is worth trying again what cannot be written.
+
+        Raises:
+            LedgerError, DatabaseError: as `Database.writer` does.
+        """
+        self._connection: Writer = database.writer()
         self._trouble = trouble
         self._sealer = Sealer()
         self._waits_until = time.monotonic() + patience
-        self._arrived = threading.Condition()
-        self._pending: list[Write] = []
+        self._changed = threading.Condition()  # guards the four below, and `_waits_until`
+        self._waiting: list[_Part] = []  # for the next transaction
+        self._busy = False  # a transaction is under way, or somebody was told to begin one
         self._closing = False
-        self._in_doubt: list[tuple[Write, Any]] | None = None  # of a commit of which nobody knows whether it stands
-        self._ready: Future[None] = Future()
-        self._thread = DaemonThread(self._run, "ledger")
-        self._thread.start()
-        self._ready.result()
+        # Of the transaction that is under way, for the thread that has the turn.
+        self._alone = False
+        self._to_come: deque[_Part] = deque()
+        self._done: list[_Part] = []
 
-    def write(
-        self,
-        apply: Apply[T],
-        *,
-        folder: str | None = None,
-        jobs: Sequence[int] = (),
-        then: Callable[[T], None] | None = None,
-        steps: Steps | None = None,
-    ) -> T:
-        """Run `apply` in a transaction; its result is durable on return. It is written for `folder`, or for that of `jobs`.
-        `steps` are what `apply` does, where that is nothing but steps.
+    @contextlib.contextmanager
+    def writing(self, folder: str | None = None, jobs: Sequence[int] = ()) -> Iterator[Writer]:
+        """The connection, within a transaction; what was written for `folder`, or for that of `jobs`, is durable at the end.
+        Nothing else may be waited for meanwhile, least of all another write.
 
         Raises:
             LeaseLost: this process does not work in that folder any more.
-            whatever `apply` or `then` raises, or DatabaseError if the commit failed; nothing of it stands then.
+            Unavailable: nothing can be written now; `again` tells whether to try once more.
+            DatabaseError: the commit failed; nothing of it stands.
         """
-        one = Write(apply, folder, jobs, then, steps)
-        with self._arrived:
+        one = _Part(folder, jobs)
+        with self._changed:
             if self._closing:
                 raise Unavailable("the ledger is closed")  # the next start can do it
-            self._pending.append(one)
-            self._arrived.notify()
-        result: T = one.future.result()
-        return result
+            self._waiting.append(one)
+            begins, self._busy = not self._busy, True
+        if not begins:
+            one.wait()
+        if one in self._waiting:
+            self._begin()
+        if one.error is not None:
+            raise one.error
+        self._to_come.popleft()
+        try:
+            if not self._connection.may_write(folder, jobs):
+                raise LeaseLost("another host works in that folder by now")
+            if not self._alone:  # else the transaction is its savepoint
+                self._connection.execute("savepoint one")
+            yield self._connection
+            if not self._alone:
+                self._connection.execute("release one")
+        except BaseException as error:
+            self._take_back(error)
+            raise
+        self._done.append(one)
+        self._go_on()
+        one.wait()
+        if one.error is not None:
+            raise one.error
+
+    def again(self) -> bool:
+        """Wait until it is time to try again what could not be written; False if dropcap is not to wait any longer."""
+        with self._changed:
+            return not self._changed.wait_for(self._given_up, AGAIN)
 
     def keep_trying(self) -> None:
         """From now on a write that cannot be done waits until it can: dropcap is at work."""
-        with self._arrived:
+        with self._changed:
             self._waits_until = -math.inf if self._closing else math.inf
 
     def give_up(self) -> None:
         """From now on a write that cannot be done at once fails: dropcap is to end."""
-        with self._arrived:
+        with self._changed:
             self._waits_until = -math.inf
-            self._arrived.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Finish what is pending and close the connection."""
-        with self._arrived:
+        with self._changed:
             self._closing, self._waits_until = True, -math.inf
-            self._arrived.notify()
-        self._thread.join()
-
-    def alive(self) -> bool:
-        """Whether the writing thread still runs."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            connection = self._connect()
-        except BaseException as error:
-            self._ready.set_exception(error)
-            return
-        self._ready.set_result(None)
-        while True:
-            with self._arrived:
-                while not self._pending and not self._closing:
-                    self._arrived.wait()
-                group, self._pending = self._pending, []
-                if not group:
-                    break
-            while group and not self._commit(connection, group):
-                self._wait()
-        connection.close()
-
-    def _wait(self) -> None:
-        """Until a write is tried again. Whoever hands in more meanwhile waits as well."""
-        with self._arrived:
-            self._arrived.wait_for(self._given_up, AGAIN)
+            self._changed.notify_all()
+            while self._busy:
+                self._changed.wait()
+        self._connection.close()
 
     def _given_up(self) -> bool:
         return time.monotonic() >= self._waits_until
 
-    def _commit(self, connection: Writer, group: list[Write]) -> bool:
-        """Run a group and answer its futures. False: it cannot be written for now, and nothing was answered."""
-        failed: list[tuple[Write, Exception]] = []
-        results: list[tuple[Write, Any]] = []
+    def _begin(self) -> None:
+        """A transaction of all that wait."""
+        with self._changed:
+            self._to_come, self._waiting = deque(self._waiting), []
+        self._alone = len(self._to_come) == 1
+        try:
+            self._connection.begin([job for one in self._to_come for job in one.jobs])
+            self._sealer.begin(self._connection)
+        except BaseException as error:
+            self._fail(error)
+
+    def _go_on(self) -> None:
+        """The next one's turn, or the commit."""
+        if self._to_come:
+            self._to_come[0].wake()
+            return
+        if not self._done:  # all were refused: there is nothing of which somebody would have to know whether it stands
+            self._sealer.forget()
+            self._connection.rollback()
+            self._end(None)
+            return
         committing = False
         try:
-            connection.begin([job for one in group for job in one.jobs])
-            if self._in_doubt is not None and connection.was_committed():
-                connection.rollback()
-                self._stands(self._in_doubt, [])
-                self._in_doubt = None
-                return True
-            self._in_doubt = None
-            self._sealer.begin(connection)
-            results = self._run_all(connection, group, failed)
-            self._sealer.seal(connection)
+            self._sealer.seal(self._connection)
             committing = True
-            connection.commit()
-        except Exception as error:
-            self._sealer.forget()
-            connection.rollback()
-            if isinstance(error, DatabaseError):
-                self._trouble.met(error)
-            if isinstance(error, Unavailable) and not self._given_up():
-                if committing:
-                    self._in_doubt = results or None  # nobody waits for what became of nothing
-                    for one, reason in failed:  # known whatever became of the others
-                        one.future.set_exception(reason)
-                        group.remove(one)
-                return False
-            self._in_doubt = None  # nobody waits for what became of it any more
-            for one in group:
-                one.future.set_exception(error)
-            return True
-        self._stands(results, failed)
-        return True
+            self._connection.commit()
+        except BaseException as error:
+            self._fail(error, in_doubt=committing and isinstance(error, Unavailable))
+        else:
+            self._trouble.written()
+            self._end(None)
 
-    def _run_all(self, connection: Writer, group: list[Write], failed: list[tuple[Write, Exception]]) -> list[tuple[Write, Any]]:
-        """The writes that went well, with their results; the others go to `failed`."""
-        allowed = [one for one in group if connection.may_write(one.folder, one.jobs)]
-        failed += [(one, LeaseLost("another host works in that folder by now")) for one in group if one not in allowed]
-        results = _taken_together(connection, allowed)
-        done = [one for one, _ in results]
-        for one in allowed:
-            if one in done:
-                continue
-            if len(group) == 1:  # the transaction is its savepoint
-                results.append((one, one.apply(connection)))
-            else:
-                connection.execute("savepoint one")
-                try:
-                    results.append((one, one.apply(connection)))
-                except Exception as error:
-                    if isinstance(error, Unavailable):
-                        raise
-                    connection.execute("rollback to one")
-                    failed.append((one, error))
-                connection.execute("release one")
-        return results
+    def _take_back(self, error: BaseException) -> None:
+        """What one part has written."""
+        if self._alone or isinstance(error, Unavailable):
+            self._fail(error)
+            return
+        try:
+            if not isinstance(error, LeaseLost):
+                self._connection.execute("rollback to one")
+                self._connection.execute("release one")
+        except BaseException as worse:
+            self._fail(worse)
+        else:
+            self._go_on()
 
-    def _stands(self, results: list[tuple[Write, Any]], failed: list[tuple[Write, Exception]]) -> None:
-        self._trouble.written()
-        for one, result in results:
+    def _fail(self, error: BaseException, *, in_doubt: bool = False) -> None:
+        """The whole transaction is taken back, unless its commit stands all the same."""
+        self._sealer.forget()
+        self._connection.rollback()
+        if isinstance(error, DatabaseError):
+            self._trouble.met(error)
+        if in_doubt:
             try:
-                if one.then is not None:
-                    one.then(result)
-            except Exception as error:
-                one.future.set_exception(error)
+                stands = self._stands()
+            except DatabaseError as worse:
+                error, stands = worse, False
+            if stands:
+                self._trouble.written()
+                self._end(None)
+                return
+        self._end(error)
+
+    def _stands(self) -> bool:
+        """Whether a commit stands whose answer was lost. Raises DatabaseError: nobody can tell."""
+        while not self._given_up():
+            try:
+                self._connection.begin()
+                return self._connection.was_committed()
+            except Unavailable as error:
+                self._trouble.met(error)
+            finally:
+                self._connection.rollback()
+            self.again()
+        return False
+
+    def _end(self, error: BaseException | None) -> None:
+        """The transaction has ended: all parts of it go on, and the next one begins."""
+        group, self._done = [*self._done, *self._to_come], []
+        self._to_come.clear()
+        with self._changed:
+            if self._waiting:
+                self._waiting[0].wake()
             else:
-                one.future.set_result(result)
-        for one, reason in failed:
-            one.future.set_exception(reason)
-
-
-def _taken_together(connection: Writer, group: Sequence[Write]) -> list[tuple[Write, Any]]:
-    """Of writes that are steps, those that the engine takes at once, with their results; none if it does not. Each is of jobs of
-    its own: they come from threads that wait for each other's sake in no order."""
-    taken: list[tuple[Write, Steps]] = []
-    jobs: set[int] = set()
-    for one in group:
-        if one.steps is not None and jobs.isdisjoint(its := [change.job for change in one.steps.changes]):
-            jobs.update(its)
-            taken.append((one, one.steps))
-    if len(taken) < 2:
-        return []
-    went = connection.take([change for _, steps in taken for change in steps.changes], max(steps.now for _, steps in taken))
-    if went is None:
-        return []
-    return [(one, went.intersection(change.job for change in steps.changes)) for one, steps in taken]
+                self._busy = False
+                self._changed.notify_all()
+        for one in group:
+            one.error = error
+            one.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -142,6 +142,13 @@ class RowReader(Protocol):
         """Close all connections."""
 
 
+class ErrorLog(Protocol):
+    """Who is told what those met who asked the ledger."""
+
+    def met_asking(self, error: DatabaseError) -> None:
+        """Whoever asks met `error`."""
+
+
 class Database(Protocol):
     """Where a ledger is."""
 
@@ -153,8 +160,8 @@ class Database(Protocol):
             DatabaseError: it cannot be used.
         """
 
-    def reader(self, met: Callable[[DatabaseError], None]) -> RowReader:
-        """A way to read it; `met` is told of errors that only a damaged ledger gives."""
+    def reader(self, trouble: ErrorLog | None = None) -> RowReader:
+        """A way to read it; `trouble` is told what was met."""
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """All of it as of one moment, to be gone through. Raises DatabaseError."""

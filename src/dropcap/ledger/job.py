@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import lru_cache
@@ -271,6 +271,11 @@ class Reserved:
     until: float
 
 
+def spelled_alike(one: str, other: str) -> bool:
+    """Whether two records' names differ in capitals and leading zeros alone, if at all."""
+    return one.casefold().lstrip("0") == other.casefold().lstrip("0")
+
+
 @dataclass(frozen=True, slots=True)
 class LikeJobs:
     """The jobs of a folder that stand still for the same reason. `job` is the newest of them."""
@@ -464,25 +469,6 @@ class Change:
     note: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     target: tuple[str | None, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Changes that one thread wants, of jobs that pass nobody, as of `now`."""
-
-    changes: Sequence[Change]
-    now: float
-
-
-def renamed(
-    name: bytes, state: str, key: str | None, record: str, event: str | None, field: str, instance: int | None, *, now: str | None
-) -> str:
-    """The step in a job's history; with the place where the file may have arrived under its old name."""
-    note = f"renamed by a person, before: {shown(os.fsdecode(name))}"
-    if state != State.UNKNOWN or key == now:
-        return note
-    place = (record, event, field, None if instance is None else f"({instance})")
-    return f"{note}; it may have arrived at {' '.join(shown(part) for part in place if part)}"
 
 
 def update_of(one: Change) -> str:

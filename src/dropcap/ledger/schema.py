@@ -25,6 +25,11 @@ def open_by_key(job: str) -> str:
     return f"{job}.state in {OPEN_STATES} and {job}.state || '' in {OPEN_STATES}"
 
 
+def gives_way(job: str) -> str:
+    """Of a held job, as SQL: nobody waits for it, since what came after it has gone."""
+    return f"{job}.reason is 'newer_went'"
+
+
 #: The schema that this dropcap reads and writes: its tables are the same in both engines.
 VERSION = 8
 

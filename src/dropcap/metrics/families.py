@@ -15,8 +15,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from dropcap.ledger.figures import BUCKETS, Ended, Figures
 from dropcap.ledger.job import OPEN, Result, State
+from dropcap.ledger.reports import BUCKETS, Ended, Figures
 from dropcap.picture.facts import Picture
 from dropcap.reasons import Reason, Scope
 

@@ -18,7 +18,7 @@ from dropcap import child
 from dropcap.config.model import Notify, Recipient
 from dropcap.config.secrets import SecretError
 from dropcap.display import shown
-from dropcap.ledger.figures import Figures
+from dropcap.ledger.reports import Figures
 from dropcap.notify.notices import MOST_NAMES, Files, Notice
 from dropcap.notify.outbox import Message, Outbox
 from dropcap.picture.facts import Picture

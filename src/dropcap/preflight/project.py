@@ -14,7 +14,7 @@ from dropcap.delivery import identity
 from dropcap.delivery.lookup import GROUP, NOBODY, either
 from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.plan import export_reasons, looks_at_field, lookup_reasons
-from dropcap.ledger.lead import Lead
+from dropcap.ledger.store import Lead
 from dropcap.preflight.remark import Level, Place, Remark, place_of
 from dropcap.preflight.rules import Disagreement, asked_fields, inspect, instead_of, mismatch, needed_fields
 from dropcap.reasons import Reason

@@ -15,9 +15,9 @@ from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.config.secrets import SecretError
 from dropcap.display import shown
 from dropcap.ledger.database import DatabaseError
-from dropcap.ledger.hosts_query import HostAtWork, HostsNow
 from dropcap.ledger.postgres.wire import Wire, WireConnection
 from dropcap.ledger.query import Query
+from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.ledger.schema import VERSION
 from dropcap.preflight.remark import Level, Remark, on_machine, place_of
 

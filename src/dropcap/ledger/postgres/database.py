@@ -6,10 +6,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from dropcap.ledger.database import DatabaseError, RowReader, Unavailable, Writer
+from dropcap.ledger.database import DatabaseError, ErrorLog, RowReader, Unavailable, Writer
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.connection import AT_ONCE, Connect, PostgresConnection, Snapshot
 from dropcap.ledger.postgres.leases import ThisHost
@@ -72,9 +72,9 @@ class PostgresDatabase:
         """This process is to end: it does not wait for long, and where nobody answers, for no answer."""
         self._patience.most = _LAST if silent else _LAST_ANSWER
 
-    def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> PostgresReader:
+    def reader(self, trouble: ErrorLog | None = None) -> PostgresReader:
         """A way to read it."""
-        return PostgresReader(self.connect, met, self._patience)
+        return PostgresReader(self.connect, trouble, self._patience)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -136,10 +136,10 @@ class PostgresDatabase:
 class PostgresReader:
     """A few connections for the threads of a process, one question after the other."""
 
-    def __init__(self, connect: Connect, met: Callable[[DatabaseError], None], patience: Patience = ANY) -> None:
+    def __init__(self, connect: Connect, trouble: ErrorLog | None, patience: Patience = ANY) -> None:
         self._connect = connect
         self._patience = patience
-        self._met = met
+        self._trouble = trouble
         self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
         self._made = 0
         self._lock = threading.Lock()
@@ -156,7 +156,8 @@ class PostgresReader:
                 raise Unavailable(self._silent)  # as was found while this question waited for a connection
             return self._answer(connection, sql, values)
         except DatabaseError as error:
-            self._met(error)
+            if self._trouble is not None:
+                self._trouble.met_asking(error)
             raise
         finally:
             self._give_back(connection)

@@ -8,10 +8,9 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from dropcap.files import names
-from dropcap.ledger.act import Deed, Who, enter, has_head, heads
+from dropcap.ledger.act import Deed, Who, enter, entry_of, heads, is_head
 from dropcap.ledger.chain import Head, Sealer
 from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.schema import OPEN_STATES
@@ -121,11 +120,7 @@ def _enter(connection: SqliteWriter, who: Who, version: int, old: Sequence[Head]
     )
     if version >= CHAINED:
         sealer.seal(connection)
-
-        def rows(sql: str, values: Sequence[Any]) -> list[Any]:
-            return connection.execute(sql, values).fetchall()
-
-        lost = [str(head) for head in old if not has_head(rows, head)]
+        lost = [str(head) for head in old if not is_head(head, connection.execute(*entry_of(head)).fetchall())]
         enter(connection, now, who, Deed.RESTORED, {"copy": True, "lost": lost})
     connection.execute("commit")
 

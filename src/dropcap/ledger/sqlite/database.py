@@ -7,11 +7,21 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.database import Conflict, Damaged, DatabaseError, LedgerError, NoDescriptor, RowReader, Unavailable, Writer
+from dropcap.ledger.database import (
+    Conflict,
+    Damaged,
+    DatabaseError,
+    ErrorLog,
+    LedgerError,
+    NoDescriptor,
+    RowReader,
+    Unavailable,
+    Writer,
+)
 from dropcap.ledger.job import Change, digits
 from dropcap.ledger.schema import OPEN_STATES, ColumnKind
 from dropcap.ledger.sqlite.migrations import migrate
@@ -234,15 +244,15 @@ class SqliteDatabase:
         self._files = _identities(self.path)
         return connection
 
-    def reader(self, met: Callable[[DatabaseError], None] = lambda _: None) -> SqliteReader:
+    def reader(self, trouble: ErrorLog | None = None) -> SqliteReader:
         """A way to read it."""
-        return SqliteReader(self.path, met)
+        return SqliteReader(self.path, trouble)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[SqliteConnection]:
         """All of it as of one moment. Raises DatabaseError."""
         with contextlib.closing(open_for_reading(self.path)) as connection:
-            connection.text_factory = lambda text: text.decode("utf-8", "backslashreplace")  # whatever somebody wrote there
+            connection.text_factory = _as_text
             connection.execute("begin")
             yield connection
 
@@ -304,12 +314,17 @@ class SqliteDatabase:
         )
 
 
+def _as_text(kept: bytes) -> str:
+    """Whatever somebody wrote there."""
+    return kept.decode("utf-8", "backslashreplace")
+
+
 class SqliteReader:
     """A connection for each thread, closed some time after its end."""
 
-    def __init__(self, path: Path, met: Callable[[DatabaseError], None]) -> None:
+    def __init__(self, path: Path, trouble: ErrorLog | None) -> None:
         self._path = path
-        self._met = met
+        self._trouble = trouble
         self._local = threading.local()
         self._all: dict[threading.Thread, SqliteConnection] = {}
         self._lock = threading.Lock()
@@ -352,12 +367,15 @@ class SqliteReader:
             yield
         except sqlite3.Error as error:
             told = meant(error)
-            if isinstance(told, Damaged):
-                self._met(told)
+            self._tell(told)
             raise told from error
         except Damaged as error:
-            self._met(error)
+            self._tell(error)
             raise
+
+    def _tell(self, error: DatabaseError) -> None:
+        if self._trouble is not None and isinstance(error, Damaged):
+            self._trouble.met_asking(error)
 
 
 def _identities(path: Path) -> dict[str, tuple[int, int]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dropcap.ledger.database import Conflict, Connection
 from dropcap.ledger.job import Change, State, update_of, values_of
-from dropcap.ledger.schema import OPEN_STATES, open_by_key
+from dropcap.ledger.schema import open_by_key
 from dropcap.reasons import Reason
 
 _PASSED = "its folder was away, and a file that was dropped later has gone to the same place in REDCap meanwhile"
@@ -32,6 +31,16 @@ NEWER_WENT = " union all ".join(
 PLACE = (
     "select case when sent_over > id then sent_over else id end, key, project, record, event, field, instance from job"
     " where id = ? and not (takes_next and instance is null)"
+)
+
+
+#: How long a file that was taken away is known again (seconds).
+KNOWN_FOR = 7 * 86400.0
+#: Whether what was sent of a job that can be withdrawn may have arrived, as SQL. One that waits has its instance of `next` still
+#: if an earlier send may have gone there.
+MAY_HAVE_ARRIVED = (
+    "(may_have_arrived or state = 'unknown' or (attempts > 0 and (state = 'held'"
+    " or (state = 'waiting' and sent_sha256 is not null and instance is not null))))"
 )
 
 
@@ -110,43 +119,3 @@ def _make_way(connection: Connection, job: int, absent: Absent, now: float) -> N
         connection.execute(
             "insert into history (job, at, state, note) select id, ?, state, ? from job where id = ?", (now, note, older)
         )
-
-
-_ENTER = (
-    "insert into late_send (job, folder, due)"
-    f" select id, folder, ? from job where state in {OPEN_STATES} and state = 'sending' and folder = ?"
-    " on conflict (job) do update set due = excluded.due"
-)
-DUE = "select job from late_send where due <= ? order by due limit ?"
-#: What was stored last at the place of a job, and whether something is on its way there.
-STORED = (
-    "where project = ? and record = ? and event is ? and field = ? and instance is ? and attempts > 0 and record <> ''"
-    " and state in ('stored', 'done') order by id desc limit 1"
-)
-OPEN_THERE = (
-    f"where state in {OPEN_STATES} and state in ('sending', 'unknown') and project = ? and record = ? and event is ?"
-    " and field = ? and instance is ? limit 1"
-)
-
-
-def enter(connection: Connection, folder: str, due: float) -> None:
-    """What is being sent in a folder that is taken over; before it gets its unknown outcome."""
-    connection.execute(_ENTER, (due, folder))
-
-
-def over(job: int) -> Callable[[Connection], None]:
-    """It was looked at."""
-
-    def apply(connection: Connection) -> None:
-        connection.execute("delete from late_send where job = ?", (job,))
-
-    return apply
-
-
-def put_off(job: int, until: float) -> Callable[[Connection], None]:
-    """It is looked at later."""
-
-    def apply(connection: Connection) -> None:
-        connection.execute("update late_send set due = ? where job = ?", (until, job))
-
-    return apply
