@@ -275,8 +275,7 @@ def check_command(
 
 
 def _of_configuration(config: Config) -> list[Remark]:
-    found = [Remark("error", in_configuration(p.where), p.message, p.remedy) for p in config.told]
-    return found + [Remark(doubt.level, in_configuration(doubt.where), doubt.message, doubt.remedy) for doubt in config.doubts]
+    return [Remark(one.level, in_configuration(one.where), one.message, one.remedy) for one in (*config.told, *config.doubts)]
 
 
 def _contents(config: Config, folders: Sequence[Folder]) -> str:

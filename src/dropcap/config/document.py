@@ -9,14 +9,15 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
 from dropcap.config.model import Problem
-from dropcap.config.values import OPENING_QUOTES, BadValueError, did_you_mean, masked
+from dropcap.config.values import OPENING_QUOTES, BadValueError, did_you_mean, masked, place
 from dropcap.display import shown
 from dropcap.reasons import Scope
 
@@ -156,6 +157,16 @@ class Node:
             self.problem(error.message, error.remedy)
             return None
 
+    def path(self) -> Path | None:
+        """The path that stands here; a relative one is relative to the file. None, reported, if it cannot be one."""
+        text = self.value(place)
+        return None if text is None else Path(absolute(text, self))
+
+    def values(self, parse: Callable[[str], _T], *, or_one: bool = False) -> list[_T]:
+        """What `parse` makes of each entry of a list; with `or_one` the only value need not be in one."""
+        entries = [self] if or_one and not isinstance(self.raw, yaml.SequenceNode) else self.items()
+        return [value for entry in entries if (value := entry.value(parse)) is not None]
+
     def items(self) -> list[Node]:
         """The entries of a list; none, reported, if this is not a list."""
         if not isinstance(self.raw, yaml.SequenceNode):
@@ -215,10 +226,28 @@ class Section:
         value = node.value(parse) if node else None
         return default if value is None else value
 
-    def read_or_null(self, key: str, parse: Callable[[str], _T]) -> _T | None:
-        """The value of a `key` that may also be null."""
+    def take(self, readers: Mapping[str, Callable[[str], Any] | None], nullable: Collection[str] = ()) -> dict[str, Any]:
+        """The values of those keys that are there and, else reported, possible; None for null, which the `nullable` may be. A key
+        without a reader has a path."""
+        taken: dict[str, Any] = {}
+        for key, parse in readers.items():
+            node = self.entries.get(key)
+            if node is None:
+                continue
+            null = key in nullable and node.is_null
+            value = None if null else node.path() if parse is None else node.value(parse)
+            if null or value is not None:
+                taken[key] = value
+        return taken
+
+    def inner(self, key: str, known: Collection[str]) -> Section | None:
+        """The mapping that stands under `key`, with no keys but the `known`; None if there is none."""
         node = self.entries.get(key)
-        return None if node is None or node.is_null else node.value(parse)
+        if node is None or node.is_null:
+            return None
+        section = node.section()
+        section.only(known)
+        return section
 
     def only(self, known: Collection[str], elsewhere: str = "") -> None:
         """Report every key that is not `known`. `elsewhere` says where other keys belong."""

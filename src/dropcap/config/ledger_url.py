@@ -8,7 +8,7 @@ from types import MappingProxyType
 from urllib.parse import unquote
 
 from dropcap.config.document import Node, Section, absolute
-from dropcap.config.model import LEASE, PORT, Doubt, LedgerAt, PostgresLedger, SecretPlace, SqliteLedger
+from dropcap.config.model import LEASE, PORT, LedgerAt, PostgresLedger, Problem, SecretPlace, SqliteLedger
 from dropcap.config.values import BadValueError, credential, did_you_mean, duration, place, quote
 from dropcap.routing.rule import ExistingFile, Rule
 
@@ -56,31 +56,32 @@ _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\[\]:]*))(?::([0-9]*))?", re.AS
 def read_ledger(main: Section) -> LedgerAt:
     """The keys that say where the ledger is; the default where they cannot be."""
     node = main.get("ledger")
-    found = None if node is None or node.is_null else node.value(lambda text: _parsed(text, node))
+    found = None if node is None or node.is_null else node.value(_parsed)
     secret = _password(main)
     lease = main.read("lease", duration(_SHORTEST_LEASE, _LONGEST_LEASE), LEASE)
-    if isinstance(found, PostgresLedger):
+    if node is not None and isinstance(found, PostgresLedger):
+        options = {key: absolute(value, node) if _is_path(key, value) else value for key, value in found.options.items()}
         if secret is not None and "passfile" in found.options:
             given = next(key for key in KEYS if key in main and key.startswith("ledger_password"))
             main.entries[given].problem("the URL of the ledger names a passfile as well", "keep one of them")
-        return PostgresLedger(found.hosts, found.user, found.database, found.options, secret, lease)
+        return PostgresLedger(found.hosts, found.user, found.database, MappingProxyType(options), secret, lease)
     if secret is not None and (node is None or node.is_null or found is not None):
         key = "ledger_password_file" if secret.file is not None else "ledger_password_credential"
         main.entries[key].problem("the ledger is SQLite's, which asks for no password", f"name a database in ledger: {_FORM}")
     return SqliteLedger()
 
 
-def doubtful_ledger(main: Section, ledger: LedgerAt) -> Iterator[Doubt]:
+def doubtful_ledger(main: Section, ledger: LedgerAt) -> Iterator[Problem]:
     """What is probably not meant: a database that nobody verifies, a lease that nobody takes."""
     if isinstance(ledger, PostgresLedger):
         if not ledger.verified:
             node = main.entries["ledger"]
             message = "whoever stands between dropcap and the database could pass for it, and read and change what is told"
             remedy = "add ?sslmode=verify-full&sslrootcert=FILE to the URL (FILE: who has signed the database's certificate)"
-            yield Doubt("warning", node.file, node.line, node.key, message, remedy)
+            yield Problem(node.file, node.line, node.key, message, remedy, level="warning")
     elif (lease := main.get("lease")) is not None and not any(one.key == "ledger" for one in lease.problems):
         message, remedy = "the ledger is SQLite's, for one host: no folder is leased", "take it out, or name a database in ledger"
-        yield Doubt("warning", lease.file, lease.line, lease.key, message, remedy)
+        yield Problem(lease.file, lease.line, lease.key, message, remedy, level="warning")
 
 
 def keeps_copies(rules: Iterable[Rule]) -> bool:
@@ -111,7 +112,7 @@ def _password(main: Section) -> SecretPlace | None:
     return None if path is None else SecretPlace("ledger password file", absolute(path, node), None)
 
 
-def _parsed(text: str, node: Node) -> LedgerAt:
+def _parsed(text: str) -> LedgerAt:
     """The reader of `ledger`. It shows no part of the text in which a password may stand."""
     word = text.strip()
     if word == "sqlite":
@@ -134,8 +135,8 @@ def _parsed(text: str, node: Node) -> LedgerAt:
         raise BadValueError("the URL says no user", _FORM)
     if not slash or not database or "/" in path:
         raise BadValueError("the URL says no database", _FORM)
-    options = _options(query, node)
-    return PostgresLedger(_hosts(servers, options.pop("host", None)), user, database, MappingProxyType(options))
+    options = _options(query)
+    return PostgresLedger(_hosts(servers, options.pop("host", None)), user, database, options)
 
 
 def _hosts(text: str, directory: str | None) -> tuple[tuple[str, int], ...]:
@@ -160,7 +161,7 @@ def _hosts(text: str, directory: str | None) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _options(query: str, node: Node) -> dict[str, str]:
+def _options(query: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for part in query.split("&") if query else ():
         key, equals, text = part.partition("=")
@@ -179,8 +180,12 @@ def _options(query: str, node: Node) -> dict[str, str]:
         possible = _PARAMETERS[key]
         if possible and value not in possible:
             raise BadValueError(f"{key}={quote(value)} is not possible", "write " + " or ".join(possible))
-        options[key] = absolute(value, node) if key in _PATHS and value != "system" else value
+        options[key] = value
     return options
+
+
+def _is_path(key: str, value: str) -> bool:
+    return key in _PATHS and value != "system"
 
 
 def _plain(text: str, what: str) -> str:

@@ -16,7 +16,7 @@ import yaml
 from dropcap.config.document import Node, Section, absolute, read_document
 from dropcap.config.ledger_url import KEYS as LEDGER_KEYS
 from dropcap.config.ledger_url import copies_are_not_shared, doubtful_ledger, keeps_copies, read_ledger
-from dropcap.config.model import Config, Doubt, Log, PostgresLedger, Privacy, Problem, Project, Retention
+from dropcap.config.model import Config, Log, PostgresLedger, Privacy, Problem, Project, Retention
 from dropcap.config.sections import (
     FolderReader,
     check_nesting,
@@ -32,6 +32,7 @@ from dropcap.config.values import (
     DAY,
     OPENING_QUOTES,
     TIB,
+    age,
     choice,
     duration,
     masked,
@@ -59,13 +60,13 @@ _NEVER_SHOWN = frozenset({"ledger"})
 _OF_NAMES = frozenset({"pattern", "regex", "upload_as", "ignore", "path"})
 
 
-def doubtful_texts(roots: Iterable[Node]) -> Iterator[Doubt]:
+def doubtful_texts(roots: Iterable[Node]) -> Iterator[Problem]:
     """Quotes and blanks in the values and keys of the files with these roots."""
     for root in roots:
         yield from _texts(root.raw, root.file, "", "", set())
 
 
-def _texts(raw: yaml.Node, file: str, path: str, key: str, seen: set[int]) -> Iterator[Doubt]:
+def _texts(raw: yaml.Node, file: str, path: str, key: str, seen: set[int]) -> Iterator[Problem]:
     """`seen`: nodes that were looked at; an alias can make one contain itself."""
     if id(raw) in seen:
         return
@@ -83,15 +84,16 @@ def _texts(raw: yaml.Node, file: str, path: str, key: str, seen: set[int]) -> It
         yield from _text(raw, file, path, key, "value")
 
 
-def _text(raw: yaml.ScalarNode, file: str, path: str, key: str, what: str) -> Iterator[Doubt]:
+def _text(raw: yaml.ScalarNode, file: str, path: str, key: str, what: str) -> Iterator[Problem]:
     text, line = str(raw.value), raw.start_mark.line + 1
     bare = "" if raw.style in ("'", '"', "|", ">") else text.strip()
     if bare and bare[0] in OPENING_QUOTES and bare[-1] in CLOSING_QUOTES and len(bare) > 1:
         message = f"the {what} {quote(text)} stands in typographic quotes, which are a part of it"
-        yield Doubt("error", file, line, path, message, 'write straight quotes: "…"')
+        yield Problem(file, line, path, message, 'write straight quotes: "…"')
     elif any(mark in bare for mark in _DOUBLE):
         message = f"the {what} {quote(text)} has typographic quotes"
-        yield Doubt("warning", file, line, path, message, "take them out, or put the whole in straight quotes if names have them")
+        remedy = "take them out, or put the whole in straight quotes if names have them"
+        yield Problem(file, line, path, message, remedy, level="warning")
     unseen = _UNSEEN.search(text)
     if unseen:
         name = "a no-break space" if unseen[0].isspace() else "a character that nobody sees"
@@ -99,10 +101,10 @@ def _text(raw: yaml.ScalarNode, file: str, path: str, key: str, what: str) -> It
         remedy = "write it anew with a plain space, or without" + (
             ", unless the files' names have it" if key in _OF_NAMES else ""
         )
-        yield Doubt("warning" if key in _OF_NAMES else "error", file, line, path, message, remedy)
+        yield Problem(file, line, path, message, remedy, level="warning" if key in _OF_NAMES else "error")
 
 
-def doubtful_tables(tables: Mapping[str, Node], by_case: bool) -> Iterator[Doubt]:
+def doubtful_tables(tables: Mapping[str, Node], by_case: bool) -> Iterator[Problem]:
     """Words of a table that differ by their case only. `by_case`: some rule tells words apart by it."""
     for name, node in tables.items():
         if not isinstance(node.raw, yaml.MappingNode):
@@ -123,10 +125,10 @@ def doubtful_tables(tables: Mapping[str, Node], by_case: bool) -> Iterator[Doubt
             )
             key = masked(f"tables.{name}.{word.value}")
             remedy = "keep one of them: a word is found in any case"
-            yield Doubt("warning", node.file, word.start_mark.line + 1, key, message, remedy)
+            yield Problem(node.file, word.start_mark.line + 1, key, message, remedy, level="warning")
 
 
-def doubtful_projects(projects: Sequence[Project]) -> Iterator[Doubt]:
+def doubtful_projects(projects: Sequence[Project]) -> Iterator[Problem]:
     """Entries that lead to one REDCap project, as far as the configuration tells."""
     for position, project in enumerate(projects):
         for other in projects[:position]:
@@ -136,11 +138,11 @@ def doubtful_projects(projects: Sequence[Project]) -> Iterator[Doubt]:
                 break
 
 
-def same_project(project: Project, other: Project) -> Doubt:
+def same_project(project: Project, other: Project) -> Problem:
     """Two entries lead to one REDCap project."""
     message = f"is the same REDCap project as {quote(other.name)} in line {other.line}"
     remedy = "let the folders of both name one entry, unless the two tokens are of users with different rights on purpose"
-    return Doubt("warning", project.file, project.line, f"projects.{project.name}", message, remedy)
+    return Problem(project.file, project.line, f"projects.{project.name}", message, remedy, level="warning")
 
 
 STATE_DIR = "/var/lib/dropcap"
@@ -152,6 +154,10 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "small_file": size(0, TIB),
     "stop_within": duration(0, DAY),
 }
+_LOG = {"format": word_of("json", "text"), "level": word_of("debug", "info", "warning", "error")}
+_PRIVACY = {"names": word_of("clear", "mask")}
+#: The shortest time for which each is kept. A file that is moved back out of done/ is known again for a week.
+_KEEP = {"done": age(7 * DAY), "preserved": age(DAY), "history": age(7 * DAY), "empty_subfolders": age(DAY / 24)}
 _KEYS = (
     *("state_dir", *LEDGER_KEYS),
     *(*_VALUES, "language", "log", "privacy", "keep", "notify", "metrics", "dashboard", "include", "defaults"),
@@ -192,14 +198,14 @@ def load(path: Path) -> Config:
     }
     if not folder_nodes:
         root.problem("there are no folders", "add one to `folders`: its path, its project and its rules")
-    values = {key: main.read(key, parse, None) for key, parse in _VALUES.items()}
+    values = main.take(_VALUES)
     return Config(
         path=path,
         state_dir=Path(state_dir),
         ledger=ledger,
-        log=_log(main),
-        keep=_retention(main),
-        privacy=_privacy(main),
+        log=Log(**_inner(main, "log", _LOG)),
+        keep=Retention(**_inner(main, "keep", _KEEP)),
+        privacy=Privacy(**_inner(main, "privacy", _PRIVACY)),
         projects={name: project for name, project in projects.items() if project is not None},
         folders=folders,
         tables=tables,
@@ -215,7 +221,7 @@ def load(path: Path) -> Config:
             *doubtful_tables(table_nodes, any(rule.settings.case_sensitive for f in read.values() if f for rule in f.rules)),
             *doubtful_projects([project for project in projects.values() if project is not None]),
         ),
-        **{key: value for key, value in values.items() if value is not None},
+        **values,
     )
 
 
@@ -283,44 +289,10 @@ def _unsound(problems: list[Problem]) -> set[tuple[Scope, str]]:
     return {problem.scope for problem in problems if problem.scope is not None}
 
 
-def _log(main: Section) -> Log:
-    node = main.get("log")
-    if node is None:
-        return Log()
-    section = node.section()
-    section.only(("format", "level"))
-    return Log(
-        format=section.read_or_null("format", word_of("json", "text")),
-        level=section.read("level", word_of("debug", "info", "warning", "error"), "info"),
-    )
-
-
-def _privacy(main: Section) -> Privacy:
-    node = main.get("privacy")
-    if node is None:
-        return Privacy()
-    section = node.section()
-    section.only(("names",))
-    return Privacy(section.read("names", word_of("clear", "mask"), "clear"))
-
-
-#: The shortest time for which each is kept. A file that is moved back out of done/ is known again for a week.
-_KEPT_FOR = {"done": 7 * DAY, "preserved": DAY, "history": 7 * DAY, "empty_subfolders": DAY / 24}
-
-
-def _retention(main: Section) -> Retention:
-    node = main.get("keep")
-    if node is None:
-        return Retention()
-    section = node.section()
-    section.only(tuple(_KEPT_FOR))
-    return Retention(
-        **{key: section.read(key, _forever_or(duration(least, 100 * 366 * DAY)), None) for key, least in _KEPT_FOR.items()}
-    )
-
-
-def _forever_or(read: Callable[[str], float]) -> Callable[[str], float | None]:
-    return lambda text: None if text.strip() == "forever" else read(text)
+def _inner(main: Section, key: str, readers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    """The values of a section that has nothing but those."""
+    section = main.inner(key, readers)
+    return {} if section is None else section.take(readers, nullable=("format",))
 
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -237,7 +236,7 @@ class PostgresLedger:
     hosts: tuple[tuple[str, int], ...]
     user: str
     database: str
-    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of libpq, as they stand in the URL
+    options: Mapping[str, str] = field(default_factory=dict)  # of libpq, as they stand in the URL
     secret: SecretPlace | None = None  # None: the database asks for no password, or `passfile` names a file that has it
     lease: float = LEASE  # seconds for which a host has a folder after its last beat
 
@@ -401,7 +400,7 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in the configuration, and what to do about it.
+    """One thing that is wrong, or probably not meant, in the configuration, and what to do about it.
 
     `scope` is None if nothing can start, else the project or folder that it disables, by its kind and name.
     """
@@ -413,6 +412,7 @@ class Problem:
     remedy: str
     scope: tuple[Scope, str] | None = None
     echo: bool = False  # told by another problem already; this one says what else cannot be used
+    level: Literal["error", "warning"] = "error"  # of what is only doubted: an error means that no file can be stored as is meant
 
     @property
     def where(self) -> str:
@@ -421,23 +421,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}; {self.remedy}"
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """One thing that is probably not meant. `error`: no file can be stored as it is meant."""
-
-    level: Literal["error", "warning"]
-    file: str
-    line: int
-    key: str
-    message: str
-    remedy: str
-
-    @property
-    def where(self) -> str:
-        """`FILE:LINE: KEY`."""
-        return f"{self.file}:{self.line}: {self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +444,7 @@ class Config:
     metrics: Metrics | None = None
     dashboard: Dashboard | None = None
     problems: tuple[Problem, ...] = ()
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[Problem, ...] = ()  # what is probably not meant, and keeps nothing from starting
     digest: str = ""  # the SHA-256 of its files as they were read: of the one, or of what sha256sum says of all
     broken: tuple[Folder, ...] = ()  # folders that have problems, as far as they can be read: for `check` alone
 

@@ -42,12 +42,7 @@ class Settings:
 
     def refined(self, section: Section, origin: str) -> Settings:
         """These settings with those of `section` over them."""
-        own: dict[str, Any] = {}
-        for key, parse in SETTINGS.items():
-            node = section.get(key)
-            value = node.value(parse) if node else None
-            if value is not None:
-                own[key] = value
+        own = section.take(SETTINGS)
         return Settings(replace(self.values, **own), {**self.origins, **dict.fromkeys(own, origin)})
 
 

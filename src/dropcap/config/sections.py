@@ -6,13 +6,13 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dropcap.config.document import Node, Section, absolute
 from dropcap.config.model import (
-    BLOCKED_EXTENSIONS,
     Dashboard,
     Expect,
     Folder,
@@ -58,40 +58,34 @@ _WEEK = 7 * DAY
 _EVERYWHERE = ("0.0.0.0", "::")
 
 
+_NOTIFY_VALUES = {"after": duration(0, DAY), "digest": duration(0.1, _WEEK)}
+
+
 def read_notify(main: Section, projects: Collection[str], folders: Collection[str]) -> Notify | None:
     """The section `notify`; None if there is none, or, reported, nobody to tell."""
-    node = main.get("notify")
-    if node is None or node.is_null:
+    section = main.inner("notify", ("to", *_NOTIFY_VALUES))
+    if section is None:
         return None
-    section = node.section()
-    section.only(("to", "after", "digest"))
     to = section.get("to")
     if to is None:
-        node.problem("says nobody", "name somebody in `to`, such as desk: {url_file: /etc/dropcap/desk.url}")
+        section.node.problem("says nobody", "name somebody in `to`, such as desk: {url_file: /etc/dropcap/desk.url}")
         return None
     read = [_recipient(name, entry, projects, folders) for name, entry in to.section()]
-    return Notify(
-        tuple(one for one in read if one is not None),
-        after=section.read("after", duration(0, DAY), 120.0),
-        digest=section.read("digest", duration(0.1, _WEEK), 900.0),
-    )
+    return Notify(tuple(one for one in read if one is not None), **section.take(_NOTIFY_VALUES))
 
 
 def _recipient(name: str, node: Node, projects: Collection[str], folders: Collection[str]) -> Recipient | None:
-    try:
-        name_of(name)
-    except BadValueError as error:
-        node.problem(error.message, error.remedy)
+    _check_name(name, node)
     section = node.section()
     section.only(("url_file", "url_credential", "events", "projects", "folders", "names"))
     url = _secret(section, "url", "notification address")
     if url is None:
         return None
-    events = _listed(section, "events", choice(Told))
+    events = section.get("events")
     return Recipient(
         name,
         url,
-        frozenset(Told) if events is None else frozenset(events),
+        frozenset(Told if events is None else events.values(choice(Told), or_one=True)),
         _some_of(section, "projects", projects),
         _some_of(section, "folders", folders),
         section.read("names", boolean, False),
@@ -100,13 +94,11 @@ def _recipient(name: str, node: Node, projects: Collection[str], folders: Collec
 
 def read_metrics(main: Section) -> Metrics | None:
     """The section `metrics`."""
-    node = main.get("metrics")
-    if node is None or node.is_null:
+    section = main.inner("metrics", ("textfile",))
+    if section is None:
         return None
-    section = node.section()
-    section.only(("textfile",))
     if "textfile" not in section:
-        node.problem(
+        section.node.problem(
             "says no textfile", "name one in node_exporter's directory, such as textfile: /var/lib/node_exporter/dropcap.prom"
         )
     path = section.read("textfile", _prom, "")
@@ -117,35 +109,6 @@ def _prom(text: str) -> str:
     if not place(text).endswith(".prom"):
         raise BadValueError(f"{quote(text)} does not end with .prom", "node_exporter reads no other files: name it dropcap.prom")
     return text
-
-
-def read_dashboard(main: Section) -> Dashboard | None:
-    """The section `dashboard`."""
-    node = main.get("dashboard")
-    if node is None or node.is_null:
-        return None
-    section = node.section()
-    section.only(("listen", "secret_file", "secret_credential", "cert_file", "key_file", "origin"))
-    host, port = section.read("listen", _listen, ("127.0.0.1", 8750))
-    secret = _secret(section, "secret", "secret")
-    files: dict[str, Any] = {}
-    for key in ("cert_file", "key_file"):
-        path = section.read_or_null(key, place)
-        if path is not None:
-            files[key] = Path(absolute(path, section.entries[key]))
-    if "key_file" in files and "cert_file" not in files:
-        section.entries["key_file"].problem("is a key without its certificate", "name that in cert_file")
-    origin = section.read_or_null("origin", _origin)
-    if not is_loopback(host) and "cert_file" not in files:
-        section.entries["listen"].problem(
-            "the page shows names of files and records, and would cross the network in clear text",
-            "listen on 127.0.0.1 behind a proxy with TLS, or name a certificate in cert_file",
-        )
-    if host in _EVERYWHERE and origin is None:
-        section.entries["listen"].problem(
-            "the page has to know the address that people type", "name it in origin, such as https://dropcap.example.org:8750"
-        )
-    return Dashboard(host, port, secret, origin=origin, **files) if secret is not None else None
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -170,6 +133,32 @@ def _origin(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(default)}"
 
 
+_PAGE_VALUES = {"cert_file": None, "key_file": None, "origin": _origin}
+
+
+def read_dashboard(main: Section) -> Dashboard | None:
+    """The section `dashboard`."""
+    section = main.inner("dashboard", ("listen", "secret_file", "secret_credential", *_PAGE_VALUES))
+    if section is None:
+        return None
+    host, port = section.read("listen", _listen, ("127.0.0.1", 8750))
+    secret = _secret(section, "secret", "secret")
+    values = section.take(_PAGE_VALUES, nullable=_PAGE_VALUES)
+    certificate = values.get("cert_file")
+    if values.get("key_file") and not certificate:
+        section.entries["key_file"].problem("is a key without its certificate", "name that in cert_file")
+    if not is_loopback(host) and not certificate:
+        section.entries["listen"].problem(
+            "the page shows names of files and records, and would cross the network in clear text",
+            "listen on 127.0.0.1 behind a proxy with TLS, or name a certificate in cert_file",
+        )
+    if host in _EVERYWHERE and values.get("origin") is None:
+        section.entries["listen"].problem(
+            "the page has to know the address that people type", "name it in origin, such as https://dropcap.example.org:8750"
+        )
+    return Dashboard(host, port, secret, **values) if secret is not None else None
+
+
 def read_expect(node: Node) -> Expect | None:
     """A folder's `expect`."""
     if node.is_null:
@@ -177,9 +166,9 @@ def read_expect(node: Node) -> Expect | None:
     section = node.section()
     section.only(("every", "days", "by"))
     every = section.read("every", duration(60, 366 * DAY), DAY)
-    days = _listed(section, "days", _weekdays)
-    by = section.read_or_null("by", _clock_time)
-    return Expect(every, frozenset().union(*days) if days else frozenset(range(7)), by)
+    named = section.get("days")
+    days = [] if named is None else named.values(_weekdays, or_one=True)
+    return Expect(every, frozenset().union(*days) if days else frozenset(range(7)), **section.take({"by": _clock_time}, ("by",)))
 
 
 def _weekdays(text: str) -> frozenset[int]:
@@ -219,14 +208,6 @@ def _no_address(text: str) -> str:
     return place(text)
 
 
-def _listed(section: Section, key: str, parse: Callable[[str], Any]) -> list[Any] | None:
-    node = section.get(key)
-    if node is None:
-        return None
-    entries = node.items() if isinstance(node.raw.value, list) else [node]
-    return [value for entry in entries if (value := entry.value(parse)) is not None]
-
-
 def _some_of(section: Section, key: str, known: Collection[str]) -> frozenset[str]:
     def one(text: str) -> str:
         if plain(text) not in known:
@@ -236,7 +217,8 @@ def _some_of(section: Section, key: str, known: Collection[str]) -> frozenset[st
             )
         return text
 
-    return frozenset(_listed(section, key, one) or ())
+    node = section.get(key)
+    return frozenset() if node is None else frozenset(node.values(one, or_one=True))
 
 
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
@@ -246,32 +228,39 @@ _TOKEN_KEYS: dict[str, tuple[Literal["file", "credential", "env"], Callable[[str
     "token_credential": ("credential", credential),
     "token_env": ("env", variable),
 }
-_PROJECT_VALUES: dict[str, Callable[[str], Any]] = {
+#: The settings of a project and of a folder, each with its reader; None: it is a path.
+_PROJECT_VALUES: dict[str, Callable[[str], Any] | None] = {
     "project_id": whole(1, 10**9),
     "requests_per_minute": whole(0, 1_000_000),
     "connect_timeout": duration(0.01, 3600),
     "timeout": duration(0.01, DAY),
     "deadline": duration(0.01, 7 * DAY),
     "max_size": size(1, TIB),
+    "ca_file": None,
+    "client_cert_file": None,
+    "client_key_file": None,
+    "proxy": proxy_address,
+    "proxy_credentials_file": None,
 }
-_TLS_FILES = ("ca_file", "client_cert_file", "client_key_file")
-_WAY = (*_TLS_FILES, "proxy", "proxy_credentials_file")
-_PROJECT_KEYS = ("url", "allow_http", *_TOKEN_KEYS, *_PROJECT_VALUES, "blocked_extensions", *_WAY)
+_PROJECT_KEYS = ("url", "allow_http", *_TOKEN_KEYS, *_PROJECT_VALUES, "blocked_extensions")
 
-_FOLDER_VALUES: dict[str, Callable[[str], Any]] = {
+_FOLDER_VALUES: dict[str, Callable[[str], Any] | None] = {
     "subfolders": boolean,
     "rescan": duration(0.01, DAY),
     "settle_closed": duration(0, DAY),
     "settle_quiet": duration(0.01, DAY),
     "first_start": word_of("take", "leave"),
     "min_free": size(0, 1024 * TIB),
-    "preserve_in": place,
+    "preserve_in": None,
     "group": plain,
     "mode": mode,
     "language": choice(Language),
     "page_refresh": duration(5, DAY),
 }
-_NULLABLE = ("preserve_in", "group", "mode")
+_NULLABLE = frozenset({
+    *("preserve_in", "group", "mode"),
+    *("project_id", "ca_file", "client_cert_file", "client_key_file", "proxy", "proxy_credentials_file"),
+})  # fmt: skip
 _FOLDER_SETTINGS = (*_FOLDER_VALUES, "ignore", "expect", *SETTINGS)
 _FOLDER_KEYS = ("path", "project", "rules", *_FOLDER_SETTINGS)
 
@@ -304,47 +293,29 @@ def read_project(name: str, node: Node) -> Project | None:
     if "url" not in section:
         node.problem("says no url", "add the address of REDCap's API, such as url: https://redcap.example.org/api/")
     source = _token_source(section)
-    values: dict[str, Any] = {}
-    for key, parse in _PROJECT_VALUES.items():
-        value = section.read_or_null(key, parse) if key == "project_id" else section.read(key, parse, None)
-        if value is not None:
-            values[key] = value
-    blocked = section.get("blocked_extensions")
-    if blocked is not None:
-        values["blocked_extensions"] = frozenset(
-            value for entry in blocked.items() if (value := entry.value(extension)) is not None
-        )
-    else:
-        values["blocked_extensions"] = frozenset(BLOCKED_EXTENSIONS)
-    values |= _way(section, url)
+    values = section.take(_PROJECT_VALUES, _NULLABLE)
+    credentials = values.pop("proxy_credentials_file", None)
+    if credentials is not None:
+        values["proxy_credentials"] = ProxyCredentials(str(credentials))
+    if (blocked := section.get("blocked_extensions")) is not None:
+        values["blocked_extensions"] = frozenset(blocked.values(extension))
+    _check_route(section, url, values)
     return Project(name, url, source, **values, file=node.file, line=node.line) if url and source else None
 
 
-def _way(section: Section, url: str) -> dict[str, Any]:
-    """How the server is reached, where that is not just so."""
-    way: dict[str, Any] = {}
-    for key in _TLS_FILES:
-        path = section.read_or_null(key, place)
-        if path is not None:
-            way[key] = Path(absolute(path, section.entries[key]))
-    proxy = section.read_or_null("proxy", proxy_address)
-    if proxy is not None:
-        way["proxy"] = proxy
-    credentials = section.read_or_null("proxy_credentials_file", place)
-    if credentials is not None:
-        way["proxy_credentials"] = ProxyCredentials(absolute(credentials, section.entries["proxy_credentials_file"]))
-    if "client_key_file" in way and "client_cert_file" not in way:
+def _check_route(section: Section, url: str, values: Mapping[str, Any]) -> None:
+    """What contradicts itself in how the server is reached."""
+    certificate, proxy = values.get("client_cert_file"), values.get("proxy")
+    if values.get("client_key_file") and not certificate:
         section.entries["client_key_file"].problem("is a key without its certificate", "name that in client_cert_file")
-    if "proxy_credentials" in way and "proxy" not in section:
+    if "proxy_credentials" in values and "proxy" not in section:
         section.entries["proxy_credentials_file"].problem("there is no proxy to show them to", "name it in proxy")
-    if url.startswith("http://"):
-        if "client_cert_file" in way:
-            section.entries["client_cert_file"].problem("http:// shows no certificates", "use an https:// url")
-        if proxy is not None:
-            section.entries["proxy"].problem(
-                "the token and the files would cross the proxy in clear text", "use an https:// url, or take the proxy out"
-            )
-    return way
+    if url.startswith("http://") and certificate:
+        section.entries["client_cert_file"].problem("http:// shows no certificates", "use an https:// url")
+    if url.startswith("http://") and proxy:
+        section.entries["proxy"].problem(
+            "the token and the files would cross the proxy in clear text", "use an https:// url, or take the proxy out"
+        )
 
 
 def _token_source(section: Section) -> TokenSource | None:
@@ -435,7 +406,7 @@ def check_nesting(paths: Sequence[tuple[str, Node]], state_dir: str) -> None:
     # Links in state_dir are followed, it is local; not those of folders, whose share may be dead.
     states = {_parts(state_dir), _parts(os.path.realpath(state_dir))}
     outer: list[tuple[tuple[str, ...], Node]] = []
-    for parts, path, node in sorted(((_parts(path), path, node) for path, node in paths), key=lambda entry: entry[0]):
+    for parts, path, node in sorted(((_parts(path), path, node) for path, node in paths), key=itemgetter(0)):
         if len(parts) == 1:
             node.problem("the path is `/`", "use a folder of its own")
         if any(parts[: len(state)] == state or state[: len(parts)] == parts for state in states):
@@ -455,23 +426,11 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _folder_values(section: Section) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, parse in _FOLDER_VALUES.items():
-        node = section.get(key)
-        if node is None:
-            continue
-        if key in _NULLABLE and node.is_null:
-            values[key] = None
-            continue
-        value = node.value(parse)
-        if value is not None:
-            values[key] = Path(absolute(value, node)) if key == "preserve_in" else value
-    expect = section.get("expect")
-    if expect is not None:
+    values = section.take(_FOLDER_VALUES, _NULLABLE)
+    if (expect := section.get("expect")) is not None:
         values["expect"] = read_expect(expect)
-    ignore = section.get("ignore")
-    if ignore is not None:
-        values["ignore"] = tuple(text for entry in ignore.items() if (text := entry.value(plain)) is not None)
+    if (ignore := section.get("ignore")) is not None:
+        values["ignore"] = tuple(ignore.values(plain))
     return values
 
 

@@ -85,6 +85,16 @@ def duration(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def age(low: float) -> Callable[[str], float | None]:
+    """A reader of the time for which something is kept, in seconds, from `low` on; None: for ever."""
+    read_duration = duration(low, 100 * 366 * DAY)
+
+    def read(text: str) -> float | None:
+        return None if text.strip() == "forever" else read_duration(text)
+
+    return read
+
+
 def size(low: int, high: int) -> Callable[[str], int]:
     """A reader of sizes, in bytes, from `low` to `high`. `kB` is 1000 bytes, `KiB` is 1024."""
 
@@ -139,7 +149,11 @@ def word_of(*words: str) -> Callable[[str], str]:
 def choice(kind: type[_Choice]) -> Callable[[str], _Choice]:
     """A reader of one of the words of `kind`."""
     read_word = word_of(*(member.value for member in kind))
-    return lambda text: kind(read_word(text))
+
+    def read(text: str) -> _Choice:
+        return kind(read_word(text))
+
+    return read
 
 
 def mode(text: str) -> int:
