@@ -47,7 +47,7 @@ _TITLES = {
     Part.PROJECT: "Projects",
     Part.RULE: "Rules",
 }
-_ORDER: tuple[Level, ...] = ("ok", "unsure", "warning", "error")
+_WORSE: tuple[Level, ...] = ("unsure", "warning", "error")
 #: The columns at which the part and what is said of it begin.
 _PART, _TEXT = 9, 24
 #: Names of a part that is well, before they are only counted.
@@ -161,9 +161,10 @@ def tell(checked: Checked, *, every: bool, costs: bool) -> None:
     if (skipped := checked.skipped()) and not checked.config.fatal:
         why = "--offline: no project was asked" if checked.offline else "their project could not be asked"
         _part("skipped", "Rules", f"{_named(skipped)}: {why}", None)
-    for remark in sorted(checked.found, key=lambda one: _ORDER.index(one.level)):
-        if remark.level != "ok":
-            _block(remark) if blocks else _one_line(remark)
+    for level in _WORSE:
+        for remark in checked.found:
+            if remark.level == level:
+                _block(remark) if blocks else _one_line(remark)
     if costs:
         screen.heading("What a file costs")
         for rule, said in checked.costs():

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -20,7 +23,7 @@ import click
 from dropcap.cli import completion, screen
 from dropcap.cli.screen import complain
 from dropcap.config.load import load
-from dropcap.config.model import Config, Folder, PostgresLedger
+from dropcap.config.model import Config, Folder, PostgresLedger, Project
 from dropcap.config.values import BadValueError, did_you_mean, duration
 from dropcap.daemon.control import ASKED, PATIENCE, SOCKET, ask
 from dropcap.daemon.opening import database_of, has_psycopg, open_for_people
@@ -71,6 +74,18 @@ def usable(path: Path, *, tell: bool = True) -> Config:
     if config.fatal:
         stop(unusable(path), 2)
     return config
+
+
+def until_signal() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopped = threading.Event()
+
+    def set_it(_number: int, _frame: object) -> None:
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, set_it)
+    return stopped
 
 
 def unusable(path: Path) -> str:
@@ -225,23 +240,19 @@ def _window(config: Config) -> Iterator[MakeWindow]:
     from dropcap.ledger.postgres.connection import connecting  # it needs psycopg
 
     wire = Wire(connecting(config.ledger, "dropcap command"))
+
+    def shared(config: Config, project: Project) -> SharedWindow:
+        return SharedWindow(wire, project.host, config.limit_of(project.host))
+
     try:
-        yield _shared_by(wire) if _counts(wire) else window_of
+        try:
+            wire.ask(methodcaller("execute", "select from slot limit 1"))
+        except DatabaseError:
+            yield window_of
+        else:
+            yield shared
     finally:
         wire.close()
-
-
-def _shared_by(wire: Wire) -> MakeWindow:
-    return lambda config, project: SharedWindow(wire, project.host, config.limit_of(project.host))
-
-
-def _counts(wire: Wire) -> bool:
-    """Whether requests can be entered there."""
-    try:
-        wire.ask(lambda connection: connection.execute("select from slot limit 1"))
-    except DatabaseError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

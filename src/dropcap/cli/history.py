@@ -8,7 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +23,6 @@ from dropcap.cli.jobs import (
     as_json,
     clock,
     file_of,
-    kept_at,
     minute,
     place_of,
     result_of,
@@ -147,6 +147,24 @@ _LAST = 50
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options."""
+
+    name: str | None
+    config_path: Path
+    folder_name: str | None
+    record: str | None
+    failed: bool
+    since: str | None
+    until: str | None
+    project_name: str | None
+    acts: bool
+    limit: int | None
+    as_data: bool
+    as_csv: bool
+
+
 @click.command("history")
 @click.argument("name", metavar="[NAME]", required=False)
 @config_option
@@ -165,20 +183,7 @@ _NUMBER = re.compile("[0-9]{1,18}")
 )
 @click.option("--json", "as_data", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("--csv", "as_csv", is_flag=True, help="A table for spreadsheets.")
-def history_command(
-    name: str | None,
-    config_path: Path,
-    folder_name: str | None,
-    record: str | None,
-    failed: bool,
-    since: str | None,
-    until: str | None,
-    project_name: str | None,
-    acts: bool,
-    limit: int | None,
-    as_data: bool,
-    as_csv: bool,
-) -> None:
+def history_command(**options: Any) -> None:
     """Tell what happened to the files called NAME, step by step; without NAME, list the last files.
 
     NAME is a file's name, in whatever subfolder, or its path in the drop folder, as it was dropped or as it lies there now;
@@ -186,39 +191,32 @@ def history_command(
 
     Exit code: 0; 1 if no such file is known.
     """
-    if as_data and as_csv:
+    asked = _Asked(**options)
+    if asked.as_data and asked.as_csv:
         raise click.UsageError("--json or --csv, not both")
-    config = usable(config_path.absolute(), tell=False)
-    period = (moment(since), moment(until, end=True))
-    if acts:
-        _of_the_whole(name, record, failed, folder_name, project_name)
-        _acts(config, period, limit, as_data, as_csv)
+    config = usable(asked.config_path.absolute(), tell=False)
+    period = (moment(asked.since), moment(asked.until, end=True))
+    if asked.acts:
+        _acts(config, asked, period)
         return
+    folder, name = asked.folder_name, asked.name
     if name is not None:
-        folder_name, name = named(config, folder_name, name)
-    every = name is not None or record is not None
-    ledger = query(config)
-    try:
-        if folder_name is not None and ledger.known_folder(folder_name) is None:
-            known("folder", folder_name, config.folders)
-        wanted = _by_number(ledger, WantedJobs(failed, *period, folder_name, project_name, name, record))
-        newest = limit or (None if every or since or until else _LAST)
-        told = _told(config, ledger, wanted, newest, in_full=name is not None, as_data=as_data, as_csv=as_csv)
+        folder, name = named(config, folder, name)
+    every = name is not None or asked.record is not None
+    with closing(query(config)) as ledger:
+        if folder is not None and ledger.known_folder(folder) is None:
+            known("folder", folder, config.folders)
+        wanted = _by_number(ledger, WantedJobs(asked.failed, *period, folder, asked.project_name, name, asked.record))
+        newest = asked.limit or (None if every or asked.since or asked.until else _LAST)
+        told = _told(config, ledger, wanted, newest, asked)
         more = ledger.number(wanted) - told if newest is not None and told == newest else 0
-    finally:
-        ledger.close()
     if more > 0:
         screen.line(f"{more:,} more: --since, --until or --limit tells them", err=True)
     if told:
         sys.exit(0)
-    if not (as_data or as_csv) or every:
-        screen.line(_nothing(name, record, failed, since), err=True)
+    if not (asked.as_data or asked.as_csv) or every:
+        screen.line(_nothing(asked, name), err=True)
     sys.exit(1 if every else 0)
-
-
-def _of_the_whole(*narrower: object) -> None:
-    if any(narrower):
-        raise click.UsageError("--acts are of the whole dropcap: only --since, --until and --limit confine them")
 
 
 def _by_number(ledger: Query, wanted: WantedJobs) -> WantedJobs:
@@ -229,43 +227,41 @@ def _by_number(ledger: Query, wanted: WantedJobs) -> WantedJobs:
     return replace(wanted, name=None, job=int(name))
 
 
-def _told(
-    config: Config, ledger: Query, wanted: WantedJobs, newest: int | None, *, in_full: bool, as_data: bool, as_csv: bool
-) -> int:
+def _told(config: Config, ledger: Query, wanted: WantedJobs, newest: int | None, asked: _Asked) -> int:
     """Tell of these jobs, the newest last, where the eye is on a terminal; how many there are."""
     origin = lru_cache(64)(ledger.document)
     number = 0
-    if as_csv:
+    if asked.as_csv:
         write(sys.stdout, COLUMNS, ())
     listed: list[Job] = []
     for job in ledger.each(wanted, newest):
         number += 1
-        if as_data:
+        if asked.as_data:
             click.echo(json.dumps(as_json(config, job, ledger.history(job.id), origin(job.origin))))
-        elif as_csv:
+        elif asked.as_csv:
             write(sys.stdout, (), [of_job(job, origin(job.origin))])
-        elif in_full:
+        elif asked.name is not None:
             if number > 1:
                 click.echo()
             _one(config, job, ledger.history(job.id), origin(job.origin))
         else:
             listed.append(job)
     if listed:
-        _listed(listed)
+        rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in listed]
+        screen.table(("JOB", "DROPPED", "FILE", "RECORD, EVENT, FIELD", "STATE"), rows, {"JOB"})
     return number
 
 
-def _acts(config: Config, period: tuple[float, float], limit: int | None, as_data: bool, as_csv: bool) -> None:
-    ledger = query(config)
-    try:
+def _acts(config: Config, asked: _Asked, period: tuple[float, float]) -> None:
+    if any((asked.name, asked.record, asked.failed, asked.folder_name, asked.project_name)):
+        raise click.UsageError("--acts are of the whole dropcap: only --since, --until and --limit confine them")
+    with closing(query(config)) as ledger:
         acts = ledger.acts(*period)
-    finally:
-        ledger.close()
-    acts = acts[-limit:] if limit else acts
-    if as_data:
+    acts = acts[-asked.limit :] if asked.limit else acts
+    if asked.as_data:
         for act in acts:
             click.echo(json.dumps({**asdict(act), "at": stamp(act.at), "told": dict(act.told)}))
-    elif as_csv:
+    elif asked.as_csv:
         write(sys.stdout, ACTS, [of_act(act) for act in acts])
     else:
         rows = [(str(act.n), clock(act.at), who_of(act), act.what.replace("_", " "), what_of(act)) for act in acts]
@@ -281,27 +277,23 @@ def named(config: Config, folder_name: str | None, name: str) -> tuple[str | Non
     return folder_name, rest if rest and head == "in_progress" else name.removeprefix("./")
 
 
-def _nothing(name: str | None, record: str | None, failed: bool, since: str | None) -> str:
+def _nothing(asked: _Asked, name: str | None) -> str:
     what = "no file"
     if name is not None:
         what = f"no file and no job {name}" if _NUMBER.fullmatch(name) else f"no file called {shown(name)}"
-    if record is not None:
-        what += f" for record {shown(record)}"
-    if failed:
+    if asked.record is not None:
+        what += f" for record {shown(asked.record)}"
+    if asked.failed:
         what += " that failed"
-    if since is not None:
-        what += f" since {since}"
+    if asked.since is not None:
+        what += f" since {asked.since}"
     return f"{what} is known to the ledger"
-
-
-def _listed(jobs: list[Job]) -> None:
-    rows = [(str(job.id), minute(job.claimed_at), file_of(job), short_target_of(job), result_of(job)) for job in jobs]
-    screen.table(("JOB", "DROPPED", "FILE", "RECORD, EVENT, FIELD", "STATE"), rows, {"JOB"})
 
 
 def _one(config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]) -> None:
     screen.line(f"{file_of(job)}  job {job.id}: {state_of(job)}", hang=4, bold=True)
     target = target_of(job)
+    copy = shown(config.kept_at(job.folder, job.preserved_as) or "")
     about = {
         "dropped": f"{clock(job.claimed_at)}, {job.size} bytes{_owner(job)}",
         "goes to": f"project {job.project}" + (f", {target}" if target else "") if job.project else "",
@@ -314,7 +306,7 @@ def _one(config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]
         ),
         "why": job.message or job.reason or "",
         "what to do": job.remedy or "",
-        "preserved": shown(kept_at(config, job) or "") + (f" (sha256 {job.preserved_sha256})" if job.preserved_sha256 else ""),
+        "preserved": copy + (f" (sha256 {job.preserved_sha256})" if job.preserved_sha256 else ""),
         "lies in": _place(config, job),
         "before": f"job {job.again_of or job.back_of}" if job.again_of or job.back_of else "",
         "tried again": f"as job {job.tried_again}" if job.tried_again and job.tried_again != job.id else "",

@@ -7,7 +7,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -44,31 +46,74 @@ from dropcap.secret import Token
 _OF_THE_URL = frozenset({Reason.NOT_THE_API, Reason.UNREACHABLE, Reason.CERTIFICATE})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Given:
-    """The options. `existing` is the configuration that the project is added to, if it is."""
+    """The options."""
 
     url: str | None
     token_file: Path | None
     folder: Path | None
     project_name: str | None
+    state_dir: Path | None
+    ca_file: Path | None
+    client_cert_file: Path | None
+    client_key_file: Path | None
+    proxy: str | None
+    proxy_credentials_file: Path | None
     output: str | None
-    way: Way
+    add: bool
+    config_path: Path | None
     yes: bool
-    existing: Existing | None
+
+    def without_contradiction(self) -> None:
+        """Raises click.UsageError if two of them do not go together."""
+        named = click.get_current_context().get_parameter_source("config_path")
+        if not self.add and named is ParameterSource.COMMANDLINE:
+            raise click.UsageError("-c goes with --add; --output names a new configuration")
+        if self.add and (self.output is not None or self.state_dir is not None):
+            raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
+        if self.client_key_file is not None and self.client_cert_file is None:
+            raise click.UsageError("--client-key-file goes with --client-cert-file")
+        if self.proxy is None and self.proxy_credentials_file is not None:
+            raise click.UsageError("--proxy-credentials-file goes with --proxy")
+
+    @cached_property
+    def way(self) -> Way:
+        """How the server is reached. Raises click.UsageError."""
+        ca, certificate, key = (
+            path.absolute() if path else None for path in (self.ca_file, self.client_cert_file, self.client_key_file)
+        )
+        if self.proxy is None:
+            return Way(ca, certificate, key)
+        try:
+            address = proxy_address(self.proxy)
+        except BadValueError as error:
+            raise click.UsageError(f"--proxy: {error.message}; {error.remedy}") from None
+        source = ProxyCredentials(str(self.proxy_credentials_file.absolute())) if self.proxy_credentials_file else None
+        return Way(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
+
+    def way_lines(self) -> dict[str, str]:
+        """The keys of a project for that."""
+        named = {
+            "ca_file": self.way.ca_file,
+            "client_cert_file": self.way.client_cert_file,
+            "client_key_file": self.way.client_key_file,
+            "proxy": f"http://{self.way.proxy}" if self.way.proxy else None,
+            "proxy_credentials_file": self.proxy_credentials_file.absolute() if self.proxy_credentials_file else None,
+        }
+        return {key: str(value) for key, value in named.items() if value is not None}
 
 
 class Asked:
     """Answers, one method for each question. With `--yes`, a question that no option answers is the end (exit code 2)."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, existing: Existing | None) -> None:
+        """`existing` is the configuration that the project is added to, if it is."""
         self._given = given
+        self._existing = existing
 
-    def project(self, prints: bool) -> tuple[str, Token, Path | None, Answer, list[str]]:
-        """Address, token, the file that holds it already, what the project says of itself, and the names of its records.
-
-        `prints`: nothing is written, so that a token that is typed could not be kept.
-        """
+    def project(self) -> tuple[str, Token, Path | None, Answer, list[str]]:
+        """Address, token, the file that holds it already, what the project says of itself, and the names of its records."""
         given, address = self._given, ""
         token: Token | None = None
         kept: Path | None = None
@@ -77,7 +122,7 @@ class Asked:
             if given.way.proxy is not None and address.startswith("http://"):
                 raise click.UsageError("--proxy: the token would cross the proxy in clear text; use an https:// url")
             if token is None:
-                token, kept = self._token(prints)
+                token, kept = self._token()
             try:
                 return (address, token, kept, *self._read(address, token))
             except RedcapError as error:
@@ -91,7 +136,7 @@ class Asked:
 
     def _read(self, url: str, token: Token) -> tuple[Answer, list[str]]:
         # A handful of requests before there is a state directory: no window counts them.
-        client = Redcap(url, lambda: token, RequestWindow(Path(os.devnull), 0), way=self._given.way)
+        client = Redcap(url, partial(_same, token), RequestWindow(Path(os.devnull), 0), way=self._given.way)
         try:
             answer = ask(client)
             key = answer.structure.record_id_field
@@ -100,7 +145,7 @@ class Asked:
             client.close()
         return answer, list(dict.fromkeys(row[key] for row in rows if row.get(key)))
 
-    def _token(self, prints: bool) -> tuple[Token, Path | None]:
+    def _token(self) -> tuple[Token, Path | None]:
         """The token, and the file that holds it already."""
         given = self._given
         if given.token_file is not None:
@@ -111,7 +156,7 @@ class Asked:
                 stop(f"{error.message}: {error.remedy}", 2)
         if given.yes:
             raise click.UsageError("--token-file is needed with --yes")
-        if prints:
+        if given.output == "-":
             raise click.UsageError("--token-file is needed with --output -, as nothing is written then")
         while True:
             text = click.prompt("the project's API token (not shown)", hide_input=True, err=True).strip()
@@ -121,7 +166,7 @@ class Asked:
 
     def name(self, answer: Answer) -> str:
         """What the project is called here."""
-        existing = self._given.existing
+        existing = self._existing
 
         def free(text: str) -> str:
             name = name_of(text)
@@ -179,39 +224,14 @@ class Asked:
                 screen.line(f"{error.message}: {error.remedy}", err=True)
 
 
+def _same(token: Token) -> Token:
+    return token
+
+
 def _short(answer: Answer) -> str:
     """A name from the project's title: its first words."""
     words = re.findall(r"[a-z0-9]+", answer.structure.project.title.lower())
     return "-".join(words[:3])[:40].strip("-") or f"project-{answer.structure.project.project_id}"
-
-
-def way_of(files: tuple[Path | None, Path | None, Path | None], proxy: str | None, credentials: Path | None) -> Way:
-    """The way that the options tell. `files` are the authority, the certificate and its key. Raises click.UsageError."""
-    ca, certificate, key = (path.absolute() if path else None for path in files)
-    if key is not None and certificate is None:
-        raise click.UsageError("--client-key-file goes with --client-cert-file")
-    if proxy is None:
-        if credentials is not None:
-            raise click.UsageError("--proxy-credentials-file goes with --proxy")
-        return Way(ca, certificate, key)
-    try:
-        address = proxy_address(proxy)
-    except BadValueError as error:
-        raise click.UsageError(f"--proxy: {error.message}; {error.remedy}") from None
-    source = ProxyCredentials(str(credentials.absolute())) if credentials else None
-    return Way(ca, certificate, key, Proxy(address.host, address.port, credentials_from(source)))
-
-
-def way_lines(way: Way, credentials: Path | None) -> dict[str, str]:
-    """The keys of a project for that way."""
-    named = {
-        "ca_file": way.ca_file,
-        "client_cert_file": way.client_cert_file,
-        "client_key_file": way.client_key_file,
-        "proxy": f"http://{way.proxy}" if way.proxy else None,
-        "proxy_credentials_file": credentials.absolute() if credentials else None,
-    }
-    return {key: str(value) for key, value in named.items() if value is not None}
 
 
 _PATH = click.Path(path_type=Path)
@@ -241,22 +261,7 @@ _THERE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help=f"The configuration to --add to. Default: {DEFAULT}.",
 )
 @click.option("--yes", is_flag=True, help="Ask nothing; take the proposed answers.")
-def init_command(
-    url: str | None,
-    token_file: Path | None,
-    folder: Path | None,
-    project_name: str | None,
-    state_dir: Path | None,
-    ca_file: Path | None,
-    client_cert_file: Path | None,
-    client_key_file: Path | None,
-    proxy: str | None,
-    proxy_credentials_file: Path | None,
-    output: str | None,
-    add: bool,
-    config_path: Path | None,
-    yes: bool,
-) -> None:
+def init_command(**options: Any) -> None:
     """Ask a project for its file fields and events, and write a commented configuration for it.
 
     What the options do not tell is asked for, and asked again after a slip. The token is never shown, and no file is ever
@@ -264,12 +269,12 @@ def init_command(
 
     Exit codes: 0 written; 1 the project has no file field, or refuses the token; 2 usage; 3 REDCap cannot be reached.
     """
-    _without_contradiction(add, output, state_dir)
-    existing = Existing.read(config_path or Path(DEFAULT)) if add else None
-    way = way_of((ca_file, client_cert_file, client_key_file), proxy, proxy_credentials_file)
-    asked = Asked(Given(url, token_file, folder, project_name, output, way, yes, existing))
-    target = asked.output() if output is not None else None
-    address, token, kept, answer, records = asked.project(prints=output == "-")
+    given = Given(**options)
+    given.without_contradiction()
+    existing = Existing.read(given.config_path or Path(DEFAULT)) if given.add else None
+    asked = Asked(given, existing)
+    target = asked.output() if given.output is not None else None
+    address, token, kept, answer, records = asked.project()
     info = answer.structure.project
     title = f"{info.project_id} ({shown(info.title)})"
     if not proposed_rules(answer.structure):
@@ -281,12 +286,11 @@ def init_command(
     if existing is not None:
         target, state, overlapping = existing.file_for(name), None, existing.places
     else:
-        target = target if output is not None else asked.output()
-        state = Path(os.path.normpath(state_dir.absolute() if state_dir else _state_dir(target)))
+        target = target if given.output is not None else asked.output()
+        state = Path(os.path.normpath(given.state_dir.absolute() if given.state_dir else _state_dir(target)))
         overlapping = {"state_dir": state}
     token_path = kept or token_beside(existing.path if existing else target, name)
     place = asked.folder(overlapping)
-    account = Account.here()
     folder_name = _folder_name(place)
     proposal = Proposal(
         project_name=name,
@@ -295,14 +299,13 @@ def init_command(
         folder_name=existing.free_folder_name(folder_name) if existing else folder_name,
         folder=str(place),
         state_dir=str(state) if state else None,
-        way=way_lines(way, proxy_credentials_file),
+        way=given.way_lines(),
         tables_taken=existing.tables if existing else frozenset(),
     )
     text = config_text(proposal, answer.structure, records, answer.version)
+    account = Account.here()
     with all_or_nothing() as undo:
-        told = []
-        if kept is None:
-            told.append(keep_token(token, token_path, account, undo))
+        told = [] if kept else [keep_token(token, token_path, account, undo)]
         if not place.is_dir():
             told.append(make_folder(place, account, undo))
         if target is None:
@@ -314,14 +317,6 @@ def init_command(
     if target is not None:
         _tell(left_to_do(account, place, existing.path if existing else target, token_path))
     sys.exit(0)
-
-
-def _without_contradiction(add: bool, output: str | None, state_dir: Path | None) -> None:
-    named = click.get_current_context().get_parameter_source("config_path")
-    if not add and named is ParameterSource.COMMANDLINE:
-        raise click.UsageError("-c goes with --add; --output names a new configuration")
-    if add and (output is not None or state_dir is not None):
-        raise click.UsageError("--add takes neither --output nor --state-dir: the configuration that is there says both")
 
 
 def _folder_name(place: Path) -> str:

@@ -10,10 +10,9 @@ import os
 import pwd
 import struct
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -180,7 +179,7 @@ class Existing:
         """Write the project's file, and have the configuration include it, if that makes a sound whole; what to say of it."""
         if not target.parent.is_dir():
             target.parent.mkdir(0o755)
-            undo.callback(_take_back, target.parent.rmdir)
+            undo.callback(_take_back, target.parent)
         write_new(target, text, 0o644, undo)
         if account is not None:
             account.give_configuration(target)
@@ -196,7 +195,7 @@ class Existing:
         main = shown(str(self.path))
         told = [f"wrote {shown(str(target))}; look through it, then: dropcap check -c {main}; dropcap reload -c {main}"]
         if line:
-            undo.callback(_take_back, partial(os.truncate, self.path, self.path.stat().st_size))
+            undo.callback(_take_back, self.path, self.path.stat().st_size)
             with _named(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(line)
                 file.flush()
@@ -237,9 +236,15 @@ def all_or_nothing() -> Iterator[ExitStack]:
         undo.pop_all()
 
 
-def _take_back(act: Callable[[], object]) -> None:
+def _take_back(path: Path, size: int = 0) -> None:
+    """Remove what was made; of a file that was there before, what was put behind its first `size` bytes."""
     with suppress(OSError):  # a folder in which somebody has put something by now stays
-        act()
+        if size:
+            os.truncate(path, size)
+        elif path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
 
 
 @contextmanager
@@ -283,7 +288,7 @@ def keep_token(token: Token, path: Path, account: Account | None, undo: ExitStac
 def make_folder(path: Path, account: Account | None, undo: ExitStack) -> str:
     """Make the drop folder, for the service's account; what to say of it."""
     path.mkdir(0o770)
-    undo.callback(_take_back, path.rmdir)
+    undo.callback(_take_back, path)
     if account is not None:
         account.give_folder(path)
     return f"made the folder {shown(str(path))}"
@@ -303,7 +308,7 @@ def write_new(path: Path, text: str, mode: int, undo: ExitStack) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     except FileExistsError:
         stop(f"{shown(str(path))} exists already and is not written over: move it away, or name another", 2)
-    undo.callback(_take_back, path.unlink)
+    undo.callback(_take_back, path)
     with _named(path), open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -98,19 +97,11 @@ def waits_until(job: Job) -> float | None:
     return job.claimed_at + RECORD_WAIT_ENDS if waits else None
 
 
-def kept_at(config: Config, job: Job) -> str | None:
-    """Where the copy of what REDCap held lies. An earlier dropcap kept copies in the drop folder, and named them from there."""
-    folder = config.folders.get(job.folder)
-    if job.preserved_as is None or folder is None:
-        return job.preserved_as
-    return os.path.join(folder.path, job.preserved_as)
-
-
 def as_json(
     config: Config, job: Job, steps: Sequence[Event] | None = None, origin: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The keys that docs/commands.md promises. `origin` is the document of that SHA-256."""
-    place, kept = place_of(job), kept_at(config, job)
+    place, kept = place_of(job), config.kept_at(job.folder, job.preserved_as)
     told: dict[str, Any] = {
         "job": job.id,
         "folder": job.folder,

@@ -35,6 +35,7 @@ from dropcap.ledger.export import (
     whole,
 )
 from dropcap.ledger.proof import prove
+from dropcap.ledger.query import Query
 from dropcap.ledger.sqlite.backup import backup, heads_of, restore
 from dropcap.ledger.sqlite.database import SqliteDatabase, SqliteMoving
 
@@ -184,11 +185,8 @@ def _there_is_one(config: Config) -> None:
         query(config).close()
         return
     database, _ = _place(config)
-    reader = database.reader()
-    try:
-        version = database.schema_version(reader)
-    finally:
-        reader.close()
+    with contextlib.closing(Query(database)) as ledger:
+        version = ledger.version()
     if not version:
         stop(f"there is no ledger in {shown(str(config.ledger))} yet: dropcap has not run with this configuration", 1)
 

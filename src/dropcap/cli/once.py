@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from collections import defaultdict
@@ -16,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dropcap import __version__
 from dropcap.cli import screen
-from dropcap.cli.configured import cannot_read, stop
+from dropcap.cli.configured import cannot_read, stop, until_signal
 from dropcap.cli.screen import many, typed
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.config.values import BadValueError, duration
@@ -79,9 +78,7 @@ def run_once(config: Config, wait: str | None) -> int:
     log.set_up(config.log.format, "error" if progress else config.log.level, mask=mask_of(config))
     with only_one(config.state_dir):
         ignore_lease_breaks()
-        stopped = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: stopped.set())
+        stopped = until_signal()
         _no_other_host(config)
         opened = open_for_daemon(config)
         ledger, custody = opened.ledger, opened.custody

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,11 +125,8 @@ def _one_of(server: str | None, project: str | None, folder: str | None) -> tupl
 
 
 def _pauses(config: Config) -> dict[tuple[str, str], Pause]:
-    ledger = query(config)
-    try:
+    with closing(query(config)) as ledger:
         return {(pause.scope, pause.name): pause for pause in ledger.pauses()}
-    finally:
-        ledger.close()
 
 
 def _name(config: Config, scope: Scope, given: str, paused: list[str]) -> str:

@@ -7,8 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,14 +20,13 @@ import click
 from dropcap.cli import screen
 from dropcap.cli.configured import config_option, folder_option, known, moment, outside_of_all_folders, query, stop, usable
 from dropcap.cli.history import named
-from dropcap.cli.jobs import clock, kept_at, stamp
+from dropcap.cli.jobs import clock, stamp
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
 from dropcap.files.hand import Hand
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY, Copy, Differs, copies, fetch
-from dropcap.ledger.query import Query
 
 _ALL = 1_000_000
 #: Of times that can be told, in whatever zone.
@@ -84,7 +86,7 @@ def preserved_command(
         for one in _everywhere(config, folder_name)
         if (record is None or one.copy.record == record) and one.when >= begin and _is_meant(one, name, replaced)
     ]
-    found.sort(key=lambda one: (one.when, str(one.path)))
+    found.sort(key=attrgetter("when", "path"))
     wrong = 0
     if to is not None:
         wrong = _fetched(config, found, to, as_data)
@@ -114,7 +116,7 @@ def _everywhere(config: Config, only: str | None) -> list[_Found]:
 def _on_share(folder: str, place: Path, within: str) -> list[_Found]:
     """A share may hang, and may be one of many."""
     try:
-        return Hand(f"copies in {place}").do(lambda: _in_place(folder, place, within), _PATIENCE)
+        return Hand(f"copies in {place}").do(partial(_in_place, folder, place, within), _PATIENCE)
     except OSError as error:
         said = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
         screen.line(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)
@@ -166,12 +168,9 @@ def _replaced_by(config: Config, folder: str | None, name: str) -> frozenset[str
     if not isinstance(config.ledger, PostgresLedger) and not (config.state_dir / LEDGER).exists():
         return frozenset()
     folder, name = named(config, folder, name)
-    ledger: Query = query(config)
-    try:
+    with closing(query(config)) as ledger:
         jobs = ledger.recent(_ALL, folder=folder, name=name)
-    finally:
-        ledger.close()
-    return frozenset(path for job in jobs if (path := kept_at(config, job)) is not None)
+    return frozenset(path for job in jobs if (path := config.kept_at(job.folder, job.preserved_as)) is not None)
 
 
 def _is_meant(one: _Found, name: str | None, replaced: frozenset[str]) -> bool:

@@ -124,8 +124,8 @@ def prune_command(config_path: Path, folder_name: str | None, dry_run: bool, for
 
 def _time(config: Config, folder_name: str | None) -> float:
     """This machine's time, which a REDCap has confirmed; or the end."""
-    first = config.folders[folder_name].project if folder_name is not None else ""
-    projects = sorted(config.projects.values(), key=lambda project: project.name != first)
+    first = [config.projects[config.folders[folder_name].project]] if folder_name is not None else []
+    projects = dict.fromkeys([*first, *config.projects.values()])
     said: dict[str, str] = {}  # by the way there
     with lines(config) as to:
         for project in projects:

@@ -95,7 +95,7 @@ def times(seconds: Sequence[int]) -> str:
 
 def reasons(failed: Mapping[str, int]) -> str:
     """Files that are not in REDCap, by reason, the most frequent first."""
-    rows = sorted(failed.items(), key=lambda one: (-one[1], one[0]))[:12]
+    rows = Counter(dict(sorted(failed.items()))).most_common(12)
     most = max(number for _, number in rows)
     parts = []
     for index, (reason, number) in enumerate(rows):
@@ -143,7 +143,7 @@ class ReportFacts:
     on_the_way: int = 0
     done_days: Counter[date] = field(default_factory=Counter)
     failed_days: Counter[date] = field(default_factory=Counter)
-    times: list[int] = field(default_factory=lambda: [0] * len(TIME_WORDS))
+    times: Counter[str] = field(default_factory=Counter)
     droppers: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     configurations: Counter[str] = field(default_factory=Counter)
@@ -160,7 +160,7 @@ class ReportFacts:
             self.kept += job.preserved_sha256 is not None
             self.done_days[day] += 1
             if job.ended_at is not None:
-                self.times[bisect.bisect_left(TIMES, max(0.0, job.ended_at - job.claimed_at))] += 1
+                self.times[TIME_WORDS[bisect.bisect_left(TIMES, max(0.0, job.ended_at - job.claimed_at))]] += 1
         elif job.state in _NOT:
             self.not_there += 1
             self.again += job.tried_again not in (None, job.id)
@@ -303,7 +303,7 @@ def page(
     if facts.dropped:
         yield days(facts.done_days, facts.failed_days, first, last)
     if facts.there:
-        yield times(facts.times)
+        yield times([facts.times[word] for word in TIME_WORDS])
     if facts.reasons:
         yield reasons(Counter({reason.replace("_", " "): number for reason, number in facts.reasons.items()}))
     yield "\n<h2>Every file</h2>\n"
@@ -458,19 +458,17 @@ def report_command(
     if wanted.since >= wanted.until:
         raise click.UsageError("--until lies before --since")
     outside_of_all_folders(config, file)
-    ledger = query(config)
     try:
-        if folder_name is not None and ledger.known_folder(folder_name) is None:
-            known("folder", folder_name, config.folders)
-        if project_name is not None and not ledger.number(WantedJobs(project=project_name)):
-            known("project", project_name, config.projects)
-        whole = _csv(config, ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
+        with contextlib.closing(query(config)) as ledger:
+            if folder_name is not None and ledger.known_folder(folder_name) is None:
+                known("folder", folder_name, config.folders)
+            if project_name is not None and not ledger.number(WantedJobs(project=project_name)):
+                known("project", project_name, config.projects)
+            whole = _csv(config, ledger, wanted, file) if as_csv else _page(config, ledger, wanted, file)
     except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)
     except OSError as error:
         stop(f"{shown(str(file))} cannot be written ({error.strerror}): name another place, or make room", 1)
-    finally:
-        ledger.close()
     if not whole:
         stop("the ledger is not as it was sealed: dropcap verify --chain tells what was changed", 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -39,13 +40,10 @@ def retry_command(jobs: tuple[int, ...], config_path: Path, folder_name: str | N
         raise click.UsageError("--folder confines --failed and --held; a job's number says its folder already")
     config = usable(config_path.absolute())
     numbers = list(dict.fromkeys(jobs))
-    ledger = query(config)
-    try:
+    with closing(query(config)) as ledger:
         if folder_name is not None:
             known("folder", folder_name, {*config.folders, *ledger.counts()})
         found = {job: ledger.job(job) for job in numbers}
-    finally:
-        ledger.close()
     cannot = [f"there is no job {number}" for number, job in found.items() if job is None]
     numbers = [number for number, job in found.items() if job is not None]
     tried: list[int] = []
@@ -79,14 +77,11 @@ def _when(hosts: HostsNow | None) -> str:
 
 
 def _tell(config: Config, tried: list[int], cannot: list[str]) -> None:
-    ledger = query(config)
-    try:
+    with closing(query(config)) as ledger:
         for number in tried[:_TOLD]:
             job = ledger.job(number)
             if job is not None:
                 screen.line(f"tried again: {job.folder}/{shown(job.name)} (job {number})")
-    finally:
-        ledger.close()
     if len(tried) > _TOLD:
         screen.line(f"and {len(tried) - _TOLD:,} more")
     for why in cannot[:_TOLD]:

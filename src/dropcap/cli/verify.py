@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dropcap.cli import completion, screen
-from dropcap.cli.configured import chosen, config_option, lines, moment, query, stop, usable
-from dropcap.cli.jobs import kept_at
+from dropcap.cli.configured import chosen, config_option, lines, moment, query, stop, until_signal, usable
 from dropcap.config.model import Config
 from dropcap.daemon.log import known
 from dropcap.daemon.opening import database_of
@@ -31,7 +27,7 @@ from dropcap.ledger.database import Damaged, DatabaseError
 from dropcap.ledger.job import Job
 from dropcap.ledger.proof import Proof, prove
 from dropcap.ledger.query import Query
-from dropcap.preflight.verification import Compared, FiledLook, Found, Interrupted, Lies, NotReached, filed, latest, verify
+from dropcap.preflight.verification import Compared, Found, Interrupted, Lies, NotReached, filed, latest, verify
 from dropcap.redcap.window import Stopped
 
 _TOLD = 200
@@ -95,15 +91,12 @@ _BAD_FILES = frozenset({Lies.CHANGED, Lies.UNREADABLE, Lies.NOT_LOOKED})
 
 def verify_files(config: Config, since: float, folder: str | None, after: int, every: bool, as_json: bool) -> NoReturn:
     """Look at them, tell, end: 0 all that lie there are as they were, 1 some are not."""
-    ledger = query(config)
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopped.set())
-    counts: Counter[Lies] = Counter()
-    told: list[FiledLook] = []
+    ledger, stopped = query(config), until_signal()
+    counts: Counter[str] = Counter()
+    told: list[Compared] = []
     last, code = after, 0
     try:
-        for looked in filed(ledger, config, since, folder, after, stopped, partial(kept_at, config)):
+        for looked in filed(ledger, config, since, folder, after, stopped):
             counts[looked.outcome] += 1
             if every or looked.outcome in _BAD_FILES:
                 told.append(looked)
@@ -120,10 +113,9 @@ def verify_files(config: Config, since: float, folder: str | None, after: int, e
         ledger.close()
     go_on = f"interrupted; go on with: dropcap verify --files --after {max(last - 1, 0)}" if code else None
     if as_json:
-        outcomes = {word.value: number for word, number in counts.items()}
         click.echo(
             json.dumps(
-                {"files": counts.total(), "outcomes": outcomes, "ended": go_on, "told": [_file_as_json(one) for one in told]}
+                {"files": counts.total(), "outcomes": dict(counts), "ended": go_on, "told": [_file_as_json(one) for one in told]}
             )
         )
     else:
@@ -134,14 +126,14 @@ def verify_files(config: Config, since: float, folder: str | None, after: int, e
     sys.exit(code or int(any(counts[word] for word in _BAD_FILES)))
 
 
-def _file_line(looked: FiledLook) -> str:
+def _file_line(looked: Compared) -> str:
     job = looked.job
     kind = "copy of what REDCap held" if looked.copy else "done"
     place = looked.place if looked.copy else f"{job.folder}/{looked.place}"
     return shown(f"{looked.outcome}: {place} (job {job.id}, {kind})" + (f": {looked.message}" if looked.message else ""))
 
 
-def _file_as_json(looked: FiledLook) -> dict[str, object]:
+def _file_as_json(looked: Compared) -> dict[str, object]:
     job = looked.job
     return {
         "outcome": looked.outcome,
@@ -228,15 +220,14 @@ def _compared(config: Config, ledger: Query, jobs: list[Job], began: float) -> t
 
     Raises DatabaseError and, where the request window cannot be used, OSError.
     """
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: stopped.set())
+    stopped = until_signal()
     found: list[Compared] = []
     try:
         with lines(config) as asked, _bar(len(jobs)) as progress:
             task = progress.add_task("verifying", total=len(jobs))
-            for finding in verify(ledger, asked, jobs, began, stopped, lambda: progress.advance(task)):
+            for finding in verify(ledger, asked, jobs, began, stopped):
                 found.append(finding)
+                progress.advance(task)
     except NotReached as error:
         return found, f"the server cannot be reached: {error}; {error.remedy}{_go_on(error.job)}", 3
     except Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -466,6 +467,10 @@ class Config:
     def keeps_in(self, folder: Folder) -> Path:
         """Where copies of what REDCap held are kept, before files of `folder` replace it."""
         return (folder.preserve_in or self.preserved) / folder.name
+
+    def kept_at(self, folder: str, name: str | None) -> str | None:
+        """Where the copy of that name lies. An earlier dropcap kept copies in the drop folder, and named them from there."""
+        return name if name is None or folder not in self.folders else os.path.join(self.folders[folder].path, name)
 
     @property
     def preserved(self) -> Path:

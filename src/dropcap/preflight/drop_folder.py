@@ -8,8 +8,9 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 
 from dropcap.config.model import Config, Folder
@@ -119,7 +120,7 @@ def _writable(folder: Folder, tree: Tree, mount: Mount) -> Iterator[Remark]:
     try:
         yield _settling(folder, tree, mount, name)
     finally:
-        tree.remove_if(name, lambda content: not content)
+        tree.remove_if(name, not_)
 
 
 def _settling(folder: Folder, tree: Tree, mount: Mount, name: str) -> Remark:
@@ -212,8 +213,12 @@ def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | 
     directories, count, first = 3, 0, list[str]()  # itself, in_progress/ and failed/ at least
     judged, since_ns = _first_watched(folder, tree, mount, known)
     marks = Marks(known.left_marks(folder.name) if known else None)
+
+    def enter(name: str, fd: int) -> bool:
+        return not name or not owner.lies_in(fd)  # which is another drop folder
+
     with contextlib.suppress(OSError):
-        for entry in dropped(tree, folder, _not_another(tree)):
+        for entry in dropped(tree, folder, enter):
             if entry.kind == "dir":
                 directories += 1
             elif judged and entry.kind == "file" and entry.error is None:
@@ -222,11 +227,6 @@ def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | 
                     count += 1
                     note_first(first, entry.name)
     return FolderContents(directories, left_files(folder, count, first))
-
-
-def _not_another(tree: Tree) -> Callable[[str, int], bool]:
-    """Enters every subfolder but another drop folder."""
-    return lambda name, fd: not name or not owner.lies_in(fd)
 
 
 def _first_watched(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | None) -> tuple[bool, int | None]:

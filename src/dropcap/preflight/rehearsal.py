@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from dropcap.config.model import Folder
@@ -96,7 +97,7 @@ def survey(folder: Folder, tree: Tree, local: bool, first: FirstWatched, open_na
             continue  # gone meanwhile
         judged = _judged(folder, tree, entry, status, replace(prospect, size=status.st_size), local, first, open_names)
         found.append((status.st_ctime_ns, entry.name, judged))
-    return [judged for _, _, judged in sorted(found, key=lambda one: one[:2])]
+    return [judged for _, _, judged in sorted(found, key=itemgetter(0, 1))]
 
 
 def _entries(folder: Folder, tree: Tree) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,13 +43,25 @@ class Found(StrEnum):
     NOT_ASKED = "not_asked"  # its project is not in the configuration, or refuses to tell, or its file is not given out
 
 
+class Lies(StrEnum):
+    """What lies where the ledger says that a file lies."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    GONE = "gone"  # somebody has taken it away, as people may, or `keep` has
+    UNREADABLE = "unreadable"
+    NOT_LOOKED = "not_looked"  # its folder is not in the configuration, or away
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What came of one file."""
+    """What came of one file; `copy` if it is the one that was kept of what REDCap held before, `place` where either lies."""
 
     job: Job
-    outcome: Found
+    outcome: Found | Lies
     message: str = ""
+    place: str = ""
+    copy: bool = False
 
 
 class NotReached(Exception):  # noqa: N818 - a state of the server
@@ -77,7 +89,11 @@ def latest(query: Query, since: float, folder: str | None) -> list[Job]:
         if before is None or (before.ended_at or 0) <= (job.ended_at or 0):
             last[_place(job)] = job
     wanted = [job for job in last.values() if folder is None or job.folder == folder]
-    return sorted(wanted, key=lambda job: (job.ended_at or 0, job.id))
+    return sorted(wanted, key=_ended)
+
+
+def _ended(job: Job) -> tuple[float, int]:
+    return job.ended_at or 0, job.id
 
 
 def verify(
@@ -86,9 +102,8 @@ def verify(
     jobs: list[Job],
     began: float,
     stop: threading.Event,
-    advance: Callable[[], object],
 ) -> Iterator[Compared]:
-    """Compare each job's file with what REDCap holds; `advance` is called after each.
+    """Compare each job's file with what REDCap holds.
 
     `began` (seconds since the epoch) is when `jobs` were read: what was stored later explains a difference.
 
@@ -120,7 +135,6 @@ def verify(
             if found.outcome in (Found.MISSING, Found.DIFFERS) and _overtaken(query, job, began):
                 found = Compared(job, Found.REPLACED, "a newer file went there meanwhile")
             yield found
-        advance()
 
 
 def _compared(job: Job, line: ProjectLine, stop: threading.Event) -> Compared:
@@ -180,27 +194,6 @@ _PAGE = 1000
 _PIECE = 1024 * 1024
 
 
-class Lies(StrEnum):
-    """What lies where the ledger says that a file lies."""
-
-    SAME = "same"
-    CHANGED = "changed"
-    GONE = "gone"  # somebody has taken it away, as people may, or `keep` has
-    UNREADABLE = "unreadable"
-    NOT_LOOKED = "not_looked"  # its folder is not in the configuration, or away
-
-
-@dataclass(frozen=True, slots=True)
-class FiledLook:
-    """What came of one file; `copy` if it is the one that was kept of what REDCap held before."""
-
-    job: Job
-    copy: bool
-    place: str
-    outcome: Lies
-    message: str = ""
-
-
 class Interrupted(Exception):  # noqa: N818 - asked for, no error
     """A stop was asked for."""
 
@@ -212,8 +205,7 @@ def filed(
     folder: str | None,
     after: int,
     stop: threading.Event,
-    kept_at: Callable[[Job], str | None],
-) -> Iterator[FiledLook]:
+) -> Iterator[Compared]:
     """Look at the files of done jobs that ended since then, in the order of their numbers, from behind job `after`.
 
     Raises:
@@ -226,8 +218,8 @@ def filed(
                 if job.folder not in trees:
                     trees[job.folder] = _opened(config, job.folder, stack)
                 yield _in_done(job, trees[job.folder], stop)
-                if job.preserved_sha256 and (place := kept_at(job)):
-                    yield _copy(job, place, stop)
+                if job.preserved_sha256 and (place := config.kept_at(job.folder, job.preserved_as)):
+                    yield Compared(job, *_compared_file(None, place, job.preserved_sha256, stop), place, copy=True)
             after = page[-1].id
 
 
@@ -243,23 +235,20 @@ def _opened(config: Config, name: str, stack: ExitStack) -> Tree | None:
     return tree
 
 
-def _in_done(job: Job, tree: Tree | None, stop: threading.Event) -> FiledLook:
+def _in_done(job: Job, tree: Tree | None, stop: threading.Event) -> Compared:
     place = job.filed_as or ""
     if not place:
-        return FiledLook(job, False, place, Lies.GONE, "it was not filed, or `keep` has removed it")
+        return Compared(job, Lies.GONE, "it was not filed, or `keep` has removed it")
     if tree is None:
-        return FiledLook(job, False, place, Lies.NOT_LOOKED, "its folder is not in the configuration, or cannot be opened")
-    return FiledLook(job, False, place, *_compared_file(lambda: tree.open(place), job.sha256, stop))
+        return Compared(job, Lies.NOT_LOOKED, "its folder is not in the configuration, or cannot be opened", place)
+    return Compared(job, *_compared_file(tree, place, job.sha256, stop), place)
 
 
-def _copy(job: Job, place: str, stop: threading.Event) -> FiledLook:
+def _compared_file(tree: Tree | None, place: str, wanted: str | None, stop: threading.Event) -> tuple[Lies, str]:
+    """`place` is a path, or a name in `tree`."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return FiledLook(job, True, place, *_compared_file(lambda: os.open(place, flags), job.preserved_sha256, stop))
-
-
-def _compared_file(opened: Callable[[], int], wanted: str | None, stop: threading.Event) -> tuple[Lies, str]:
     try:
-        fd = opened()
+        fd = tree.open(place) if tree is not None else os.open(place, flags)
     except (FileNotFoundError, NotADirectoryError):
         return Lies.GONE, "it does not lie there any more"
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from dropcap.display import shown
 from dropcap.routing.pattern import CLASS_SOURCES, CLASSES, Capture, Literal, Unit, compiled, is_text, listed, normal
@@ -38,7 +39,7 @@ def nearest(rules: Sequence[Rule], name: str) -> Nearest | None:
     if not is_text(name):
         return None
     approaches = (_approach(rule, name) for rule in rules if rule.pattern.units)
-    return max(approaches, key=lambda near: near.rank, default=None)
+    return max(approaches, key=attrgetter("rank"), default=None)
 
 
 def _approach(rule: Rule, name: str) -> Nearest:

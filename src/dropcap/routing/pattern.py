@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -45,7 +45,7 @@ class Table(Mapping[str, str]):
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words that can stand in a file's name, the longest first, so that `V10` is not read as `V1`."""
-        return tuple(sorted((word for word in self._words if word not in ("", DEFAULT)), key=lambda word: (-len(word), word)))
+        return longest_first(word for word in self._words if word not in ("", DEFAULT))
 
     @cached_property
     def _folded(self) -> dict[str, set[str]]:
@@ -67,6 +67,11 @@ class Table(Mapping[str, str]):
         if DEFAULT in self._words:
             return self._words[DEFAULT]
         raise LookupError(f"the table `{self.name}` has no `{word}`; it has {listed(sorted(self.words))}")
+
+
+def longest_first(words: Iterable[str]) -> tuple[str, ...]:
+    """Words in the order in which they are tried."""
+    return tuple(sorted(sorted(words), key=len, reverse=True))
 
 
 def listed(words: list[str]) -> str:
@@ -255,7 +260,7 @@ class _Parser:
                 raise PatternError("one of the words is empty", position, "take a `|` out, or use an optional part [...]")
             if any("/" in word for word in words):
                 raise PatternError("a word has a `/`", position, "a capture stays within one folder")
-            return Capture(name, "words", words=tuple(sorted(set(words), key=lambda word: (-len(word), word))))
+            return Capture(name, "words", words=longest_first(set(words)))
         kind = words[0]
         if kind in TYPES:
             return Capture(name, kind)
@@ -542,9 +547,9 @@ def _unclear(first: Capture, second: Capture) -> bool:
     if _counted(first) or _counted(second):
         return False
     if second.words:
-        return bool(of_first) and any(of_first.issuperset(rest) for rest in _rests(second.words, str.removesuffix))
+        return bool(of_first) and any(of_first.issuperset(rest) for rest in _rests(second.words, of_end=True))
     if first.words:
-        return bool(of_second) and any(of_second.issuperset(rest) for rest in _rests(first.words, str.removeprefix))
+        return bool(of_second) and any(of_second.issuperset(rest) for rest in _rests(first.words, of_end=False))
     return bool(of_first & of_second)
 
 
@@ -552,8 +557,9 @@ def _counted(capture: Capture) -> bool:
     return capture.low == capture.high
 
 
-def _rests(words: Sequence[str], without: Callable[[str, str], str]) -> Iterator[str]:
+def _rests(words: Sequence[str], *, of_end: bool) -> Iterator[str]:
     """What a word has more than another one that it ends, or begins, with."""
     folded = {word.casefold() for word in words}
     for word in folded:
-        yield from (rest for other in folded if (rest := without(word, other)) != word and rest)
+        rests = (word.removesuffix(other) if of_end else word.removeprefix(other) for other in folded)
+        yield from (rest for rest in rests if rest not in (word, ""))

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
+from operator import methodcaller
 
 from dropcap.display import shown
 from dropcap.routing.pattern import PatternError, Table, listed, normal
@@ -13,10 +15,15 @@ from dropcap.routing.pattern import PatternError, Table, listed, normal
 #: What every template can name besides the captures: the file's name, without its extension, the extension, the folder.
 BUILT_IN = ("name", "stem", "ext", "folder")
 
+
+def _without_zeros(text: str) -> str:
+    return text.lstrip("0") or text[-1:]
+
+
 _PLAIN_FILTERS: dict[str, Callable[[str], str]] = {
     "upper": str.upper,
     "lower": str.lower,
-    "strip0": lambda text: text.lstrip("0") or text[-1:],
+    "strip0": _without_zeros,
 }
 #: Words that are filters by themselves; no table may have such a name.
 FILTERS = (*_PLAIN_FILTERS, "pad")
@@ -121,11 +128,9 @@ def _filter(word: str, position: int, tables: Mapping[str, Mapping[str, str]], c
         return _PLAIN_FILTERS[word]
     pad = _PAD.fullmatch(word)
     if pad:
-        width = int(pad.group(1))
-        return lambda text: text.rjust(width, "0")
+        return methodcaller("rjust", int(pad.group(1)), "0")
     if word in tables:
-        table = Table.of(word, tables[word])
-        return lambda text: table.translate(text, case_sensitive)
+        return partial(Table.of(word, tables[word]).translate, case_sensitive=case_sensitive)
     known = ["upper", "lower", "strip0", "pad(4)", *tables]
     raise PatternError(
         f"there is no filter or table `{shown(word)}`", position, _did_you_mean(word, known, "use " + listed(known))
