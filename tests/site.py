@@ -10,17 +10,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dropcap.config.model import Folder
 from dropcap.daemon.log import known
+from dropcap.files.tree import Tree
 from dropcap.filing.preserve import Keep
-from dropcap.ledger.job import Job
+from dropcap.ledger.job import Address, Job, Pause
 from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query
+from dropcap.reasons import Scope
 from redcap_sandbox import Sandbox, demo_project
 from tests.warm import COLD, Warm, run
 
@@ -46,6 +49,64 @@ def eventually(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
 def keep_in(root: Path, name: str = "consents", min_free: int = 0) -> Keep:
     """A place for copies beneath `root`, which nobody else is said to get at."""
     return Keep(root / "preserved" / name, min_free, root, lambda: None, make_above=True)
+
+
+class NobodyTold:
+    """Hears of pauses that begin and end."""
+
+    def pause_began(self, pause: Pause) -> None:
+        pass
+
+    def pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
+        pass
+
+
+class QuietFolder:
+    """A drop folder at work, as delivery and filing see it, in which nothing happens."""
+
+    def __init__(self, folder: Folder, tree: Tree | None = None) -> None:
+        self.folder = folder
+        self.opened = tree
+        self.is_away = False
+        self.over_with: list[tuple[int, bool]] = []
+        self.told = threading.Event()
+
+    def tree(self) -> Tree | None:
+        return self.opened
+
+    def away(self) -> bool:
+        return self.is_away
+
+    def confirm(self) -> bool:
+        return True
+
+    def holds(self) -> bool:
+        return True
+
+    def address(self, name: str) -> Address:
+        return Address()
+
+    def ended(self, jobs: Sequence[Job], stored: bool) -> None:
+        self.over_with.extend((job.id, stored) for job in jobs)
+        self.told.set()
+
+    def changed(self) -> None:
+        pass
+
+    def filed(self, names: list[str]) -> None:
+        pass
+
+    def missing(self) -> None:
+        pass
+
+    def refresh(self) -> float:
+        return 60.0
+
+    def stopped(self) -> None:
+        pass
+
+    def over(self) -> None:
+        pass
 
 
 class Daemon:

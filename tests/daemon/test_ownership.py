@@ -128,7 +128,7 @@ def test_lanes_are_the_deciding_threads_and_an_opened_folder_is_its_intakes(
             eventually(lambda: engine.channels["other"].intake.away)
             other.with_name("gone").rename(other)
             (other / "101_V1_consent.pdf").write_bytes(b"the consent")
-            engine.delivery.wake()
+            engine.delivery.queues.wake()
             engine.alive()
             eventually(lambda: place.failed() and len(place.done()) == 40 and list(other.glob("done/*/*")), 30.0)
         finally:

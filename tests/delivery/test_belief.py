@@ -10,15 +10,18 @@ from typing import Any, cast
 
 import pytest
 
+from dropcap.delivery import attribution
 from dropcap.delivery.attribution import LEAST, SERVES, Belief, Limit, Limits, known_limits, limit_of
 from dropcap.delivery.circuit import Health
 from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.queue import Queues
 from dropcap.ledger.job import Held, Job, Later, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Meaning, Verdict
+from tests.site import NobodyTold
 
 BAN = Meaning(Verdict.BANNED, Reason.BANNED, "banned", "lift it", worded=True)
 PAGE = Meaning(Verdict.NOT_THE_API, Reason.NOT_THE_API, "a page", "correct it")
@@ -74,7 +77,7 @@ class Told:
         self.now = 0.0
         self.ledger = Ledger(path / "ledger.db")
         self.limits = Limits(self.ledger)
-        self.belief = Belief(self.limits, threading.Event(), lambda: self.now)
+        self.belief = Belief(self.limits, threading.Event())
 
     def a_file(self, meaning: Meaning, one: Job, there: There, **more: Any) -> Any:
         asked = {"sent": False, "importing": True} | more
@@ -82,8 +85,9 @@ class Told:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Any:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Told(tmp_path)
+    monkeypatch.setattr(attribution, "monotonic", lambda: made.now)
     yield made
     made.ledger.close()
 
@@ -163,8 +167,8 @@ def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
 def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Told) -> None:
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
-    there, health = There(), Health(lambda: 0.0, lambda pause: None, lambda *_: None)
-    conclusion = Conclusion(told.ledger, health, lambda name: None)  # type: ignore[arg-type,return-value]
+    there, health = There(), Health(NobodyTold())
+    conclusion = Conclusion(told.ledger, Queues(told.ledger), health)
     told.a_file(down, job(99), there)
     began = time.monotonic()
     told.now += 10.0

@@ -5,31 +5,36 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from dropcap.config.load import load
 from dropcap.delivery.attribution import Belief, Limits
-from dropcap.delivery.circuit import Health
-from dropcap.delivery.outcome import Conclusion
+from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Send, unasked
 from dropcap.delivery.project_client import ProjectLine, Vacancies, client_to
-from dropcap.delivery.upload import Attempt, Upload
-from dropcap.delivery.work import Work
-from dropcap.delivery.workers import Progress, Slot
+from dropcap.delivery.queue import FolderQueue, Known
+from dropcap.delivery.upload import Attempt, Batch, Sending, Shared
+from dropcap.delivery.workers import Slot
 from dropcap.files.tree import Tree
 from dropcap.filing.place import Filing
 from dropcap.ledger.job import Address, Job, Later, NewFile
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
+from dropcap.routing.route import Route, route
 from dropcap.routing.rule import NEXT, RuleSettings, Target
-from tests.site import Site, keep_in
+from tests.site import QuietFolder, Site, keep_in
 
 
-def full(jobs: Sequence[Job]) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+class Full:
+    """A host whose disk takes nothing."""
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def at_work_elsewhere(self) -> Sequence[str]:
+        return ()
 
 
 def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -> None:
@@ -47,19 +52,19 @@ def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -
     )
     job = ledger.query.job(number)
     assert job is not None
-    health, stop = Health(time.time, lambda pause: None, lambda *ended: None), threading.Event()
+    stop = threading.Event()
     belief = Belief(Limits(ledger), stop)
-    conclusion = Conclusion(ledger, health, lambda name: None)
-    work = Work(ledger, health, conclusion, stop, lambda jobs, over: None, belief, Progress(), full)
     step = Send("101", holding.event, holding.field, 2, look=False, chosen=True)
-    target = Target("101", holding.event, holding.field, NEXT)
+    found = route(folder.rules, folder.name, again.name)
+    assert isinstance(found, Route)
+    target = Target("101", holding.event, holding.field, NEXT, upload_as=again.name)
+    sending = Sending(job, replace(found, target=target, settings=RuleSettings()), step, Known(unasked(target), 0.0))
     line = ProjectLine(project, client_to(config, project))
-    upload = Upload(
-        *(job, target, RuleSettings(), step, line, tree, Filing(folder, tree, "", keep_in(tmp_path))),
-        *(again.name, unasked(target), 0.0),
-    )
+    keep = keep_in(tmp_path)
+    queue = FolderQueue(QuietFolder(folder, tree), ledger, Order([project], [folder], {}), keep, "")
+    batch = Batch(queue, line, tree, Filing(folder, tree, "", keep), [sending])
     try:
-        outcome = Attempt(upload, partial(work._noted, job), stop, Slot(), Vacancies(ledger), belief).run()
+        outcome = Attempt(sending, batch, Slot(), stop, Shared(ledger, Full(), belief, Vacancies(ledger))).run()
     finally:
         line.client.close()
         tree.close()

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dropcap.daemon import control
+from dropcap.delivery import workers
 from dropcap.delivery.workers import Progress
 from dropcap.redcap.window import WINDOW
 from redcap_sandbox import Fault
@@ -48,20 +51,21 @@ def test_the_request_limit_says_when_it_goes_on(tmp_path: Path) -> None:
         assert 0 < room - time.time() <= WINDOW
 
 
-def test_a_request_that_is_made_again_begins_anew() -> None:
+def test_a_request_that_is_made_again_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    progress = Progress(lambda: now[0])
+    monkeypatch.setattr(workers.time, "time", lambda: now[0])
+    progress = Progress()
     job = some_job(1, size=1000)
-    with progress.of(job) as sent:
+    with progress.of(job):
         (upload,) = progress.uploads()
         assert (upload.sent, upload.began, upload.seconds_left(101.0)) == (0, None, None)
-        sent(500)
+        progress.sent(1, 500)
         now[0] = 110.0
-        sent(750)
+        progress.sent(1, 750)
         (upload,) = progress.uploads(job.folder)
         assert (upload.sent, upload.began, upload.seconds_left(115.0)) == (750, 100.0, 5.0)
         assert replace(upload, sent=1000).seconds_left(115.0) is None, "what the request limit or REDCap takes now, nobody knows"
-        sent(250)
+        progress.sent(1, 250)
         (upload,) = progress.uploads()
         assert (upload.sent, upload.began) == (250, 110.0)
         assert progress.uploads("another") == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,22 +11,21 @@ import pytest
 
 from dropcap.delivery.circuit import Health
 from dropcap.delivery.plan import Create, Facts, Send
-from dropcap.delivery.queue import Candidate, InFlight, Known, LookedUp
-from dropcap.delivery.upload import Upload
-from dropcap.delivery.work import Sending
+from dropcap.delivery.queue import Candidate, Known
+from dropcap.delivery.upload import Batch, Sending, Shared
 from dropcap.ledger.job import Job, Later, Pause
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import Route
 from redcap_sandbox.fault import Fault
-from tests.site import Site
+from tests.site import NobodyTold, Site
 
 SOURCE = Path(__file__).parents[2] / "src" / "dropcap"
 #: What runs in the threads that look up, send, create, probe and read back.
-WORKERS = tuple(f"delivery/{name}" for name in ("work", "ask", "upload", "lookup", "outcome", "read_back"))
+WORKERS = tuple(f"delivery/{name}" for name in ("work", "upload", "lookup", "outcome", "read_back"))
 WORKERS += ("filing/place",)
 
 
-@pytest.mark.parametrize("kind", [Candidate, Known, LookedUp, Sending, Upload, Send, Create, Facts, Route, Job, Pause])
+@pytest.mark.parametrize("kind", [Candidate, Known, Sending, Batch, Shared, Send, Create, Facts, Route, Job, Pause])
 def test_what_the_deciding_thread_and_the_workers_hand_each_other_never_changes(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -59,31 +57,13 @@ def test_nobody_but_health_has_its_patients() -> None:
 
 
 def test_a_probe_that_could_not_be_made_is_due_still() -> None:
-    health = Health(lambda: 0.0, lambda pause: None, lambda *_: None)
+    health = Health(NobodyTold())
     health.ill(Scope.SERVER, "s", None, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
     assert health.probes_due(1e9) == ["s"]
     assert health.probes_due(1e9) == []
     health.not_probed("s")
     health.not_probed("resumed meanwhile")
     assert health.probes_due(1e9) == ["s"]
-
-
-def test_jobs_in_flight_are_counted_right_by_many_threads() -> None:
-    in_flight, barrier = InFlight(), threading.Barrier(4)
-
-    def work(first: int) -> None:
-        barrier.wait()
-        for job in range(first, first + 2000):
-            in_flight.add(job)
-            assert job in in_flight
-            in_flight.discard([job - 1, job] if job % 2 else [])
-
-    threads = [threading.Thread(target=work, args=(number * 10_000,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not in_flight
 
 
 def test_what_was_asked_for_the_old_rules_tells_nothing_of_the_new_ones(place: Site) -> None:

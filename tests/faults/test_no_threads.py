@@ -24,7 +24,7 @@ from dropcap.redcap.request import CHUNK, FileBody
 from dropcap.redcap.transport import BrokenOff, Exchange, ExchangeWatchdog
 from dropcap.threads import NoThread
 from tests import needs
-from tests.site import Site, eventually, site
+from tests.site import NobodyTold, Site, eventually, site
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_who_sends_a_file_hashes_it_as_well(no_threads: Callable[[], None], size
 
 
 def test_a_probe_without_a_thread_is_due_a_little_later() -> None:
-    health = Health(lambda: 1000.0, lambda _: None, lambda *_: None)
+    health = Health(NobodyTold())
     health.ill(Scope.SERVER, "host", 1, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
     assert health.probes_due(100.0) == ["host"]
     health.not_probed("host", 101.0)

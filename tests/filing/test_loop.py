@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dropcap.config.model import Folder
 from dropcap.filing.ending import Ending
-from dropcap.filing.loop import HANGS, Filer, FilingHooks
+from dropcap.filing.loop import HANGS, Filer
 from dropcap.ledger.job import Address, Job, NewFile, Refused, State
 from dropcap.ledger.store import Ledger
-from tests.site import eventually
+from tests.site import QuietFolder, eventually, keep_in
 
 REFUSED = Refused("no_rule", "no rule matches", "rename it")
 
@@ -25,18 +26,27 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.close()
 
 
-def away() -> None:
-    """The folder is not there."""
+class Site(QuietFolder):
+    """A folder that is away, or whose share hangs once it is touched."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        super().__init__(Folder(name="consents", path=tmp_path, project="trial", rules=(), min_free=0))
+        self.hangs, self.answers = threading.Event(), threading.Event()
+        self.answers.set()
+
+    def tree(self) -> None:
+        if threading.current_thread().name.startswith("filing"):
+            self.hangs.set()
+            self.answers.wait(10)
 
 
-def filer(
-    ledger: Ledger,
-    ended: Callable[[Sequence[Job], bool], None] = lambda jobs, stored: None,
-    after: Filer | None = None,
-    place: Callable[[], None] = away,
-) -> Filer:
-    hooks = FilingHooks(ended, lambda names: None, lambda: None, lambda: 60.0)
-    return Filer("consents", ledger, place, lambda name: Address(), hooks, after)
+@pytest.fixture
+def folder(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def filer(site: Site, ledger: Ledger, after: Filer | None = None) -> Filer:
+    return Filer(site, ledger, keep_in(site.folder.path), "", after)
 
 
 def claimed(ledger: Ledger) -> Job:
@@ -46,56 +56,41 @@ def claimed(ledger: Ledger) -> Job:
     return job
 
 
-def test_a_job_that_a_person_has_ended_is_not_waited_for(ledger: Ledger) -> None:
+def test_a_job_that_a_person_has_ended_is_not_waited_for(folder: Site, ledger: Ledger) -> None:
     job = claimed(ledger)
-    over: list[int] = []
-    told = threading.Event()
-
-    def ended(jobs: Sequence[Job], stored: bool) -> None:
-        over.extend(one.id for one in jobs)
-        told.set()
-
-    filing = filer(ledger, ended)
+    filing = filer(folder, ledger)
     filing.start()
     assert ledger.withdraw(job.id)
     filing.put(Ending(job, REFUSED))
-    assert told.wait(10)
-    assert over == [job.id]
+    eventually(lambda: (job.id, False) in folder.over_with)
     filing.stop()
     filing.join(10)
-    found = ledger.query.job(job.id)
-    assert found is not None
-    assert found.state is State.WITHDRAWN
+    assert folder.over_with == [(job.id, False)]
+    assert state(ledger, job) is State.WITHDRAWN
 
 
-def test_what_ends_while_its_folder_is_changed_is_filed_by_the_new_one(ledger: Ledger) -> None:
+def test_what_ends_while_its_folder_is_changed_is_filed_by_the_new_one(folder: Site, ledger: Ledger) -> None:
     """The old one hangs in its share: whatever comes to it then, and later, goes to its successor."""
     job = claimed(ledger)
-    hangs, answers = threading.Event(), threading.Event()
-
-    def dead() -> None:
-        if threading.current_thread().name.startswith("filing"):
-            hangs.set()
-            answers.wait(10)
-
-    old = filer(ledger, place=dead)
+    folder.answers.clear()
+    old = filer(folder, ledger)
     old.start()
-    assert hangs.wait(10)
-    new = filer(ledger, after=old)
+    assert folder.hangs.wait(10)
+    new = filer(folder, ledger, after=old)
     old.retire(new)
     new.start()
     old.put(Ending(job, REFUSED))
     assert not new.idle(), "it begins when the old one has ended"
-    answers.set()
+    folder.answers.set()
     eventually(lambda: ledger.query.unfiled("consents"))
     new.stop()
     new.join(10)
 
 
-def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(ledger: Ledger) -> None:
+def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(folder: Site, ledger: Ledger) -> None:
     job = claimed(ledger)
-    old = filer(ledger)
-    new = filer(ledger, after=old)
+    old = filer(folder, ledger)
+    new = filer(folder, ledger, after=old)
     old.start()
     old.retire(new)
     old.join(10)
@@ -106,43 +101,36 @@ def test_what_comes_to_an_old_one_that_has_ended_is_not_lost(ledger: Ledger) -> 
     new.join(10)
 
 
-def test_what_comes_to_one_that_has_ended_for_good_is_under_way_no_more(ledger: Ledger) -> None:
+def test_what_comes_to_one_that_has_ended_for_good_is_under_way_no_more(folder: Site, ledger: Ledger) -> None:
     """Another host has the folder: should it come back to this one, the job is looked at anew."""
     job = claimed(ledger)
-    over: list[tuple[int, bool]] = []
-    gone = filer(ledger, lambda jobs, stored: over.extend((one.id, stored) for one in jobs))
+    gone = filer(folder, ledger)
     gone.start()
     gone.stop()
     gone.join(10)
     gone.put(Ending(job, REFUSED))
-    assert over == [(job.id, False)]
+    assert (job.id, False) in folder.over_with
     assert gone.idle()
 
 
-def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(ledger: Ledger) -> None:
+def test_what_waits_for_a_share_that_hangs_is_entered_all_the_same(folder: Site, ledger: Ledger) -> None:
     """Files of other folders to its place go on then."""
     first = claimed(ledger)
     (number,) = ledger.claim("consents", [NewFile("b.pdf", 1, 2, 3)], lambda _: Address())
     second = ledger.query.job(number)
     assert second is not None
-    hangs, answers = threading.Event(), threading.Event()
-    over: list[int] = []
-
-    def dead() -> None:
-        hangs.set()
-        answers.wait(10)
-
-    filing = filer(ledger, lambda jobs, _: over.extend(job.id for job in jobs), place=dead)
+    folder.answers.clear()
+    filing = filer(folder, ledger)
     filing.put(Ending(first, REFUSED))
     filing.start()
-    assert hangs.wait(10)
+    assert folder.hangs.wait(10)
     filing.put(Ending(second, REFUSED))
     filing.enter_late(time.monotonic())
     assert state(ledger, second) is State.WAITING, "it may just be slow"
     filing.enter_late(time.monotonic() + HANGS + 1.0)
     assert state(ledger, second) is State.REFUSED
-    assert over == [first.id, second.id]
-    answers.set()
+    assert [job for job, _ in folder.over_with] == [first.id, second.id]
+    folder.answers.set()
     filing.stop()
     filing.join(10)
 

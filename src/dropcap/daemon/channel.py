@@ -18,7 +18,6 @@ from dropcap.delivery.queue import FolderQueue
 from dropcap.delivery.workers import Uploading
 from dropcap.display import shown
 from dropcap.files.tree import Tree, sha256_of
-from dropcap.filing.loop import FilingHooks
 from dropcap.filing.page import StatusPage
 from dropcap.filing.preserve import Keep
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
@@ -32,7 +31,7 @@ from dropcap.intake.owner import Run
 from dropcap.intake.people import IntakeHooks
 from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE, IntakeLedger
 from dropcap.ledger.database import TOLD
-from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.job import Address, Job, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.naming.example import examples
@@ -135,7 +134,7 @@ class Page:
         return _SOONEST
 
     def _offer(self, page: StatusPage, view: StatusView) -> None:
-        if self._queue.holds():  # to gather it may have taken long
+        if self._queue.site.holds():  # to gather it may have taken long
             page.offer(view)
 
     def stopped(self) -> None:
@@ -146,7 +145,7 @@ class Page:
                 page[1].offer(self._view(page[0], stopped=True))
 
     def _placed(self) -> tuple[Tree, StatusPage] | None:
-        lent = self._queue.lent() if self._queue.holds() else None
+        lent = self._queue.filer.lent() if self._queue.site.holds() else None
         if lent is None:
             self.let_go()
         elif self._page is None or self._page[0] is not lent[0]:
@@ -330,7 +329,7 @@ class Channel:
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
         alike = partial(around.order.alike, folder.project)
-        claims = IntakeLedger(around.ledger, folder.name, alike, lambda name: self.queue.address(name), self._refused)
+        claims = IntakeLedger(around.ledger, folder.name, alike, self.address, self._refused)
         self.intake: Intake = Intake(
             folder,
             claims,
@@ -339,20 +338,11 @@ class Channel:
             examiner=around.examiner,
             after=before.intake if before is not None else None,
         )
-        self.queue: FolderQueue = FolderQueue(
-            folder,
-            around.ledger,
-            lambda: self.intake.lent,
-            lambda: self.intake.away is not None,
-            around.contact,
-            around.order,
-            keep,
-            FilingHooks(around.ended, self._filed, self.intake.wake, self._refresh, self._stopped, self._over),
-            before.queue if before is not None else None,
-            self.intake.confirm,
-            grip.holds,
-        )
+        before_queue = before.queue if before is not None else None
+        self.queue: FolderQueue = FolderQueue(self, around.ledger, around.order, keep, around.contact, before_queue)
         self.keep = keep
+        self._order = around.order
+        self._ended = around.ended
         self._busy = around.busy
         self.page = Page(
             around.ledger.query,
@@ -388,7 +378,7 @@ class Channel:
         else:
             self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
 
-    def over(self) -> bool:
+    def ends(self) -> bool:
         """Of a channel that was retired without a successor: whether nothing is under way in it any more. Waits for nothing."""
         filer = self.queue.filer
         if self.intake.running or self._busy(self.folder.name):
@@ -401,7 +391,7 @@ class Channel:
             self.intake.leave(0.0)
             if self.intake.kept:  # before another host keeps the marker, it says that this one does not any more
                 return False
-        self._over()  # nothing of it stays open here
+        self.over()  # nothing of it stays open here
         return True
 
     def hangs(self) -> bool:
@@ -419,18 +409,56 @@ class Channel:
     def _noted(self) -> None:
         self.page.changed()
 
-    def _filed(self, names: list[str]) -> None:
+    # What delivery and filing ask of the folder, and tell it (`DropFolder`) --------------------------------------------
+
+    def tree(self) -> Tree | None:
+        """The directory that intake works in now."""
+        return self.intake.lent
+
+    def away(self) -> bool:
+        """Whether there is none since the folder is away."""
+        return self.intake.away is not None
+
+    def confirm(self) -> bool:
+        """Read in the folder whether it is still ours, which may hang."""
+        return self.intake.confirm()
+
+    def holds(self) -> bool:
+        """Whether no other host may work there at this moment."""
+        return self.grip.holds()
+
+    def address(self, name: str) -> Address:
+        """Where a file of that name goes."""
+        return self._order.address(self.folder, name)
+
+    def ended(self, jobs: Sequence[Job], stored: bool) -> None:
+        """These jobs' turns are over."""
+        self._ended(jobs, stored)
+
+    def changed(self) -> None:
+        """The page may say something else."""
+        self.page.changed()
+
+    def filed(self, names: list[str]) -> None:
+        """These names have left in_progress/."""
         self.page.changed()
         self.intake.freed(names)
 
-    def _stopped(self) -> None:
+    def missing(self) -> None:
+        """in_progress/ is not as it should be."""
+        self.intake.wake()
+
+    def refresh(self) -> float:
+        """Keep the page; seconds until the next look."""
+        return 60.0 if self.retired else self.page.refresh()  # nobody takes files here any more: the page grows old
+
+    def stopped(self) -> None:
+        """Write the last page."""
         if not self.retired:
             self.page.stopped()
 
-    def _over(self) -> None:
+    def over(self) -> None:
+        """Nothing more is filed here: nothing of it stays open."""
         self.page.let_go()
-        self.queue.let_go()
+        self.queue.filer.let_go()
         self.intake.let_go()
-
-    def _refresh(self) -> float:
-        return 60.0 if self.retired else self.page.refresh()  # nobody takes files here any more: the page grows old

@@ -389,7 +389,7 @@ class Custody:
         """What was left and has nothing under way any more is another host's."""
         for folder, grip in list(self._leaving.items()):
             channel = engine.leaving(folder)
-            if channel is not None and not channel.over():
+            if channel is not None and not channel.ends():
                 if not channel.hangs():
                     self._waits_since[folder] = boot_time()
                 elif not grip.lost and boot_time() - self._waits_since[folder] > _HANGS:

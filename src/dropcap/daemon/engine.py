@@ -183,7 +183,7 @@ class Engine:
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
         self._keeping = Keeping(lambda: self.config)
-        self.delivery = Delivery(ledger, self.order, self._changed, self.allotment.begins, self.allotment.at_work_elsewhere)
+        self.delivery = Delivery(ledger, self.order, self.allotment)
         self._identities = Identities(ledger, self.order)
         self._stages = Stages(ledger)
         self.writable = Writable(ledger)
@@ -204,13 +204,13 @@ class Engine:
             project.name: InspectedLine(
                 project,
                 client_to(config, project, self.allotment.window),
-                self.inspector.doubt,
-                self._identified,
+                self.inspector,
+                self,
             )
             for project in config.projects.values()
         }
 
-    def _identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
+    def identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
         self._identities.admit(project, told, token)
         if told is not None and self._stages.told(project.name, told):
@@ -235,9 +235,9 @@ class Engine:
             ),
             self._mistake,
             lambda folder: self.overdue.get(folder),
-            self.delivery.wake,
-            self.delivery.wake,
-            self.delivery.ended,
+            self.delivery.queues.wake,
+            self.delivery.queues.wake,
+            self.delivery.queues.ended,
             self.delivery.busy,
             lambda folder: folder in self.released,
         )
@@ -314,14 +314,14 @@ class Engine:
         if not self._taken_up:
             self.arrange()
         if self.delivery.agree():
-            self.delivery.wake()
+            self.delivery.queues.wake()
         released = {*released_of(self.ledger.query)}.intersection(self.config.folders)
         with self._releasing:
             changed, self.released = released ^ self.released, released
         for name in changed & self.channels.keys():
             self.channels[name].intake.look_now()
         if asked:
-            self.delivery.wake()
+            self.delivery.queues.wake()
             for one in self.channels.values():
                 one.intake.wake()
 
@@ -401,7 +401,7 @@ class Engine:
         held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
         held = [job for job in held if job.folder in self.channels or not self.ledger.shared]
         done = try_again(self.ledger, held)
-        self.delivery.wake()
+        self.delivery.queues.wake()
         return done
 
     def _released_by_reload(self, job: Job) -> bool:

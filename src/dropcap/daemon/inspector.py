@@ -16,16 +16,17 @@ from dropcap.delivery.circuit import backoff
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import contradiction
-from dropcap.delivery.project_client import Identified, ProjectLine
+from dropcap.delivery.project_client import ProjectLine
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Job, Later, Pause, Refused
 from dropcap.preflight.project import LATER
 from dropcap.preflight.rules import Disagreement, inspect
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.client import Redcap, RedcapError
+from dropcap.redcap.client import ProjectInfo, Redcap, RedcapError
 from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.window import Stopped
+from dropcap.secret import Token
 from dropcap.threads import DaemonThread, NoThread
 
 log = structlog.get_logger()
@@ -56,20 +57,25 @@ _Told = tuple[str, str, str, str]
 
 
 class InspectedLine(ProjectLine):
-    """A line that tells when delivery doubts what is known of the project."""
+    """A line that tells when delivery doubts what is known of the project, and whose its token is."""
 
-    def __init__(self, project: Project, client: Redcap, doubted: Callable[[str], None], identified: Identified) -> None:
-        super().__init__(project, client, identified)
-        self._doubted = doubted
+    def __init__(self, project: Project, client: Redcap, inspector: Inspector, daemon: Inspected) -> None:
+        super().__init__(project, client)
+        self._inspector = inspector
+        self._daemon = daemon
 
     def forget(self) -> None:
         """A field, event or right was not as expected: it is fetched anew, and the rules are compared again."""
         super().forget()
-        self._doubted(self.project.name)
+        self._inspector.doubt(self.project.name)
 
     def doubt(self) -> None:
         """A rule does not agree with what is known of the project: all of them are compared with it."""
-        self._doubted(self.project.name)
+        self._inspector.doubt(self.project.name)
+
+    def identified(self, told: ProjectInfo | None, token: Token) -> None:
+        """The ledger keeps whose the token is. Raises RedcapError if it is another project's than before."""
+        self._daemon.identified(self.project, told, token)
 
     def fetch_anew(self) -> None:
         """Fetch the structure when it is next needed, without any doubt about the rules."""
@@ -83,6 +89,9 @@ class Inspected(Protocol):
     delivery: Delivery
     order: Order
     lines: dict[str, InspectedLine]
+
+    def identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
+        """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
 
     def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = ...) -> int:
         """Held jobs are tried again."""

@@ -404,7 +404,7 @@ class Service:
                 engine.release(name, True)
                 channel = engine.channels.get(name)
                 if channel is not None:
-                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.lent)}
+                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer.lent)}
                 other = engine.allotment.kept_by(name, LASTS)
                 return {"open": [] if other is None else [f"by dropcap on host {other}"]}
             case "resume":
@@ -422,7 +422,7 @@ class Service:
                 tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, who)
                 if engine.ledger.shared:
                     engine.ledger.set_meta(ASKED, str(time.time()))
-                engine.delivery.wake()
+                engine.delivery.queues.wake()
                 for one in engine.channels.values():
                     one.intake.wake()
                 return {"tried": tried, "cannot": cannot}

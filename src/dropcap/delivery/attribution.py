@@ -6,8 +6,9 @@ import hashlib
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from time import monotonic
 
 from dropcap.delivery.circuit import backoff
 from dropcap.delivery.project_client import ProjectLine
@@ -259,11 +260,10 @@ class _Host:
 class Belief:
     """Judges replies to files. Safe for threads."""
 
-    def __init__(self, limits: Limits, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, stop: threading.Event) -> None:
         self.limits = limits
         self.alike = Alike()
         self._stop = stop
-        self._clock = clock
         self._lock = threading.Lock()
         self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
         self._forbidden: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)  # by project: files, since one was stored
@@ -273,14 +273,14 @@ class Belief:
         with self._lock:
             self._forbidden.pop(line.project.name, None)
             host = self._hosts[line.server]
-            host.stored_at = self._clock()
+            host.stored_at = monotonic()
             host.turned_away.pop(job.id, None)
         self.limits.stored(job)
         self.alike.stored(line.project.name)
 
     def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
         """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
-        now, stamp = self._clock(), line.token_stamp()
+        now, stamp = monotonic(), line.token_stamp()
         with self._lock:
             host = self._hosts[line.server]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
@@ -365,12 +365,12 @@ class Belief:
         """
         with self._lock:
             host = self._hosts[line.server]
-            first = host.turned_away.setdefault(job.id, self._clock())
+            first = host.turned_away.setdefault(job.id, monotonic())
             in_a_row = sum(at >= host.stored_at for at in host.turned_away.values())
             own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
             if len(host.turned_away) > _MOST_REMEMBERED:
                 del host.turned_away[next(iter(host.turned_away))]
-            ask_in = max(host.at + SERVES - self._clock(), 0.0)
+            ask_in = max(host.at + SERVES - monotonic(), 0.0)
         disliked = replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED)
         return replace(_alone(disliked, job, unknown, own=own, ask_in=ask_in), ask_server_in=ask_in)
 
@@ -395,7 +395,7 @@ class Belief:
         with self._lock:
             host = self._hosts[line.server]
         with host.asking:
-            if self._clock() - host.at >= SERVES:
+            if monotonic() - host.at >= SERVES:
                 self._ask(line)
             return host.trouble
 
@@ -407,7 +407,7 @@ class Belief:
         with self._lock:
             host = self._hosts[line.server]
         with host.asking:
-            now = self._clock()
+            now = monotonic()
             at, known = host.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
             if now - at < SERVES:
                 return _Probed(True, known)
@@ -419,7 +419,7 @@ class Belief:
         """Nothing is known of the token before the server may be asked again: the file waits so long, and is not to blame."""
         with self._lock:
             host = self._hosts[line.server]
-            seconds = max(max(host.at, host.provoked_at) + SERVES - self._clock(), 0.0)
+            seconds = max(max(host.at, host.provoked_at) + SERVES - monotonic(), 0.0)
         return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, backoff(1, 4.0) + seconds)
 
     def _lost_form(self, meaning: Meaning, line: ProjectLine) -> bool | None:
@@ -436,9 +436,9 @@ class Belief:
             host = self._hosts[line.server]
         with host.asking:
             if line.client.dialect.is_json() is None:
-                if self._clock() - host.provoked_at < SERVES:
+                if monotonic() - host.provoked_at < SERVES:
                     return None
-                host.provoked_at = self._clock()
+                host.provoked_at = monotonic()
                 line.client.provoke(self._stop)
             return line.client.dialect.is_json() or False
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from dropcap.config.model import Project
 from dropcap.ledger.job import Job, Later, Pause
 from dropcap.reasons import Reason, Scope
 
 
-def backoff(tries: int, first: float = 2.0, most: float = 900.0, jitter: Callable[[], float] = random.random) -> float:
+def backoff(tries: int, first: float = 2.0, most: float = 900.0) -> float:
     """Seconds before try number `tries` + 1: doubling from `first` to `most`, with jitter in the upper half."""
     full = min(most, first * 2.0 ** min(max(tries - 1, 0), 30))
-    return full / 2 + full / 2 * jitter()
+    return full / 2 + full / 2 * random.random()
 
 
 #: Seconds between tries of something that is not well: first, doubling, at most.
@@ -146,7 +149,7 @@ class Patient:
         self.pause = Pause(Scope.PROJECT, self.name, why.reason, why.message, why.remedy, wall, until_resume=False)
         return self.pause
 
-    def recover(self, job: int | None, excused: Callable[[int], bool]) -> list[int]:
+    def recover(self, job: int | None, excused: Collection[int]) -> list[int]:
         """A job's success, or a probe (job None), has shown that it is well.
 
         Returns the jobs whose trouble turns out to have been their own; those of a server that are `excused` are not.
@@ -159,7 +162,7 @@ class Patient:
         theirs = denied or other or not was_ill
         blamed = [one for one, done in self.suspects.items() if not done and one != job] if theirs else []
         if self.scope == Scope.SERVER:
-            blamed = [one for one in blamed if not excused(one)]
+            blamed = [one for one in blamed if one not in excused]
         self.suspects = dict.fromkeys(self.suspects, True) if job is None and theirs else {}
         self.folders = set()
         self.denied = denied and (was_ill or self.denied)
@@ -168,25 +171,21 @@ class Patient:
         return blamed
 
 
-#: `MOST` stands beside it for those who probe.
-__all__ = ["MOST", "Health"]
+class Pausing(Protocol):
+    """Is told of each pause that begins or ends, by any thread."""
+
+    def pause_began(self, pause: Pause) -> None:
+        """Outside the lock."""
+
+    def pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
+        """Outside the lock. `asked`: somebody ends it."""
 
 
 class Health:
-    """The state of every server and project. Thread-safe; times are monotonic seconds.
+    """The state of every server and project. Thread-safe; times are monotonic seconds."""
 
-    `opened` and `closed` are told of each pause that begins or ends, outside the lock; `closed` also whether somebody ends it.
-    """
-
-    def __init__(
-        self,
-        wall: Callable[[], float],
-        opened: Callable[[Pause], None],
-        closed: Callable[[Scope, str, bool], None],
-    ) -> None:
-        self._wall = wall
-        self._opened = opened
-        self._closed = closed
+    def __init__(self, told: Pausing) -> None:
+        self._told = told
         self._lock = threading.RLock()
         self._patients: dict[tuple[Scope, str], Patient] = {}
 
@@ -251,6 +250,17 @@ class Health:
             patient = self._patients.get((scope, name))
             return patient is None or patient.lets_through(job, now, folder)
 
+    def may_go(self, project: Project, job: Job, now: float) -> bool:
+        """Whether a job may go to its project now. If not, it does not keep others from being tried."""
+        may = (
+            not self.stopped(Scope.SERVER, project.host)
+            and self.may_send(Scope.SERVER, project.server, job.id, now, job.folder)
+            and self.may_send(Scope.PROJECT, project.name, job.id, now, job.folder)
+        )
+        if not may:
+            self.give_back(job.id)
+        return may
+
     def stopped(self, scope: Scope, name: str) -> bool:
         """Whether it is paused until somebody resumes."""
         with self._lock:
@@ -312,9 +322,9 @@ class Health:
         Returns the job if the server was well when it was asked a moment ago, so that the trouble is the job's own.
         """
         with self._lock:
-            own, opened = self._patient(scope, name).meets(job, trouble, now, folder, self._wall())
+            own, opened = self._patient(scope, name).meets(job, trouble, now, folder, time.time())
         if opened is not None:
-            self._opened(opened)
+            self._told.pause_began(opened)
         return own
 
     def doubt(self, project: str, host: str, job: int, trouble: Later, now: float) -> None:
@@ -329,21 +339,19 @@ class Health:
             if len(patient.suspects) >= SUSPICIOUS and server.pause is None:
                 patient.tries += 1
                 patient.next_try = now + backoff(patient.tries, FIRST, MOST)
-                opened = patient.pause_doubted(self._wall())
+                opened = patient.pause_doubted(time.time())
         if opened is not None:
-            self._opened(opened)
+            self._told.pause_began(opened)
 
     def _others_in_doubt(self, host: str) -> list[Pause]:
         """A server that was paused takes a file: projects that made it look ill do not all go on at once."""
         doubted = [patient for patient in self._patients.values() if patient.in_doubt_at(host)]
-        return [pause for patient in doubted if (pause := patient.pause_doubted(self._wall())) is not None]
+        return [pause for patient in doubted if (pause := patient.pause_doubted(time.time())) is not None]
 
-    def _excused(self, job: int) -> bool:
-        """Whether it is the trouble of its project."""
-        return any(
-            patient.scope == Scope.PROJECT and len(patient.suspects) >= SUSPICIOUS and job in patient.suspects
-            for patient in self._patients.values()
-        )
+    def _excused(self) -> set[int]:
+        """Jobs whose trouble is that of their project."""
+        ill = [one for one in self._patients.values() if one.scope == Scope.PROJECT and len(one.suspects) >= SUSPICIOUS]
+        return {job for one in ill for job in one.suspects}
 
     def well(self, scope: Scope, name: str, job: int | None) -> list[int]:
         """A job's success, or a probe (job None), showed that the server or project is well.
@@ -355,12 +363,12 @@ class Health:
             if patient is None or patient.until_resume:
                 return []
             was_ill = patient.pause is not None
-            blamed = patient.recover(job, self._excused)
+            blamed = patient.recover(job, self._excused())
             opened = self._others_in_doubt(name) if scope == Scope.SERVER and job is not None and was_ill else []
         if was_ill:
-            self._closed(scope, name, False)
+            self._told.pause_ended(scope, name, False)
         for pause in opened:
-            self._opened(pause)
+            self._told.pause_began(pause)
         return blamed
 
     def try_now(self, scope: Scope, name: str) -> bool:
@@ -376,7 +384,7 @@ class Health:
         """Pause until somebody resumes."""
         with self._lock:
             self._patient(pause.scope, pause.name).pause = pause
-        self._opened(pause)
+        self._told.pause_began(pause)
 
     def resume(self, scope: Scope, name: str) -> bool:
         """End a pause, whoever made it; False if there was none."""
@@ -385,7 +393,7 @@ class Health:
             if patient is None or patient.pause is None:
                 return False
             self._patients[(scope, name)] = Patient(scope, name)
-        self._closed(scope, name, True)
+        self._told.pause_ended(scope, name, True)
         return True
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 import structlog
 
-from dropcap.delivery.ask import Asker, Mismatches
 from dropcap.delivery.attribution import Belief, Limits
 from dropcap.delivery.circuit import MOST, Health
+from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine, RefusedTokens
-from dropcap.delivery.queue import Absence, FolderQueue, InFlight, LookedUp
+from dropcap.delivery.queue import FolderQueue, Queues
 from dropcap.delivery.read_back import ReadBack
-from dropcap.delivery.schedule import Schedule, Turns
+from dropcap.delivery.scheduler import Scheduler
 from dropcap.delivery.work import Work
-from dropcap.delivery.workers import Begins, Progress, Workers, nobody
+from dropcap.delivery.workers import Hosts
 from dropcap.filing.ending import Ending
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.job import Held, Job, Pause, Refused, State, about
@@ -49,57 +48,24 @@ _NO_THREAD = 1.0
 class Delivery:
     """Takes due jobs from the ledger and sees them through. One thread decides, `uploads_at_once` others work."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        order: Order,
-        changed: Callable[[str], None],
-        begins: Begins = nobody,
-        at_work_elsewhere: Callable[[], Collection[str]] = tuple,
-    ) -> None:
-        """`changed` is told of folders whose page may say something else now, `begins` of jobs that are about to be sent;
-        `at_work_elsewhere` tells in which folders other hosts work now. It has nothing to do before `take_up`."""
+    def __init__(self, ledger: Ledger, order: Order, hosts: Hosts) -> None:
+        """It has nothing to do before `take_up`."""
         self._ledger = ledger
+        self._hosts = hosts
+        self.queues = Queues(ledger)
+        self.health = Health(self)
+        self._conclusion = Conclusion(ledger, self.queues, self.health)
+        self._belief = Belief(Limits(ledger), self.queues.break_off)
+        self._work = Work(ledger, self.queues, self._conclusion, self._belief, hosts)
+        self.progress = self._work.progress
+        look_ups = LookUps(ledger, self.queues, order, self._conclusion, self._belief)
+        self._scheduler = Scheduler(ledger, self.queues, order, self._conclusion, self._work, look_ups)
+        self._workers = self._scheduler.workers
+        self._read_back = ReadBack(ledger, order, self.queues, self.health)
         self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
-        self._changed = changed
-        self._workers = Workers(1)
-        self._break_off = threading.Event()
-        self.health = Health(time.time, self._pause_began, self._pause_ended)
-        limits = Limits(ledger)
-        self._schedule = Schedule(order, self.health, limits, Mismatches(ledger))
-        self._left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
-        self._conclusion = Conclusion(ledger, self.health, self._folder)
-        self._looked_up: queue.SimpleQueue[LookedUp] = queue.SimpleQueue()  # of look-ups, for the deciding thread
-        self._belief = Belief(limits, self._break_off)
-        self.progress = Progress()
-        self._work = Work(ledger, self.health, self._conclusion, self._break_off, self.ended, self._belief, self.progress, begins)
-        self._asker = Asker(
-            ledger, self.health, self._conclusion, self._looked_up.put, self.ended, order, self._belief, self._break_off
-        )
-        self._read_back = ReadBack(ledger, order, lambda: self._schedule.lines, self.health.pauses, self._is_elsewhere)
         self._deciding = threading.Lock()
-        self._wake = threading.Condition()
-        self._woken = True
-        self._stopping = False
-        self._in_flight = InFlight()
-        self._freed: set[str] = set()  # places that jobs may have left: other files may have waited for that
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
         self._refused_tokens = RefusedTokens()
-        self._absence = Absence(at_work_elsewhere)
-        self._turns = Turns(
-            ledger,
-            self._schedule,
-            self._workers,
-            self.health,
-            self._conclusion,
-            self._asker,
-            self._work,
-            self._in_flight,
-            self._absence,
-            self.ended,
-            lambda: self._stopping,
-            begins,
-        )
         self._next_due = 0.0
         self._changes = 0  # of the ledger, as they were seen last
         self._looked = self._looked_behind = time.monotonic()  # at all folders; at those with something due
@@ -122,16 +88,6 @@ class Delivery:
         self._read_back.start()
         self._thread.start()
 
-    def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
-        """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
-        place, say, may have kept another folder's file to it waiting."""
-        with self._wake:
-            for name, one in self._folders.items():
-                if folder in (None, name):
-                    one.look_again(jobs)
-            self._woken = True
-            self._wake.notify()
-
     def pause(self, pause: Pause) -> None:
         """Stop a server, a project or a folder until somebody resumes it."""
         self.health.by_hand(pause)
@@ -144,7 +100,7 @@ class Delivery:
                 self.agree()
         ended = self.health.resume(scope, name)
         self._apply_folder_pauses()
-        self.wake()
+        self.queues.wake()
         return ended
 
     def agree(self) -> bool:
@@ -158,15 +114,13 @@ class Delivery:
 
     def idle(self) -> bool:
         """Whether nothing can be done now: no turn under way, everything filed, nothing due that may be sent."""
-        with self._wake:
-            if self._woken or self._in_flight:
-                return False
-        if self._workers.running() or not all(one.filer.idle() for one in self._every()) or not self._read_back.idle():
+        filed = all(one.filer.idle() for one in self.queues.every())
+        if not self.queues.quiet() or self._workers.running() or not filed or not self._read_back.idle():
             return False
         now = time.time()
-        query = self._ledger.query
+        due, small_file, absent = self._ledger.query.due, self.queues.small_file, self.queues.absence.absent
         return not any(
-            folder.open() and query.due(folder.name, now, 1, self._schedule.small_file, small=small, absent=self._absence.absent)
+            folder.open() and due(folder.name, now, 1, small_file, small=small, absent=absent)
             for folder in self._folders.values()
             for small in (True, False)
         )
@@ -190,22 +144,23 @@ class Delivery:
         `elsewhere` are folders in which other hosts work, or may."""
         with self._deciding:
             for folder in self._folders.values():
-                self._schedule.give_back(folder)
+                self._scheduler.give_back(folder)
                 folder.forget()
-            self._left = {name: one for name, one in (self._left | self._folders).items() if name not in folders}
-            self._schedule.folders, self._schedule.lines = dict(folders), dict(lines)
-            self._schedule.small_file = small_file
+            left = self.queues.left | self._folders
+            self.queues.left = {name: one for name, one in left.items() if name not in folders}
+            self.queues.folders, self.queues.lines = dict(folders), dict(lines)
+            self.queues.small_file = small_file
             self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
             self._apply_folder_pauses()  # first: the ledger may not answer
             self._look_for_absent()
             self._ledger.look_for_records(folders)
-        self.wake()
+        self.queues.wake()
 
     def try_paused(self) -> None:
         """The configuration is another one: what it does not name any more is not paused either, and what has paused by itself is
         tried again."""
-        lines, folders = self._lines, self._folders
+        lines, folders = self.queues.lines, self._folders
         known = {
             Scope.SERVER: {line.server for line in lines.values()},
             Scope.PROJECT: set(lines),
@@ -218,11 +173,11 @@ class Delivery:
                 self.health.resume(pause.scope, pause.name)
             elif pause.scope == Scope.SERVER:  # another url may be all that it needed
                 self.health.try_now(pause.scope, pause.name)
-        self.wake()
+        self.queues.wake()
 
     def limited(self, project: str | None = None) -> dict[str, float]:
         """When there is room again in the request limit of hosts (of that project's alone, if given) that is waited for now."""
-        lines = [line for name, line in self._lines.items() if project in (None, name)]
+        lines = [line for name, line in self.queues.lines.items() if project in (None, name)]
         return {line.host: room for line in lines if (room := line.client.room_at) is not None}
 
     def under_way(self) -> int:
@@ -236,30 +191,28 @@ class Delivery:
     def stop(self, within: float) -> None:
         """Begin nothing new; let what is under way end for so many seconds, then break it off. What only waits for the request
         limit is not waited for."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self.queues.stop()
         if self._thread.ident is not None:
             self._thread.join()
         if not self._turns_end(within):
             self._tell_cut_off(within)
-        self._break_off.set()
+        self.queues.break_off.set()
         self._workers.wait_for_none(10.0)
         self._read_back.stop(5.0)
-        for one in self._every():
+        for one in self.queues.every():
             one.filer.stop()
         end = time.monotonic() + 10.0
-        for one in self._every():
+        for one in self.queues.every():
             one.filer.join(max(0.0, end - time.monotonic()))
         self._workers.stop()
-        for line in self._lines.values():
+        for line in self.queues.lines.values():
             line.client.close()
 
     def _turns_end(self, within: float) -> bool:
         """Wait until no request is under way; False if one still was after so many seconds."""
         end = time.monotonic() + within
         while not self._workers.wait_for_none(max(0.0, min(_LIMIT_LOOK, end - time.monotonic()))):
-            if self._workers.only_wait(self._schedule.at_the_limit()):
+            if self._workers.only_wait(self.queues.at_the_limit()):
                 return True
             if time.monotonic() >= end:
                 return False
@@ -269,7 +222,7 @@ class Delivery:
         """Name the jobs whose uploads are broken off."""
         with contextlib.suppress(DatabaseError):  # the ledger tells of itself
             for job in self._ledger.query.in_state((State.SENDING,), limit=1000):
-                if self._is_elsewhere(job.folder):
+                if self.queues.is_elsewhere(job.folder):
                     continue
                 log.warning(
                     "cut_off",
@@ -281,7 +234,7 @@ class Delivery:
     # The deciding thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self.queues.stopping:
             self.last_round = time.monotonic()
             try:
                 with self._deciding:
@@ -293,10 +246,7 @@ class Delivery:
                 odd = not isinstance(error, DatabaseError)  # of which the ledger itself tells
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=odd)
                 seconds = 1.0
-            with self._wake:
-                if not self._woken and not self._stopping:
-                    self._wake.wait(seconds)
-                self._woken = False
+            self.queues.wait(seconds)
 
     def _seconds_to_next(self) -> float:
         waits = [_LOOK_SHARED if self._ledger.shared else 5.0]
@@ -311,12 +261,11 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
-        if self._absence.look(self._folders, self._paused_folders(), monotonic):
+        if self.queues.absence.look(self._folders, self._paused_folders(), self._hosts.at_work_elsewhere(), monotonic):
             for folder in self._folders.values():
                 folder.look_again()
-        self._take_answers()
         self._probe_servers(monotonic)
-        self._refused_tokens.try_renewed(self._lines, self.health)
+        self._refused_tokens.try_renewed(self.queues.lines, self.health)
         self._look_behind_freed()
         self._look_behind_others(now, monotonic)
         if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
@@ -326,11 +275,11 @@ class Delivery:
         for folder in self._folders.values():
             self._refill(folder, now)
         self._next_due = min((one.next_due for one in self._folders.values() if one.next_due is not None), default=0.0)
-        self._turns.give(monotonic)
+        self._scheduler.dispatch(monotonic)
 
     def _probe_servers(self, now: float) -> None:
         for server in self.health.probes_due(now):
-            line = next((line for line in self._lines.values() if line.server == server), None)
+            line = next((line for line in self.queues.lines.values() if line.server == server), None)
             if line is None:
                 self.health.resume(Scope.SERVER, server)
             elif self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
@@ -343,24 +292,23 @@ class Delivery:
 
     def _refill(self, folder: FolderQueue, now: float) -> None:
         """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""
-        unfit = folder.refill(self._ledger.query, now, self._schedule.small_file, self._in_flight, self._absence.absent)
+        unfit = folder.refill(self._ledger.query, now, self.queues.small_file, self.queues.in_flight, self.queues.absence.absent)
         for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
             self.health.give_back(left)
         if unfit.moved:
-            self._ledger.reroute(folder.name, folder.address, [(job.id, job.name) for job in unfit.moved])
-            self.wake()  # they may have left places as well
+            self._ledger.reroute(folder.name, folder.site.address, [(job.id, job.name) for job in unfit.moved])
+            self.queues.wake()  # they may have left places as well
         for job, nowhere in unfit.lost:
             if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more
                 self._conclusion.hold(job, _lost(job, nowhere, folder.folder.project))
-                self.ended([job])
+                self.queues.ended([job])
             else:
-                self._in_flight.add(job.id)
+                self.queues.in_flight.add(job.id)
                 folder.filer.put(Ending(job, Refused(nowhere.reason, nowhere.message, nowhere.remedy)))
 
     def _look_behind_freed(self) -> None:
         """Look again in the folders that have files waiting for a place that another one may have left."""
-        with self._wake:
-            freed, self._freed = list(self._freed), set()
+        freed = self.queues.freed()
         for first in range(0, len(freed), _KEYS):
             for name in self._ledger.query.folders_waiting_for(freed[first : first + _KEYS]):
                 if name in self._folders:
@@ -375,46 +323,11 @@ class Delivery:
                 for name in self._ledger.query.folders_due(now) & self._folders.keys():
                     self._folders[name].look_again()
 
-    def _take_answers(self) -> None:
-        """What look-ups have told since."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                answer = self._looked_up.get_nowait()
-                folder = self._folders.get(answer.candidate.job.folder)
-                if folder is None or not folder.answered(answer):
-                    self.health.give_back(answer.candidate.job.id)
-
     # Beneath ------------------------------------------------------------------------------------------------------
-
-    def _folder(self, name: str) -> FolderQueue:
-        return self._folders.get(name) or self._left[name]
-
-    def _is_elsewhere(self, folder: str) -> bool:
-        """Whether what is to be done there is another host's to do."""
-        return self._ledger.shared and folder not in self._folders
-
-    def _every(self) -> list[FolderQueue]:
-        return [*self._folders.values(), *self._left.values()]
 
     @property
     def _folders(self) -> dict[str, FolderQueue]:
-        return self._schedule.folders
-
-    @property
-    def _lines(self) -> dict[str, ProjectLine]:
-        return self._schedule.lines
-
-    def ended(self, jobs: Sequence[Job], stored: bool = False) -> None:
-        """These jobs' turns are over; those behind them to the same target can be next. `stored`: they need no other turn."""
-        with self._wake:
-            self._in_flight.discard([job.id for job in jobs])
-            for name in {job.folder for job in jobs}:
-                self._changed(name)
-            for name in {job.folder for job in jobs if not (stored and job.key)} & self._folders.keys():
-                self._folders[name].look_again()
-            self._freed.update(job.key for job in jobs if job.key)
-            self._woken = True
-            self._wake.notify()
+        return self.queues.folders
 
     def _mind_the_clock(self, boot: float) -> None:
         """What was put off by a clock that was ahead is due once that stands right. `boot` is when the monotonic clock was 0."""
@@ -427,7 +340,7 @@ class Delivery:
 
     def _notice_hung(self, now: float) -> None:
         hung = self._workers.hung(now)
-        for one in self._every():
+        for one in self.queues.every():
             one.filer.enter_late(now)
         for name, folder in self._folders.items():
             if hung.get(name, 0) and not folder.stuck:
@@ -438,7 +351,7 @@ class Delivery:
             folder.stuck = hung.get(name, 0)
 
     def _look_for_absent(self) -> None:
-        self._absence.configured({*self._folders, *self._elsewhere}, self._ledger.query.counts())
+        self.queues.absence.configured({*self._folders, *self._elsewhere}, self._ledger.query.counts())
 
     def _paused_folders(self) -> set[str]:
         return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
@@ -449,27 +362,29 @@ class Delivery:
             for name, folder in self._folders.items():
                 folder.paused = name in paused
 
-    def _pause_began(self, pause: Pause) -> None:
-        if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self._lines:
-            self._refused_tokens.paused(pause.name, self._lines[pause.name])
+    def pause_began(self, pause: Pause) -> None:
+        """Health tells it, in any thread."""
+        if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self.queues.lines:
+            self._refused_tokens.paused(pause.name, self.queues.lines[pause.name])
         self._ledger.pause(pause)
         self.health.entered(pause, time.monotonic())
         self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
-    def _pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
+    def pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
+        """Health tells it, in any thread."""
         self._belief.forget(scope, name)
         if scope == Scope.PROJECT:
             self._refused_tokens.resumed(name)
         self._ledger.resume(scope, name, of_itself=not asked)
         self._tell_pages()
         log.info("resumed", scope=scope, name=name)
-        self.wake()
+        self.queues.wake()
 
     def _tell_pages(self) -> None:
         """A pause concerns folders of which no file has met the trouble yet."""
-        for name in list(self._folders):
-            self._changed(name)
+        for folder in list(self._folders.values()):
+            folder.site.changed()
 
 
 def _lost(job: Job, nowhere: NoRoute, project: str) -> Held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ import structlog
 from dropcap.delivery.circuit import Health, backoff
 from dropcap.delivery.plan import OVERTAKEN, record_wait, waited_long_enough
 from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import FolderQueue
+from dropcap.delivery.queue import Queues
 from dropcap.filing.ending import Ending
 from dropcap.ledger.job import (
     Change,
@@ -45,6 +45,8 @@ _LOOK_AT_PROJECT = frozenset(
 #: Refusals of a file that may be due to a change of the project, also in words that nobody knows.
 MAY_HAVE_CHANGED = _LOOK_AT_PROJECT | {Reason.REFUSED, Reason.NOT_REPEATING, Reason.NEEDS_INSTANCE}
 
+#: What people are told where something went wrong that nobody foresaw.
+ODD = "an error inside dropcap; the file is safe in in_progress/ and will be tried again"
 #: When a file that is not in in_progress/ is tried again, should intake not have ended its job (seconds).
 GONE_LOOK = 10.0
 #: When it is looked whether another file to the same place has arrived by now (seconds).
@@ -54,11 +56,10 @@ ANOTHER_LOOK = 10.0
 class Conclusion:
     """Applies outcomes. May be called from any thread."""
 
-    def __init__(self, ledger: Ledger, health: Health, folder: Callable[[str], FolderQueue]) -> None:
-        """`folder` gives the drop folder of a name; one that has left the configuration still files what was under way."""
+    def __init__(self, ledger: Ledger, queues: Queues, health: Health) -> None:
         self._ledger = ledger
-        self._health = health
-        self._folder = folder
+        self._queues = queues
+        self.health = health
 
     def apply(self, job: Job, outcome: Outcome, line: ProjectLine | None) -> None:
         """Enter what came of a job's turn."""
@@ -69,7 +70,7 @@ class Conclusion:
                 if isinstance(outcome, Refused) and line is not None and outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
                 ended = replace(job, instance=outcome.instance) if isinstance(outcome, Stored) else job
-                self._folder(job.folder).filer.put(Ending(ended, outcome))
+                self._queues.of(job.folder).filer.put(Ending(ended, outcome))
             case Held():
                 self.hold(job, outcome)
             case Later():
@@ -92,7 +93,7 @@ class Conclusion:
         """The file is not where it was: intake finds out whether a person has renamed it or taken it away."""
         state = State.UNKNOWN if job.state is State.UNKNOWN else State.WAITING
         self._change(job, state, "not in in_progress/ under its name", {"due": time.time() + GONE_LOOK})
-        self._folder(job.folder).filer.missing()
+        self._queues.of(job.folder).site.missing()
 
     def hold(self, job: Job, held: Held) -> None:
         """The file waits for a person."""
@@ -108,26 +109,26 @@ class Conclusion:
         now = time.monotonic()
         match outcome:
             case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
-                self._health.give_back(job.id)
-                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
+                self.health.give_back(job.id)
+                self._ledger.blame(self.health.well(Scope.SERVER, line.server, job.id))
             case Stored() | Refused() | WaitForRecord():
-                self._ledger.blame(self._health.well(Scope.PROJECT, line.project.name, job.id))
-                self._ledger.blame(self._health.well(Scope.SERVER, line.server, job.id))
+                self._ledger.blame(self.health.well(Scope.PROJECT, line.project.name, job.id))
+                self._ledger.blame(self.health.well(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
-                self._health.give_back(job.id)
-                self._ledger.blame(self._health.ill(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
+                self.health.give_back(job.id)
+                self._ledger.blame(self.health.ill(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
-                    self._health.doubt(line.project.name, line.server, job.id, outcome, now)
+                    self.health.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self._health.well(Scope.SERVER, line.server, job.id)
-                self._health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
+                self.health.well(Scope.SERVER, line.server, job.id)
+                self.health.ill(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:
-                self._health.give_back(job.id)
+                self.health.give_back(job.id)
         if isinstance(outcome, Later) and outcome.ask_server_in is not None:
-            self._health.ask(line.server, now + outcome.ask_server_in)
+            self.health.ask(line.server, now + outcome.ask_server_in)
 
     def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING
@@ -174,7 +175,7 @@ class Conclusion:
         if waited_long_enough(job.lookups, time.time() - job.claimed_at):
             message = f"{waiting.message}, and has had none for seven days"
             remedy = "create the record in REDCap or correct the name, then try again"
-            self._folder(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
+            self._queues.of(job.folder).filer.put(Ending(job, Refused(Reason.NO_RECORD, message, remedy)))
             return
         lookups = job.lookups + 1
         wait = record_wait(lookups)
@@ -198,7 +199,7 @@ class Conclusion:
         log.warning("retrying", **about(job), **why, in_seconds=round(tomorrow.timestamp() - time.time()), attempt=job.attempts)
 
     def _rewritten(self, job: Job, rewritten: Rewritten) -> None:
-        wait = self._folder(job.folder).folder.settle_quiet
+        wait = self._queues.of(job.folder).folder.settle_quiet
         message = "the file was written to while it was on its way" + (" and being sent" if rewritten.sent else "")
         why = {
             "reason": Reason.CHANGED_WHILE_SENT,

@@ -125,24 +125,13 @@ class _Told:
     undoubted: object
 
 
-#: Is told whose a project's token is whenever REDCap tells it, or None if it does not. Raises RedcapError if it is another one's.
-Identified: TypeAlias = Callable[[Project, ProjectInfo | None, Token], None]
-
-
-def as_configured(project: Project, told: ProjectInfo | None, _token: Token) -> None:
-    """Raises RedcapError if a token is not that of the project that the configuration names."""
-    if told is not None and project.project_id not in (None, told.project_id):
-        raise RedcapError(mismatch(project, None, told.project_id))
-
-
 class ProjectLine:
     """One project's client, with its structure fetched when it is first needed. Only `structure` and `identify` wait for the
     server."""
 
-    def __init__(self, project: Project, client: Redcap, identified: Identified = as_configured) -> None:
+    def __init__(self, project: Project, client: Redcap) -> None:
         self.project = project
         self.client = client
-        self._identified = identified
         self._fetching = threading.Lock()
         self._told: _Told | None = None
         self._token: Token | None = None  # of which it was asked last whose it is
@@ -213,9 +202,14 @@ class ProjectLine:
         return told
 
     def _admit(self, told: ProjectInfo | None, token: Token) -> None:
-        self._identified(self.project, told, token)
+        self.identified(told, token)
         self._token = token
         self.client.trust(token)
+
+    def identified(self, told: ProjectInfo | None, token: Token) -> None:
+        """REDCap has told whose the token is, or (None) does not. Raises RedcapError if that is not the configured project."""
+        if told is not None and self.project.project_id not in (None, told.project_id):
+            raise RedcapError(mismatch(self.project, None, told.project_id))
 
     def group(self, stop: threading.Event | None = None) -> str:
         """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.

@@ -1,21 +1,20 @@
-"""One folder's due jobs in memory, what is under way, and how long an absent folder is waited for."""
+"""The due jobs of each folder in memory, what the threads of delivery share, and how long an absent folder is waited for."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeAlias, TypeVar
 
-from dropcap.config.model import Folder
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
+from dropcap.delivery.project_client import ProjectLine
 from dropcap.display import shown
-from dropcap.files.tree import Tree
-from dropcap.filing.loop import Filer, FilingHooks
-from dropcap.filing.place import Filing
+from dropcap.filing.loop import DropFolder, Filer
 from dropcap.filing.preserve import Keep
-from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transitions import NOBODY, Absent
@@ -23,75 +22,13 @@ from dropcap.reasons import Reason
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.rule import NEXT
 
-Item = TypeVar("Item")
-
 #: Seconds that a batch is meant to last, and those after which it gives back what it has not begun.
 LASTS, OVERDUE = 0.1, 0.3
 #: Files in a batch at most: so many have an unknown outcome after a crash, for each thread, and are read back.
 MOST = 32
-
-
-class Pace:
-    """How long the small files of a folder take. May be used by several threads: a lost update does no harm."""
-
-    def __init__(self) -> None:
-        self._seconds = LASTS  # the first go alone
-
-    def took(self, seconds: float) -> None:
-        """A file took so long, from its opening to REDCap's answer."""
-        self._seconds += (seconds - self._seconds) / 4
-
-    def length(self) -> int:
-        """How many files are worth a batch."""
-        return max(1, min(MOST, int(LASTS / max(self._seconds, 1e-4))))
-
-
-@dataclass(slots=True)
-class _Batch(Generic[Item]):
-    folder: str
-    length: int
-    items: list[Item]
-
-
-class Batches(Generic[Item]):
-    """Files shared out to free threads: each gets one first, then each that may take more does, evenly."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._batches: list[_Batch[Item]] = []
-
-    def full(self) -> bool:
-        """Whether no file can go any more."""
-        return len(self._batches) >= self._threads and all(len(batch.items) >= batch.length for batch in self._batches)
-
-    def room(self, folder: str, alone: bool) -> bool:
-        """Whether another file of the folder can go; `alone`: not behind others."""
-        return len(self._batches) < self._threads or (not alone and self._shortest(folder) is not None)
-
-    def add(self, folder: str, length: int, item: Item) -> None:
-        """Give the file to a thread; there must be room. `length` is how many may go with it."""
-        batch = self._shortest(folder) if len(self._batches) >= self._threads else None
-        if batch is None:
-            self._batches.append(_Batch(folder, length, [item]))
-        else:
-            batch.items.append(item)
-
-    def all(self) -> list[list[Item]]:
-        """What each thread is to do."""
-        return [batch.items for batch in self._batches]
-
-    def _shortest(self, folder: str) -> _Batch[Item] | None:
-        open_batches = [batch for batch in self._batches if batch.folder == folder and len(batch.items) < batch.length]
-        return min(open_batches, key=lambda batch: len(batch.items), default=None)
-
-
-Confirm: TypeAlias = Callable[[], Callable[[], bool] | None]
-
 #: Jobs a folder keeps in memory, per size class; the rest waits in the ledger.
 IN_MEMORY = 200
 LOW = 50
-#: Names of which it is kept where they go, from their claim on.
-_ROUTED = 4 * IN_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +46,6 @@ class Candidate:
     job: Job
     route: Route
     known: Known | None = None
-    asking: bool = False  # a look-up is under way
-
-
-@dataclass(frozen=True, slots=True)
-class LookedUp:
-    """What came of the look-up for a candidate; `known` is None if nothing did, or if the ledger says more of it by now."""
-
-    candidate: Candidate
-    known: Known | None
 
 
 @dataclass(slots=True)
@@ -144,39 +72,20 @@ class FolderQueue:
     """One folder's next jobs, and the filing of those that are over; only the deciding thread touches the lanes."""
 
     def __init__(
-        self,
-        folder: Folder,
-        ledger: Ledger,
-        tree: Callable[[], Tree | None],
-        away: Callable[[], bool],
-        contact: str,
-        order: Order,
-        keep: Keep,
-        hooks: FilingHooks,
-        after: FolderQueue | None = None,
-        confirm: Confirm = lambda: lambda: True,
-        holds: Callable[[], bool] = lambda: True,
+        self, site: DropFolder, ledger: Ledger, order: Order, keep: Keep, contact: str, after: FolderQueue | None = None
     ) -> None:
-        """`tree` gives the directory that intake works in now, None while there is none; `away` says whether that is since the
-        folder is away. `keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end.
-        `confirm` reads in the folder whether it is still ours: None if not, else what tells so later; `holds` whether no other
-        host may work in it at this moment."""
-        self.folder = folder
-        self.holds = holds
-        self.filer: Filer = Filer(folder.name, ledger, self.lent, self.address, hooks, after.filer if after else None)
-        self.pace = Pace()
+        """`keep` takes copies of what REDCap holds. `after` worked in the same directory before and is to end."""
+        self.site = site
+        self.folder = site.folder
+        self.filer: Filer = Filer(site, ledger, keep, contact, after.filer if after else None)
         self.order = order
-        self.confirm = confirm
-        self._tree = tree
-        self._away = away
-        self._contact = contact
-        self._keep = keep
-        self._filing: tuple[Tree, Filing] | None = None
         self._lock = threading.Lock()
         self.lanes = (Lane(small=True), Lane(small=False))
+        self.asking: set[int] = set()  # candidates whose records are being looked up
+        self._looked_up: queue.SimpleQueue[tuple[Candidate, Known | None]] = queue.SimpleQueue()
         self._readdressed: set[int] = set()
-        self._routed: dict[str, Route | NoRoute] = {}  # of names that were claimed, until their jobs are in line
-        self.renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
+        self._renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
+        self._seconds = LASTS  # that one of its small files takes; the first go alone
         self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
         self.paused = False
         self.may_be_passed = False  # it was seen to be absent, and not to be back yet
@@ -189,33 +98,27 @@ class FolderQueue:
 
     def open(self) -> bool:
         """Whether its files may be worked on: it is there, answers, is not paused, and none of them may just be passed."""
-        return not (self.paused or self.stuck or self.may_be_passed) and self.lent() is not None
+        return not (self.paused or self.stuck or self.may_be_passed) and self.filer.lent() is not None
 
     def absent(self) -> bool:
         """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
-        return not self.paused and (bool(self.stuck) or self._away())
+        return not self.paused and (bool(self.stuck) or self.site.away())
 
-    def lent(self) -> tuple[Tree, Filing] | None:
-        """The folder itself and its filing, or None while it is away. Touches no file system."""
-        tree = self._tree()
-        with self._lock:
-            if self._filing is not None and self._filing[0] is not tree:
-                self._filing = None  # the descriptor is closed with the last turn that still uses it
-            if tree is not None and self._filing is None:
-                self._filing = (tree, Filing(self.folder, tree, self._contact, self._keep))
-            return self._filing
+    def took(self, seconds: float) -> None:
+        """A small file took so long, from its opening to REDCap's answer. Of several threads one may win: that does no harm."""
+        self._seconds += (seconds - self._seconds) / 4
 
-    def let_go(self) -> None:
-        """Another one works in its place: the directory is closed once no turn uses it any more."""
-        with self._lock:
-            self._tree, self._filing = lambda: None, None
-        self._keep.let_go()
+    def batch_length(self) -> int:
+        """How many of its small files are worth a batch: one, unless they take some milliseconds each."""
+        return max(1, min(MOST, int(LASTS / max(self._seconds, 1e-4))))
 
     def refill(self, query: Query, now: float, small_file: int, in_flight: Container[int], absent: Absent = NOBODY) -> Unfit:
-        """Take more due jobs from the ledger; those that cannot be taken as they are entered there are returned."""
+        """Take in what look-ups have told, and more due jobs from the ledger; those are returned that cannot be taken as they are
+        entered there."""
         unfit = Unfit()
+        self._take_answers(unfit)
         with self._lock:
-            renamed, self.renamed = self.renamed, set()
+            renamed, self._renamed = self._renamed, set()
         if any(lane.more for lane in self.lanes):
             self.next_due = query.next_due(self.name, now)
         for lane in self.lanes:
@@ -242,9 +145,25 @@ class FolderQueue:
         self._readdressed.update(job.id for job in unfit.moved)
         return unfit
 
+    def _take_answers(self, unfit: Unfit) -> None:
+        """An answer for a candidate that is not in line any more (a reload, a rename) tells nothing."""
+        with suppress(queue.Empty):
+            while True:
+                candidate, known = self._looked_up.get_nowait()
+                number = candidate.job.id
+                self.asking.discard(number)
+                lane = next((lane for lane in self.lanes if lane.jobs.get(number) is candidate), None)
+                if lane is None:
+                    unfit.left.append(number)
+                elif known is None:
+                    del lane.jobs[number]
+                    lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
+                else:
+                    lane.jobs[number] = replace(candidate, known=known)
+
     def _way_of(self, job: Job) -> Route | NoRoute | None:
         """Where a job goes; None if the rules have changed since it was entered, while it was being sent."""
-        found = self._routed.pop(job.name, None) or route(self.folder.rules, self.name, job.name)
+        found = route(self.folder.rules, self.name, job.name)
         if isinstance(found, NoRoute):
             return found
         target, now = found.target, self.order.address_of(self.folder, found)
@@ -275,34 +194,19 @@ class FolderQueue:
         target = replace(found.target, record=job.record, event=job.event, field=job.field, instance=instance, record_where={})
         return replace(found, target=target)
 
-    def asking(self, candidate: Candidate) -> Candidate:
-        """A look-up for it begins; the candidate that takes its place."""
-        asked = replace(candidate, known=None, asking=True)
-        self._put(candidate, asked)
-        return asked
+    def looked_up(self, candidate: Candidate, known: Known | None) -> None:
+        """The look-up for a candidate is over; None if nothing came of it, or if the ledger says more of it by now."""
+        self._looked_up.put((candidate, known))
 
-    def answered(self, answer: LookedUp) -> bool:
-        """The look-up is over. One whose candidate is not in line any more (a reload, a rename) tells nothing: False."""
-        candidate = answer.candidate
-        told = None if answer.known is None else replace(candidate, known=answer.known, asking=False)
-        return self._put(candidate, told)
-
-    def _put(self, candidate: Candidate, instead: Candidate | None) -> bool:
-        """Another one takes a candidate's place, or none: it is read from the ledger anew. False if it is not in line."""
+    def take(self, candidate: Candidate) -> None:
+        """Its turn begins: it is not in line any more."""
         for lane in self.lanes:
-            if lane.jobs.get(candidate.job.id) is candidate:
-                if instead is None:
-                    del lane.jobs[candidate.job.id]
-                    lane.more = True  # it may have been passed over as being here, since whoever looked it up said so
-                else:
-                    lane.jobs[candidate.job.id] = instead
-                return True
-        return False
+            lane.jobs.pop(candidate.job.id, None)
 
     def look_again(self, jobs: Iterable[int] = ()) -> None:
         """There may be more due jobs in the ledger, and `jobs` may have other names than before."""
         with self._lock:
-            self.renamed.update(jobs)
+            self._renamed.update(jobs)
         for lane in self.lanes:
             lane.more = True
 
@@ -312,14 +216,6 @@ class FolderQueue:
         for lane in self.lanes:
             lane.jobs.clear()
             lane.more = True
-
-    def address(self, name: str) -> Address:
-        """The address under which a file of that name is claimed. What the rules say of it stands until its job is in line."""
-        found = route(self.folder.rules, self.name, name)
-        if len(self._routed) >= _ROUTED:  # of files that never come in line: those that intake refuses
-            self._routed.clear()
-        self._routed[name] = found
-        return self.order.address_of(self.folder, found)
 
 
 #: Seconds for which files to the same place wait for one whose folder is absent.
@@ -332,9 +228,7 @@ class Absence:
     host works, that alone has it in its configuration.
     """
 
-    def __init__(self, elsewhere: Callable[[], Collection[str]] = tuple) -> None:
-        """`elsewhere` tells in which folders other hosts work now."""
-        self._elsewhere = elsewhere
+    def __init__(self) -> None:
         self._since: dict[str, float] = {}
         self._unknown: frozenset[str] = frozenset()  # not in the configuration, though they have files on their way
         self.absent = NOBODY
@@ -343,12 +237,13 @@ class Absence:
         """`folders` are those of the configuration, `with_files` those that have files on their way."""
         self._unknown = frozenset(with_files).difference(folders)
 
-    def look(self, folders: Mapping[str, FolderQueue], paused: Collection[str], now: float) -> bool:
-        """See how it is `now` (monotonic seconds); whether that lets files go that had to wait. `paused` are by hand.
+    def look(self, folders: Mapping[str, FolderQueue], paused: Collection[str], elsewhere: Collection[str], now: float) -> bool:
+        """See how it is `now` (monotonic seconds); whether that lets files go that had to wait. `paused` are by hand, `elsewhere`
+        those in which other hosts work.
 
         What a folder keeps in memory is read anew once it is seen to be back, and waits until then: it may have been passed.
         """
-        unknown = self._unknown.difference(paused, self._elsewhere()) if self._unknown else self._unknown
+        unknown = self._unknown.difference(paused, elsewhere)
         away = {name for name, folder in folders.items() if folder.absent()} | unknown
         for name, folder in folders.items():
             folder.may_be_passed = name in away
@@ -363,30 +258,84 @@ class Absence:
         return bool((self.absent.long - before.long) or (self.absent.now - before.now))
 
 
-class InFlight:
-    """Jobs that the deciding thread has given a turn, and that are not taken from the ledger again before it is over.
-
-    It alone adds; whoever ends a turn discards. Safe for threads.
+class Queues:
+    """What the threads of delivery share: the queues of all folders, the lines to all projects, and what wakes the thread that
+    decides. Safe for threads: `folders` and `lines` are only ever replaced whole.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: set[int] = set()
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.folders: dict[str, FolderQueue] = {}
+        self.left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
+        self.lines: dict[str, ProjectLine] = {}
+        self.small_file = 0
+        self.absence = Absence()
+        #: Jobs that were given a turn, and are not taken from the ledger before it is over. The deciding thread alone adds.
+        self.in_flight: set[int] = set()
+        self.stopping = False  # nothing new is begun
+        self.break_off = threading.Event()  # what is under way ends
+        self._wake = threading.Condition()
+        self._woken = True
+        self._freed: set[str] = set()  # places that jobs may have left: other files may have waited for that
 
-    def add(self, job: int) -> None:
-        """Its turn begins."""
-        with self._lock:
-            self._jobs.add(job)
+    def of(self, folder: str) -> FolderQueue:
+        """The queue of a folder, that may have left the configuration meanwhile."""
+        return self.folders.get(folder) or self.left[folder]
 
-    def discard(self, jobs: Collection[int]) -> None:
-        """Their turns are over."""
-        with self._lock:
-            self._jobs.difference_update(jobs)
+    def every(self) -> list[FolderQueue]:
+        """All of them, with those that have left the configuration."""
+        return [*self.folders.values(), *self.left.values()]
 
-    def __contains__(self, job: object) -> bool:
-        with self._lock:
-            return job in self._jobs
+    def is_elsewhere(self, folder: str) -> bool:
+        """Whether what is to be done there is another host's to do."""
+        return self._ledger.shared and folder not in self.folders
 
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._jobs)
+    def at_the_limit(self) -> frozenset[int]:
+        """The threads that wait for some host's request limit."""
+        return frozenset[int]().union(*(line.client.waiting for line in self.lines.values()))
+
+    def wake(self, folder: str | None = None, jobs: Iterable[int] = ()) -> None:
+        """`jobs` are new in a folder, or their files have other names; or something changed for all: what was taken away from a
+        place, say, may have kept another folder's file to it waiting."""
+        with self._wake:
+            for name, one in self.folders.items():
+                if folder in (None, name):
+                    one.look_again(jobs)
+            self._woken = True
+            self._wake.notify()
+
+    def ended(self, jobs: Sequence[Job], stored: bool = False) -> None:
+        """These jobs' turns are over; those behind them to the same target can be next. `stored`: they need no other turn."""
+        with self._wake:
+            self.in_flight.difference_update([job.id for job in jobs])
+            for name in {job.folder for job in jobs} & self.folders.keys():
+                self.folders[name].site.changed()
+            for name in {job.folder for job in jobs if not (stored and job.key)} & self.folders.keys():
+                self.folders[name].look_again()
+            self._freed.update(job.key for job in jobs if job.key)
+            self._woken = True
+            self._wake.notify()
+
+    def freed(self) -> list[str]:
+        """The places that jobs may have left since this was asked last."""
+        with self._wake:
+            freed, self._freed = list(self._freed), set()
+        return freed
+
+    def stop(self) -> None:
+        """Nothing new is begun."""
+        with self._wake:
+            self.stopping = True
+            self._wake.notify()
+
+    def wait(self, seconds: float) -> None:
+        """Until something has happened, at most so long. For the deciding thread."""
+        with self._wake:
+            if not self._woken and not self.stopping:
+                self._wake.wait(seconds)
+            self._woken = False
+
+    def quiet(self) -> bool:
+        """Whether nothing has happened, and no job is in flight."""
+        with self._wake:
+            return not (self._woken or self.in_flight)

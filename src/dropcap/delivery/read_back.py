@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from dropcap.delivery.circuit import backoff
+from dropcap.delivery.circuit import Health, backoff
 from dropcap.delivery.order import Order
 from dropcap.delivery.project_client import ProjectLine
+from dropcap.delivery.queue import Queues
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD, LeaseLost
-from dropcap.ledger.job import OPEN, Job, Pause, about
+from dropcap.ledger.job import OPEN, Job, about
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transitions import KNOWN_FOR
 from dropcap.reasons import Reason, Scope
@@ -31,71 +31,6 @@ SECOND_LOOK = 5.0
 SECOND_LOOK_LATER = 60.0
 #: For how long that is tried (seconds).
 _TRIED = 7 * 86400.0
-
-
-class SecondLook:
-    """Looks at places that are due. For one thread."""
-
-    def __init__(self, ledger: Ledger, order: Order, elsewhere: Callable[[str], bool], stop: threading.Event) -> None:
-        """`elsewhere` says of a folder whether its jobs are another host's to look at."""
-        self._ledger = ledger
-        self._order = order
-        self._elsewhere = elsewhere
-        self._stop = stop
-        self._next = 0.0
-        self._since: dict[int, float] = {}
-
-    def work(self, line_of: Callable[[str], ProjectLine | None]) -> None:
-        """Look at what is due; `line_of` tells the way to a project that may be asked now. Raises DatabaseError."""
-        if not self._ledger.shared or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + SECOND_LOOK
-        for number in self._ledger.query.late_sends(time.time()):
-            job = self._ledger.query.job(number)
-            if self._stop.is_set() or (job is not None and self._elsewhere(job.folder)):
-                continue
-            if job is None or not (job.record and job.field):
-                self._ledger.late_send_over(number, job.folder if job else None)
-            elif (line := line_of(job.project)) is None or not self._looked(job, line):
-                self._put_off(job)
-
-    def _put_off(self, job: Job) -> None:
-        if time.monotonic() - self._since.setdefault(job.id, time.monotonic()) > _TRIED:
-            self._ledger.late_send_over(job.id, job.folder)
-        else:
-            self._ledger.late_send_later(job.id, job.folder, SECOND_LOOK_LATER)
-
-    def _looked(self, job: Job, line: ProjectLine) -> bool:
-        """Whether it could be told what lies at the job's place."""
-        if self._ledger.query.is_on_its_way(job):
-            return False
-        last = self._ledger.query.stored_there(job)
-        if last is not None and last.sha256 and not self._order.elsewhere(last):
-            try:
-                line.identify(self._stop)
-                there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
-                found = there.sha256
-            except NoFile:
-                found = ""
-            except (RedcapError, Stopped):
-                return False
-            if found != last.sha256:
-                self._tell(job, last, found)
-        self._since.pop(job.id, None)
-        self._ledger.late_send_over(job.id, job.folder)
-        return True
-
-    def _tell(self, job: Job, last: Job, found: str) -> None:
-        what = "another file" if found else "no file any more"
-        its = found and found in (job.sent_sha256, job.sha256)
-        which = f": that of {shown(job.name)}" if its and job.id != last.id else ""
-        message = (
-            f"REDCap has {what}{which} where this one was stored, and a host was lost while it was sending {shown(job.name)}"
-            " there (its import may have arrived late, or somebody has changed it in REDCap)"
-        )
-        remedy = "look at the field in REDCap; if this file belongs there, drop it again: a copy lies in done/"
-        self._ledger.note(last.id, "looked at once more: REDCap has another file", {"message": message, "remedy": remedy})
-        log.warning("overwritten", **about(last), found="other" if found else "no", message=message, remedy=remedy)
 
 
 #: How often it is looked whether there is one to read back (seconds).
@@ -114,25 +49,18 @@ class ReadBackWords:
 
 
 class ReadBack:
-    """Reads back withdrawn jobs one after the other and enters what was found in the ledger."""
+    """Reads back withdrawn jobs one after the other and enters what was found in the ledger; looks once more at places where a
+    lost host's import may arrive late."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        order: Order,
-        lines: Callable[[], Mapping[str, ProjectLine]],
-        pauses: Callable[[], list[Pause]],
-        elsewhere: Callable[[str], bool] = lambda _: False,
-    ) -> None:
-        """`elsewhere` says of a folder whether its jobs are another host's to read back."""
-        self._elsewhere = elsewhere
+    def __init__(self, ledger: Ledger, order: Order, queues: Queues, health: Health) -> None:
         self._ledger = ledger
         self._order = order
-        self._lines = lines
-        self._pauses = pauses
+        self._queues = queues
+        self._health = health
         self._stop = threading.Event()
         self._tries: dict[int, int] = {}
-        self._second = SecondLook(ledger, order, elsewhere, self._stop)
+        self._next_look = 0.0
+        self._looked_since: dict[int, float] = {}
         self._thread = DaemonThread(self._run, "read back")
 
     def start(self) -> None:
@@ -151,7 +79,7 @@ class ReadBack:
 
     def idle(self) -> bool:
         """Whether none is due."""
-        return all(self._elsewhere(job.folder) for job in self._ledger.query.to_read_back(time.time()))
+        return all(self._queues.is_elsewhere(job.folder) for job in self._ledger.query.to_read_back(time.time()))
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK):
@@ -159,10 +87,10 @@ class ReadBack:
                 for job in self._ledger.query.to_read_back(time.time()):
                     if self._stop.is_set():
                         break
-                    if not self._elsewhere(job.folder):
+                    if not self._queues.is_elsewhere(job.folder):
                         with contextlib.suppress(LeaseLost):  # the host that has the folder now does it
                             self._one(job)
-                self._second.work(self._well)
+                self._look_again()
             except TOLD:
                 self._stop.wait(LOOK)
             except Exception as error:
@@ -170,8 +98,8 @@ class ReadBack:
                 self._stop.wait(LATER)
 
     def _one(self, job: Job) -> None:
-        line = self._lines().get(job.project)
-        if line is None or self._paused(line) or self._is_under_way_again(job):
+        line = self._well(job.project)
+        if line is None or self._is_under_way_again(job):
             self._ledger.read_back_later(job.id, LATER)
             return
         try:
@@ -199,7 +127,7 @@ class ReadBack:
                 log.warning("read_back", **about(job), **keys, remedy=told.remedy)
 
     def _well(self, project: str) -> ProjectLine | None:
-        line = self._lines().get(project)
+        line = self._queues.lines.get(project)
         return None if line is None or self._paused(line) else line
 
     def _paused(self, line: ProjectLine) -> bool:
@@ -209,7 +137,7 @@ class ReadBack:
         return any(
             (pause.scope == Scope.SERVER and line.project.stands_still_with(pause.name, pause.until_resume))
             or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
-            for pause in self._pauses()
+            for pause in self._health.pauses()
         )
 
     def _is_under_way_again(self, job: Job) -> bool:
@@ -240,6 +168,60 @@ class ReadBack:
             return ReadBackWords("other", f"REDCap has another file at {where}: this one is not there{again}")
         remedy = None if same else f"if {where} is not where it belongs, remove the file there in REDCap"
         return ReadBackWords("yes", f"REDCap has it at {where}{again}", remedy)
+
+    # Places where a lost host's import may arrive late --------------------------------------------------------------
+
+    def _look_again(self) -> None:
+        """Look at the places that are due. Raises DatabaseError."""
+        if not self._ledger.shared or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + SECOND_LOOK
+        for number in self._ledger.query.late_sends(time.time()):
+            job = self._ledger.query.job(number)
+            if self._stop.is_set() or (job is not None and self._queues.is_elsewhere(job.folder)):
+                continue
+            if job is None or not (job.record and job.field):
+                self._ledger.late_send_over(number, job.folder if job else None)
+            elif (line := self._well(job.project)) is None or not self._looked(job, line):
+                self._put_off(job)
+
+    def _put_off(self, job: Job) -> None:
+        if time.monotonic() - self._looked_since.setdefault(job.id, time.monotonic()) > _TRIED:
+            self._ledger.late_send_over(job.id, job.folder)
+        else:
+            self._ledger.late_send_later(job.id, job.folder, SECOND_LOOK_LATER)
+
+    def _looked(self, job: Job, line: ProjectLine) -> bool:
+        """Whether it could be told what lies at the job's place."""
+        if self._ledger.query.is_on_its_way(job):
+            return False
+        last = self._ledger.query.stored_there(job)
+        if last is not None and last.sha256 and not self._order.elsewhere(last):
+            try:
+                line.identify(self._stop)
+                there = line.client.export_file(FileTarget(job.record, job.field, job.event, job.instance), None, self._stop)
+                found = there.sha256
+            except NoFile:
+                found = ""
+            except (RedcapError, Stopped):
+                return False
+            if found != last.sha256:
+                self._tell_overwritten(job, last, found)
+        self._looked_since.pop(job.id, None)
+        self._ledger.late_send_over(job.id, job.folder)
+        return True
+
+    def _tell_overwritten(self, job: Job, last: Job, found: str) -> None:
+        what = "another file" if found else "no file any more"
+        its = found and found in (job.sent_sha256, job.sha256)
+        which = f": that of {shown(job.name)}" if its and job.id != last.id else ""
+        message = (
+            f"REDCap has {what}{which} where this one was stored, and a host was lost while it was sending {shown(job.name)}"
+            " there (its import may have arrived late, or somebody has changed it in REDCap)"
+        )
+        remedy = "look at the field in REDCap; if this file belongs there, drop it again: a copy lies in done/"
+        self._ledger.note(last.id, "looked at once more: REDCap has another file", {"message": message, "remedy": remedy})
+        log.warning("overwritten", **about(last), found="other" if found else "no", message=message, remedy=remedy)
 
 
 def _place(job: Job) -> tuple[str, str, str | None, str, int | None]:

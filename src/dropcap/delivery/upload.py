@@ -7,22 +7,22 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from io import FileIO
 
 import structlog
 
 from dropcap.delivery.attribution import Belief, may_be_of_size
-from dropcap.delivery.instances import NOWHERE, Perhaps
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
 from dropcap.delivery.project_client import ProjectLine, RefusedExport, Vacancies, Vacancy
-from dropcap.delivery.workers import NotEntered, Slot, WatchedFile
+from dropcap.delivery.queue import FolderQueue, Known
+from dropcap.delivery.workers import Hosts, NotEntered, Progress, Slot, WatchedFile
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree, sha256
-from dropcap.filing.place import Filing, as_sent, record_what_is_sent
+from dropcap.filing.place import Filing, as_sent, what_is_sent
 from dropcap.filing.preserve import NoCopy, Origin, PreserveSink
 from dropcap.ledger.job import (
     Gone,
@@ -39,12 +39,15 @@ from dropcap.ledger.job import (
     WaitForRecord,
     about,
 )
+from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import Exported, FileTarget, NoFile, RedcapError, Sent
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.request import SourceChanged, SourceUnreadable, safe_name
 from dropcap.redcap.window import Stopped
-from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord, RuleSettings, Target
+from dropcap.routing.route import Route
+from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord
 
 log = structlog.get_logger()
 
@@ -59,79 +62,85 @@ _CHOICES_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """All that one attempt needs."""
+class Sending:
+    """A file that is entered as being sent."""
 
     job: Job
-    target: Target
-    settings: RuleSettings
+    route: Route
     step: Send
+    known: Known
+    overtaken: bool = False  # a newer one has gone to its place: it is only looked whether this one had arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Files of one folder that one thread sends, one after the other; `tree` is the directory in which they lie."""
+
+    folder: FolderQueue
     line: ProjectLine
     tree: Tree
     filing: Filing
-    upload_as: str
-    facts: Facts
-    looked: float  # when the look-up that told the facts began (monotonic)
-    ours: Callable[[], bool] = lambda: True  # whether the folder still is; touches no file system
-    overtaken: bool = False  # a newer one has gone there: it is only looked whether this one had arrived
-    perhaps: Perhaps = NOWHERE
+    sendings: Sequence[Sending]
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One try to bring a file into its field.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all attempts use. `vacancies` knows what refused exports mean, `belief` whose trouble it is that a request met."""
 
-    `note` writes what must be durable before the next effect (which copy was preserved); `stop` ends a request under way;
-    `vacancies` knows what refused exports mean, `belief` whose trouble it is that a request met.
-    """
-
-    upload: Upload
-    note: Callable[[int, str, dict[str, object]], None]
-    stop: threading.Event
-    slot: Slot
-    vacancies: Vacancies
+    ledger: Ledger
+    hosts: Hosts
     belief: Belief
-    sent: Callable[[int], None] | None = None  # is told how many bytes have gone
-    _sent: bool = False
-    _importing: bool = False
-    _answered_in_its_place: bool = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
-    _refused: str = ""  # the bytes that may have been too many, by their SHA-256
-    _acknowledged: str | None = None
-    _ctime_ns: int | None = None  # of the file before its bytes were read for the first time
+    vacancies: Vacancies
+    progress: Progress = field(default_factory=Progress)
+
+
+class Attempt:
+    """One try to bring a file into its field. `stop` ends a request under way."""
+
+    def __init__(self, sending: Sending, batch: Batch, slot: Slot, stop: threading.Event, shared: Shared) -> None:
+        self.job, self.step, self.known, self.overtaken = sending.job, sending.step, sending.known, sending.overtaken
+        self.target, self.settings = sending.route.target, sending.route.settings
+        self.site, self.line, self.tree, self.filing = batch.folder.site, batch.line, batch.tree, batch.filing
+        self.slot = slot
+        self.stop = stop
+        self.shared = shared
+        self._sent = self.job.state is State.UNKNOWN
+        self._importing = False
+        self._answered_in_its_place = False  # the import, by somebody before REDCap, perhaps once REDCap had the file
+        self._refused = ""  # the bytes that may have been too many, by their SHA-256
+        self._acknowledged: str | None = None
+        self._ctime_ns: int | None = None  # of the file before its bytes were read for the first time
+        self._sink: PreserveSink | None = None
 
     def run(self) -> Outcome:
         """Never raises for anything that a file, a folder or a server can do."""
         outcome = self._run()
         if isinstance(outcome, Stored):
-            instance = self.upload.step.instance if outcome.instance is None else outcome.instance
+            instance = self.step.instance if outcome.instance is None else outcome.instance
             outcome = replace(outcome, ctime_ns=self._ctime_ns, instance=instance)
-        waits = self.upload.settings.missing_record is MissingRecord.WAIT
+        waits = self.settings.missing_record is MissingRecord.WAIT
         if isinstance(outcome, Refused) and outcome.reason == Reason.NO_RECORD and waits:
             return WaitForRecord(outcome.message)
         if isinstance(outcome, Later) and self._acknowledged is not None:
             outcome = replace(outcome, sha256=self._acknowledged)
         # An instance that an earlier attempt chose may have been sent to: it stays this file's.
-        fresh = self.upload.step.chosen and not self._answered_in_its_place
+        fresh = self.step.chosen and not self._answered_in_its_place
         if isinstance(outcome, Later | LookAgain) and not outcome.sent and fresh:
             return replace(outcome, release_instance=True)
         return outcome
 
     def _run(self) -> Outcome:
         started = time.monotonic()
-        upload = self.upload
-        self._sent = upload.job.state is State.UNKNOWN
-        name = f"{IN_PROGRESS}/{upload.job.name}"
-        self.slot.in_file_since = started
+        name = f"{IN_PROGRESS}/{self.job.name}"
         try:
-            fd, status = upload.tree.open_seen(name)
+            with self.slot.in_file():
+                fd, status = self.tree.open_seen(name)
         except FileNotFoundError:
             return Gone()
         except NotRegular:
             return Held(Reason.UNREADABLE, "it is no longer a plain file", "put the file itself there")
         except OSError as error:
             return self._folder_trouble(error)
-        finally:
-            self.slot.in_file_since = None
         try:
             with WatchedFile(fd, "rb") as source:
                 source.slot = self.slot
@@ -140,7 +149,7 @@ class Attempt:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             how = {"sent": self._sent, "importing": self._importing}
-            return self.belief.of_a_file(error.meaning, upload.job, upload.line, **how, sha256=self._refused)
+            return self.shared.belief.of_a_file(error.meaning, self.job, self.line, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NotEntered as error:
@@ -155,10 +164,9 @@ class Attempt:
             return self._folder_trouble(error)
 
     def _claimed(self, source: FileIO, status: os.stat_result, started: float) -> Outcome:
-        upload = self.upload
         fd = source.fileno()
         self._ctime_ns = status.st_ctime_ns
-        job = upload.job
+        job = self.job
         if status.st_size < job.size:
             return Held(
                 Reason.CAME_BACK_SHORT,
@@ -167,26 +175,26 @@ class Attempt:
             )
         if (status.st_size, status.st_mtime_ns) != (job.size, job.mtime_ns):
             return Rewritten(status.st_size, status.st_mtime_ns, self._sent)
-        place = FileTarget(upload.step.record, upload.step.field, upload.step.event, upload.step.instance)
+        place = FileTarget(self.step.record, self.step.field, self.step.event, self.step.instance)
         if (ended := self._looked_for(place, fd, status.st_size, started)) is not None:
             return ended
         result = Result.STORED
-        if upload.step.look or self._sent or job.may_have_arrived:
+        if self.step.look or self._sent or job.may_have_arrived:
             answer = self._what_is_there(place, fd, status.st_size, started)
             if not isinstance(answer, Result):
                 return answer
             result = answer
-            if upload.overtaken:
+            if self.overtaken:
                 return OVERTAKEN
-            if (held := self.belief.limits.gives_up(job)) is not None:
+            if (held := self.shared.belief.limits.gives_up(job)) is not None:
                 return held
-        if upload.target.instance == NEXT:
-            record_what_is_sent(job, upload.step.instance, fd, self.note)
-        if not upload.ours():
+        if self.target.instance == NEXT and (news := what_is_sent(job, self.step.instance, fd)):
+            self._note("what is sent", news)
+        if self.site.tree() is not self.tree:
             return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=self._sent)
         self._sent, self._importing = False, True
         try:
-            sent = upload.line.client.import_file(place, source, status.st_size, upload.upload_as, self.stop, self.sent)
+            sent = self.line.client.import_file(place, source, status.st_size, self.target.upload_as, self.stop, self._has_sent)
         except RedcapError as error:
             if may_be_of_size(error.meaning, job.size):
                 with contextlib.suppress(OSError):  # it counts as a file of its own then
@@ -194,7 +202,7 @@ class Attempt:
             raise
         self._sent, self._importing, self._acknowledged = True, False, sent.sha256
         after = self._changed(fd, status, sent.sha256)
-        reached = upload.settings.confirm
+        reached = self.settings.confirm
         if after is None:
             confirmed = self._confirm(place, sent)
             if not isinstance(confirmed, Confirm):
@@ -211,35 +219,34 @@ class Attempt:
 
         The outcome if the job ends here, else what the result of sending will be called.
         """
-        upload = self.upload
         # Whatever came to lie in an instance that was chosen for being new was not meant to be replaced.
-        keep = upload.settings.existing_file is ExistingFile.PRESERVE or upload.target.instance == NEXT
+        keep = self.settings.existing_file is ExistingFile.PRESERVE or self.target.instance == NEXT
         with contextlib.ExitStack() as stack:
-            keeps = keep and not (self._fresh or upload.overtaken)
-            sink = stack.enter_context(upload.filing.preserve_sink(upload.job.id)) if keeps else None
+            keeps = keep and not (self._fresh or self.overtaken)
+            self._sink = sink = stack.enter_context(self.filing.preserve_sink(self.job.id)) if keeps else None
             try:
-                there = upload.line.client.export_file(place, self._seen(sink.write) if sink else None, self.stop)
+                there = self.line.client.export_file(place, self._write_copy if sink else None, self.stop)
             except NoFile as error:
-                shown_there = upload.facts.known and upload.facts.shows and not upload.step.chosen
+                shown_there = self.known.facts.known and self.known.facts.shows and not self.step.chosen
                 if shown_there and not self._may_replace:  # its words and its record contradict each other
                     return self._contradicted(place, error)
                 return Result.STORED
             except RedcapError as error:
                 return self._refused_export(place, error)
-            upload.line.exported(place.field, self.vacancies)
+            self.line.exported(place.field, self.shared.vacancies)
             if self._fresh:
                 return self._occupied(place)
             own = sha256(fd)
             if there.sha256 == own and there.size == size:
                 result = Result.STORED if self._sent else Result.ALREADY_THERE
                 return Stored(result, Confirm.READBACK.value, own, size, time.monotonic() - started)
-            if upload.overtaken:
+            if self.overtaken:
                 return OVERTAKEN
-            if there.sha256 == upload.job.sha256:
+            if there.sha256 == self.job.sha256:
                 return Result.REPLACED  # an older state of this very file, sent before somebody wrote to it
-            if upload.target.instance == NEXT and upload.job.sha256 is None:
+            if self.target.instance == NEXT and self.job.sha256 is None:
                 return self._another(place)
-            if upload.settings.existing_file is ExistingFile.REFUSE:
+            if self.settings.existing_file is ExistingFile.REFUSE:
                 return Refused(
                     Reason.FILE_EXISTS,
                     f"the field `{place.field}` of record `{shown(place.record)}` holds another file already",
@@ -255,10 +262,10 @@ class Attempt:
     def _keep(self, sink: PreserveSink, place: FileTarget, there: Exported) -> None:
         """Have the copy kept under its name, and note it before anything is sent."""
         kept = sink.commit(self._origin(place, there.name))
-        if (kept, there.sha256) == (self.upload.job.preserved_as, self.upload.job.preserved_sha256):
+        if (kept, there.sha256) == (self.job.preserved_as, self.job.preserved_sha256):
             return
-        self.note(self.upload.job.id, "preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
-        log.info("preserved", **about(self.upload.job), kept_as=shown(kept), sha256=there.sha256)
+        self._note("preserved", {"preserved_as": kept, "preserved_sha256": there.sha256})
+        log.info("preserved", **about(self.job), kept_as=shown(kept), sha256=there.sha256)
 
     def _another(self, place: FileTarget) -> Later:
         """A wrong answer, or somebody else's file, in an instance that was sent to.
@@ -273,29 +280,29 @@ class Attempt:
     @property
     def _may_replace(self) -> bool:
         """Whether it does not matter what the field holds."""
-        return self.upload.settings.existing_file is ExistingFile.REPLACE and self.upload.target.instance != NEXT
+        return self.settings.existing_file is ExistingFile.REPLACE and self.target.instance != NEXT
 
     @property
     def _fresh(self) -> bool:
         """Whether its instance was chosen for being new, and nothing of this file was ever sent there."""
-        return self.upload.step.chosen and not self._sent
+        return self.step.chosen and not self._sent
 
     def _occupied(self, place: FileTarget) -> Outcome:
         """Somebody has put a file into the instance since it was chosen."""
         message = f"instance {place.instance} of record `{shown(place.record)}` was taken meanwhile: another one is chosen"
-        at_once = 0.0 if self.upload.job.faults < _CHOICES_AT_ONCE else None
+        at_once = 0.0 if self.job.faults < _CHOICES_AT_ONCE else None
         return Later(Reason.FILE_EXISTS, message, "nothing needs to be done", Scope.FILE, seconds=at_once, own_fault=True)
 
     def _refused_export(self, place: FileTarget, error: RedcapError) -> Outcome | Result:
         """REDCap gives out no file, for a reason that may be that there is none."""
-        upload, meaning = self.upload, error.meaning
+        meaning = error.meaning
         if self._may_replace and (meaning.verdict is Verdict.UNCLEAR or _may_not_read(error)):
             return Result.STORED  # whatever is there is replaced, and sending it again to the same place does no harm
         if meaning.verdict is not Verdict.UNCLEAR or not meaning.said:
             raise error
-        refused = RefusedExport(upload.job.project, upload.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
-        hideable = upload.line.may_hide(place.field, self.vacancies)
-        match self.vacancies.judge(refused, upload.facts, upload.looked, hideable=hideable):
+        refused = RefusedExport(self.job.project, self.job.id, place, meaning.said, meaning.reason == Reason.RIGHTS)
+        hideable = self.line.may_hide(place.field, self.shared.vacancies)
+        match self.shared.vacancies.judge(refused, self.known.facts, self.known.at, hideable=hideable):
             case Vacancy.EMPTY:
                 return Result.STORED
             case Vacancy.LOOK:
@@ -312,8 +319,8 @@ class Attempt:
 
     def _contradicted(self, place: FileTarget, error: NoFile) -> Outcome:
         """REDCap says that there is no file, and showed one in the record: one of both is outdated, or the file is damaged."""
-        refused = RefusedExport(self.upload.job.project, self.upload.job.id, place, error.meaning.message, of_rights=False)
-        vacancy = self.vacancies.judge(refused, self.upload.facts, self.upload.looked, hideable=True)
+        refused = RefusedExport(self.job.project, self.job.id, place, error.meaning.message, of_rights=False)
+        vacancy = self.shared.vacancies.judge(refused, self.known.facts, self.known.at, hideable=True)
         if vacancy is Vacancy.LOOK:
             return LookAgain(error.meaning.reason, error.meaning.message, error.meaning.remedy, self._sent)
         return self._taken(place, Reason.NOT_CONFIRMED, error.meaning.message)
@@ -327,66 +334,71 @@ class Attempt:
         """Whether REDCap gives out the same once more. A reply that does not tell its length can break off unnoticed, but
         hardly twice at the same byte."""
         try:
-            return self.upload.line.client.export_file(place, None, self.stop).sha256 == sha256
+            return self.line.client.export_file(place, None, self.stop).sha256 == sha256
         except NoFile:
             return False
 
     def _looked_for(self, place: FileTarget, fd: int, size: int, started: float) -> Stored | Held | None:
         """What ends the job, if REDCap has these very bytes in one of the instances in which they may be, or if those are too
         many to be looked at."""
-        perhaps = self.upload.perhaps
+        perhaps = perhaps_in(self.job, self.known.facts, self.target.upload_as, self.shared.ledger.query, self.tree)
         own = sha256(fd) if perhaps.instances else ""
         for instance in perhaps.instances:
             with contextlib.suppress(NoFile):
-                there = self.upload.line.client.export_file(replace(place, instance=instance), None, self.stop)
+                there = self.line.client.export_file(replace(place, instance=instance), None, self.stop)
                 if there.sha256 == own:
                     seconds = time.monotonic() - started
                     return Stored(Result.ALREADY_THERE, Confirm.READBACK.value, own, size, seconds, instance=instance)
         if perhaps.more:
             return perhaps.too_many(place.record)
-        if self.upload.step.chosen:
+        if self.step.chosen:
             self._sent = False  # nothing of it was ever sent there
         return None
 
-    def _seen(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """`write`, seen by the slot so that one that hangs is noticed."""
+    def _write_copy(self, data: bytes) -> None:
+        assert self._sink is not None
+        with self.slot.in_file():
+            self._sink.write(data)
 
-        def seen(data: bytes) -> None:
-            self.slot.in_file_since = time.monotonic()
+    def _has_sent(self, position: int) -> None:
+        self.shared.progress.sent(self.job.id, position)
+
+    def _note(self, note: str, columns: dict[str, object]) -> None:
+        """Make durable what must be before the next effect; of a chosen instance, this host knows it by itself too."""
+        self.shared.ledger.note(self.job.id, note, columns)
+        if isinstance(instance := columns.get("instance"), int):
             try:
-                write(data)
-            finally:
-                self.slot.in_file_since = None
-
-        return seen
+                self.shared.hosts.begins([replace(self.job, instance=instance)])
+            except OSError as error:
+                raise NotEntered(error) from error
 
     def _origin(self, place: FileTarget, original_name: str) -> Origin:
-        job = self.upload.job
+        job = self.job
         now = datetime.now().astimezone()
         return Origin(job.project, job.id, place.record, place.field, original_name, now, place.event, place.instance)
 
     def _confirm(self, place: FileTarget, sent: Sent) -> Confirm | Outcome:
         """The level that was reached: what `confirm` asks for, or more where REDCap's answer may not have been all of it."""
-        upload, confirm = self.upload, self.upload.settings.confirm
+        confirm = self.settings.confirm
         if confirm is Confirm.NONE and sent.proven:
             return confirm
         if confirm is Confirm.LISTED:
-            structure = upload.line.structure(stop=self.stop)
+            structure = self.line.structure(stop=self.stop)
             fields = sorted({structure.record_id_field, place.field})
-            rows = upload.line.client.records(records=[place.record], fields=fields, stop=self.stop)
-            after = shown_in_field(rows, structure, upload.target, place.instance)
-            if not newly_listed(upload.step.shows, after, safe_name(upload.upload_as)):
+            rows = self.line.client.records(records=[place.record], fields=fields, stop=self.stop)
+            after = shown_in_field(rows, structure, self.target, place.instance)
+            if not newly_listed(self.step.shows, after, safe_name(self.target.upload_as)):
                 return _not_confirmed("REDCap accepted the file, but lists none in that field")
             return confirm
         try:
-            there = upload.line.client.export_file(place, None, self.stop)
+            there = self.line.client.export_file(place, None, self.stop)
         except NoFile:
             return _not_confirmed("REDCap accepted the file, but the field is empty")
         except RedcapError as error:
             if confirm is Confirm.NONE and _may_not_read(error):
                 return confirm
             raise
-        upload.line.exported(place.field, self.vacancies)
+        self.line.exported(place.field, self.shared.vacancies)
         if there.sha256 != sent.sha256:
             return _not_confirmed("REDCap exports other bytes than were sent")
         return Confirm.READBACK
@@ -398,8 +410,8 @@ class Attempt:
         """
         now = os.fstat(fd)
         with contextlib.suppress(FileNotFoundError):  # a person has renamed it; filing looks for it
-            there = self.upload.tree.lstat(f"{IN_PROGRESS}/{self.upload.job.name}")
-            if self.upload.tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
+            there = self.tree.lstat(f"{IN_PROGRESS}/{self.job.name}")
+            if self.tree.stable_inodes and (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
                 return there
             if (there.st_size, there.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 return there
@@ -409,7 +421,7 @@ class Attempt:
 
     def _rewritten(self, name: str) -> Outcome:
         try:
-            status = self.upload.tree.lstat(name)
+            status = self.tree.lstat(name)
         except FileNotFoundError:
             return Gone() if not self._sent else Later(Reason.VANISHED, "the file vanished while it was sent", sent=True)
         except OSError as error:
@@ -443,3 +455,56 @@ def _not_confirmed(message: str) -> Later:
     return Later(
         Reason.NOT_CONFIRMED, message, "nothing needs to be done: dropcap looks again and sends it again", Scope.SERVER, True
     )
+
+
+#: So many are exported at most: each is a request, and may be large.
+_MOST = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Perhaps:
+    """The `instances` to be looked at, in this order, before the file is sent; `more` have files, and are too many for that."""
+
+    instances: tuple[int, ...] = ()
+    more: int = 0
+
+    def too_many(self, record: str) -> Held:
+        """It was in none of those that were looked at, and is perhaps in another."""
+        return Held(
+            Reason.NOT_CONFIRMED,
+            f"it may have been sent, and record `{shown(record)}` has {len(self.instances) + self.more} instances with files"
+            f" that dropcap does not know: {len(self.instances)} hold other ones, the rest was not looked at",
+            "look at the instances in REDCap: if this file is in none, drop a copy of it after taking it out of in_progress/",
+        )
+
+
+#: It was never sent before.
+NOWHERE = Perhaps()
+
+
+def perhaps_in(job: Job, facts: Facts, upload_as: str, query: Query, tree: Tree) -> Perhaps:
+    """Where to look for the file of a job that is about to be sent. Each instance accounts for one file: those of other jobs are
+    not looked at, but for the one that this very file was in before. Raises DatabaseError.
+    """
+    if not job.takes_next or not facts.filled:
+        return NOWHERE
+    shows = dict(facts.filled)
+    back = (filed.instance for filed in query.was_filed(job) if filed.instance in shows and _has_left(filed, job, tree))
+    perhaps = [number for number in (next(back, None),) if number is not None]
+    if job.instance_unknown:
+        others = shows.keys() - query.instances_of_others(job) - set(perhaps)
+        name = safe_name(upload_as)
+        perhaps += sorted(others, key=lambda number: (shows[number] != name, -number))
+    return Perhaps(tuple(perhaps[:_MOST]), len(perhaps[_MOST:]))
+
+
+def _has_left(filed: Job, job: Job, tree: Tree) -> bool:
+    """Whether the file that was filed, and looks like that of `job`, is it. Where inodes tell nothing, so does a copy."""
+    if job.inode:
+        return True
+    with contextlib.suppress(OSError):
+        try:
+            tree.lstat(filed.filed_as or "")
+        except (FileNotFoundError, NotADirectoryError):
+            return filed.folder == job.folder
+    return False

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 import structlog
 
-from dropcap.delivery.ask import ODD, hopeless
 from dropcap.delivery.attribution import Belief, judge
-from dropcap.delivery.circuit import Health
-from dropcap.delivery.instances import perhaps_in
-from dropcap.delivery.outcome import MAY_HAVE_CHANGED, Conclusion
-from dropcap.delivery.plan import Create, Send
+from dropcap.delivery.lookup import hopeless
+from dropcap.delivery.outcome import MAY_HAVE_CHANGED, ODD, Conclusion
+from dropcap.delivery.plan import Create
 from dropcap.delivery.project_client import ProjectLine, Vacancies
-from dropcap.delivery.queue import OVERDUE, Candidate, Confirm, Known, Pace
-from dropcap.delivery.upload import NOT_OURS, Attempt, Upload
-from dropcap.delivery.workers import Begins, Cut, NotEntered, Progress, Slot
+from dropcap.delivery.queue import OVERDUE, Candidate, Queues
+from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Sending, Shared
+from dropcap.delivery.workers import CancelToken, Hosts, Slot
 from dropcap.display import shown
-from dropcap.files.tree import Tree
-from dropcap.filing.place import Filing
 from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import (
     Change,
@@ -47,7 +41,8 @@ from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import RedcapError
 from dropcap.redcap.reply import Verdict
 from dropcap.redcap.window import Stopped
-from dropcap.routing.route import Route
+
+log = structlog.get_logger()
 
 #: Seconds for which nobody else creates a record of almost the same name: longer than a look-up that began before stays known,
 #: and than an import takes whose reply was lost. Each host counts them from when it has seen that name first, or asked for anew,
@@ -127,128 +122,93 @@ def not_in_its_group(record: str, group: str) -> Held:
     return Held(Reason.RIGHTS, message, remedy)
 
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """A file that is entered as being sent."""
-
-    job: Job
-    route: Route
-    step: Send
-    known: Known
-    overtaken: bool = False  # a newer one has gone to its place: it is only read back
-
-
 class Work:
-    """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change.
+    """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change."""
 
-    `ended` is told of jobs whose turn is over, and whether they need no other one.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        health: Health,
-        conclusion: Conclusion,
-        break_off: threading.Event,
-        ended: Callable[[Sequence[Job], bool], None],
-        belief: Belief,
-        progress: Progress,
-        begins: Begins,
-    ) -> None:
-        self._begins = begins
+    def __init__(self, ledger: Ledger, queues: Queues, conclusion: Conclusion, belief: Belief, hosts: Hosts) -> None:
         self._ledger = ledger
-        self._health = health
+        self._queues = queues
         self._conclusion = conclusion
-        self._break_off = break_off
-        self._ended = ended
-        self._belief = belief
-        self._progress = progress
+        self._health = conclusion.health
+        self.belief = belief
+        self.hosts = hosts
         self._creation = Creation(ledger)
-        self._vacancies = Vacancies(ledger)
+        self._shared = Shared(ledger, hosts, belief, Vacancies(ledger))
+        self.progress = self._shared.progress
 
-    def send(
-        self,
-        slot: Slot,
-        batch: Sequence[Sending],
-        line: ProjectLine,
-        lent: tuple[Tree, Filing],
-        goes_on: Callable[[Job], bool],
-        confirm: Confirm,
-        pace: Pace,
-        holds: Callable[[], bool],
-    ) -> None:
-        """Give files their turns, one after the other, as long as `goes_on` says so and the batch is not overdue; none, if the
-        folder turns out not to be ours any more (`confirm`). What is under way is broken off once it may be another host's."""
-        ours = slot.in_file(confirm)
-        if ours is None:
-            self._give_back(batch)
-            self._ended([one.job for one in batch], False)
-            return
-        with lent[0].batch():
-            stored = self._sent(slot, batch, line, lent, goes_on, ours, pace, Cut(self._break_off, holds))
-        self._ended([one.job for one in batch if one.job.id in stored], True)
-        if len(stored) < len(batch):
-            self._ended([one.job for one in batch if one.job.id not in stored], False)
-
-    def _sent(
-        self,
-        slot: Slot,
-        batch: Sequence[Sending],
-        line: ProjectLine,
-        lent: tuple[Tree, Filing],
-        goes_on: Callable[[Job], bool],
-        ours: Callable[[], bool],
-        pace: Pace,
-        cut: Cut,
-    ) -> set[int]:
-        """Send the files of a batch; the jobs of those that are stored."""
-        began = started = time.monotonic()
+    def send(self, slot: Slot, batch: Batch) -> None:
+        """Give files their turns, one after the other, until the batch is overdue; none, if the folder is not ours any more. What
+        is under way is broken off once it may be another host's."""
         stored: set[int] = set()
-        for number, one in enumerate(batch):
-            if number and (started - began > OVERDUE or not goes_on(one.job)):
-                self._give_back(batch[number:])
+        with slot.in_file():
+            ours = batch.folder.site.confirm()
+        if ours:
+            with batch.tree.batch():
+                self._send(slot, batch, stored)
+        else:
+            self._give_back(batch.sendings)
+        self._queues.ended([one.job for one in batch.sendings if one.job.id in stored], stored=True)
+        if len(stored) < len(batch.sendings):
+            self._queues.ended([one.job for one in batch.sendings if one.job.id not in stored])
+
+    def _send(self, slot: Slot, batch: Batch, stored: set[int]) -> None:
+        """Send the files of a batch; `stored` gets the jobs of those that are."""
+        began = started = time.monotonic()
+        stop = CancelToken(self._queues.break_off, batch.folder.site)
+        outcome: Outcome | None
+        for number, one in enumerate(batch.sendings):
+            if number and (started - began > OVERDUE or not self._goes_on(batch, one.job)):
+                self._give_back(batch.sendings[number:])
                 break
             log.info("sending", **about(one.job), attempt=one.job.attempts, size=one.job.size)
-            target, settings, known = one.route.target, one.route.settings, one.known
-            upload = Upload(
-                *(one.job, target, settings, one.step, line, *lent),
-                *(target.upload_as, known.facts, known.at, ours, one.overtaken),
-                perhaps_in(one.job, known.facts, target.upload_as, self._ledger.query, lent[0]),
-            )
-            with self._progress.of(one.job) as told:
-                attempt = Attempt(upload, partial(self._noted, one.job), cut, slot, self._vacancies, self._belief, told)
-                outcome = self._guarded(one.job, line, partial(self._attempted, attempt, one, line), sent=True)
+            try:
+                with self.progress.of(one.job):
+                    outcome = self._attempted(Attempt(one, batch, slot, stop, self._shared), one, batch.line)
+            except Exception as error:
+                outcome = self._of_error(one.job, error, sent=True)
+            self._conclude(one.job, outcome, batch.line)
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:
-                    self._belief.stored(one.job, line)
+                    self.belief.stored(one.job, batch.line)
             ended = time.monotonic()
             if not slot.large:
-                pace.took(ended - started)
+                batch.folder.took(ended - started)
             started = ended
-        return stored
 
-    def _noted(self, sent: Job, job: int, note: str, columns: dict[str, object]) -> None:
-        """Something is known of a job before its next effect; of a chosen instance, this host knows it by itself too."""
-        self._ledger.note(job, note, columns)
-        if isinstance(instance := columns.get("instance"), int):
-            try:
-                self._begins([replace(sent, instance=instance)])
-            except OSError as error:
-                raise NotEntered(error) from error
+    def _goes_on(self, batch: Batch, job: Job) -> bool:
+        """Whether a batch still may go on with this file."""
+        may = not self._queues.stopping and batch.folder.open()
+        return may and self._health.may_go(batch.line.project, job, time.monotonic())
 
     def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
-        return self._one_of_many(one.job, line, _attempted(attempt, one, line, self._belief))
+        """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has
+        for that: the rule's other files need not follow this one to failed/.
+        """
+        began, known = time.monotonic(), line.known()
+        outcome = attempt.run()
+        if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
+            return self._one_of_many(one.job, line, outcome)
+        try:
+            outcome = hopeless(line.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
+        except Stopped:
+            pass
+        except RedcapError as error:
+            why = self.belief.of_a_question(error.meaning, line, sent=False, alone=True) if known else None
+            if isinstance(why, Later):
+                return why
+            if known:  # else this token was never told anything
+                message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
+                remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
+                return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
+        return self._one_of_many(one.job, line, outcome)
 
     def _one_of_many(self, job: Job, line: ProjectLine, outcome: Outcome) -> Outcome:
         """The same, unless REDCap refuses one file after the other alike: then none fails any more."""
         if not isinstance(outcome, Refused):
             return outcome
         paused = self._health.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
-        return self._belief.alike.judge(job, outcome, paused=paused)
+        return self.belief.alike.judge(job, outcome, paused=paused)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
@@ -268,54 +228,62 @@ class Work:
             # They count as sent for now, and are read back at the next start.
             log.error("internal_error", where="ledger", error=f"{type(error).__name__}: {error}")
 
-    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create, confirm: Confirm) -> None:
+    def create(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> None:
         """Create a missing record, within the day's limit; the file is looked up again afterwards. None, if the folder turns out
-        not to be ours any more (`confirm`)."""
-        job, limit = candidate.job, candidate.route.settings.create_limit
+        not to be ours any more."""
+        job = candidate.job
         unknown = job.state is State.UNKNOWN
-
-        def run() -> Outcome:
-            if job.created == step.record:
-                # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
-                return WaitForRecord(f"REDCap says it has created record `{shown(step.record)}`, but does not show it to dropcap")
-            if slot.in_file(confirm) is None:
-                return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=unknown)
-            with self._creation.one_at_a_time(job.project, step.record) as first:
-                if not first:  # another file of the same record has just asked
-                    return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
-                try:
-                    return self._ask_for_record(line, job, step, limit)
-                except Stopped as stopped:
-                    return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=unknown)
-
-        outcome = self._guarded(job, line, run, sent=unknown)
+        outcome: Outcome | None
+        try:
+            outcome = self._created(slot, line, candidate, step)
+        except Stopped as stopped:
+            outcome = Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=unknown)
+        except Exception as error:
+            outcome = self._of_error(job, error, sent=unknown)
+        self._conclude(job, outcome, line)
         if not isinstance(outcome, Refused):  # of which the filer tells
-            self._ended([job], False)
+            self._queues.ended([job])
+
+    def _created(self, slot: Slot, line: ProjectLine, candidate: Candidate, step: Create) -> Outcome:
+        """Raises Stopped."""
+        job = candidate.job
+        unknown = job.state is State.UNKNOWN
+        if job.created == step.record:
+            # REDCap has just said yes. To ask again at once would spend the day's limit on one record.
+            return WaitForRecord(f"REDCap says it has created record `{shown(step.record)}`, but does not show it to dropcap")
+        with slot.in_file():
+            ours = self._queues.of(job.folder).site.confirm()
+        if not ours:
+            return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=unknown)
+        with self._creation.one_at_a_time(job.project, step.record) as first:
+            if not first:  # another file of the same record has just asked
+                return Later(Reason.NO_RECORD, "its record was being created", scope=Scope.STOP, sent=unknown)
+            return self._ask_for_record(line, job, step, candidate.route.settings.create_limit)
 
     def _ask_for_record(self, line: ProjectLine, job: Job, step: Create, limit: int) -> Outcome:
         """What comes of asking REDCap to create a record. Raises Stopped."""
         unknown = job.state is State.UNKNOWN
         try:
-            if group := line.group(self._break_off):
+            if group := line.group(self._queues.break_off):
                 return not_in_its_group(step.record, group)
         except RedcapError as error:
             return judge(error.meaning, sent=unknown)
         project = ""
         try:
-            structure = line.structure(stop=self._break_off)
+            structure = line.structure(stop=self._queues.break_off)
             project = f"{line.project.api}#{structure.project.project_id}"
             if (other := self._creation.elsewhere(job, project, step.record)) is not None:
                 return other
             if not self._creation.within_limit(job, step.record, limit):
                 return LimitReached(limit)
             first = _first_event(structure.events, step.event) if structure.longitudinal else None
-            line.client.create_record(step.record, structure.record_id_field, first, self._break_off)
+            line.client.create_record(step.record, structure.record_id_field, first, self._queues.break_off)
         except RedcapError as error:
-            outcome = self._belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
+            outcome = self.belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
             if isinstance(outcome, Refused) and project:
                 self._ledger.unreserve(project, step.record)
             return self._one_of_many(job, line, outcome)
-        self._belief.alike.stored(job.project)
+        self.belief.alike.stored(job.project)
         log.info("record_created", **about(job))
         return RecordCreated(step.record)
 
@@ -323,15 +291,15 @@ class Work:
         """Ask a server whether it is well."""
         now = time.monotonic()
         try:
-            line.client.version(self._break_off)
+            line.client.version(self._queues.break_off)
             well = True
             trouble = None
-            self._belief.probed(line, None)
+            self.belief.probed(line, None)
         except Stopped:
             well, trouble = False, None
             self._health.not_probed(server)
         except RedcapError as error:
-            self._belief.probed(line, error.meaning)
+            self.belief.probed(line, error.meaning)
             outcome = judge(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
             well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
@@ -344,19 +312,20 @@ class Work:
             self._ledger.blame(self._health.well(Scope.SERVER, server, None))
         elif trouble is not None:
             self._health.ill(Scope.SERVER, server, None, trouble, now)
-        self._ended([], False)
+        self._queues.ended([])
 
-    def _guarded(self, job: Job, line: ProjectLine, run: Callable[[], Outcome], *, sent: bool) -> Outcome:
-        # Whatever goes wrong inside, the job must not stay `sending` for ever.
-        try:
-            outcome = run()
-        except LeaseLost:
-            return Later(Reason.STOPPED, "another host works in its folder by now", scope=Scope.STOP, sent=sent)
-        except TOLD:
-            outcome = Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=sent)
-        except Exception as error:
-            log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=True)
-            outcome = Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
+    def _of_error(self, job: Job, error: Exception, *, sent: bool) -> Later | None:
+        """Whatever goes wrong inside, the job must not stay `sending` for ever. None: it is another host's by now."""
+        if isinstance(error, LeaseLost):
+            return None
+        if isinstance(error, TOLD):
+            return Later(Reason.AWAY, NOT_OURS, scope=Scope.STOP, sent=sent)
+        log.error("internal_error", **about(job), error=f"{type(error).__name__}: {error}", exc_info=error)
+        return Later(Reason.SERVER_ERROR, ODD, scope=Scope.SERVER, sent=sent)
+
+    def _conclude(self, job: Job, outcome: Outcome | None, line: ProjectLine) -> None:
+        if outcome is None:
+            return
         try:
             self._conclusion.apply(job, outcome, line)
         except TOLD:
@@ -364,30 +333,6 @@ class Work:
         except Exception as error:
             # The ledger could not be written (a full disk, say): the job is read back at the next start or retry.
             log.error("internal_error", **about(job), where="ledger", error=f"{type(error).__name__}: {error}")
-        return outcome
-
-
-def _attempted(attempt: Attempt, one: Sending, line: ProjectLine, belief: Belief) -> Outcome:
-    """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has for
-    that: the rule's other files need not follow this one to failed/.
-    """
-    began, known = time.monotonic(), line.known()
-    outcome = attempt.run()
-    if not isinstance(outcome, Refused) or outcome.reason not in MAY_HAVE_CHANGED:
-        return outcome
-    try:
-        return hopeless(line.structure(time.monotonic() - began, attempt.stop), one.route, one.job) or outcome
-    except Stopped:
-        return outcome
-    except RedcapError as error:
-        if not known:  # this token was never told anything
-            return outcome
-        why = belief.of_a_question(error.meaning, line, sent=False, alone=True)
-        if isinstance(why, Later):
-            return why
-        message = f"REDCap refuses this file, and does not tell of the project any more: {outcome.message}"
-        remedy = "ask the project's owner whether it was taken offline or deleted; `dropcap check` asks it anew"
-        return Later(outcome.reason, message, remedy, Scope.PROJECT, certain=True)
 
 
 def _first_event(events: Sequence[str], event: str | None) -> str | None:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
-from typing import TypeAlias, TypeVar
+from typing import Protocol
 
 import structlog
 
+from dropcap.filing.loop import DropFolder
 from dropcap.ledger.job import Job
 from dropcap.threads import MORE_THREADS, NoThread, begin
 
 log = structlog.get_logger()
-Seen = TypeVar("Seen")
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
@@ -35,11 +35,12 @@ class Slot:
     hung: bool = False
     thread: int = 0
 
-    def in_file(self, look: Callable[[], Seen]) -> Seen:
-        """What `look` tells, seen so that one that hangs is noticed."""
+    @contextmanager
+    def in_file(self) -> Iterator[None]:
+        """While a file system is waited for: one that hangs is noticed."""
         self.in_file_since = time.monotonic()
         try:
-            return look()
+            yield
         finally:
             self.in_file_since = None
 
@@ -50,25 +51,18 @@ class WatchedFile(FileIO):
     slot: Slot | None = None
 
     def readinto(self, buffer: object, /) -> int:
-        slot = self.slot
-        if slot is None:
-            return super().readinto(buffer)  # type: ignore[arg-type]
-        slot.in_file_since = time.monotonic()
+        assert self.slot is not None
+        self.slot.in_file_since = time.monotonic()
         try:
             return super().readinto(buffer)  # type: ignore[arg-type]
         finally:
-            slot.in_file_since = None
+            self.slot.in_file_since = None
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read, seen by the slot."""
-        slot = self.slot
-        if slot is None:
+        assert self.slot is not None
+        with self.slot.in_file():
             return super().read(-1 if size is None else size)
-        slot.in_file_since = time.monotonic()
-        try:
-            return super().read(-1 if size is None else size)
-        finally:
-            slot.in_file_since = None
 
 
 class Workers:
@@ -76,7 +70,7 @@ class Workers:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._turns: queue.SimpleQueue[tuple[Callable[[Slot], None], Slot] | None] = queue.SimpleQueue()
+        self._turns: queue.SimpleQueue[tuple[Slot, Callable[..., None], Sequence[object]] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._slots: dict[int, Slot] = {}
         self._threads: list[threading.Thread] = []
@@ -113,23 +107,22 @@ class Workers:
         with self._lock:
             return bool(self._threads) or self._barren is None or time.monotonic() - self._barren < _BARREN
 
-    def run(self, turn: Callable[[Slot], None], label: str, large: bool = False) -> None:
-        """Give a turn to one of the threads that are `ready`; `turn` must not raise."""
-        slot = Slot(label, large)
+    def run(self, slot: Slot, turn: Callable[..., None], *given: object) -> None:
+        """Have one of the threads that are `ready` call `turn(slot, *given)`, which must not raise."""
         with self._lock:
             self._slots[id(slot)] = slot
             self._idle -= 1
-        self._turns.put((turn, slot))
+        self._turns.put((slot, turn, given))
 
     def _work(self) -> None:
         while True:
             next_turn = self._turns.get()
             if next_turn is None:
                 return
-            turn, slot = next_turn
+            slot, turn, given = next_turn
             slot.thread = threading.get_ident()
             try:
-                turn(slot)
+                turn(slot, *given)
             except Exception as error:  # it must not, but a thread that ends would be missed for good
                 log.error("internal_error", where="delivery", error=f"{type(error).__name__}: {error}", exc_info=True)
             finally:
@@ -138,7 +131,7 @@ class Workers:
                     self._idle += 1
                     if not self._slots:
                         self._none.notify_all()
-                del next_turn, turn, slot  # they hold its folder open, and the next turn may be long in coming
+                del next_turn, turn, slot, given  # they hold its folder open, and the next turn may be long in coming
 
     def free(self, waiting: Collection[int] = ()) -> int:
         """How many turns may be started, beside those whose threads are `waiting` for a request limit."""
@@ -212,32 +205,27 @@ class Uploading:
 class Progress:
     """The uploads under way, each told of by the thread that sends it. Safe for threads; a report replaces one entry."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._uploads: dict[int, Uploading] = {}
 
     @contextmanager
-    def of(self, job: Job) -> Iterator[Callable[[int], None]]:
-        """While a job's file has its turn; what is given is to be told the number of its bytes that have been sent."""
-        upload = Uploading(job.id, job.folder, job.name, job.size)
-        self._put(upload)
-
-        def sent(position: int) -> None:
-            nonlocal upload
-            anew = upload.began is None or position < upload.sent  # the same request, made again
-            upload = replace(upload, sent=position, began=self._clock() if anew else upload.began)
-            self._put(upload)
-
+    def of(self, job: Job) -> Iterator[None]:
+        """While a job's file has its turn."""
+        with self._lock:
+            self._uploads[job.id] = Uploading(job.id, job.folder, job.name, job.size)
         try:
-            yield sent
+            yield
         finally:
             with self._lock:
                 self._uploads.pop(job.id, None)
 
-    def _put(self, upload: Uploading) -> None:
+    def sent(self, job: int, position: int) -> None:
+        """So many bytes of a job's file have gone."""
         with self._lock:
-            self._uploads[upload.job] = upload
+            upload = self._uploads[job]
+            anew = upload.began is None or position < upload.sent  # the same request, made again
+            self._uploads[job] = replace(upload, sent=position, began=time.time() if anew else upload.began)
 
     def uploads(self, folder: str | None = None) -> list[Uploading]:
         """Those of a folder, or all, the largest rest first."""
@@ -251,17 +239,17 @@ class Progress:
 _LOOK = 0.5
 
 
-class Cut(threading.Event):
+class CancelToken(threading.Event):
     """Set while everything is broken off, or the upload's folder may be another host's."""
 
-    def __init__(self, break_off: threading.Event, holds: Callable[[], bool]) -> None:
+    def __init__(self, break_off: threading.Event, site: DropFolder) -> None:
         super().__init__()
         self._break_off = break_off
-        self._holds = holds
+        self._site = site
 
     def is_set(self) -> bool:
         """Whether to end now."""
-        return self._break_off.is_set() or not self._holds()
+        return self._break_off.is_set() or not self._site.holds()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, at most so many seconds; whether it is."""
@@ -274,8 +262,14 @@ class Cut(threading.Event):
         return True
 
 
-#: Enters on this host's own disk which jobs are about to be sent, and whither. Raises OSError: nothing of them may be sent.
-Begins: TypeAlias = Callable[[Sequence[Job]], None]
+class Hosts(Protocol):
+    """This host among those that share the ledger."""
+
+    def begins(self, jobs: Sequence[Job]) -> None:
+        """Enter on this host's own disk which jobs are about to be sent, and whither. Raises OSError: nothing of them may be."""
+
+    def at_work_elsewhere(self) -> Collection[str]:
+        """In which folders other hosts work now."""
 
 
 class NotEntered(Exception):  # noqa: N818 - a state of the disk more than an error
@@ -286,7 +280,3 @@ class NotEntered(Exception):  # noqa: N818 - a state of the disk more than an er
         super().__init__(error.strerror)
         self.message = f"what is about to be sent cannot be entered in state_dir ({error.strerror}): nothing is sent meanwhile"
         self.remedy = "make room on the disk of state_dir, or let dropcap's user write there"
-
-
-def nobody(_: Sequence[Job]) -> None:
-    """A host that shares its ledger with nobody: what it has entered there is never lost to it."""

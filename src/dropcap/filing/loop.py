@@ -7,25 +7,70 @@ import errno
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import structlog
 
+from dropcap.config.model import Folder
 from dropcap.files.durable import REMEDY
 from dropcap.files.move import Crossing
 from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
 from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
-from dropcap.filing.preserve import DIRECTORY
+from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import FAILED, Failure, arrived_as, failure_of, forget_why, free_name
 from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import Address, Job, Refused, State, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.threads import DaemonThread
+
+
+class DropFolder(Protocol):
+    """A drop folder at work, as delivery and filing see it. Only `confirm` and `refresh` touch its file system; any thread calls
+    it, unless it says which."""
+
+    folder: Folder
+
+    def tree(self) -> Tree | None:
+        """The directory that intake works in now, None while there is none."""
+
+    def away(self) -> bool:
+        """Whether there is none since the folder is away."""
+
+    def confirm(self) -> bool:
+        """Read in the folder whether it is still ours, which may hang."""
+
+    def holds(self) -> bool:
+        """Whether no other host may work there at this moment."""
+
+    def address(self, name: str) -> Address:
+        """Where a file of that name goes."""
+
+    def ended(self, jobs: Sequence[Job], stored: bool) -> None:
+        """These jobs are over but perhaps for their move (`stored`), or the ledger did not take their end: they are due anew."""
+
+    def changed(self) -> None:
+        """The status page may say something else now."""
+
+    def filed(self, names: list[str]) -> None:
+        """These names have left in_progress/. Told by the filing thread."""
+
+    def missing(self) -> None:
+        """in_progress/ is not as it should be."""
+
+    def refresh(self) -> float:
+        """Keep the status page; seconds until the next look. For the filing thread."""
+
+    def stopped(self) -> None:
+        """Write the last page. For the filing thread."""
+
+    def over(self) -> None:
+        """Nothing more is filed here. Told by the filing thread."""
 
 
 def crossing(ledger: Ledger, ending: Ending) -> Crossing:
@@ -73,7 +118,7 @@ def locate(filing: Filing, ending: Ending, now: datetime) -> str | None:
     return filing.locate(job.inode, job.size, job.name, now.date(), sha256, within, job.mtime_ns, since)
 
 
-def renamed(tree: Tree, ending: Ending, address: Callable[[str], Address]) -> str | None:
+def renamed(tree: Tree, ending: Ending, site: DropFolder) -> str | None:
     """The name that a person gave to a stored file in in_progress/ meanwhile, if it is one for the same target."""
     job = ending.job
     if not isinstance(ending.outcome, Stored) or job.key is None:
@@ -82,13 +127,13 @@ def renamed(tree: Tree, ending: Ending, address: Callable[[str], Address]) -> st
     found = [name.partition("/")[2] for name in _files_of(job, tree, IN_PROGRESS)]
     if not found or (len(found) > 1 and not by_inode):  # size and time are those of two files
         return None
-    return found[0] if address(found[0]).key == job.key else None
+    return found[0] if site.address(found[0]).key == job.key else None
 
 
 def arrived(tree: Tree, job: Job) -> str | None:
     """Where a refused file arrived before an earlier run was killed, if a person has moved it since and it can be tried again."""
     filed = arrived_as(tree, job.name, job.id)
-    now_at = list(_files_of(job, tree, "", lambda name: name not in _ON_THEIR_WAY))
+    now_at = list(_files_of(job, tree, "", _ON_THEIR_WAY))
     if filed is None:
         # Killed before the text was there. Where nobody knows it, it would lie in failed/ for ever.
         renamed = any(name.startswith(f"{FAILED}/") for name in now_at)
@@ -100,11 +145,11 @@ def arrived(tree: Tree, job: Job) -> str | None:
     return None
 
 
-def _files_of(job: Job, tree: Tree, directory: str, enter: Callable[[str], bool] | None = None) -> Iterator[str]:
+def _files_of(job: Job, tree: Tree, directory: str, without: Collection[str] = ()) -> Iterator[str]:
     """The files beneath a directory that are the job's, or may be where inodes are not to be relied on."""
     by_inode = job.inode != 0 and tree.stable_inodes
     with contextlib.suppress(FileNotFoundError):
-        for entry in tree.scan(directory, enter=enter):
+        for entry in tree.scan(directory, enter=lambda name: name not in without):
             status = entry.stat if entry.kind == "file" else None
             if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
                 yield entry.name
@@ -120,44 +165,20 @@ HANGS = 30.0
 LEDGER_LOOK = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class FilingHooks:
-    """Who is told of what happens while a folder's files are filed. Called from its filing thread, but for `ended`.
-
-    `ended`: these jobs are over but perhaps for their move (True), or are looked at anew since the ledger did not take their end
-    (False). `filed`: these names have left in_progress/. `missing`: in_progress/ is not as it should be. `page` keeps the status
-    page, and says in how many seconds it wants to be called again; `stopped` writes the last one. `over`: nothing more is filed.
-    """
-
-    ended: Callable[[Sequence[Job], bool], None]
-    filed: Callable[[list[str]], None]
-    missing: Callable[[], None]
-    page: Callable[[], float]
-    stopped: Callable[[], None] = lambda: None
-    over: Callable[[], None] = lambda: None
-
-
 class Filer:
     """Files the endings of one folder, in batches: ledger, moves, ledger."""
 
-    def __init__(
-        self,
-        name: str,
-        ledger: Ledger,
-        lent: Callable[[], tuple[Tree, Filing] | None],
-        address: Callable[[str], Address],
-        hooks: FilingHooks,
-        after: Filer | None = None,
-    ) -> None:
-        """`lent` is the folder `name` as it is lent now, None while it is away; `address` tells where a file of a name goes.
-
-        `after` worked in the same directory before and is to end: this one begins when it has.
-        """
-        self._name = name
-        self._lent = lent
-        self._address = address
-        self._hooks = hooks
+    def __init__(self, site: DropFolder, ledger: Ledger, keep: Keep, contact: str, after: Filer | None = None) -> None:
+        """`keep` is where copies of what REDCap holds go. `after` worked in the same directory before and is to end: this one
+        begins when it has."""
+        self._name = site.folder.name
+        self._site = site
+        self._keep = keep
+        self._contact = contact
         self._after = after
+        self._opening = threading.Lock()
+        self._filing: tuple[Tree, Filing] | None = None
+        self._let_go = False
         self._ledger = ledger
         self._changed = threading.Condition()
         self._pending: list[Ending] = []
@@ -172,7 +193,25 @@ class Filer:
         self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
         self._over = False  # it takes nothing more: what comes late goes to its successor
-        self._thread = DaemonThread(self._run, f"filing {name}")
+        self._thread = DaemonThread(self._run, f"filing {self._name}")
+
+    def lent(self) -> tuple[Tree, Filing] | None:
+        """The folder itself and its filing, or None while it is away. Touches no file system."""
+        tree = self._site.tree()
+        with self._opening:
+            if self._let_go:
+                return None
+            if self._filing is not None and self._filing[0] is not tree:
+                self._filing = None  # the descriptor is closed with the last turn that still uses it
+            if tree is not None and self._filing is None:
+                self._filing = (tree, Filing(self._site.folder, tree, self._contact, self._keep))
+            return self._filing
+
+    def let_go(self) -> None:
+        """Another one works in its place: the directory is closed once no turn uses it any more."""
+        with self._opening:
+            self._let_go, self._filing = True, None
+        self._keep.let_go()
 
     def start(self) -> None:
         """Begin with what an earlier run left unfiled, unless it has. Raises NoThread: to be tried again."""
@@ -200,7 +239,7 @@ class Filer:
         if over and successor is not None:
             successor.put(ending)
         elif over:  # another host may have it, or this one again
-            self._hooks.ended([ending.job], False)
+            self._site.ended([ending.job], False)
 
     def retire(self, successor: Filer) -> None:
         """End after the batch in hand, and leave the rest to `successor`. Waits for nothing."""
@@ -219,10 +258,6 @@ class Filer:
             entered = self._entered(late)
             with self._changed:
                 self._pending += entered
-
-    def missing(self) -> None:
-        """A file is not in in_progress/ where it should be."""
-        self._hooks.missing()
 
     def idle(self) -> bool:
         """Whether everything handed over is filed."""
@@ -259,7 +294,7 @@ class Filer:
             for ending in left:
                 self._successor.put(ending)
         elif left:  # another host may have them, or this one again
-            self._hooks.ended([ending.job for ending in left], False)
+            self._site.ended([ending.job for ending in left], False)
 
     def _begin(self) -> None:
         if self._after is not None:
@@ -292,9 +327,9 @@ class Filer:
             self._hand_over()
             self._cleaned = None
             if self._successor is not None:
-                self._hooks.over()
+                self._site.over()
             else:
-                self._hooks.stopped()
+                self._site.stopped()
 
     def _work(self) -> None:
         next_page = time.monotonic()
@@ -328,7 +363,7 @@ class Filer:
             self._moving_since = time.monotonic()
             self._file(batch)
         except LeaseLost:  # the host that works there now files them
-            self._hooks.ended([ending.job for ending in batch], False)
+            self._site.ended([ending.job for ending in batch], False)
         except TOLD:
             with self._changed:
                 self._again += batch
@@ -343,7 +378,7 @@ class Filer:
 
     def _clean(self) -> None:
         """Remove what a crash left half written, once for each time that the folder is opened."""
-        lent = self._lent()
+        lent = self.lent()
         if lent is not None and (self._cleaned is None or self._cleaned() is not lent[1]):
             self._cleaned = weakref.ref(lent[1])
             with contextlib.suppress(OSError):
@@ -351,7 +386,7 @@ class Filer:
 
     def _page(self) -> float:
         try:
-            return self._hooks.page()
+            return self._site.refresh()
         except TOLD:
             return LEDGER_LOOK
         except Exception as error:
@@ -359,7 +394,7 @@ class Filer:
             return 60.0
 
     def _file(self, batch: list[Ending]) -> None:
-        lent = self._lent()
+        lent = self.lent()
         if lent is None:
             self._put_off(batch, "the folder is away")
             return
@@ -394,10 +429,10 @@ class Filer:
         for ending, name in over:
             log_end(ending, name or "")
         if over:
-            self._hooks.ended([ending.job for ending, _ in over], True)
-            self._hooks.filed([ending.job.name for ending, _ in over])
+            self._site.ended([ending.job for ending, _ in over], True)
+            self._site.filed([ending.job.name for ending, _ in over])
         if not all(name for _, name in over):
-            self._hooks.missing()
+            self._site.missing()
 
     def _move(
         self, batch: list[Ending], tree: Tree, filing: Filing, now: datetime
@@ -440,7 +475,7 @@ class Filer:
         found = locate(filing, ending, now)
         if found is not None and found.startswith(f"{IN_PROGRESS}/"):
             return ending
-        if found is None and (name := renamed(tree, ending, self._address)):
+        if found is None and (name := renamed(tree, ending, self._site)):
             return replace(ending, job=replace(ending.job, name=name))
         if found is not None and isinstance(ending.outcome, Refused):
             filing.explain(found, self._failure(ending, filing, tree, now, found))
@@ -453,9 +488,9 @@ class Filer:
         fresh = [ending for ending in batch if not ending.entered]
         taken = self._ledger.change([as_entered(ending) for ending in fresh])
         # What goes to the same place need not wait until these are moved.
-        self._hooks.ended([ending.job for ending in fresh if ending.job.id in taken], True)
+        self._site.ended([ending.job for ending in fresh if ending.job.id in taken], True)
         if others := [ending.job for ending in fresh if ending.job.id not in taken]:
-            self._hooks.ended(others, False)
+            self._site.ended(others, False)
         return [replace(ending, entered=True) for ending in batch if ending.entered or ending.job.id in taken]
 
     def _put_off(self, endings: list[Ending], why: str) -> None:

@@ -8,11 +8,10 @@ import grp
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import TypeVar
 
 import structlog
 
@@ -99,7 +98,6 @@ FAILED = "failed"
 _NO_CROSSINGS: Mapping[str, Crossing] = MappingProxyType({})
 
 _log = structlog.get_logger()
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +129,11 @@ class Filing:
         In the place of each name stands what came of it. After an error the file lies whole where it was, or has arrived
         and only its durability is in doubt (a failed fsync): `locate` tells.
         """
-        return self._file_all(files, lambda name: self._finish(name, day, crossings.get(name, PLAIN)))
+        return self._file_all(files, crossings, day)
 
     def to_failed(self, failures: Sequence[Failure], crossings: Mapping[str, Crossing] = _NO_CROSSINGS) -> list[Filed | OSError]:
         """Move `in_progress/NAME` to `failed/NAME` for each failure, with a why.txt beside it. Errors as in `to_done`."""
-        return self._file_all(failures, lambda failure: self._fail(failure, crossings.get(failure.name, PLAIN)))
+        return self._file_all(failures, crossings)
 
     def finish_copy(self, name: str, temporary: str, final: str, sha256: str | None) -> bool:
         """Whether `in_progress/NAME` has arrived as `final` by a copy that was cut off; see `crossing.finish`. Raises OSError."""
@@ -207,18 +205,26 @@ class Filing:
 
     # -- moving
 
-    def _file_all(self, items: Sequence[_Item], file: Callable[[_Item], tuple[str, Filed]]) -> list[Filed | OSError]:
-        """`file` moves one item and says which directory it came from; the fsyncs follow for all of them together."""
+    def _file_all(
+        self, items: Sequence[str] | Sequence[Failure], crossings: Mapping[str, Crossing], day: date | None = None
+    ) -> list[Filed | OSError]:
+        """Move each to failed/, or to done/ of the `day`; the fsyncs follow for all of them together."""
         results: list[Filed | OSError] = []
         sources: set[str] = set()
         arrived: dict[str, list[int]] = {}  # directory -> places in `results`
         for item in items:
+            name = item.name if isinstance(item, Failure) else item
+            source, crossing = names.join(IN_PROGRESS, name), crossings.get(name, PLAIN)
             try:
-                source, filed = file(item)
+                if isinstance(item, Failure):
+                    filed = self._fail(item, source, crossing)
+                else:
+                    filed = Filed(self._tree.move_free(source, f"{DONE}/{day}/{name}", crossing))
+                    self._dress(filed.name)
             except OSError as error:
                 results.append(_in_words(error))
             else:
-                sources.add(source)
+                sources.add(names.split(source)[0])
                 arrived.setdefault(names.split(filed.name)[0], []).append(len(results))
                 results.append(filed)
         for directory, places in arrived.items():
@@ -229,18 +235,12 @@ class Filing:
                     results[place] = error
         for source in sources:
             # Should the old name come back with a power cut, the file still has its new one too, or is found by its inode.
-            self._tolerate(self._tree.sync, source)
+            with self._tolerated():
+                self._tree.sync(source)
             self._tree.remove_empty(source)
         return results
 
-    def _finish(self, name: str, day: date, crossing: Crossing) -> tuple[str, Filed]:
-        source = names.join(IN_PROGRESS, name)
-        filed = self._tree.move_free(source, f"{DONE}/{day.isoformat()}/{name}", crossing)
-        self._dress(filed)
-        return names.split(source)[0], Filed(filed)
-
-    def _fail(self, failure: Failure, crossing: Crossing) -> tuple[str, Filed]:
-        source = names.join(IN_PROGRESS, failure.name)
+    def _fail(self, failure: Failure, source: str, crossing: Crossing) -> Filed:
         with self._tree.stage(FAILED, self.folder.mode) as text:
             # The text is on the disk before the file moves: a full disk leaves the file where it is. The file moves
             # before the text appears: only then is the name known beside which it belongs.
@@ -252,7 +252,7 @@ class Filing:
                 self._tree.move(filed, source)
                 raise
         self._dress(filed)
-        return names.split(source)[0], Filed(filed, why)
+        return Filed(filed, why)
 
     def _write(self, text: Staged, failure: Failure) -> None:
         text.write(why_text(failure, self.folder.name, self._contact, self.folder.language, self._examples))
@@ -286,16 +286,14 @@ class Filing:
         """Give a file that has arrived the folder's `group` and `mode`."""
         if self._group is None and self.folder.mode is None:
             return
-        self._tolerate(self._dress_now, name)
-
-    def _dress_now(self, name: str) -> None:
-        fd = self._tree.open(name)
-        try:
-            self._give_group(fd)
-            if self.folder.mode is not None:
-                os.fchmod(fd, self.folder.mode)
-        finally:
-            os.close(fd)
+        with self._tolerated():
+            fd = self._tree.open(name)
+            try:
+                self._give_group(fd)
+                if self.folder.mode is not None:
+                    os.fchmod(fd, self.folder.mode)
+            finally:
+                os.close(fd)
 
     def _settle_directory(self, directory: str) -> None:
         """fsync a directory in which files have arrived; it and those above it get the folder's group."""
@@ -304,16 +302,17 @@ class Filing:
         if self._group is not None:
             parts = names.parts(directory)
             for depth in range(1, len(parts) + 1):
-                with self._tree.directory("/".join(parts[:depth])) as fd:
-                    self._tolerate(self._give_group, fd)
+                with self._tree.directory("/".join(parts[:depth])) as fd, self._tolerated():
+                    self._give_group(fd)
 
     def _give_group(self, fd: int) -> None:
         if self._group is not None and os.fstat(fd).st_gid != self._group:
             os.fchown(fd, -1, self._group)
 
-    def _tolerate(self, act: Callable[[_Item], None], item: _Item) -> None:
+    @contextlib.contextmanager
+    def _tolerated(self) -> Iterator[None]:
         try:
-            act(item)
+            yield
         except OSError as error:
             self._tell(
                 f"the file was moved, but {error.strerror or error} stopped what follows (group, mode, fsync)",
@@ -365,12 +364,9 @@ def _in_words(error: OSError) -> OSError:
     return OSError(error.errno, said, error.filename)
 
 
-Note = Callable[[int, str, dict[str, object]], None]
-
-
-def record_what_is_sent(job: Job, instance: int | None, fd: int, note: Note) -> None:
-    """Enter, durably, which bytes go to an instance that was chosen for being new, and to which: should a person move the file
-    back, or a copy of it, it is known again, and makes no second instance. Raises OSError.
+def what_is_sent(job: Job, instance: int | None, fd: int) -> dict[str, object]:
+    """What of a job is to be entered before its bytes go to an instance that was chosen for being new: should a person move the
+    file back, or a copy of it, it is known again, and makes no second instance. Raises OSError.
     """
     own = sha256(fd)
     news: dict[str, object] = {"sent_sha256": own} if own != job.sent_sha256 else {}
@@ -378,8 +374,7 @@ def record_what_is_sent(job: Job, instance: int | None, fd: int, note: Note) -> 
         news["instance"] = instance
     if job.may_have_arrived:
         news["may_have_arrived"] = False  # it was looked for
-    if news:
-        note(job.id, "what is sent", news)
+    return news
 
 
 def as_sent(now: os.stat_result, ctime_ns: int | None, fd: int, sent: str) -> bool:

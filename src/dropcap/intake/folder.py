@@ -422,16 +422,16 @@ class Tenure:
         held = self._held
         return held[0] if held is not None and held[1].sure() and self._holds() else None
 
-    def confirm(self) -> Callable[[], bool] | None:
-        """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
+    def confirm(self) -> bool:
+        """Read in the marker whether the folder is still ours, which may hang."""
         held = self._held
         if held is None or not self._holds():
-            return None
+            return False
         try:
             held[1].confirm()
         except (Away, OSError):
-            return None
-        return lambda: held[1].sure() and self._holds()
+            return False
+        return True
 
     def leave(self, within: float) -> None:
         """Say in the marker that nobody works there any more. Waits for the share so long at most (seconds)."""

@@ -134,8 +134,8 @@ class Intake:
         """The same, once this has ended and `idle` tells that nothing is under way; not at all, if it is None."""
         self._tenure.leave_once(None if idle is None else lambda: not self._thread.is_alive() and idle())
 
-    def confirm(self) -> Callable[[], bool] | None:
-        """Read in the marker whether the folder is still ours, which may hang: None if not, else what tells so without a look."""
+    def confirm(self) -> bool:
+        """Read in the marker whether the folder is still ours, which may hang."""
         return self._tenure.confirm()
 
     def look_now(self) -> None:
