@@ -10,7 +10,8 @@ import pytest
 from dropcap.config.model import Folder, Project
 from dropcap.config.secrets import TokenSource
 from dropcap.delivery.plan import contradiction
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.remark import Remark
+from dropcap.preflight.rules import inspect
 from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
 from dropcap.redcap.project import ProjectStructure
 from dropcap.routing.pattern import compile_pattern
@@ -70,7 +71,7 @@ def rule(pattern: str, settings: RuleSettings | None = None, **templates: Any) -
     )
 
 
-def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Disagreement]:
+def findings(one: Rule, *, longitudinal: bool = True, rights: Rights | None = FULL, **more: Any) -> list[Remark]:
     folder = Folder("consents", Path("/nowhere"), "trial", (one,))
     return inspect(folder, structure(longitudinal), rights, more.get("project"))
 
@@ -161,7 +162,7 @@ def test_what_is_wrong_is_found(
     pattern: str, templates: dict[str, Any], longitudinal: bool, key: str, words: str, remedy: str
 ) -> None:
     found = findings(rule(pattern, **templates), longitudinal=longitudinal)
-    assert [(one.level, one.folder, one.rule, one.key) for one in found] == [("error", "consents", "r", key)]
+    assert [(one.level, one.where.name, one.where.rule, one.where.key) for one in found] == [("error", "consents", "r", key)]
     assert words in found[0].message
     assert remedy in found[0].remedy
 
@@ -192,7 +193,7 @@ def test_check_and_the_work_judge_alike(templates: dict[str, Any], longitudinal:
 def test_a_token_of_another_project_and_a_blocked_extension() -> None:
     project = Project("trial", "https://h/api/", TokenSource("env", "X"), project_id=43)
     found = findings(rule("{r}.exe", field="scan", upload_as="{r}.JS"), longitudinal=False, project=project)
-    assert [(one.key, one.level) for one in found] == [
+    assert [(one.where.key, one.level) for one in found] == [
         ("project_id", "error"),
         ("pattern", "error"),
         ("upload_as", "error"),

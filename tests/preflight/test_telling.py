@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.preflight import telling
+from dropcap.preflight import machine
 from tests.site import Site
 
 
@@ -40,8 +40,8 @@ def test_check_finds_what_keeps_people_from_being_told(place: Site) -> None:
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dropcap.config.model import Config, Metrics
 
-    monkeypatch.setattr(telling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: None)
     config = Config(tmp_path, tmp_path, metrics=Metrics(tmp_path / "x.prom"))
-    remark = next(iter(telling.telling_remarks(config)))
+    remark = next(iter(machine.watcher_remarks(config)))
     assert (remark.level, remark.message) == ("error", "prometheus_client is not installed")
     assert remark.remedy == "install it: pip install 'dropcap-redcap[metrics]'"

@@ -28,15 +28,15 @@ from dropcap.display import shown
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
 from dropcap.ledger.database import DatabaseError
+from dropcap.ledger.query import Query
 from dropcap.preflight import drop_folder, machine
 from dropcap.preflight import project as redcap_project
-from dropcap.preflight.drop_folder import keep_remarks
+from dropcap.preflight.drop_folder import Remembered, keep_remarks
 from dropcap.preflight.machine import NAME, ServiceUnit, machine_remarks, sandbox_remarks
 from dropcap.preflight.project import cost, limit_remark, look_alikes
 from dropcap.preflight.remark import Level, Part, Remark, in_configuration, on_machine, place_of
 from dropcap.preflight.retention import retention_remarks
 from dropcap.preflight.shared_ledger import database_remarks, host_remarks, ledger_remarks
-from dropcap.preflight.telling import telling_remarks
 from dropcap.routing.pattern import touching
 
 _COLOURS: dict[str, str] = {"ok": screen.GOOD, "warning": screen.WAIT, "error": screen.BAD, "unsure": "cyan"}
@@ -219,6 +219,21 @@ def _block(remark: Remark) -> None:
         screen.line(f"{remark.remedy[0].upper()}{remark.remedy[1:]}", _PART)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The options."""
+
+    config_path: Path
+    offline: bool
+    adopt: bool
+    force: bool
+    folder_name: str | None
+    unit_name: str
+    every: bool
+    costs: bool
+    as_data: bool
+
+
 @click.command("check")
 @config_option
 @click.option("--offline", is_flag=True, help="Look at the configuration and the folders only; ask no server.")
@@ -233,18 +248,7 @@ def _block(remark: Remark) -> None:
 @click.option("-v", "--all", "every", is_flag=True, help="Tell all that was looked at, also what is well, a line each.")
 @click.option("--costs", is_flag=True, help="Tell also what a file of each rule costs in requests.")
 @click.option("--json", "as_data", is_flag=True, help="One JSON object, for programs.")
-def check_command(
-    *,
-    config_path: Path,
-    offline: bool,
-    adopt: bool,
-    force: bool,
-    folder_name: str | None,
-    unit_name: str,
-    every: bool,
-    costs: bool,
-    as_data: bool,
-) -> None:
+def check_command(**options: Any) -> None:
     """Check the configuration, the folders, the servers, tokens and rights, and every rule against its project.
 
     What is well is a line each part; warnings and errors come last, with where they stand and what to do. Nothing is changed
@@ -253,25 +257,26 @@ def check_command(
 
     Exit codes: 0 no error; 1 an error was found; 2 the configuration cannot be used; 3 a server could not be reached.
     """
-    if force and not adopt:
+    asked = _Asked(**options)
+    if asked.force and not asked.adopt:
         raise click.UsageError("--force says how to --adopt, and does nothing alone")
-    config = load(config_path)
+    config = load(asked.config_path)
     found = _of_configuration(config)
     nothing = bool(config.fatal) and not (config.folders or config.broken or config.projects)
-    folders = sound = [] if nothing else chosen(config, folder_name)
+    folders = sound = [] if nothing else chosen(config, asked.folder_name)
     if not config.problems:
-        found.append(Remark("ok", in_configuration(str(config_path)), _contents(config, sound)))
+        found.append(Remark("ok", in_configuration(str(asked.config_path)), _contents(config, sound)))
     if not nothing:
-        if folder_name is None:
+        if asked.folder_name is None:
             folders = [*sound, *config.broken]  # what else is wrong with them is told at once
-        found += _looked_at(config, folders, sound, unit_name, offline=offline, adopt=adopt, force=force, tell=not as_data)
-    checked = Checked(config, folders, found, offline, at_once=not as_data)
-    if as_data:
-        click.echo(json.dumps(checked.as_json(costs), indent=1))
+        found += _looked_at(asked, config, folders, sound)
+    checked = Checked(config, folders, found, asked.offline, at_once=not asked.as_data)
+    if asked.as_data:
+        click.echo(json.dumps(checked.as_json(asked.costs), indent=1))
     else:
-        tell(checked, every=every, costs=costs)
+        tell(checked, every=asked.every, costs=asked.costs)
     if config.fatal:
-        stop(unusable(config_path), 2)
+        stop(unusable(asked.config_path), 2)
     sys.exit(checked.code)
 
 
@@ -284,38 +289,32 @@ def _contents(config: Config, folders: Sequence[Folder]) -> str:
     return f"{many(len(config.projects), 'project')}, {many(len(folders), 'folder')}, {many(rules, 'rule')}"
 
 
-def _looked_at(
-    config: Config,
-    folders: Sequence[Folder],
-    sound: Sequence[Folder],
-    unit_name: str,
-    *,
-    offline: bool,
-    adopt: bool,
-    force: bool,
-    tell: bool,
-) -> list[Remark]:
+def _looked_at(asked: _Asked, config: Config, folders: Sequence[Folder], sound: Sequence[Folder]) -> list[Remark]:
     """All that is found beside the configuration itself."""
     found = list(_unclear(folders))
     ignore_lease_breaks()
-    if adopt and not config.fatal:
-        for remark in adopted(config, sound, force=force):
-            if remark.done and tell:
+    if asked.adopt and not config.fatal:
+        for remark in adopted(config, sound, force=asked.force):
+            if remark.done and not asked.as_data:
                 line(f"ok       {remark.text}", hang=9)  # at once: it may be waited for, or has changed something
             found.append(remark)
-    reads, told = _shared_ledger(config, folders, offline)
-    found += told
-    found += _local(config, folders, reads)
-    found += _as_the_service(config, folders, unit_name)
-    if reads:
-        found += _limits(config, folders)
-        found += _retention(config, folders)
-    if not offline:
-        with lines(config) as asked:
+    with ExitStack() as stack:
+        ledger, reads = _opened(config, folders, asked.offline, stack, found)
+        found += _local(config, folders, Remembered(ledger) if reads else None)
+        found += _as_the_service(config, folders, asked.unit_name)
+        if ledger is not None:
+            with suppress(DatabaseError):  # told with the rest, if it lasts
+                found += _limits(config, folders, ledger)
+                names = [folder.name for folder in folders if folder.name in config.folders]
+                found += retention_remarks(config, ledger, names, time.time())
+        if not asked.offline:
+            projects: dict[str, int] = {}
+            with suppress(DatabaseError):
+                projects = ledger.told_projects() if ledger is not None else {}
+            order = Order(config.projects.values(), config.folders.values(), projects)
+            clients = stack.enter_context(lines(config))
             said = {remark.text for remark in found}
-            for remark in _remote(config, folders, asked, reads):
-                if remark.text not in said:
-                    found.append(remark)
+            found += [remark for remark in _remote(config, folders, clients, order) if remark.text not in said]
     return found
 
 
@@ -340,29 +339,36 @@ def _unclear(folders: Sequence[Folder]) -> Iterator[Remark]:
             )
 
 
-def _shared_ledger(config: Config, folders: Sequence[Folder], offline: bool) -> tuple[bool, list[Remark]]:
-    """Whether the ledger may be read below, and what is to be said of the database that keeps it, if one does."""
-    if not isinstance(config.ledger, PostgresLedger):
-        return True, []
-    found = list(ledger_remarks(config))
-    if any(remark.level != "ok" for remark in found):
-        return False, found
-    if offline:
-        return False, [*found, Remark("unsure", on_machine("ledger"), f"{config.ledger} was not asked", "leave out --offline")]
-    found += database_remarks(config.ledger)
-    if any(remark.level == "error" for remark in found):
-        return False, found
+def _opened(
+    config: Config, folders: Sequence[Folder], offline: bool, stack: ExitStack, found: list[Remark]
+) -> tuple[Query | None, bool]:
+    """The ledger, None if there is none yet, and whether it can be read; what is to be said of it goes into `found`."""
+    shared = isinstance(config.ledger, PostgresLedger)
+    if isinstance(config.ledger, PostgresLedger):
+        told = list(ledger_remarks(config))
+        sound = all(remark.level == "ok" for remark in told)
+        if sound and offline:
+            told.append(Remark("unsure", on_machine("ledger"), f"{config.ledger} was not asked", "leave out --offline"))
+        elif sound:
+            told += database_remarks(config.ledger)
+        found += told
+        if offline or not sound or any(remark.level == "error" for remark in told):
+            return None, False
     try:
-        with remembered(config) as query:
-            if query is not None:
-                found += host_remarks(config, folders, query)
+        ledger = stack.enter_context(remembered(config))
+        if shared and ledger is not None:
+            found += host_remarks(config, folders, ledger)
     except DatabaseError as error:
-        found.append(Remark("error", on_machine("ledger"), f"it cannot be read ({error})", "see whether PostgreSQL is well"))
-        return False, found
-    return True, found
+        where, said = on_machine(f"state_dir {config.state_dir}"), "the ledger cannot be read"
+        remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
+        if shared:
+            where, said, remedy = on_machine("ledger"), "it cannot be read", "see whether PostgreSQL is well"
+        found.append(Remark("error", where, f"{said} ({error})", remedy))
+        return None, False
+    return ledger, True
 
 
-def _local(config: Config, folders: Sequence[Folder], reads: bool) -> Iterator[Remark]:
+def _local(config: Config, folders: Sequence[Folder], known: Remembered | None) -> Iterator[Remark]:
     mounts = Mounts.now()
     yield from machine.state_dir_remarks(config.state_dir, mounts)
     for name in _projects(config, folders):
@@ -370,38 +376,30 @@ def _local(config: Config, folders: Sequence[Folder], reads: bool) -> Iterator[R
     directories = 0
     state_dir = Path(os.path.realpath(config.state_dir))
     seen: dict[str, Path] = {}
-    with ExitStack() as stack:
-        known: drop_folder.Remembered | None = None
+    for folder in folders:
+        tree = drop_folder.open_folder(folder)
+        if isinstance(tree, Remark):
+            yield tree
+            continue
+        real = Path(os.path.realpath(folder.path))
+        yield from _by_way_of_links(folder, real, config, state_dir, seen)
+        seen[folder.name] = real
         try:
-            known = drop_folder.Remembered(stack.enter_context(remembered(config))) if reads else None
-        except DatabaseError as error:
-            remedy = "run this as dropcap's user; if the ledger is damaged, restart dropcap, which sets it aside"
-            yield Remark("error", on_machine(f"state_dir {config.state_dir}"), f"the ledger cannot be read ({error})", remedy)
-        for folder in folders:
-            tree = drop_folder.open_folder(folder)
-            if isinstance(tree, Remark):
-                yield tree
-                continue
-            real = Path(os.path.realpath(folder.path))
-            yield from _by_way_of_links(folder, real, config, state_dir, seen)
-            seen[folder.name] = real
-            try:
-                mount = drop_folder.mount_of(tree, folder, mounts)
-                yield from drop_folder.folder_remarks(folder, tree, mount, known)
-                contents = drop_folder.contents_of(folder, tree, mount, known)
-                directories += contents.directories
-                yield from drop_folder.left_remarks(folder, contents.left)
-            except OSError as error:
-                yield Remark(
-                    "error", place_of(folder), f"{folder.path} does not answer ({error.strerror})", "check its share or disk"
-                )
-            finally:
-                tree.close()
+            mount = drop_folder.mount_of(tree, folder, mounts)
+            yield from drop_folder.folder_remarks(folder, tree, mount, known)
+            contents = drop_folder.contents_of(folder, tree, mount, known)
+            directories += contents.directories
+            yield from drop_folder.left_remarks(folder, contents.left)
+        except OSError as error:
+            message = f"{folder.path} does not answer ({error.strerror})"
+            yield Remark("error", place_of(folder), message, "check its share or disk")
+        finally:
+            tree.close()
     shares = {folder.path for folder in config.folders.values()} | set(seen.values())
     for folder in folders:
         yield from keep_remarks(config, folder, shares, mounts)
     yield from machine.inotify_remarks(config, directories)
-    yield from telling_remarks(config)
+    yield from machine.watcher_remarks(config)
 
 
 def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
@@ -419,22 +417,14 @@ def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Ite
         yield Remark("ok", on_machine(str(sandbox.path)), "its sandbox lets the service see and write what it has to")
 
 
-def _limits(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
+def _limits(config: Config, folders: Sequence[Folder], ledger: Query) -> Iterator[Remark]:
     """How large files may be, as far as servers have refused some."""
-    with suppress(DatabaseError), remembered(config) as known:  # told with the rest
-        limits = known_limits(known.learned(time.time())) if known is not None else {}
-        for name in dict.fromkeys(folder.project for folder in folders):
-            if name in limits:
-                remedy = "have the server's limit raised, or set `max_size` to it; `dropcap retry` sends one all the same"
-                message = f"{limits[name]}; since then none as large is sent, for a day or until one arrives"
-                yield Remark("warning", place_of(config.projects[name]), message, remedy)
-
-
-def _retention(config: Config, folders: Sequence[Folder]) -> Iterator[Remark]:
-    with suppress(DatabaseError), remembered(config) as known:  # told with the rest
-        if known is not None:
-            names = [folder.name for folder in folders if folder.name in config.folders]
-            yield from retention_remarks(config, known, names, time.time())
+    limits = known_limits(ledger.learned(time.time()))
+    for name in dict.fromkeys(folder.project for folder in folders):
+        if name in limits:
+            remedy = "have the server's limit raised, or set `max_size` to it; `dropcap retry` sends one all the same"
+            message = f"{limits[name]}; since then none as large is sent, for a day or until one arrives"
+            yield Remark("warning", place_of(config.projects[name]), message, remedy)
 
 
 def _projects(config: Config, folders: Sequence[Folder]) -> list[str]:
@@ -462,8 +452,7 @@ def _in_each_other(one: Path, other: Path) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine], reads: bool) -> Iterator[Remark]:
-    order = Order(config.projects.values(), config.folders.values(), _told(config) if reads else {})
+def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectLine], order: Order) -> Iterator[Remark]:
     silent: set[tuple[str, str]] = set()
     for name in _projects(config, folders):
         project, its = config.projects[name], [folder for folder in folders if folder.project == name]
@@ -482,14 +471,6 @@ def _remote(config: Config, folders: Sequence[Folder], asked: dict[str, ProjectL
             held = order.unordered(folder.project) if takes_next(rule.instance) else None
             if held is not None:
                 yield Remark("error", place_of(folder, rule), held.message, held.remedy)
-
-
-def _told(config: Config) -> dict[str, int]:
-    """The projects to which the entries led so far."""
-    with suppress(DatabaseError), remembered(config) as ledger:
-        if ledger is not None:
-            return ledger.told_projects()
-    return {}
 
 
 def _same_project(config: Config, order: Order, name: str) -> Iterator[Remark]:

@@ -20,7 +20,8 @@ from dropcap.delivery.project_client import ProjectLine
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Job, Later, Pause, Refused
 from dropcap.preflight.project import LATER
-from dropcap.preflight.rules import Disagreement, inspect
+from dropcap.preflight.remark import Remark
+from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import ProjectInfo, Redcap, RedcapError
 from dropcap.redcap.project import ProjectStructure
@@ -231,16 +232,17 @@ class Inspector:
         paused = [self._settle(folder, structure) for folder in folders]
         return any(paused)
 
-    def _tell(self, project: Project, known: _Inspected, found: Sequence[Disagreement]) -> None:
+    def _tell(self, project: Project, known: _Inspected, found: Sequence[Remark]) -> None:
         now: set[_Told] = set()
         for one in found:
-            key = (one.folder, one.rule, one.key, one.message)
+            where = one.where
+            key = (where.name, where.rule, where.key, one.message)
             now.add(key)
             if key not in known.told:
                 write = {"error": log.error, "warning": log.warning}.get(one.level, log.info)
-                rule = {"rule": one.rule} if one.rule else {}
-                said = {"key": one.key, "message": one.message, "remedy": one.remedy}
-                write("check_problem", project=project.name, folder=one.folder, **rule, **said)
+                rule = {"rule": where.rule} if where.rule else {}
+                said = {"key": where.key, "message": one.message, "remedy": one.remedy}
+                write("check_problem", project=project.name, folder=where.name, **rule, **said)
         known.told = now
 
     def _no_answer(self, line: InspectedLine, known: _Inspected, meaning: Meaning) -> None:

@@ -1,9 +1,10 @@
-"""This machine: the state directory, tokens, certificates, limits, and the systemd unit's sandbox."""
+"""This machine: the state directory, tokens, certificates, limits, what people are told by, and the systemd unit's sandbox."""
 
 from __future__ import annotations
 
 import contextlib
 import grp
+import importlib.util
 import os
 import pwd
 import re
@@ -13,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropcap.config.model import Config, Folder, PostgresLedger, Project
+from dropcap.config.model import SHORTEST_SECRET, Config, Folder, PostgresLedger, Project, SecretPlace
 from dropcap.config.secrets import SecretError, TokenError
 from dropcap.delivery.project_client import way_of
 from dropcap.display import shown
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight.remark import Place, Remark, on_machine, place_of
+from dropcap.preflight.remark import Place, Remark, of_secret, on_machine, place_of
 from dropcap.preflight.shared_ledger import ledger_files
 from dropcap.redcap.connect import NoWay, Trust
 
@@ -78,9 +79,7 @@ def project_remarks(project: Project) -> Iterator[Remark]:
     try:
         project.token_source.read()
     except TokenError as error:
-        # Only the service itself is given its credentials.
-        by_hand = project.token_source.kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ
-        yield Remark("unsure" if by_hand else "error", where, error.message, error.remedy)
+        yield of_secret(where, error, credential=project.token_source.kind == "credential")
     else:
         yield Remark("ok", where, f"{project.token_source} holds a token")
     yield from _way_remarks(project)
@@ -136,6 +135,52 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
         yield Remark(
             "ok", on_machine("inotify"), f"{directories} directories to watch of {watches}, {folders} folders of {instances}"
         )
+
+
+_LIBRARIES = {
+    "notify": ("apprise",),
+    "metrics": ("prometheus_client",),
+    "dashboard": ("starlette", "uvicorn", "jinja2", "prometheus_client"),
+}
+_EXTRAS = {"notify": "notify", "metrics": "metrics", "dashboard": "web"}
+
+
+def watcher_remarks(config: Config) -> Iterator[Remark]:
+    """Whether notifications, metrics and the page can be had here. What is wrong with them stops no file."""
+    for section, libraries in _LIBRARIES.items():
+        missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+        if getattr(config, section) is not None and missing:
+            remedy = f"install it: pip install 'dropcap-redcap[{_EXTRAS[section]}]'"
+            yield Remark(
+                "error", on_machine(section), f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed", remedy
+            )
+    for one in config.notify.recipients if config.notify is not None else ():
+        yield from _secret(on_machine(f"notify.to.{one.name}"), one.url, "try it with: dropcap notify --test")
+    if config.metrics is not None:
+        directory = config.metrics.textfile.parent
+        if not os.access(directory, os.W_OK | os.X_OK):
+            remedy = (
+                "make it, and let dropcap's user write there (ReadWritePaths= of the unit too), or run this check as that user"
+            )
+            yield Remark("error", on_machine("metrics.textfile"), f"{directory} cannot be written", remedy)
+        else:
+            yield Remark("ok", on_machine("metrics.textfile"), f"{directory} can be written")
+    if config.dashboard is not None:
+        yield from _secret(on_machine("dashboard"), config.dashboard.secret, "", SHORTEST_SECRET)
+
+
+def _secret(where: Place, place: SecretPlace, then: str, shortest: int = 1) -> Iterator[Remark]:
+    try:
+        secret = place.read()
+    except SecretError as error:
+        yield of_secret(where, error, credential=place.credential is not None)
+        return
+    if len(secret.reveal()) < shortest:
+        yield Remark(
+            "error", where, f"{place} has fewer than {shortest} characters", "write a longer one: openssl rand -base64 24"
+        )
+    else:
+        yield Remark("ok", where, f"{place} can be read" + (f"; {then}" if then else ""))
 
 
 NAME = "dropcap.service"

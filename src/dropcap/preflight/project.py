@@ -15,8 +15,8 @@ from dropcap.delivery.lookup import GROUP, NOBODY, either
 from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.plan import export_reasons, looks_at_field, lookup_reasons
 from dropcap.ledger.store import Lead
-from dropcap.preflight.remark import Level, Place, Remark, place_of
-from dropcap.preflight.rules import Disagreement, asked_fields, inspect, instead_of, mismatch, needed_fields
+from dropcap.preflight.remark import Place, Remark, place_of
+from dropcap.preflight.rules import asked_fields, inspect, instead_of, mismatch, needed_fields
 from dropcap.reasons import Reason
 from dropcap.redcap.client import GROUP_COLUMN, Redcap, RedcapError, Rights
 from dropcap.redcap.project import ProjectStructure
@@ -106,19 +106,20 @@ def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap,
         return
     findings = [(folder, inspect(folder, answer.structure, answer.rights, project)) for folder in folders]
     # What concerns all rules of a project is found with each of its folders, and told once.
-    general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.rule}
+    general = {(f.level, f.message, f.remedy) for _, found in findings for f in found if not f.where.rule}
     for level, message, remedy in sorted(general):
         yield Remark(level, where, message, remedy)
-    asked: list[Disagreement] = []
+    asked: list[Remark] = []
     try:
         asked += _refused(folders, client, answer.structure)
         asked += _unseen(folders, client, answer.structure) if not asked else []
     except RedcapError as error:
         yield Remark("unsure", where, f"it cannot be told whether the token sees what the rules need: {error.meaning.message}")
-    yield from _of_rules([(folder, [*found, *(one for one in asked if one.folder == folder.name)]) for folder, found in findings])
+    findings += [(folder, [one for one in asked if one.where.name == folder.name]) for folder in folders]
+    yield from _of_rules(folders, [one for _, found in findings for one in found if one.where.rule])
 
 
-def _refused(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> Iterator[Disagreement]:
+def _refused(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> Iterator[Remark]:
     """Rules whose question about a record REDCap refuses: it is asked here as it is for a file, though about no record.
 
     Raises RedcapError for any other trouble.
@@ -137,7 +138,7 @@ def _refused(folders: Sequence[Folder], client: Redcap, structure: ProjectStruct
                     told[key] = _refusal(client, question)
                 if (meaning := told[key]) is not None:
                     message = f"REDCap refuses what is asked of the record for this rule's files, so they wait: {meaning.message}"
-                    yield Disagreement("error", folder.name, rule.name, "lookup", message, meaning.remedy)
+                    yield Remark("error", place_of(folder, rule, "lookup"), message, meaning.remedy)
                     break
 
 
@@ -151,12 +152,12 @@ def _refusal(client: Redcap, question: Mapping[str, Any]) -> Meaning | None:
     return None
 
 
-def _unseen(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> list[Disagreement]:
+def _unseen(folders: Sequence[Folder], client: Redcap, structure: ProjectStructure) -> list[Remark]:
     """Fields that REDCap leaves out of what it tells this token of a record: files that need them are held.
 
     One record is looked at, so an empty project tells nothing. Raises RedcapError.
     """
-    needed = {(folder.name, rule.name): needed_fields(rule, structure) for folder in folders for rule in folder.rules}
+    needed = {place_of(f, rule, "rights"): needed_fields(rule, structure) for f in folders for rule in f.rules}
     wanted = sorted(set().union(*needed.values()))
     key = structure.record_id_field
     ids = [row[key] for row in client.records(fields=[key]) if row.get(key)] if wanted else []
@@ -164,34 +165,32 @@ def _unseen(folders: Sequence[Folder], client: Redcap, structure: ProjectStructu
         return []
     rows = client.records(records=ids[:1], fields=[key, *wanted])
     hidden = {name for name in wanted if not any(name in row for row in rows)} if rows else set()
-    found: list[Disagreement] = []
-    for (folder, rule), names in needed.items():
+    found: list[Remark] = []
+    for where, names in needed.items():
         for name in sorted(names & hidden):
             message = f"REDCap leaves the field {name} out of what it exports to this token: files of this rule are held"
             remedy = "give the token's user `Full Data Set` and access to the form (User Rights)"
             if name == GROUP_COLUMN:
                 message = "REDCap tells this token no data access groups: files of this rule are held"
                 remedy = f"see that the project has some and the token's user is in none, or take {name} out of must_match"
-            found.append(Disagreement("error", folder, rule, "rights", message, remedy))
+            found.append(Remark("error", where, message, remedy))
     return found
 
 
-def _of_rules(findings: Sequence[tuple[Folder, Sequence[Disagreement]]]) -> Iterator[Remark]:
+def _of_rules(folders: Sequence[Folder], findings: Sequence[Remark]) -> Iterator[Remark]:
     """The findings at their rules. What is the same of several rules, such as a missing right, is told once, at the first."""
-    places: dict[tuple[Level, str, str, str], list[Place]] = {}
-    well: list[Remark] = []
-    for folder, found in findings:
-        for rule in folder.rules:
-            mine = [finding for finding in found if finding.rule == rule.name]
-            for finding in mine:
-                same = (finding.level, finding.key, finding.message, finding.remedy)
-                places.setdefault(same, []).append(place_of(folder, rule))
-            if not mine:
-                well.append(Remark("ok", place_of(folder, rule), "agrees with the project"))
-    for (level, key, message, remedy), where in places.items():
-        others = f" (and of {len(where) - 1} more rules: {', '.join(_short(where[1:]))})" if len(where) > 1 else ""
-        yield Remark(level, replace(where[0], key=key), message + others, remedy, also=tuple(where[1:]))
-    yield from well
+    rules = [place_of(folder, rule) for folder in folders for rule in folder.rules]
+    same: dict[tuple[str, str, str, str], list[Remark]] = {}
+    for place in rules:
+        for one in findings:
+            if one.where.called == place.called:
+                same.setdefault((one.level, one.where.key, one.message, one.remedy), []).append(one)
+    for first, *others in same.values():
+        also = tuple(replace(one.where, key="") for one in others)
+        more = f" (and of {len(also)} more rules: {', '.join(_short(also))})" if also else ""
+        yield replace(first, message=first.message + more, also=also)
+    troubled = {one.where.called for one in findings}
+    yield from (Remark("ok", place, "agrees with the project") for place in rules if place.called not in troubled)
 
 
 def _short(places: Sequence[Place]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from dropcap.config.model import Folder, Project
+from dropcap.config.secrets import SecretError
 from dropcap.display import shown
 from dropcap.routing.rule import Rule
 
@@ -78,11 +79,17 @@ class Remark:
         return f"{self.level:<8} {self.text}"
 
 
-def place_of(thing: Folder | Project, rule: Rule | None = None) -> Place:
+def place_of(thing: Folder | Project, rule: Rule | None = None, key: str = "") -> Place:
     """Where a project, a folder or one of its rules stands, and what it is called."""
     if rule is not None:
-        return Place(Part.RULE, thing.name, rule.name, thing.file, rule.line)
-    return Place(Part.FOLDER if isinstance(thing, Folder) else Part.PROJECT, thing.name, "", thing.file, thing.line)
+        return Place(Part.RULE, thing.name, rule.name, thing.file, rule.line, key)
+    return Place(Part.FOLDER if isinstance(thing, Folder) else Part.PROJECT, thing.name, "", thing.file, thing.line, key)
+
+
+def of_secret(where: Place, error: SecretError, *, credential: bool) -> Remark:
+    """A secret that cannot be read. Only the service itself is given its credentials, so that a check by hand cannot tell."""
+    by_hand = credential and "CREDENTIALS_DIRECTORY" not in os.environ
+    return Remark("unsure" if by_hand else "error", where, error.message, error.remedy)
 
 
 def on_machine(what: str) -> Place:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
-from typing import Literal
 
 from dropcap.config.model import Folder, Project
 from dropcap.delivery.order import takes_next
@@ -23,27 +22,12 @@ from dropcap.delivery.plan import (
     lookup_reasons,
     needs_field,
 )
+from dropcap.preflight.remark import Level, Remark, place_of
 from dropcap.redcap.client import DE_IDENTIFIED, FULL_DATA, GROUP_COLUMN, NO_ACCESS, FieldInfo, Rights
 from dropcap.redcap.project import ProjectStructure
 from dropcap.routing.pattern import DEFAULT, Capture, Element, Group, Pattern
 from dropcap.routing.rule import MissingRecord, Rule
 from dropcap.routing.template import Template, TemplateError
-
-Level = Literal["error", "warning", "unsure"]
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """One thing about a rule. `error`: no file of the rule, or of one of its words, can be stored. `warning`: probably
-    not what is meant. `unsure`: REDCap does not tell. `rule` is empty for what concerns the whole folder.
-    """
-
-    level: Level
-    folder: str
-    rule: str
-    key: str
-    message: str
-    remedy: str
 
 
 def listed(names: Iterable[str]) -> str:
@@ -123,117 +107,6 @@ def _slots(name: str, template: Template) -> Iterator[list[str]]:
             yield filters
 
 
-def general_rights(folder: str, rights: Rights | None) -> Iterator[Disagreement]:
-    """What concerns all rules; `rights` is None if REDCap does not tell them."""
-    if rights is None:
-        message = "REDCap does not tell which rights the token's user has"
-        remedy = "check them in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed"
-        yield Disagreement("unsure", folder, "", "rights", message, remedy)
-    elif rights.group:
-        message = f"the token's user is in the data access group {rights.group}: records of other groups do not exist for it"
-        remedy = "if files of other groups are dropped, take the user out of the group (User Rights)"
-        yield Disagreement("warning", folder, "", "rights", message, remedy)
-
-
-def rights_findings(folder: str, rule: Rule, structure: ProjectStructure, rights: Rights) -> Iterator[Disagreement]:
-    """What the user's rights keep a rule of a folder from."""
-    return _Needs(folder, rule, structure, rights).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Needs:
-    folder: str
-    rule: Rule
-    structure: ProjectStructure
-    rights: Rights
-
-    @property
-    def _who(self) -> str:
-        return f"the token's user {self.rights.username}" if self.rights.username else "the token's user"
-
-    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
-        return Disagreement(level, self.folder, self.rule.name, key, message, remedy)
-
-    def _fields(self) -> list[dict[str, str]]:
-        """The fields that files of the rule can go to, as far as the rule tells them."""
-        return outcomes(self.rule.pattern, {"field": self.rule.field}) or []
-
-    def run(self) -> Iterator[Disagreement]:
-        rights, who = self.rights, self._who
-        if not rights.api_import:
-            yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
-        yield from self._group()
-        yield from self._forms()
-        asks = export_reasons(self.rule)
-        if not asks:
-            return
-        if not rights.api_export:
-            yield self._finding(
-                "rights",
-                f"{who} has no API export right, which {listed(asks)} needs",
-                "give it in REDCap (User Rights), or set " + instead_of(asks),
-            )
-            return
-        for outcome in self._fields():
-            info = self.structure.fields.get(outcome["field"])
-            if info is not None:
-                yield from self._export_level(info)
-
-    def _group(self) -> Iterator[Disagreement]:
-        """What the token's own data access group keeps from working."""
-        group = self.rights.group
-        if not group:
-            return
-        out = "take the token's user out of the group (User Rights), or "
-        if GROUP_COLUMN in self.rule.must_match:
-            message = f"REDCap does not tell groups to somebody who is in one ({group}): all files of this rule are held"
-            yield self._finding("must_match", message, out + f"take {GROUP_COLUMN} out of must_match")
-        missing = self.rule.settings.missing_record
-        if missing is MissingRecord.CREATE:
-            message = f"no records are created for somebody in a data access group ({group}): another group may have them"
-            yield self._finding("missing_record", message, out + "use `missing_record: refuse` or `wait`")
-        elif missing is MissingRecord.WAIT:
-            message = f"records of other groups than {group} never appear: files for them fail after 7 days"
-            yield self._finding("missing_record", message, out + "drop no such files", "warning")
-
-    def _forms(self) -> Iterator[Disagreement]:
-        for outcome in self._fields():
-            info = self.structure.fields.get(outcome["field"])
-            if info is not None and info.form in self.rights.read_only:
-                yield self._finding(
-                    "rights",
-                    f"{self._who} may not edit the form {info.form}: REDCap may refuse its files",
-                    "give `View & Edit` for the form in REDCap (User Rights), or try it with one file",
-                    "unsure",
-                )
-
-    def _export_level(self, info: FieldInfo) -> Iterator[Disagreement]:
-        rights, who = self.rights, self._who
-        level = rights.export_of(info.form)
-        reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
-        if level == FULL_DATA or not reads:
-            return
-        if level == NO_ACCESS:
-            yield self._finding(
-                "rights",
-                f"{who} may export nothing of the form {info.form}, which {listed(reads)} needs",
-                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
-            )
-        elif info.identifier:
-            yield self._finding(
-                "rights",
-                f"{info.name} is tagged as an identifier, and {who} may export no identifiers: it cannot be read back",
-                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
-            )
-        elif level == DE_IDENTIFIED:
-            yield self._finding(
-                "rights",
-                f"{who} may export de-identified data only; REDCap does not tell whether files can be read back then",
-                "give `Full Data Set` in REDCap (User Rights), or try it with one file",
-                "unsure",
-            )
-
-
 def instead_of(asks: Iterable[Asks]) -> str:
     """The settings under which a rule does without the right to export."""
     settable = {
@@ -249,15 +122,24 @@ def inspect(
     structure: ProjectStructure,
     rights: Rights | None,
     project: Project | None = None,
-) -> list[Disagreement]:
+) -> list[Remark]:
     """What is wrong with `folder`'s rules, the project's and the token's rights considered.
 
-    `rights` is None if REDCap does not tell them. With `project`, its `project_id` and `blocked_extensions` are looked at.
+    An error: no file of the rule, or of one of its words, can be stored; a warning: probably not what is meant; unsure: REDCap
+    does not tell. What concerns the whole folder names no rule. `rights` is None if REDCap does not tell them. With `project`,
+    its `project_id` and `blocked_extensions` are looked at.
     """
-    findings: list[Disagreement] = []
+    findings: list[Remark] = []
     if project is not None and project.project_id not in (None, structure.project.project_id):
-        findings.append(Disagreement("error", folder.name, "", "project_id", *mismatch(project, structure)))
-    findings += general_rights(folder.name, rights)
+        findings.append(Remark("error", place_of(folder, key="project_id"), *mismatch(project, structure)))
+    if rights is None:
+        message = "REDCap does not tell which rights the token's user has"
+        remedy = "check them in REDCap (User Rights): API import, API export, and data export `Full Data Set` are needed"
+        findings.append(Remark("unsure", place_of(folder, key="rights"), message, remedy))
+    elif rights.group:
+        message = f"the token's user is in the data access group {rights.group}: records of other groups do not exist for it"
+        remedy = "if files of other groups are dropped, take the user out of the group (User Rights)"
+        findings.append(Remark("warning", place_of(folder, key="rights"), message, remedy))
     for rule in folder.rules:
         findings += _Inspection(folder, rule, structure, rights, project).run()
     return findings
@@ -298,14 +180,14 @@ class _Inspection:
     rights: Rights | None
     project: Project | None
 
-    def run(self) -> list[Disagreement]:
+    def run(self) -> list[Remark]:
         found = [*self._targets(), *self._lookups(), *self._extensions()]
         if self.rights is not None:
-            found += rights_findings(self.folder.name, self.rule, self.structure, self.rights)
+            found += self._rights(self.rights)
         return list(dict.fromkeys(found))
 
-    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Disagreement:
-        return Disagreement(level, self.folder.name, self.rule.name, key, message, remedy)
+    def _finding(self, key: str, message: str, remedy: str, level: Level = "error") -> Remark:
+        return Remark(level, place_of(self.folder, self.rule, key), message, remedy)
 
     def _outcomes(self, *keys: str) -> list[dict[str, str]] | None:
         every = {"field": self.rule.field, "event": self.rule.event}
@@ -313,7 +195,7 @@ class _Inspection:
 
     # -- where a file goes -------------------------------------------------------------------------------------------
 
-    def _targets(self) -> Iterator[Disagreement]:
+    def _targets(self) -> Iterator[Remark]:
         if self.rule.event is None:
             yield from self._event(None)
         elif not self.structure.longitudinal:
@@ -330,7 +212,7 @@ class _Inspection:
             if "event" in outcome:
                 yield from self._event(outcome["event"])
 
-    def _target(self, name: str, event: str | None) -> Iterator[Disagreement]:
+    def _target(self, name: str, event: str | None) -> Iterator[Remark]:
         yield from self._field(name)
         if self.structure.longitudinal and event is None:
             return  # told of the rule
@@ -346,7 +228,7 @@ class _Inspection:
             return
         yield from self._instance(name, event)
 
-    def _field(self, name: str) -> Iterator[Disagreement]:
+    def _field(self, name: str) -> Iterator[Remark]:
         why = field_impossible(self.structure, name)
         if why is None:
             return
@@ -357,7 +239,7 @@ class _Inspection:
             remedy = _did_you_mean(name, file_fields, self.structure.fields)
         yield self._finding("field", why.message, remedy)
 
-    def _event(self, event: str | None) -> Iterator[Disagreement]:
+    def _event(self, event: str | None) -> Iterator[Remark]:
         why = event_impossible(self.structure, event)
         if why is None:
             return
@@ -365,7 +247,7 @@ class _Inspection:
         remedy = f"give the rule an `event`: {listed(events)}" if event is None else _did_you_mean(event, events, ())
         yield self._finding("event", why.message, remedy)
 
-    def _instance(self, name: str, event: str | None) -> Iterator[Disagreement]:
+    def _instance(self, name: str, event: str | None) -> Iterator[Remark]:
         if not self.structure.told_repeating:
             yield self._finding(
                 "instance",
@@ -380,7 +262,7 @@ class _Inspection:
 
     # -- what is asked first, and what is refused ----------------------------------------------------------------------
 
-    def _lookups(self) -> Iterator[Disagreement]:
+    def _lookups(self) -> Iterator[Remark]:
         for key in ("record_where", "must_match"):
             templates: dict[str, Template] = getattr(self.rule, key)
             for name in templates:
@@ -392,7 +274,7 @@ class _Inspection:
                     message = f"{name} is a {info.type} field, whose value cannot be compared"
                     yield self._finding(key, message, "name a text, choice or date field")
 
-    def _extensions(self) -> Iterator[Disagreement]:
+    def _extensions(self) -> Iterator[Remark]:
         blocked = self.project.blocked_extensions if self.project is not None else frozenset()
         names = {"pattern": self.rule.pattern.text}
         if self.rule.upload_as is not None:
@@ -405,6 +287,82 @@ class _Inspection:
                     f"REDCap refuses .{ending.group(1).lower()} files",
                     "have the file converted, or take the extension out of `blocked_extensions` if your REDCap accepts it",
                 )
+
+    # -- what the rights of the token's user keep it from ----------------------------------------------------------------
+
+    def _rights(self, rights: Rights) -> Iterator[Remark]:
+        who = f"the token's user {rights.username}" if rights.username else "the token's user"
+        if not rights.api_import:
+            yield self._finding("rights", f"{who} has no API import right", "give it in REDCap (User Rights)")
+        yield from self._group(rights)
+        yield from self._forms(rights, who)
+        asks = export_reasons(self.rule)
+        if not asks:
+            return
+        if not rights.api_export:
+            yield self._finding(
+                "rights",
+                f"{who} has no API export right, which {listed(asks)} needs",
+                "give it in REDCap (User Rights), or set " + instead_of(asks),
+            )
+            return
+        for outcome in self._outcomes("field") or []:
+            info = self.structure.fields.get(outcome["field"])
+            if info is not None:
+                yield from self._export_level(info, rights, who)
+
+    def _group(self, rights: Rights) -> Iterator[Remark]:
+        """What the token's own data access group keeps from working."""
+        group = rights.group
+        if not group:
+            return
+        out = "take the token's user out of the group (User Rights), or "
+        if GROUP_COLUMN in self.rule.must_match:
+            message = f"REDCap does not tell groups to somebody who is in one ({group}): all files of this rule are held"
+            yield self._finding("must_match", message, out + f"take {GROUP_COLUMN} out of must_match")
+        missing = self.rule.settings.missing_record
+        if missing is MissingRecord.CREATE:
+            message = f"no records are created for somebody in a data access group ({group}): another group may have them"
+            yield self._finding("missing_record", message, out + "use `missing_record: refuse` or `wait`")
+        elif missing is MissingRecord.WAIT:
+            message = f"records of other groups than {group} never appear: files for them fail after 7 days"
+            yield self._finding("missing_record", message, out + "drop no such files", "warning")
+
+    def _forms(self, rights: Rights, who: str) -> Iterator[Remark]:
+        for outcome in self._outcomes("field") or []:
+            info = self.structure.fields.get(outcome["field"])
+            if info is not None and info.form in rights.read_only:
+                yield self._finding(
+                    "rights",
+                    f"{who} may not edit the form {info.form}: REDCap may refuse its files",
+                    "give `View & Edit` for the form in REDCap (User Rights), or try it with one file",
+                    "unsure",
+                )
+
+    def _export_level(self, info: FieldInfo, rights: Rights, who: str) -> Iterator[Remark]:
+        level = rights.export_of(info.form)
+        reads = [ask for ask in export_reasons(self.rule) if ask in (Asks.READ_BACK, Asks.LISTED, Asks.EXISTING_FILE)]
+        if level == FULL_DATA or not reads:
+            return
+        if level == NO_ACCESS:
+            yield self._finding(
+                "rights",
+                f"{who} may export nothing of the form {info.form}, which {listed(reads)} needs",
+                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
+            )
+        elif info.identifier:
+            yield self._finding(
+                "rights",
+                f"{info.name} is tagged as an identifier, and {who} may export no identifiers: it cannot be read back",
+                "give `Full Data Set` in REDCap (User Rights), or set " + instead_of(reads),
+            )
+        elif level == DE_IDENTIFIED:
+            yield self._finding(
+                "rights",
+                f"{who} may export de-identified data only; REDCap does not tell whether files can be read back then",
+                "give `Full Data Set` in REDCap (User Rights), or try it with one file",
+                "unsure",
+            )
 
 
 def _did_you_mean(name: str, likely: Iterable[str], others: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ from dropcap.ledger.postgres.wire import Wire, WireConnection
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.ledger.schema import VERSION
-from dropcap.preflight.remark import Level, Remark, on_machine, place_of
+from dropcap.preflight.remark import Level, Remark, of_secret, on_machine, place_of
 
 _LEDGER, _HOSTS = on_machine("ledger"), on_machine("hosts")
 _OLDEST, _OLDEST_NAME = 140000, "14"
@@ -209,8 +209,7 @@ def ledger_remarks(config: Config) -> Iterator[Remark]:
         try:
             ledger.password()
         except SecretError as error:
-            by_hand = ledger.secret.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
-            yield Remark("unsure" if by_hand else "error", _DATABASE, error.message, error.remedy)
+            yield of_secret(_DATABASE, error, credential=ledger.secret.credential is not None)
         else:
             yield Remark("ok", _DATABASE, f"{ledger.secret} can be read")
     for key, path in ledger_files(ledger):
