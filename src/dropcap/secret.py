@@ -26,11 +26,9 @@ _LAYERS = 4
 _TAG = re.compile(r"<!--.{0,500}?-->|<[^<>]*>", re.DOTALL)
 _RUN = re.compile(r"(?<![0-9a-f])(?:[0-9a-f]{32}){1,2}(?![0-9a-f])")
 #: As JSON, C, JavaScript and Python write a character by its number; and JavaScript's old `escape`.
-_HEX, _OCTAL = (
-    r"\\u([0-9A-F]{4})|\\x([0-9A-F]{2})|\\U([0-9A-F]{8})|\\[ux]\{([0-9A-F]{1,6})\}|%u([0-9A-F]{4})",
-    r"\\([0-3]?[0-7]{1,2})",
+_NUMBERED = re.compile(
+    r"\\(?-i:U)([0-9A-F]{8})|\\u([0-9A-F]{4})|\\x([0-9A-F]{2})|\\[ux]\{([0-9A-F]{1,6})\}|%u([0-9A-F]{4})", re.IGNORECASE
 )
-_NUMBERED = re.compile(f"{_HEX}|{_OCTAL}", re.IGNORECASE)
 #: Control and format characters, marks that stand on others, what is unassigned, and blanks whose category says otherwise.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me", "Zl", "Zp"})
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]+")
@@ -111,9 +109,9 @@ def without_tokens(said: str) -> str:
 
     Every token that was ever read is struck out: in upper, lower or mixed case; whole, its parts of 12 characters and more, and
     its beginning where the text was cut; however it is split by tags, invisible characters, blanks and punctuation; written in
-    character references, percent or backslash escapes (also in one another), in Base64 (once or twice) or in hex, of UTF-8 or
-    UTF-16. So is every run of 32 or 64 hex digits. Text in which there is none comes back as it was. Not for values that are
-    compared, names that people have dropped, or digests of dropcap's own.
+    character references, percent or backslash escapes (also in one another), in Base64 or in hex. So is every run of 32 or 64
+    hex digits. Text in which there is none comes back as it was. Not for values that are compared, names that people have
+    dropped, or digests of dropcap's own.
     """
     return _struck_out(said, runs=True)
 
@@ -133,11 +131,8 @@ def _forms(token: str) -> Iterator[str]:
     """How a server may write a token, in lower case."""
     yield token.lower()
     for cased in dict.fromkeys((token, token.upper(), token.lower())):
-        for data in (cased.encode(), cased.encode("utf-16-le"), cased.encode("utf-16-be")):
-            yield data.hex()
-            yield from (once.lower() for once in _base64(data))
-        for once in _base64(cased.encode()):
-            yield from (twice.lower() for twice in _base64(once.encode()))
+        yield cased.encode().hex()
+        yield from (encoded.lower() for encoded in _base64(cased.encode()))
 
 
 def _base64(data: bytes) -> Iterator[str]:
@@ -168,7 +163,7 @@ def _unescaped(text: str) -> str:
 
 
 def _numbered(found: re.Match[str]) -> str:
-    number = int(found[found.lastindex or 0], 8 if found.lastindex == _NUMBERED.groups else 16)
+    number = int(found[found.lastindex or 0], 16)
     return chr(number) if number <= sys.maxunicode else found[0]
 
 

@@ -49,7 +49,6 @@ def ways(token: str) -> dict[str, str]:
         "backslash u": "".join(f"\\u{ord(c):04x}" for c in token),
         "backslash U": "".join(f"\\U{ord(c):08x}" for c in token),
         "backslash u in braces": "".join(f"\\u{{{ord(c):x}}}" for c in token),
-        "octal": "".join(f"\\{ord(c):o}" for c in token),
         "percent u": "".join(f"%u{ord(c):04X}" for c in token),
         "tags": "<b></b>".join(token),
         "written tags": "&lt;i&gt;".join(token),
@@ -66,9 +65,6 @@ def ways(token: str) -> dict[str, str]:
         "hex": token.encode().hex(),
         "base64": base64.b64encode(token.encode()).decode(),
         "base64 within": base64.b64encode(f"user:{token.lower()}!".encode()).decode(),
-        "base64 twice": base64.b64encode(base64.b64encode(f"x:{token}".encode())).decode(),
-        "base64 of UTF-16": base64.b64encode(token.encode("utf-16")).decode(),
-        "hex of UTF-16": token.encode("utf-16-be").hex(),
         "half": token[:16],
     }
 
@@ -82,7 +78,6 @@ def holds(content: bytes, token: str) -> bool:
     views.add(re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text))
     for escape in (r"\\U0*([0-9a-f]{2})", r"\\u\{([0-9a-f]+)\}", r"%u([0-9a-fA-F]{4})"):
         views.add(re.sub(escape, lambda found: chr(int(found[1], 16)), text))
-    views.add(re.sub(r"\\([0-7]{2,3})", lambda found: chr(int(found[1], 8)), text))
     views |= {re.sub(r"<[^<>]*>", "", view) for view in views}
     wanted = [token.lower()[at : at + 16] for at in range(17)]
     plain = {re.sub(r"[\W_]+", "", view).lower() for view in views}
@@ -92,11 +87,6 @@ def holds(content: bytes, token: str) -> bool:
         for before in (b"", b"x", b"xx")
         for cased in (token, token.lower())
     ]
-    for code in ("utf-16-le", "utf-16-be"):
-        encoded += [token.encode(code).hex()[8:40]]
-        encoded += [base64.b64encode(before + token.encode(code)).decode()[4:36] for before in (b"", b"x", b"xx")]
-    inner = [base64.b64encode(before + token.encode())[4:-4] for before in (b"", b"x", b"xx")]
-    encoded += [base64.b64encode(before + once).decode()[4:36] for before in (b"", b"x", b"xx") for once in inner]
     return any(part in view for part in wanted for view in plain) or any(one in text for one in encoded)
 
 

@@ -118,9 +118,9 @@ class PostgresEngine(Engine):
 
     def database(self) -> Any:
         from dropcap.ledger.postgres.database import PostgresDatabase
-        from dropcap.ledger.postgres.wire import open_wire
+        from dropcap.ledger.postgres.wire import Connector
 
-        return PostgresDatabase(lambda: open_wire(self.dsn, "tests"))
+        return PostgresDatabase(Connector(self.dsn, "tests"))
 
     def rows(self, *statements: Statement) -> list[Any]:
         answers = []

@@ -14,7 +14,7 @@ import psycopg
 
 from dropcap.ledger.postgres.connection import PostgresConnection
 from dropcap.ledger.postgres.migrations import _LOCK, migrate, version_of
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector
 from dropcap.ledger.schema import VERSION
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import hosts
@@ -26,7 +26,7 @@ def test_who_waits_for_the_one_that_makes_the_tables_finds_them(postgres: Cluste
     wrong: list[Exception] = []
 
     def start() -> None:
-        connection = PostgresConnection(lambda: open_wire(dsn, "test"))
+        connection = PostgresConnection(Connector(dsn, "test"))
         try:
             migrate(connection)
             assert version_of(connection) == VERSION

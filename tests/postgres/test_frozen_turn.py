@@ -15,13 +15,13 @@ needs.library("psycopg")
 from dropcap.ledger.database import Unavailable
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector
 
 
 def test_who_is_silent_within_his_turn_loses_it(database: str) -> None:
     def writer() -> PostgresDatabase:
         me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
-        return PostgresDatabase(lambda: open_wire(database, "test"), me, lambda _: None)
+        return PostgresDatabase(Connector(database, "test"), me)
 
     silent, other = writer().writer(), writer().writer()
     silent.begin()

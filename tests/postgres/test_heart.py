@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,10 +22,10 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.hosts.heartbeat import Grip, Heart, HeartHooks, boot_time
+from dropcap.hosts.heartbeat import Grip, Heart, boot_time
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector
 from tests.postgres.cluster import Cluster
 
 LEASE = 2.5
@@ -38,10 +38,10 @@ class Working:
     """A host that takes and releases what its heart tells, by connections of its own; `idle`: it takes nothing."""
 
     def __init__(
-        self, dsn: str, folders: tuple[str, ...] = FOLDERS, connect: Callable[[], Any] | None = None, lease: float = LEASE
+        self, dsn: str, folders: tuple[str, ...] = FOLDERS, connector: Connector | None = None, lease: float = LEASE
     ) -> None:
         self.grips: dict[str, Grip] = {}
-        self.lost: list[str] = []
+        self.gone: list[str] = []
         self.taken_at: dict[str, float] = {}
         self.idle = False
         self._dsn = dsn
@@ -49,9 +49,9 @@ class Working:
         self._pool = ThreadPoolExecutor(1)
         self.id = uuid.uuid4().hex
         self.heart = Heart(
-            connect or (lambda: open_wire(dsn, "heart")),
+            connector or Connector(dsn, "heart"),
             ThisHost(self.id, "name", os.getpid(), "1", "digest"),
-            HeartHooks(self._lose, lambda *told: self._pool.submit(self._take, *told) and None, self._release),
+            self,
             folders,
             lease=lease,
             look_every=2 * LOOK if lease == LONG else LOOK,  # a busy machine has the time to take what it is told
@@ -59,6 +59,12 @@ class Working:
 
     def held(self) -> set[str]:
         return {folder for folder, grip in self.grips.items() if grip.holds()}
+
+    def may_take(self, folder: str, beat: int | None) -> None:
+        self._pool.submit(self._take, folder, beat)
+
+    def answers(self, why: str) -> None:
+        """Nobody is told."""
 
     def _take(self, folder: str, beat: int | None) -> None:
         if self.idle or folder in self.grips:
@@ -71,12 +77,12 @@ class Working:
             self.taken_at[folder] = boot_time()
             self.grips[folder] = self.heart.took(folder, fence, asked)
 
-    def _lose(self, grip: Grip) -> None:
+    def lost(self, grip: Grip) -> None:
         assert grip.lost
-        self.lost.append(grip.folder)
+        self.gone.append(grip.folder)
         del self.grips[grip.folder]
 
-    def _release(self, grip: Grip) -> None:
+    def must_release(self, grip: Grip) -> None:
         if self.grips.pop(grip.folder, None):
             self.heart.release(grip)
 
@@ -84,7 +90,7 @@ class Working:
         self.idle = True
         self._pool.submit(lambda: None).result(10)  # what is being taken is released as well
         for grip in [*self.grips.values()]:
-            self._release(grip)
+            self.must_release(grip)
         self.heart.stop(5)
         self._pool.shutdown()
 
@@ -130,7 +136,7 @@ def test_hosts_come_and_go(dsn: str) -> None:
             second.stop()
             eventually(lambda: first.held() == {*FOLDERS}, LONG / 2)  # handed over, since no lease can have lapsed
             assert not second.held()
-        assert first.lost == second.lost == []
+        assert first.gone == second.gone == []
         # A folder that is away for its host is worked by another, and stays there until the spread asks for it.
         with working(dsn, lease=LONG) as third:
             eventually(lambda: shared_evenly(first, third))
@@ -175,7 +181,7 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
         eventually(lambda: host.held() == {*FOLDERS})
         # The host holds it and does not know: nobody beats for it, and it is taken again in time.
         host.idle = True
-        host._release(host.grips["/a"])
+        host.must_release(host.grips["/a"])
         eventually(lambda: db.execute("select holder from lease where folder = '/a'").fetchone() == (None,))
         assert leases.take(db, "/a", host.id, LEASE) == 2
         host.idle = False
@@ -184,10 +190,10 @@ def test_a_take_whose_answer_was_lost_and_a_row_that_a_fail_over_lost(dsn: str) 
         db.execute("delete from host")
         eventually(lambda: db.execute("select id from host").fetchall() == [(host.id,)])
         assert host.held() == {*FOLDERS}
-        assert host.lost == []
+        assert host.gone == []
         # The same fence, and another holder: this one's lease is no more.
         db.execute("update lease set holder = 'another', until = clock_timestamp() + interval '1 hour' where folder = '/b'")
-        eventually(lambda: host.lost == ["/b"])
+        eventually(lambda: host.gone == ["/b"])
         assert host.held() == {*FOLDERS} - {"/b"}
 
 
@@ -206,17 +212,18 @@ def test_the_database_is_frozen_and_thawed(mine: Cluster, dsn: str) -> None:
             mine.thaw()
         eventually(lambda: shared_evenly(first, second))
         assert {*first.grips.values(), *second.grips.values()} == {*grips}, "nobody has taken another's"
-        assert first.lost == second.lost == []
+        assert first.gone == second.gone == []
 
 
 def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(mine: Cluster, dsn: str) -> None:
     """All leases have lapsed by then, and those of the other one stood still for as long as it was away."""
     way = {"closed": False}
 
-    def connect() -> Any:
-        return open_wire("host=127.0.0.1 port=1" if way["closed"] else dsn, "heart")
+    class Way(Connector):
+        def conninfo(self) -> str:
+            return "host=127.0.0.1 port=1" if way["closed"] else dsn
 
-    with working(dsn, connect=connect) as first, working(dsn) as second:
+    with working(dsn, connector=Way(dsn, "heart")) as first, working(dsn) as second:
         share_oddly(first, second)
         grips = [*first.grips.values(), *second.grips.values()]
         died = boot_time()
@@ -231,7 +238,7 @@ def test_the_database_dies_and_one_host_finds_it_sooner_than_the_other(mine: Clu
         way["closed"] = False
         eventually(lambda: shared_evenly(first, second))
         assert {*first.grips.values(), *second.grips.values()} == {*grips}
-        assert first.lost == second.lost == []
+        assert first.gone == second.gone == []
 
 
 def _other_process(dsn: str, told: Any, last_held: Any, end: Any) -> None:
@@ -243,7 +250,7 @@ def _other_process(dsn: str, told: Any, last_held: Any, end: Any) -> None:
             if not ready and host.held() == {*FOLDERS}:
                 told.put("holds all")
                 ready = True
-            if ready and len(host.lost) == len(FOLDERS):
+            if ready and len(host.gone) == len(FOLDERS):
                 told.put("lost all")
                 return
             time.sleep(0.001)
@@ -276,7 +283,7 @@ def test_a_process_that_stops_is_replaced_and_holds_nothing_when_it_wakes(dsn: s
                 assert told.get(timeout=10) == "lost all"
                 assert last_held.value == before, "not for a moment"
                 assert host.held() == {*FOLDERS}
-                assert host.lost == []
+                assert host.gone == []
     finally:
         end.set()
         with contextlib.suppress(ProcessLookupError):
@@ -287,11 +294,12 @@ def test_a_process_that_stops_is_replaced_and_holds_nothing_when_it_wakes(dsn: s
 def test_a_heart_that_cannot_connect_ends_when_it_is_told_to(dsn: str) -> None:
     tried = threading.Event()
 
-    def connect() -> Any:
-        tried.set()
-        return open_wire("host=127.0.0.1 port=1", "heart")
+    class Nowhere(Connector):
+        def conninfo(self) -> str:
+            tried.set()
+            return super().conninfo()
 
-    with working(dsn, connect=connect) as host:
+    with working(dsn, connector=Nowhere("host=127.0.0.1 port=1", "heart")) as host:
         assert tried.wait(5)
         eventually(lambda: host.heart.others.trouble)
         began = time.monotonic()

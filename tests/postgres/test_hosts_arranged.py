@@ -17,7 +17,7 @@ from dropcap.daemon.engine import Engine
 from dropcap.hosts.heartbeat import Grip
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.postgres.database import PostgresDatabase
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from tests.postgres.cluster import Cluster
@@ -40,9 +40,9 @@ def test_what_the_database_kept_from_being_taken_up_is_taken_up_later(database: 
     """Its channel was built, and then the ledger took nothing: it must not take files that nobody sends."""
     with hosts(tmp_path, database) as h, proxy(postgres.port) as way:
         dsn = postgres.dsn(database.rpartition("/")[2], port=way.port)
-        ledger = Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+        ledger = Ledger(PostgresDatabase(Connector(dsn, "test")))
         ledger.query.close()
-        ledger.query = Query(PostgresDatabase(lambda: open_wire(database, "test")))  # what is read comes through
+        ledger.query = Query(PostgresDatabase(Connector(database, "test")))  # what is read comes through
         given = Given()
         engine = Engine(load(h.host("a").config_file), ledger, given)
         ledger.give_up()  # no write waits

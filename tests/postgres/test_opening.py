@@ -21,7 +21,7 @@ from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.ledger.database import DatabaseError, LedgerError, NewerLedger
 from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector
 from dropcap.ledger.proof import prove
 from dropcap.ledger.schema import VERSION
 from dropcap.ledger.store import Ledger
@@ -29,7 +29,7 @@ from tests.postgres.cluster import Cluster
 
 
 def opened(dsn: str) -> Ledger:
-    return Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+    return Ledger(PostgresDatabase(Connector(dsn, "test")))
 
 
 def by_hand(dsn: str, statement: str) -> list[tuple[object, ...]]:
@@ -99,7 +99,7 @@ def test_roles_that_lack_rights(postgres: Cluster, database: str) -> None:
     grant("select")
     with pytest.raises(LedgerError, match=r"may not write the ledger"):
         opened(theirs)
-    with contextlib.closing(PostgresDatabase(lambda: open_wire(theirs, "test")).reader()) as reader:
+    with contextlib.closing(PostgresDatabase(Connector(theirs, "test")).reader()) as reader:
         assert reader.rows("select count(*) from act", ()) == [(1,)], "who only reads needs no more"
     grant("select, insert, update, delete")
     with contextlib.closing(opened(theirs)) as ledger:
@@ -127,7 +127,7 @@ def test_a_standby_is_refused_and_read(mine: Cluster) -> None:
         there = standby.dsn(dsn.rpartition("/")[2])
         with pytest.raises(LedgerError, match="a standby, which takes no writes: name the primary"):
             opened(there)
-        assert prove(PostgresDatabase(lambda: open_wire(there, "test"))).acts == 1
+        assert prove(PostgresDatabase(Connector(there, "test"))).acts == 1
     ledger.close()
 
 

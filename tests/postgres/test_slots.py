@@ -17,14 +17,14 @@ needs.library("psycopg")
 import psycopg
 
 from dropcap.hosts.shared_window import GOOD_FOR, TRY_AGAIN, SharedWindow
-from dropcap.ledger.postgres.wire import Wire, open_wire
+from dropcap.ledger.postgres.wire import Connector, Wire
 from dropcap.redcap.window import WINDOW, Stopped
 from tests.postgres.cluster import Cluster
 
 
 @pytest.fixture
 def wire(dsn: str) -> Iterator[Wire]:
-    made = Wire(lambda: open_wire(dsn, "test"), patience=1.0)
+    made = Wire(Connector(dsn, "test"), patience=1.0)
     yield made
     made.close()
 
@@ -94,10 +94,7 @@ def test_a_clock_that_goes_back_waits_a_window_at_most(dsn: str, wire: Wire) -> 
 
 
 def test_without_a_limit_nobody_is_asked() -> None:
-    def connect() -> psycopg.Connection:
-        raise AssertionError
-
-    window = SharedWindow(Wire(connect), "host", 0)
+    window = SharedWindow(Wire(Connector("nowhere", "test")), "host", 0)
     assert (taken(window, 500), window.acquire(), window.used(), window.fresh()) == (500, 0.0, 0, True)
 
 
@@ -118,7 +115,7 @@ def test_a_grant_is_good_for_a_second(wire: Wire) -> None:
 
 def test_an_answer_that_comes_late_grants_nothing(dsn: str) -> None:
     """The request is entered by then, and is not made: the next one is asked for."""
-    slow = Wire(lambda: open_wire(dsn, "test"), patience=5.0)
+    slow = Wire(Connector(dsn, "test"), patience=5.0)
     window = SharedWindow(slow, "host", 2)
     assert window.try_acquire() == 0.0
     with psycopg.connect(dsn) as other:
@@ -131,7 +128,7 @@ def test_an_answer_that_comes_late_grants_nothing(dsn: str) -> None:
 
 
 def _spend(dsn: str, seconds: float, start: threading.Barrier, results: multiprocessing.Queue[int]) -> None:
-    wire = Wire(lambda: open_wire(dsn, "spender"))
+    wire = Wire(Connector(dsn, "spender"))
     window = SharedWindow(wire, "host", 60, window=0.7)
     window.used()
     start.wait(20)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
@@ -13,13 +12,14 @@ from tests.site import eventually
 
 needs.library("psycopg")
 from dropcap.ledger.database import Unavailable
-from dropcap.ledger.postgres.wire import Wire, in_words, open_wire
+from dropcap.ledger.postgres.wire import Connector, Wire, in_words, open_wire
 from tests.postgres.cluster import Cluster
 from tests.postgres.proxy import proxy
 
 
-def one(connection: Any) -> int:
-    return int(connection.execute(b"select 1").fetchone()[0])
+def asked(wire: Wire) -> int:
+    with wire.asking() as connection:
+        return int(connection.execute(b"select 1").fetchone()[0])
 
 
 def test_a_session_waits_for_nothing_without_a_bound(mine: Cluster) -> None:
@@ -38,34 +38,34 @@ def test_every_way_to_hear_nothing_ends(mine: Cluster) -> None:
     dsn = mine.create_database()
     with proxy(mine.port) as way:
         through = mine.dsn(dsn.rpartition("/")[2], port=way.port, connect_timeout="2")
-        wire = Wire(lambda: open_wire(through, "test"), patience=0.5)
-        assert wire.ask(one) == 1
+        wire = Wire(Connector(through, "test"), patience=0.5)
+        assert asked(wire) == 1
         way.deaf()
         began = time.monotonic()
         with pytest.raises(Unavailable, match="does not answer"):
-            wire.ask(one)  # on a connection
+            asked(wire)  # on a connection
         assert time.monotonic() - began < 8
         with pytest.raises(Unavailable):
-            wire.ask(one)  # on the way to one
+            asked(wire)  # on the way to one
         assert time.monotonic() - began < 16
         way.resume()
         eventually(lambda: _answers(wire))
         way.reset()
         with pytest.raises(Unavailable):
-            wire.ask(one)
-        assert wire.ask(one) == 1
+            asked(wire)
+        assert asked(wire) == 1
         wire.close()
-        assert wire.ask(one) == 1
+        assert asked(wire) == 1
         wire.close()
 
 
 def test_a_wrong_question_is_told_and_ends_nothing(mine: Cluster) -> None:
-    wire = Wire(lambda: open_wire(mine.create_database(), "test"))
-    with pytest.raises(Unavailable, match="nowhere"):
-        wire.ask(lambda connection: connection.execute(b"select * from nowhere"))
-    with pytest.raises(ZeroDivisionError):
-        wire.ask(lambda _: 1 / 0)
-    assert wire.ask(one) == 1
+    wire = Wire(Connector(mine.create_database(), "test"))
+    with pytest.raises(Unavailable, match="nowhere"), wire.asking() as connection:
+        connection.execute(b"select * from nowhere")
+    with pytest.raises(ZeroDivisionError), wire.asking():
+        raise ZeroDivisionError
+    assert asked(wire) == 1
     wire.close()
 
 
@@ -96,6 +96,6 @@ def test_what_libpq_asks_and_supposes_is_left_out(said: str, words: str) -> None
 
 def _answers(wire: Wire) -> bool:
     try:
-        return wire.ask(one) == 1
+        return asked(wire) == 1
     except Unavailable:
         return False

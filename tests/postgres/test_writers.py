@@ -32,7 +32,7 @@ from dropcap.ledger.database import CommitsLost, Conflict, DatabaseError, LeaseL
 from dropcap.ledger.job import Address, Change, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.leases import ThisHost
-from dropcap.ledger.postgres.wire import open_wire
+from dropcap.ledger.postgres.wire import Connector, WireConnection
 from dropcap.ledger.proof import prove
 from dropcap.ledger.store import Ledger
 from tests.postgres.cluster import Cluster, Stop
@@ -41,14 +41,22 @@ from tests.postgres.proxy import Proxy, proxy
 SENT = {"attempts": 1}
 
 
-class Host:
+class Believes:
+    def __init__(self, fences: dict[str, int]) -> None:
+        self.fences = fences
+
+    def fence(self, folder: str) -> int | None:
+        return self.fences.get(folder)
+
+
+class Host(Believes):
     """A process that shares the ledger: it believes that it has the folders of `fences`."""
 
     def __init__(self, dsn: str, *folders: str) -> None:
         self.id = uuid.uuid4().hex
-        self.fences: dict[str, int] = {}
+        super().__init__({})
         me = ThisHost(self.id, "host", 1, "1", "")
-        self.database = PostgresDatabase(lambda: open_wire(dsn, "test"), me, self.fences.get)
+        self.database = PostgresDatabase(Connector(dsn, "test"), me, self)
         self.ledger = Ledger(self.database)
         for folder in folders:
             self.take(folder)
@@ -122,7 +130,7 @@ def at_once(*works: Callable[[], object]) -> None:
 
 def whole(dsn: str) -> int:
     """Nothing is wrong with the chains, and none has a gap; how many entries there are."""
-    proof = prove(PostgresDatabase(lambda: open_wire(dsn, "test")))
+    proof = prove(PostgresDatabase(Connector(dsn, "test")))
     assert [str(one) for one in proof.broken] == []
     assert (
         by_hand(dsn, "select 1 from chain where n <> (select count(*) from seal where seal.chain = chain.id) and name <> ''")
@@ -136,7 +144,7 @@ def whole(dsn: str) -> int:
 
 def test_two_processes_write_at_once(database: str, hosts: Callable[..., Host]) -> None:
     """They want the same names and places: each is given once, and the chains have no gap."""
-    ledgers = [Ledger(PostgresDatabase(lambda: open_wire(database, "test"))) for _ in range(2)]
+    ledgers = [Ledger(PostgresDatabase(Connector(database, "test"))) for _ in range(2)]
     claimed: Counter[str] = Counter()
     sending: list[int] = []
 
@@ -197,7 +205,7 @@ def test_a_commit_without_an_answer_is_settled(
     """Alone and in a group; the write stands once, and its result is right, whether it stood at first or not."""
     dsn = through(way, postgres, database)
     host = hosts(dsn, "f") if who == "host" else None
-    ledger = host.ledger if host else Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+    ledger = host.ledger if host else Ledger(PostgresDatabase(Connector(dsn, "test")))
     cut = way.cut_after_commit if stands else way.cut_before_commit
 
     def claim(name: str) -> list[int]:
@@ -233,7 +241,7 @@ def test_who_gives_up_at_a_commit_without_an_answer_leaves_nobody_waiting(
     database: str, postgres: Cluster, way: Proxy, soon: None
 ) -> None:
     dsn = through(way, postgres, database)
-    ledger = Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+    ledger = Ledger(PostgresDatabase(Connector(dsn, "test")))
     struck = way.cut_after_commit(of="meta")
     failed: list[Exception] = []
 
@@ -292,7 +300,7 @@ def test_a_commit_without_an_answer_is_settled_though_what_follows_a_fail_over_t
 ) -> None:
     """It stands, which the first transaction behind it has found out, and then was rolled back."""
     dsn = through(way, postgres, database)
-    ledger = hosts(dsn, "f").ledger if who == "host" else Ledger(PostgresDatabase(lambda: open_wire(dsn, "test")))
+    ledger = hosts(dsn, "f").ledger if who == "host" else Ledger(PostgresDatabase(Connector(dsn, "test")))
 
     def claim(name: str) -> list[int]:
         return ledger.claim("f", [NewFile(name, 1, 2, 3)], lambda n: Address("p", "r", n, None, "f", 1, n))
@@ -341,7 +349,7 @@ def test_a_commit_that_no_standby_has_is_not_acknowledged_before_one_has(mine: C
     dsn = mine.create_database()
     me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "") if who == "host" else None
     fences: dict[str, int] = {}
-    ledger = Ledger(PostgresDatabase(lambda: open_wire(dsn, "test"), me, fences.get))
+    ledger = Ledger(PostgresDatabase(Connector(dsn, "test"), me, Believes(fences)))
     if me is not None:
         took = ledger.take_over("f", None, 0.0)
         assert took is not None
@@ -461,8 +469,8 @@ def test_a_host_that_stands_still_in_a_transaction_keeps_others_for_some_seconds
     script = (
         "import sys\n"
         "from dropcap.ledger.postgres.database import PostgresDatabase\n"
-        "from dropcap.ledger.postgres.wire import open_wire\n"
-        "writer = PostgresDatabase(lambda: open_wire(sys.argv[1], 'frozen')).writer()\n"
+        "from dropcap.ledger.postgres.wire import Connector\n"
+        "writer = PostgresDatabase(Connector(sys.argv[1], 'frozen')).writer()\n"
         "writer.begin()\n"
         "writer.execute(\"insert into meta values ('frozen', 'its')\")\n"
         "print('in', flush=True)\n"
@@ -477,7 +485,7 @@ def test_a_host_that_stands_still_in_a_transaction_keeps_others_for_some_seconds
         assert child.stdout.readline() == b"in\n"
         os.kill(child.pid, signal.SIGSTOP)
         began = time.monotonic()
-        ledger = Ledger(PostgresDatabase(lambda: open_wire(database, "test")))
+        ledger = Ledger(PostgresDatabase(Connector(database, "test")))
         ledger.set_meta("mine", "stands")
         took = time.monotonic() - began
         os.kill(child.pid, signal.SIGCONT)
@@ -628,7 +636,7 @@ def test_a_fail_over_that_loses_commits_is_noticed(mine: Cluster, hosts: Callabl
 def test_the_work_of_other_hosts_is_not_taken_for_ones_own(database: str, hosts: Callable[..., Host]) -> None:
     """The heads of chains and what is sealed of jobs are kept in memory: others' commits make them be read anew."""
     two = [hosts(database, "f"), hosts(database, "g")]
-    person = Ledger(PostgresDatabase(lambda: open_wire(database, "test")))
+    person = Ledger(PostgresDatabase(Connector(database, "test")))
     jobs = two[0].claim("f", "a") + two[1].claim("g", "a")
     for number in range(6):
         two[number % 2].ledger.change([Change(jobs[number % 2], State.HELD, "", {"reason": "rights"})])
@@ -648,12 +656,13 @@ def test_what_is_put_aside_after_a_failover_may_take_long(database: str, hosts: 
         " update turn set timeline = 'before'",
     )
 
-    def impatient() -> Any:
-        wire = open_wire(database, "test")
-        wire.execute("set statement_timeout = '500ms'")
-        return wire
+    class Impatient(Connector):
+        def open(self) -> WireConnection:
+            wire = super().open()
+            wire.execute("set statement_timeout = '500ms'")
+            return wire
 
-    other = Ledger(PostgresDatabase(impatient, None, lambda folder: None))
+    other = Ledger(PostgresDatabase(Impatient(database, "test")))
     other.give_up()  # one try
     with capture_logs() as logs:
         other.set_meta("some", "thing")
@@ -670,7 +679,7 @@ def test_a_count_of_commits_that_a_lost_answer_does_not_explain_counts_as_lost(
     dsn = through(way, postgres, database)
     for more, explained in ((0, True), (1, True), (2, False), (-1, False)):
         me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
-        writer = PostgresDatabase(lambda: open_wire(dsn, "test"), me, lambda _: None).writer()
+        writer = PostgresDatabase(Connector(dsn, "test"), me).writer()
         writer.begin()
         writer.commit()
         struck = way.cut_before_commit()
@@ -707,7 +716,7 @@ def test_what_a_fail_over_has_put_aside_is_read_back_oldest_first(database: str,
 
 def test_a_transaction_in_which_a_statement_failed_is_not_taken_for_committed(database: str) -> None:
     me = ThisHost(uuid.uuid4().hex, "host", 1, "1", "")
-    writer = PostgresDatabase(lambda: open_wire(database, "test"), me, lambda _: None).writer()
+    writer = PostgresDatabase(Connector(database, "test"), me).writer()
     writer.begin()
     with contextlib.suppress(DatabaseError):
         writer.execute("select 1/0")

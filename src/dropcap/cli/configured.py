@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from operator import methodcaller
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -237,16 +236,17 @@ def _window(config: Config) -> Iterator[MakeWindow]:
     if not isinstance(config.ledger, PostgresLedger) or not has_psycopg():
         yield window_of
         return
-    from dropcap.ledger.postgres.connection import connecting  # it needs psycopg
+    from dropcap.ledger.postgres.connection import LedgerConnector  # it needs psycopg
 
-    wire = Wire(connecting(config.ledger, "dropcap command"))
+    wire = Wire(LedgerConnector(config.ledger, "dropcap command"))
 
     def shared(config: Config, project: Project) -> SharedWindow:
         return SharedWindow(wire, project.host, config.limit_of(project.host))
 
     try:
         try:
-            wire.ask(methodcaller("execute", "select from slot limit 1"))
+            with wire.asking() as connection:
+                connection.execute("select from slot limit 1")
         except DatabaseError:
             yield window_of
         else:

@@ -167,10 +167,10 @@ def _place(config: Config) -> tuple[Database, MovingEngine]:
         need_psycopg()
     except LedgerError as error:
         stop(str(error), 2)
-    from dropcap.ledger.postgres.connection import connecting
+    from dropcap.ledger.postgres.connection import LedgerConnector
     from dropcap.ledger.postgres.database import PostgresDatabase, PostgresMoving
 
-    return PostgresDatabase(connecting(config.ledger, "dropcap ledger")), PostgresMoving()
+    return PostgresDatabase(LedgerConnector(config.ledger, "dropcap ledger")), PostgresMoving()
 
 
 def _nobody_works(config: Config, writer: Writer, what: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -17,18 +17,17 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import ASKED
 from dropcap.delivery.project_client import MakeWindow, window_of
-from dropcap.hosts.heartbeat import Grip, Heart, HeartHooks, Others, boot_time
+from dropcap.hosts.heartbeat import Grip, Heart, Others, boot_time
 from dropcap.hosts.send_journal import BegunSend, SendJournal
 from dropcap.hosts.shared_window import SharedWindow
 from dropcap.intake import owner
 from dropcap.intake.mounts import open_tree
 from dropcap.intake.owner import Away
-from dropcap.ledger.commit import Trouble
 from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.ledger.job import Job
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
-from dropcap.ledger.postgres.wire import Wire
+from dropcap.ledger.postgres.wire import Connector, Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.redcap.window import Allowance
@@ -174,7 +173,7 @@ class HostEngine(Protocol):
 class SharedPlace:
     """Where the shared ledger is, for the connections that are not the ledger's own."""
 
-    connect: Callable[[], Any]
+    connector: Connector
     me: ThisHost
     lease: float
 
@@ -186,7 +185,7 @@ class Custody:
         self._config = config
         self._place = place
         self._journal = journal
-        self._wire = Wire(place.connect)  # of the request limits
+        self._wire = Wire(place.connector)  # of the request limits
         self._grips: dict[str, Grip] = {}  # replaced whole
         self._leaving: dict[str, Grip] = {}  # to be handed over, or lost, once nothing is under way there; of the thread
         self._waits_since: dict[str, float] = {}  # since when these wait for their file system alone (`boot_time`)
@@ -196,10 +195,8 @@ class Custody:
         self._to_take: dict[str, int | None] = {}
         self._woken = threading.Event()
         self._ending = self._over = False
-        self._commits: Callable[[], int] = lambda: 0
-        self._trouble: Trouble | None = None
-        hooks = HeartHooks(self._on_lost, self._on_may_take, self._on_must_release, self._on_answers)
-        self.heart = Heart(place.connect, place.me, hooks, config.folders, lease=place.lease)
+        self._ledger: Ledger | None = None  # once it has begun
+        self.heart = Heart(place.connector, place.me, self, config.folders, lease=place.lease)
         self._lacking = Lacking()
         self._agreed = 0.0
         self._asked: str | None = None
@@ -233,12 +230,12 @@ class Custody:
 
     def begins(self, jobs: Sequence[Job]) -> None:
         """Enter on this host's own disk what is about to be sent. Raises OSError."""
-        now = time.time()
+        now, commits = time.time(), 0 if self._ledger is None else self._ledger.database.commits
         self._journal.append(
             [
                 BegunSend(
                     *(job.id, job.folder, job.name, job.size, _words(job), job.instance, job.sha256 or ""),
-                    *(self._place.me.id, self._commits(), now),
+                    *(self._place.me.id, commits, now),
                 )
                 for job in jobs
             ]
@@ -288,8 +285,7 @@ class Custody:
 
     def start(self, engine: HostEngine, ledger: Ledger) -> None:
         """Begin to take folders. Raises NoThread."""
-        self._commits = lambda: ledger.database.commits
-        self._trouble = ledger.trouble
+        self._ledger = ledger
         self._thread = DaemonThread(partial(self._run, engine, ledger), "custody")
         self.heart.start()
         self._thread.start()
@@ -317,28 +313,34 @@ class Custody:
         self._journal.close()
         self._wire.close()
 
-    def _on_lost(self, grip: Grip) -> None:
+    # A `Holder`, for the heart ------------------------------------------------------------------------------------
+
+    def lost(self, grip: Grip) -> None:
+        """It is to be left at once."""
         with self._lock:
             self._lost.append(grip)
         self._woken.set()
 
-    def _on_may_take(self, folder: str, beat: int | None) -> None:
+    def may_take(self, folder: str, beat: int | None) -> None:
+        """It is taken with the next look."""
         with self._lock:
             self._to_take[folder] = beat
         self._woken.set()
 
-    def _on_must_release(self, grip: Grip) -> None:
+    def must_release(self, grip: Grip) -> None:
+        """It is handed over once nothing is under way there."""
         with self._lock:
             if grip not in self._to_release:
                 self._to_release.append(grip)
         self._woken.set()
 
-    def _on_answers(self, why: str) -> None:
-        if self._trouble is not None:
+    def answers(self, why: str) -> None:
+        """As a question to the ledger would have found."""
+        if self._ledger is not None:
             if why:
-                self._trouble.met_asking(Unavailable(why))
+                self._ledger.trouble.met_asking(Unavailable(why))
             else:
-                self._trouble.answers()
+                self._ledger.trouble.answers()
 
     # The thread ---------------------------------------------------------------------------------------------------
 
@@ -438,7 +440,8 @@ class Custody:
         """By which configuration this host works since a reload."""
         digest = self._config.digest
         if digest != self._told:
-            self._wire.ask(lambda connection: leases.works_by(connection, self._place.me.id, digest))
+            with self._wire.asking() as connection:
+                leases.works_by(connection, self._place.me.id, digest)
             self._told = digest
 
     def _agree(self, engine: HostEngine, ledger: Ledger) -> None:

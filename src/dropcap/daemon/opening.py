@@ -65,10 +65,10 @@ def database_of(config: Config) -> Database:
     if not isinstance(config.ledger, PostgresLedger):
         return SqliteDatabase(config.state_dir / LEDGER)
     need_psycopg()
-    from dropcap.ledger.postgres.connection import connecting
+    from dropcap.ledger.postgres.connection import LedgerConnector
     from dropcap.ledger.postgres.database import PostgresDatabase
 
-    return PostgresDatabase(connecting(config.ledger, "dropcap command"))
+    return PostgresDatabase(LedgerConnector(config.ledger, "dropcap command"))
 
 
 def open_for_people(config: Config) -> Ledger:
@@ -112,15 +112,15 @@ def open_for_daemon(config: Config) -> OpenedLedger:
             return OpenedLedger(open_ledger(config.state_dir))
     status(f"starting: waiting for the ledger {config.ledger}")
     need_psycopg()
-    from dropcap.ledger.postgres.connection import connecting
+    from dropcap.ledger.postgres.connection import LedgerConnector
     from dropcap.ledger.postgres.database import PostgresDatabase
 
     at = config.ledger
     me = ThisHost(uuid.uuid4().hex, socket.gethostname(), os.getpid(), __version__, config.digest, frozenset(config.folders))
-    connect = connecting(at, "dropcap")
+    connector = LedgerConnector(at, "dropcap")
     journal = SendJournal(config.state_dir / JOURNAL)
-    custody = Custody(config, SharedPlace(connect, me, at.lease), journal)
-    database = PostgresDatabase(connect, me, custody.fence, at.lease)
+    custody = Custody(config, SharedPlace(connector, me, at.lease), journal)
+    database = PostgresDatabase(connector, me, custody, at.lease)
     try:
         ledger = Ledger(database, patience=_PATIENCE)
     except DatabaseError as error:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 from dropcap.hosts.placement import Sightings
 from dropcap.ledger.database import Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import HostsLook, ThisHost
-from dropcap.ledger.postgres.wire import PATIENCE, Wire, WireConnection
+from dropcap.ledger.postgres.wire import PATIENCE, Connector, Wire
 from dropcap.threads import DaemonThread
 
 
@@ -74,20 +74,20 @@ LOOK_EVERY = 2.0
 _TRY_EVERY = 1.0
 
 
-@dataclass(frozen=True)
-class HeartHooks:
-    """Whom the heart tells, in its own thread: each returns at once, and raises nothing.
+class Holder(Protocol):
+    """Who works by leases; told in the heart's thread. Each method returns at once, and raises nothing."""
 
-    `lost`: the grip of a folder has been lost to another host; told once. `may_take`: a folder is this host's to take, by
-    `leases.take` with this beat. `must_release`: another host is to have a folder: retire its channel, then `Heart.release`.
-    Those two are told at each look for as long as they are true. `answers`: the database does (empty), or does not the second
-    time in a row, and why.
-    """
+    def lost(self, grip: Grip) -> None:
+        """A folder has been lost to another host; told once."""
 
-    lost: Callable[[Grip], None]
-    may_take: Callable[[str, int | None], None]
-    must_release: Callable[[Grip], None]
-    answers: Callable[[str], None] = lambda _: None
+    def may_take(self, folder: str, beat: int | None) -> None:
+        """A folder is this host's to take, by `leases.take` with this beat; told at each look for as long as it is true."""
+
+    def must_release(self, grip: Grip) -> None:
+        """Another host is to have a folder: retire its channel, then `Heart.release`; told at each look as well."""
+
+    def answers(self, why: str) -> None:
+        """The database answers (empty), or does not the second time in a row, and why."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,18 @@ class Heart:
 
     def __init__(
         self,
-        connect: Callable[[], WireConnection],
+        connector: Connector,
         me: ThisHost,
-        hooks: HeartHooks,
+        holder: Holder,
         folders: Collection[str],
         *,
         lease: float,
         look_every: float = LOOK_EVERY,
     ) -> None:
         self.others = Others(HostsLook(), boot_time())  # replaced whole
-        self._wire = Wire(connect, min(PATIENCE, lease / BEATS))
+        self._wire = Wire(connector, min(PATIENCE, lease / BEATS))
         self._me = me
-        self._hooks = hooks
+        self._holder = holder
         self._lease = lease
         self._look_every = look_every
         self._sightings = Sightings(me.id, lease, look_every)
@@ -204,7 +204,8 @@ class Heart:
             self._woken.clear()
         try:
             self._release_all()
-            self._wire.ask(lambda connection: leases.leave(connection, self._me.id))
+            with self._wire.asking() as connection:
+                leases.leave(connection, self._me.id)
         except (Unavailable, OSError) as error:
             self._in_trouble(str(error))
         self._wire.close()
@@ -212,7 +213,8 @@ class Heart:
     def _work(self) -> None:
         """What is due. Raises Unavailable, NoThread: it stays due."""
         if not self._known:
-            self._wire.ask(lambda connection: leases.register(connection, self._me, self._lease))
+            with self._wire.asking() as connection:
+                leases.register(connection, self._me, self._lease)
             self._known, self._told_lacking = True, None
         self._release_all()
         if boot_time() >= self._next_beat:
@@ -225,7 +227,8 @@ class Heart:
             grips = dict(self._grips)
         asked = boot_time()
         fences = {folder: grip.fence for folder, grip in grips.items()}
-        renewed = self._wire.ask(lambda connection: leases.beat(connection, self._me.id, fences, self._lease))
+        with self._wire.asking() as connection:
+            renewed = leases.beat(connection, self._me.id, fences, self._lease)
         if renewed is None:  # a fail-over has lost our row: the leases are looked at with the next beat, at once
             self._known = False
             return
@@ -241,21 +244,23 @@ class Heart:
         with self._lock:
             if self._grips.get(grip.folder) is grip:
                 del self._grips[grip.folder]
-        self._hooks.lost(grip)
+        self._holder.lost(grip)
 
     def _look(self) -> None:
         asked = boot_time()
-        look = self._wire.ask(leases.look)
+        with self._wire.asking() as connection:
+            look = leases.look(connection)
         answered = boot_time()
         self._failed = 0
-        self._hooks.answers("")
+        self._holder.answers("")
         with self._lock:
             folders, away, grips = self._folders, self._away, dict(self._grips)
         lacks = self._sightings.lacking(look, folders, away, asked)
         if self._ending:
             lacks = frozenset({*lacks, *folders, *(row.folder for row in look.leases)})
         if lacks != self._told_lacking:
-            self._wire.ask(lambda connection: leases.lacks(connection, self._me.id, lacks))
+            with self._wire.asking() as connection:
+                leases.lacks(connection, self._me.id, lacks)
             self._told_lacking = lacks
         self._next_look = asked + self._look_every
         self.others = Others(look, answered)
@@ -264,16 +269,17 @@ class Heart:
         moves = self._sightings.judge(look, folders, lacks, asked, answered)
         for folder in moves.take:
             if folder not in grips:
-                self._hooks.may_take(folder, self._sightings.beat_of(folder))
+                self._holder.may_take(folder, self._sightings.beat_of(folder))
         for folder in moves.release:
             if folder in grips:
-                self._hooks.must_release(grips[folder])
+                self._holder.must_release(grips[folder])
 
     def _release_all(self) -> None:
         while self._releasing:
             with self._lock:
                 grip = self._releasing[0]
-            self._wire.ask(partial(leases.release, folder=grip.folder, me=self._me.id, fence=grip.fence))
+            with self._wire.asking() as connection:
+                leases.release(connection, grip.folder, self._me.id, grip.fence)
             with self._lock:
                 self._releasing.remove(grip)
             self._next_look = 0.0
@@ -282,4 +288,4 @@ class Heart:
         self.others = Others(self.others.look, self.others.at, why)
         self._failed += 1
         if self._failed > 1:
-            self._hooks.answers(why)
+            self._holder.answers(why)

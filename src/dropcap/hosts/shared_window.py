@@ -40,7 +40,8 @@ class SharedWindow(Allowance):
         try:
             while True:
                 asked = boot_time()
-                wait = self._wire.ask(self._grant)
+                with self._wire.asking() as connection:
+                    wait = self._grant(connection)
                 if wait > 0:
                     return wait
                 self._granted.asked = asked
@@ -58,7 +59,8 @@ class SharedWindow(Allowance):
         if self.per_minute <= 0:
             return 0
         try:
-            return self._wire.ask(lambda connection: leases.used(connection, self._server, self._window))
+            with self._wire.asking() as connection:
+                return leases.used(connection, self._server, self._window)
         except (Unavailable, OSError):
             return 0
 

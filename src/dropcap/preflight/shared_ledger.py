@@ -6,7 +6,7 @@ import importlib.util
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.config.secrets import SecretError
 from dropcap.display import shown
 from dropcap.ledger.database import DatabaseError
-from dropcap.ledger.postgres.wire import Wire, WireConnection
+from dropcap.ledger.postgres.wire import Connector, Wire, WireConnection
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.ledger.schema import VERSION
@@ -59,11 +59,12 @@ class Survey:
     tables: int  # the version of the ledger's, 0 if there are none
 
 
-def survey(connect: Callable[[], WireConnection]) -> Survey:
+def survey(connector: Connector) -> Survey:
     """Look at a database. Raises DatabaseError."""
-    wire = Wire(connect)
+    wire = Wire(connector)
     try:
-        return wire.ask(_look)
+        with wire.asking() as connection:
+            return _look(connection)
     finally:
         wire.close()
 
@@ -82,10 +83,10 @@ def _look(connection: WireConnection) -> Survey:
 
 def database_remarks(ledger: PostgresLedger) -> Iterator[Remark]:
     """What kind of database it is, by asking it. Changes nothing. An error that is `later`: it does not answer."""
-    from dropcap.ledger.postgres.connection import connecting  # it needs psycopg
+    from dropcap.ledger.postgres.connection import LedgerConnector  # it needs psycopg
 
     try:
-        found = survey(connecting(ledger, "dropcap check"))
+        found = survey(LedgerConnector(ledger, "dropcap check"))
     except DatabaseError as error:
         message = f"the database {ledger} does not answer, or does not let this host in ({error})"
         remedy = "see whether PostgreSQL runs, is reached from here, and lets this user in (pg_hba.conf, ledger_password_file)"

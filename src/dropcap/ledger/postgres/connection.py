@@ -7,10 +7,10 @@ import itertools
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg import errors
@@ -21,7 +21,7 @@ from dropcap.config.model import PostgresLedger
 from dropcap.config.secrets import SecretError
 from dropcap.ledger.database import Conflict, Damaged, DatabaseError, Unavailable
 from dropcap.ledger.job import ENDS, TRANSITIONS, Change, State, bound, utf8
-from dropcap.ledger.postgres.wire import ANY, WATCHDOG, Patience, in_words, open_wire
+from dropcap.ledger.postgres.wire import ANY, WATCHDOG, Connector, Patience, in_words
 
 _TOKEN = re.compile(r"('(?:[^']|'')*')|\?(\d*)|\bis (not )?(?!not |null\b|true\b|false\b|distinct\b)|(%)|\b(in \(\))")
 #: PostgreSQL's text has no NUL. It is kept as two other characters, of which the first is doubled where a text has it.
@@ -228,8 +228,6 @@ def _before(state: State) -> str:
     return ", ".join(f"'{before.value}'" for before, after in TRANSITIONS.items() if state in after)
 
 
-Connect = Callable[[], Any]
-
 #: What passes by itself, by the first two characters of its SQLSTATE: the connection, an operator's word, a lack of room, the
 #: state of a transaction that another one has ended.
 _PASSES = ("08", "57", "53", "58", "55", "40", "25")
@@ -255,8 +253,8 @@ class _Number(Loader):
 class PostgresConnection:
     """A connection in autocommit, made when it is needed first and anew when it is broken."""
 
-    def __init__(self, connect: Connect, patience: Patience = ANY) -> None:
-        self._connect = connect
+    def __init__(self, connector: Connector, patience: Patience = ANY) -> None:
+        self._connector = connector
         self._patience = patience
         self._wire: psycopg.Connection[Any] | None = None
         self._socket: socket.socket | None = None
@@ -272,7 +270,7 @@ class PostgresConnection:
         if self._wire is None or self._wire.closed or self._wire.broken:
             self.close()
             with meant():
-                self._wire = self._connect()
+                self._wire = cast("psycopg.Connection[Any]", self._connector.open())
             self._wire.adapters.register_loader("text", _Text)
             self._wire.adapters.register_loader("numeric", _Number)
             self._socket = socket.socket(fileno=socket.dup(self._wire.fileno()))
@@ -382,21 +380,21 @@ def meant() -> Iterator[None]:
         raise Unavailable(str(error)) from error
 
 
-def connecting(ledger: PostgresLedger, application: str) -> Connect:
-    """How to connect there, the password read afresh each time: a renewed one is taken up by itself.
+class LedgerConnector(Connector):
+    """How to connect to a configured ledger, the password read afresh each time: a renewed one is taken up by itself."""
 
-    What it makes raises psycopg.Error, and Unavailable where the password cannot be had.
-    """
+    def __init__(self, ledger: PostgresLedger, application: str) -> None:
+        super().__init__("", application)
+        self._ledger = ledger
 
-    def connect() -> Any:
+    def conninfo(self) -> str:
+        """With the password. Raises Unavailable."""
         try:
-            password = ledger.password()
+            password = self._ledger.password()
         except SecretError as error:
             raise Unavailable(str(error)) from None
         secret = {} if password is None else {"password": password.reveal()}
-        return open_wire(make_conninfo(**ledger.conninfo(), **secret), application)
-
-    return connect
+        return make_conninfo(**self._ledger.conninfo(), **secret)
 
 
 #: Rows that travel at a time.

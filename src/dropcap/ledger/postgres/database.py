@@ -11,11 +11,11 @@ from typing import Any
 
 from dropcap.ledger.database import DatabaseError, ErrorLog, RowReader, Unavailable, Writer
 from dropcap.ledger.postgres import leases
-from dropcap.ledger.postgres.connection import AT_ONCE, Connect, PostgresConnection, Snapshot
+from dropcap.ledger.postgres.connection import AT_ONCE, PostgresConnection, Snapshot
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.migrations import migrate
-from dropcap.ledger.postgres.wire import ANY, Patience
-from dropcap.ledger.postgres.writer import Fence, PostgresWriter
+from dropcap.ledger.postgres.wire import ANY, Connector, Patience
+from dropcap.ledger.postgres.writer import LeaseHolder, PostgresWriter
 from dropcap.ledger.schema import OPEN_STATES, ColumnKind
 
 #: Connections to read, of a process. Questions are short.
@@ -25,19 +25,22 @@ _LAST, _LAST_ANSWER = 0.5, 5.0
 
 
 class PostgresDatabase:
-    """The ledger that `connect` leads to. `me` is the host that writes, by the fences that it believes in; None: a person."""
+    """The ledger that `connector` leads to. `me` is the host that writes, by the fences that `holder` believes in; None: a
+    person."""
 
-    def __init__(self, connect: Connect, me: ThisHost | None = None, fence: Fence = lambda _: None, lease: float = 60.0) -> None:
-        self.connect = connect
+    def __init__(
+        self, connector: Connector, me: ThisHost | None = None, holder: LeaseHolder | None = None, lease: float = 60.0
+    ) -> None:
+        self.connector = connector
         self.me = me
-        self._fence = fence
+        self._holder = holder
         self._lease = lease
         self._writer: PostgresWriter | None = None
         self._patience = Patience()
 
     def writer(self) -> PostgresWriter:
         """The connection that writes. Raises LedgerError, DatabaseError."""
-        writer = PostgresWriter(self.connect, self.me.id if self.me else None, self._fence, self._lease, self._patience)
+        writer = PostgresWriter(self.connector, self.me.id if self.me else None, self._holder, self._lease, self._patience)
         migrate(writer)
         if self.me is not None:
             with writer.asking() as wire:
@@ -60,7 +63,7 @@ class PostgresDatabase:
         """How many commits there are of each of these hosts, as far as they are known. Raises DatabaseError."""
         if not hosts:
             return {}
-        connection = PostgresConnection(self.connect)
+        connection = PostgresConnection(self.connector)
         try:
             with connection.asking() as wire:
                 rows = wire.execute("select id, commits from host where id = any(%s)", (list(hosts),)).fetchall()
@@ -74,12 +77,12 @@ class PostgresDatabase:
 
     def reader(self, trouble: ErrorLog | None = None) -> PostgresReader:
         """A way to read it."""
-        return PostgresReader(self.connect, trouble, self._patience)
+        return PostgresReader(self.connector, trouble, self._patience)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """All of it as of one moment. Raises DatabaseError."""
-        with contextlib.closing(Snapshot(self.connect)) as connection:
+        with contextlib.closing(Snapshot(self.connector)) as connection:
             connection.begin()
             yield connection
 
@@ -136,8 +139,8 @@ class PostgresDatabase:
 class PostgresReader:
     """A few connections for the threads of a process, one question after the other."""
 
-    def __init__(self, connect: Connect, trouble: ErrorLog | None, patience: Patience = ANY) -> None:
-        self._connect = connect
+    def __init__(self, connector: Connector, trouble: ErrorLog | None, patience: Patience = ANY) -> None:
+        self._connector = connector
         self._patience = patience
         self._trouble = trouble
         self._free: queue.LifoQueue[PostgresConnection] = queue.LifoQueue()
@@ -183,7 +186,7 @@ class PostgresReader:
         if len(few) <= AT_ONCE:
             yield from few
             return
-        with contextlib.closing(Snapshot(self._connect)) as connection:
+        with contextlib.closing(Snapshot(self._connector)) as connection:
             connection.begin()
             yield from connection.execute(sql, values)
 
@@ -202,7 +205,7 @@ class PostgresReader:
         with self._lock:
             make = self._free.empty() and self._made < _READERS
             self._made += make
-        return PostgresConnection(self._connect, self._patience) if make else self._free.get()
+        return PostgresConnection(self._connector, self._patience) if make else self._free.get()
 
     def _give_back(self, connection: PostgresConnection) -> None:
         if self._closed:

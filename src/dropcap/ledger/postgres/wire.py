@@ -8,8 +8,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from dropcap.ledger.database import Unavailable
 from dropcap.threads import DaemonThread, NoThread
@@ -79,8 +79,6 @@ class QuestionWatchdog:
 
 WATCHDOG = QuestionWatchdog()
 
-
-_Answer = TypeVar("_Answer")
 
 #: Seconds after which a question is given up: nothing else ends the wait for a server that is frozen but keeps its sockets.
 PATIENCE = 10.0
@@ -160,6 +158,22 @@ def open_wire(conninfo: str, application: str) -> WireConnection:
     return connection
 
 
+class Connector:
+    """How to connect to a database."""
+
+    def __init__(self, conninfo: str, application: str) -> None:
+        self._conninfo = conninfo
+        self.application = application
+
+    def conninfo(self) -> str:
+        """The connection string. Raises Unavailable: it cannot be had now."""
+        return self._conninfo
+
+    def open(self) -> WireConnection:
+        """A new connection. Raises psycopg.Error, Unavailable."""
+        return open_wire(self.conninfo(), self.application)
+
+
 def in_words(error: Exception) -> str:
     """What psycopg says, in one line, without what libpq asks and supposes."""
     said = _ASIDE.sub("", " ".join(str(error).split())).removeprefix("connection failed: ")
@@ -169,28 +183,28 @@ def in_words(error: Exception) -> str:
 class Wire:
     """One connection, for one question at a time. Safe for threads: they wait for each other, `patience` each at most."""
 
-    def __init__(self, connect: Callable[[], WireConnection], patience: float = PATIENCE) -> None:
-        self._connect = connect
+    def __init__(self, connector: Connector, patience: float = PATIENCE) -> None:
+        self._connector = connector
         self._patience = patience
         self._asking = threading.Lock()
         self._connection: WireConnection | None = None
         self._socket: socket.socket | None = None
 
-    def ask(self, question: Callable[[WireConnection], _Answer]) -> _Answer:
-        """What `question` answers when it is given the connection. Raises Unavailable: the next call connects
-        anew, and whether the question took effect is unknown."""
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[WireConnection]:
+        """The connection, for a question. Raises Unavailable: the next one connects anew, and whether this one took effect is
+        unknown."""
         import psycopg
 
         with self._asking:
             whole = False
             try:
                 if self._connection is None:
-                    self._connection = self._connect()
+                    self._connection = self._connector.open()
                     self._socket = _own(self._connection)
                 with WATCHDOG.over(self._socket, self._patience):
-                    answer = question(self._connection)
+                    yield self._connection
                 whole = True
-                return answer
             except psycopg.Error as error:
                 silent = "" if self._connection is None else "the database does not answer: "
                 raise Unavailable(silent + in_words(error)) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import structlog
@@ -14,8 +14,8 @@ from psycopg import errors
 
 from dropcap.ledger.database import CommitsLost, DatabaseError, Unavailable
 from dropcap.ledger.postgres import leases
-from dropcap.ledger.postgres.connection import Connect, PostgresConnection, adapted, meant, translated
-from dropcap.ledger.postgres.wire import ANY, Patience
+from dropcap.ledger.postgres.connection import PostgresConnection, adapted, meant, translated
+from dropcap.ledger.postgres.wire import ANY, Connector, Patience
 from dropcap.reasons import Reason
 
 log = structlog.get_logger()
@@ -81,8 +81,12 @@ def settle(wire: psycopg.Connection[Any], before: str | None, now: str | None) -
     return FailedOver(gone.rowcount)
 
 
-#: For whom a fence is believed in: the folder's name, or None if this host does not hold it.
-Fence = Callable[[str], int | None]
+class LeaseHolder(Protocol):
+    """What a host believes of its leases."""
+
+    def fence(self, folder: str) -> int | None:
+        """The fence by which it writes for a folder, None if it does not hold it."""
+
 
 _TURN = "update turn set n = n + 1 returning n, pg_current_xact_id()::text, timeline, {}"
 _HOST = b"update host set commits = commits + 1 where id = %s returning commits"
@@ -112,11 +116,13 @@ _NEWEST = (
 class PostgresWriter(PostgresConnection):
     """Writes for one host, or (`me` is None) for a person, who may write for all folders."""
 
-    def __init__(self, connect: Connect, me: str | None, fence: Fence, lease: float, patience: Patience = ANY) -> None:
-        super().__init__(connect, patience)
+    def __init__(
+        self, connector: Connector, me: str | None, holder: LeaseHolder | None, lease: float, patience: Patience = ANY
+    ) -> None:
+        super().__init__(connector, patience)
         self._lease = lease
         self._me = me
-        self._fence = fence
+        self._holder = holder
         self._n = -1  # of the last turn that was ours
         self._others = 0  # turns of others that were noticed
         self.commits = 0  # of this host, as far as they were acknowledged
@@ -249,7 +255,10 @@ class PostgresWriter(PostgresConnection):
         folders = {self._folder_of[job] for job in jobs if job in self._folder_of}
         if folder is not None:
             folders.add(folder)
-        return all((fence := self._fence(one)) is not None and fence == self._held.get(one) for one in folders)
+        holder = self._holder
+        if holder is None:
+            return not folders
+        return all((fence := holder.fence(one)) is not None and fence == self._held.get(one) for one in folders)
 
     def take_lease(self, folder: str, beat: int | None) -> int | None:
         """Within the transaction: take the lease of a folder; its fence, None if another host has it. Raises DatabaseError."""
