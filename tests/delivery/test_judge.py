@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.delivery.attribution import judge
+from dropcap.delivery.attribution import outcome_for
 from dropcap.ledger.job import Later
 from dropcap.redcap.reply import Meaning, Verdict
 
@@ -22,6 +22,6 @@ from dropcap.redcap.reply import Meaning, Verdict
     ],
 )
 def test_retry_after_is_kept_to_within_reason(verdict: Verdict, asked_for: float | None, seconds: float | None) -> None:
-    outcome = judge(Meaning(verdict, "maintenance", "later", retry_after=asked_for), sent=False)
+    outcome = outcome_for(Meaning(verdict, "maintenance", "later", retry_after=asked_for), sent=False)
     assert isinstance(outcome, Later)
     assert outcome.seconds == seconds

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dropcap.config.load import load
-from dropcap.delivery.attribution import Belief, Limits
+from dropcap.delivery.attribution import Attribution, Limits
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Send, unasked
 from dropcap.delivery.project_client import ProjectLine, Vacancies, client_to
@@ -53,7 +53,7 @@ def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -
     job = ledger.query.job(number)
     assert job is not None
     stop = threading.Event()
-    belief = Belief(Limits(ledger), stop)
+    attribution = Attribution(Limits(ledger), stop)
     step = Send("101", holding.event, holding.field, 2, look=False, chosen=True)
     found = route(folder.rules, folder.name, again.name)
     assert isinstance(found, Route)
@@ -64,7 +64,7 @@ def test_a_full_disk_of_this_host_is_told_as_that(place: Site, tmp_path: Path) -
     queue = FolderQueue(QuietFolder(folder, tree), ledger, Order([project], [folder], {}), keep, "")
     batch = Batch(queue, line, tree, Filing(folder, tree, "", keep), [sending])
     try:
-        outcome = Attempt(sending, batch, Slot(), stop, Shared(ledger, Full(), belief, Vacancies(ledger))).run()
+        outcome = Attempt(sending, batch, Slot(), stop, Shared(ledger, Full(), attribution, Vacancies(ledger))).run()
     finally:
         line.client.close()
         tree.close()

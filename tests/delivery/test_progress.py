@@ -15,7 +15,7 @@ from dropcap.delivery import workers
 from dropcap.delivery.workers import Progress
 from dropcap.redcap.window import WINDOW
 from redcap_sandbox import Fault
-from tests.delivery.test_belief import job as some_job
+from tests.delivery.test_attribution import job as some_job
 from tests.site import Site, eventually, site
 
 LARGE = 24 * 1024 * 1024

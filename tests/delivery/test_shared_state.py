@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dropcap.delivery.circuit import Health
+from dropcap.delivery.circuit import Breakers
 from dropcap.delivery.plan import Create, Facts, Send
 from dropcap.delivery.queue import Candidate, Known
 from dropcap.delivery.upload import Batch, Sending, Shared
@@ -51,19 +52,19 @@ def test_workers_change_nothing_that_they_were_given(module: str) -> None:
     assert [(line, name) for line, name in written_to(tree) if name not in own] == []
 
 
-def test_nobody_but_health_has_its_patients() -> None:
-    names = {path.stem for path in SOURCE.rglob("*.py") if "Patient" in path.read_text()}
+def test_nobody_but_circuit_has_the_breakers_themselves() -> None:
+    names = {path.stem for path in SOURCE.rglob("*.py") if re.search(r"\bBreaker\b", path.read_text())}
     assert names == {"circuit"}
 
 
 def test_a_probe_that_could_not_be_made_is_due_still() -> None:
-    health = Health(NobodyTold())
-    health.ill(Scope.SERVER, "s", None, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
-    assert health.probes_due(1e9) == ["s"]
-    assert health.probes_due(1e9) == []
-    health.not_probed("s")
-    health.not_probed("resumed meanwhile")
-    assert health.probes_due(1e9) == ["s"]
+    breakers = Breakers(NobodyTold())
+    breakers.failed(Scope.SERVER, "s", None, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
+    assert breakers.probes_due(1e9) == ["s"]
+    assert breakers.probes_due(1e9) == []
+    breakers.not_probed("s")
+    breakers.not_probed("resumed meanwhile")
+    assert breakers.probes_due(1e9) == ["s"]
 
 
 def test_what_was_asked_for_the_old_rules_tells_nothing_of_the_new_ones(place: Site) -> None:

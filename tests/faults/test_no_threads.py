@@ -16,7 +16,7 @@ import pytest
 
 from dropcap.daemon.control import ask
 from dropcap.delivery import workers
-from dropcap.delivery.circuit import Health
+from dropcap.delivery.circuit import Breakers
 from dropcap.files.hand import Hand
 from dropcap.ledger.job import Later
 from dropcap.reasons import Reason, Scope
@@ -133,13 +133,13 @@ def test_who_sends_a_file_hashes_it_as_well(no_threads: Callable[[], None], size
 
 
 def test_a_probe_without_a_thread_is_due_a_little_later() -> None:
-    health = Health(NobodyTold())
-    health.ill(Scope.SERVER, "host", 1, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
-    assert health.probes_due(100.0) == ["host"]
-    health.not_probed("host", 101.0)
-    assert health.next_wake(100.0) == 1.0
-    assert health.probes_due(100.5) == []
-    assert health.probes_due(101.0) == ["host"]
+    breakers = Breakers(NobodyTold())
+    breakers.failed(Scope.SERVER, "host", 1, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
+    assert breakers.probes_due(100.0) == ["host"]
+    breakers.not_probed("host", 101.0)
+    assert breakers.next_wake(100.0) == 1.0
+    assert breakers.probes_due(100.5) == []
+    assert breakers.probes_due(101.0) == ["host"]
 
 
 def test_without_any_thread_delivery_is_not_alive(no_threads: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:

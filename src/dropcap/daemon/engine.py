@@ -230,7 +230,7 @@ class Engine:
             config.contact,
             Moving(
                 *(self.delivery.progress.uploads, self.delivery.limited, self._stages.in_development),
-                self.delivery.health.pauses,
+                self.delivery.breakers.pauses,
                 lambda: bool(self.ledger.trouble.unwritable),
             ),
             self._mistake,
@@ -383,7 +383,7 @@ class Engine:
 
     def pauses(self) -> list[Pause]:
         """What is paused."""
-        return self.delivery.health.pauses()
+        return self.delivery.breakers.pauses()
 
     def alive(self) -> bool:
         """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""

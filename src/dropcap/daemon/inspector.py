@@ -177,7 +177,7 @@ class Inspector:
     def _until_resume(self, line: InspectedLine) -> bool:
         """Whether a person or a ban has stopped its server or project: then nothing at all is asked."""
         names = {(Scope.SERVER, line.server), (Scope.SERVER, line.host), (Scope.PROJECT, line.project.name)}
-        return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.health.pauses())
+        return any((one.scope, one.name) in names and one.until_resume for one in self._daemon.delivery.breakers.pauses())
 
     def _known_of(self, name: str) -> _Inspected:
         with self._wake:
@@ -259,7 +259,7 @@ class Inspector:
             known.doubt, known.due = True, now + backoff(known.tries, BETWEEN_DOUBTS, HOURLY)
         if meaning.reason == Reason.PROJECT_MISMATCH and not self._pause_of(Scope.PROJECT, project.name):
             trouble = Later(meaning.reason, meaning.message, meaning.remedy, scope=Scope.PROJECT)
-            self._daemon.delivery.health.ill(Scope.PROJECT, project.name, None, trouble, now)
+            self._daemon.delivery.breakers.failed(Scope.PROJECT, project.name, None, trouble, now)
 
     # Pauses -------------------------------------------------------------------------------------------------------
 
@@ -284,15 +284,15 @@ class Inspector:
     def _end_mismatch(self, project: Project) -> None:
         pause = self._pause_of(Scope.PROJECT, project.name)
         if pause is not None and pause.reason == Reason.PROJECT_MISMATCH:
-            self._daemon.delivery.health.well(Scope.PROJECT, project.name, None)
+            self._daemon.delivery.breakers.succeeded(Scope.PROJECT, project.name, None)
 
     def _end_pauses_of_no_folder(self) -> None:
-        for pause in self._daemon.delivery.health.pauses():
+        for pause in self._daemon.delivery.breakers.pauses():
             if pause.scope == Scope.FOLDER and pause.reason in _OURS and pause.name not in self._daemon.config.folders:
                 self._daemon.delivery.resume(Scope.FOLDER, pause.name)
 
     def _pause_of(self, scope: Scope, name: str) -> Pause | None:
-        return next((p for p in self._daemon.delivery.health.pauses() if (p.scope, p.name) == (scope, name)), None)
+        return next((p for p in self._daemon.delivery.breakers.pauses() if (p.scope, p.name) == (scope, name)), None)
 
 
 def _pause(folder: Folder, wrong: Sequence[tuple[str, Refused]]) -> Pause:

@@ -445,7 +445,7 @@ def damaged(engine: Engine) -> bool:
 def view(engine: Engine) -> dict[str, Any]:
     """What only the running daemon knows, for `status`."""
     ahead = time.time() - time.monotonic()
-    tries = {key: at + ahead for key, at in engine.delivery.health.next_tries().items()}
+    tries = {key: at + ahead for key, at in engine.delivery.breakers.next_tries().items()}
     return {
         "running": True,
         "host": engine.allotment.host,

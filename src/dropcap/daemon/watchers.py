@@ -64,7 +64,7 @@ class Gatherer:
         hosts = self._figures.hosts()
         pauses = {(pause.scope, str(pause.name)): pause for pause in engine.pauses()}
         ahead = now - time.monotonic()
-        tries = {what: at + ahead for what, at in engine.delivery.health.next_tries().items()}
+        tries = {what: at + ahead for what, at in engine.delivery.breakers.next_tries().items()}
         return Picture(
             at=now,
             version=__version__,

@@ -28,7 +28,7 @@ _CERTAIN = frozenset({Reason.UNREACHABLE, Reason.MAINTENANCE, Reason.CERTIFICATE
 SHUT_OUT = 900.0
 
 
-def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
+def outcome_for(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
     """The outcome of a request that did not do what it should.
 
     `sent`: the file may already be in REDCap from before. `final`: a refusal is one of the file, for good.
@@ -58,52 +58,6 @@ def judge(meaning: Meaning, sent: bool, final: bool = True) -> Outcome:
         case _:
             scope, certain = Scope.SERVER, False
     return Later(meaning.reason, meaning.message, meaning.remedy, scope, unknown, seconds, certain=certain)
-
-
-#: Different files that REDCap refuses alike, with none stored in between, before it counts as the project's trouble.
-IN_A_ROW = 3
-_REMEDY = (
-    "see in REDCap whether the project and its forms take files; dropcap tries one file at a time, and goes on by itself once "
-    "one is taken. If these files are at fault, take them out of in_progress/"
-)
-
-
-@dataclass(slots=True)
-class _Row:
-    """What REDCap says, to which files (folder and name: one that is dropped again and again is one), and whether that counts as
-    the project's trouble."""
-
-    words: str
-    files: set[tuple[str, str]] = field(default_factory=set)
-    believed: bool = False
-
-
-class Alike:
-    """Counts, by project. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows: dict[str, _Row] = {}
-
-    def stored(self, project: str) -> None:
-        """The project takes files."""
-        with self._lock:
-            self._rows.pop(project, None)
-
-    def judge(self, job: Job, refused: Refused, *, paused: bool) -> Outcome:
-        """What becomes of a file that REDCap refuses in words that nobody knows. `paused`: its project is, for such refusals."""
-        if not refused.alike:
-            return refused
-        with self._lock:
-            row = self._rows.get(job.project)
-            if row is None or row.words != refused.alike:
-                row = self._rows[job.project] = _Row(refused.alike)
-            row.files.add((job.folder, job.name))
-            row.believed = row.believed or paused or len(row.files) >= IN_A_ROW
-            if not row.believed:
-                return refused
-        told = f"REDCap refuses one file of this project after the other: {refused.message}"
-        return Later(Reason.REFUSED, told, _REMEDY, Scope.PROJECT, certain=True)
 
 
 KIND = "too_large"
@@ -219,6 +173,12 @@ class Limits:
         )
 
 
+#: Different files that REDCap refuses alike, with none stored in between, before it counts as the project's trouble.
+IN_A_ROW = 3
+_TAKES_NONE = (
+    "see in REDCap whether the project and its forms take files; dropcap tries one file at a time, and goes on by itself once "
+    "one is taken. If these files are at fault, take them out of in_progress/"
+)
 #: Seconds for which the answer to a probe serves all who would ask again.
 SERVES = 60.0
 #: Different files that are turned away in a row, by a server that is well, before nobody counts it against them.
@@ -236,16 +196,19 @@ _MAY_IMPORT = "give the token's user the right to import files (API Import/Updat
 _MAY_EXPORT = "give the token's user the right to export (API Export, Full Data Set) and to see the form (User Rights page)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Probed:
-    """What a token's probe has told; `asked`: it was asked for of late."""
+@dataclass(slots=True)
+class _Project:
+    """What is known of one project since a file was stored there. A file is a folder and a name: one that is dropped again and
+    again is one."""
 
-    asked: bool
-    trouble: Meaning | None = None
+    forbidden: set[tuple[str, str]] = field(default_factory=set)
+    words: str = ""  # in which REDCap refuses files, and which
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    takes_none: bool = False  # that counts as the project's trouble
 
 
 @dataclass(slots=True)
-class _Host:
+class _Server:
     """What is known of one server. `asking` is held while it is asked: the others wait for its answer."""
 
     asking: threading.Lock = field(default_factory=threading.Lock)
@@ -257,55 +220,75 @@ class _Host:
     turned_away: dict[int, float] = field(default_factory=dict)  # jobs that met a page or a ban, and when at first
 
 
-class Belief:
-    """Judges replies to files. Safe for threads."""
+class Attribution:
+    """Finds out whether a failure is the file's, the project's or the server's, which it may ask first. Safe for threads."""
 
     def __init__(self, limits: Limits, stop: threading.Event) -> None:
         self.limits = limits
-        self.alike = Alike()
         self._stop = stop
         self._lock = threading.Lock()
-        self._hosts: defaultdict[str, _Host] = defaultdict(_Host)
-        self._forbidden: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)  # by project: files, since one was stored
+        self._servers: defaultdict[str, _Server] = defaultdict(_Server)
+        self._projects: defaultdict[str, _Project] = defaultdict(_Project)
 
     def stored(self, job: Job, line: ProjectLine) -> None:
         """A file has arrived."""
         with self._lock:
-            self._forbidden.pop(line.project.name, None)
-            host = self._hosts[line.server]
-            host.stored_at = monotonic()
-            host.turned_away.pop(job.id, None)
+            self._projects.pop(line.project.name, None)
+            server = self._servers[line.server]
+            server.stored_at = monotonic()
+            server.turned_away.pop(job.id, None)
         self.limits.stored(job)
-        self.alike.stored(line.project.name)
+
+    def created(self, project: str) -> None:
+        """A project takes something: it does not refuse all alike."""
+        with self._lock:
+            known = self._projects[project]
+            known.words, known.refused, known.takes_none = "", set(), False
+
+    def refused(self, job: Job, refused: Refused, *, paused: bool) -> Outcome:
+        """What becomes of a file that REDCap refuses. Where it refuses one after the other in the same words, that nobody knows,
+        none fails any more. `paused`: its project is, for such refusals."""
+        if not refused.alike:
+            return refused
+        with self._lock:
+            known = self._projects[job.project]
+            if known.words != refused.alike:
+                known.words, known.refused, known.takes_none = refused.alike, set(), False
+            known.refused.add((job.folder, job.name))
+            known.takes_none = known.takes_none or paused or len(known.refused) >= IN_A_ROW
+            if not known.takes_none:
+                return refused
+        told = f"REDCap refuses one file of this project after the other: {refused.message}"
+        return Later(Reason.REFUSED, told, _TAKES_NONE, Scope.PROJECT, certain=True)
 
     def probed(self, line: ProjectLine, trouble: Meaning | None) -> None:
         """A server was asked whether it is well; `trouble` is what it said of itself, or of the token."""
         now, stamp = monotonic(), line.token_stamp()
         with self._lock:
-            host = self._hosts[line.server]
+            server = self._servers[line.server]
             answers = trouble is None or trouble.verdict in (Verdict.PROJECT, Verdict.REFUSED)
             if stamp is not None:  # without a token nothing was asked
-                host.at, host.trouble = now, None if answers else trouble
-            host.tokens = {key: known for key, known in host.tokens.items() if now - known[0] < SERVES}
+                server.at, server.trouble = now, None if answers else trouble
+            server.tokens = {key: known for key, known in server.tokens.items() if now - known[0] < SERVES}
             if answers:
-                host.tokens[line.project.name, stamp] = (now, trouble)
+                server.tokens[line.project.name, stamp] = (now, trouble)
 
     def forget(self, scope: Scope, name: str) -> None:
         """A server or a project is no longer paused: what was wrong with it is over."""
         with self._lock:
-            for host in [self._hosts[name]] if scope == Scope.SERVER else list(self._hosts.values()):
-                if scope == Scope.SERVER and host.trouble is not None:
-                    host.at, host.trouble = -SERVES, None
-                host.tokens = {
+            for server in [self._servers[name]] if scope == Scope.SERVER else list(self._servers.values()):
+                if scope == Scope.SERVER and server.trouble is not None:
+                    server.at, server.trouble = -SERVES, None
+                server.tokens = {
                     key: known
-                    for key, known in host.tokens.items()
+                    for key, known in server.tokens.items()
                     if known[1] is None or (scope, name) != (Scope.PROJECT, key[0])
                 }
 
     def of_a_file(
         self, meaning: Meaning, job: Job, line: ProjectLine, *, sent: bool, importing: bool, sha256: str = ""
     ) -> Outcome:
-        """What becomes of a file whose export or import met this. Arguments as for `judge`; `sha256` is needed where the file may
+        """What becomes of a file whose export or import met this. As for `outcome_for`; `sha256` is needed where the file may
         have been too large (`may_be_of_size`)."""
         try:
             return self._of_a_file(meaning, job, line, sent=sent, importing=importing, sha256=sha256)
@@ -331,7 +314,7 @@ class Belief:
                     return _as_probed(trouble, sent)
                 if meaning.verdict is Verdict.BANNED:
                     return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, sent, own_fault=alone)
-            return judge(replace(meaning, shut_out=False), sent)
+            return outcome_for(replace(meaning, shut_out=False), sent)
         except Stopped:
             return Later(*_STOPPED, scope=Scope.STOP, sent=sent)
 
@@ -351,26 +334,26 @@ class Belief:
                 return self._turned_away(meaning, job, line, unknown)
             return _as_probed(trouble, unknown)
         if meaning.verdict is Verdict.PROJECT and meaning.reason != Reason.PROJECT_MISMATCH:
-            probed = self._token(line)
-            if probed.trouble is None:
-                return self._forbidden_it(meaning, job, line, unknown, importing=importing, token_is_well=probed.asked)
-            return _as_probed(probed.trouble, unknown)
+            asked, trouble = self._token(line)
+            if trouble is None:
+                return self._forbidden_it(meaning, job, line, unknown, importing=importing, token_is_well=asked)
+            return _as_probed(trouble, unknown)
         if importing and meaning.verdict is Verdict.UNKNOWN and meaning.reason == Reason.UNREACHABLE:
             self.limits.broke_off(job)
-        return judge(meaning, sent, final=importing)
+        return outcome_for(meaning, sent, final=importing)
 
     def _turned_away(self, meaning: Meaning, job: Job, line: ProjectLine, unknown: bool) -> Later:
         """The server is well: something on the way dislikes this file. Where it dislikes one new file after the other and none
         arrives, it may be all of them, and nobody's fault.
         """
         with self._lock:
-            host = self._hosts[line.server]
-            first = host.turned_away.setdefault(job.id, monotonic())
-            in_a_row = sum(at >= host.stored_at for at in host.turned_away.values())
-            own = job.faults > 0 or first < host.stored_at or in_a_row <= _IN_A_ROW
-            if len(host.turned_away) > _MOST_REMEMBERED:
-                del host.turned_away[next(iter(host.turned_away))]
-            ask_in = max(host.at + SERVES - monotonic(), 0.0)
+            server = self._servers[line.server]
+            first = server.turned_away.setdefault(job.id, monotonic())
+            in_a_row = sum(at >= server.stored_at for at in server.turned_away.values())
+            own = job.faults > 0 or first < server.stored_at or in_a_row <= _IN_A_ROW
+            if len(server.turned_away) > _MOST_REMEMBERED:
+                del server.turned_away[next(iter(server.turned_away))]
+            ask_in = max(server.at + SERVES - monotonic(), 0.0)
         disliked = replace(meaning, message=f"{meaning.message} ({_WELL})", remedy=_DISLIKED)
         return replace(_alone(disliked, job, unknown, own=own, ask_in=ask_in), ask_server_in=ask_in)
 
@@ -380,7 +363,7 @@ class Belief:
         """The token is well and may not do this: to this file's form or record, or, from the second file on, to any. If it cannot
         be asked for yet whether the token is well, the same, in REDCap's own words."""
         with self._lock:
-            others = self._forbidden[line.project.name]
+            others = self._projects[line.project.name].forbidden
             others.add((job.folder, job.name))  # what is dropped again is no other file
             all_of_them = len(others) > 1
         if meaning.reason == Reason.TOKEN and token_is_well:
@@ -393,33 +376,33 @@ class Belief:
     def _server(self, line: ProjectLine) -> Meaning | None:
         """What the server says of itself, None if it is well. Raises Stopped."""
         with self._lock:
-            host = self._hosts[line.server]
-        with host.asking:
-            if monotonic() - host.at >= SERVES:
+            server = self._servers[line.server]
+        with server.asking:
+            if monotonic() - server.at >= SERVES:
                 self._ask(line)
-            return host.trouble
+            return server.trouble
 
-    def _token(self, line: ProjectLine) -> _Probed:
-        """What the server says of the token, or of itself. Raises Stopped.
+    def _token(self, line: ProjectLine) -> tuple[bool, Meaning | None]:
+        """Whether it was asked lately, and what the server says of the token, or of itself. Raises Stopped.
 
         Other projects on the server have its minute too: where one of them had it just now, this token is not asked for.
         """
         with self._lock:
-            host = self._hosts[line.server]
-        with host.asking:
+            server = self._servers[line.server]
+        with server.asking:
             now = monotonic()
-            at, known = host.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
+            at, known = server.tokens.get((line.project.name, line.token_stamp()), (-SERVES, None))
             if now - at < SERVES:
-                return _Probed(True, known)
-            if now - host.at >= SERVES:
-                return _Probed(True, self._ask(line))
-            return _Probed(host.trouble is not None, host.trouble)
+                return True, known
+            if now - server.at >= SERVES:
+                return True, self._ask(line)
+            return server.trouble is not None, server.trouble
 
     def _waits_for_a_probe(self, meaning: Meaning, line: ProjectLine, unknown: bool) -> Later:
         """Nothing is known of the token before the server may be asked again: the file waits so long, and is not to blame."""
         with self._lock:
-            host = self._hosts[line.server]
-            seconds = max(max(host.at, host.provoked_at) + SERVES - monotonic(), 0.0)
+            server = self._servers[line.server]
+            seconds = max(max(server.at, server.provoked_at) + SERVES - monotonic(), 0.0)
         return Later(meaning.reason, meaning.message, meaning.remedy, Scope.FILE, unknown, backoff(1, 4.0) + seconds)
 
     def _lost_form(self, meaning: Meaning, line: ProjectLine) -> bool | None:
@@ -427,18 +410,18 @@ class Belief:
         errors come in JSON else. None if that cannot be asked for yet. Raises Stopped."""
         if line.client.dialect.is_json() is False:
             return False
-        probed = self._token(line)
-        if probed.trouble is not None:
+        asked, trouble = self._token(line)
+        if trouble is not None:
             return False
-        if meaning.verdict is Verdict.PROJECT and not probed.asked:
+        if meaning.verdict is Verdict.PROJECT and not asked:
             return None
         with self._lock:
-            host = self._hosts[line.server]
-        with host.asking:
+            server = self._servers[line.server]
+        with server.asking:
             if line.client.dialect.is_json() is None:
-                if monotonic() - host.provoked_at < SERVES:
+                if monotonic() - server.provoked_at < SERVES:
                     return None
-                host.provoked_at = monotonic()
+                server.provoked_at = monotonic()
                 line.client.provoke(self._stop)
             return line.client.dialect.is_json() or False
 
@@ -477,7 +460,7 @@ def _alone(meaning: Meaning, job: Job, unknown: bool, *, own: bool, ask_in: floa
 
 def _as_probed(trouble: Meaning, unknown: bool) -> Later:
     """What the probe met is certain, and stops whom it concerns at once."""
-    outcome = judge(trouble, unknown, final=False)
+    outcome = outcome_for(trouble, unknown, final=False)
     assert isinstance(outcome, Later)
     # REDCap refuses even to tell its version: that is no file's trouble.
     scope = Scope.PROJECT if trouble.verdict is Verdict.REFUSED else outcome.scope

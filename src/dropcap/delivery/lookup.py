@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from dropcap.delivery.attribution import Belief
-from dropcap.delivery.circuit import backoff, of_several_folders
+from dropcap.delivery.attribution import Attribution
+from dropcap.delivery.circuit import backoff
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import ODD, Conclusion
 from dropcap.delivery.plan import Facts, agree, contradiction, impossible, needs_lookup, unasked
@@ -382,20 +382,20 @@ def refuses_all(line: ProjectLine, candidate: Candidate, stop: threading.Event) 
     return True
 
 
-def is_of_the_question(error: RedcapError | Stopped) -> bool:
+def is_of_the_question(error: RedcapError) -> bool:
     """Whether REDCap may answer another rule's question."""
-    return isinstance(error, RedcapError) and (error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS)
+    return error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS
 
 
 class LookUps:
     """Looks records up, in other threads than the deciding one: what it is given, it does not change."""
 
-    def __init__(self, ledger: Ledger, queues: Queues, order: Order, conclusion: Conclusion, belief: Belief) -> None:
+    def __init__(self, ledger: Ledger, queues: Queues, order: Order, conclusion: Conclusion, attribution: Attribution) -> None:
         self._ledger = ledger
         self._queues = queues
         self._order = order
         self._conclusion = conclusion
-        self._belief = belief
+        self._attribution = attribution
         self._break_off = queues.break_off
         self._refusals = Refusals()
 
@@ -414,7 +414,7 @@ class LookUps:
                 known = told.get(candidate.job.id)
                 self._queues.of(candidate.job.folder).looked_up(candidate, known)
                 if known is None:  # whatever it waits for now, it does not keep a trial from the others
-                    self._conclusion.health.give_back(candidate.job.id)
+                    self._conclusion.breakers.give_back(candidate.job.id)
             self._queues.ended([c.job for c in group if c.job.id not in over])
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:
@@ -465,7 +465,9 @@ class LookUps:
 
     def _is_of_the_question(self, line: ProjectLine, error: RedcapError | Stopped) -> bool:
         """Whether another question may be answered: REDCap refuses this one, or something before it dislikes it."""
-        return is_of_the_question(error) or (isinstance(error, RedcapError) and self._belief.is_disliked(error.meaning, line))
+        if not isinstance(error, RedcapError):
+            return False
+        return is_of_the_question(error) or self._attribution.is_disliked(error.meaning, line)
 
     def _ask_part(
         self, line: ProjectLine, part: Sequence[Candidate], told: dict[int, Known], over: set[int]
@@ -539,13 +541,13 @@ class LookUps:
         if isinstance(error, Stopped):
             outcome = Later(Reason.STOPPED, error.said, scope=Scope.STOP)
         else:
-            outcome = self._belief.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
+            outcome = self._attribution.of_a_question(error.meaning, line, sent=False, alone=len(group) == 1)
         if isinstance(outcome, Refused):  # of the question, not of the files: nothing is known about them
             message = f"REDCap refuses to export the records: {outcome.message}"
             outcome = Later(
                 outcome.reason, message, "run `dropcap check`, which compares the rules with the project", Scope.PROJECT
             )
-        if isinstance(outcome, Later) and of_several_folders(c.job for c in group):
+        if isinstance(outcome, Later) and len({c.job.folder for c in group}) > 1:  # one's words may tell of another's files
             outcome = replace(outcome, in_general=explained(outcome.reason).within)
         for place, candidate in enumerate(group):
             mine = outcome

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import structlog
 
-from dropcap.delivery.attribution import Belief, Limits
-from dropcap.delivery.circuit import MOST, Health
+from dropcap.delivery.attribution import Attribution, Limits
+from dropcap.delivery.circuit import MOST, Breakers
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Conclusion
@@ -53,15 +53,15 @@ class Delivery:
         self._ledger = ledger
         self._hosts = hosts
         self.queues = Queues(ledger)
-        self.health = Health(self)
-        self._conclusion = Conclusion(ledger, self.queues, self.health)
-        self._belief = Belief(Limits(ledger), self.queues.break_off)
-        self._work = Work(ledger, self.queues, self._conclusion, self._belief, hosts)
+        self.breakers = Breakers(self)
+        self._conclusion = Conclusion(ledger, self.queues, self.breakers)
+        self._attribution = Attribution(Limits(ledger), self.queues.break_off)
+        self._work = Work(ledger, self.queues, self._conclusion, self._attribution, hosts)
         self.progress = self._work.progress
-        look_ups = LookUps(ledger, self.queues, order, self._conclusion, self._belief)
+        look_ups = LookUps(ledger, self.queues, order, self._conclusion, self._attribution)
         self._scheduler = Scheduler(ledger, self.queues, order, self._conclusion, self._work, look_ups)
         self._workers = self._scheduler.workers
-        self._read_back = ReadBack(ledger, order, self.queues, self.health)
+        self._read_back = ReadBack(ledger, order, self.queues, self.breakers)
         self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
         self._deciding = threading.Lock()
         self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
@@ -81,7 +81,7 @@ class Delivery:
         if unknown:
             message = "dropcap ended while these were being sent; REDCap is read back before anything is sent again"
             log.info("recovered", jobs=unknown, message=message)
-        self.health.load(self._ledger.query.pauses(), time.monotonic())
+        self.breakers.load(self._ledger.query.pauses(), time.monotonic())
         self._apply_folder_pauses()
         self._look_for_absent()
         self._ledger.look_for_records(self._folders)
@@ -90,7 +90,7 @@ class Delivery:
 
     def pause(self, pause: Pause) -> None:
         """Stop a server, a project or a folder until somebody resumes it."""
-        self.health.by_hand(pause)
+        self.breakers.by_hand(pause)
         self._apply_folder_pauses()
 
     def resume(self, scope: Scope, name: str) -> bool:
@@ -98,7 +98,7 @@ class Delivery:
         if self._ledger.shared:
             with contextlib.suppress(DatabaseError):  # else by what is known here
                 self.agree()
-        ended = self.health.resume(scope, name)
+        ended = self.breakers.resume(scope, name)
         self._apply_folder_pauses()
         self.queues.wake()
         return ended
@@ -106,7 +106,7 @@ class Delivery:
     def agree(self) -> bool:
         """Other hosts, or people there, may have paused or resumed: go by the ledger's pauses. Whether any was news."""
         asked = time.monotonic()
-        if not self.health.agree(self._ledger.query.pauses(), asked, time.monotonic()):
+        if not self.breakers.agree(self._ledger.query.pauses(), asked, time.monotonic()):
             return False
         self._apply_folder_pauses()
         self._tell_pages()
@@ -166,13 +166,13 @@ class Delivery:
             Scope.PROJECT: set(lines),
             Scope.FOLDER: {*folders, *self._elsewhere},
         }
-        for pause in self.health.pauses():
+        for pause in self.breakers.pauses():
             if pause.until_resume:  # a slip in the configuration takes a folder or project out of it for a while: not its pause
                 continue
             if pause.scope == Scope.PROJECT or pause.name not in known[pause.scope]:
-                self.health.resume(pause.scope, pause.name)
+                self.breakers.resume(pause.scope, pause.name)
             elif pause.scope == Scope.SERVER:  # another url may be all that it needed
-                self.health.try_now(pause.scope, pause.name)
+                self.breakers.try_now(pause.scope, pause.name)
         self.queues.wake()
 
     def limited(self, project: str | None = None) -> dict[str, float]:
@@ -252,7 +252,7 @@ class Delivery:
         waits = [_LOOK_SHARED if self._ledger.shared else 5.0]
         if self._next_due:
             waits.append(self._next_due - time.time())
-        tried = self.health.next_wake(time.monotonic())
+        tried = self.breakers.next_wake(time.monotonic())
         if tried is not None:
             waits.append(tried)
         return max(min(waits), 0.01)
@@ -265,7 +265,7 @@ class Delivery:
             for folder in self._folders.values():
                 folder.look_again()
         self._probe_servers(monotonic)
-        self._refused_tokens.try_renewed(self.queues.lines, self.health)
+        self._refused_tokens.try_renewed(self.queues.lines, self.breakers)
         self._look_behind_freed()
         self._look_behind_others(now, monotonic)
         if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
@@ -278,23 +278,23 @@ class Delivery:
         self._scheduler.dispatch(monotonic)
 
     def _probe_servers(self, now: float) -> None:
-        for server in self.health.probes_due(now):
+        for server in self.breakers.probes_due(now):
             line = next((line for line in self.queues.lines.values() if line.server == server), None)
             if line is None:
-                self.health.resume(Scope.SERVER, server)
-            elif self.health.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
-                self.health.not_probed(server, now + MOST)
+                self.breakers.resume(Scope.SERVER, server)
+            elif self.breakers.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
+                self.breakers.not_probed(server, now + MOST)
             else:
                 try:
                     begin(self._work.probe, "probe", server, line)
                 except NoThread:
-                    self.health.not_probed(server, now + _NO_THREAD)
+                    self.breakers.not_probed(server, now + _NO_THREAD)
 
     def _refill(self, folder: FolderQueue, now: float) -> None:
         """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""
         unfit = folder.refill(self._ledger.query, now, self.queues.small_file, self.queues.in_flight, self.queues.absence.absent)
         for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
-            self.health.give_back(left)
+            self.breakers.give_back(left)
         if unfit.moved:
             self._ledger.reroute(folder.name, folder.site.address, [(job.id, job.name) for job in unfit.moved])
             self.queues.wake()  # they may have left places as well
@@ -354,7 +354,7 @@ class Delivery:
         self.queues.absence.configured({*self._folders, *self._elsewhere}, self._ledger.query.counts())
 
     def _paused_folders(self) -> set[str]:
-        return {pause.name for pause in self.health.pauses() if pause.scope == Scope.FOLDER}
+        return {pause.name for pause in self.breakers.pauses() if pause.scope == Scope.FOLDER}
 
     def _apply_folder_pauses(self) -> None:
         with self._pausing:
@@ -363,17 +363,17 @@ class Delivery:
                 folder.paused = name in paused
 
     def pause_began(self, pause: Pause) -> None:
-        """Health tells it, in any thread."""
+        """Breakers tells it, in any thread."""
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self.queues.lines:
             self._refused_tokens.paused(pause.name, self.queues.lines[pause.name])
         self._ledger.pause(pause)
-        self.health.entered(pause, time.monotonic())
+        self.breakers.entered(pause, time.monotonic())
         self._tell_pages()
         log.warning("paused", scope=pause.scope, name=pause.name, reason=pause.reason, message=pause.message, remedy=pause.remedy)
 
     def pause_ended(self, scope: Scope, name: str, asked: bool) -> None:
-        """Health tells it, in any thread."""
-        self._belief.forget(scope, name)
+        """Breakers tells it, in any thread."""
+        self._attribution.forget(scope, name)
         if scope == Scope.PROJECT:
             self._refused_tokens.resumed(name)
         self._ledger.resume(scope, name, of_itself=not asked)

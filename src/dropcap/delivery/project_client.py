@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from dropcap.config.model import Config, Project
 from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError
-from dropcap.delivery.circuit import Health
+from dropcap.delivery.circuit import Breakers
 from dropcap.delivery.identity import mismatch, stamp
 from dropcap.delivery.plan import Facts, impossible
 from dropcap.ledger.job import Refused
@@ -372,7 +372,7 @@ class RefusedTokens:
         with self._lock:
             self._stamps.pop(project, None)
 
-    def try_renewed(self, lines: Mapping[str, ProjectLine], health: Health) -> None:
+    def try_renewed(self, lines: Mapping[str, ProjectLine], breakers: Breakers) -> None:
         """Let the projects be tried at once whose token is another one now."""
         with self._lock:
             refused = dict(self._stamps)
@@ -381,7 +381,7 @@ class RefusedTokens:
             if line is None or (now := line.token_stamp()) is None or now == before:
                 continue
             line.forget()
-            paused = health.try_now(Scope.PROJECT, name)
+            paused = breakers.try_now(Scope.PROJECT, name)
             with self._lock:
                 if not paused:
                     self._stamps.pop(name, None)

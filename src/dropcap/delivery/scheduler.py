@@ -121,7 +121,7 @@ class Scheduler:
         self._queues = queues
         self._order = order
         self._conclusion = conclusion
-        self._health = conclusion.health
+        self._breakers = conclusion.breakers
         self._work = work
         self._look_ups = look_ups
         self._mismatches = Mismatches(ledger)
@@ -155,7 +155,7 @@ class Scheduler:
         """A folder's files do not get their turns: one that was let through on trial must not keep the others waiting."""
         for lane in folder.lanes:
             for job in list(lane.jobs):
-                self._health.give_back(job)
+                self._breakers.give_back(job)
 
     def _end(self, folder: FolderQueue, candidate: Candidate, ended: Ended) -> None:
         self._take(folder, candidate)
@@ -165,7 +165,7 @@ class Scheduler:
             self._queues.ended([candidate.job])
             raise
         finally:
-            self._health.give_back(candidate.job.id)
+            self._breakers.give_back(candidate.job.id)
         if not isinstance(ended, Refused):  # of which the filer tells
             self._queues.ended([candidate.job])
 
@@ -253,10 +253,10 @@ class Scheduler:
             return NotYet.PAUSED
         hopeless: Held | Refused | None = too_many_faults(job)
         if hopeless is None and job.state is not State.UNKNOWN:  # what may have arrived is looked for first
-            hopeless = line.refuses(job.size, target.upload_as) or self._work.belief.limits.forbids(job)
+            hopeless = line.refuses(job.size, target.upload_as) or self._work.attribution.limits.forbids(job)
         if hopeless is not None:
             return hopeless
-        if line.host in self._limited or not self._health.may_go(line.project, job, now):
+        if line.host in self._limited or not self._breakers.may_go(line.project, job, now):
             return NotYet.PAUSED
         lasts = INSTANCES_LAST if target.instance == NEXT and job.instance is None else FACTS_LAST
         if self._needs_nothing(job, target, settings, line):
@@ -293,7 +293,7 @@ class Scheduler:
             lent = one.folder.filer.lent()
             if lent is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
                 for candidate, _ in one.files:
-                    self._health.give_back(candidate.job.id)
+                    self._breakers.give_back(candidate.job.id)
             else:
                 ready.append((one, lent))
         files = {file[0].job.id: (one.folder, *file) for one, _ in ready for file in one.files}
@@ -305,7 +305,7 @@ class Scheduler:
             return
         except LeaseLost:  # of one of these folders: the others go on once that one is left
             for job in files:
-                self._health.give_back(job)
+                self._breakers.give_back(job)
             raise
         for one, lent in ready:
             try:
@@ -331,7 +331,7 @@ class Scheduler:
         for candidate, step in sends.files:
             self._take(sends.folder, candidate)
             job = candidate.job
-            self._health.give_back(job.id)
+            self._breakers.give_back(job.id)
             if job.id in entered:
                 fresh = {"instance": None} if step.chosen else {}  # somebody else may take it meanwhile
                 back.append(Change(job.id, job.state, "not begun", {"attempts": job.attempts, **fresh, **columns}))
@@ -362,7 +362,7 @@ class Scheduler:
                 known = candidate.known or Known(unasked(candidate.route.target), 0.0)
                 sendings.append(Sending(_as_begun(candidate, step), candidate.route, step, known, overtaken))
                 continue
-            self._health.give_back(job.id)
+            self._breakers.give_back(job.id)
             if job.state is State.WAITING and self._ledger.query.overtaken(job.id):
                 self._conclusion.overtaken(job)
             self._queues.ended([job])

@@ -14,7 +14,7 @@ from io import FileIO
 
 import structlog
 
-from dropcap.delivery.attribution import Belief, may_be_of_size
+from dropcap.delivery.attribution import Attribution, may_be_of_size
 from dropcap.delivery.lookup import shown_in_field
 from dropcap.delivery.plan import OVERTAKEN, Facts, Send, newly_listed
 from dropcap.delivery.project_client import ProjectLine, RefusedExport, Vacancies, Vacancy
@@ -85,11 +85,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all attempts use. `vacancies` knows what refused exports mean, `belief` whose trouble it is that a request met."""
+    """What all attempts use. `vacancies` knows what refused exports mean."""
 
     ledger: Ledger
     hosts: Hosts
-    belief: Belief
+    attribution: Attribution
     vacancies: Vacancies
     progress: Progress = field(default_factory=Progress)
 
@@ -149,7 +149,7 @@ class Attempt:
             self._answered_in_its_place = self._importing and error.meaning.verdict in _IN_ITS_PLACE
             # A refused question (an export that REDCap does not like) says nothing about the file itself.
             how = {"sent": self._sent, "importing": self._importing}
-            return self.shared.belief.of_a_file(error.meaning, self.job, self.line, **how, sha256=self._refused)
+            return self.shared.attribution.of_a_file(error.meaning, self.job, self.line, **how, sha256=self._refused)
         except Stopped as stopped:
             return Later(Reason.STOPPED, stopped.said, scope=Scope.STOP, sent=self._sent or stopped.outcome_unknown)
         except NotEntered as error:
@@ -186,7 +186,7 @@ class Attempt:
             result = answer
             if self.overtaken:
                 return OVERTAKEN
-            if (held := self.shared.belief.limits.gives_up(job)) is not None:
+            if (held := self.shared.attribution.limits.gives_up(job)) is not None:
                 return held
         if self.target.instance == NEXT and (news := what_is_sent(job, self.step.instance, fd)):
             self._note("what is sent", news)

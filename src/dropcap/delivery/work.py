@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from dropcap.delivery.attribution import Belief, judge
+from dropcap.delivery.attribution import Attribution, outcome_for
 from dropcap.delivery.lookup import hopeless
 from dropcap.delivery.outcome import MAY_HAVE_CHANGED, ODD, Conclusion
 from dropcap.delivery.plan import Create
@@ -125,15 +125,15 @@ def not_in_its_group(record: str, group: str) -> Held:
 class Work:
     """The effects behind each decision, in other threads than the deciding one: what it gives them, they do not change."""
 
-    def __init__(self, ledger: Ledger, queues: Queues, conclusion: Conclusion, belief: Belief, hosts: Hosts) -> None:
+    def __init__(self, ledger: Ledger, queues: Queues, conclusion: Conclusion, attribution: Attribution, hosts: Hosts) -> None:
         self._ledger = ledger
         self._queues = queues
         self._conclusion = conclusion
-        self._health = conclusion.health
-        self.belief = belief
+        self._breakers = conclusion.breakers
+        self.attribution = attribution
         self.hosts = hosts
         self._creation = Creation(ledger)
-        self._shared = Shared(ledger, hosts, belief, Vacancies(ledger))
+        self._shared = Shared(ledger, hosts, attribution, Vacancies(ledger))
         self.progress = self._shared.progress
 
     def send(self, slot: Slot, batch: Batch) -> None:
@@ -170,7 +170,7 @@ class Work:
             if isinstance(outcome, Stored):
                 stored.add(one.job.id)
                 if outcome.result is not Result.ALREADY_THERE:
-                    self.belief.stored(one.job, batch.line)
+                    self.attribution.stored(one.job, batch.line)
             ended = time.monotonic()
             if not slot.large:
                 batch.folder.took(ended - started)
@@ -179,7 +179,7 @@ class Work:
     def _goes_on(self, batch: Batch, job: Job) -> bool:
         """Whether a batch still may go on with this file."""
         may = not self._queues.stopping and batch.folder.open()
-        return may and self._health.may_go(batch.line.project, job, time.monotonic())
+        return may and self._breakers.may_go(batch.line.project, job, time.monotonic())
 
     def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:
         """What came of an attempt. Where REDCap refused the file, the project may have changed under way, whatever words it has
@@ -194,7 +194,7 @@ class Work:
         except Stopped:
             pass
         except RedcapError as error:
-            why = self.belief.of_a_question(error.meaning, line, sent=False, alone=True) if known else None
+            why = self.attribution.of_a_question(error.meaning, line, sent=False, alone=True) if known else None
             if isinstance(why, Later):
                 return why
             if known:  # else this token was never told anything
@@ -204,16 +204,16 @@ class Work:
         return self._one_of_many(one.job, line, outcome)
 
     def _one_of_many(self, job: Job, line: ProjectLine, outcome: Outcome) -> Outcome:
-        """The same, unless REDCap refuses one file after the other alike: then none fails any more."""
+        """The same, unless REDCap refuses one file after the other alike."""
         if not isinstance(outcome, Refused):
             return outcome
-        paused = self._health.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
-        return self.belief.alike.judge(job, outcome, paused=paused)
+        paused = self._breakers.why(Scope.PROJECT, line.project.name) == Reason.REFUSED
+        return self.attribution.refused(job, outcome, paused=paused)
 
     def _give_back(self, rest: Sequence[Sending]) -> None:
         """These were not begun: as if they had not been chosen."""
         for one in rest:
-            self._health.give_back(one.job.id)
+            self._breakers.give_back(one.job.id)
         back = []
         for one in rest:
             columns: dict[str, object] = {"attempts": one.job.attempts - 1}
@@ -267,7 +267,7 @@ class Work:
             if group := line.group(self._queues.break_off):
                 return not_in_its_group(step.record, group)
         except RedcapError as error:
-            return judge(error.meaning, sent=unknown)
+            return outcome_for(error.meaning, sent=unknown)
         project = ""
         try:
             structure = line.structure(stop=self._queues.break_off)
@@ -279,11 +279,11 @@ class Work:
             first = _first_event(structure.events, step.event) if structure.longitudinal else None
             line.client.create_record(step.record, structure.record_id_field, first, self._queues.break_off)
         except RedcapError as error:
-            outcome = self.belief.of_a_question(error.meaning, line, sent=unknown, alone=True)
+            outcome = self.attribution.of_a_question(error.meaning, line, sent=unknown, alone=True)
             if isinstance(outcome, Refused) and project:
                 self._ledger.unreserve(project, step.record)
             return self._one_of_many(job, line, outcome)
-        self.belief.alike.stored(job.project)
+        self.attribution.created(job.project)
         log.info("record_created", **about(job))
         return RecordCreated(step.record)
 
@@ -294,13 +294,13 @@ class Work:
             line.client.version(self._queues.break_off)
             well = True
             trouble = None
-            self.belief.probed(line, None)
+            self.attribution.probed(line, None)
         except Stopped:
             well, trouble = False, None
-            self._health.not_probed(server)
+            self._breakers.not_probed(server)
         except RedcapError as error:
-            self.belief.probed(line, error.meaning)
-            outcome = judge(error.meaning, sent=False)
+            self.attribution.probed(line, error.meaning)
+            outcome = outcome_for(error.meaning, sent=False)
             # A server that refuses a token is a server that answers.
             well = error.meaning.verdict in (Verdict.PROJECT, Verdict.REFUSED)
             trouble = outcome if isinstance(outcome, Later) else None
@@ -309,9 +309,9 @@ class Work:
             well, trouble = False, Later(Reason.UNREACHABLE, ODD, scope=Scope.SERVER)
         log.debug("probe", server=server, well=well)
         if well:
-            self._ledger.blame(self._health.well(Scope.SERVER, server, None))
+            self._ledger.blame(self._breakers.succeeded(Scope.SERVER, server, None))
         elif trouble is not None:
-            self._health.ill(Scope.SERVER, server, None, trouble, now)
+            self._breakers.failed(Scope.SERVER, server, None, trouble, now)
         self._queues.ended([])
 
     def _of_error(self, job: Job, error: Exception, *, sent: bool) -> Later | None:

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from dropcap.delivery import attribution
-from dropcap.delivery.attribution import LEAST, SERVES, Belief, Limit, Limits, known_limits, limit_of
-from dropcap.delivery.circuit import Health
+from dropcap.delivery.attribution import LEAST, SERVES, Attribution, Limit, Limits, known_limits, limit_of
+from dropcap.delivery.circuit import Breakers
 from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.queue import Queues
@@ -77,11 +77,11 @@ class Told:
         self.now = 0.0
         self.ledger = Ledger(path / "ledger.db")
         self.limits = Limits(self.ledger)
-        self.belief = Belief(self.limits, threading.Event())
+        self.attribution = Attribution(self.limits, threading.Event())
 
     def a_file(self, meaning: Meaning, one: Job, there: There, **more: Any) -> Any:
         asked = {"sent": False, "importing": True} | more
-        return self.belief.of_a_file(meaning, one, cast("ProjectLine", there), **asked)
+        return self.attribution.of_a_file(meaning, one, cast("ProjectLine", there), **asked)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_one_probe_a_minute_serves_all(told: Told, met: Meaning) -> None:
     for number in range(50):
         told.now += 1.1
         outcome = told.a_file(met, job(number), there)
-        told.belief.stored(job(999), cast("ProjectLine", there))
+        told.attribution.stored(job(999), cast("ProjectLine", there))
         assert isinstance(outcome, Later)
         assert outcome.scope is Scope.FILE
         assert outcome.sent == met.outcome_unknown
@@ -114,20 +114,20 @@ def test_a_ban_is_believed_once_the_probe_agrees(told: Told) -> None:
     outcome = told.a_file(replace(BAN, outcome_unknown=True), job(1), there)
     assert (outcome.scope, outcome.until_resume, outcome.sent) == (Scope.SERVER, True, True)
     there.says = SHUT_OUT
-    told.belief.forget(Scope.SERVER, "s")
+    told.attribution.forget(Scope.SERVER, "s")
     outcome = told.a_file(BAN, job(1), there)
     assert (outcome.reason, outcome.until_resume, outcome.seconds) == (Reason.NOT_THE_API, False, 900.0)
     there.says = FORBIDDEN
-    told.belief.forget(Scope.SERVER, "s")
+    told.attribution.forget(Scope.SERVER, "s")
     assert told.a_file(BAN, job(1), there).scope is Scope.FILE, "who refuses a token bans nobody"
 
 
 def test_a_question_that_hears_of_a_ban_concerns_its_own_files(told: Told) -> None:
     there = cast("ProjectLine", There())
-    outcome = told.belief.of_a_question(BAN, there, sent=True, alone=True)
+    outcome = told.attribution.of_a_question(BAN, there, sent=True, alone=True)
     assert isinstance(outcome, Later)
     assert (outcome.scope, outcome.own_fault, outcome.sent) == (Scope.FILE, True, True)
-    outcome = told.belief.of_a_question(SHUT_OUT, there, sent=False, alone=False)
+    outcome = told.attribution.of_a_question(SHUT_OUT, there, sent=False, alone=False)
     assert isinstance(outcome, Later)
     assert (outcome.scope, outcome.seconds) == (Scope.SERVER, None), "not for a quarter of an hour: the probe is well"
 
@@ -167,8 +167,8 @@ def test_many_projects_of_a_server_share_one_probe_a_minute(told: Told) -> None:
 def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_the_next_one(told: Told) -> None:
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
-    there, health = There(), Health(NobodyTold())
-    conclusion = Conclusion(told.ledger, Queues(told.ledger), health)
+    there, breakers = There(), Breakers(NobodyTold())
+    conclusion = Conclusion(told.ledger, Queues(told.ledger), breakers)
     told.a_file(down, job(99), there)
     began = time.monotonic()
     told.now += 10.0
@@ -180,9 +180,9 @@ def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_
             if tries == 2 and not outcome.own_fault:
                 assert SERVES - 10.0 < outcome.seconds <= SERVES - 10.0 + 4.0, "no longer than until the probe"
     assert there.asked == 1
-    assert health.probes_due(began + SERVES - 11.0) == []
-    assert health.probes_due(time.monotonic() + SERVES - 10.0) == ["s"]
-    assert health.probes_due(time.monotonic() + SERVES) == [], "one for all"
+    assert breakers.probes_due(began + SERVES - 11.0) == []
+    assert breakers.probes_due(time.monotonic() + SERVES - 10.0) == ["s"]
+    assert breakers.probes_due(time.monotonic() + SERVES) == [], "one for all"
 
 
 def test_words_about_a_maintenance_at_400_are_believed_once_a_probe_agrees(told: Told) -> None:
@@ -221,7 +221,7 @@ def test_the_second_file_that_is_forbidden_pauses_the_project_but_for_a_success(
     for _ in range(3):
         assert told.a_file(FORBIDDEN, job(1), there).own_fault, "one file, however often"
     assert told.a_file(FORBIDDEN, job(7, name="1.pdf"), there).own_fault, "also if it is dropped again"
-    told.belief.stored(job(9), cast("ProjectLine", there))
+    told.attribution.stored(job(9), cast("ProjectLine", there))
     assert told.a_file(FORBIDDEN, job(2), there).scope is Scope.FILE
     assert told.a_file(FORBIDDEN, job(1), there).scope is Scope.PROJECT
 
@@ -231,7 +231,7 @@ def test_a_page_counts_against_a_file_only_if_others_arrive(told: Told) -> None:
     assert [told.a_file(PAGE, job(n), there).own_fault for n in range(1, 6)] == [True, True, False, False, False]
     assert told.a_file(PAGE, job(5), there).seconds > SERVES / 2, "no sooner than it may be asked again"
     told.now += 1
-    told.belief.stored(job(9), cast("ProjectLine", there))
+    told.attribution.stored(job(9), cast("ProjectLine", there))
     told.now += 1
     assert [told.a_file(PAGE, job(n), there).own_fault for n in range(3, 9)] == [True, True, True, True, True, False]
     assert told.a_file(PAGE, job(8, faults=1), there).own_fault
