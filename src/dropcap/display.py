@@ -27,6 +27,12 @@ def said(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
+def place(record: str, event: str | None, field: str, instance: int | str | None) -> str:
+    """A place in REDCap, as far as it is known: `record 101, event V1, field consent`."""
+    parts = {"record": record, "event": event, "field": field, "instance": instance}
+    return ", ".join(f"{what} {shown(str(value))}" for what, value in parts.items() if value not in (None, ""))
+
+
 def _escaped(character: str) -> str:
     return character if unicodedata.category(character) not in _HIDDEN else _escape(character)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import dataclasses
 import hashlib
 import html
@@ -22,10 +21,11 @@ import click
 from dropcap import __version__
 from dropcap.cli import completion, screen
 from dropcap.cli.configured import cannot_read, chosen, config_option, lines, outside_of_all_folders, remembered, stop, usable
+from dropcap.cli.history import write
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.delivery.project_client import ProjectLine
-from dropcap.display import shown
+from dropcap.display import place, shown
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts
@@ -60,11 +60,7 @@ def word(outcome: str) -> str:
 
 def goal(one: Prospect) -> str:
     """Where a file would land; empty if it would not."""
-    if one.outcome not in LANDS:
-        return ""
-    parts = [f"record {one.record}", f"event {one.event}" if one.event else "", f"field {one.field}"]
-    parts.append(f"instance {one.instance}" if one.instance else "")
-    return ", ".join(part for part in parts if part)
+    return place(one.record, one.event, one.field, one.instance) if one.outcome in LANDS else ""
 
 
 _STYLE = """
@@ -210,10 +206,6 @@ def _escaped(text: str) -> str:
     return html.escape(shown(text))
 
 
-#: The first character of a cell that a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
 @click.command("dry-run")
 @config_option
 @click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")
@@ -328,8 +320,8 @@ def _tell(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> None:
     for one in prospects:
         if one.outcome != "ignored":
             remedy = f"; {one.remedy}" if one.remedy else ""
-            said = f"{shown(one.folder)}/{shown(one.name)}: {word(one.outcome)}: {_goal(one)}{shown(one.message)}{remedy}"
-            screen.line(said, hang=4)
+            parts = [f"{shown(one.folder)}/{shown(one.name)}", word(one.outcome), goal(one), f"{shown(one.message)}{remedy}"]
+            screen.line(": ".join(part for part in parts if part), hang=4)
     for trouble_ in troubles:
         screen.line(str(trouble_), hang=9)
     if prospects or troubles:
@@ -349,10 +341,6 @@ def _tell(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> None:
         click.echo("records that REDCap does not have:")
     for record, count in missing.items():
         click.echo(f"  {count:6}  {shown(record)}")
-
-
-def _goal(one: Prospect) -> str:
-    return f"{shown(goal(one))}: " if one.outcome in LANDS else ""
 
 
 def _as_json(prospects: Sequence[Prospect], troubles: Sequence[Remark]) -> dict[str, Any]:
@@ -390,11 +378,4 @@ def _write_csv(path: Path, prospects: Sequence[Prospect], config: Config) -> Non
     fd = _new("--csv", path, config)
     names = [field.name for field in dataclasses.fields(Prospect)]
     with open(fd, "w", encoding="utf-8-sig", newline="") as file:  # the mark tells spreadsheets that it is UTF-8
-        table = csv.writer(file)
-        table.writerow(names)
-        table.writerows([_cell(getattr(one, name)) for name in names] for one in prospects)
-
-
-def _cell(value: object) -> str:
-    text = shown(str(value))
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        write(file, names, ([getattr(one, name) for name in names] for one in prospects))

@@ -15,13 +15,13 @@ from rich.cells import cell_len
 from dropcap.cli import completion, screen
 from dropcap.cli.configured import config_option, known, stop, usable
 from dropcap.config.model import Config, Folder
-from dropcap.display import shown
+from dropcap.display import place, shown
 from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason
 from dropcap.redcap.request import safe_name
-from dropcap.routing.nearest import Nearest, nearest
+from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import normal
-from dropcap.routing.route import NoRoute, Route, ignored, route
+from dropcap.routing.route import NoRoute, Route, ignored
 
 _TAKEN = ("in_progress", "failed")  # what lies there was dropped under the same name
 _OWN = ("done", "preserved")
@@ -97,23 +97,20 @@ def _explained(config: Config, folders: Sequence[Folder], given: str) -> tuple[b
     elif rest and head in _OWN:
         return False, [_name(shown(given)), _Line(f"lies in {head}/, where dropcap puts files: nothing there is taken")]
 
-    everywhere = ignored(name)
-    if everywhere:
+    if everywhere := ignored(name):
         return False, [_name(shown(name)), _Line(f"ignored: {shown(everywhere)}")]
     matching: list[_Line] = []
     refusing: list[_Line] = []
     others: list[Folder] = []
     for folder in folders:
-        reason = ignored(name, folder.ignore)
-        if not reason and "/" in name and not folder.subfolders:
-            reason = "this folder has subfolders: false"
-        answer = route(folder.rules, folder.name, name)
-        if reason:
-            refusing += [_heading(name, folder), _Line(f"ignored: {shown(reason)}")]
+        heading = _name(f"{shown(name)}  (folder {folder.name})")
+        answer = folder.route(name)
+        if why := folder.leaves(name):
+            refusing += [heading, _Line(f"ignored: {shown(why)}")]
         elif isinstance(answer, Route):
-            matching += [_heading(name, folder), *_route_lines(folder, answer)]
+            matching += [heading, *_route_lines(folder, answer)]
         elif answer.reason == Reason.BAD_VALUE:
-            refusing += [_heading(name, folder), *_bad_value_lines(answer)]
+            refusing += [heading, _Line(shown(answer.message)), _Line(f"what to do: {answer.remedy}")]
         else:
             others.append(folder)
     if matching or not others:
@@ -133,22 +130,12 @@ def inside(folders: Sequence[Folder], given: str) -> tuple[Folder, str] | None:
     return None
 
 
-def _heading(name: str, folder: Folder) -> _Line:
-    return _name(f"{shown(name)}  (folder {folder.name})")
-
-
 def _route_lines(folder: Folder, answer: Route) -> list[_Line]:
     rule, target = answer.rule, answer.target
-    goes_to = [f"project {folder.project}"]
+    goes_to = f"project {folder.project}, "
     if target.record_where:
-        goes_to.append("the one record with " + _pairs(target.record_where))
-    else:
-        goes_to.append(f"record {shown(target.record)}")
-    if target.event is not None:
-        goes_to.append(f"event {shown(target.event)}")
-    goes_to.append(f"field {shown(target.field)}")
-    if target.instance is not None:
-        goes_to.append(f"instance {target.instance}")
+        goes_to += f"the one record with {_pairs(target.record_where)}, "
+    goes_to += place(target.record, target.event, target.field, target.instance)
     settings = [
         f"{field.name} {_value(getattr(answer.settings, field.name))} ({rule.settings_from.get(field.name, 'built in')})"
         for field in dataclasses.fields(answer.settings)
@@ -156,7 +143,7 @@ def _route_lines(folder: Folder, answer: Route) -> list[_Line]:
     lines = [
         f"rule      {rule.name}: {shown(rule.pattern.text)}",
         f"captures  {_pairs(answer.captures) or 'none'}",
-        f"goes to   {', '.join(goes_to)}",
+        f"goes to   {goes_to}",
         f"named     {shown(safe_name(target.upload_as))}",
     ]
     if target.must_match:
@@ -165,16 +152,14 @@ def _route_lines(folder: Folder, answer: Route) -> list[_Line]:
     return [*(_Line(text, 2, 12) for text in lines), first, *(replace(one, indent=12) for one in others)]
 
 
-def _bad_value_lines(answer: NoRoute) -> list[_Line]:
-    return [_Line(shown(answer.message)), _Line(f"what to do: {answer.remedy}")]
-
-
 def _nearest_lines(folders: Sequence[Folder], name: str) -> list[_Line]:
-    near, folder = _nearest_of(folders, name)
-    if near is None:
-        answer = route(folders[0].rules, folders[0].name, name)
+    found = [(near, folder) for folder in folders if (near := nearest(folder.rules, name)) is not None]
+    if not found:
+        answer = folders[0].route(name)
         assert isinstance(answer, NoRoute)
         return [_name(shown(name)), _Line(shown(answer.message)), *_meant(folders, name), _Line(f"what to do: {answer.remedy}")]
+    furthest = max(near.rank for near, _ in found)
+    near, folder = next(pair for pair in found if pair[0].rank == furthest)
     text = normal(name)
     caret = cell_len(shown(text[: near.position]))
     return [
@@ -193,11 +178,6 @@ def _meant(folders: Sequence[Folder], name: str) -> list[_Line]:
         for folder, one in told
         if one.suggestion is not None and one.rule is not None
     ]
-
-
-def _nearest_of(folders: Sequence[Folder], name: str) -> tuple[Nearest | None, Folder]:
-    found = [(near, folder) for folder in folders if (near := nearest(folder.rules, name)) is not None]
-    return max(found, key=lambda pair: pair[0].rank, default=(None, folders[0]))
 
 
 def _pairs(values: dict[str, str]) -> str:

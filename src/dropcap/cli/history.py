@@ -29,10 +29,9 @@ from dropcap.cli.jobs import (
     short_target_of,
     stamp,
     state_of,
-    target_of,
 )
 from dropcap.config.model import Config
-from dropcap.display import shown
+from dropcap.display import place, shown
 from dropcap.ledger.act import Act, Deed, Means
 from dropcap.ledger.job import Event, Job
 from dropcap.ledger.query import Query
@@ -292,7 +291,7 @@ def _nothing(asked: _Asked, name: str | None) -> str:
 
 def _one(config: Config, job: Job, steps: list[Event], origin: Mapping[str, Any]) -> None:
     screen.line(f"{file_of(job)}  job {job.id}: {state_of(job)}", hang=4, bold=True)
-    target = target_of(job)
+    target = place(job.record, job.event, job.field, job.instance)
     copy = shown(config.kept_at(job.folder, job.preserved_as) or "")
     about = {
         "dropped": f"{clock(job.claimed_at)}, {job.size} bytes{_owner(job)}",
@@ -337,8 +336,8 @@ def _redcap(origin: Mapping[str, Any]) -> str:
 
 
 def _place(config: Config, job: Job) -> str:
-    place = place_of(job)
-    if place is None:
+    lies = place_of(job)
+    if lies is None:
         return "" if job.tried_again and job.tried_again != job.id else "not with dropcap any more: somebody took it away"
     folder = config.folders.get(job.folder)
-    return shown(os.path.join(folder.path, place) if folder else place)
+    return shown(os.path.join(folder.path, lies) if folder else lies)

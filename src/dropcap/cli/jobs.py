@@ -66,20 +66,8 @@ def result_of(job: Job) -> str:
     return _WORDS[job.state]
 
 
-def target_of(job: Job) -> str:
-    """The place in REDCap as far as it is known; empty if no rule matched."""
-    parts = [f"record {shown(job.record)}"] if job.record else []
-    if job.event is not None:
-        parts.append(f"event {shown(job.event)}")
-    if job.field:
-        parts.append(f"field {shown(job.field)}")
-    if job.instance is not None:
-        parts.append(f"instance {job.instance}")
-    return ", ".join(parts)
-
-
 def short_target_of(job: Job) -> str:
-    """The same in a column of a table."""
+    """The place in REDCap as far as it is known, in a column of a table."""
     instance = None if job.instance is None else f"({job.instance})"
     return " ".join(shown(part) for part in (job.record, job.event, job.field, instance) if part)
 

@@ -21,7 +21,7 @@ from dropcap.cli.configured import chosen, config_option, lines, moment, query, 
 from dropcap.config.model import Config
 from dropcap.daemon.log import known
 from dropcap.daemon.opening import database_of
-from dropcap.display import shown
+from dropcap.display import place, shown
 from dropcap.ledger.chain import Head, heads_in
 from dropcap.ledger.database import Damaged, DatabaseError
 from dropcap.ledger.job import Job
@@ -129,8 +129,8 @@ def verify_files(config: Config, since: float, folder: str | None, after: int, e
 def _file_line(looked: Compared) -> str:
     job = looked.job
     kind = "copy of what REDCap held" if looked.copy else "done"
-    place = looked.place if looked.copy else f"{job.folder}/{looked.place}"
-    return shown(f"{looked.outcome}: {place} (job {job.id}, {kind})" + (f": {looked.message}" if looked.message else ""))
+    lies = looked.place if looked.copy else f"{job.folder}/{looked.place}"
+    return shown(f"{looked.outcome}: {lies} (job {job.id}, {kind})" + (f": {looked.message}" if looked.message else ""))
 
 
 def _file_as_json(looked: Compared) -> dict[str, object]:
@@ -249,10 +249,8 @@ def _go_on(job: Job) -> str:
 
 def _line(finding: Compared) -> str:
     job = finding.job
-    goal = [f"record {job.record}", f"event {job.event}" if job.event else "", f"field {job.field}"]
-    goal.append(f"instance {job.instance}" if job.instance else "")
     when = datetime.fromtimestamp(job.ended_at or 0).astimezone()
-    where = ", ".join(part for part in goal if part)
+    where = place(job.record, job.event, job.field, job.instance)
     return shown(
         f"{finding.outcome}: {job.folder}/{job.name} (job {job.id}, stored {when:%Y-%m-%d %H:%M}): {where}"
         + (f": {finding.message}" if finding.message else "")

@@ -18,6 +18,7 @@ from dropcap.display import shown
 from dropcap.language.speaker import Language
 from dropcap.reasons import Scope, Told
 from dropcap.routing.pattern import Table
+from dropcap.routing.route import NoRoute, Route, ignored, route
 from dropcap.routing.rule import Rule
 from dropcap.secret import Password, Secret
 
@@ -368,7 +369,17 @@ class Folder:
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
     configuration: str = field(default="", compare=False)  # the digest of the `Config` that it was read from
-    digest: str = field(default="", compare=False)  # of all that decides what becomes of its files (`daemon/digest`)
+    digest: str = ""  # of all that decides what becomes of its files (`daemon/digest`)
+
+    def leaves(self, name: str) -> str:
+        """Why a file of that relative name is left alone; empty if it is not."""
+        if why := ignored(name, self.ignore):
+            return why
+        return "this folder has subfolders: false" if "/" in name and not self.subfolders else ""
+
+    def route(self, name: str) -> Route | NoRoute:
+        """Where a file of that relative name goes, or why nowhere."""
+        return route(self.rules, self.name, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dropcap.language.speaker import Language, speaker
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis, Kind
 from dropcap.routing.nearest import nearest
-from dropcap.routing.route import NoRoute, Route, ignored, route
+from dropcap.routing.route import NoRoute, Route, ignored
 
 #: Names that are tested at once, and their length.
 MOST, LONGEST = 50, 500
@@ -51,24 +51,21 @@ def tested(folders: Sequence[Folder], names: Sequence[str]) -> list[Tested]:
 
 def wrong_with(folder: Folder, name: str) -> list[str]:
     """What is wrong with the name of one file, and which was meant; nothing if a rule takes it (by now)."""
-    if isinstance(route(folder.rules, folder.name, name), Route):
+    if isinstance(folder.route(name), Route):
         return []
     return _said(diagnose(folder.rules, folder.name, name))
 
 
 def _one(folders: Sequence[Folder], name: str, likely: int) -> Tested:
     name = name.strip("/")
-    if (why := ignored(name)) is not None and why:
+    if why := ignored(name):
         return Tested(shown(name), "wait", "Would not be looked at:", shown(why))
     refused: Tested | None = None
     for folder in folders:
-        why = ignored(name, folder.ignore) or (
-            "this folder has subfolders: false" if "/" in name and not folder.subfolders else ""
-        )
-        if why:
+        if why := folder.leaves(name):
             refused = refused or Tested(shown(name), "wait", f"Would not be looked at in {folder.name}:", shown(why))
             continue
-        answer = route(folder.rules, folder.name, name)
+        answer = folder.route(name)
         if isinstance(answer, Route):
             return _taken(folder, name, answer)
         if answer.rule is not None:

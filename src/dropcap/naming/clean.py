@@ -99,6 +99,16 @@ def clean(leaf: str) -> Cleaned:
     return cleaned
 
 
+def without_signs_before(cleaned: Cleaned) -> Cleaned:
+    """`cleaned` without the separators that its text begins with."""
+    text = cleaned.text
+    first = next((at for at, one in enumerate(text) if one not in SEPARATORS), 0)
+    shorter = Cleaned(text, list(cleaned.spans), list(cleaned.findings))
+    if first:
+        shorter.take_out(Kind.EXTRA, 0, first)
+    return shorter
+
+
 def _spaces_at_ends(cleaned: Cleaned) -> None:
     text = cleaned.text
     if not text.strip(" "):

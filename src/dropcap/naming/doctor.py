@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import combinations
+from operator import attrgetter
 
 from dropcap.files import names
 from dropcap.naming.clean import (
@@ -21,9 +24,10 @@ from dropcap.naming.clean import (
     plain,
     same_kind,
     wanted_ending,
+    without_signs_before,
 )
 from dropcap.naming.finding import Diagnosis, Kind, Slip
-from dropcap.naming.pieces import SURE, Alignment, Piece, Subject, keeps_digits, regrouped, ways, without_signs_before
+from dropcap.naming.pieces import SURE, Alignment, Piece, Subject, keeps_digits, ways
 from dropcap.routing.pattern import Capture, Element, is_text, normal
 from dropcap.routing.route import Route, matches, route
 from dropcap.routing.rule import Rule
@@ -139,6 +143,9 @@ _STEPS = 8_000
 #: Rules that are looked at, and names of one rule that the router is asked about.
 _MOST_RULES, _ASKED = 40, 8
 _MOST_CANDIDATES = 3
+_PART = re.compile(r"[^\W_]+")
+#: Parts of one name that are exchanged: of more, somebody has to look.
+_MOST_PARTS = 6
 #: Steps that asking the router counts for; what another kind of file adds to the cost of a name.
 _ROUTING, _OTHER_KIND = 300, 1.0
 
@@ -252,7 +259,7 @@ class _Search:
     def verdict(self, leaf: str, cleaned: Cleaned) -> Diagnosis:
         """The one name that was meant, or why there is none."""
         nearest: dict[str, _Meant] = {}
-        for one in sorted(self.meant, key=lambda one: one.cost):
+        for one in sorted(self.meant, key=attrgetter("cost")):
             nearest.setdefault(one.name, one)
         if nearest:
             first, *others = nearest.values()
@@ -261,10 +268,10 @@ class _Search:
                 return Diagnosis(_in_order(first.findings), _leaf(first.name), first.checks, rule=first.rule)
             candidates = tuple(_leaf(one.name) for one in (first, *near))[:_MOST_CANDIDATES]
             return Diagnosis(_in_order(first.findings), None, first.checks, candidates, first.rule)
-        doubtful = min(self._doubtful, key=lambda one: one.cost, default=None)
+        doubtful = min(self._doubtful, key=attrgetter("cost"), default=None)
         days = () if doubtful is None else self._days(doubtful)  # a date of two readings is no exchange of its parts
         if not days:
-            found = regrouped(cleaned, self._endings(), lambda text: self._accepted(_joined(self._directory, text)))
+            found = self._behind_its_ending(cleaned) or self._exchanged(cleaned)
             if found is not None:
                 return found
         if doubtful is not None:
@@ -283,6 +290,33 @@ class _Search:
             for day in unsure[0].words
         ]
         return tuple(name for name in made if self._accepted(_joined(self._directory, name)) is not None)
+
+    def _behind_its_ending(self, cleaned: Cleaned) -> Diagnosis | None:
+        """A name that is right up to something behind its ending. No suggestion: a part of a download, or a text that some
+        program calls .pdf.txt, is no PDF by another name."""
+        for ending in self._endings():
+            at = cleaned.text.casefold().rfind(f".{ending}") if ending else -1
+            end = at + 1 + len(ending)
+            if at > 0 and end < len(cleaned.text):
+                found = self._accepted(_joined(self._directory, cleaned.text[:end]))
+                if found is not None:
+                    more = Slip(Kind.EXTRA, *cleaned.span(end, len(cleaned.text)), cleaned.text[end:])
+                    return Diagnosis((*cleaned.findings, more), rule=found.rule)
+        return None
+
+    def _exchanged(self, cleaned: Cleaned) -> Diagnosis | None:
+        """A name that is right but for the order of two of its parts."""
+        text = cleaned.text
+        parts = [found.span() for found in _PART.finditer(text)]
+        if len(parts) > _MOST_PARTS:
+            return None
+        possible: list[Diagnosis] = []
+        for (a, b), (c, d) in combinations(parts, 2):
+            name = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
+            if (found := self._accepted(_joined(self._directory, name))) is not None:
+                swapped = Slip(Kind.ORDER, *cleaned.span(a, d), text[a:d])
+                possible.append(Diagnosis((*cleaned.findings, swapped), name, (name[a:d],), rule=found.rule))
+        return possible[0] if len(possible) == 1 else None
 
     def _endings(self) -> set[str]:
         return {wanted_ending([unit.element for unit in rule.pattern.units]).casefold() for rule in self._rules}
@@ -381,4 +415,4 @@ def _in_order(findings: Sequence[Slip]) -> tuple[Slip, ...]:
     """By their place, each once; what is wrong with an odd space is told already."""
     odd = {(one.start, one.end) for one in findings if one.kind is Kind.ODD_SPACE}
     told = [one for one in dict.fromkeys(findings) if one.kind is Kind.ODD_SPACE or (one.start, one.end) not in odd]
-    return tuple(sorted(told, key=lambda one: (one.start, one.end)))
+    return tuple(sorted(told, key=attrgetter("start", "end")))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from operator import attrgetter
 
 from dropcap.naming import dates
-from dropcap.naming.clean import LOOK_ALIKE, SEPARATORS, Cleaned, Meter, as_digit, as_letter, latin, prefixes, removal
+from dropcap.naming.clean import LOOK_ALIKE, SEPARATORS, Meter, as_digit, as_letter, latin, prefixes, removal
 from dropcap.naming.dates import DOUBT
-from dropcap.naming.finding import Diagnosis, Kind, Slip
+from dropcap.naming.finding import Kind
 from dropcap.routing.pattern import Capture, Element, Group, Literal, Wildcard
-from dropcap.routing.route import Route
 
 #: A leading zero that is missing; a word's errors weigh more than a literal's, since other words lie near.
 ZERO, WORD = 0.5, 1.2
@@ -101,7 +99,8 @@ def _anything(element: Capture | Wildcard, then: Sequence[Element], name: Subjec
     if len(ends) > _ENDS:
         ends = ends[: _ENDS // 2] + ends[-_ENDS // 2 :]
     sign = then[0].character.casefold() if then and isinstance(then[0], Literal) else ""
-    for end in sorted(ends, key=lambda end: text[end : end + 1].casefold() != sign):  # of equals the first few are followed
+    likely = [end for end in ends if text[end : end + 1].casefold() == sign]  # of equals the first few are followed
+    for end in dict.fromkeys([*likely, *ends]):
         if "/" not in text[at:end]:
             yield Piece(at, end, 0.0, text[at:end], element)
 
@@ -175,7 +174,7 @@ def _words(element: Capture, words: tuple[str, ...], name: Subject, at: int, lef
 @lru_cache(maxsize=64)
 def in_order(words: tuple[str, ...]) -> tuple[str, ...]:
     """Words as people list them: V2 before V10."""
-    return tuple(sorted(words, key=lambda word: (len(word), word)))
+    return tuple(sorted(sorted(words), key=len))
 
 
 def keeps_digits(found: str, wanted: str) -> bool:
@@ -269,7 +268,7 @@ def ways(elements: Sequence[Element], name: Subject) -> list[Alignment]:
     """The cheapest ways to lay the whole name along `elements`. Raises TooDear."""
     found = _along(runs(elements), (), [Alignment()], name)
     ended = [way if way.at == len(name.text) else _with_the_rest(way, name) for way in found]
-    return sorted((way for way in ended if way.cost <= MOST), key=lambda way: way.cost)
+    return sorted((way for way in ended if way.cost <= MOST), key=attrgetter("cost"))
 
 
 def _with_the_rest(way: Alignment, name: Subject) -> Alignment:
@@ -312,56 +311,8 @@ def _elements(parts: Sequence[str | Capture | Wildcard | Group]) -> Iterator[Ele
 def _cheapest(found: list[Alignment]) -> list[Alignment]:
     """The few cheapest, each ending and wording once."""
     kept: dict[tuple[int, str], Alignment] = {}
-    for way in sorted(found, key=lambda way: way.cost):
+    for way in sorted(found, key=attrgetter("cost")):
         kept.setdefault((way.at, way.wanted), way)
         if len(kept) == _WAYS:
             break
     return list(kept.values())
-
-
-_PART = re.compile(r"[^\W_]+")
-#: Parts of one name that are exchanged: of more, somebody has to look.
-_MOST_PARTS = 6
-
-Accepted = Callable[[str], Route | None]
-
-
-def without_signs_before(cleaned: Cleaned) -> Cleaned:
-    """`cleaned` without the separators that its text begins with."""
-    text = cleaned.text
-    first = next((at for at, one in enumerate(text) if one not in SEPARATORS), 0)
-    shorter = Cleaned(text, list(cleaned.spans), list(cleaned.findings))
-    if first:
-        shorter.take_out(Kind.EXTRA, 0, first)
-    return shorter
-
-
-def regrouped(cleaned: Cleaned, endings: Iterable[str], accepted: Accepted) -> Diagnosis | None:
-    """What is wrong with a name that is right up to something behind its ending, or but for the order of two of its parts."""
-    return _behind_its_ending(cleaned, endings, accepted) or _exchanged(cleaned, accepted)
-
-
-def _behind_its_ending(cleaned: Cleaned, endings: Iterable[str], accepted: Accepted) -> Diagnosis | None:
-    """No suggestion: a part of a download, or a text that some program calls .pdf.txt, is no PDF by another name."""
-    for ending in endings:
-        at = cleaned.text.casefold().rfind(f".{ending.casefold()}") if ending else -1
-        end = at + 1 + len(ending)
-        if at > 0 and end < len(cleaned.text) and (found := accepted(cleaned.text[:end])) is not None:
-            first, last = cleaned.span(end, len(cleaned.text))
-            more = Slip(Kind.EXTRA, first, last, cleaned.text[end:])
-            return Diagnosis((*cleaned.findings, more), rule=found.rule)
-    return None
-
-
-def _exchanged(cleaned: Cleaned, accepted: Accepted) -> Diagnosis | None:
-    text = cleaned.text
-    parts = [found.span() for found in _PART.finditer(text)]
-    if len(parts) > _MOST_PARTS:
-        return None
-    possible: list[Diagnosis] = []
-    for (a, b), (c, d) in combinations(parts, 2):
-        name = text[:a] + text[c:d] + text[b:c] + text[a:b] + text[d:]
-        if (found := accepted(name)) is not None:
-            swapped = Slip(Kind.ORDER, *cleaned.span(a, d), text[a:d])
-            possible.append(Diagnosis((*cleaned.findings, swapped), name, (name[a:d],), rule=found.rule))
-    return possible[0] if len(possible) == 1 else None

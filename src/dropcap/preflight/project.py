@@ -23,7 +23,7 @@ from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning, Verdict, remedy_now
 from dropcap.redcap.window import WINDOW
 from dropcap.routing.pattern import Capture, Element, Group, Literal, Wildcard
-from dropcap.routing.route import Route, matches, route
+from dropcap.routing.route import Route, matches
 from dropcap.routing.rule import Confirm, MissingRecord, Rule
 
 #: Reasons of troubles that time may mend; all others want a person.
@@ -324,7 +324,7 @@ def look_alikes(folder: Folder) -> Iterator[LookAlike]:
         if rule.event is None:
             continue
         for name in islice(_names([unit.element for unit in rule.pattern.units]), most):
-            first = route(folder.rules, folder.name, name)
+            first = folder.route(name)
             if not isinstance(first, Route) or first.rule is not rule:
                 continue
             for second, longer in _longer(folder, first, name):
@@ -340,7 +340,7 @@ def _longer(folder: Folder, first: Route, name: str) -> Iterator[tuple[Route, st
         longer = f"{stem}{suffix}{dot}{extension}" if dot else name + suffix
         if not matches(folder.rules, longer):  # `route` would look for the nearest rule, which takes its time
             continue
-        second = route(folder.rules, folder.name, longer)
+        second = folder.route(longer)
         if not isinstance(second, Route) or second.rule is first.rule:
             continue
         one, other = first.target, second.target

@@ -29,7 +29,7 @@ from dropcap.intake.walk import OWN, top
 from dropcap.ledger.job import Held, Refused, WaitForRecord
 from dropcap.reasons import Reason
 from dropcap.redcap.project import ProjectStructure
-from dropcap.routing.route import NoRoute, Route, ignored, route
+from dropcap.routing.route import NoRoute, Route, ignored
 from dropcap.routing.rule import NEXT, ContentCheck, ExistingFile, MissingRecord, Target
 
 _OURS = frozenset({owner.NAME, "_STATUS.html"})
@@ -140,7 +140,7 @@ def _judged(
 
 def _routed(folder: Folder, tree: Tree, prospect: Prospect) -> Prospect | Lying:
     """A file that has settled: is it for a rule, and whole?"""
-    found = route(folder.rules, folder.name, prospect.name)
+    found = folder.route(prospect.name)
     if isinstance(found, NoRoute):
         rule = found.rule.name if found.rule else ""
         return replace(prospect, outcome=found.reason, message=found.message, remedy=found.remedy, rule=rule)
@@ -160,7 +160,7 @@ def _routed(folder: Folder, tree: Tree, prospect: Prospect) -> Prospect | Lying:
 
 
 def _left(folder: Folder, prospect: Prospect) -> Prospect:
-    message, found = "it has been there since before the folder was watched", route(folder.rules, folder.name, prospect.name)
+    message, found = "it has been there since before the folder was watched", folder.route(prospect.name)
     if folder.first_start == "leave":
         remedy = "rename it or drop it again to have it taken"
         return replace(prospect, outcome="left", message=f"{message} (first_start: leave)", remedy=remedy)
