@@ -20,16 +20,17 @@ from dropcap.cli import COMMANDS, commands, status
 from dropcap.cli.configured import usable
 from dropcap.cli.prune import _as_json as prune_json
 from dropcap.cli.prune import _Seen
-from dropcap.cli.status_gathered import InMotion, RequestLimit, gathered
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
 from dropcap.daemon.prune import What
+from dropcap.delivery.workers import Uploading
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import HostAtWork, HostsNow
 from dropcap.preflight.retention import NotPruned
 from dropcap.preflight.verification import Compared, Found
 from dropcap.reasons import Reason, Scope
+from dropcap.snapshot import RequestLimit
 from redcap_sandbox import Sandbox, demo_project
 from redcap_sandbox.structure import RowKey
 from tests.site import TOKEN, Site, site
@@ -158,18 +159,18 @@ def test_the_keys_of_status(used: Site) -> None:
     ledger = Query(used.state / "ledger.db")
     view = {"folders": {}, "alive": True, "version": "1", "started": 1.0, "under_way": 0}
     now = time.time()
-    before = gathered(config, ledger, view, None)
+    before = status.gathered(config, ledger, view, None)
     made = dataclasses.replace(
         before,
-        folders=[dataclasses.replace(one, settling={"a.pdf": "it is open"}) for one in before.folders],
-        pauses=[Pause(Scope.SERVER, "h", Reason.UNREACHABLE, "m", "r", now, False)],
-        moving=[InMotion(1, "consents", "n", 1, 2, now)],
-        limits=[RequestLimit("h", 1, now)],
+        folders=tuple(dataclasses.replace(one, settling={"a.pdf": "it is open"}) for one in before.folders),
+        pauses=(Pause(Scope.SERVER, "h", Reason.UNREACHABLE, "m", "r", now, False),),
+        uploads=(Uploading(1, "consents", "n", 2, 1, now),),
+        limits=(RequestLimit("h", 1, now),),
         hosts=HostsNow((HostAtWork("id", "a", 1, "1", "digest", now, now, True, ()),)),
-        held=ledger.recent(1),
-        read_back=ledger.recent(1),
-        behind_held=[(ledger.recent(1)[0], ledger.recent(1)[0])],
-        not_pruned=[NotPruned("consents", None)],
+        held=tuple(ledger.recent(1)),
+        read_back=tuple(ledger.recent(1)),
+        behind_held=((ledger.recent(1)[0], ledger.recent(1)[0]),),
+        not_pruned=(NotPruned("consents", None),),
     )
     jobs = r"^((?:held|failed|put_off|read_back)\[\])\..*"
     agree("status", real, status._json(config, made), names=frozenset({"folders"}), but=jobs)

@@ -1,8 +1,10 @@
-"""Names as they can be shown: in a log, on a terminal, in a text for people."""
+"""Names, times and sizes as they can be shown: in a log, on a terminal, on the operator's page."""
 
 from __future__ import annotations
 
+import time
 import unicodedata
+from datetime import datetime
 
 # Cc control, Cf format (bidi overrides, zero-width), Cs lone surrogates (bytes that are not UTF-8), Co/Cn unassigned,
 # Zl/Zp line ends.
@@ -42,3 +44,53 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+
+def when(seconds: float) -> str:
+    """A time for people: `14:05` today, else `24 November, 06:00`, and the year where it is another."""
+    then, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(time.time()).astimezone()
+    if then.date() == today.date():
+        return f"{then:%H:%M}"
+    year = "" if then.year == today.year else f" {then.year}"
+    return f"{then.day} {_MONTHS[then.month - 1]}{year}, {then:%H:%M}"
+
+
+def at_second(seconds: float) -> str:
+    """A moment of this day or the next, to the second: `02:11:38`."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+def span(seconds: float) -> str:
+    """How long something took or takes."""
+    seconds = max(seconds, 0)
+    if seconds < 0.1:
+        return "< 0.1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def size(number: float) -> str:
+    """Bytes as file managers count them."""
+    for unit, of in (("GB", 1024**3), ("MB", 1024**2), ("KB", 1024)):
+        if number >= of:
+            return f"{number / of:,.1f} {unit}" if number < 10 * of else f"{number / of:,.0f} {unit}"
+    return f"{number:,.0f} bytes"

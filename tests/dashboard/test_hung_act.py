@@ -21,11 +21,11 @@ import requests
 from dropcap.config.model import Config, Dashboard, SecretPlace
 from dropcap.dashboard import server as app
 from dropcap.dashboard.server import DashboardServer
-from dropcap.dashboard.wires import Wires
 from dropcap.ledger.act import Means, Who
 from dropcap.ledger.reports import Figures
 from dropcap.ledger.store import Ledger
-from tests.picture.make import pause, picture
+from dropcap.snapshot import Snapshot
+from tests.snapshot import pause, snapshot
 
 
 def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,19 +33,30 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Ledger(tmp_path / "ledger.db").close()
     hang, asked = threading.Event(), []
 
-    def answer(wanted: dict[str, Any], who: Who) -> dict[str, Any]:
-        asked.append(who.name)
-        hang.wait(10)
-        return {"done": True}
+    class Hangs:
+        figures = Figures(tmp_path / "ledger.db")
+        config = Config(tmp_path, tmp_path)
 
-    figures = Figures(tmp_path / "ledger.db")
-    seen = picture(pauses=(pause(),))
-    wires = Wires(lambda: Config(tmp_path, tmp_path), lambda _: seen, lambda: b"", answer, lambda: True, figures)
+        def snapshot(self, oldest: float) -> Snapshot:
+            return snapshot(pauses=(pause(),))
+
+        def metrics(self) -> bytes:
+            return b""
+
+        def answer(self, wanted: dict[str, Any], who: Who) -> dict[str, Any]:
+            asked.append(who.name)
+            hang.wait(10)
+            return {"done": True}
+
+        def alive(self) -> bool:
+            return True
+
+    daemon = Hangs()
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "secret").chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = DashboardServer(Dashboard("127.0.0.1", port, SecretPlace("secret file", str(tmp_path / "secret"), None)), wires)
+    server = DashboardServer(Dashboard("127.0.0.1", port, SecretPlace("secret file", str(tmp_path / "secret"), None)), daemon)
     server.start()
     url, client = f"http://127.0.0.1:{port}", requests.Session()
     client.headers["Sec-Fetch-Site"] = "same-origin"
@@ -58,4 +69,4 @@ def test_it_is_told_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert client.get(url + "/healthz").text == "ok\n"
     hang.set()
     server.stop()
-    figures.close()
+    daemon.figures.close()

@@ -31,9 +31,7 @@ def test_off_it_imports_nothing(place: Site) -> None:
     modules, threads = json.loads(done.stdout.splitlines()[-1])
     assert "dropcap.daemon.service" in modules
     watching = ("starlette", "uvicorn", "jinja2", "apprise", "prometheus_client", "dropcap.dashboard", "dropcap.notify")
-    assert [
-        name for name in modules if name.startswith((*watching, "dropcap.metrics", "dropcap.picture", "dropcap.daemon.watchers"))
-    ] == []
+    assert [name for name in modules if name.startswith((*watching, "dropcap.metrics", "dropcap.daemon.watchers"))] == []
     assert "delivery" in threads
     assert not {"watchers", "dashboard", "notify"} & {*threads}
 

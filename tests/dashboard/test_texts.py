@@ -8,13 +8,15 @@ import pytest
 
 from dropcap.dashboard import texts
 from dropcap.dashboard.pages import bars, days, histogram, hours
-from dropcap.ledger.job import State
+from dropcap.delivery.workers import Uploading
+from dropcap.display import span
+from dropcap.ledger.job import LikeJobs, State
 from dropcap.ledger.reports import BUCKETS
-from dropcap.picture.facts import FailureGroup, ServerNow, UploadFacts
 from dropcap.reasons import Reason, Scope
-from tests.picture.make import NOW, folder, pause, picture
+from dropcap.snapshot import ServerNow
+from tests.snapshot import NOW, folder, pause, snapshot
 
-GROUP = FailureGroup("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 1)
+GROUP = LikeJobs("consents", State.FAILED, Reason.NO_RULE, 13, NOW, 0.0, 1)
 FULL = "Nothing is taken or sent meanwhile: make room."
 DOWN = (ServerNow("redcap:443", pause()), ServerNow("other:443"))
 
@@ -29,10 +31,10 @@ HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.
     [
         ({}, "good", "All is well.", "Nothing waits."),
         ({"folders": (folder(counts={"waiting": 1}),)}, "good", "All is well.", "1 file is on the way."),
-        ({"groups": (GROUP,)}, "bad", "13 files need a person.", "All others go on by themselves."),
-        ({"groups": (GROUP,), "servers": DOWN}, "bad", "13 files need a person.", "1 of 2 servers does not take files for now."),
+        ({"alike": (GROUP,)}, "bad", "13 files need a person.", "All others go on by themselves."),
+        ({"alike": (GROUP,), "servers": DOWN}, "bad", "13 files need a person.", "1 of 2 servers does not take files for now."),
         (
-            {"groups": (GROUP,), "folders": (folder(away="x"),), "problems": ("p",)},
+            {"alike": (GROUP,), "folders": (folder(away="x"),), "problems": ("p",)},
             "bad",
             "13 files need a person.",
             "1 folder needs a look: consents. The configuration has a problem: run dropcap check.",
@@ -43,14 +45,14 @@ HAND, TOKEN = pause(Scope.FOLDER, "x", Reason.BY_HAND, until=True), pause(Scope.
         ({"pauses": (HAND,)}, "wait", "Something is paused.", RESUME),
         ({"pauses": (TOKEN,)}, "bad", "Something is paused.", MEND),
         ({"pauses": (DOWN[0].pause,)}, "wait", "Something is paused.", "Files wait and are safe. It goes on by itself."),
-        ({"pauses": (HAND,), "groups": (GROUP,)}, "bad", "13 files need a person.", f"Something is paused. {RESUME}"),
+        ({"pauses": (HAND,), "alike": (GROUP,)}, "bad", "13 files need a person.", f"Something is paused. {RESUME}"),
         ({"servers": BANNED}, "bad", "REDCap does not take files for now.", RESUME),
-        ({"unwritable": "full", "mend": "make room", "groups": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
+        ({"unwritable": "full", "mend": "make room", "alike": (GROUP,)}, "bad", "The ledger cannot be written.", FULL),
         ({"alive": False}, "bad", "A part of dropcap hangs.", "Look into its log, then restart it."),
     ],
 )  # fmt: skip
 def test_the_sentence_on_top(what: dict[str, Any], mark: str, head: str, text: str) -> None:
-    assert texts.verdict(picture(**what)) == (mark, head, text)
+    assert texts.verdict(snapshot(**what)) == (mark, head, text)
 
 
 @pytest.mark.parametrize(
@@ -58,12 +60,12 @@ def test_the_sentence_on_top(what: dict[str, Any], mark: str, head: str, text: s
     [(0, "< 0.1 s"), (-5, "< 0.1 s"), (9.44, "9.4 s"), (61, "61 s"), (3000, "50 min"), (7200, "2.0 h"), (8e5, "9 days")],
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert texts.span(seconds) == text
+    assert span(seconds) == text
 
 
 def test_progress_never_tells_more_than_all() -> None:
-    assert texts.progress(UploadFacts(1, "f", "n", 100, 0, None)) == "100 bytes, begins"
-    assert texts.progress(UploadFacts(1, "f", "n", 2048, 4096, 0.0)) == "2.0 KB of 2.0 KB"
+    assert texts.progress(Uploading(1, "f", "n", 100), NOW) == "100 bytes, begins"
+    assert texts.progress(Uploading(1, "f", "n", 2048, 4096, NOW - 9), NOW) == "2.0 KB of 2.0 KB"
 
 
 def test_plots_of_nothing_and_of_much() -> None:

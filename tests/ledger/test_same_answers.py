@@ -255,8 +255,6 @@ ASKED: dict[str, list[Callable[[Any], object]]] = {
     "newest_step": [lambda q: q.newest_step()],
     "ended": [lambda q: sorted(q.ended(0, 10**6), key=str), lambda q: sorted(q.ended(10, 40), key=str)],
     "claimed": [lambda q: q.claimed(0), lambda q: q.claimed(10)],
-    "oldest_waiting": [lambda q: q.oldest_waiting()],
-    "wait_for_somebody": [lambda q: sorted(q.wait_for_somebody(), key=str)],
     "of_group": [lambda q, s=s, r=r, b=b: q.of_group(NUL, s, r, 9, b) for s, r in _GROUPS for b in (None, 30)],
     "failed_since": [lambda q: q.failed_since(0.0, 1e12)],
     "per_span": [lambda q: q.per_span([0.0, START + 50, START + 500, float("inf")])],

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dropcap.metrics.families import Textfile, exposition
 from dropcap.reasons import Reason, Scope
-from tests.picture.make import folder, pause, picture
+from tests.snapshot import folder, pause, snapshot
 
 
 def values(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -32,7 +32,7 @@ def value(text: str, name: str, **labels: str) -> float:
 
 
 def test_names_and_known_labels() -> None:
-    seen = picture(
+    seen = snapshot(
         folders=(folder(counts={"waiting": 3, "failed": 2}, strays=1, oldest=5.0), folder("labs", away="gone")),
         pauses=(pause(Scope.FOLDER, "labs", Reason.BY_HAND),),
     )
@@ -53,7 +53,7 @@ def test_names_and_known_labels() -> None:
 
 
 def test_a_hostile_name_of_a_folder_stays_a_label() -> None:
-    text = exposition(picture(folders=(folder('a"b\\c\nd'),)), Tally()).decode()
+    text = exposition(snapshot(folders=(folder('a"b\\c\nd'),)), Tally()).decode()
     assert value(text, "dropcap_folder_away", folder='a"b\\c\nd') == 0
 
 
@@ -62,7 +62,7 @@ def promtool(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def test_promtool_finds_nothing() -> None:
-    done = promtool("check", "metrics", given=exposition(picture(), Tally()).decode())
+    done = promtool("check", "metrics", given=exposition(snapshot(), Tally()).decode())
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -118,7 +118,7 @@ def test_the_alert_rules_of_the_page_are_sound(tmp_path: Path) -> None:
     (tmp_path / "test.yml").write_text(TRIED)
     done = promtool("test", "rules", str(tmp_path / "test.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
-    known = exposition(picture(), Tally()).decode()
+    known = exposition(snapshot(), Tally()).decode()
     import re
 
     named = set(re.findall(r"\bdropcap_[a-z_]+", rules))

@@ -12,7 +12,7 @@ from dropcap.config.model import Notify, Recipient, SecretPlace
 from dropcap.notify.notices import Notice
 from dropcap.notify.outbox import FILE, LONGEST, MOST, MOST_LINES, Outbox
 from dropcap.reasons import Told
-from tests.picture.make import NOW
+from tests.snapshot import NOW
 
 ALL = frozenset(Told)
 WHEN = f"{datetime.fromtimestamp(NOW).astimezone():%d %B, %H:%M}: "

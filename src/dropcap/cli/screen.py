@@ -5,9 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
 
 import click
 import structlog
@@ -181,22 +179,6 @@ def typed(name: str) -> str:
 def many(count: int, word: str) -> str:
     """`1 file`, `12,345 files`."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word[:-1]}ies" if word.endswith("y") else f"{count:,} {word}s"
-
-
-def when(seconds: float) -> str:
-    """A time for people: `14:05` today, else `24 November, 06:00`, and the year where it is another."""
-    then, today = datetime.fromtimestamp(seconds).astimezone(), datetime.fromtimestamp(time.time()).astimezone()
-    if then.date() == today.date():
-        return f"{then:%H:%M}"
-    months = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November")
-    month = (*months, "December")[then.month - 1]
-    year = "" if then.year == today.year else f" {then.year}"
-    return f"{then.day} {month}{year}, {then:%H:%M}"
-
-
-def at_second(seconds: float) -> str:
-    """A moment of this day or the next, to the second: `02:11:38`."""
-    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
 
 
 #: What to do about a wrong word in the command of a unit.

@@ -36,8 +36,8 @@ from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.naming.example import examples
 from dropcap.reasons import Reason, Scope
+from dropcap.snapshot import GOES_ON
 
-_WAITING = (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
 _SHOWN = 50
 #: Failures that are kept as they were told, so that no name is looked at twice.
 _KEPT = 500
@@ -162,7 +162,7 @@ class Page:
         sent = {upload.job for upload in uploads}
         behind = {newer.id: held for newer, held in query.behind_held(name, _SHOWN)}
         # Those that are being sent are the first: of the others as many as are shown are left.
-        jobs = [job for job in query.in_state(_WAITING, name, _SHOWN + len(uploads)) if job.id not in sent]
+        jobs = [job for job in query.in_state(GOES_ON, name, _SHOWN + len(uploads)) if job.id not in sent]
         not_taken = intake.not_taken
         return StatusView(
             folder=name,
@@ -185,7 +185,7 @@ class Page:
             ],
             arriving_count=len(unsettled) + intake.behind,
             waiting=[self._waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
-            waiting_count=max(0, sum(counts.get(state.value, 0) for state in _WAITING) - len(uploads)),
+            waiting_count=max(0, sum(counts.get(state.value, 0) for state in GOES_ON) - len(uploads)),
             held=[_held(job) for job in query.in_state((State.HELD,), name, _SHOWN)],
             held_count=counts.get("held", 0),
             failed=[self._failure(job, tree) for job in query.failed(name, _SHOWN)],

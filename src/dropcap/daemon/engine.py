@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
+from dropcap import __version__
 from dropcap.config.model import Config, Folder, Problem, Project
 from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel, Moving, Surroundings
@@ -164,6 +166,8 @@ class Writable:
 
 log = structlog.get_logger()
 
+#: Unsettled files of a folder of which it is told what they wait for.
+_MOST_NOTES = 20
 #: As many as the unit grants.
 DESCRIPTORS = 65536
 
@@ -433,6 +437,47 @@ class Engine:
         for name in {*before, *self.mistakes}:
             self._changed(name)
         self.inspector.again()
+
+
+def live(engine: Engine, unwritable: str) -> dict[str, Any]:
+    """What only the running daemon knows, from memory; `unwritable`: why the ledger cannot be written."""
+    ahead = time.time() - time.monotonic()
+    tries = {key: at + ahead for key, at in engine.delivery.breakers.next_tries().items()}
+    pauses = engine.pauses()
+    return {
+        "running": True,
+        "host": engine.allotment.host,
+        "version": __version__,
+        "started": engine.started,
+        "now": time.time(),
+        "alive": engine.alive(),
+        "unwritable": unwritable,
+        "under_way": engine.delivery.under_way(),
+        "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
+        "limited": engine.delivery.limited(),
+        "folders": {name: _folder(engine, one) for name, one in engine.channels.items()},
+        "pauses": [asdict(pause) | {"next_try": tries.get((pause.scope, pause.name))} for pause in pauses],
+    }
+
+
+def _folder(engine: Engine, one: Channel) -> dict[str, Any]:
+    intake, mistake = one.intake, engine.mistakes.get(one.folder.name)
+    return {
+        "path": str(one.folder.path),
+        "away": intake.away,
+        "full": intake.full,
+        "not_taken": intake.not_taken,
+        "unsettled": intake.unsettled,
+        "behind": intake.behind,
+        "notes": dict(list(intake.notes.items())[:_MOST_NOTES]),
+        "left": asdict(intake.left),
+        "strays": asdict(intake.strays),
+        "cannot_file": one.queue.filer.waiting_for_room(),
+        "last_walk": intake.last_walk,
+        "mistake": mistake.message if mistake is not None else None,
+        "overdue": engine.overdue.get(one.folder.name),
+        "mistake_since": mistake.since if mistake is not None else None,
+    }
 
 
 def _allow_descriptors() -> None:

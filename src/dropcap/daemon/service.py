@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -25,17 +23,19 @@ from dropcap.daemon import control as command
 from dropcap.daemon import log as logging
 from dropcap.daemon import state
 from dropcap.daemon.control import ASKED, LASTS, Control, still_open
-from dropcap.daemon.engine import Engine
+from dropcap.daemon.engine import Engine, live
 from dropcap.daemon.log import Daily, compare, mask_of, stopped
 from dropcap.daemon.opening import open_for_daemon, starting
 from dropcap.daemon.prune import prune_step
 from dropcap.daemon.state import SUSPECT, notify, only_one, prepare, reloading, suspect
 from dropcap.display import shown
+from dropcap.files.hand import Hand
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.ledger.act import NOBODY_KNOWS, Deed, Means, Who
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
+from dropcap.snapshot import GOES_ON
 from dropcap.threads import NoThread, begin
 
 log = structlog.get_logger()
@@ -156,36 +156,47 @@ def tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> 
         log.error("config_problem", message=str(problem), disables=disables)
 
 
-def summary(engine: Engine, not_taken_up: Sequence[str] = ()) -> str:
-    """What is under way, and every trouble; `not_taken_up` is what the configuration holds that is not in force."""
-    try:
-        counts = engine.ledger.query.counts()
-    except DatabaseError as error:
-        return f"the ledger cannot be read ({error})"
+class Summary:
+    """What `systemctl status` shows. The ledger is asked by a thread of its own: none of this waits for it."""
 
-    def total(*states: State) -> int:
-        return sum(of.get(state.value, 0) for of in counts.values() for state in states)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._hand = Hand("ledger counts")
+        self._asked: Future[dict[str, dict[str, int]]] | None = None
+        self._counts = ""
 
-    waiting = total(State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED)
-    parts = [
-        f"{len(engine.channels)} folders",
-        f"{waiting} waiting",
-        f"{total(State.HELD)} held",
-        f"{total(State.FAILED)} failed",
-    ]
-    paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
-    away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
-    stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
-    unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]
-    more = f" (and {len(not_taken_up) - 1} more)" if len(not_taken_up) > 1 else ""
-    mistakes = [f"configuration not wholly in force: {not_taken_up[0]}{more}"] if not_taken_up else []
-    return ", ".join(stuck + parts + paused + away + unanswered + mistakes)
+    def line(self, not_taken_up: Sequence[str]) -> str:
+        """What was under way when the ledger was asked last, and every trouble; `not_taken_up` is what the configuration holds
+        that is not in force."""
+        engine = self._engine
+        self._ask()
+        paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
+        away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
+        stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
+        unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]
+        more = f" (and {len(not_taken_up) - 1} more)" if len(not_taken_up) > 1 else ""
+        mistakes = [f"configuration not wholly in force: {not_taken_up[0]}{more}"] if not_taken_up else []
+        counts = [f"{len(engine.channels)} folders", *([self._counts] if self._counts else [])]
+        return ", ".join(stuck + counts + paused + away + unanswered + mistakes)
+
+    def _ask(self) -> None:
+        if self._asked is not None:
+            if not self._asked.done():
+                return
+            try:
+                of = self._asked.result().values()
+            except DatabaseError as error:
+                self._counts = f"the ledger cannot be read ({error})"
+            else:
+                waiting = sum(its.get(state.value, 0) for its in of for state in GOES_ON)
+                held, failed = (sum(its.get(state, 0) for its in of) for state in (State.HELD, State.FAILED))
+                self._counts = f"{waiting} waiting, {held} held, {failed} failed"
+        with contextlib.suppress(NoThread):
+            self._asked = self._hand.begin(self._engine.ledger.query.counts, LOOK)
 
 
 #: Seconds between two looks at whether all is alive.
 LOOK = 5.0
-#: Unsettled files of a folder of which `status` is told what they wait for.
-MOST_NOTES = 20
 #: Seconds for which it is waited until other hosts may have this one's folders.
 _HANDED_OVER = 5.0
 #: The same where the database does not answer.
@@ -208,6 +219,80 @@ class _Watchers(Protocol):
     def ends(self, why: str) -> None: ...
 
     def stop(self) -> None: ...
+
+
+class Desk:
+    """Does what people ask of a running dropcap."""
+
+    def __init__(self, engine: Engine, reload: Reload) -> None:
+        self._engine = engine
+        self._reload = reload
+        self.watchers: _Watchers | None = None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Of the configuration as it was read last."""
+        return self._reload.problems
+
+    def on_the_page(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+        """As by the control socket; the ledger's acts and the log say who it was."""
+        about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
+        if "jobs" in asked:
+            about["jobs"] = len(asked["jobs"])
+        log.info("asked", do=asked["do"], by=shown(who.told), way=who.way.value, **about)
+        return self.answer(asked, who)
+
+    def answer(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+        """Do it, for `who`. Raises KeyError or ValueError for what nobody asks."""
+        engine, reload = self._engine, self._reload
+        match asked.get("do"):
+            case "status":
+                return live(engine, engine.writable.why_not())
+            case "dashboard":
+                return {"link": None if self.watchers is None else self.watchers.link(who)}
+            case "reload":
+                config_file = asked.get("config")
+                if config_file is not None and not reload.reads(str(config_file)):
+                    return {"error": f"it works by {engine.config.path}, not by {config_file}"}
+                try:
+                    return {"not_taken_up": reload.ask(who)}
+                except TimeoutError:
+                    return {"error": _still(engine)}
+            case "pause":
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
+                engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
+                return {"done": True}
+            case "release":
+                name = str(asked["name"])
+                engine.ledger.act(who, Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
+                engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
+                engine.release(name, True)
+                channel = engine.channels.get(name)
+                if channel is not None:
+                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer.lent)}
+                other = engine.allotment.kept_by(name, LASTS)
+                return {"open": [] if other is None else [f"by dropcap on host {other}"]}
+            case "resume":
+                scope, name = Scope(asked["scope"]), str(asked["name"])
+                engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)
+                if scope is Scope.FOLDER:
+                    engine.release(name, False)
+                return {"done": engine.delivery.resume(scope, name)}
+            case "prune":
+                return prune_step(engine, asked, who)
+            case "retry":
+                jobs = command.select(
+                    engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
+                )
+                tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, who)
+                if engine.ledger.shared:
+                    engine.ledger.set_meta(ASKED, str(time.time()))
+                engine.delivery.queues.wake()
+                for one in engine.channels.values():
+                    one.intake.wake()
+                return {"tried": tried, "cannot": cannot}
+            case other:
+                return {"error": f"dropcap {__version__} does not know how to `{other}`"}
 
 
 class Service:
@@ -268,7 +353,8 @@ class Service:
             with starting(config):
                 engine = Engine(config, ledger, custody)
             reload = Reload(engine, config.path, self._wake.set)
-            control = Control(config.state_dir, lambda asked, who: self._answer(engine, reload, asked, who))
+            desk = Desk(engine, reload)
+            control = Control(config.state_dir, desk.answer)
             try:
                 with starting(config):
                     compare(ledger, config.state_dir)
@@ -276,11 +362,11 @@ class Service:
                     engine.start()
                 if custody is not None:
                     custody.start(engine, ledger)
-                self._begin_to_watch(engine, reload)
+                self._begin_to_watch(engine, desk)
                 self._at_work = True
                 state.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
-                code = self._watch(engine, reload)
+                code = self._watch(engine, reload, desk)
             finally:
                 state.notify("STOPPING=1")
                 log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
@@ -299,14 +385,13 @@ class Service:
                 log.info("stopped")
         return code
 
-    def _begin_to_watch(self, engine: Engine, reload: Reload) -> None:
+    def _begin_to_watch(self, engine: Engine, desk: Desk) -> None:
         """Notifications, metrics and pages, as far as somebody wants them: else nothing of it is imported."""
         config = engine.config
         if self._watchers is None and config.watched:
             from dropcap.daemon.watchers import Watchers
 
-            answer = partial(self._asked_on_the_page, engine, reload)
-            self._watchers = Watchers(engine, lambda: reload.problems, answer)
+            self._watchers = desk.watchers = Watchers(engine, desk)
         elif self._watchers is not None and config is not self._watched_by:
             self._watchers.configure(config)
         self._watched_by = config
@@ -328,9 +413,9 @@ class Service:
     def _on_reload(self, _: int, __: FrameType | None) -> None:
         self._hung_up = True
 
-    def _watch(self, engine: Engine, reload: Reload) -> int:
+    def _watch(self, engine: Engine, reload: Reload, desk: Desk) -> int:
         every = min(LOOK, (state.watchdog_seconds() or LOOK) / 2)
-        status_told = ""
+        status_told, summary = "", Summary(engine)
         daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
             if self._hung_up:
@@ -338,12 +423,12 @@ class Service:
                 reload.want()
             if not reload.step():
                 engine.start_channels()
-                self._begin_to_watch(engine, reload)
+                self._begin_to_watch(engine, desk)
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 state.notify("WATCHDOG=1")
             daily.look()
-            status = summary(engine, reload.not_taken_up)
+            status = summary.line(reload.not_taken_up)
             if damaged(engine):
                 suspect(engine.config.state_dir)
                 self._tell_of_the_end(
@@ -371,64 +456,6 @@ class Service:
         if self._watchers is not None:
             self._watchers.ends(why)
 
-    def _asked_on_the_page(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
-        """As by the control socket; the ledger's acts and the log say who it was."""
-        about: dict[str, Any] = {key: asked[key] for key in ("scope", "name") if key in asked}
-        if "jobs" in asked:
-            about["jobs"] = len(asked["jobs"])
-        log.info("asked", do=asked["do"], by=shown(who.told), way=who.way.value, **about)
-        return self._answer(engine, reload, asked, who)
-
-    def _answer(self, engine: Engine, reload: Reload, asked: dict[str, Any], who: Who) -> dict[str, Any]:
-        match asked.get("do"):
-            case "status":
-                return view(engine)
-            case "dashboard":
-                return {"link": None if self._watchers is None else self._watchers.link(who)}
-            case "reload":
-                config_file = asked.get("config")
-                if config_file is not None and not reload.reads(str(config_file)):
-                    return {"error": f"it works by {engine.config.path}, not by {config_file}"}
-                try:
-                    return {"not_taken_up": reload.ask(who)}
-                except TimeoutError:
-                    return {"error": _still(engine)}
-            case "pause":
-                engine.ledger.act(who, Deed.PAUSE, scope=Scope(asked["scope"]), name=str(asked["name"]))
-                engine.delivery.pause(command.pause_by_hand(Scope(asked["scope"]), asked["name"]))
-                return {"done": True}
-            case "release":
-                name = str(asked["name"])
-                engine.ledger.act(who, Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
-                engine.delivery.pause(command.pause_by_hand(Scope.FOLDER, name))
-                engine.release(name, True)
-                channel = engine.channels.get(name)
-                if channel is not None:
-                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer.lent)}
-                other = engine.allotment.kept_by(name, LASTS)
-                return {"open": [] if other is None else [f"by dropcap on host {other}"]}
-            case "resume":
-                scope, name = Scope(asked["scope"]), str(asked["name"])
-                engine.ledger.act(who, Deed.RESUME, scope=scope, name=name)
-                if scope is Scope.FOLDER:
-                    engine.release(name, False)
-                return {"done": engine.delivery.resume(scope, name)}
-            case "prune":
-                return prune_step(engine, asked, who)
-            case "retry":
-                jobs = command.select(
-                    engine.ledger, asked["jobs"], failed=asked["failed"], held=asked["held"], folder=asked["folder"]
-                )
-                tried, cannot = command.retry(engine.ledger.for_people(), engine.config, jobs, who)
-                if engine.ledger.shared:
-                    engine.ledger.set_meta(ASKED, str(time.time()))
-                engine.delivery.queues.wake()
-                for one in engine.channels.values():
-                    one.intake.wake()
-                return {"tried": tried, "cannot": cannot}
-            case other:
-                return {"error": f"dropcap {__version__} does not know how to `{other}`"}
-
 
 def _still(engine: Engine) -> str:
     """Why a reload lasts."""
@@ -440,52 +467,3 @@ def _still(engine: Engine) -> str:
 def damaged(engine: Engine) -> bool:
     """Whether the ledger gives answers that no sound one gives."""
     return engine.ledger.trouble.damaged or (engine.config.state_dir / SUSPECT).exists()
-
-
-def view(engine: Engine) -> dict[str, Any]:
-    """What only the running daemon knows, for `status`."""
-    ahead = time.time() - time.monotonic()
-    tries = {key: at + ahead for key, at in engine.delivery.breakers.next_tries().items()}
-    return {
-        "running": True,
-        "host": engine.allotment.host,
-        "version": __version__,
-        "started": engine.started,
-        "now": time.time(),
-        "alive": engine.alive(),
-        "unwritable": engine.writable.why_not(),
-        "under_way": engine.delivery.under_way(),
-        "uploads": [asdict(upload) for upload in engine.delivery.progress.uploads()],
-        "limited": engine.delivery.limited(),
-        "folders": {
-            name: {
-                "path": str(one.folder.path),
-                "away": one.intake.away,
-                "full": one.intake.full,
-                "not_taken": one.intake.not_taken,
-                "unsettled": one.intake.unsettled,
-                "behind": one.intake.behind,
-                "notes": dict(list(one.intake.notes.items())[:MOST_NOTES]),
-                "left": asdict(one.intake.left),
-                "strays": asdict(one.intake.strays),
-                "cannot_file": one.queue.filer.waiting_for_room(),
-                "last_walk": one.intake.last_walk,
-                "mistake": engine.mistakes[name].message if name in engine.mistakes else None,
-                "overdue": engine.overdue.get(name),
-                "mistake_since": engine.mistakes[name].since if name in engine.mistakes else None,
-            }
-            for name, one in engine.channels.items()
-        },
-        "pauses": [
-            {
-                "scope": p.scope,
-                "name": p.name,
-                "reason": p.reason,
-                "message": p.message,
-                "remedy": p.remedy,
-                "since": p.since,
-                "next_try": tries.get((p.scope, p.name)),
-            }
-            for p in engine.pauses()
-        ],
-    }

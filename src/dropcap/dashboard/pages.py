@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,145 +22,35 @@ from dropcap.config.model import Config
 from dropcap.dashboard import texts
 from dropcap.dashboard.gate import LONGEST
 from dropcap.dashboard.tester import MOST, tested, wrong_with
-from dropcap.dashboard.texts import count, folder_notes, progress, server_note, size, span, state_of, target_of, when
-from dropcap.dashboard.wires import Wires
-from dropcap.display import shown
-from dropcap.ledger.job import OPEN, Event, Job, Result, State
+from dropcap.dashboard.texts import facts, folder_notes, life_in_a_sentence, may_retry, progress, server_note, shares, steps
+from dropcap.delivery.workers import Uploading
+from dropcap.display import at_second, shown, size, when
+from dropcap.ledger.act import Who
+from dropcap.ledger.job import Job, LikeJobs, State
 from dropcap.ledger.reports import BUCKETS, Figures
-from dropcap.picture.facts import FailureGroup, FolderNow, Picture, ProjectNow, ServerNow, UploadFacts
 from dropcap.reasons import NextAct, Reason, Scope, explained
+from dropcap.snapshot import GOES_ON, FolderNow, ProjectNow, ServerNow, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class LifeStep:
-    """One point of the timeline."""
+class Daemon(Protocol):
+    """What the page has of the daemon. All may be called from any thread; reading raises DatabaseError."""
 
-    at: str
-    day: str
-    mark: str  # good, wait, bad, or none
-    title: str
-    note: str
+    @property
+    def figures(self) -> Figures: ...
 
+    @property
+    def config(self) -> Config: ...
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a part of the time was spent with; `x` and `width` are of 1000."""
+    def snapshot(self, oldest: float) -> Snapshot:
+        """What is so now, or was so `oldest` seconds ago at most."""
 
-    name: str
-    look: str
-    time: str
-    x: float
-    width: float
+    def metrics(self) -> bytes: ...
 
+    def answer(self, asked: dict[str, Any], who: Who) -> dict[str, Any]:
+        """What is asked, as by the control socket."""
 
-_TITLES = {
-    State.WAITING: ("", "Waits for its turn"),
-    State.HELD: ("bad", "Held: somebody has to look"),
-    State.SENDING: ("", "Sent"),
-    State.UNKNOWN: ("wait", "Sent, and nobody knows whether it arrived"),
-    State.STORED: ("good", "REDCap has it"),
-    State.REFUSED: ("bad", "Will not be stored as it is"),
-    State.DONE: ("good", "Filed in done/"),
-    State.FAILED: ("bad", "Filed in failed/"),
-    State.WITHDRAWN: ("wait", "Taken away by somebody"),
-}
-_CONFIRMED = {
-    "readback": "REDCap gave back the same bytes",
-    "listed": "the record lists a file",
-    "none": "not looked at; REDCap's answer alone",
-}
-_RESULTS: dict[str, str] = {
-    Result.STORED: "Stored",
-    Result.REPLACED: "Stored, in place of what the field held",
-    Result.ALREADY_THERE: "Already there: REDCap held the same bytes",
-}
-#: Of each state: what the time was spent with, and how that looks.
-_SPENT = {
-    State.WAITING: ("waiting", "b"),
-    State.HELD: ("held", "d"),
-    State.SENDING: ("looking and sending", "a"),
-    State.UNKNOWN: ("waiting to be read back", "b"),
-    State.STORED: ("filing", "c"),
-    State.REFUSED: ("filing", "c"),
-}
-
-
-def steps(events: Sequence[Event], rule: str) -> list[LifeStep]:
-    """The timeline; the first step of a file is that it was taken."""
-    found = []
-    for number, event in enumerate(events):
-        told = datetime.fromtimestamp(event.at)  # noqa: DTZ006 - people's own time
-        mark, title = ("", "Taken") if number == 0 else _TITLES[event.state]
-        if event.state is State.SENDING and number == len(events) - 1:
-            title = "Being sent"
-        word = Reason.of(event.note, Reason.NONE)
-        note = explained(word).title if word else shown(event.note)
-        if number == 0:
-            note = "Moved to in_progress/." + (f" The rule “{shown(rule)}” takes it." if rule else " No rule takes it.")
-        found.append(LifeStep(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
-    return found
-
-
-def shares(events: Sequence[Event], job: Job, now: float) -> list[Share]:
-    """Where the time went, the parts of each kind together, in the order in which they came first."""
-    ends = [*events, Event(job.id, now, job.state, "")] if job.state in OPEN else list(events)
-    spent: dict[tuple[str, str], float] = {}
-    for begin, end in pairwise(ends):
-        kind = _SPENT.get(begin.state)
-        if kind is not None:
-            spent[kind] = spent.get(kind, 0.0) + max(end.at - begin.at, 0.0)
-    total, x = sum(spent.values()), 0.0
-    if total <= 0:
-        return []
-    found = []
-    for (name, look), seconds in spent.items():
-        width = 1000 * seconds / total
-        found.append(Share(name, look, span(seconds), x, max(width - 4, 1)))
-        x += width
-    return found
-
-
-def life_in_a_sentence(job: Job) -> tuple[str, str]:
-    """The mark and what became of it."""
-    mark, words = state_of(job)
-    if job.state is State.DONE and job.ended_at is not None:
-        took = span(job.ended_at - job.claimed_at)
-        how = _CONFIRMED.get(job.confirmed or "", "")
-        result = _RESULTS.get(job.result or "", "Stored")
-        return mark, f"{result} at {when(job.ended_at)}, {took} after it was taken" + (f": {how}." if how else ".")
-    if job.reason:
-        return (
-            mark,
-            f"{words[:1].upper()}{words[1:]} since {when(job.ended_at or job.changed_at)}: {explained(job.reason).title}.",
-        )
-    return mark, f"{words[:1].upper()}{words[1:]} since {when(job.changed_at)}."
-
-
-def facts(job: Job, config: Config) -> list[tuple[str, str]]:
-    """What stands beside the timeline."""
-    project = config.projects.get(job.project)
-    digest = job.sha256 or ""
-    lies = f"in_progress/{job.name}" if job.state in OPEN else (job.filed_as or "") if job.tried_again is None else ""
-    told = {
-        "Folder": shown(job.folder),
-        "Goes to": target_of(job),
-        "Project": job.project + (f", on {project.host}" if project is not None else ""),
-        "Rule": shown(job.rule),
-        "Dropped as": shown(job.name),
-        "Lies in": shown(lies),
-        "Size": f"{size(job.size)} ({job.size:,} bytes)" if job.size >= 1024 else size(job.size),
-        "Sent": count(job.attempts, "time", "times") if job.attempts else "",
-        "Confirmed": _CONFIRMED.get(job.confirmed or "", ""),
-        "What REDCap held": "kept: dropcap preserved" if job.preserved_sha256 else "",
-        "SHA-256": " ".join(digest[at : at + 8] for at in range(0, len(digest), 8)),
-        "Job": str(job.id),
-    }
-    return [(name, text) for name, text in told.items() if text]
-
-
-def may_retry(job: Job) -> bool:
-    """Whether `retry` can do something for it."""
-    return job.state is State.HELD or (job.state is State.FAILED and job.tried_again is None and job.filed_as is not None)
+    def alive(self) -> bool:
+        """Whether all loops go round."""
 
 
 _WIDTH, _ZERO, _UP, _DOWN, _TOP = 314.0, 91, 80, 24, 8
@@ -260,8 +150,8 @@ def histogram(numbers: Sequence[int]) -> list[Row]:
     return [Row(_NAMES[place], numbers[place], 100 * numbers[place] / most) for place in shown if used]
 
 
-#: Waiting files that the page names.
-WAITING = 20
+#: Waiting files that the page names, and groups of files that it tells of.
+WAITING, GROUPS = 20, 50
 #: Seconds between two counts of what runs, as old as the numbers beside the plots; and of how long files took.
 _OFTEN, _RARELY = 1.0, 5.0
 
@@ -270,10 +160,15 @@ _OFTEN, _RARELY = 1.0, 5.0
 class GroupRow:
     """Files that wait for a person, with their one act."""
 
-    group: FailureGroup
+    group: LikeJobs
     title: str
     note: str
     retry: bool
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What the list of these files is asked for by."""
+        return {"folder": self.group.folder, "state": self.group.state.value, "reason": self.group.reason or ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +190,19 @@ class ServerRow:
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
-    upload: UploadFacts
+    upload: Uploading
     name: str
     text: str
     percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostRow:
+    name: str
+    here: bool
+    started: float
+    folders: int
+    lacks: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,43 +212,61 @@ class Plots:
     took: list[Row]
 
 
-def group_rows(picture: Picture) -> list[GroupRow]:
+def group_rows(now: Snapshot, figures: Figures) -> list[GroupRow]:
     """By number of files, the most first."""
-    rows = []
-    for group in picture.groups:
-        of = explained(group.reason)
+    rows: list[GroupRow] = []
+    for group in sorted(now.groups, key=lambda one: -one.count):
+        of, newest = explained(group.reason), figures.job(group.job) if len(rows) < GROUPS else None
         title = f"Held: {of.within}" if group.state is State.HELD else of.title
-        rows.append(GroupRow(group, title, texts.sentence(group.remedy), of.act is not NextAct.RENAME))
+        note = texts.sentence(newest.remedy if newest is not None else "")
+        rows.append(GroupRow(group, title, note, of.act is not NextAct.RENAME))
     return rows
 
 
-def folder_rows(picture: Picture) -> list[FolderRow]:
+def folder_rows(now: Snapshot) -> list[FolderRow]:
     """Not-well first, as well as all others by name."""
-    rows = [
-        FolderRow(one, folder_notes(one, picture), picture.paused(Scope.FOLDER, one.name) is not None) for one in picture.folders
-    ]
-    return sorted(rows, key=lambda row: (not row.folder.ill, row.folder.name))
+    ill = now.ill
+    rows = [FolderRow(one, folder_notes(one, now), now.paused(Scope.FOLDER, one.name) is not None) for one in now.configured]
+    return sorted(rows, key=lambda row: (row.folder.name not in ill, row.folder.name))
 
 
-def server_rows(picture: Picture) -> list[ServerRow]:
+def server_rows(now: Snapshot) -> list[ServerRow]:
     """Not-well first."""
     rows = [
         ServerRow(
             one,
             server_note(one),
             one.pause is not None and not one.pause.until_resume,
-            [project for project in picture.projects if project.server == one.name],
+            [project for project in now.projects if project.server == one.name],
         )
-        for one in picture.servers
+        for one in now.servers
     ]
     return sorted(rows, key=lambda row: (row.server.pause is None, row.server.name))
 
 
-def upload_rows(picture: Picture) -> list[UploadRow]:
-    """What is being sent now."""
+def upload_rows(now: Snapshot) -> list[UploadRow]:
+    """What is being sent."""
     return [
-        UploadRow(one, shown(f"{one.folder}/{one.name}"), progress(one), min(100 * one.sent // one.size, 100) if one.size else 0)
-        for one in picture.uploads
+        UploadRow(
+            one, shown(f"{one.folder}/{one.file}"), progress(one, now.at), min(100 * one.sent // one.size, 100) if one.size else 0
+        )
+        for one in now.uploads
+    ]
+
+
+def host_rows(now: Snapshot) -> list[HostRow]:
+    """Those that are alive."""
+    names, hosts = {one.name for one in now.configured}, now.hosts
+    return [
+        HostRow(
+            hosts.called(one),
+            one.id == now.this_host,
+            one.started,
+            len(hosts.of(one, names)),
+            sorted(names & set(one.lacks)),
+        )
+        for one in (hosts.alive if hosts is not None else ())
+        if hosts is not None
     ]
 
 
@@ -395,7 +317,7 @@ _MOST = 20_000
 #: Seconds that what is shown may be old.
 _FRESH = 1.0
 _STATES = {
-    "on its way": (State.WAITING, State.SENDING, State.UNKNOWN, State.STORED, State.REFUSED),
+    "on its way": GOES_ON,
     "held": (State.HELD,),
     "failed": (State.FAILED,),
     "stored": (State.DONE,),
@@ -420,27 +342,28 @@ class Chosen:
 class Pages:
     """Any thread. All raise DatabaseError."""
 
-    def __init__(self, wires: Wires) -> None:
-        self._wires = wires
-        self._plotter = Plotter(wires.figures)
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._plotter = Plotter(daemon.figures)
 
     def now(self) -> dict[str, Any]:
         """The first page."""
-        picture = self._wires.picture(_FRESH)
-        mark, head, text = texts.verdict(picture)
-        total = sum(one.waiting for one in picture.folders)
+        now = self._daemon.snapshot(_FRESH)
+        mark, head, text = texts.verdict(now)
+        total = sum(one.waiting for one in now.configured)
         return {
             "title": f"{head.rstrip('.')}: dropcap",
-            "as_of": texts.second(picture.at),
+            "as_of": at_second(now.at),
             "mark": mark,
             "head": head,
             "text": text,
-            "picture": picture,
-            "groups": group_rows(picture),
-            "folders": folder_rows(picture),
-            "servers": server_rows(picture),
-            "uploads": upload_rows(picture),
-            "waiting": waiting(self._wires.figures) if total else [],
+            "problems": now.problems,
+            "groups": group_rows(now, self._daemon.figures),
+            "folders": folder_rows(now),
+            "servers": server_rows(now),
+            "hosts": host_rows(now),
+            "uploads": upload_rows(now),
+            "waiting": waiting(self._daemon.figures) if total else [],
             "waiting_total": total,
             "plots": self._plotter.plots(),
         }
@@ -450,12 +373,12 @@ class Pages:
         text, folder, which = asked.get("q", "")[:200].strip(), asked.get("folder", ""), asked.get("state", "")
         reason = asked.get("reason")
         before = int(asked["before"]) if asked.get("before", "").isdecimal() and len(asked["before"]) < 19 else None
-        names = sorted(self._wires.config().folders)
+        names = sorted(self._daemon.config.folders)
         if reason is not None and folder and which in (State.HELD, State.FAILED):
-            jobs = self._wires.figures.of_group(folder, State(which), reason, A_PAGE + 1, before)
+            jobs = self._daemon.figures.of_group(folder, State(which), reason, A_PAGE + 1, before)
         else:
             reason = None
-            jobs = self._wires.figures.found(text, folder or None, _STATES.get(which, ()), A_PAGE + 1, before)
+            jobs = self._daemon.figures.found(text, folder or None, _STATES.get(which, ()), A_PAGE + 1, before)
         more = jobs[A_PAGE - 1].id if len(jobs) > A_PAGE else None
         kept = {"q": text, "folder": folder, "state": which} | ({"reason": reason} if reason is not None else {})
         return {
@@ -470,21 +393,21 @@ class Pages:
 
     def file(self, number: int) -> dict[str, Any] | None:
         """One file's life; None if there is no such job."""
-        job = self._wires.figures.job(number) if number < 2**63 else None
+        job = self._daemon.figures.job(number) if number < 2**63 else None
         if job is None:
             return None
-        events = self._wires.figures.history(job.id)
+        events = self._daemon.figures.history(job.id)
         mark, sentence = life_in_a_sentence(job)
-        picture = self._wires.picture(_FRESH)
-        upload = next((one for one in upload_rows(picture) if one.upload.job == job.id), None)
+        now = self._daemon.snapshot(_FRESH)
+        upload = next((one for one in upload_rows(now) if one.upload.job == job.id), None)
         return {
             "job": job,
             "name": shown(job.name),
             "mark": mark,
             "sentence": sentence,
-            "shares": shares(events, job, picture.at),
+            "shares": shares(events, job, now.at),
             "days": [(day, list(steps)) for day, steps in groupby(steps(events, job.rule), lambda step: step.day)],
-            "facts": facts(job, self._wires.config()),
+            "facts": facts(job, self._daemon.config),
             "retry": may_retry(job),
             "wrong": self._wrong_with(job),
             "upload": upload,
@@ -493,13 +416,13 @@ class Pages:
         }
 
     def _wrong_with(self, job: Job) -> list[str]:
-        folder = self._wires.config().folders.get(job.folder)
+        folder = self._daemon.config.folders.get(job.folder)
         of_its_name = job.state in (State.HELD, State.FAILED) and job.reason in (Reason.NO_RULE, Reason.BAD_VALUE)
         return wrong_with(folder, job.name) if folder is not None and of_its_name else []
 
     def rules(self, asked: dict[str, str]) -> dict[str, Any]:
         """The rule tester."""
-        folders = self._wires.config().folders
+        folders = self._daemon.config.folders
         chosen = asked.get("folder", "")
         names = [name.strip("\r") for name in asked.get("names", "").split("\n") if name.strip()]
         its = [folders[chosen]] if chosen in folders else list(folders.values())
@@ -518,24 +441,24 @@ class Pages:
     def chosen(self, form: dict[str, str]) -> Chosen | None:
         """Which files are to be tried again; None if that cannot be told."""
         if form.get("job", "").isdecimal() and len(form["job"]) < 19:
-            job = self._wires.figures.job(int(form["job"]))
+            job = self._daemon.figures.job(int(form["job"]))
             return None if job is None else Chosen([job.id], shown(job.name), {"job": form["job"]}, f"/files/{job.id}")
         folder, state, reason = form.get("folder", ""), form.get("state", ""), form.get("reason", "")
         if not folder or state not in (State.HELD, State.FAILED):
             return None
-        jobs: list[Job] = self._wires.figures.of_group(folder, State(state), reason, _MOST)
+        jobs: list[Job] = self._daemon.figures.of_group(folder, State(state), reason, _MOST)
         title = f"{explained(reason).title}, in {shown(folder)}"
         return Chosen([job.id for job in jobs], title, {"folder": folder, "state": state, "reason": reason}, "/")
 
     def can_be_paused(self, scope: str, name: str) -> bool:
         """Whether there is such a server, project or folder; what is paused can go on though it is no longer there."""
-        config = self._wires.config()
+        config = self._daemon.config
         known = {
             Scope.FOLDER: set(config.folders),
             Scope.PROJECT: set(config.projects),
             Scope.SERVER: {one.host for one in config.projects.values()} | {one.server for one in config.projects.values()},
         }
-        paused = {(pause.scope, pause.name) for pause in self._wires.picture(_FRESH).pauses}
+        paused = {(pause.scope, pause.name) for pause in self._daemon.snapshot(_FRESH).pauses}
         return any(scope == of and name in names for of, names in known.items()) or (scope, name) in paused
 
 
@@ -560,9 +483,9 @@ def templates() -> Environment:
     made.filters.update(
         {
             "shown": shown,
-            "when": texts.when,
-            "size": texts.size,
-            "second": texts.second,
+            "when": when,
+            "size": size,
+            "second": at_second,
             "target": texts.target_of,
             "sentence": texts.sentence,
         }

@@ -26,8 +26,7 @@ from dropcap.config.model import SHORTEST_SECRET, Dashboard
 from dropcap.config.secrets import SecretError
 from dropcap.dashboard import texts
 from dropcap.dashboard.gate import LASTS, Gate, Session, Sessions, TooManyTries
-from dropcap.dashboard.pages import Pages, form_of, html, static, templates
-from dropcap.dashboard.wires import Wires
+from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templates
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.database import DatabaseError
@@ -45,18 +44,18 @@ _MOST_ACTS = 8
 _ACT_LASTS = 20.0
 
 
-def application(page: Dashboard, wires: Wires, sessions: Sessions) -> ASGIApp:
+def application(page: Dashboard, daemon: Daemon, sessions: Sessions) -> ASGIApp:
     """The whole page as an ASGI application."""
-    app = _App(page, wires, sessions)
+    app = _App(page, daemon, sessions)
     return Gate(app.starlette(), page, lambda asked: app.session(asked) is not None)
 
 
 class _App:
-    def __init__(self, page: Dashboard, wires: Wires, sessions: Sessions) -> None:
+    def __init__(self, page: Dashboard, daemon: Daemon, sessions: Sessions) -> None:
         self._page = page
-        self._wires = wires
+        self._daemon = daemon
         self._sessions = sessions
-        self._pages = Pages(wires)
+        self._pages = Pages(daemon)
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._acts = 0
 
@@ -196,12 +195,12 @@ class _App:
         return Response(found[0], media_type=found[1], headers={"Cache-Control": "public, max-age=31536000, immutable"})
 
     async def _metrics(self, request: Request) -> Response:
-        body = await self._working(self._wires.metrics)
+        body = await self._working(self._daemon.metrics)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _healthz(self, request: Request) -> Response:
         """By our own loops alone: a REDCap that is away makes nobody start dropcap anew."""
-        well = self._wires.alive()
+        well = self._daemon.alive()
         return PlainTextResponse("ok\n" if well else "a part hangs\n", 200 if well else 503)
 
     # What is done -------------------------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ class _App:
             return None
 
         self._acts += 1
-        act = asyncio.ensure_future(self._apart(lambda: self._wires.answer(asked, session.who)))
+        act = asyncio.ensure_future(self._apart(lambda: self._daemon.answer(asked, session.who)))
         act.add_done_callback(self._acted)
         try:
             answer = await asyncio.wait_for(asyncio.shield(act), _ACT_LASTS)
@@ -255,7 +254,7 @@ class _App:
             session.told.append("It takes longer, and goes on.")
             return None
         with contextlib.suppress(DatabaseError):
-            await self._working(lambda: self._wires.picture(0.0))
+            await self._working(lambda: self._daemon.snapshot(0.0))
         return answer
 
     def _acted(self, act: asyncio.Future[dict[str, Any]]) -> None:
@@ -342,10 +341,10 @@ class _Bounded(H11Protocol):
 class DashboardServer:
     """One page at one address. A crash in it is told, and it is begun anew by the next `start`."""
 
-    def __init__(self, page: Dashboard, wires: Wires) -> None:
+    def __init__(self, page: Dashboard, daemon: Daemon) -> None:
         self.page = page
         self.sessions = Sessions(page.secret.read)
-        self._app = application(page, wires, self.sessions)
+        self._app = application(page, daemon, self.sessions)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._told = ""

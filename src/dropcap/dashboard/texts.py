@@ -1,49 +1,18 @@
-"""Numbers, times and names as people read them on the page."""
+"""The sentences of the operator's page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
-from dropcap.display import shown
-from dropcap.ledger.job import Job, Pause, State
-from dropcap.picture.facts import FolderNow, Picture, ServerNow, UploadFacts
+from dropcap.config.model import Config
+from dropcap.delivery.workers import Uploading
+from dropcap.display import at_second, shown, size, span, when
+from dropcap.ledger.job import OPEN, Event, Job, Pause, Result, State
 from dropcap.reasons import Reason, Scope, explained
-
-
-def when(at: float | None) -> str:
-    """A time of today by the clock; of another day with its date."""
-    if at is None:
-        return ""
-    told, today = datetime.fromtimestamp(at), datetime.now()  # noqa: DTZ005, DTZ006 - people's own time
-    if told.date() == today.date():
-        return f"{told:%H:%M}"
-    return f"{told.day} {told:%B}, {told:%H:%M}" if told.year == today.year else f"{told.day} {told:%B %Y}, {told:%H:%M}"
-
-
-def second(at: float) -> str:
-    """A time of day to the second."""
-    return f"{datetime.fromtimestamp(at):%H:%M:%S}"  # noqa: DTZ006
-
-
-def size(number: float) -> str:
-    """Bytes as file managers count them."""
-    for unit, of in (("GB", 1024**3), ("MB", 1024**2), ("KB", 1024)):
-        if number >= of:
-            return f"{number / of:,.1f} {unit}" if number < 10 * of else f"{number / of:,.0f} {unit}"
-    return f"{number:,.0f} bytes"
-
-
-def span(seconds: float) -> str:
-    """How long something took or takes."""
-    seconds = max(seconds, 0)
-    if seconds < 0.1:
-        return "< 0.1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+from dropcap.snapshot import FolderNow, ServerNow, Snapshot
 
 
 def count(number: int, one: str, more: str) -> str:
@@ -57,42 +26,41 @@ def sentence(text: str | None) -> str:
     return told[:1].upper() + told[1:] + ("." if told and told[-1] not in ".!?" else "")
 
 
-def progress(upload: UploadFacts) -> str:
+def progress(upload: Uploading, now: float) -> str:
     """How far an upload has come."""
     if not upload.sent:
         return f"{size(upload.size)}, begins"
-    left = f", {span(upload.seconds_left)} left" if upload.seconds_left is not None and upload.sent < upload.size else ""
-    return f"{size(min(upload.sent, upload.size))} of {size(upload.size)}{left}"
+    left = upload.seconds_left(now)
+    return f"{size(min(upload.sent, upload.size))} of {size(upload.size)}{f', {span(left)} left' if left is not None else ''}"
 
 
-def verdict(picture: Picture) -> tuple[str, str, str]:
+def verdict(now: Snapshot) -> tuple[str, str, str]:
     """The mark (good, wait, bad), the state, and what it means."""
-    files, down = picture.needs_somebody, len(picture.down)
+    files, ill, down = now.needs_somebody, now.ill, [one for one in now.servers if one.pause is not None]
     servers = ""
     if down:
-        one = count(len(picture.servers), "server", "servers")
-        servers = f"{down} of {one} {'does' if down == 1 else 'do'} not take files for now." if len(picture.servers) > 1 else ""
-        servers = servers or "REDCap does not take files for now."
-    if not picture.alive:
+        one = count(len(now.servers), "server", "servers")
+        servers = f"{len(down)} of {one} {'does' if len(down) == 1 else 'do'} not take files for now."
+        servers = servers if len(now.servers) > 1 else "REDCap does not take files for now."
+    if now.stops == "hangs":
         return "bad", "A part of dropcap hangs.", "Look into its log, then restart it."
-    if picture.unwritable or picture.damaged:
-        return "bad", "The ledger cannot be written.", f"Nothing is taken or sent meanwhile: {picture.mend}."
-    ill = [folder.name for folder in picture.folders if folder.ill]
+    if now.stops:
+        return "bad", "The ledger cannot be written.", f"Nothing is taken or sent meanwhile: {now.mend}."
     names = ", ".join(ill[:3]) + (" and others" if len(ill) > 3 else "")
     look = f"{count(len(ill), 'folder needs', 'folders need')} a look: {names}." if ill else ""
-    problem = "The configuration has a problem: run dropcap check." if picture.problems else ""
-    paused = [pause for pause in picture.pauses if pause.scope != Scope.SERVER]
+    problem = "The configuration has a problem: run dropcap check." if now.problems else ""
+    paused = [pause for pause in now.pauses if pause.scope != Scope.SERVER]
     if files:
         still = f"Something is paused. {_stands_still(paused)}" if paused else ""
         more = " ".join(text for text in (servers, look, problem, still) if text)
         return "bad", f"{count(files, 'file needs', 'files need')} a person.", more or "All others go on by themselves."
     if look or problem:
         return "bad", look or problem, " ".join(text for text in (servers, problem if look else "") if text)
-    if down or picture.pauses:
-        pauses = [one.pause for one in picture.down if one.pause is not None] or list(picture.pauses)
+    if down or now.pauses:
+        pauses = [one.pause for one in down if one.pause is not None] or list(now.pauses)
         known = all(one.passes or one.reason == Reason.BY_HAND for one in pauses)  # to somebody, or nobody is needed
         return "wait" if known else "bad", servers or "Something is paused.", _stands_still(pauses)
-    waiting = sum(folder.waiting + folder.arriving for folder in picture.folders) + len(picture.uploads)
+    waiting = sum(folder.waiting + (folder.arriving or 0) for folder in now.configured) + len(now.uploads)
     return "good", "All is well.", f"{count(waiting, 'file is', 'files are')} on the way." if waiting else "Nothing waits."
 
 
@@ -105,31 +73,34 @@ def _stands_still(pauses: Sequence[Pause]) -> str:
     return "Files wait and are safe. It goes on by itself."
 
 
-def folder_notes(folder: FolderNow, picture: Picture) -> list[str]:
+def folder_notes(folder: FolderNow, now: Snapshot) -> list[str]:
     """What there is to say about a folder."""
-    found = [folder.elsewhere] if folder.elsewhere else []
-    pause = picture.paused(Scope.FOLDER, folder.name)
+    found = []
+    if now.hosts is not None and not folder.here:
+        found.append(f"on {folder.host}" if folder.host else "no host works in it just now")
+    pause = now.paused(Scope.FOLDER, folder.name)
     if pause is not None:
         found.append(
             f"{explained(pause.reason).title.lower() if pause.reason == Reason.BY_HAND else 'paused'} since {when(pause.since)}"
         )
-    project = next((one for one in picture.projects if one.name == folder.project), None)
+    project = next((one for one in now.projects if one.name == folder.project), None)
     if project is not None and project.pause is not None:
         by_hand = project.pause.reason == Reason.BY_HAND
         found.append(
             "its project is paused by hand" if by_hand else f"its project is paused: {explained(project.pause.reason).title}"
         )
-    if project is not None and any(server.name == project.server and server.pause for server in picture.servers):
+    if project is not None and any(server.name == project.server and server.pause for server in now.servers):
         found.append("its REDCap does not take files for now")
+    left = 0 if folder.left is None else folder.left.count
     notes = {
-        "away": folder.away,
+        "away": folder.away or folder.name in now.stranded,
         "full": folder.full,
         "takes no finished files": folder.cannot_file,
         "goes on by its last good configuration": folder.mistake,
-        f"a file was expected by {when(folder.overdue)}": folder.overdue,
-        f"{count(folder.strays, 'stray', 'strays')} in done/ or failed/": folder.strays,
-        f"{folder.left} left where they lie": folder.left,
-        f"{folder.not_taken} not taken": folder.not_taken,
+        f"a file was expected by {when(folder.overdue or 0.0)}": folder.overdue,
+        f"{count(folder.stray_count, 'stray', 'strays')} in done/ or failed/": folder.stray_count,
+        f"{left} left where they lie": left,
+        f"{len(folder.not_taken or ())} not taken": folder.not_taken,
     }
     return found + [note for note, true in notes.items() if true]
 
@@ -139,9 +110,9 @@ def server_note(server: ServerNow) -> str:
     if server.pause is not None:
         by_hand = server.pause.reason == Reason.BY_HAND
         state = f"{explained(server.pause.reason).title} since {when(server.pause.since)}."
-        again = f" Asked again at {second(server.next_try)}." if server.next_try is not None and not by_hand else ""
-        return state + again + (f" Last answer at {second(server.heard)}." if server.heard is not None else "")
-    heard = f"Answered at {second(server.heard)}." if server.heard is not None else "Not asked yet."
+        again = f" Asked again at {at_second(server.next_try)}." if server.next_try is not None and not by_hand else ""
+        return state + again + (f" Last answer at {at_second(server.heard)}." if server.heard is not None else "")
+    heard = f"Answered at {at_second(server.heard)}." if server.heard is not None else "Not asked yet."
     budget = f" {server.used:,} of {server.limit:,} requests this minute." if server.limit else ""
     return heard + budget
 
@@ -172,3 +143,135 @@ def target_of(job: Job) -> str:
     parts = [f"record {job.record}" if job.record else "", job.event or "", job.field]
     parts.append(f"instance {job.instance}" if job.instance is not None else "")
     return shown(", ".join(part for part in parts if part))
+
+
+@dataclass(frozen=True, slots=True)
+class LifeStep:
+    """One point of the timeline."""
+
+    at: str
+    day: str
+    mark: str  # good, wait, bad, or none
+    title: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a part of the time was spent with; `x` and `width` are of 1000."""
+
+    name: str
+    look: str
+    time: str
+    x: float
+    width: float
+
+
+_TITLES = {
+    State.WAITING: ("", "Waits for its turn"),
+    State.HELD: ("bad", "Held: somebody has to look"),
+    State.SENDING: ("", "Sent"),
+    State.UNKNOWN: ("wait", "Sent, and nobody knows whether it arrived"),
+    State.STORED: ("good", "REDCap has it"),
+    State.REFUSED: ("bad", "Will not be stored as it is"),
+    State.DONE: ("good", "Filed in done/"),
+    State.FAILED: ("bad", "Filed in failed/"),
+    State.WITHDRAWN: ("wait", "Taken away by somebody"),
+}
+_CONFIRMED = {
+    "readback": "REDCap gave back the same bytes",
+    "listed": "the record lists a file",
+    "none": "not looked at; REDCap's answer alone",
+}
+_RESULTS: dict[str, str] = {
+    Result.STORED: "Stored",
+    Result.REPLACED: "Stored, in place of what the field held",
+    Result.ALREADY_THERE: "Already there: REDCap held the same bytes",
+}
+#: Of each state: what the time was spent with, and how that looks.
+_SPENT = {
+    State.WAITING: ("waiting", "b"),
+    State.HELD: ("held", "d"),
+    State.SENDING: ("looking and sending", "a"),
+    State.UNKNOWN: ("waiting to be read back", "b"),
+    State.STORED: ("filing", "c"),
+    State.REFUSED: ("filing", "c"),
+}
+
+
+def steps(events: Sequence[Event], rule: str) -> list[LifeStep]:
+    """The timeline; the first step of a file is that it was taken."""
+    found = []
+    for number, event in enumerate(events):
+        told = datetime.fromtimestamp(event.at)  # noqa: DTZ006 - people's own time
+        mark, title = ("", "Taken") if number == 0 else _TITLES[event.state]
+        if event.state is State.SENDING and number == len(events) - 1:
+            title = "Being sent"
+        word = Reason.of(event.note, Reason.NONE)
+        note = explained(word).title if word else shown(event.note)
+        if number == 0:
+            note = "Moved to in_progress/." + (f" The rule “{shown(rule)}” takes it." if rule else " No rule takes it.")
+        found.append(LifeStep(f"{told:%H:%M:%S}", f"{told:%A} {told.day} {told:%B %Y}", mark, title, note[:1].upper() + note[1:]))
+    return found
+
+
+def shares(events: Sequence[Event], job: Job, now: float) -> list[Share]:
+    """Where the time went, the parts of each kind together, in the order in which they came first."""
+    ends = [*events, Event(job.id, now, job.state, "")] if job.state in OPEN else list(events)
+    spent: dict[tuple[str, str], float] = {}
+    for begin, end in pairwise(ends):
+        kind = _SPENT.get(begin.state)
+        if kind is not None:
+            spent[kind] = spent.get(kind, 0.0) + max(end.at - begin.at, 0.0)
+    total, x = sum(spent.values()), 0.0
+    if total <= 0:
+        return []
+    found = []
+    for (name, look), seconds in spent.items():
+        width = 1000 * seconds / total
+        found.append(Share(name, look, span(seconds), x, max(width - 4, 1)))
+        x += width
+    return found
+
+
+def life_in_a_sentence(job: Job) -> tuple[str, str]:
+    """The mark and what became of it."""
+    mark, words = state_of(job)
+    if job.state is State.DONE and job.ended_at is not None:
+        took = span(job.ended_at - job.claimed_at)
+        how = _CONFIRMED.get(job.confirmed or "", "")
+        result = _RESULTS.get(job.result or "", "Stored")
+        return mark, f"{result} at {when(job.ended_at)}, {took} after it was taken" + (f": {how}." if how else ".")
+    if job.reason:
+        return (
+            mark,
+            f"{words[:1].upper()}{words[1:]} since {when(job.ended_at or job.changed_at)}: {explained(job.reason).title}.",
+        )
+    return mark, f"{words[:1].upper()}{words[1:]} since {when(job.changed_at)}."
+
+
+def facts(job: Job, config: Config) -> list[tuple[str, str]]:
+    """What stands beside the timeline."""
+    project = config.projects.get(job.project)
+    digest = job.sha256 or ""
+    lies = f"in_progress/{job.name}" if job.state in OPEN else (job.filed_as or "") if job.tried_again is None else ""
+    told = {
+        "Folder": shown(job.folder),
+        "Goes to": target_of(job),
+        "Project": job.project + (f", on {project.host}" if project is not None else ""),
+        "Rule": shown(job.rule),
+        "Dropped as": shown(job.name),
+        "Lies in": shown(lies),
+        "Size": f"{size(job.size)} ({job.size:,} bytes)" if job.size >= 1024 else size(job.size),
+        "Sent": count(job.attempts, "time", "times") if job.attempts else "",
+        "Confirmed": _CONFIRMED.get(job.confirmed or "", ""),
+        "What REDCap held": "kept: dropcap preserved" if job.preserved_sha256 else "",
+        "SHA-256": " ".join(digest[at : at + 8] for at in range(0, len(digest), 8)),
+        "Job": str(job.id),
+    }
+    return [(name, text) for name, text in told.items() if text]
+
+
+def may_retry(job: Job) -> bool:
+    """Whether `retry` can do something for it."""
+    return job.state is State.HELD or (job.state is State.FAILED and job.tried_again is None and job.filed_as is not None)

@@ -12,7 +12,6 @@ from dropcap.ledger.job import (
     Mark,
     MarkKind,
     OpenFile,
-    Pause,
     State,
     TakenAway,
     digits,
@@ -21,7 +20,6 @@ from dropcap.ledger.job import (
 from dropcap.ledger.reports import PeopleQuery, Rows
 from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE, gives_way, open_by_key
 from dropcap.ledger.transitions import KNOWN_FOR, MAY_HAVE_ARRIVED, NEWER_WENT, NOBODY, PLACE, Absent, may_pass
-from dropcap.reasons import Scope
 
 
 class IntakeQuery(Rows):
@@ -202,8 +200,6 @@ _AT_ITS_PLACE = (
 #: One place in REDCap (project, record, event, field, instance).
 _TARGET = "project = ? and record = ? and event is ? and field = ? and instance is ?"
 
-_PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
-
 
 class DeliveryQuery(Rows):
     """What is known of jobs that are to have a turn."""
@@ -330,11 +326,6 @@ class DeliveryQuery(Rows):
         """How often names of a folder's files did not agree with a record in the last `within` seconds."""
         sql = "select count(*) from mismatch where folder = ? and record = ? and at between ? and ?"
         return int(next(self._rows(sql, folder, utf8(record), now - within, now + within))[0])
-
-    def pauses(self) -> list[Pause]:
-        """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
-        sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
-        return [Pause(Scope(s), n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql) if s in _PAUSABLE]
 
     def told_projects(self) -> dict[str, int]:
         """The ids of REDCap's projects by the entries that lead to them, as REDCap has told them last."""

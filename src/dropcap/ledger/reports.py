@@ -17,10 +17,12 @@ from typing import Any
 from dropcap.ledger.act import Act, entry_of, is_head
 from dropcap.ledger.chain import Head
 from dropcap.ledger.database import Database, ErrorLog
-from dropcap.ledger.job import Event, Job, KnownFolder, LikeJobs, State, utf8
+from dropcap.ledger.job import Event, Job, KnownFolder, LikeJobs, Pause, State, utf8
 from dropcap.ledger.schema import OPEN_STATES, gives_way, open_by_key
 from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.reasons import Scope
 
+_PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})
 _NAMES = list(Job.__dataclass_fields__)
 _COLUMNS = ", ".join(_NAMES)
 _MTIME, _INODE = _NAMES.index("mtime_ns"), _NAMES.index("inode")
@@ -228,6 +230,11 @@ class WantedJobs:
 class PeopleQuery(HostsQuery):
     """What is told to people."""
 
+    def pauses(self) -> list[Pause]:
+        """What is paused, oldest first; a pause of something that this version of dropcap does not know stops nothing."""
+        sql = "select scope, name, reason, message, remedy, since, until_resume from pause order by since"
+        return [Pause(Scope(s), n, r, m, e, t, bool(u)) for s, n, r, m, e, t, u in self._rows(sql) if s in _PAUSABLE]
+
     def heads(self) -> list[Head]:
         """The heads of all chains."""
         return [Head(name, n, bytes(head).hex()) for name, n, head in self._rows("select name, n, head from chain order by name")]
@@ -417,18 +424,6 @@ class Ended:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Held or failed jobs of a folder for one reason."""
-
-    folder: str
-    state: State
-    reason: str
-    number: int
-    since: float
-    newest: int
-
-
 class Figures(PeopleQuery):
     """One more reader of the ledger, with connections of its own."""
 
@@ -457,27 +452,6 @@ class Figures(PeopleQuery):
         highest = int(next(self._rows("select coalesce(max(id), 0) from job"))[0])
         rows = self._rows("select folder, max(claimed_at) from job where id > ? and id <= ? group by 1", after, highest)
         return {folder: float(last) for folder, last in rows}, highest
-
-    def oldest_waiting(self) -> dict[str, float]:
-        """When the oldest file of each folder was claimed that goes on by itself."""
-        sql = (
-            f"select folder, state, min(id) from job where state in {OPEN_STATES}"  # by numbers: the index tells them alone
-            " and state in ('waiting', 'sending', 'unknown', 'stored', 'refused') group by 2, 1"
-        )
-        first: dict[str, int] = {}
-        for folder, _, job in self._rows(sql):
-            first[folder] = min(job, first.get(folder, job))
-        found = {folder: self.job(job) for folder, job in first.items()}
-        return {folder: job.claimed_at for folder, job in found.items() if job is not None}
-
-    def wait_for_somebody(self) -> list[Waits]:
-        """Held and failed jobs by folder and reason, the most first."""
-        columns = "folder, state, coalesce(reason, ''), count(*), min(coalesce(ended_at, changed_at)), max(id)"
-        sql = (
-            f"select {columns} from job where state in {OPEN_STATES} and state = 'held' group by 1, 2, 3 union all"
-            f" select {columns} from job where state = 'failed' and tried_again is null group by 1, 2, 3 order by 4 desc"
-        )
-        return [Waits(f, State(s), r, n, float(t), i) for f, s, r, n, t, i in self._rows(sql)]
 
     def of_group(self, folder: str, state: State, reason: str, limit: int, before: int | None = None) -> list[Job]:
         """Jobs of such a group, newest first."""

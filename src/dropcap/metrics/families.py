@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from dropcap.ledger.job import OPEN, Result, State
 from dropcap.ledger.reports import BUCKETS, Ended, Figures
-from dropcap.picture.facts import Picture
 from dropcap.reasons import Reason, Scope
+from dropcap.snapshot import Snapshot
 
 
 @dataclass(slots=True)
@@ -67,48 +67,48 @@ _STATES = (*sorted(OPEN, key=list(State).index), State.FAILED)
 _SCOPES = (Scope.SERVER, Scope.PROJECT, Scope.FOLDER)
 
 
-def exposition(picture: Picture, tally: Tally) -> bytes:
+def exposition(now: Snapshot, tally: Tally) -> bytes:
     """All figures in Prometheus's text format."""
     registry = CollectorRegistry()
-    registry.register(_Once(picture, tally))
+    registry.register(_Once(now, tally))
     return generate_latest(registry)
 
 
 class _Once(Collector):
-    def __init__(self, picture: Picture, tally: Tally) -> None:
-        self._picture = picture
+    def __init__(self, now: Snapshot, tally: Tally) -> None:
+        self._now = now
         self._tally = tally
 
     def collect(self) -> Iterator[Metric]:
-        yield from _overall(self._picture)
-        yield from _folders(self._picture)
-        yield from _servers(self._picture)
-        yield from _totals(self._picture, self._tally)
-        if self._picture.hosts:
-            yield from _hosts(self._picture)
+        yield from _overall(self._now)
+        yield from _folders(self._now)
+        yield from _servers(self._now)
+        yield from _totals(self._now, self._tally)
+        if self._now.hosts is not None:
+            yield from _hosts(self._now)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=labels)
 
 
-def _overall(picture: Picture) -> Iterator[Metric]:
+def _overall(now: Snapshot) -> Iterator[Metric]:
     build = _gauge("dropcap_build_info", "Which dropcap this is.", "version")
-    build.add_metric([picture.version], 1)
+    build.add_metric([now.version or ""], 1)
     yield build
-    yield GaugeMetricFamily("dropcap_alive", "Whether all parts of dropcap go round.", value=int(picture.alive))
-    yield GaugeMetricFamily("dropcap_start_timestamp_seconds", "When it was started.", value=picture.started)
+    yield GaugeMetricFamily("dropcap_alive", "Whether all parts of dropcap go round.", value=int(bool(now.alive)))
+    yield GaugeMetricFamily("dropcap_start_timestamp_seconds", "When it was started.", value=now.started or 0)
     yield GaugeMetricFamily(
-        "dropcap_ledger_writable", "Whether the ledger can be written.", value=int(not (picture.unwritable or picture.damaged))
+        "dropcap_ledger_writable", "Whether the ledger can be written.", value=int(not (now.unwritable or now.damaged))
     )
-    yield GaugeMetricFamily("dropcap_config_problems", "Problems of the configuration.", value=len(picture.problems))
+    yield GaugeMetricFamily("dropcap_config_problems", "Problems of the configuration.", value=len(now.problems))
     paused = _gauge("dropcap_paused", "Things that are paused, by dropcap or by hand.", "scope")
     for scope in _SCOPES:
-        paused.add_metric([scope], sum(pause.scope == scope for pause in picture.pauses))
+        paused.add_metric([scope], sum(pause.scope == scope for pause in now.pauses))
     yield paused
 
 
-def _folders(picture: Picture) -> Iterator[Metric]:
+def _folders(now: Snapshot) -> Iterator[Metric]:
     jobs = _gauge("dropcap_jobs", "Files by their state; failed ones that nobody has dealt with.", "folder", "state")
     families = {
         "arriving": _gauge("dropcap_arriving", "Files that are seen and not taken yet.", "folder"),
@@ -119,10 +119,10 @@ def _folders(picture: Picture) -> Iterator[Metric]:
     }
     oldest = _gauge("dropcap_oldest_waiting_timestamp_seconds", "When the oldest file that waits was taken; 0: none.", "folder")
     last = _gauge("dropcap_last_drop_timestamp_seconds", "When the last file was taken; 0: none ever.", "folder")
-    for one in picture.here:
+    for one in now.here:
         for state in _STATES:
             jobs.add_metric([one.name, state], one.number(state))
-        numbers = (one.arriving, one.strays, one.away is not None, one.full, one.overdue is not None)
+        numbers = (one.arriving or 0, one.stray_count, one.away is not None, bool(one.full), one.overdue is not None)
         for family, number in zip(families.values(), numbers, strict=True):
             family.add_metric([one.name], int(number))
         oldest.add_metric([one.name], one.oldest or 0)
@@ -130,35 +130,36 @@ def _folders(picture: Picture) -> Iterator[Metric]:
     yield from (jobs, *families.values(), oldest, last)
 
 
-def _hosts(picture: Picture) -> Iterator[Metric]:
+def _hosts(now: Snapshot) -> Iterator[Metric]:
     """Where several share the ledger. Each tells of the folders in which it works, so that sums over all are right."""
-    yield GaugeMetricFamily("dropcap_hosts", "Hosts that are alive, of those that share the ledger.", value=len(picture.hosts))
+    alive = now.hosts.alive if now.hosts is not None else ()
+    yield GaugeMetricFamily("dropcap_hosts", "Hosts that are alive, of those that share the ledger.", value=len(alive))
     works = _gauge("dropcap_folder_here", "Whether this host works in the folder; the sum over all hosts is 1.", "folder")
     lacks = _gauge("dropcap_folder_lacking", "Whether the folder is away for this host, or not in its configuration.", "folder")
-    mine = next((host for host in picture.hosts if host.here), None)
-    for one in picture.folders:
-        works.add_metric([one.name], int(not one.elsewhere))
+    mine = next((host for host in alive if host.id == now.this_host), None)
+    for one in now.configured:
+        works.add_metric([one.name], int(one.here))
         lacks.add_metric([one.name], int(mine is not None and one.name in mine.lacks))
     yield from (works, lacks)
 
 
-def _servers(picture: Picture) -> Iterator[Metric]:
+def _servers(now: Snapshot) -> Iterator[Metric]:
     up = _gauge("dropcap_server_up", "Whether the server is not paused.", "server")
     used = _gauge("dropcap_requests_used", "Requests of the last minute.", "server")
     limit = _gauge("dropcap_requests_limit", "Requests that a minute may have; 0: no limit.", "server")
     heard = _gauge("dropcap_server_heard_timestamp_seconds", "When it answered last in this run; 0: not yet.", "server")
-    for one in picture.servers:
+    for one in now.servers:
         for family, number in ((up, int(one.pause is None)), (used, one.used), (limit, one.limit), (heard, one.heard or 0)):
             family.add_metric([one.name], number)
     yield from (up, used, limit, heard)
 
 
-def _totals(picture: Picture, tally: Tally) -> Iterator[Metric]:
+def _totals(now: Snapshot, tally: Tally) -> Iterator[Metric]:
     """Of folders and projects in the configuration: those that left it would be labels for ever."""
     done = CounterMetricFamily("dropcap_jobs_done", "Files that REDCap has.", labels=("folder", "result"))
     failed = CounterMetricFamily("dropcap_jobs_failed", "Files that went to failed/.", labels=("folder", "reason"))
     lasted = HistogramMetricFamily("dropcap_drop_to_done_seconds", "From drop to done.", labels=("folder",))
-    for name in (one.name for one in picture.here):
+    for name in (one.name for one in now.here):
         for result in Result:
             done.add_metric([name, result], tally.done.get((name, result), 0))
         reasons = dict.fromkeys((*_AT_ZERO, *(reason for folder, reason in tally.failed if folder == name)))
@@ -168,7 +169,7 @@ def _totals(picture: Picture, tally: Tally) -> Iterator[Metric]:
         bounds = [*(f"{bound:g}" for bound in BUCKETS[:-1]), f"{BUCKETS[-1]:.0f}", "+Inf"]
         lasted.add_metric([name], list(zip(bounds, accumulate(its.buckets), strict=True)), its.seconds)
     sent = CounterMetricFamily("dropcap_sent_bytes", "Bytes of files that REDCap has taken.", labels=("project",))
-    for project in picture.projects:
+    for project in now.projects:
         sent.add_metric([project.name], tally.bytes.get(project.name, 0))
     yield from (done, failed, lasted, sent)
 

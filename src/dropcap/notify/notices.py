@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dropcap.config.model import Notify
-from dropcap.picture.facts import Condition, Picture, conditions
-from dropcap.reasons import Told, explained
+from dropcap.ledger.job import Pause
+from dropcap.reasons import Reason, Scope, Told, explained
+from dropcap.snapshot import FolderNow, Snapshot
 
 #: Names of files in one notification, for those who may have them.
 MOST_NAMES = 10
@@ -82,11 +83,11 @@ class Notices:
         }
         return {"files_until": self.files_until, "strays": self._strays, "known": known}
 
-    def look(self, picture: Picture, notify: Notify) -> list[Notice]:
+    def look(self, now: Snapshot, notify: Notify) -> list[Notice]:
         """What is to be told of troubles now."""
-        now, met = picture.at, {one.key: one for one in conditions(picture)}
-        told = [notice for one in met.values() for notice in self._begun(one, now, notify.after)]
-        return told + [notice for key in [*self._known] if key not in met for notice in self._ended(key, picture, notify.after)]
+        met = {one.key: one for one in conditions(now)}
+        told = [notice for one in met.values() for notice in self._begun(one, now.at, notify.after)]
+        return told + [notice for key in [*self._known] if key not in met for notice in self._ended(key, now, notify.after)]
 
     def _begun(self, one: Condition, now: float, after: float) -> Iterable[Notice]:
         known = self._known.setdefault(one.key, _Known(one.kind, one.text, one.projects, one.folders, now))
@@ -96,41 +97,41 @@ class Notices:
         known.told, known.text = True, one.text
         yield Notice(one.kind, f"{one.text} {one.remedy}", now, one.projects, one.folders)
 
-    def _ended(self, key: str, picture: Picture, after: float) -> Iterable[Notice]:
+    def _ended(self, key: str, now: Snapshot, after: float) -> Iterable[Notice]:
         """What goes and comes is told once: it has to stay away as long as it had to last."""
         known = self._known[key]
-        known.gone = picture.at if known.gone is None else min(known.gone, picture.at)
-        if known.told and picture.at - known.gone < after:
+        known.gone = now.at if known.gone is None else min(known.gone, now.at)
+        if known.told and now.at - known.gone < after:
             return
         del self._known[key]
         if known.told:
-            there = {folder.name for folder in picture.folders} | {project.name for project in picture.projects}
+            there = {folder.name for folder in now.configured} | {project.name for project in now.projects}
             left = known.folders and not there & {*known.folders, *known.projects}
             how = "It is no longer in the configuration" if left else "Over"
-            yield Notice(Told.RESUMED, f"{how}: {known.text}", picture.at, known.projects, known.folders)
+            yield Notice(Told.RESUMED, f"{how}: {known.text}", now.at, known.projects, known.folders)
 
-    def pending(self, picture: Picture, waits: bool, digest: float) -> bool:
+    def pending(self, now: Snapshot, waits: bool, digest: float) -> bool:
         """Whether it is time to tell of files; `waits` says whether some have come to wait for somebody since the last time."""
-        strays = any(folder.strays > self._strays.get(folder.name, 0) for folder in picture.here)
-        for folder in picture.here:  # those that are put right count anew
-            self._strays[folder.name] = min(folder.strays, self._strays.get(folder.name, 0))
+        strays = any(folder.stray_count > self._strays.get(folder.name, 0) for folder in now.here)
+        for folder in now.here:  # those that are put right count anew
+            self._strays[folder.name] = min(folder.stray_count, self._strays.get(folder.name, 0))
         if not (waits or strays):
             self._pending = None
             return False
-        self._pending = picture.at if self._pending is None else min(self._pending, picture.at)
-        return picture.at - self._pending >= digest
+        self._pending = now.at if self._pending is None else min(self._pending, now.at)
+        return now.at - self._pending >= digest
 
-    def digest(self, picture: Picture, waiting: Mapping[str, Files]) -> list[Notice]:
+    def digest(self, now: Snapshot, waiting: Mapping[str, Files]) -> list[Notice]:
         """One notice a folder, of files that have come to wait for somebody until now."""
         notices = []
-        for folder in picture.here:
+        for folder in now.here:
             its = waiting.get(folder.name) or Files()
-            its.strays = folder.strays - self._strays.get(folder.name, 0)
-            self._strays[folder.name] = folder.strays
+            its.strays = folder.stray_count - self._strays.get(folder.name, 0)
+            self._strays[folder.name] = folder.stray_count
             if its.reasons or its.strays > 0:
                 text = f"{folder.name}: {'. '.join(_sentences(its))}. Run: dropcap status --folder {folder.name}"
-                notices.append(Notice(Told.FILES, text, picture.at, (folder.project,), (folder.name,), ", ".join(its.names)))
-        self._pending, self.files_until = None, picture.at
+                notices.append(Notice(Told.FILES, text, now.at, (folder.project,), (folder.name,), ", ".join(its.names)))
+        self._pending, self.files_until = None, now.at
         return notices
 
 
@@ -143,3 +144,106 @@ def _sentences(its: Files) -> list[str]:
             f"{its.strays} {'file lies' if its.strays == 1 else 'files lie'} in done/ or failed/ that dropcap did not put there"
         )
     return said
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is not well. `key` is the same for as long as it lasts; `projects` and `folders` are concerned, none: all.
+
+    `text` is for those who are told no names of files; `at_once` is told without waiting for it to end by itself.
+    """
+
+    key: str
+    kind: Told
+    text: str
+    remedy: str
+    since: float
+    projects: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    at_once: bool = False
+
+
+def conditions(now: Snapshot) -> tuple[Condition, ...]:
+    """All that is wrong now, but for files that wait for somebody."""
+    return (*_of_all(now), *_pauses(now), *(one for folder in now.configured for one in _of_folder(folder, now)))
+
+
+def _of_all(now: Snapshot) -> Iterator[Condition]:
+    if now.damaged:
+        remedy = "No file is lost. Find out why the disk damaged it."
+        yield Condition("ledger damaged", Told.LEDGER, "The ledger is damaged.", remedy, now.at, at_once=True)
+    elif now.unwritable:
+        text = "The ledger cannot be written: nothing is taken or sent."
+        yield Condition("ledger", Told.LEDGER, text, f"{now.mend[:1].upper()}{now.mend[1:]}.", now.at)
+    if now.problems:
+        number = len(now.problems)
+        text = f"The configuration has {number} {'problem' if number == 1 else 'problems'}; what they concern is out of service."
+        yield Condition(
+            "configuration", Told.MISCONFIGURED, text, "Run: dropcap check. Then: dropcap reload", now.at, at_once=True
+        )
+    if not now.alive:
+        text = "A part of dropcap hangs."
+        yield Condition("alive", Told.ENDED, text, "Look into its log, then restart it.", now.at)
+
+
+def _pauses(now: Snapshot) -> Iterator[Condition]:
+    for pause in now.pauses:
+        named: tuple[str, ...] = (pause.name,)
+        if pause.scope == Scope.FOLDER:
+            projects, folders = _project_of(now, pause.name), named
+        elif pause.scope == Scope.PROJECT:
+            projects, folders = named, _folders_of(now, named)
+        else:
+            projects = tuple(one.name for one in now.projects if pause.name in (one.server, one.host))
+            folders = _folders_of(now, projects)
+        why = " by hand." if pause.reason == Reason.BY_HAND else f". {explained(pause.reason).title}."
+        yield Condition(
+            f"pause {pause.scope} {pause.name}",
+            Told.PAUSED,
+            f"The {pause.scope} {pause.name} is paused{why}",
+            _what_next(pause),
+            pause.since,
+            projects,
+            folders,
+            at_once=pause.until_resume,
+        )
+
+
+def _what_next(pause: Pause) -> str:
+    if pause.until_resume:
+        return f"It stays so until somebody runs: dropcap resume --{pause.scope} {pause.name}"
+    if not pause.passes:
+        return "Run: dropcap check. Once that is mended, it goes on by itself. Files wait and are safe."
+    return "It is asked again by itself, and goes on once it is well. Files wait and are safe."
+
+
+def _project_of(now: Snapshot, folder: str) -> tuple[str, ...]:
+    return tuple(one.project for one in now.configured if one.name == folder)
+
+
+def _folders_of(now: Snapshot, projects: Iterable[str]) -> tuple[str, ...]:
+    wanted = set(projects)
+    return tuple(one.name for one in now.configured if one.project in wanted)
+
+
+def _of_folder(folder: FolderNow, now: Snapshot) -> Iterator[Condition]:
+    projects, folders = (folder.project,), (folder.name,)
+    if folder.away or folder.name in now.stranded:
+        text = f"The folder {folder.name} is away: nothing is taken from it."
+        yield Condition(
+            f"away {folder.name}", Told.AWAY, text, f"Run: dropcap status --folder {folder.name}", now.at, projects, folders
+        )
+    if folder.full or folder.cannot_file:
+        text = f"The disk of the folder {folder.name} is full, or takes no files."
+        yield Condition(
+            f"full {folder.name}", Told.AWAY, text, "Make room there. dropcap goes on by itself.", now.at, projects, folders
+        )
+    if folder.mistake:
+        text = f"The folder {folder.name} goes on by its last good configuration: the new one has a mistake."
+        yield Condition(
+            f"mistake {folder.name}", Told.MISCONFIGURED, text, "Run: dropcap check", now.at, projects, folders, at_once=True
+        )
+    if folder.overdue is not None:
+        text = f"Nothing was dropped into the folder {folder.name}, and a file was expected."
+        remedy = "Ask those who drop files there, or look at what writes them."
+        yield Condition(f"expected {folder.name}", Told.EXPECTED, text, remedy, folder.overdue, projects, folders, at_once=True)

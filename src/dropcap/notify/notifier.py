@@ -21,8 +21,8 @@ from dropcap.display import shown
 from dropcap.ledger.reports import Figures
 from dropcap.notify.notices import MOST_NAMES, Files, Notice
 from dropcap.notify.outbox import Message, Outbox
-from dropcap.picture.facts import Picture
 from dropcap.reasons import Told
+from dropcap.snapshot import Snapshot
 from dropcap.threads import NoThread, begin
 
 #: Seconds that one message may take.
@@ -145,15 +145,15 @@ class Notifier:
             self._notify = notify
             self._outbox.forget_all_but(one.name for one in notify.recipients)
 
-    def look(self, picture: Picture, figures: Figures) -> None:
+    def look(self, now: Snapshot, figures: Figures) -> None:
         """Tell what is to be told. Raises DatabaseError."""
         with self._lock:
             notices, notify = self._outbox.notices, self._notify
-            told = notices.look(picture, notify)
-            notices.files_until = min(notices.files_until, picture.at)  # the clock may have been set back
-            fresh = figures.failed_since(notices.files_until, picture.at)
-            if notices.pending(picture, bool(fresh), notify.digest):
-                told += notices.digest(picture, self._files(figures, fresh, notices.files_until))
+            told = notices.look(now, notify)
+            notices.files_until = min(notices.files_until, now.at)  # the clock may have been set back
+            fresh = figures.failed_since(notices.files_until, now.at)
+            if notices.pending(now, bool(fresh), notify.digest):
+                told += notices.digest(now, self._files(figures, fresh, notices.files_until))
             self._outbox.put(told, notify)
             if told:
                 self._outbox.keep()

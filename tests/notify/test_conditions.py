@@ -1,4 +1,4 @@
-"""What is wrong, by a table of pictures."""
+"""What is wrong, by a table of snapshots."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from dropcap.picture.facts import conditions
+from dropcap.notify.notices import conditions
 from dropcap.reasons import Reason, Scope, Told, explained
-from tests.picture.make import NOW, folder, pause, picture
+from tests.snapshot import NOW, folder, pause, snapshot
 
 BY_HAND = pause(Scope.FOLDER, "consents", Reason.BY_HAND, until=True)
 
 
 def test_all_is_well() -> None:
-    assert conditions(picture()) == ()
-    assert picture().well
+    assert conditions(snapshot()) == ()
+    assert snapshot().exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,17 @@ def test_all_is_well() -> None:
     ids=lambda of: of if isinstance(of, str) else "",
 )  # fmt: skip
 def test_each(wrong: dict[str, Any], key: str, kind: Told, at_once: bool, folders: tuple[str, ...]) -> None:
-    (one,) = conditions(picture(**wrong))
+    (one,) = conditions(snapshot(**wrong))
     assert (one.key, one.kind, one.at_once, one.folders) == (key, kind, at_once, folders)
     assert one.text.endswith(".")
     assert one.remedy
     assert "SECRET-RECORD" not in one.text + one.remedy
-    assert not picture(**wrong).well
+    assert snapshot(**wrong).exit_code != 0
 
 
 def test_what_only_a_person_can_mend_is_not_said_to_pass() -> None:
     told = {
-        reason: conditions(picture(pauses=(pause(Scope.PROJECT, "trial", reason),)))[0].remedy
+        reason: conditions(snapshot(pauses=(pause(Scope.PROJECT, "trial", reason),)))[0].remedy
         for reason in (Reason.TOKEN, Reason.SERVER_ERROR)
     }
     assert "dropcap check" in told[Reason.TOKEN]
