@@ -168,7 +168,7 @@ def test_a_maintenance_that_begins_right_after_a_probe_was_well_is_found_out_by_
     """Though no file has its turn just then, and nothing else is asked: 40 files that are turned away have it asked, once."""
     down = Meaning(Verdict.SERVER, Reason.MAINTENANCE, "503", "wait", page=True)
     there, breakers = There(), Breakers(NobodyTold())
-    conclusion = Conclusion(told.ledger, Queues(told.ledger), breakers)
+    conclusion = Conclusion(told.ledger, Queues(told.ledger, breakers))
     told.a_file(down, job(99), there)
     began = time.monotonic()
     told.now += 10.0

@@ -25,10 +25,9 @@ from dropcap.daemon.control import release, released_of, try_again
 from dropcap.daemon.custody import Allotment, Alone
 from dropcap.daemon.digest import digested
 from dropcap.daemon.inspector import InspectedLine, Inspector
-from dropcap.delivery.identity import Identities
 from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
-from dropcap.delivery.project_client import FOR_GOOD, client_to
+from dropcap.delivery.project_client import FOR_GOOD, Identities, client_to
 from dropcap.files.hand import Hand
 from dropcap.filing.preserve import Keep
 from dropcap.intake.mounts import Mounts

@@ -414,7 +414,7 @@ class LookUps:
                 known = told.get(candidate.job.id)
                 self._queues.of(candidate.job.folder).looked_up(candidate, known)
                 if known is None:  # whatever it waits for now, it does not keep a trial from the others
-                    self._conclusion.breakers.give_back(candidate.job.id)
+                    self._queues.breakers.give_back(candidate.job.id)
             self._queues.ended([c.job for c in group if c.job.id not in over])
 
     def _ask(self, line: ProjectLine, group: Sequence[Candidate], told: dict[int, Known]) -> set[int]:

@@ -15,7 +15,7 @@ from dropcap.delivery.circuit import MOST, Breakers
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
 from dropcap.delivery.outcome import Conclusion
-from dropcap.delivery.project_client import ProjectLine, RefusedTokens
+from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.queue import FolderQueue, Queues
 from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.scheduler import Scheduler
@@ -52,20 +52,19 @@ class Delivery:
         """It has nothing to do before `take_up`."""
         self._ledger = ledger
         self._hosts = hosts
-        self.queues = Queues(ledger)
         self.breakers = Breakers(self)
-        self._conclusion = Conclusion(ledger, self.queues, self.breakers)
+        self.queues = Queues(ledger, self.breakers)
+        self._conclusion = Conclusion(ledger, self.queues)
         self._attribution = Attribution(Limits(ledger), self.queues.break_off)
         self._work = Work(ledger, self.queues, self._conclusion, self._attribution, hosts)
         self.progress = self._work.progress
         look_ups = LookUps(ledger, self.queues, order, self._conclusion, self._attribution)
         self._scheduler = Scheduler(ledger, self.queues, order, self._conclusion, self._work, look_ups)
         self._workers = self._scheduler.workers
-        self._read_back = ReadBack(ledger, order, self.queues, self.breakers)
+        self._read_back = ReadBack(ledger, order, self.queues)
         self._elsewhere: frozenset[str] = frozenset()  # folders of the configuration in which other hosts work
         self._deciding = threading.Lock()
-        self._pausing = threading.Lock()  # the folders' pauses are applied in the order in which they came
-        self._refused_tokens = RefusedTokens()
+        self._refused_tokens: dict[str, int | None] = {}  # of paused projects, by the stamp that they had then
         self._next_due = 0.0
         self._changes = 0  # of the ledger, as they were seen last
         self._looked = self._looked_behind = time.monotonic()  # at all folders; at those with something due
@@ -82,7 +81,6 @@ class Delivery:
             message = "dropcap ended while these were being sent; REDCap is read back before anything is sent again"
             log.info("recovered", jobs=unknown, message=message)
         self.breakers.load(self._ledger.query.pauses(), time.monotonic())
-        self._apply_folder_pauses()
         self._look_for_absent()
         self._ledger.look_for_records(self._folders)
         self._read_back.start()
@@ -91,7 +89,6 @@ class Delivery:
     def pause(self, pause: Pause) -> None:
         """Stop a server, a project or a folder until somebody resumes it."""
         self.breakers.by_hand(pause)
-        self._apply_folder_pauses()
 
     def resume(self, scope: Scope, name: str) -> bool:
         """End a pause, whoever made it, a moment ago on another host perhaps; False if there was none."""
@@ -99,7 +96,6 @@ class Delivery:
             with contextlib.suppress(DatabaseError):  # else by what is known here
                 self.agree()
         ended = self.breakers.resume(scope, name)
-        self._apply_folder_pauses()
         self.queues.wake()
         return ended
 
@@ -108,19 +104,19 @@ class Delivery:
         asked = time.monotonic()
         if not self.breakers.agree(self._ledger.query.pauses(), asked, time.monotonic()):
             return False
-        self._apply_folder_pauses()
         self._tell_pages()
         return True
 
     def idle(self) -> bool:
         """Whether nothing can be done now: no turn under way, everything filed, nothing due that may be sent."""
-        filed = all(one.filer.idle() for one in self.queues.every())
-        if not self.queues.quiet() or self._workers.running() or not filed or not self._read_back.idle():
+        if not self.queues.quiet() or self._workers.running() or not self._read_back.idle():
+            return False
+        if not all(one.filer.idle() for one in self.queues.every()):
             return False
         now = time.time()
         due, small_file, absent = self._ledger.query.due, self.queues.small_file, self.queues.absence.absent
         return not any(
-            folder.open() and due(folder.name, now, 1, small_file, small=small, absent=absent)
+            self.queues.open(folder) and due(folder.name, now, 1, small_file, small=small, absent=absent)
             for folder in self._folders.values()
             for small in (True, False)
         )
@@ -152,7 +148,6 @@ class Delivery:
             self.queues.small_file = small_file
             self._elsewhere = elsewhere
             self._workers.size = uploads_at_once
-            self._apply_folder_pauses()  # first: the ledger may not answer
             self._look_for_absent()
             self._ledger.look_for_records(folders)
         self.queues.wake()
@@ -261,11 +256,12 @@ class Delivery:
         now, monotonic = time.time(), time.monotonic()
         self._mind_the_clock(now - monotonic)
         self._notice_hung(monotonic)
-        if self.queues.absence.look(self._folders, self._paused_folders(), self._hosts.at_work_elsewhere(), monotonic):
+        paused = {pause.name for pause in self.breakers.pauses() if pause.scope == Scope.FOLDER}
+        if self.queues.absence.look(self._folders, paused, self._hosts.at_work_elsewhere(), monotonic):
             for folder in self._folders.values():
                 folder.look_again()
         self._probe_servers(monotonic)
-        self._refused_tokens.try_renewed(self.queues.lines, self.breakers)
+        self._try_renewed_tokens()
         self._look_behind_freed()
         self._look_behind_others(now, monotonic)
         if (self._next_due and now >= self._next_due) or monotonic - self._looked >= _LOOK:
@@ -353,19 +349,22 @@ class Delivery:
     def _look_for_absent(self) -> None:
         self.queues.absence.configured({*self._folders, *self._elsewhere}, self._ledger.query.counts())
 
-    def _paused_folders(self) -> set[str]:
-        return {pause.name for pause in self.breakers.pauses() if pause.scope == Scope.FOLDER}
-
-    def _apply_folder_pauses(self) -> None:
-        with self._pausing:
-            paused = self._paused_folders()
-            for name, folder in self._folders.items():
-                folder.paused = name in paused
+    def _try_renewed_tokens(self) -> None:
+        """Let the projects be tried at once that were paused, perhaps for their token, and whose token is another one now."""
+        for name, before in list(self._refused_tokens.items()):
+            line = self.queues.lines.get(name)
+            if line is None or (now := line.token_stamp()) in (None, before):
+                continue
+            line.forget()
+            if self.breakers.try_now(Scope.PROJECT, name):
+                self._refused_tokens[name] = now
+            else:
+                self._refused_tokens.pop(name, None)
 
     def pause_began(self, pause: Pause) -> None:
         """Breakers tells it, in any thread."""
         if pause.scope == Scope.PROJECT and not pause.until_resume and pause.name in self.queues.lines:
-            self._refused_tokens.paused(pause.name, self.queues.lines[pause.name])
+            self._refused_tokens[pause.name] = self.queues.lines[pause.name].token_stamp()
         self._ledger.pause(pause)
         self.breakers.entered(pause, time.monotonic())
         self._tell_pages()
@@ -375,7 +374,7 @@ class Delivery:
         """Breakers tells it, in any thread."""
         self._attribution.forget(scope, name)
         if scope == Scope.PROJECT:
-            self._refused_tokens.resumed(name)
+            self._refused_tokens.pop(name, None)
         self._ledger.resume(scope, name, of_itself=not asked)
         self._tell_pages()
         log.info("resumed", scope=scope, name=name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from dropcap.delivery.circuit import Breakers, backoff
+from dropcap.delivery.circuit import backoff
 from dropcap.delivery.plan import OVERTAKEN, record_wait, waited_long_enough
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.queue import Queues
@@ -56,10 +56,10 @@ ANOTHER_LOOK = 10.0
 class Conclusion:
     """Applies outcomes. May be called from any thread."""
 
-    def __init__(self, ledger: Ledger, queues: Queues, breakers: Breakers) -> None:
+    def __init__(self, ledger: Ledger, queues: Queues) -> None:
         self._ledger = ledger
         self._queues = queues
-        self.breakers = breakers
+        self._breakers = queues.breakers
 
     def apply(self, job: Job, outcome: Outcome, line: ProjectLine | None) -> None:
         """Enter what came of a job's turn."""
@@ -109,26 +109,26 @@ class Conclusion:
         now = time.monotonic()
         match outcome:
             case Refused(alike=words) if words:  # an answer, but none that tells that the project takes anything
-                self.breakers.give_back(job.id)
-                self._ledger.blame(self.breakers.succeeded(Scope.SERVER, line.server, job.id))
+                self._breakers.give_back(job.id)
+                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, line.server, job.id))
             case Stored() | Refused() | WaitForRecord():
-                self._ledger.blame(self.breakers.succeeded(Scope.PROJECT, line.project.name, job.id))
-                self._ledger.blame(self.breakers.succeeded(Scope.SERVER, line.server, job.id))
+                self._ledger.blame(self._breakers.succeeded(Scope.PROJECT, line.project.name, job.id))
+                self._ledger.blame(self._breakers.succeeded(Scope.SERVER, line.server, job.id))
             case Later(scope=Scope.SERVER):
-                self.breakers.give_back(job.id)
-                self._ledger.blame(self.breakers.failed(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
+                self._breakers.give_back(job.id)
+                self._ledger.blame(self._breakers.failed(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
-                    self.breakers.doubt(line.project.name, line.server, job.id, outcome, now)
+                    self._breakers.doubt(line.project.name, line.server, job.id, outcome, now)
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
-                self.breakers.succeeded(Scope.SERVER, line.server, job.id)
-                self.breakers.failed(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
+                self._breakers.succeeded(Scope.SERVER, line.server, job.id)
+                self._breakers.failed(Scope.PROJECT, line.project.name, job.id, outcome, now, job.folder)
                 if outcome.reason in _LOOK_AT_PROJECT:
                     line.forget()
             case _:
-                self.breakers.give_back(job.id)
+                self._breakers.give_back(job.id)
         if isinstance(outcome, Later) and outcome.ask_server_in is not None:
-            self.breakers.probe_at(line.server, now + outcome.ask_server_in)
+            self._breakers.probe_at(line.server, now + outcome.ask_server_in)
 
     def _later(self, job: Job, later: Later, line: ProjectLine | None) -> None:
         state = State.UNKNOWN if later.sent else State.WAITING

@@ -1,23 +1,23 @@
-"""The client of one project, and what is known of the project: structure, token, its words for an empty field."""
+"""The client of one project, and what is known of the project: structure, whose its token is, its words for an empty field."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from dropcap.config.model import Config, Project
 from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError
-from dropcap.delivery.circuit import Breakers
-from dropcap.delivery.identity import mismatch, stamp
+from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts, impossible
 from dropcap.ledger.job import Refused
-from dropcap.ledger.store import Ledger
-from dropcap.reasons import Reason, Scope
+from dropcap.ledger.store import Lead, Ledger
+from dropcap.reasons import Reason
 from dropcap.redcap.client import FieldInfo, FileTarget, ProjectInfo, Redcap, RedcapError, Rights
 from dropcap.redcap.connect import NoWay, Proxy, Way
 from dropcap.redcap.parsing import blanked
@@ -26,6 +26,64 @@ from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Allowance, RequestWindow
 from dropcap.routing.rule import Target
 from dropcap.secret import Secret, Token
+
+# Whose token an entry has. It belongs to one project for good; another token may be another project's, and then nothing goes
+# there unless the configuration says so.
+
+
+def stamp(ledger: Ledger, token: str) -> str:
+    """Stands for a token where it is kept; the token cannot be told from it."""
+    return hashlib.sha256(f"{ledger.installation} {token}".encode()).hexdigest()[:16]
+
+
+def wrong_project(project: Project, kept: Lead | None, told: int | None) -> Meaning:
+    """Why nothing goes to the project that REDCap has told of a token (None: it tells none)."""
+    name, before = project.name, kept.number if kept is not None else None
+    if project.project_id is not None:
+        message = f"the token of `{name}` belongs to REDCap project {told}, the configuration says {project.project_id}"
+        return _meaning(message, "use the token of the right project, or correct project_id")
+    if told is None:
+        led = f", and files of it went to project {before} so far" if before is not None else ""
+        message = f"`{name}` has another token than before, and REDCap does not tell whose it is{led}"
+        means = f"set `project_id` for `{name}` to the project that they are to go to"
+        remedy = f"put the old token back; or give the token's user API Export, so that REDCap tells it; or {means}, and reload"
+        return _meaning(message, f"{remedy} dropcap. The files wait")
+    led = "REDCap did not tell whose the old one was" if before is None else f"files of it went to project {before} so far"
+    message = f"the token of `{name}` is another one than before and belongs to REDCap project {told}; {led}"
+    means = f"if files are to go to project {told} from now on, set `project_id: {told}` for `{name}` and reload dropcap"
+    return _meaning(message, f"put the old token back; or, {means}. The files wait")
+
+
+def _meaning(message: str, remedy: str) -> Meaning:
+    return Meaning(Verdict.PROJECT, Reason.PROJECT_MISMATCH, message, remedy)
+
+
+class Identities:
+    """What the ledger keeps of that, also over a start and for all hosts. Safe for threads."""
+
+    def __init__(self, ledger: Ledger, order: Order) -> None:
+        self._ledger = ledger
+        self._order = order
+        self._tokens: dict[str, Token] = {}  # by entry, as it was admitted last
+
+    def admit(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
+        """REDCap has told whose a token is (None: it does not tell). Durable on return. Raises RedcapError if that is not the
+        project to which the entry leads.
+        """
+        number = told.project_id if told is not None else None
+        kept, admitted = self._ledger.lead(project.name, Lead(number, stamp(self._ledger, token.reveal())), project.project_id)
+        if not admitted:
+            raise RedcapError(wrong_project(project, kept, number))
+        if self._tokens.get(project.name) not in (None, token):
+            self._order.origins.is_used_by(project.name, "")
+        self._tokens[project.name] = token
+        if told is not None:
+            self._order.told(project.name, told)
+            entered = self._ledger.query.keys_without_project(project.name)
+            self._ledger.order([(job, key, self._order.completed(project.name, key)) for job, key in entered])
+        else:
+            self._order.hides(project.name)
+
 
 _WORDS, _EXPORTED = "no_file", "exported"
 #: Seconds for which words count as "no file"; and for which it is known that a token may export a field.
@@ -209,7 +267,7 @@ class ProjectLine:
     def identified(self, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose the token is, or (None) does not. Raises RedcapError if that is not the configured project."""
         if told is not None and self.project.project_id not in (None, told.project_id):
-            raise RedcapError(mismatch(self.project, None, told.project_id))
+            raise RedcapError(wrong_project(self.project, None, told.project_id))
 
     def group(self, stop: threading.Event | None = None) -> str:
         """The data access group of the token's user, empty if there is none or REDCap does not tell; asked for if need be.
@@ -352,38 +410,3 @@ def client_to(config: Config, project: Project, window: MakeWindow = window_of) 
 def line_to(config: Config, project: Project, window: MakeWindow = window_of) -> ProjectLine:
     """A line to a project, with the limits that the configuration sets."""
     return ProjectLine(project, client_to(config, project, window))
-
-
-class RefusedTokens:
-    """Which paused projects had which token. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stamps: dict[str, int | None] = {}  # by project: the stamp of the token that it had when it was paused
-
-    def paused(self, project: str, line: ProjectLine) -> None:
-        """A project was paused, perhaps for its token."""
-        now = line.token_stamp()
-        with self._lock:
-            self._stamps[project] = now
-
-    def resumed(self, project: str) -> None:
-        """It goes on."""
-        with self._lock:
-            self._stamps.pop(project, None)
-
-    def try_renewed(self, lines: Mapping[str, ProjectLine], breakers: Breakers) -> None:
-        """Let the projects be tried at once whose token is another one now."""
-        with self._lock:
-            refused = dict(self._stamps)
-        for name, before in refused.items():
-            line = lines.get(name)
-            if line is None or (now := line.token_stamp()) is None or now == before:
-                continue
-            line.forget()
-            paused = breakers.try_now(Scope.PROJECT, name)
-            with self._lock:
-                if not paused:
-                    self._stamps.pop(name, None)
-                elif name in self._stamps:  # nobody has resumed it meanwhile
-                    self._stamps[name] = now

@@ -8,6 +8,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from dropcap.delivery.circuit import Breakers
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts
 from dropcap.delivery.project_client import ProjectLine
@@ -18,7 +19,7 @@ from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.ledger.transitions import NOBODY, Absent
-from dropcap.reasons import Reason
+from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import NoRoute, Route, route
 from dropcap.routing.rule import NEXT
 
@@ -87,7 +88,6 @@ class FolderQueue:
         self._renamed: set[int] = set()  # jobs that intake has entered or given another name since the last refill
         self._seconds = LASTS  # that one of its small files takes; the first go alone
         self.next_due: float | None = None  # when the next job that is not due yet will be (seconds since the epoch)
-        self.paused = False
         self.may_be_passed = False  # it was seen to be absent, and not to be back yet
         self.stuck = 0  # turns that hang in this folder's file system
 
@@ -97,12 +97,12 @@ class FolderQueue:
         return self.folder.name
 
     def open(self) -> bool:
-        """Whether its files may be worked on: it is there, answers, is not paused, and none of them may just be passed."""
-        return not (self.paused or self.stuck or self.may_be_passed) and self.filer.lent() is not None
+        """Whether its files can be worked on: it is there, answers, and none of them may just be passed."""
+        return not (self.stuck or self.may_be_passed) and self.filer.lent() is not None
 
     def absent(self) -> bool:
-        """Whether its files cannot be worked on, though nobody has paused it: it is away, or does not answer."""
-        return not self.paused and (bool(self.stuck) or self.site.away())
+        """Whether its files cannot be worked on: it is away, or does not answer."""
+        return bool(self.stuck) or self.site.away()
 
     def took(self, seconds: float) -> None:
         """A small file took so long, from its opening to REDCap's answer. Of several threads one may win: that does no harm."""
@@ -244,7 +244,7 @@ class Absence:
         What a folder keeps in memory is read anew once it is seen to be back, and waits until then: it may have been passed.
         """
         unknown = self._unknown.difference(paused, elsewhere)
-        away = {name for name, folder in folders.items() if folder.absent()} | unknown
+        away = {name for name, folder in folders.items() if name not in paused and folder.absent()} | unknown
         for name, folder in folders.items():
             folder.may_be_passed = name in away
         for name in self._since.keys() - away:
@@ -263,8 +263,9 @@ class Queues:
     decides. Safe for threads: `folders` and `lines` are only ever replaced whole.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, breakers: Breakers) -> None:
         self._ledger = ledger
+        self.breakers = breakers
         self.folders: dict[str, FolderQueue] = {}
         self.left: dict[str, FolderQueue] = {}  # out of the configuration: what was under way is still filed
         self.lines: dict[str, ProjectLine] = {}
@@ -281,6 +282,10 @@ class Queues:
     def of(self, folder: str) -> FolderQueue:
         """The queue of a folder, that may have left the configuration meanwhile."""
         return self.folders.get(folder) or self.left[folder]
+
+    def open(self, folder: FolderQueue) -> bool:
+        """Whether files of a folder may be worked on: they can be, and nobody has paused it."""
+        return not self.breakers.stopped(Scope.FOLDER, folder.name) and folder.open()
 
     def every(self) -> list[FolderQueue]:
         """All of them, with those that have left the configuration."""

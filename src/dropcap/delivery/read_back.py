@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dropcap.delivery.circuit import Breakers, backoff
+from dropcap.delivery.circuit import backoff
 from dropcap.delivery.order import Order
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.queue import Queues
@@ -52,11 +52,10 @@ class ReadBack:
     """Reads back withdrawn jobs one after the other and enters what was found in the ledger; looks once more at places where a
     lost host's import may arrive late."""
 
-    def __init__(self, ledger: Ledger, order: Order, queues: Queues, breakers: Breakers) -> None:
+    def __init__(self, ledger: Ledger, order: Order, queues: Queues) -> None:
         self._ledger = ledger
         self._order = order
         self._queues = queues
-        self._breakers = breakers
         self._stop = threading.Event()
         self._tries: dict[int, int] = {}
         self._next_look = 0.0
@@ -137,7 +136,7 @@ class ReadBack:
         return any(
             (pause.scope == Scope.SERVER and line.project.stands_still_with(pause.name, pause.until_resume))
             or ((pause.scope, pause.name) == (Scope.PROJECT, line.project.name) and pause.until_resume)
-            for pause in self._breakers.pauses()
+            for pause in self._queues.breakers.pauses()
         )
 
     def _is_under_way_again(self, job: Job) -> bool:

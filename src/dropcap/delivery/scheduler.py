@@ -121,7 +121,7 @@ class Scheduler:
         self._queues = queues
         self._order = order
         self._conclusion = conclusion
-        self._breakers = conclusion.breakers
+        self._breakers = queues.breakers
         self._work = work
         self._look_ups = look_ups
         self._mismatches = Mismatches(ledger)
@@ -179,7 +179,7 @@ class Scheduler:
         """What `free` threads are to do."""
         size, large = self.workers.size, self.workers.large()
         for folder in self._queues.folders.values():
-            if not folder.open():
+            if not self._queues.open(folder):
                 self.give_back(folder)
         self._limited = {line.host for line in self._queues.lines.values() if line.client.waiting}
         picked = _Picked(free)
@@ -215,7 +215,7 @@ class Scheduler:
         """Files that were not looked at, as all threads have something to send, share the question that is asked anyhow."""
         there = {candidate.job.id for candidate in asked}
         for folder in self._queues.folders.values():
-            if folder.folder.project != project or not folder.open():
+            if folder.folder.project != project or not self._queues.open(folder):
                 continue
             for candidate in (candidate for lane in folder.lanes for candidate in lane.jobs.values()):
                 if len(asked) >= ASK_AT_ONCE:
@@ -231,7 +231,7 @@ class Scheduler:
     def _in_turn(self) -> Iterator[tuple[FolderQueue, Candidate]]:
         """The candidates of all folders, one of each folder and lane at a time, any folder first: where one file at a time is let
         through, a turn by number would let the same folder's through again and again."""
-        folders = [folder for folder in self._queues.folders.values() if folder.open()]
+        folders = [folder for folder in self._queues.folders.values() if self._queues.open(folder)]
         start = random.randrange(max(len(folders), 1))
         lanes = [
             (folder, iter(list(lane.jobs.values()))) for folder in folders[start:] + folders[:start] for lane in folder.lanes

@@ -129,7 +129,7 @@ class Work:
         self._ledger = ledger
         self._queues = queues
         self._conclusion = conclusion
-        self._breakers = conclusion.breakers
+        self._breakers = queues.breakers
         self.attribution = attribution
         self.hosts = hosts
         self._creation = Creation(ledger)
@@ -178,7 +178,7 @@ class Work:
 
     def _goes_on(self, batch: Batch, job: Job) -> bool:
         """Whether a batch still may go on with this file."""
-        may = not self._queues.stopping and batch.folder.open()
+        may = not self._queues.stopping and self._queues.open(batch.folder)
         return may and self._breakers.may_go(batch.line.project, job, time.monotonic())
 
     def _attempted(self, attempt: Attempt, one: Sending, line: ProjectLine) -> Outcome:

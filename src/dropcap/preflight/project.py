@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from dropcap.config.model import REQUESTS_PER_MINUTE, Folder, Project
 from dropcap.config.values import is_loopback
-from dropcap.delivery import identity
 from dropcap.delivery.lookup import GROUP, NOBODY, either
 from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.plan import export_reasons, looks_at_field, lookup_reasons
+from dropcap.delivery.project_client import wrong_project
 from dropcap.ledger.store import Lead
 from dropcap.preflight.remark import Place, Remark, place_of
 from dropcap.preflight.rules import asked_fields, inspect, instead_of, mismatch, needed_fields
@@ -101,7 +101,7 @@ def project_remarks(project: Project, folders: Sequence[Folder], client: Redcap,
         yield Remark("error", where, message, remedy)
         return  # what another project lacks says nothing
     if before not in (None, answer.structure.project.project_id):
-        meaning = identity.mismatch(project, Lead(before, ""), answer.structure.project.project_id)
+        meaning = wrong_project(project, Lead(before, ""), answer.structure.project.project_id)
         yield Remark("error", where, meaning.message, meaning.remedy)
         return
     findings = [(folder, inspect(folder, answer.structure, answer.rights, project)) for folder in folders]
