@@ -22,6 +22,8 @@ def answer(call: Call) -> Reply:
         method = METHODS.get(content)
         if method is None:
             raise ApiError(400, "bad_content") if content else ApiError(501, "not_implemented")
+        if content in _GIVEN and (call.text("action") not in ("", "export") or call.text("data")):
+            raise ApiError(501, "not_implemented")
         return method(call)
     except ApiError as error:
         return refusal(error, error_format(call.project, call.post))
@@ -52,12 +54,6 @@ def _flags(call: Call, row: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def _only_export(call: Call) -> None:
-    """The project's structure is given, not made, over the sandbox's API."""
-    if call.text("action") not in ("", "export") or call.text("data"):
-        raise ApiError(501, "not_implemented")
-
-
 def _record(call: Call) -> Reply:
     action = call.text("action")
     if action == "delete":
@@ -76,6 +72,9 @@ def _version(call: Call) -> Reply:
 def _project(call: Call) -> Reply:
     call.need_export()
     project = call.project
+    blank = "purpose_other project_notes custom_record_label secondary_unique_field project_irb_number project_grant_number"
+    blank += " project_pi_firstname project_pi_lastname missing_data_codes external_modules"
+    never = "surveys_enabled scheduling_enabled randomization_enabled ddp_enabled bypass_branching_erase_field_prompt"
     info: dict[str, Any] = {
         "project_id": project.project_id,
         "project_title": project.title,
@@ -84,31 +83,17 @@ def _project(call: Call) -> Reply:
         "in_production": int(project.in_production),
         "project_language": "English",
         "purpose": 2,
-        "purpose_other": "",
-        "project_notes": "",
-        "custom_record_label": "",
-        "secondary_unique_field": "",
         "is_longitudinal": int(project.longitudinal),
         "has_repeating_instruments_or_events": int(bool(project.repeating)),
-        "surveys_enabled": 0,
-        "scheduling_enabled": 0,
         "record_autonumbering_enabled": int(project.autonumber),
-        "randomization_enabled": 0,
-        "ddp_enabled": 0,
-        "project_irb_number": "",
-        "project_grant_number": "",
-        "project_pi_firstname": "",
-        "project_pi_lastname": "",
         "display_today_now_button": 1,
-        "missing_data_codes": "",
-        "external_modules": "",
-        "bypass_branching_erase_field_prompt": 0,
+        **dict.fromkeys(blank.split(), ""),
+        **dict.fromkeys(never.split(), 0),
     }
     return call.reply(object_body(_flags(call, info), call.format))
 
 
 def _metadata(call: Call) -> Reply:
-    _only_export(call)
     names, forms = call.array("fields"), call.array("forms")
     rows = [
         field.metadata()
@@ -119,7 +104,6 @@ def _metadata(call: Call) -> Reply:
 
 
 def _event(call: Call) -> Reply:
-    _only_export(call)
     if not call.project.longitudinal:
         raise ApiError(400, "no_events")
     arms = call.array("arms")
@@ -138,7 +122,6 @@ def _event(call: Call) -> Reply:
 
 
 def _arm(call: Call) -> Reply:
-    _only_export(call)
     if not call.project.longitudinal:
         raise ApiError(400, "no_arms")
     arms = {event.arm: event.arm_name or f"Arm {event.arm}" for event in call.project.events}
@@ -146,7 +129,6 @@ def _arm(call: Call) -> Reply:
 
 
 def _mapping(call: Call) -> Reply:
-    _only_export(call)
     project, arms = call.project, call.array("arms")
     if not project.longitudinal:
         raise ApiError(400, "no_mapping")
@@ -160,7 +142,6 @@ def _mapping(call: Call) -> Reply:
 
 
 def _repeating(call: Call) -> Reply:
-    _only_export(call)
     call.need_right(call.rights.design, "Project Design and Setup")
     project = call.project
     if not project.repeating:
@@ -174,7 +155,6 @@ def _repeating(call: Call) -> Reply:
 
 
 def _instrument(call: Call) -> Reply:
-    _only_export(call)
     project = call.project
     rows = [
         {"instrument_name": form, "instrument_label": project.form_labels.get(form, form.replace("_", " ").title())}
@@ -199,7 +179,6 @@ def _field_names(call: Call) -> Reply:
 
 
 def _user(call: Call) -> Reply:
-    _only_export(call)
     call.need_right(call.rights.user_rights, "User Rights")
     rows = [_rights_row(call, call.rights)]
     return _rows(call, rows, list(rows[0]), "users")
@@ -233,7 +212,6 @@ def _rights_row(call: Call, rights: Rights) -> dict[str, Any]:
 
 
 def _dag(call: Call) -> Reply:
-    _only_export(call)
     call.need_right(call.rights.data_access_groups, "Data Access Groups")
     rows = [
         {"data_access_group_name": name, "unique_group_name": name, "data_access_group_id": number}
@@ -271,3 +249,5 @@ METHODS: dict[str, Callable[[Call], Reply]] = {
     "user": _user,
     "version": _version,
 }
+#: What is given, not made, over the sandbox's API.
+_GIVEN = METHODS.keys() - {"exportFieldNames", "file", "generateNextRecordName", "log", "project", "record", "version"}

@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO, Any
 from xml.etree.ElementTree import ParseError
 
@@ -191,11 +192,7 @@ def _cdata(text: str) -> str:
 
 def parse_rows(data: str, kind: str) -> list[dict[str, str]]:
     """Imported rows. Raises ApiError 400 if they cannot be read."""
-    if kind == "json":
-        return _json_rows(data)
-    if kind == "csv":
-        return _csv_rows(data)
-    return _xml_rows(data)
+    return {"json": _json_rows, "csv": _csv_rows, "xml": _xml_rows}[kind](data)
 
 
 def _json_rows(data: str) -> list[dict[str, str]]:
@@ -257,11 +254,16 @@ class Call:
     project: SandboxProject
     rights: Rights
     post: Post
-    note: Callable[[str, str, str], None]  # (action, record, details) for the project's log
     success: str = "empty"  # one of SUCCESSES
 
     def text(self, name: str) -> str:
         return self.post.text(name)
+
+    def note(self, action: str, record: str, details: str) -> None:
+        """Enter what was done in the project's log."""
+        stamp, user = datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), self.rights.username
+        told = {"timestamp": stamp, "username": user, "action": f"{action} {record}", "details": details, "record": record}
+        self.project.log.append(told)
 
     def required(self, name: str) -> str:
         value = self.text(name)
@@ -300,8 +302,6 @@ class Call:
     def need_import(self) -> None:
         if not self.rights.api_import:
             raise ApiError(403, "no_import")
-
-    def need_writable(self) -> None:
         if self.project.archived:
             raise ApiError(400, "archived")
 
@@ -324,6 +324,14 @@ class Call:
         """Whether the record exists and lies in the caller's data access group."""
         store = self.project.store
         return record in store.records and self.rights.dag in (None, store.dags.get(record))
+
+
+def instance_of(text: str) -> int:
+    """The instance that a text names, 1 if none. Raises ApiError 400."""
+    text = text or "1"
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 32767):
+        raise ApiError(400, "bad_instance", instance=text)
+    return int(text)
 
 
 def return_format(post: Post) -> str:

@@ -38,18 +38,13 @@ def main(words: Sequence[str] | None = None, name: str = "python -m redcap_sandb
         parser.error(f"port {told.port} is not available ({error.strerror or error}); choose another --port")
     try:
         print(f"url: {box.url}\ntoken: {box.token}", flush=True)
-        until_told()
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        ended.wait()
     finally:
         box.stop()
     return 0
-
-
-def until_told() -> None:
-    """Wait for SIGINT or SIGTERM."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -147,13 +142,8 @@ def _list() -> str:
     for name, setting in SETTINGS.items():
         values = f" ({' | '.join(map(str, setting.values))})" if setting.values else " (yes | no)" if setting.kind is bool else ""
         lines.append(f"  {name:21}{setting.meaning}{values}")
-    lines += ["", "rights (--right NAME=VALUE):", "  " + " ".join(f"{n}={_shown(v)}" for n, v in _rights())]
-    return "\n".join(lines)
-
-
-def _rights() -> list[tuple[str, Any]]:
-    may = Rights()
-    return [(name, getattr(may, name)) for name in Rights.__dataclass_fields__]
+    may = " ".join(f"{name}={_shown(getattr(Rights(), name))}" for name in Rights.__dataclass_fields__)
+    return "\n".join([*lines, "", "rights (--right NAME=VALUE):", f"  {may}"])
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -24,11 +23,12 @@ class ConnectionGoneError(Exception):
 class Body:
     """The request's body. What `peek` has shown is read again; `cut_off` tells whether the client sent less than announced."""
 
-    def __init__(self, rfile: Any, length: int | None) -> None:
+    def __init__(self, rfile: Any, length: int | None, stopping: threading.Event) -> None:
         self._rfile = rfile
         self._length = length
+        self._stopping = stopping
         self._ahead = b""
-        self._slow: Callable[[int], object] | None = None
+        self.bytes_per_second = 0  # 0: as fast as they come
         self.size = 0
         self.cut_off = False
 
@@ -37,19 +37,16 @@ class Body:
             self._ahead = self._take(size)
         return self._ahead
 
-    def slow_down(self, bytes_per_second: int, wait: Callable[[float], object]) -> None:
-        self._slow = lambda size: wait(size / bytes_per_second)
-
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end."""
-        if self._slow is not None:
+        if self.bytes_per_second:
             size = min(size, 1024)
         if self._ahead:
             chunk, self._ahead = self._ahead[:size], self._ahead[size:]
         else:
             chunk = self._take(size)
-        if self._slow is not None and chunk:
-            self._slow(len(chunk))
+        if self.bytes_per_second and chunk:
+            self._stopping.wait(len(chunk) / self.bytes_per_second)
         return chunk
 
     def drain(self) -> None:
@@ -86,23 +83,13 @@ class Exchange:
         self.content_type = self._header(b"Content-Type")
         chunked = bool(request.chunked_read)
         self.length = None if chunked else int(self._header(b"Content-Length") or 0)
-        self.body = Body(request.rfile, self.length)
+        self.body = Body(request.rfile, self.length, stopping)
         if request.response_protocol == "HTTP/1.0":
             request.close_connection = True
 
     def _header(self, name: bytes) -> str:
         value: bytes = self._request.inheaders.get(name, b"")
         return value.decode("utf-8", "replace")
-
-    def headers(self) -> list[tuple[str, str]]:
-        """The request's headers; several of one name are one here, as cheroot joins them."""
-        found: dict[bytes, bytes] = self._request.inheaders
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found.items()]
-
-    @property
-    def closes(self) -> bool:
-        """Whether the connection ends with this exchange."""
-        return bool(self._request.close_connection)
 
     def wait(self, seconds: float) -> None:
         """Wait, but not longer than the sandbox runs."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 #: Each kind with its parameters and their defaults. Seconds, bytes per second, HTTP statuses.
@@ -50,19 +50,12 @@ _MOST = 10**9
 MATCHED = frozenset({"content", "action", "record", "field", "event"})
 
 
-@dataclass(frozen=True, init=False)
 class Fault:
     """`Fault("status", times=2, match={"content": "file"}, code=503)`: one trouble, for `times` requests (None: until `well()`).
 
     Only requests whose parameters equal those in `match` meet it, after the first `skip` of them. Parameters and defaults are
     in KINDS. Raises ValueError for an unknown kind, parameter or match.
     """
-
-    kind: str
-    times: int | None
-    match: Mapping[str, str]
-    skip: int
-    params: Mapping[str, Any]
 
     def __init__(
         self, kind: str, times: int | None = None, match: Mapping[str, str] | None = None, skip: int = 0, **params: Any
@@ -74,18 +67,15 @@ class Fault:
             raise ValueError(f"{kind} has no parameter {sorted(unknown)[0]!r}; it has {allowed}")
         if unknown := set(match or {}) - MATCHED:
             raise ValueError(f"a fault cannot match {sorted(unknown)[0]!r}; use {', '.join(sorted(MATCHED))}")
-        if times is not None and (not isinstance(times, int) or times < 1):
-            raise ValueError(f"times is {times!r}; use a number from 1, or leave it out")
-        if not isinstance(skip, int) or skip < 0:
-            raise ValueError(f"skip is {skip!r}; use a number from 0, or leave it out")
+        for name, number, least in (("times", times, 1), ("skip", skip, 0)):
+            if number is not None and (not isinstance(number, int) or number < least):
+                raise ValueError(f"{name} is {number!r}; use a number from {least}, or leave it out")
         for name, value in params.items():
             if isinstance(value, int | float) and not (1 if name in _AT_LEAST_ONE else 0) <= value <= _MOST:
                 raise ValueError(f"{kind} has {value!r} as {name}; use a number from 1, or from 0 for a time")
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "skip", skip)
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "match", {name: str(value) for name, value in (match or {}).items()})
-        object.__setattr__(self, "params", {**KINDS[kind], **params})
+        self.kind, self.times, self.skip = kind, times, skip
+        self.match = {name: str(value) for name, value in (match or {}).items()}
+        self.params: dict[str, Any] = {**KINDS[kind], **params}
 
     @classmethod
     def read(cls, text: str) -> Fault:
@@ -132,25 +122,12 @@ class Fault:
 
 def _scalar(text: str) -> Any:
     """A number or yes and no as what they are, everything else as text."""
-    words = {"yes": True, "true": True, "no": False, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-@dataclass(slots=True)
-class _Count:
-    """How many more requests a fault lets pass, and how many it then strikes (None: all)."""
-
-    skip: int
-    times: int | None
+    if text.lower() in ("yes", "true", "no", "false"):
+        return text.lower() in ("yes", "true")
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 class Illness:
@@ -158,12 +135,12 @@ class Illness:
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._faults: list[tuple[Fault, _Count]] = []
+        self._faults: list[tuple[Fault, int]] = []  # each with how many requests it has met
         self._struck = 0
 
     def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults.append((fault, _Count(fault.skip, fault.times)))
+            self._faults.append((fault, 0))
 
     def clear(self) -> None:
         with self._lock:
@@ -186,16 +163,14 @@ class Illness:
     def strike(self, request: Mapping[str, str], *, before_body: bool) -> Fault | None:
         """The first fault that concerns this request at this point, counted down."""
         with self._lock:
-            for position, (fault, count) in enumerate(self._faults):
+            for position, (fault, met) in enumerate(self._faults):
                 if fault.before_body != before_body or not fault.concerns(request):
                     continue
-                if count.skip:
-                    count.skip -= 1
+                self._faults[position] = fault, met + 1
+                if met < fault.skip:
                     continue
-                if count.times is not None:
-                    count.times -= 1
-                    if not count.times:
-                        del self._faults[position]
+                if fault.times is not None and met + 1 == fault.skip + fault.times:
+                    del self._faults[position]
                 self._struck += 1
                 self._lock.notify_all()
                 return fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from redcap_sandbox.call import ApiError, Call, Reply
+from redcap_sandbox.call import ApiError, Call, Reply, instance_of
 from redcap_sandbox.multipart import UploadError
 from redcap_sandbox.structure import Field, RowKey
 
@@ -29,7 +29,8 @@ def _place(call: Call) -> tuple[str, RowKey, Field]:
     if call.rights.form(field.form) == "0":
         raise ApiError(403, "form_rights", form=field.form)
     event = _event(call, field)
-    key = row_key(call, event, field.form)
+    repeats = call.project.repeats(event, field.form)  # without an instance the first; of no effect where nothing repeats
+    key = RowKey(event) if repeats is None else RowKey(event, repeats, instance_of(call.text("repeat_instance").strip()))
     if not call.visible(record):
         raise ApiError(400, "no_record", record=record)
     return record, key, field
@@ -47,20 +48,8 @@ def _event(call: Call, field: Field) -> str:
     return event
 
 
-def row_key(call: Call, event: str, form: str) -> RowKey:
-    """The row of `form` in `event`; `repeat_instance` is 1 if it is not given, and of no effect where nothing repeats."""
-    repeats = call.project.repeats(event, form)
-    if repeats is None:
-        return RowKey(event)
-    text = call.text("repeat_instance").strip() or "1"
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 32767):
-        raise ApiError(400, "bad_instance", instance=text)
-    return RowKey(event, repeats, int(text))
-
-
 def _import(call: Call) -> Reply:
     call.need_import()
-    call.need_writable()
     project = call.project
     record, key, field = _place(call)
     call.need_unlocked(record, key, field.form)
@@ -106,7 +95,6 @@ def _export(call: Call) -> Reply:
 
 def _delete(call: Call) -> Reply:
     call.need_import()
-    call.need_writable()
     record, key, field = _place(call)
     if call.rights.form(field.form) == "2":
         raise ApiError(403, "form_rights", form=field.form)

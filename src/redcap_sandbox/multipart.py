@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -28,45 +29,22 @@ def base_name(filename: str) -> str:
     return filename.split("\0", 1)[0].replace("\\", "/").rsplit("/", 1)[-1]
 
 
+#: One parameter with its quotes, and what stands within quotes, in which a backslash hides itself and the quote.
+_PARAMETER = re.compile(r"""(?:"(?:\\["\\]|[^"])*(?:"|$)|'(?:\\['\\]|[^'])*(?:'|$)|[^;"'])+""", re.DOTALL)
+_QUOTED = re.compile(r"""(["'])((?:\\(?:\\|\1)|(?!\1).)*)""", re.DOTALL)
+
+
 def parameters(header: str) -> dict[str, str]:
     """The parameters of a Content-Disposition line, unquoted the way PHP does it."""
-    result: dict[str, str] = {}
-    position = 0
-    while position < len(header):
-        end = _end_of_parameter(header, position)
-        name, equals, value = header[position:end].partition("=")
-        if equals:
-            result[name.lstrip().lower()] = _unquoted(value.strip())
-        position = end + 1
-    return result
-
-
-def _end_of_parameter(header: str, position: int) -> int:
-    quote = ""
-    while position < len(header):
-        character = header[position]
-        if quote and character == "\\" and header[position + 1 : position + 2] in ("\\", quote):
-            position += 1
-        elif character == quote:
-            quote = ""
-        elif not quote and character in "\"'":
-            quote = character
-        elif not quote and character == ";":
-            break
-        position += 1
-    return min(position, len(header))
+    pairs = (part.partition("=") for part in _PARAMETER.findall(header))
+    return {name.lstrip().lower(): _unquoted(value.strip()) for name, equals, value in pairs if equals}
 
 
 def _unquoted(value: str) -> str:
-    if value[:1] not in ('"', "'") or not value:
+    quoted = _QUOTED.match(value)
+    if quoted is None:
         return value.split(" ", 1)[0]
-    quote, result, position = value[0], [], 1
-    while position < len(value) and value[position] != quote:
-        if value[position] == "\\" and value[position + 1 : position + 2] in ("\\", quote):
-            position += 1
-        result.append(value[position])
-        position += 1
-    return "".join(result)
+    return re.sub(rf"\\(\\|{quoted[1]})", r"\1", quoted[2])
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -165,7 +143,8 @@ def parse_body(
 ) -> Post:
     """Read a body to its end. `length` is its announced length in bytes, None if it has none."""
     if limits.post_max_size and (length or 0) > limits.post_max_size:
-        _drain(read)
+        while read(CHUNK):
+            pass
         return Post(emptied=length or 0)
     taken = 0
 
@@ -184,11 +163,6 @@ def parse_body(
         post.discard()
         return Post(emptied=taken)
     return post
-
-
-def _drain(read: Callable[[int], bytes]) -> None:
-    while read(CHUNK):
-        pass
 
 
 def _parse_form(content_type: str, read: Callable[[int], bytes], limits: Limits) -> Post:

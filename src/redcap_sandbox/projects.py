@@ -50,32 +50,27 @@ def from_dictionary(
     designations: Mapping[str, Sequence[str]] | None = None,
     repeating: Mapping[str, Sequence[str]] | None = None,
     title: str = "",
-    records: str | Path | None = None,
 ) -> SandboxProject:
     """A project from a data dictionary, with or without a byte order mark, with commas, semicolons or tabs between columns.
 
     `events` make it longitudinal; an event without an entry in `designations` has all forms. `repeating` maps events
-    to forms (none: the whole event). `records` is a flat CSV.
+    to forms (none: the whole event).
     Raises ValueError if a file does not have the needed columns, OSError if it cannot be read.
     """
     path = Path(path)
-    rows = [(line, _by_column(row)) for line, row in _rows(path)]
-    fields = fields_by_name(_field(row, f"{path.name}:{line}") for line, row in rows)
+    fields = fields_by_name(_field(row, f"{path.name}:{line}") for line, row in _rows(path))
     forms = tuple(dict.fromkeys(field.form for field in fields.values()))
     made = tuple(Event(event) if isinstance(event, str) else event for event in events)
     designated = {name: tuple(chosen) for name, chosen in (designations or {}).items()}
     for event in made:
         designated.setdefault(event.unique_name, forms)
-    project = SandboxProject(
+    return SandboxProject(
         title=title or path.stem,
         fields=fields,
         events=made,
         designations=designated,
         repeating={name: tuple(chosen) for name, chosen in (repeating or {}).items()},
     )
-    if records is not None:
-        load_records(project, records)
-    return project
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -101,12 +96,8 @@ def _delimiter(text: str) -> str:
     return max(_DELIMITERS, key=heading.count)
 
 
-def _by_column(row: Mapping[str, str]) -> dict[str, str]:
-    """The row under the API's column names, whichever of the two kinds of heading the file has."""
-    return {_COLUMN.get(heading.lower(), heading): value for heading, value in row.items()}
-
-
-def _field(row: Mapping[str, str], where: str) -> Field:
+def _field(shown: Mapping[str, str], where: str) -> Field:
+    row = {_COLUMN.get(heading.lower(), heading): value for heading, value in shown.items()}  # the file has either kind
     name, form = row.get("field_name", "").strip(), row.get("form_name", "").strip()
     if not name or not form:
         raise ValueError(f"{where}: the field's name or form is missing; export the data dictionary from REDCap again")

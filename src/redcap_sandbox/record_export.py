@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from redcap_sandbox.call import ApiError, Call, Reply, rows_body
 from redcap_sandbox.structure import Field, Row, RowKey, SandboxProject, checkbox_column
-
-#: Looks up a field: (event or None for the row's own, field, checkbox code or None) -> value.
-Lookup = Callable[[str | None, str, str | None], str]
-Predicate = Callable[[Lookup], bool]
-_Operand = Callable[[Lookup], str]
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -31,25 +27,11 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 MAX_DEPTH = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A filter and the fields that it names, as (event or None, field)."""
+class Logic:
+    """A filter, read and evaluated at once. Raises ApiError 400 for anything that it does not understand."""
 
-    matches: Predicate
-    fields: frozenset[tuple[str | None, str]]
-
-
-def parse_logic(text: str) -> Filter:
-    """Read a filter. Raises ApiError 400 for anything that it does not understand."""
-    return _Parser(text).parse()
-
-
-class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, str]] = []
-        self._position = 0
-        self._depth = 0
-        self._fields: set[tuple[str | None, str]] = set()
         position = 0
         text = text.rstrip()
         while position < len(text):
@@ -58,12 +40,16 @@ class _Parser:
                 raise ApiError(400, "bad_logic", why=f"at character {position + 1}")
             self._tokens.append((match.lastgroup, match[match.lastgroup]))
             position = match.end()
+        self.fields = frozenset(_reference(value)[:2] for kind, value in self._tokens if kind == "field")
+        self.holds(None)
 
-    def parse(self) -> Filter:
-        predicate = self._any()
+    def holds(self, row: Seen | None) -> bool:
+        """Whether it holds for a row; without one, only whether it can be read counts."""
+        self._row, self._position, self._depth = row, 0, 0
+        found = self._any()
         if self._position < len(self._tokens):
             raise ApiError(400, "bad_logic", why=f"unexpected {self._tokens[self._position][1]!r}")
-        return Filter(predicate, frozenset(self._fields))
+        return found
 
     def _next(self, kind: str, *words: str) -> str | None:
         if self._position < len(self._tokens):
@@ -73,70 +59,93 @@ class _Parser:
                 return value
         return None
 
-    def _any(self) -> Predicate:
+    def _any(self) -> bool:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ApiError(400, "bad_logic", why="too many parentheses")
-        parts = [self._all()]
+        found = self._all()
         while self._next("word", "or"):
-            parts.append(self._all())
+            found = self._all() or found
         self._depth -= 1
-        return lambda lookup: any(part(lookup) for part in parts)
+        return found
 
-    def _all(self) -> Predicate:
-        parts = [self._one()]
+    def _all(self) -> bool:
+        found = self._one()
         while self._next("word", "and"):
-            parts.append(self._one())
-        return lambda lookup: all(part(lookup) for part in parts)
+            found = self._one() and found
+        return found
 
-    def _one(self) -> Predicate:
+    def _one(self) -> bool:
         negated = bool(self._next("word", "not"))
         if self._next("bracket", "("):
-            inner = self._any()
+            found = self._any()
             if not self._next("bracket", ")"):
                 raise ApiError(400, "bad_logic", why="a parenthesis is not closed")
         else:
-            inner = self._comparison()
-        return (lambda lookup: not inner(lookup)) if negated else inner
+            found = self._comparison()
+        return found is not negated
 
-    def _comparison(self) -> Predicate:
+    def _comparison(self) -> bool:
         left = self._operand()
-        operator = self._next("operator")
-        if operator is None:
+        how = self._next("operator")
+        if how is None:
             raise ApiError(400, "bad_logic", why="a comparison is missing")
-        right = self._operand()
-        return lambda lookup: compare(left(lookup), operator, right(lookup))
+        return compare(left, how, self._operand())
 
-    def _operand(self) -> _Operand:
+    def _operand(self) -> str:
         if reference := self._next("field"):
-            match = _FIELD.fullmatch(reference)
-            if match is None:
-                raise ApiError(400, "bad_logic", why=f"{reference} is not a field")
-            event, name, code = match["event"], match["name"], match["code"]
-            self._fields.add((event, name))
-            return lambda lookup: lookup(event, name, code)
+            return self._row.value(*_reference(reference)) if self._row else ""
         if text := self._next("text"):
-            return lambda lookup: text[1:-1]
+            return text[1:-1]
         if number := self._next("number"):
-            return lambda lookup: number
+            return number
         raise ApiError(400, "bad_logic", why="a field or a value is missing")
 
 
-def compare(left: str, operator: str, right: str) -> bool:
-    """`left operator right`, as numbers if both are numbers."""
+def _reference(text: str) -> tuple[str | None, str, str | None]:
+    """Event (None: the row's own), field and checkbox code of `[event][field(code)]`."""
+    match = _FIELD.fullmatch(text)
+    if match is None:
+        raise ApiError(400, "bad_logic", why=f"{text} is not a field")
+    return match["event"], match["name"], match["code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record's row as a filter sees it."""
+
+    rows: Mapping[RowKey, Row]
+    key: RowKey
+
+    def value(self, event: str | None, name: str, code: str | None) -> str:
+        """What stands in a field, of another event if one is named."""
+        row = self.rows.get(RowKey(event) if event and event != self.key.event else self.key)
+        column = checkbox_column(name, code) if code is not None else name
+        if row is not None and name in row.files:
+            return str(row.files[name].doc_id)
+        value = row.values.get(column, "") if row else ""
+        if not value and self.key.instance and (event is None or event == self.key.event):
+            base = self.rows.get(RowKey(self.key.event))  # a repeating row sees the fields beside it that do not repeat
+            value = base.values.get(column, "") if base else ""
+        return value
+
+
+_COMPARISONS = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<>": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+def compare(left: str, how: str, right: str) -> bool:
+    """`left how right`, as numbers if both are numbers."""
     if _NUMBER.fullmatch(left) and _NUMBER.fullmatch(right):
-        order = (float(left) > float(right)) - (float(left) < float(right))
-    else:
-        order = (left > right) - (left < right)
-    return {
-        "=": order == 0,
-        "!=": order != 0,
-        "<>": order != 0,
-        "<": order < 0,
-        ">": order > 0,
-        "<=": order <= 0,
-        ">=": order >= 0,
-    }[operator]
+        return bool(_COMPARISONS[how](float(left), float(right)))
+    return bool(_COMPARISONS[how](left, right))
 
 
 def export_records(call: Call) -> Reply:
@@ -182,8 +191,8 @@ def _triples(call: Call, row: dict[str, Any], fields: list[Field]) -> Iterator[d
 def _fields(call: Call) -> list[Field]:
     """The fields to show, in the order of the project: those asked for, and those of the forms asked for."""
     project, names, forms = call.project, call.array("fields"), call.array("forms")
-    _check(call, "fields", names, project.fields)
-    _check(call, "forms", forms, project.forms)
+    _check("fields", names, project.fields)
+    _check("forms", forms, project.forms)
     chosen = [
         field
         for field in project.ordered()
@@ -201,7 +210,7 @@ def _may_see(call: Call, field: Field) -> bool:
     return not identifying and call.rights.form(field.form) != "0"
 
 
-def _check(call: Call, parameter: str, values: list[str], known: Any) -> None:
+def _check(parameter: str, values: list[str], known: Any) -> None:
     if unknown := [value for value in values if value not in known]:
         listed = ", ".join(f"'{value}'" for value in unknown)
         raise ApiError(400, "bad_values", name=parameter, values=listed)
@@ -231,7 +240,7 @@ def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]
     """The rows of the flat export; for the other kind with every record's id and with document ids for files."""
     project = call.project
     records, events = call.array("records"), call.array("events")
-    _check(call, "events", events, project.event_names)
+    _check("events", events, project.event_names)
     logic = _logic(project, call.text("filterLogic"))
     labels = call.text("rawOrLabel") == "label"
     events_order = {event: position for position, event in enumerate(project.event_names)}
@@ -246,7 +255,7 @@ def _rows(call: Call, fields: list[Field], eav: bool) -> Iterator[dict[str, Any]
                 continue
             if not _has_data(project, key, rows[key], fields):
                 continue
-            if logic is not None and not logic.matches(_lookup(project, rows, key)):
+            if logic is not None and not logic.holds(Seen(rows, key)):
                 continue
             shown = _shown(call, record, key, rows[key], fields, columns, labels)
             if eav:
@@ -260,29 +269,14 @@ def _natural(record: str) -> tuple[bool, int, str]:
     return (not numeric, int(record) if numeric else 0, record)
 
 
-def _logic(project: SandboxProject, text: str) -> Filter | None:
+def _logic(project: SandboxProject, text: str) -> Logic | None:
     if not text.strip():
         return None
-    logic = parse_logic(text)
+    logic = Logic(text)
     for event, name in logic.fields:
         if name not in project.fields or (event is not None and event not in project.event_names):
             raise ApiError(400, "bad_logic", why=f"[{event or name}] is not in the project")
     return logic
-
-
-def _lookup(project: SandboxProject, rows: dict[RowKey, Row], key: RowKey) -> Callable[[str | None, str, str | None], str]:
-    def lookup(event: str | None, name: str, code: str | None) -> str:
-        row = rows.get(RowKey(event) if event and event != key.event else key)
-        column = checkbox_column(name, code) if code is not None else name
-        if row is not None and name in row.files:
-            return str(row.files[name].doc_id)
-        value = row.values.get(column, "") if row else ""
-        if not value and key.instance and (event is None or event == key.event):
-            base = rows.get(RowKey(key.event))  # a repeating row sees the fields beside it that do not repeat
-            value = base.values.get(column, "") if base else ""
-        return value
-
-    return lookup
 
 
 def _has_data(project: SandboxProject, key: RowKey, row: Row, fields: list[Field]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redcap_sandbox.call import ApiError, Call, Reply, count_body, ids_body, parse_rows
+from redcap_sandbox.call import ApiError, Call, Reply, count_body, ids_body, instance_of, parse_rows
 from redcap_sandbox.structure import Field, RowKey
 
 _KEYS = frozenset({"redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance", "redcap_data_access_group"})
@@ -11,11 +11,10 @@ _KEYS = frozenset({"redcap_event_name", "redcap_repeat_instrument", "redcap_repe
 def import_records(call: Call) -> Reply:
     """All rows or none. Raises ApiError for what REDCap refuses."""
     call.need_import()
-    call.need_writable()
     if call.text("type").lower() not in ("", "flat"):
         raise ApiError(501, "not_implemented")
     rows = parse_rows(call.required("data"), call.format)
-    columns = _importable(call)
+    columns = {column: field for field in call.project.fields.values() for column in field.columns}
     unknown = {name for row in rows for name in row} - set(columns) - _KEYS
     if unknown:
         raise ApiError(400, "unknown_fields", fields=", ".join(sorted(unknown)))
@@ -26,11 +25,6 @@ def import_records(call: Call) -> Reply:
         for row, (record, key) in zip(rows, places, strict=True):
             _write(call, row, record, key, columns, overwrite)
     return _answer(call, renamed)
-
-
-def _importable(call: Call) -> dict[str, Field]:
-    """Column -> field."""
-    return {column: field for field in call.project.fields.values() for column in field.columns}
 
 
 def _names(call: Call, rows: list[dict[str, str]]) -> dict[str, str]:
@@ -91,10 +85,7 @@ def _key(call: Call, row: dict[str, str]) -> RowKey:
         record = row.get(project.record_id, "").strip()
         taken = (k.instance for k in project.store.records.get(record, {}) if k[:2] == (event, instrument))
         return RowKey(event, instrument, max(taken, default=0) + 1)
-    instance = instance or "1"
-    if not (instance.isascii() and instance.isdigit() and 1 <= int(instance) <= 32767):
-        raise ApiError(400, "bad_instance", instance=instance)
-    return RowKey(event, instrument, int(instance))
+    return RowKey(event, instrument, instance_of(instance))
 
 
 def _write(call: Call, row: dict[str, str], record: str, key: RowKey, columns: dict[str, Field], overwrite: bool) -> None:
@@ -124,38 +115,18 @@ def _answer(call: Call, renamed: dict[str, str]) -> Reply:
 
 
 def delete_records(call: Call) -> Reply:
-    """Delete whole records, or what `event`, `instrument` and `repeat_instance` leave of them."""
+    """Whole records only. Raises ApiError for what REDCap refuses."""
     if not call.rights.record_delete:
         raise ApiError(403, "no_delete")
     call.need_import()
-    call.need_writable()
+    if any(call.text(part) for part in ("event", "instrument", "repeat_instance")):
+        raise ApiError(501, "not_implemented")
     store = call.project.store
     records = call.array("records")
     with store.lock:
         if missing := [record for record in records if not call.visible(record)]:
             raise ApiError(400, "records_missing", records=", ".join(missing))
         for record in records:
-            _delete(call, record)
+            store.delete(record)
             call.note("Delete record", record, "")
     return call.reply(str(len(records)).encode(), call.return_format)
-
-
-def _delete(call: Call, record: str) -> None:
-    store, project = call.project.store, call.project
-    event, form, instance = call.text("event"), call.text("instrument"), call.text("repeat_instance")
-    if not (event or form or instance):
-        store.delete(record)
-        return
-    columns = {column for field in project.fields.values() if field.form == form for column in field.columns} - {
-        project.record_id
-    }
-    for key in list(store.records[record]):
-        if (event and key.event != event) or (instance and str(key.instance) != instance):
-            continue
-        if not form or key.instrument == form:
-            store.delete_row(record, key)
-            continue
-        row = store.records[record][key]
-        row.values = {name: value for name, value in row.values.items() if name not in columns}
-        for name in columns & set(row.files):
-            store.remove_file(record, key, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,8 +24,8 @@ class Sandbox(StandIn):
     `token` is made up if none is given. `rate_limit` is the number of requests a minute above which an address is
     banned until `unban()` (0: no limit), with `ban_status`. `storage` is a directory for the files' content (default:
     a temporary one, removed at the end). `maintenance`, which can be set at any time, is the HTTP status of a
-    maintenance page that answers everything, or 0.
-    `success` is how a stored file is answered: `empty`, as clients see it, or `json`, as REDCap documents it.
+    maintenance page that answers everything, or 0; so can `success`, how a stored file is answered: `empty`, as clients see
+    it, or `json`, as REDCap documents it.
     Raises OSError if the port is taken.
     """
 
@@ -40,24 +39,12 @@ class Sandbox(StandIn):
         *,
         rights: Rights | None = None,
         limits: Limits | None = None,
-        ban_status: int = 403,
-        success: str = "empty",
-        threads: int = 24,
     ) -> None:
-        super().__init__(
-            project,
-            token,
-            rights=rights,
-            limits=limits,
-            rate_limit=rate_limit,
-            ban_status=ban_status,
-            storage=storage,
-            success=success,
-        )
+        super().__init__(project, token, rights, limits, rate_limit, storage)
         self._stopping = threading.Event()
-        self._server = http_server(lambda request: serve(self, Exchange(request, self._stopping)), port, threads)
+        self._server = _server(self, self._stopping, port)
         self._thread: threading.Thread | None = None
-        self._port = port
+        self.port = port
 
     def start(self) -> Self:
         self._server.prepare()  # first: if the port is taken, no directory is left behind
@@ -66,7 +53,7 @@ class Sandbox(StandIn):
         except OSError:
             self._server.stop()  # else its threads would keep the process alive
             raise
-        self._port = self._server.bind_addr[1]
+        self.port = self._server.bind_addr[1]
         self._thread = threading.Thread(target=self._server.serve, name="sandbox", daemon=True)
         self._thread.start()
         return self
@@ -87,12 +74,8 @@ class Sandbox(StandIn):
         self.stop()
 
     @property
-    def port(self) -> int:
-        return self._port
-
-    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/api/"
+        return f"http://127.0.0.1:{self.port}/api/"
 
 
 class _Server(HTTPServer):
@@ -100,14 +83,14 @@ class _Server(HTTPServer):
         logging.getLogger("redcap_sandbox").error(msg, exc_info=traceback)
 
 
-def http_server(respond: Callable[[Any], None], port: int, threads: int) -> Any:
-    """A server of cheroot's on 127.0.0.1 that hands each of its requests to `respond`."""
+def _server(sandbox: Sandbox, stopping: threading.Event, port: int) -> Any:
+    """A server of cheroot's on 127.0.0.1."""
 
     class OwnGateway(Gateway):
         def respond(self) -> None:
-            respond(self.req)
+            serve(sandbox, Exchange(self.req, stopping))
 
-    server: Any = _Server(("127.0.0.1", port), OwnGateway, minthreads=threads)
+    server: Any = _Server(("127.0.0.1", port), OwnGateway, minthreads=24)
     server.keep_alive_conn_limit = None
     server.request_queue_size = socket.SOMAXCONN
     server.timeout = 60

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import re
 import secrets
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 
 from redcap_sandbox.api import answer, error_format, refusal
 from redcap_sandbox.call import CONTENT_TYPES, WORDING, ApiError, Call, Reply, error_body, return_format
@@ -17,7 +16,6 @@ from redcap_sandbox.exchange import ConnectionGoneError, Exchange
 from redcap_sandbox.fault import Fault
 from redcap_sandbox.multipart import Limits, Post, parse_body
 from redcap_sandbox.stand_in import Request, StandIn
-from redcap_sandbox.structure import Upload
 
 
 def page(status: int, key: str, **values: object) -> Reply:
@@ -31,65 +29,6 @@ _BREAKING = frozenset({"reset_after_body", "truncated_head", "truncated_body", "
 #: Faults that only change how the honest reply is sent.
 _HONEST = frozenset({"stored_then_500", "drip", "delay", "wrong_content", "chunked", "gzip"})
 _TEXT = "text/html; charset=utf-8"
-
-
-def before_body(exchange: Exchange, fault: Fault, remember: Callable[[int], None]) -> bool:
-    """A fault that strikes before the body is read. True if it ended the request.
-
-    `remember` is told the status of a reply before it goes out. Raises ConnectionGoneError where the connection was reset.
-    """
-    params = fault.params
-    match fault.kind:
-        case "reset_before_body":
-            exchange.reset()
-        case "reset_during_body":
-            exchange.body.read(max(1, int(params["after"])))
-            exchange.reset()
-        case "slow_read":
-            exchange.body.slow_down(int(params["bytes_per_second"]), exchange.wait)
-        case "delay":
-            exchange.wait(float(params["seconds"]))
-        case "early_413_and_close":
-            exchange.close()
-            remember(413)
-            exchange.send(page(413, "too_large"))
-            exchange.close_lingering(float(params["linger"]))
-            return True
-    return False
-
-
-def after_body(
-    exchange: Exchange, fault: Fault, run: Callable[[], Reply], token: str, kind: str, remember: Callable[[int], None]
-) -> None:
-    """A fault that strikes once the body is there: carry the call out or not, spoil and send the reply.
-
-    `run` carries the call out; `kind` is the format of messages; `remember` is told the status before the reply goes
-    out, 0 if none will be whole. Raises ConnectionGoneError where the connection was reset.
-    """
-    params = fault.params
-    honest = run() if _carries_out(fault) else Reply()
-    reply = _spoilt(fault, honest, token, kind, exchange.address)
-    if fault.kind == "delay":
-        exchange.wait(float(params["seconds"]))
-    remember(0 if fault.kind in _BREAKING else reply.status)
-    match fault.kind:
-        case "reset_after_body":
-            exchange.reset()
-        case "truncated_head":
-            head = exchange.head(reply)
-            exchange.close()
-            exchange.send_bytes(head[: len(head) // 2])
-        case "truncated_body":
-            _truncated_body(exchange, reply)
-        case "chunked":
-            exchange.send_chunked(reply, _whole(reply))
-        case "cut_chunk":
-            exchange.send_chunked(reply, _whole(reply) or b"\0", whole=False)
-        case "drip":
-            data = exchange.head(reply) + _whole(reply)
-            exchange.send_slowly(data, int(params["bytes_per_second"]))
-        case _:
-            exchange.send(reply)
 
 
 def _carries_out(fault: Fault) -> bool:
@@ -145,14 +84,6 @@ def _whole(reply: Reply) -> bytes:
         return stream.read()
 
 
-def _truncated_body(exchange: Exchange, reply: Reply) -> None:
-    """Announce the whole body, or one where there is none, and send half of it."""
-    body = _whole(reply)
-    head = exchange.head(reply, length=len(body) or 64)
-    exchange.close()
-    exchange.send_bytes(head + body[: len(body) // 2])
-
-
 _API = re.compile(r"(?:/redcap)?/api/?")
 _CONTROL = "/_sandbox/"
 #: So much of a body is looked at to tell whether a fault concerns it before it is read.
@@ -200,14 +131,28 @@ class _Visit:
         stand_in, exchange = self._stand_in, self._exchange
         if not stand_in.illness.looks_ahead():
             return False
-        ahead = [exchange.body.peek(AHEAD)]
-        self._post = parse_body(
-            exchange.content_type, None, lambda _: ahead.pop() if ahead else b"", Limits(), lambda: Upload(None)
-        )
+        ahead = io.BytesIO(exchange.body.peek(AHEAD))
+        self._post = parse_body(exchange.content_type, None, ahead.read, Limits(), stand_in.new_upload)
         self._fault = stand_in.illness.strike(self._parameters(), before_body=True)
         if self._fault is None:
             return False
-        return before_body(exchange, self._fault, self._remember)
+        params = self._fault.params
+        match self._fault.kind:
+            case "reset_before_body":
+                exchange.reset()
+            case "reset_during_body":
+                exchange.body.read(max(1, int(params["after"])))
+                exchange.reset()
+            case "slow_read":
+                exchange.body.bytes_per_second = int(params["bytes_per_second"])
+            case "delay":
+                exchange.wait(float(params["seconds"]))
+            case "early_413_and_close":
+                exchange.close()
+                self._send(page(413, "too_large"))
+                exchange.close_lingering(float(params["linger"]))
+                return True
+        return False
 
     def _read(self) -> bool:
         """Read the body; False if the client went away meanwhile."""
@@ -242,39 +187,52 @@ class _Visit:
             self._send(self._run())
             return
         self._fault = fault
-        token, kind = self._post.text("token"), return_format(self._post)
-        after_body(exchange, fault, self._run, token, kind, self._remember)
+        self._reply_spoilt(fault)
+
+    def _reply_spoilt(self, fault: Fault) -> None:
+        """A fault that strikes once the body is there: carry the call out or not, spoil and send the reply."""
+        exchange, params = self._exchange, fault.params
+        honest = self._run() if _carries_out(fault) else Reply()
+        reply = _spoilt(fault, honest, self._post.text("token"), return_format(self._post), exchange.address)
+        if fault.kind == "delay":
+            exchange.wait(float(params["seconds"]))
+        self._remember(0 if fault.kind in _BREAKING else reply.status)
+        match fault.kind:
+            case "reset_after_body":
+                exchange.reset()
+            case "truncated_head":
+                head = exchange.head(reply)
+                exchange.close()
+                exchange.send_bytes(head[: len(head) // 2])
+            case "truncated_body":  # the whole one is announced, or one where there is none
+                body = _whole(reply)
+                head = exchange.head(reply, length=len(body) or 64)
+                exchange.close()
+                exchange.send_bytes(head + body[: len(body) // 2])
+            case "chunked":
+                exchange.send_chunked(reply, _whole(reply))
+            case "cut_chunk":
+                exchange.send_chunked(reply, _whole(reply) or b"\0", whole=False)
+            case "drip":
+                exchange.send_slowly(exchange.head(reply) + _whole(reply), int(params["bytes_per_second"]))
+            case _:
+                exchange.send(reply)
 
     def _send(self, reply: Reply) -> None:
         self._remember(reply.status)
         self._exchange.send(reply)
 
     def _run(self) -> Reply:
-        reply = self._answer()
+        stand_in = self._stand_in
+        rights = stand_in.tokens.get(self._post.text("token"))
+        if not self._post.fields and not self._post.files:
+            reply = _to_nothing(self._post.emptied, stand_in.limits)
+        elif rights is None or stand_in.project.deleted:
+            reply = refusal(ApiError(403, "no_permission"), error_format(stand_in.project, self._post))
+        else:
+            reply = answer(Call(stand_in.project, rights, self._post, stand_in.success))
         reply.headers += _own_headers()
         return reply
-
-    def _answer(self) -> Reply:
-        stand_in = self._stand_in
-        if not self._post.fields and not self._post.files:
-            return _to_nothing(self._post.emptied, stand_in.limits)
-        rights = stand_in.tokens.get(self._post.text("token"))
-        if rights is None or stand_in.project.deleted:
-            return refusal(ApiError(403, "no_permission"), error_format(stand_in.project, self._post))
-
-        def note(action: str, record: str, details: str) -> None:
-            stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-            stand_in.project.log.append(
-                {
-                    "timestamp": stamp,
-                    "username": rights.username,
-                    "action": f"{action} {record}",
-                    "details": details,
-                    "record": record,
-                }
-            )
-
-        return answer(Call(stand_in.project, rights, self._post, note, stand_in.success))
 
     def _parameters(self) -> dict[str, str]:
         post = self._post

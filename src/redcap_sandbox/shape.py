@@ -43,8 +43,6 @@ CONTENTS = _words(
 )
 #: What stands in a parameter that is not a value of the project's.
 CHOICES = frozenset({*FORMATS, "odm", "flat", "eav", "import", "export", "delete", "list", "ids", "count", "nothing", "auto_ids"})
-#: Parameters of the protocol; every other one may hold something that is nobody's business.
-PROTOCOL = frozenset({"content", "action", "format", "returnFormat", "type", "returnContent"})
 
 HEADERS = _words(
     """

@@ -51,24 +51,19 @@ class StandIn:
         self,
         project: SandboxProject,
         token: str | None,
-        *,
         rights: Rights | None,
         limits: Limits | None,
         rate_limit: int,
-        ban_status: int,
         storage: str | Path | None,
-        success: str,
     ) -> None:
         self.project = project
         self.token = token or secrets.token_hex(16).upper()
         self.tokens: dict[str, Rights] = {self.token: rights or Rights()}
         self.limits = limits or Limits()
         self.rate_limit = rate_limit
-        self.ban_status = ban_status
+        self.ban_status = 403
         self.maintenance = 0
-        if success not in SUCCESSES:
-            raise ValueError(f"success is {success!r}; use {' or '.join(SUCCESSES)}")
-        self.success = success
+        self.success = SUCCESSES[0]
         self.illness = Illness()
         self._keep = storage is not None
         self._storage = Path(storage) if storage is not None else None

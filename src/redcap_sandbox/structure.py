@@ -179,17 +179,11 @@ class Store:
             self._put_away(record, key, name, removed)
             return removed is not None
 
-    def delete_row(self, record: str, key: RowKey) -> None:
-        with self.lock:
-            row = self.records[record].pop(key)
-            for stored in row.files.values():
-                _forget(stored)
-
     def delete(self, record: str) -> None:
         with self.lock:
-            for key in list(self.records.get(record, ())):
-                self.delete_row(record, key)
-            self.records.pop(record, None)
+            for row in self.records.pop(record, {}).values():
+                for stored in row.files.values():
+                    _forget(stored)
             self.dags.pop(record, None)
 
     def next_name(self) -> str:

@@ -18,7 +18,8 @@ SUCCESSES = ("empty", "json")
 @pytest.fixture(params=SUCCESSES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """Before a REDCap that answers a stored file without a word, and before one that answers as its documentation shows."""
-    with Sandbox(demo_project(), token=TOKEN, success=request.param) as box, site(tmp_path, box) as made:
+    with Sandbox(demo_project(), token=TOKEN) as box, site(tmp_path, box) as made:
+        box.success = request.param
         yield made
 
 
@@ -158,7 +159,8 @@ def test_either_success_costs_the_same_requests_and_pauses_nobody(tmp_path: Path
     asked: dict[str, list[tuple[str, str]]] = {}
     for success in SUCCESSES:
         (tmp_path / success).mkdir()
-        with Sandbox(demo_project(), token=TOKEN, success=success) as box, site(tmp_path / success, box) as place:
+        with Sandbox(demo_project(), token=TOKEN) as box, site(tmp_path / success, box) as place:
+            box.success = success
             place.folder.update(confirm=confirm)
             place.write_config()
             for record in (101, 102, 103):

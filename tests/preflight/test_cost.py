@@ -41,7 +41,7 @@ def _counted(root: Path) -> Counted:
 
     All files are claimed before the daemon that delivers them starts, so that those of a folder come together.
     """
-    boxes = {settings: Sandbox(demo_project(), TOKEN, threads=2) for settings in SETTINGS}
+    boxes = {settings: Sandbox(demo_project(), TOKEN) for settings in SETTINGS}
     for box in boxes.values():
         box.start()
     with site(root) as place:

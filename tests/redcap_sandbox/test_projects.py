@@ -166,8 +166,8 @@ def test_dictionary_with_events_and_records(tmp_path: Path) -> None:
         events=["a_arm_1", "b_arm_1"],
         designations={"b_arm_1": ["images"]},
         repeating={"b_arm_1": ["images"]},
-        records=written(tmp_path / "r.csv", records),
     )
+    load_records(project, written(tmp_path / "r.csv", records))
     assert project.designations == {"a_arm_1": ("base", "images"), "b_arm_1": ("images",)}
     assert project.store.records["7"].keys() == {RowKey("a_arm_1"), RowKey("b_arm_1", "images", 3)}
     with Sandbox(project, TOKEN) as box:
