@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from redcap_sandbox import Fault
+from redcap_sandbox import Fault, Rights
 from tests.shares.mounting import drop, errfs, tmpfs
 from tests.site import Daemon, Site, eventually, site
 
@@ -390,3 +390,23 @@ def test_a_folder_that_is_renamed_and_moved_to_another_project_goes_on_once_it_i
     assert place.done() == names
     assert {line["project"] for line in daemon.events("done", folder="forms")} == {"other"}
     assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == len(names)
+
+
+def test_a_refusal_of_the_token_of_before_pauses_nothing(place: Site) -> None:
+    """It comes when the reload that has put the right token is over."""
+    before = place.root / "before"
+    before.write_text("C" * 32)
+    before.chmod(0o600)
+    place.box.grant("C" * 32, Rights())
+    place.project["token_file"] = str(before)
+    place.write_config()
+    place.box.ill(Fault("slow_read", match=IMPORT, times=1, bytes_per_second=2000))
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"%PDF" + b"x" * 4000)
+    daemon.wait_for("sending")
+    place.box.revoke("C" * 32)
+    place.project["token_file"] = str(place.token_file)
+    reload(place, daemon)
+    daemon.wait_for("done")
+    assert [line["reason"] for line in daemon.events("retrying")] == ["token"]
+    assert daemon.events("paused") == []

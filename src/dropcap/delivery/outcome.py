@@ -119,6 +119,8 @@ class Conclusion:
                 self._ledger.blame(self._breakers.failed(Scope.SERVER, line.server, job.id, outcome, now, job.folder))
                 if not outcome.certain:
                     self._breakers.doubt(line.project.name, line.server, job.id, outcome, now)
+            case Later(scope=Scope.PROJECT) if self._queues.lines.get(line.project.name) is not line:
+                self._breakers.give_back(job.id)  # a reload has put another token or address since: that one is asked
             case Later(scope=Scope.PROJECT):
                 # A project that refuses us is a server that answers.
                 self._breakers.succeeded(Scope.SERVER, line.server, job.id)
