@@ -91,7 +91,7 @@ class Port:
         return self.ledger.rename_open(job, name, self.address(name))
 
     def known_folder(self, folder: str) -> KnownFolder | None:
-        return self.ledger.known_folder(folder)
+        return self.ledger.query.known_folder(folder)
 
     def left_marks(self, folder: str) -> str | None:
         return self.ledger.query.left_marks(folder)

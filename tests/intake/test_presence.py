@@ -358,6 +358,6 @@ def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path)
     until(lambda: intake.away is not None)
     assert "another installation" in str(intake.away)
     assert intake.lent is None
-    assert intake.confirm() is None
+    assert not intake.confirm()
     assert desk.open() == {}
     assert (desk.path / "x.pdf").exists()

@@ -369,7 +369,7 @@ class Folder:
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
     configuration: str = field(default="", compare=False)  # the digest of the `Config` that it was read from
-    digest: str = ""  # of all that decides what becomes of its files (`daemon/digest`)
+    digest: str = field(default="", compare=False)  # of all that decides what becomes of its files (`daemon/digest`)
 
     def leaves(self, name: str) -> str:
         """Why a file of that relative name is left alone; empty if it is not."""
