@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError, TokenSource
+from dropcap.config.secrets import ProxyCredentials, SecretError, TokenSource
 from dropcap.secret import Token
 
 TOKEN = "0123456789ABCDEF0123456789abcdef"
@@ -40,7 +40,7 @@ def test_a_link_to_the_file_is_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o666])
 def test_a_file_that_everybody_can_get_at(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(TokenError, match=f"mode {mode:04o}") as caught:
+    with pytest.raises(SecretError, match=f"mode {mode:04o}") as caught:
         written(tmp_path / "token", TOKEN.encode(), mode).read()
     assert "chmod 0600" in caught.value.remedy
     assert TOKEN not in str(caught.value)
@@ -61,7 +61,7 @@ def test_a_file_that_everybody_can_get_at(tmp_path: Path, mode: int) -> None:
     ids=range(8),
 )
 def test_no_token(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(TokenError, match=message) as caught:
+    with pytest.raises(SecretError, match=message) as caught:
         written(tmp_path / "token", content).read()
     assert caught.value.remedy
     assert len(content) < 30 or content.decode(errors="replace").strip() not in caught.value.message
@@ -69,24 +69,24 @@ def test_no_token(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(TokenError, match="does not exist"):
+    with pytest.raises(SecretError, match="does not exist"):
         TokenSource("file", str(tmp_path / "none")).read()
-    with pytest.raises(TokenError, match="is not a file"):
+    with pytest.raises(SecretError, match="is not a file"):
         TokenSource("file", str(tmp_path)).read()
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(TokenError, match="is not a file"):  # at once: nobody writes into it
+    with pytest.raises(SecretError, match="is not a file"):  # at once: nobody writes into it
         TokenSource("file", str(tmp_path / "fifo")).read()
-    with pytest.raises(TokenError, match="cannot be read"):
+    with pytest.raises(SecretError, match="cannot be read"):
         TokenSource("file", "a\0b").read()
 
 
 def test_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     source = TokenSource("credential", "trial")
-    with pytest.raises(TokenError, match="CREDENTIALS_DIRECTORY is not set"):
+    with pytest.raises(SecretError, match="CREDENTIALS_DIRECTORY is not set"):
         source.read()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with pytest.raises(TokenError, match="does not exist"):
+    with pytest.raises(SecretError, match="does not exist"):
         source.read()
     written(tmp_path / "trial", TOKEN.encode(), 0o444)
     assert source.read() == Token(TOKEN)
@@ -95,7 +95,7 @@ def test_a_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DROPCAP_TEST_TOKEN", raising=False)
     source = TokenSource("env", "DROPCAP_TEST_TOKEN")
-    with pytest.raises(TokenError, match="DROPCAP_TEST_TOKEN is not set"):
+    with pytest.raises(SecretError, match="DROPCAP_TEST_TOKEN is not set"):
         source.read()
     monkeypatch.setenv("DROPCAP_TEST_TOKEN", f" {TOKEN}\n")
     assert source.read() == Token(TOKEN)

@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.cli.init_written import Account
 from dropcap.config import secrets as token_source
-from dropcap.config.secrets import TokenError, TokenSource
+from dropcap.config.secrets import SecretError, TokenSource
 from dropcap.preflight.machine import ServiceUnit, _hidden, _read_only
 from tests import needs
 from tests.site import Site
@@ -92,7 +92,7 @@ def test_a_credential_of_the_running_service_can_be_read_beside_it(tmp_path: Pat
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.setattr(token_source, "SERVICE_CREDENTIALS", str(tmp_path))
     source = TokenSource("credential", "trial")
-    with pytest.raises(TokenError, match="run this as dropcap's user or as root"):
+    with pytest.raises(SecretError, match="run this as dropcap's user or as root"):
         source.read()
     (tmp_path / "trial").write_text("0123456789ABCDEF0123456789ABCDEF\n")
     assert source.read().reveal() == "0123456789ABCDEF0123456789ABCDEF"

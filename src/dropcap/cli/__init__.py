@@ -26,93 +26,51 @@ from dropcap.secret import without_tokens
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A command: where it is, a line of help that is told without importing it, and an example of its use."""
+    """A command: a line of help that is told without importing it, an example of its use, its module if that is another's."""
 
-    module: str
-    function: str
     help: str
     example: str
+    module: str = ""
 
 
 COMMANDS = {
-    "demo": Listed("demo", "demo_command", "Show the main job on a sandbox REDCap.", "dropcap demo --stay"),
+    "demo": Listed("Show the main job on a sandbox REDCap.", "dropcap demo --stay"),
     "init": Listed(
-        "init",
-        "init_command",
         "Read a project and propose a configuration.",
         "dropcap init --url https://redcap.example.org/api/ --token-file /etc/dropcap/trial.token",
     ),
     "check": Listed(
-        "check",
-        "check_command",
-        "Check configuration, folders, servers, tokens and rules.",
-        "sudo -u dropcap dropcap check --folder consents",
+        "Check configuration, folders, servers, tokens and rules.", "sudo -u dropcap dropcap check --folder consents"
     ),
     "explain": Listed(
-        "explain",
-        "explain_command",
-        "Tell which rule a name matches and where the file would go.",
-        "dropcap explain 101_V1_consent.pdf --folder consents",
+        "Tell which rule a name matches and where the file would go.", "dropcap explain 101_V1_consent.pdf --folder consents"
     ),
     "dry-run": Listed(
-        "dry_run",
-        "dry_run_command",
         "Tell what would happen to the files that lie there now.",
         "dropcap dry-run --folder consents --report /root/consents.html",
     ),
-    "run": Listed("run", "run_command", "Watch the folders and deliver what is dropped.", "dropcap run --once --wait 5m"),
-    "status": Listed(
-        "status",
-        "status_command",
-        "Tell what goes on by itself and what waits for somebody.",
-        "dropcap status --failed --folder consents",
-    ),
-    "history": Listed(
-        "history", "history_command", "Tell what happened to a file, or the last files.", "dropcap history 101_V1_consent.pdf"
-    ),
+    "run": Listed("Watch the folders and deliver what is dropped.", "dropcap run --once --wait 5m"),
+    "status": Listed("Tell what goes on by itself and what waits for somebody.", "dropcap status --failed --folder consents"),
+    "history": Listed("Tell what happened to a file, or the last files.", "dropcap history 101_V1_consent.pdf"),
     "preserved": Listed(
-        "preserved",
-        "preserved_command",
-        "List or fetch copies of what REDCap held before it was replaced.",
-        "dropcap preserved --record 101 --to /root/copies",
+        "List or fetch copies of what REDCap held before it was replaced.", "dropcap preserved --record 101 --to /root/copies"
     ),
-    "retry": Listed("retry", "retry_command", "Try failed or held files again.", "dropcap retry --failed --folder consents"),
-    "prune": Listed(
-        "prune",
-        "prune_command",
-        "Remove what `keep` says is over, and tell of it first.",
-        "dropcap prune --dry-run --folder consents",
-    ),
-    "reload": Listed("run", "reload_command", "Have the running dropcap take up the changed configuration.", "dropcap reload"),
-    "pause": Listed(
-        "pause", "pause_command", "Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"
-    ),
-    "resume": Listed("pause", "resume_command", "Go on, whoever paused it.", "dropcap resume --project trial"),
-    "notify": Listed("notify", "notify_command", "Try the notifications.", "dropcap notify --test"),
-    "dashboard": Listed(
-        "dashboard",
-        "dashboard_command",
-        "Tell where the operator's page is, or make a link that signs in.",
-        "dropcap dashboard --link",
-    ),
+    "retry": Listed("Try failed or held files again.", "dropcap retry --failed --folder consents"),
+    "prune": Listed("Remove what `keep` says is over, and tell of it first.", "dropcap prune --dry-run --folder consents"),
+    "reload": Listed("Have the running dropcap take up the changed configuration.", "dropcap reload", "run"),
+    "pause": Listed("Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"),
+    "resume": Listed("Go on, whoever paused it.", "dropcap resume --project trial", "pause"),
+    "notify": Listed("Try the notifications.", "dropcap notify --test"),
+    "dashboard": Listed("Tell where the operator's page is, or make a link that signs in.", "dropcap dashboard --link"),
     "ledger": Listed(
-        "ledger",
-        "ledger_command",
-        "Copy the ledger while dropcap runs, put a copy back, or move it.",
-        "dropcap ledger backup /var/backups/dropcap-ledger.db",
+        "Copy the ledger while dropcap runs, put a copy back, or move it.", "dropcap ledger backup /var/backups/dropcap-ledger.db"
     ),
-    "verify": Listed(
-        "verify", "verify_command", "Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"
-    ),
+    "verify": Listed("Compare what was stored with what REDCap holds now.", "dropcap verify --since 7d"),
     "report": Listed(
-        "report",
-        "report_command",
         "Write a report of a period, to print or for a spreadsheet.",
         "dropcap report --folder consents --since 7d --html report.html",
     ),
-    "sandbox": Listed(
-        "sandbox", "sandbox_command", "Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"
-    ),
+    "sandbox": Listed("Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"),
 }
 
 
@@ -124,7 +82,8 @@ class _Commands(click.Group):
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = getattr(importlib.import_module(f"dropcap.cli.{entry.module}"), entry.function)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"dropcap.cli.{entry.module or name}"), f"{name}_command")
         command.short_help = entry.help
         command.epilog = f"\b\nExample:\n  {entry.example}"
         return command
@@ -163,20 +122,20 @@ def commands() -> None:
     """
 
 
-def _veiled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An error inside dropcap, told as Python does, but for tokens that a server may have put into it."""
     text = without_tokens("".join(traceback.format_exception(kind, error, trace)))
     sys.stderr.write(with_priority(text.rstrip("\n"), "critical") + "\n" if reads(sys.stderr) else text)
 
 
-def _veiled_of_thread(args: threading.ExceptHookArgs) -> None:
+def _redacted_of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
-        _veiled(args.exc_type, args.exc_value, args.exc_traceback)
+        _redacted(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def main() -> None:
     """Entry point of the `dropcap` command."""
-    sys.excepthook, threading.excepthook = _veiled, _veiled_of_thread
+    sys.excepthook, threading.excepthook = _redacted, _redacted_of_thread
     for name in ("stdout", "stderr"):  # closed by the caller; what is opened next must not take their numbers either
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives

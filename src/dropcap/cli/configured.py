@@ -24,6 +24,7 @@ from dropcap.cli.screen import complain
 from dropcap.config.load import load
 from dropcap.config.model import Config, Folder, PostgresLedger, Project
 from dropcap.config.values import BadValueError, did_you_mean, duration
+from dropcap.daemon import control
 from dropcap.daemon.control import ASKED, PATIENCE, SOCKET, ask
 from dropcap.daemon.opening import database_of, has_psycopg, open_for_people
 from dropcap.daemon.state import LEDGER, AlreadyRunning, StateError, close_ledger, only_one, open_ledger, prepare
@@ -31,11 +32,13 @@ from dropcap.delivery.project_client import MakeWindow, ProjectLine, line_to, wi
 from dropcap.display import shown
 from dropcap.files.hand import Hand
 from dropcap.hosts.shared_window import SharedWindow
+from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.database import Damaged, DatabaseError, LedgerError
 from dropcap.ledger.postgres.wire import Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.schema import VERSION
 from dropcap.ledger.store import Ledger
+from dropcap.reasons import Scope
 
 DEFAULT = "/etc/dropcap/config.yaml"
 
@@ -311,6 +314,37 @@ def asked(config: Config, question: dict[str, Any]) -> dict[str, Any] | None:
     if told is not None and "error" in told:
         stop(f"the running dropcap could not do it: {told['error']}", 1)
     return told
+
+
+def done(config: Config, question: dict[str, Any]) -> dict[str, Any]:
+    """What people want done is done by the dropcap that runs, which answers; else here, in the ledger, while none does.
+
+    `hosts`, in the latter case: those that share the ledger; None if it is SQLite's.
+    """
+    told = asked(config, question)
+    if told is not None:
+        return told
+    with alone(config) as ledger:
+        return {"hosts": ledger.query.hosts(), **_done_here(config, ledger, question)}
+
+
+def _done_here(config: Config, ledger: Ledger, question: dict[str, Any]) -> dict[str, Any]:
+    who, do = Who.me(), question["do"]
+    if do == "retry":
+        which = {key: question[key] for key in ("failed", "held", "folder")}
+        tried, cannot = control.retry(ledger, config, control.select(ledger, question["jobs"], **which), who)
+        return {"tried": tried, "cannot": cannot}
+    scope, name = question.get("scope", Scope.FOLDER), question["name"]
+    if do == "resume":
+        ledger.act(who, Deed.RESUME, scope=scope, name=name)
+        if scope is Scope.FOLDER:
+            control.release(ledger, name, False)
+        return {"done": ledger.resume(scope, name)}
+    ledger.act(who, Deed.PAUSE, scope=scope, name=name, **({"release": True} if do == "release" else {}))
+    ledger.pause(control.pause_by_hand(scope, name))
+    if do == "release":
+        control.release(ledger, name, True)
+    return {"open": []}
 
 
 @contextlib.contextmanager

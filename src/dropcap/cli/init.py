@@ -28,7 +28,7 @@ from dropcap.cli.init_written import (
     write,
 )
 from dropcap.config.load import STATE_DIR
-from dropcap.config.secrets import ProxyCredentials, TokenError, TokenSource, proxy_address
+from dropcap.config.secrets import ProxyCredentials, SecretError, TokenSource, proxy_address
 from dropcap.config.values import BadValueError, api_url
 from dropcap.config.values import name as name_of
 from dropcap.delivery.project_client import credentials_from
@@ -152,7 +152,7 @@ class Asked:
             path = given.token_file.absolute()
             try:
                 return TokenSource("file", str(path)).read(), path
-            except TokenError as error:
+            except SecretError as error:
                 stop(f"{error.message}: {error.remedy}", 2)
         if given.yes:
             raise click.UsageError("--token-file is needed with --yes")

@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from dropcap.cli import completion, screen
-from dropcap.cli.configured import alone, asked, config_option, known, query, usable
+from dropcap.cli.configured import config_option, done, known, query, usable
 from dropcap.cli.jobs import clock
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon import control
 from dropcap.display import shown
-from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.job import Pause
 from dropcap.reasons import Reason, Scope
 
@@ -58,25 +57,17 @@ def pause_command(config_path: Path, server: str | None, project: str | None, fo
     if before is not None and before.reason == Reason.BY_HAND:
         screen.line(f"{scope} {shown(name)} is paused already, since {clock(before.since)}")
         return
-    if asked(config, {"do": "pause", "scope": scope, "name": name}) is None:
-        with alone(config) as ledger:
-            ledger.act(Who.me(), Deed.PAUSE, scope=scope, name=name)
-            ledger.pause(control.pause_by_hand(scope, name))
+    done(config, {"do": "pause", "scope": scope, "name": name})
     seen = " (other hosts see it in some seconds)" if isinstance(config.ledger, PostgresLedger) else ""
     screen.line(f"{scope} {shown(name)} is paused{seen}; end it with: dropcap resume --{scope} {screen.typed(name)}")
 
 
 def _release(config: Config, name: str) -> None:
-    told = asked(config, {"do": "release", "name": name})
-    if told is None:
-        with alone(config) as ledger:
-            ledger.act(Who.me(), Deed.PAUSE, scope=Scope.FOLDER, name=name, release=True)
-            ledger.pause(control.pause_by_hand(Scope.FOLDER, name))
-            control.release(ledger, name, True)
-    for path in told["open"] if told else ():
+    still_open = done(config, {"do": "release", "name": name})["open"]
+    for path in still_open:
         screen.line(f"still open: {shown(path)}", err=True)
     resume = f"dropcap resume --folder {screen.typed(name)}"
-    if told and told["open"]:
+    if still_open:
         screen.line(f"folder {shown(name)} is paused, and let go of once what is said above has ended; end it with: {resume}")
         sys.exit(1)
     if isinstance(config.ledger, PostgresLedger):
@@ -98,16 +89,7 @@ def resume_command(config_path: Path, server: str | None, project: str | None, f
     scope, given = _one_of(server, project, folder)
     # What is no longer in the configuration may still be paused.
     name = _name(config, scope, given, [name for of, name in _pauses(config) if of == scope])
-    told = asked(config, {"do": "resume", "scope": scope, "name": name})
-    if told is not None:
-        ended = bool(told["done"])
-    else:
-        with alone(config) as ledger:
-            ledger.act(Who.me(), Deed.RESUME, scope=scope, name=name)
-            if scope is Scope.FOLDER:
-                control.release(ledger, name, False)
-            ended = ledger.resume(scope, name)
-    if not ended:
+    if not done(config, {"do": "resume", "scope": scope, "name": name})["done"]:
         screen.line(f"{scope} {shown(name)} was not paused", err=True)
         sys.exit(1)
     screen.line(f"{scope} {shown(name)} goes on")

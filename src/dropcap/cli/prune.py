@@ -18,7 +18,7 @@ from dropcap.cli import screen
 from dropcap.cli.configured import alone, asked, config_option, folder_option, known, lines, stop, usable
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
-from dropcap.config.secrets import SecretError, TokenError
+from dropcap.config.secrets import SecretError
 from dropcap.daemon import log
 from dropcap.daemon.control import released_of
 from dropcap.daemon.engine import Keeping
@@ -137,7 +137,7 @@ def _time(config: Config, folder_name: str | None) -> float:
                 client.version()
             except RedcapError as error:  # whatever it answers, the reply may tell the time
                 why = str(error)
-            except (TokenError, SecretError) as error:
+            except SecretError as error:
                 why = error.message
             if client.heard is not None and client.ahead is not None:
                 _must_agree(project.host, client.ahead)

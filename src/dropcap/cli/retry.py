@@ -9,11 +9,9 @@ from pathlib import Path
 import click
 
 from dropcap.cli import completion, screen
-from dropcap.cli.configured import alone, asked, config_option, folder_option, known, query, usable
+from dropcap.cli.configured import config_option, done, folder_option, known, query, usable
 from dropcap.config.model import Config
-from dropcap.daemon.control import retry, select
 from dropcap.display import shown
-from dropcap.ledger.act import Who
 from dropcap.ledger.reports import HostsNow
 
 #: Files that are told one by one.
@@ -48,24 +46,12 @@ def retry_command(jobs: tuple[int, ...], config_path: Path, folder_name: str | N
     numbers = [number for number, job in found.items() if job is not None]
     tried: list[int] = []
     if numbers or not jobs:
-        tried, others = _retried(config, numbers, failed, held, folder_name)
-        cannot += others
+        told = done(config, {"do": "retry", "jobs": numbers, "failed": failed, "held": held, "folder": folder_name})
+        tried, cannot = told["tried"], cannot + told["cannot"]
+        if "hosts" in told:
+            screen.line(_when(told["hosts"]), err=True)
     _tell(config, tried, cannot)
     sys.exit(1 if cannot else 0)
-
-
-def _retried(
-    config: Config, numbers: list[int], failed: bool, held: bool, folder_name: str | None
-) -> tuple[list[int], list[str]]:
-    told = asked(config, {"do": "retry", "jobs": numbers, "failed": failed, "held": held, "folder": folder_name})
-    if told is not None:
-        return told["tried"], told["cannot"]
-    with alone(config) as ledger:
-        chosen = select(ledger, numbers, failed=failed, held=held, folder=folder_name)
-        done = retry(ledger, config, chosen, Who.me())
-        hosts = ledger.query.hosts()
-    screen.line(_when(hosts), err=True)
-    return done
 
 
 def _when(hosts: HostsNow | None) -> str:

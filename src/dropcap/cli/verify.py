@@ -27,7 +27,7 @@ from dropcap.ledger.database import Damaged, DatabaseError
 from dropcap.ledger.job import Job
 from dropcap.ledger.proof import Proof, prove
 from dropcap.ledger.query import Query
-from dropcap.preflight.verification import Compared, Found, Interrupted, Lies, NotReached, filed, latest, verify
+from dropcap.preflight.verification import Compared, Found, Lies, NotReached, filed, latest, verify
 from dropcap.redcap.window import Stopped
 
 _TOLD = 200
@@ -104,8 +104,8 @@ def verify_files(config: Config, since: float, folder: str | None, after: int, e
                     screen.line(_file_line(looked), hang=4)
             last = looked.job.id
             if stopped.is_set():
-                raise Interrupted
-    except Interrupted:
+                raise Stopped("stopped between two files")
+    except Stopped:
         code = 130
     except DatabaseError as error:
         stop(f"the ledger cannot be read ({error})", 1)

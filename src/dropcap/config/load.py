@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,6 @@ def _inner(main: Section, key: str, readers: Mapping[str, Callable[[str], Any]])
 
 def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
     """Each problem once, by file (in the order of reading) and line."""
-    files: dict[str, int] = {}
-    for problem in problems:
-        files.setdefault(problem.file, len(files))
-    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (files[problem.file], problem.line)))
+    files = dict.fromkeys(problem.file for problem in problems)
+    by_line = sorted(dict.fromkeys(problems), key=attrgetter("line"))
+    return tuple(problem for file in files for problem in by_line if problem.file == file)

@@ -68,10 +68,6 @@ SERVICE_CREDENTIALS = "/run/credentials/dropcap.service"
 _SUPER_TOKEN = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
 
 
-class TokenError(SecretError):
-    """A token that cannot be had."""
-
-
 @dataclass(frozen=True, slots=True)
 class TokenSource:
     """A token's place: the path of a file, the name of a systemd credential, or of an environment variable."""
@@ -82,30 +78,22 @@ class TokenSource:
     def read(self) -> Token:
         """The token, read afresh.
 
-        Raises TokenError if it is missing, unreadable, open to everybody on this machine, or no token of a project.
+        Raises SecretError if it is missing, unreadable, open to everybody on this machine, or no token of a project.
         """
-        if self.kind == "file":
-            text = _file(self.where, private=True)
-        elif self.kind == "credential":
-            text = _credential(self.where)
-        else:
+        if self.kind == "env":
             text = os.environ.get(self.where, "")
             if not text:
-                raise TokenError(f"the environment variable {shown(self.where)} is not set", "set it, or use token_file instead")
+                raise SecretError(f"the environment variable {shown(self.where)} is not set", "set it, or use token_file instead")
+        else:
+            path = self.where if self.kind == "file" else credential_path(self.where)
+            absent = "write the project's API token into it, with mode 0600"
+            # systemd guards its folder; under some versions the file's own mode says nothing.
+            text = read_secret(path, "token file", absent, private=self.kind == "file")
         return _token(text, str(self))
 
     def __str__(self) -> str:
         place = {"file": "token file", "credential": "credential", "env": "environment variable"}[self.kind]
         return f"the {place} {shown(self.where)}"
-
-
-def _credential(name: str) -> str:
-    try:
-        path = credential_path(name)
-    except SecretError as error:
-        raise TokenError(error.message, error.remedy) from None
-    # systemd guards its folder; under some versions the file's own mode says nothing.
-    return _file(path, private=False)
 
 
 def credential_path(name: str) -> str:
@@ -122,25 +110,18 @@ def credential_path(name: str) -> str:
     return os.path.join(folder, name)
 
 
-def _file(path: str, private: bool) -> str:
-    try:
-        return read_secret(path, "token file", "write the project's API token into it, with mode 0600", private=private)
-    except SecretError as error:
-        raise TokenError(error.message, error.remedy) from None
-
-
 def _token(text: str, place: str) -> Token:
     text = text.strip()
     if _TOKEN.fullmatch(text):
         return Token(text)
     if not text:
-        raise TokenError(f"{place} is empty", "write the project's API token into it")
+        raise SecretError(f"{place} is empty", "write the project's API token into it")
     if _SUPER_TOKEN.fullmatch(text):
-        raise TokenError(
+        raise SecretError(
             f"{place} holds a super token (64 characters), which creates projects and imports no files",
             "put the API token of one project there (32 characters), and keep the super token away from dropcap",
         )
-    raise TokenError(
+    raise SecretError(
         f"{place} does not hold a REDCap API token: that is 32 characters 0-9 A-F and nothing else, this has {len(text)}",
         "copy the token again from the project's API page",
     )

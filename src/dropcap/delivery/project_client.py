@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from dropcap.config.model import Config, Project
-from dropcap.config.secrets import ProxyCredentials, SecretError, TokenError
+from dropcap.config.secrets import ProxyCredentials, SecretError
 from dropcap.delivery.order import Order
 from dropcap.delivery.plan import Facts, impossible
 from dropcap.ledger.job import Refused
@@ -298,7 +298,7 @@ class ProjectLine:
     def _revealed(self) -> str:
         try:
             return self.project.token_source.read().reveal()
-        except TokenError:
+        except SecretError:
             return ""
 
     def _info(self, field: str) -> FieldInfo | None:
@@ -308,7 +308,7 @@ class ProjectLine:
         """Something that changes when the token does, and tells nothing of it; None while it cannot be read."""
         try:
             return hash(self.project.token_source.read())
-        except TokenError:
+        except SecretError:
             return None
 
     def known(self) -> bool:
@@ -353,7 +353,7 @@ def token_of(project: Project) -> Callable[[], Token]:
     def read() -> Token:
         try:
             return project.token_source.read()
-        except TokenError as error:
+        except SecretError as error:
             raise RedcapError(Meaning(Verdict.PROJECT, Reason.TOKEN, error.message, error.remedy)) from None
 
     return read
@@ -393,7 +393,7 @@ MakeWindow: TypeAlias = Callable[[Config, Project], Allowance]
 
 def client_to(config: Config, project: Project, window: MakeWindow = window_of) -> Redcap:
     """A client of a project, with the limits that the configuration sets."""
-    with contextlib.suppress(TokenError):  # told with the first request
+    with contextlib.suppress(SecretError):  # told with the first request
         project.token_source.read()  # from now on the gate knows it, whichever server says it
     return Redcap(
         project.url,

@@ -28,7 +28,7 @@ from dropcap.intake.take import KnownFolders
 from dropcap.intake.walk import OWN, dropped
 from dropcap.ledger.job import KnownFolder, OpenFile
 from dropcap.ledger.query import Query
-from dropcap.preflight.remark import Level, Place, Remark, place_of
+from dropcap.preflight.remark import Level, Place, Remark, group_called, place_of
 from dropcap.routing.rule import ExistingFile
 
 
@@ -319,7 +319,7 @@ def _writers(directory: Path, status: os.stat_result, owners: Collection[int]) -
     if status.st_mode & stat.S_IWOTH:
         return "everybody"
     if status.st_mode & stat.S_IWGRP and (_has_acl(directory) or not _alone(status.st_gid, owners)):
-        return f"the group {_group_name(status.st_gid)}"
+        return f"the group {group_called(status.st_gid)}"
     return None
 
 
@@ -379,13 +379,6 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user #{number}"
-
-
-def _group_name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return f"#{number}"
 
 
 _HOW = (

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dropcap.config.model import SHORTEST_SECRET, Config, Folder, PostgresLedger, Project, SecretPlace
-from dropcap.config.secrets import SecretError, TokenError
+from dropcap.config.secrets import SecretError
 from dropcap.delivery.project_client import way_of
 from dropcap.display import shown
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight.remark import Place, Remark, of_secret, on_machine, place_of
+from dropcap.preflight.remark import Place, Remark, group_called, of_secret, on_machine, place_of
 from dropcap.preflight.shared_ledger import ledger_files
 from dropcap.redcap.connect import NoWay, Trust
 
@@ -78,7 +78,7 @@ def project_remarks(project: Project) -> Iterator[Remark]:
     where = place_of(project)
     try:
         project.token_source.read()
-    except TokenError as error:
+    except SecretError as error:
         yield of_secret(where, error, credential=project.token_source.kind == "credential")
     else:
         yield Remark("ok", where, f"{project.token_source} holds a token")
@@ -334,7 +334,7 @@ def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
         status, account = os.stat(folder.path), pwd.getpwnam(user)
     except (OSError, KeyError):
         return
-    gives = folder.group is not None and folder.group not in (_name(status.st_gid), str(status.st_gid))
+    gives = folder.group is not None and folder.group not in (group_called(status.st_gid), str(status.st_gid))
     if (gives or not status.st_mode & stat.S_ISGID) and not unit.may_chown:
         message = f"group: {unit.path.name} may give files to no group (SystemCallFilter=)"
         if not gives:
@@ -350,7 +350,7 @@ def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
         message = f"path: {folder.path} belongs to the group root, which lets the user {user} of {unit.path.name} not in"
         yield Remark("warning", where, message, f"run `{giving(folder.path, user)}`")
         return
-    group = _name(status.st_gid)
+    group = group_called(status.st_gid)
     message = f"path: {folder.path} belongs to the group {group}, in which the user {user} of {unit.path.name} is not"
     remedy = f"run `usermod -aG {group} {user}`, then `systemctl restart {unit.path.stem}`: a reload is not enough"
     yield Remark("warning", where, message, remedy)
@@ -359,18 +359,11 @@ def _group(where: Place, folder: Folder, unit: ServiceUnit) -> Iterator[Remark]:
 def giving(folder: Path, user: str) -> str:
     """The commands that give a folder of root's, or of its group, to the service's `user` and to those who drop files."""
     account = pwd.getpwnam(user)
-    groups = [_name(number) for number in os.getgrouplist(user, account.pw_gid)]
-    group = DROPPERS if DROPPERS in groups else _name(account.pw_gid)
+    groups = [group_called(number) for number in os.getgrouplist(user, account.pw_gid)]
+    group = DROPPERS if DROPPERS in groups else group_called(account.pw_gid)
     path = shown(shlex.quote(str(folder)))
     give = f"chown {user}:{group}" if folder.stat().st_uid == 0 else f"chgrp {group}"
     return f"{give} {path}; chmod 2770 {path}; setfacl -d -m g:{group}:rwx {path}"
-
-
-def _name(number: int) -> str:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return f"#{number}"
 
 
 def _add(*lines: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,6 +85,14 @@ def place_of(thing: Folder | Project, rule: Rule | None = None, key: str = "") -
     if rule is not None:
         return Place(Part.RULE, thing.name, rule.name, thing.file, rule.line, key)
     return Place(Part.FOLDER if isinstance(thing, Folder) else Part.PROJECT, thing.name, "", thing.file, thing.line, key)
+
+
+def group_called(number: int) -> str:
+    """The name of a group of this machine."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return f"#{number}"
 
 
 def of_secret(where: Place, error: SecretError, *, credential: bool) -> Remark:

@@ -186,7 +186,6 @@ def _host(config: Config, folders: Sequence[Folder], hosts: HostsNow, host: Host
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile")
 #: Files that libpq does not take if others may read them.
 _PRIVATE = {"sslkey": "it is refused", "passfile": "it is passed over"}
-_DATABASE = on_machine("ledger")
 
 
 def ledger_files(ledger: PostgresLedger) -> Iterator[tuple[str, Path]]:
@@ -205,14 +204,14 @@ def ledger_remarks(config: Config) -> Iterator[Remark]:
         return
     if importlib.util.find_spec("psycopg") is None:
         how = "pip install 'dropcap-redcap[postgres]', or with the Debian package apt install python3-psycopg"
-        yield Remark("error", _DATABASE, "psycopg is not installed", f"install it: {how}")
+        yield Remark("error", _LEDGER, "psycopg is not installed", f"install it: {how}")
     if ledger.secret is not None:
         try:
             ledger.password()
         except SecretError as error:
-            yield of_secret(_DATABASE, error, credential=ledger.secret.credential is not None)
+            yield of_secret(_LEDGER, error, credential=ledger.secret.credential is not None)
         else:
-            yield Remark("ok", _DATABASE, f"{ledger.secret} can be read")
+            yield Remark("ok", _LEDGER, f"{ledger.secret} can be read")
     for key, path in ledger_files(ledger):
         if key != "ledger_password_file":
             yield from _file(key, path)
@@ -222,11 +221,11 @@ def _file(key: str, path: Path) -> Iterator[Remark]:
     name = shown(str(path))
     if not os.access(path, os.R_OK):
         said = "cannot be read" if path.exists() else "is not there"
-        yield Remark("error", _DATABASE, f"{key}: {name} {said}", "correct the path, or let dropcap's user read it")
+        yield Remark("error", _LEDGER, f"{key}: {name} {said}", "correct the path, or let dropcap's user read it")
     elif key in _PRIVATE and _others_may_read(path):
-        yield Remark("error", _DATABASE, f"{key}: others may read {name}, so {_PRIVATE[key]}", f"run chmod 0600 {name}")
+        yield Remark("error", _LEDGER, f"{key}: others may read {name}, so {_PRIVATE[key]}", f"run chmod 0600 {name}")
     else:
-        yield Remark("ok", _DATABASE, f"{key}: {name} can be read")
+        yield Remark("ok", _LEDGER, f"{key}: {name} can be read")
 
 
 def _others_may_read(path: Path) -> bool:

@@ -20,6 +20,7 @@ from dropcap.ledger.query import Query
 from dropcap.reasons import Reason
 from dropcap.redcap.client import FileTarget, NoFile, RedcapError
 from dropcap.redcap.reply import Verdict, remedy_now
+from dropcap.redcap.window import Stopped
 
 #: Jobs read from the ledger at a time.
 PAGE = 1000
@@ -190,12 +191,7 @@ def _place(job: Job) -> _Place:
     return job.project, job.record, job.event or "", job.field, job.instance or 1
 
 
-_PAGE = 1000
 _PIECE = 1024 * 1024
-
-
-class Interrupted(Exception):  # noqa: N818 - asked for, no error
-    """A stop was asked for."""
 
 
 def filed(
@@ -209,11 +205,11 @@ def filed(
     """Look at the files of done jobs that ended since then, in the order of their numbers, from behind job `after`.
 
     Raises:
-        Interrupted: `stop` was set.
+        Stopped: `stop` was set.
     """
     trees: dict[str, Tree | None] = {}
     with ExitStack() as stack:
-        while page := query.stored_since(since, folder, after, _PAGE):
+        while page := query.stored_since(since, folder, after, PAGE):
             for job in page:
                 if job.folder not in trees:
                     trees[job.folder] = _opened(config, job.folder, stack)
@@ -259,7 +255,7 @@ def _compared_file(tree: Tree | None, place: str, wanted: str | None, stop: thre
         digest = sha256()
         while piece := os.read(fd, _PIECE):
             if stop.is_set():
-                raise Interrupted
+                raise Stopped("stopped while a file was read")
             digest.update(piece)
     except OSError as error:
         return Lies.UNREADABLE, error.strerror or str(error)
