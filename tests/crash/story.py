@@ -473,7 +473,22 @@ class _Story:
                 self.place.dropcap("resume", "--server", "trial")
                 self.place.dropcap("resume", "--project", "trial")
                 self.place.dropcap("retry", *(str(job.id) for job in open_jobs))
+                self.give_names_back()
             time.sleep(0.1)
+
+    def give_names_back(self) -> None:
+        """What may have arrived waits in in_progress/ for its old name."""
+        for path, where in self.lying(over=False):
+            name = path.read_bytes().split()[2].decode()
+            if (
+                where.startswith("in_progress/")
+                and not _target(path.name, self.versions[-1])
+                and _target(name, self.versions[-1])
+            ):
+                with contextlib.suppress(OSError):
+                    if not path.with_name(name).exists():
+                        path.rename(path.with_name(name))
+                        self.say(f"rename {where} back to {name}")
 
     def check(self) -> None:
         self.look()

@@ -314,3 +314,22 @@ def test_an_entry_that_says_another_name_goes_to_the_new_project(place: Site, ot
     unknown.wait_for("held", file="101_V1_consent.pdf")
     assert [one.record for one in other.holdings()] == ["102"]
     assert went(place, "102_V1_consent.pdf") == ("done", 19)
+
+
+def test_what_was_sent_before_is_read_back_where_it_was_sent_though_the_rules_have_changed(place: Site) -> None:
+    """Neither the wrong token nor a retry or a reload makes it a file that was never sent."""
+    daemon = place.start()
+    place.put("101_V1_consent.pdf", b"of 101")
+    daemon.wait_for("done")
+    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
+    place.put("102_V1_consent.pdf", b"of 102")
+    daemon.wait_for("retrying", outcome="unknown", reason="unreachable")
+    use(place, OTHERS)
+    daemon.wait_for("retrying", outcome="unknown", reason="project_mismatch")
+    assert place.dropcap("retry", "2").returncode == 0
+    place.config["tables"]["visits"]["V1"] = "month_6_arm_1"
+    place.write_config()
+    assert place.dropcap("reload").returncode == 0
+    use(place, TOKEN)
+    daemon.wait_for("done", 2, patience=60)
+    assert [(held.record, held.event) for held in place.box.holdings()] == [("101", "baseline_arm_1"), ("102", "baseline_arm_1")]

@@ -19,6 +19,7 @@ import structlog
 
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import StateError
+from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.intake.mounts import open_tree
 from dropcap.ledger.act import Deed, Who
@@ -219,14 +220,8 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tupl
     open_jobs = [job for job in jobs if job.state in (State.HELD, State.WAITING, State.UNKNOWN)]
     guessed = {(job.folder, job.record) for job in open_jobs if job.reason == Reason.TOO_MANY_MISMATCHES}
     ledger.forget_mismatches(guessed)
-    # Whoever was told that newer ones went has this one go over them; that it may be in another project, to where it leads now.
-    released: dict[str, dict[str, Any]] = {
-        Reason.NEWER_WENT: {"sent_over": ledger.query.last_job()},
-        Reason.PROJECT_MISMATCH: {"key": None},
-    }
-    went = ledger.change(
-        [Change(j.id, j.tried_again_as, "tried again", CLEAN | released.get(j.reason or "", {})) for j in open_jobs]
-    )
+    order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+    went = ledger.change([Change(j.id, j.tried_again_as, "tried again", CLEAN | _released(ledger, order, j)) for j in open_jobs])
     tried += sorted(went)
     for job in jobs:
         if job.state is State.FAILED:
@@ -238,6 +233,14 @@ def retry(ledger: Ledger, config: Config, jobs: Sequence[Job], who: Who) -> tupl
         elif job.id not in went:
             cannot.append(f"job {job.id} ({shown(job.name)}) is {job.state.value}: nothing to try again")
     return tried, cannot
+
+
+def _released(ledger: Ledger, order: Order, job: Job) -> dict[str, Any]:
+    """One that newer files went before goes over them; one that may be in another project, to where its entry leads now. Where
+    that is the same project, it is read back at its place."""
+    if job.reason == Reason.NEWER_WENT:
+        return {"sent_over": ledger.query.last_job()}
+    return {"key": None} if job.reason == Reason.PROJECT_MISMATCH and order.elsewhere(job) else {}
 
 
 def _move_back(ledger: Ledger, folder: Folder | None, job: Job) -> str:
