@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ class Asking:
         self.told: dict[int, Finding | None] = {}
         self.at: dict[int, float] = {}
 
-    def tell(self, number: int, finding: Finding | None) -> None:
+    def answered(self, number: int, finding: Finding | None) -> None:
         if finding == TAKES_LONG:
             return
         self.told[number] = finding
@@ -41,7 +42,7 @@ class Asking:
     def ask(self, *paths: Path, folder: str = "consents") -> list[int]:
         fds = [os.open(path, os.O_RDONLY) for path in paths]
         try:
-            return self.examiner.ask(folder, fds, self.tell)
+            return self.examiner.ask(folder, fds, self)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -149,6 +150,7 @@ def test_one_that_ends_at_once_is_not_started_for_ever_and_tells_why(tmp_path: P
             assert time.monotonic() - began < 20
             asking.ask(path)
             time.sleep(0.02)
+        eventually(lambda: log)
     assert "has ended (exit code 3): no library [hidden]; " in log[0]["message"]
 
 
@@ -200,7 +202,10 @@ def test_a_file_that_hangs_keeps_no_other_of_its_folder_waiting_for_ever(
     monkeypatch.setattr(worker, "STUCK", 0.3)
     (quick,) = files(tmp_path, quick=WHOLE["scan.pdf"])
     told: dict[int, Finding] = {}
-    queue = worker._Queue(QUICK, told.__setitem__, lambda file: None)
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    working = worker._Worker(theirs)
+    monkeypatch.setattr(working, "answer", told.__setitem__)
+    queue = worker._Queue(QUICK, working)
     paths = [slow_share / "a", quick, *[slow_share / name for name in "bcde"], quick]
     for number, path in enumerate(paths):
         queue.put(worker._File(number, os.open(path, os.O_RDONLY), time.monotonic()))
@@ -212,6 +217,8 @@ def test_a_file_that_hangs_keeps_no_other_of_its_folder_waiting_for_ever(
     eventually(relieved, 12)
     assert told.pop(1) == Finding(Wholeness.WHOLE)
     assert set(told.values()) == {Finding(Wholeness.UNDECIDED)}, "the last one too: so many hang that nobody is left"
+    theirs.close()
+    ours.close()
 
 
 def test_threads_ask_at_the_same_time(asking: Asking, tmp_path: Path) -> None:

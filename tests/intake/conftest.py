@@ -1,106 +1,79 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dropcap.config.model import Folder
+from dropcap.content.examiner import Examiner
 from dropcap.intake.loop import Intake
 from dropcap.intake.owner import Run
-from dropcap.intake.people import IntakeHooks
-from dropcap.ledger.job import (
-    Address,
-    Change,
-    FailedFile,
-    FiledFile,
-    KnownFolder,
-    Mark,
-    MarkKind,
-    NewFile,
-    OpenFile,
-    State,
-    TakenAway,
-)
+from dropcap.ledger.job import Address, Change, OpenFile, State
 from dropcap.ledger.store import Ledger
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.rule import Rule
 from dropcap.routing.template import compile_template
 
 
-class Port:
-    """The real ledger, as intake sees it; every file gets an address of its own."""
+class Context:
+    """What intake works for, with the real ledger; every file gets an address of its own."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, folder: Folder, run: Run) -> None:
+        self.folder = folder
         self.ledger = ledger
-        self.address: Callable[[str], Address] = lambda name: Address(project="p", rule="r", record=name, field="f")
+        self.run = run
+        self.examiner: Examiner | None = None
+        self.jobs: list[int] = []
 
-    @property
-    def installation(self) -> str:
-        return self.ledger.installation
+    def projects(self) -> Collection[str]:
+        return ("p",)
 
-    @property
-    def unwritable(self) -> str:
-        return self.ledger.trouble.unwritable
+    def address(self, name: str) -> Address:
+        return address(name)
 
-    def marks(self, folder: str, name: str | None = None) -> Sequence[Mark]:
-        return self.ledger.query.marks(folder, name)
+    def claimed(self, jobs: list[int]) -> None:
+        self.jobs += jobs
 
-    def mark(self, folder: str, marks: Sequence[Mark]) -> None:
-        self.ledger.mark(folder, marks)
+    def refused(self, jobs: list[int]) -> None: ...
 
-    def unmark(self, folder: str, names: Sequence[str], kinds: Sequence[MarkKind]) -> None:
-        self.ledger.unmark(folder, names, kinds)
+    def place_left(self) -> None: ...
 
-    def claim(self, folder: str, files: Sequence[NewFile]) -> list[int]:
-        return self.ledger.claim(folder, files, self.address)
+    def noted(self) -> None: ...
 
-    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
-        return self.ledger.query.open_files(folder)
+    def unsafe(self) -> str | None:
+        return None
 
-    def each_open(self, folder: str) -> Iterator[tuple[str, OpenFile]]:
-        return self.ledger.query.each_open(folder)
+    def released(self) -> bool:
+        return False
 
-    def open_names(self, folder: str, names: Sequence[str]) -> set[str]:
-        return self.ledger.query.open_names(folder, names)
+    def holds(self) -> bool:
+        return True
 
-    def last_claims(self, folder: str, names: Sequence[str]) -> Mapping[str, float]:
-        return self.ledger.query.last_claims(folder, names)
+    def idle(self) -> bool:
+        return True
 
-    def failed_files(self, folder: str, sizes: Collection[int] = ()) -> Mapping[str, FailedFile]:
-        return self.ledger.query.failed_files(folder, sizes)
 
-    def each_done(self, folder: str, since: float, until: float) -> Iterator[str]:
-        return self.ledger.query.each_done(folder, since, until)
+class Quiet:
+    """An intake that nobody wakes."""
 
-    def each_filed(self, folder: str, sizes: Collection[int], since: float | None = None) -> Iterator[FiledFile]:
-        return self.ledger.query.each_filed(folder, sizes, since)
+    def happened(self, name: str) -> None: ...
 
-    def taken_away(self, folder: str, sizes: Collection[int]) -> Sequence[TakenAway]:
-        return self.ledger.query.taken_away("p", sizes, time.time())
+    def wake(self) -> None: ...
 
-    def forget_failed(self, jobs: Sequence[int]) -> None:
-        self.ledger.forget_failed(jobs)
+    def has_answer(self) -> None: ...
 
-    def withdraw(self, job: int) -> bool:
-        return self.ledger.withdraw(job)
+    def tick(self) -> float:
+        return time.monotonic()
 
-    def rename_open(self, job: int, name: str) -> bool:
-        return self.ledger.rename_open(job, name, self.address(name))
+    def over(self) -> bool:
+        return False
 
-    def known_folder(self, folder: str) -> KnownFolder | None:
-        return self.ledger.query.known_folder(folder)
 
-    def left_marks(self, folder: str) -> str | None:
-        return self.ledger.query.left_marks(folder)
-
-    def keep_left_marks(self, folder: str, marks: str) -> None:
-        self.ledger.keep_left_marks(folder, marks)
-
-    def remember_folder(self, folder: str, path: str, marker: str, mount: str) -> None:
-        self.ledger.remember_folder(folder, path, marker, mount)
+def address(name: str) -> Address:
+    return Address(project="p", rule="r", record=name, field="f")
 
 
 def rule(pattern: str) -> Rule:
@@ -115,9 +88,12 @@ class Desk:
         self.path = tmp_path / "consents"
         self.path.mkdir()
         self.ledger = Ledger(tmp_path / "ledger.db")
-        self.port = Port(self.ledger)
-        self.claimed: list[int] = []
+        self.context = Context(self.ledger, self.folder(), Run.of(tmp_path))
         self.intake: Intake | None = None
+
+    @property
+    def claimed(self) -> list[int]:
+        return self.context.jobs
 
     def folder(self, **settings: Any) -> Folder:
         defaults: dict[str, Any] = {"rescan": 60.0, "settle_closed": 0.0, "settle_quiet": 0.3, "min_free": 0}
@@ -125,8 +101,8 @@ class Desk:
         return Folder("consents", self.path, "p", rules, **{**defaults, **settings})
 
     def start(self, *, watched: bool = True, **settings: Any) -> Intake:
-        run = Run.of(self.path.parent)
-        self.intake = Intake(self.folder(**settings), self.port, run, IntakeHooks(self.claimed.extend), watched=watched)
+        self.context.folder, self.context.run = self.folder(**settings), Run.of(self.path.parent)
+        self.intake = Intake(self.context, watched=watched)
         self.intake.start()
         return self.intake
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dropcap.intake import owner
 from dropcap.intake.owner import Beat, Run, Vigil
 
 
@@ -58,9 +59,10 @@ def test_whose_beat_is_nobodys_who_is_alive(tmp_path: Path) -> None:
         ([(0, b"a"), (5000, b"b")], 90, True),
     ],
 )
-def test_a_vigil(looks: list[tuple[float, bytes]], left: float, moved: bool) -> None:
+def test_a_vigil(looks: list[tuple[float, bytes]], left: float, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    vigil = Vigil(now=lambda: now)
+    monkeypatch.setattr(owner, "clock", lambda: now)
+    vigil = Vigil()
     told = None
     for now, sign in looks:  # noqa: B007  the clock reads it
         told = vigil.look(sign)

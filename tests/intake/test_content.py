@@ -13,13 +13,14 @@ import pytest
 from dropcap.config.load import load
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
-from dropcap.files.tree import Tree
 from dropcap.intake import content
 from dropcap.intake.content import REFUSED_AFTER, Ask, ContentJudge, Take, refused_in
+from dropcap.intake.opened import DropDirectory
+from dropcap.intake.owner import Vigil
 from dropcap.intake.settle import RestTime, Seen, Sight, Waiting
 from dropcap.ledger.job import Mark, MarkKind
 from tests.content.make import pdf
-from tests.intake.conftest import Desk, until
+from tests.intake.conftest import Desk, Quiet, until
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -67,14 +68,16 @@ class Judging:
 
     def __init__(self, desk: Desk, tmp_path: Path) -> None:
         self.desk = desk
-        self.tree = Tree(desk.path)
-        self.examiner = Examiner()
-        self.folder = folder(desk, tmp_path)
+        self.examiner = desk.context.examiner = Examiner()
+        desk.context.folder = folder(desk, tmp_path)
         self.contents = self.fresh()
 
     def fresh(self) -> ContentJudge:
         """As after a restart."""
-        return ContentJudge(self.tree, self.folder, self.desk.port, self.examiner, lambda: None)
+        opened = DropDirectory(self.desk.context, Quiet(), Vigil(), watched=False)
+        opened.presence.end()
+        self.tree = opened.tree
+        return ContentJudge(opened)
 
     def waiting(self, name: str, pace: RestTime = LOCAL) -> Waiting:
         now = time.monotonic()
@@ -182,11 +185,11 @@ def test_the_process_dies_over_a_file_again_and_again(judging: Judging) -> None:
     waiting = judging.waiting("a.pdf")
     for number in (1, 2):
         judging.contents._asked[number] = ("a.pdf", waiting, waiting.seen.sight)
-        judging.contents._answered(number, None)
+        judging.contents.answered(number, None)
         judging.contents.take_answers()
         assert isinstance(judging.contents.judge("a.pdf", waiting), Ask)
     judging.contents._asked[3] = ("a.pdf", waiting, waiting.seen.sight)
-    judging.contents._answered(3, None)
+    judging.contents.answered(3, None)
     judging.contents.take_answers()
     assert isinstance(judging.contents.judge("a.pdf", waiting), Take)
 

@@ -92,7 +92,7 @@ def test_a_ledger_that_cannot_be_written_leaves_them_all_the_same(desk: Desk, mo
         if len(kept) == 1:
             raise Unavailable("disk I/O error")
 
-    monkeypatch.setattr(desk.port, "keep_left_marks", keep)
+    monkeypatch.setattr(desk.ledger, "keep_left_marks", keep)
     (desk.path / "x.jpg").write_bytes(b"x")
     intake = desk.start(rules=(rule("*.pdf"),), rescan=0.1)
     until(lambda: len(kept) == 2)
@@ -117,4 +117,4 @@ def test_in_a_subfolder_that_is_walked_for_a_hint_they_are_counted_once(desk: De
 
 def test_the_folder_of_an_older_dropcap_has_no_marks_yet(desk: Desk) -> None:
     assert desk.ledger.query.left_marks("consents") is None
-    assert len(Left(FOLDER, desk.port, None)._known) == 0  # type: ignore[arg-type]
+    assert len(Left(FOLDER, desk.ledger, None)._known) == 0  # type: ignore[arg-type]

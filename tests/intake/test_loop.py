@@ -18,10 +18,10 @@ from dropcap.files.tree import Tree
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.intake.owner import Marker, Run, adopt
 from dropcap.ledger.database import Conflict
-from dropcap.ledger.job import Change, KnownFolder, NewFile, State
+from dropcap.ledger.job import Address, Change, NewFile, State
 from tests import needs
 
-from .conftest import Desk, Port, until
+from .conftest import Desk, until
 
 
 def atomically(path: Path, data: bytes) -> None:
@@ -293,14 +293,14 @@ def test_first_start_leave(desk: Desk) -> None:
 
 
 def test_one_file_in_the_way_of_another_job_does_not_stop_the_rest(desk: Desk) -> None:
-    claim = desk.port.claim
+    claim = desk.ledger.claim
 
-    def one_at_a_time(folder: str, files: Sequence[NewFile]) -> list[int]:
+    def one_at_a_time(folder: str, files: Sequence[NewFile], address: Callable[[str], Address]) -> list[int]:
         if sum(file.name.startswith("same") for file in files) + any(name.startswith("same") for name in desk.open()) > 1:
             raise Conflict
-        return claim(folder, files)
+        return claim(folder, files, address)
 
-    desk.port.claim = one_at_a_time  # type: ignore[method-assign]
+    desk.ledger.claim = one_at_a_time  # type: ignore[method-assign]
     (desk.path / "in_progress").mkdir()
     for name in ("same1.pdf", "same2.pdf", "other.pdf"):
         (desk.path / "in_progress" / name).write_bytes(name.encode())
@@ -470,15 +470,13 @@ def test_one_folder_hangs_the_other_goes_on(desk: Desk, tmp_path: Path, monkeypa
     monkeypatch.setattr("dropcap.intake.loop._STUCK", 0.3)
     hanging, go_on = threading.Event(), threading.Event()
 
-    class Hangs(Port):
-        def known_folder(self, folder: str) -> KnownFolder | None:
-            hanging.set()
-            go_on.wait(20)
-            return super().known_folder(folder)
+    def hangs(*_: str) -> None:
+        hanging.set()
+        go_on.wait(20)
 
     (tmp_path / "other").mkdir()
     other = Desk(tmp_path / "other")
-    other.port = Hangs(other.ledger)
+    monkeypatch.setattr(other.ledger.query, "known_folder", hangs)
     stuck, well = other.start(), desk.start()
     assert hanging.wait(5)
     (desk.path / "x.pdf").write_bytes(b"x")
@@ -502,7 +500,7 @@ def test_a_marker_of_another_installation(desk: Desk) -> None:
     assert "another installation" in str(intake.away)
     assert (desk.path / "x.pdf").exists()
     tree = Tree(desk.path)
-    adopt(tree, "consents", str(desk.path), UNKNOWN, desk.port, Run.of(desk.path.parent))
+    adopt(tree, "consents", str(desk.path), UNKNOWN, desk.ledger, Run.of(desk.path.parent))
     tree.close()
     desk.until_open("x.pdf")
 

@@ -12,23 +12,25 @@ import pytest
 
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
+from dropcap.intake import presence as heartbeat
 from dropcap.intake.mounts import UNKNOWN
 from dropcap.intake.owner import Away, Marker, Run, Vigil
 from dropcap.intake.presence import Presence
 from dropcap.ledger.store import Ledger
 
-from .conftest import Desk, Port, until
+from .conftest import Desk, Quiet, until
 
 
 class Clock:
     def __init__(self) -> None:
         self.at = 1000.0
+        self.runs = False
 
     def __call__(self) -> float:
-        return self.at
+        return time.monotonic() if self.runs else self.at
 
 
-class Place:
+class Place(Quiet):
     """A drop folder that is ours, and the presence of one run in it."""
 
     def __init__(self, root: Path) -> None:
@@ -36,20 +38,25 @@ class Place:
         self.path.mkdir()
         self.file = self.path / ".dropcap"
         self.ledger = Ledger(root / "ledger.db")
-        self.port = Port(self.ledger)
         self.run = Run.of(root)
         self.tree = Tree(self.path)
         self.marker = self.own()
         self.clock = Clock()
         self.lost: list[str] = []
+        self.ended = False
         self.presences: list[Presence] = []
 
-    def own(self) -> Marker:
-        return owner.own(self.tree, "consents", str(self.path), UNKNOWN, self.port, self.run, Vigil())
+    def has_answer(self) -> None:
+        self.lost.append("lost")
 
-    def presence(self, **settings: float | Callable[[], float]) -> Presence:
-        settings = {"now": self.clock, **settings}
-        made = Presence(self.tree, self.marker, self.run, lambda: self.lost.append("lost"), **settings)  # type: ignore[arg-type]
+    def over(self) -> bool:
+        return self.ended
+
+    def own(self) -> Marker:
+        return owner.own(self.tree, "consents", str(self.path), UNKNOWN, self.ledger, self.run, Vigil())
+
+    def presence(self, **settings: float) -> Presence:
+        made = Presence(self.tree, self.marker, self.run, self, **settings)
         self.presences.append(made)
         return made
 
@@ -59,8 +66,10 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place = Place(tmp_path)
+    for module in (owner, heartbeat):
+        monkeypatch.setattr(module, "clock", place.clock)
     yield place
     for presence in place.presences:
         presence.end()
@@ -212,10 +221,10 @@ def test_what_was_not_written_for_a_minute_is_not_sure(place: Place) -> None:
 def test_a_twin_is_watched_by_each_look(place: Place) -> None:
     """A marker that another home of this installation has kept last: this machine before it started anew, or a copy of it."""
     other = Run("e" * 16, "f" * 16)
-    vigil = Vigil(now=place.clock)
+    vigil = Vigil()
 
     def own() -> Marker:
-        return owner.own(place.tree, "consents", str(place.path), UNKNOWN, place.port, place.run, vigil)
+        return owner.own(place.tree, "consents", str(place.path), UNKNOWN, place.ledger, place.run, vigil)
 
     def beat() -> None:
         owner.put(place.tree, Marker(**{**_fields(place.marker), "beat": other.beat()}))  # type: ignore[arg-type]
@@ -241,7 +250,8 @@ def test_a_twin_is_watched_by_each_look(place: Place) -> None:
 
 
 def test_the_thread_beats_and_says_at_the_end_that_it_is_over(place: Place) -> None:
-    presence = place.presence(every=0.05, now=time.monotonic)
+    place.clock.runs = True
+    presence = place.presence(every=0.05)
     presence.start()
     seen = set()
     until(lambda: seen.add(place.values()["beat"]) or len(seen) >= 4)  # type: ignore[func-returns-value]
@@ -255,25 +265,27 @@ def test_the_thread_beats_and_says_at_the_end_that_it_is_over(place: Place) -> N
 
 
 def test_it_ends_once_nothing_is_under_way(place: Place) -> None:
-    busy = True
-    presence = place.presence(every=0.05, now=time.monotonic)
+    place.clock.runs = True
+    presence = place.presence(every=0.05)
     presence.start()
-    presence.end_once(lambda: not busy)
+    presence.end_once_over(True)
     first = place.values()["beat"]
     until(lambda: place.values()["beat"] != first)
-    busy = False
+    place.ended = True
     until(lambda: place.values()["beat"].endswith(" " + "0" * 16))
 
 
 def test_one_that_ends_without_a_word_looks_alive_for_a_while(place: Place) -> None:
-    presence = place.presence(every=0.05, now=time.monotonic)
+    place.clock.runs = True
+    presence = place.presence(every=0.05)
     presence.start()
     presence.end(within=5)
     assert not place.values()["beat"].endswith(" " + "0" * 16)
 
 
 def test_a_beat_that_cannot_be_written_is_tried_again(place: Place) -> None:
-    presence = place.presence(every=0.05, lasts=0.3, now=time.monotonic)
+    place.clock.runs = True
+    presence = place.presence(every=0.05, lasts=0.3)
     place.tree.fd, fd = os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY), place.tree.fd  # a file system that takes no files
     presence.start()
     until(lambda: not presence.sure())
@@ -351,7 +363,7 @@ def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path)
     until(lambda: intake.last_walk is not None)
     other = Ledger(tmp_path / "other.db")
     tree = Tree(desk.path)
-    owner.adopt(tree, "consents", str(desk.path), UNKNOWN, Port(other), Run("e" * 16, "f" * 16))
+    owner.adopt(tree, "consents", str(desk.path), UNKNOWN, other, Run("e" * 16, "f" * 16))
     tree.close()
     other.close()
     (desk.path / "x.pdf").write_bytes(b"x")

@@ -207,13 +207,13 @@ def test_a_text_goes_before_its_file_is_forgotten(desk: Desk, monkeypatch: pytes
     text = desk.path / "failed" / "x.pdf.why.txt"
     text.write_bytes(text_about(job))
     there: list[bool] = []
-    forget = desk.port.forget_failed
+    forget = desk.ledger.forget_failed
 
     def forgotten(jobs: Sequence[int]) -> None:
         there.append(text.exists())
         forget(jobs)
 
-    monkeypatch.setattr(desk.port, "forget_failed", forgotten)
+    monkeypatch.setattr(desk.ledger, "forget_failed", forgotten)
     (desk.path / "failed" / "x.pdf").unlink()
     intake.wake()
     until(lambda: there)

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dropcap.files.tree import Tree
+from dropcap.config.model import Folder
 from dropcap.intake import strays
+from dropcap.intake.opened import DropDirectory
+from dropcap.intake.owner import Run, Vigil
 from dropcap.intake.strays import Strays, stray_files
 from dropcap.ledger.job import Change, NewFile, State
 from dropcap.ledger.store import Ledger
 
-from .conftest import Port
+from .conftest import Context, Quiet, address
 
 NOW = datetime.now().astimezone().date()
 TODAY, YESTERDAY = f"done/{NOW.isoformat()}", f"done/{(NOW - timedelta(days=1)).isoformat()}"
@@ -32,13 +34,11 @@ class Place:
         self.path = root / "drop"
         self.path.mkdir()
         self.ledger = Ledger(root / "ledger.db")
-        self.ledger.remember_folder("consents", str(self.path), "m", "ext4")
-        self.tree = Tree(self.path)
-        self.strays = Strays(self.tree, "consents", Port(self.ledger), 0, self.trouble)  # type: ignore[arg-type]
+        context = Context(self.ledger, Folder("consents", self.path, "p", ()), Run.of(root))
+        self.opened = DropDirectory(context, Quiet(), Vigil(), watched=False)
+        self.tree = self.opened.tree
+        self.strays = Strays(self.opened)
         time.sleep(0.02)  # what lies there before the folder is known is let be, and clocks tick
-
-    def trouble(self, name: str, error: OSError) -> None:
-        raise error
 
     def put(self, name: str, content: bytes = b"x") -> Path:
         path = self.path / name
@@ -51,7 +51,7 @@ class Place:
         path = self.put(name, content)
         status = path.stat()
         file = NewFile(name.rpartition("/")[2], status.st_size, status.st_mtime_ns, status.st_ino if inode else 0)
-        (job,) = self.ledger.claim("consents", [file], Port(self.ledger).address)
+        (job,) = self.ledger.claim("consents", [file], address)
         before = State.STORED if state is State.DONE else State.REFUSED
         self.ledger.change([Change(job, before)])
         self.ledger.change([Change(job, state, "", {"filed_as": name})])
@@ -71,6 +71,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     place = Place(tmp_path)
     yield place
+    place.opened.presence.end()
     place.tree.close()
     place.ledger.close()
 
@@ -188,6 +189,7 @@ def test_a_directory_with_files_that_are_older_than_the_folder(tmp_path: Path, w
     (place.path / where).mkdir(parents=True)
     (tmp_path / "dragged").rename(place.path / where / "dragged")
     assert place.found() == [f"{where}/dragged/deeper/x.pdf", f"{where}/dragged/x.pdf"]
+    place.opened.presence.end()
     place.tree.close()
     place.ledger.close()
 
@@ -213,9 +215,7 @@ def test_what_is_being_filed_is_ours(place: Place) -> None:
     """The ledger has heard that it is stored, and not yet where it lies."""
     path = place.put(f"{TODAY}/x.pdf")
     status = path.stat()
-    (job,) = place.ledger.claim(
-        "consents", [NewFile("x.pdf", status.st_size, status.st_mtime_ns, status.st_ino)], Port(place.ledger).address
-    )
+    (job,) = place.ledger.claim("consents", [NewFile("x.pdf", status.st_size, status.st_mtime_ns, status.st_ino)], address)
     place.ledger.change([Change(job, State.STORED)])
     assert place.found() == []
 
@@ -226,9 +226,10 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     (tmp_path / "drop" / TODAY / "x.pdf").write_bytes(b"x")
     time.sleep(0.02)
     ledger = Ledger(tmp_path / "ledger.db")
-    ledger.remember_folder("consents", str(tmp_path / "drop"), "m", "ext4")
-    tree = Tree(tmp_path / "drop")
-    found = Strays(tree, "consents", Port(ledger), 0, lambda name, error: None)  # type: ignore[arg-type]
+    context = Context(ledger, Folder("consents", tmp_path / "drop", "p", ()), Run.of(tmp_path))
+    opened = DropDirectory(context, Quiet(), Vigil(), watched=False)
+    opened.presence.end()
+    found = Strays(opened)
     found.want()
     found.step()
     assert found.files.count == 0
@@ -245,7 +246,7 @@ def test_what_lay_there_before_is_let_be(tmp_path: Path) -> None:
     found.want()
     found.step()
     assert f"{TODAY}/y.pdf" in found.files.first
-    tree.close()
+    opened.close()
     ledger.close()
 
 

@@ -11,7 +11,19 @@ from dropcap.files.tree import Tree
 from dropcap.intake.watch import Watch
 from tests import needs
 
-from .conftest import Desk, until
+from .conftest import Desk, Quiet, until
+
+
+class Told(Quiet):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.doubts: list[None] = []
+
+    def happened(self, name: str) -> None:
+        self.names.append(name)
+
+    def wake(self) -> None:
+        self.doubts.append(None)
 
 
 def add(watch: Watch, tree: Tree, name: str) -> None:
@@ -20,11 +32,11 @@ def add(watch: Watch, tree: Tree, name: str) -> None:
 
 
 def test_names_are_relative_and_directories_keep_their_watch_when_renamed(tmp_path: Path) -> None:
-    names: list[str] = []
-    doubts: list[None] = []
+    told = Told()
+    names, doubts = told.names, told.doubts
     (tmp_path / "a").mkdir()
     tree = Tree(tmp_path)
-    watch = Watch(names.append, lambda: doubts.append(None))
+    watch = Watch(told)
     add(watch, tree, "")
     add(watch, tree, "a")
     (tmp_path / "x").write_bytes(b"x")
@@ -123,7 +135,7 @@ try:
 except OSError as error:
     print("no limits of its own:", error); sys.exit(7)
 sys.path[:] = eval(sys.argv[2])
-from tests.intake.conftest import Desk, until
+from tests.intake.conftest import Desk, Quiet, until
 import dropcap.intake.loop as folder
 folder.UNWATCHED_WALK = 0.3
 desk = Desk(pathlib.Path(sys.argv[1]))

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from dropcap.intake.presence import Presence
 from redcap_sandbox import Sandbox
 from tests import needs
 from tests.content.make import pdf
+from tests.intake.conftest import Quiet
 from tests.shares.mounting import drop, fill, tmpfs
 from tests.site import Daemon, Site, eventually
 
@@ -275,9 +275,9 @@ def test_the_beat_on_a_full_disk_and_on_one_that_is_read_only(tmp_path: Path) ->
         filler = fill(drop_folder)
         tree = Tree(drop_folder)
         with pytest.raises(OSError, match="no room for its marker"):
-            Presence(tree, marker, Run.of(tmp_path))  # that of the version before has no beat yet
+            Presence(tree, marker, Run.of(tmp_path), Quiet())  # that of the version before has no beat yet
         filler.unlink()
-        presence = Presence(tree, marker, Run.of(tmp_path), every=0.05, lasts=0.5, now=time.monotonic)
+        presence = Presence(tree, marker, Run.of(tmp_path), Quiet(), every=0.05, lasts=0.5)
         fill(drop_folder)
         presence.start()
         before = (drop_folder / ".dropcap").read_bytes()

@@ -6,19 +6,16 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from dropcap.cli.configured import asked, prepared, stop
 from dropcap.config.model import Config, Folder
 from dropcap.daemon.control import ASKED, retry
 from dropcap.daemon.opening import close_for_people, open_for_people
-from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mount, Mounts
 from dropcap.intake.owner import LEFT_AFTER, Run, Vigil
-from dropcap.intake.take import IntakeLedger
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import State
@@ -41,7 +38,6 @@ class _Wanted:
     folder: Folder
     tree: Tree
     mount: Mount
-    claims: IntakeLedger
     away: owner.Away
     vigil: Vigil = field(default_factory=Vigil)
 
@@ -57,7 +53,7 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
         stack.callback(close_for_people, ledger, config)
         run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
         wanted = list(_wanted(config, folders, ledger, stack))
-        doubtful = [one for one in wanted if not force and _may_be_alive(one, run)]
+        doubtful = [one for one in wanted if not force and _may_be_alive(one, ledger.installation, run)]
         for one in wanted:
             if one not in doubtful:
                 yield _adopt(config, one, ledger, run)
@@ -66,31 +62,28 @@ def adopted(config: Config, folders: Sequence[Folder], *, force: bool) -> Iterat
 
 def _wanted(config: Config, folders: Sequence[Folder], ledger: Ledger, stack: contextlib.ExitStack) -> Iterator[_Wanted]:
     mounts = Mounts.now()
-    order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
+    known = owner.KnownFolders(ledger.query, ledger.installation)
     for folder in folders:
         tree = drop_folder.open_folder(folder)
         if isinstance(tree, Remark):
             continue  # told with the rest
         stack.callback(tree.close)
         mount = drop_folder.mount_of(tree, folder, mounts)
-        claims = IntakeLedger(
-            ledger, folder.name, partial(order.alike, folder.project), partial(order.address, folder), lambda _: None
-        )
         try:
-            owner.examine(tree, folder.name, str(folder.path), mount, claims)
+            owner.examine(tree, folder.name, str(folder.path), mount, known)
         except owner.Away as away:
-            yield _Wanted(folder, tree, mount, claims, away)
+            yield _Wanted(folder, tree, mount, away)
         except OSError:
             pass  # told with the rest
 
 
-def _may_be_alive(one: _Wanted, run: Run) -> bool:
+def _may_be_alive(one: _Wanted, installation: str, run: Run) -> bool:
     """Whether somebody may be alive in the folder: whose marker it is, or whose was just removed."""
     try:
         found = owner.read(one.tree)
         if found is None:
             return not owner.left_alone(one.tree)
-        if found.installation == one.claims.installation:
+        if found.installation == installation:
             return not run.knows(found.beat)
         return found.beat is None or not run.knows(found.beat) or owner.written_since(one.tree)
     except (owner.Away, OSError):
@@ -128,7 +121,7 @@ def _adopt(config: Config, one: _Wanted, ledger: Ledger, run: Run) -> Remark:
     try:
         ledger.act(Who.me(), Deed.ADOPT, folder=folder.name, path=shown(str(folder.path)), was_away=str(one.away))
         _renamed(config, folder, one.tree, ledger)
-        owner.adopt(one.tree, folder.name, str(folder.path), one.mount, one.claims, run)
+        owner.adopt(one.tree, folder.name, str(folder.path), one.mount, ledger, run)
     except (owner.Away, OSError) as error:
         return Remark("error", where, f"the folder cannot be adopted: {error}")
     # A running dropcap is to notice which files are its now: those that were held are tried again on the way, but for those of

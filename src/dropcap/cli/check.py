@@ -27,11 +27,12 @@ from dropcap.delivery.project_client import ProjectLine
 from dropcap.display import shown
 from dropcap.files.lease import ignore_lease_breaks
 from dropcap.intake.mounts import Mounts
+from dropcap.intake.owner import KnownFolders
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.query import Query
 from dropcap.preflight import drop_folder, machine
 from dropcap.preflight import project as redcap_project
-from dropcap.preflight.drop_folder import Remembered, keep_remarks
+from dropcap.preflight.drop_folder import keep_remarks
 from dropcap.preflight.machine import NAME, ServiceUnit, machine_remarks, sandbox_remarks
 from dropcap.preflight.project import cost, limit_remark, look_alikes
 from dropcap.preflight.remark import Level, Part, Remark, in_configuration, on_machine, place_of
@@ -300,7 +301,7 @@ def _looked_at(asked: _Asked, config: Config, folders: Sequence[Folder], sound: 
             found.append(remark)
     with ExitStack() as stack:
         ledger, reads = _opened(config, folders, asked.offline, stack, found)
-        found += _local(config, folders, Remembered(ledger) if reads else None)
+        found += _local(config, folders, KnownFolders(ledger) if reads else None)
         found += _as_the_service(config, folders, asked.unit_name)
         if ledger is not None:
             with suppress(DatabaseError):  # told with the rest, if it lasts
@@ -368,7 +369,7 @@ def _opened(
     return ledger, True
 
 
-def _local(config: Config, folders: Sequence[Folder], known: Remembered | None) -> Iterator[Remark]:
+def _local(config: Config, folders: Sequence[Folder], known: KnownFolders | None) -> Iterator[Remark]:
     mounts = Mounts.now()
     yield from machine.state_dir_remarks(config.state_dir, mounts)
     for name in _projects(config, folders):

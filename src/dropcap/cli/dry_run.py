@@ -254,7 +254,7 @@ def _surveyed(config: Config, folders: Sequence[Folder]) -> tuple[list[Remark], 
     mounts = Mounts.now()
     with ExitStack() as stack:
         try:
-            known = drop_folder.Remembered(stack.enter_context(remembered(config)))
+            known = owner.KnownFolders(stack.enter_context(remembered(config)))
         except DatabaseError as error:
             if isinstance(config.ledger, PostgresLedger):
                 stop(cannot_read(config.ledger, error), 2)

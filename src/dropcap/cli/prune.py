@@ -31,7 +31,7 @@ from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.owner import Run
 from dropcap.ledger.act import Who
 from dropcap.ledger.store import Ledger
-from dropcap.preflight.drop_folder import Remembered, mount_of
+from dropcap.preflight.drop_folder import mount_of
 from dropcap.redcap.request import RedcapError
 
 #: Seconds by which our clock may differ from a REDCap's.
@@ -197,9 +197,9 @@ class _Alone:
     """What a running dropcap would do, done here while none runs."""
 
     def __init__(self, config: Config, ledger: Ledger) -> None:
-        self._config = config
+        self.config = config
         self._ledger = ledger
-        self._keeping = Keeping(lambda: config)
+        self._keeping = Keeping(self)
         self._run = Run.of(config.state_dir)
         self._opened: dict[str, Pruning | str] = {}
 
@@ -208,7 +208,7 @@ class _Alone:
         if name is None:
             return of_all(self._ledger, asked_for, Who.me())
         if name not in self._opened:
-            self._opened[name] = self._open(name, self._config.folders.get(name))
+            self._opened[name] = self._open(name, self.config.folders.get(name))
         there = self._opened[name]
         return {"cannot": there} if isinstance(there, str) else of_folder(there, asked_for, Who.me())
 
@@ -221,7 +221,7 @@ class _Alone:
         try:
             tree = open_tree(folder.path)
             mount = mount_of(tree, folder, Mounts.now())
-            marker = owner.examine(tree, name, str(folder.path), mount, Remembered(self._ledger.query))
+            marker = owner.examine(tree, name, str(folder.path), mount, owner.KnownFolders(self._ledger.query))
         except owner.Away as away:
             return str(away)
         except OSError as error:

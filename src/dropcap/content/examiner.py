@@ -9,8 +9,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
+from typing import Protocol
 
 import structlog
 
@@ -21,8 +22,15 @@ from dropcap.threads import NoThread, begin
 
 _log = structlog.get_logger()
 
-#: Told the number of a file and what was found. None: nobody knows, ask again; TAKES_LONG: it is told later.
-Told = Callable[[int, Finding | None], None]
+
+class Asker(Protocol):
+    """Who has files judged."""
+
+    def answered(self, number: int, finding: Finding | None) -> None:
+        """This was found in the file of that number. None: nobody knows, ask again; TAKES_LONG: it is told later.
+
+        Called from another thread, perhaps before `Examiner.ask` returns; must be quick."""
+
 
 #: Of the environment, which may hold a token, only what a Python needs to start.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "LANG", "LC_ALL", "TZ")
@@ -46,19 +54,19 @@ class Examiner:
         self._short = 0  # processes, one after the other, that soon ended
         self._closed = False
 
-    def ask(self, folder: str, fds: Sequence[int], tell: Told) -> list[int]:
-        """Have files judged that are open for reading; the numbers under which `tell` is called with what was found.
+    def ask(self, folder: str, fds: Sequence[int], asker: Asker) -> list[int]:
+        """Have files judged that are open for reading; the numbers under which `asker` is told what was found.
 
         It takes as many as it can now, the first ones. A `folder` that hangs keeps no other's files waiting. The
-        descriptors stay the caller's. `tell` is called from another thread, perhaps before this returns, and must be quick.
+        descriptors stay the caller's.
         """
         with self._lock:
             numbers = [next(self._numbers) for _ in fds]
             process = self._running()
             if process is not None:
-                return process.ask(self._folders.setdefault(folder, len(self._folders)), numbers, fds, tell)
+                return process.ask(self._folders.setdefault(folder, len(self._folders)), numbers, fds, asker)
         for number in numbers:
-            tell(number, UNDECIDED)
+            asker.answered(number, UNDECIDED)
         return numbers
 
     def close(self) -> None:
@@ -112,7 +120,7 @@ class _Process:
                 raise
         self._socket = ours
         self._lock = threading.Lock()
-        self._waiting: dict[int, tuple[Told, float]] = {}
+        self._waiting: dict[int, tuple[Asker, float]] = {}
         self.alive = True
         self.began = time.monotonic()
         self._ending = False
@@ -125,7 +133,7 @@ class _Process:
             child.close(self._child)
             raise
 
-    def ask(self, folder: int, numbers: Sequence[int], fds: Sequence[int], tell: Told) -> list[int]:
+    def ask(self, folder: int, numbers: Sequence[int], fds: Sequence[int], asker: Asker) -> list[int]:
         taken: list[int] = []
         for start in range(0, len(fds), TOGETHER):
             some = numbers[start : start + TOGETHER]
@@ -133,7 +141,7 @@ class _Process:
             with self._lock:
                 if not self.alive:
                     break
-                self._waiting.update((number, (tell, now)) for number in some)
+                self._waiting.update((number, (asker, now)) for number in some)
             try:
                 message = asked([(number, folder) for number in some])
                 socket.send_fds(self._socket, [message], list(fds[start : start + TOGETHER]), socket.MSG_DONTWAIT)
@@ -170,11 +178,11 @@ class _Process:
                 break
             number, finding = told(message)
             with self._lock:
-                tell, _ = self._waiting.get(number, (None, 0.0))
+                asker, _ = self._waiting.get(number, (None, 0.0))
                 if finding != TAKES_LONG:
                     self._waiting.pop(number, None)
-            if tell is not None:
-                tell(number, finding)
+            if asker is not None:
+                asker.answered(number, finding)
         self._over()
 
     def _over(self) -> None:
@@ -193,8 +201,8 @@ class _Process:
                 message=f"the process that looks for files cut off {ended}; {len(waiting)} files are looked into again",
                 remedy="dropcap starts it anew; look for a lack of memory, or report it if it happens often",
             )
-        for number, (tell, _) in waiting.items():
-            tell(number, None)
+        for number, (asker, _) in waiting.items():
+            asker.answered(number, None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(5.0)
         child.close(self._child)

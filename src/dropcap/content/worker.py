@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from dropcap.child import silence_stderr
 from dropcap.content import dicom, recording
@@ -147,8 +146,8 @@ class _Queue:
     """The files of one folder that wait for the same kind of look, one after the other."""
 
     bounds: Bounds
-    answer: Callable[[int, Finding], None]
-    beyond: Callable[[_File], None]  # takes over what is beyond the bounds
+    worker: _Worker
+    slow: _Queue | None = None  # takes over what is beyond the bounds, which is undecided else
     nice: int = 0
     files: queue.SimpleQueue[_File] = field(default_factory=queue.SimpleQueue)
     shift: _Shift | None = None
@@ -174,14 +173,14 @@ class _Queue:
         if shift is not None and (file := shift.file) is not None and now - shift.since > STUCK:
             shift.left, self.shift = True, None
             self.hung += 1
-            self.answer(file.number, UNDECIDED)
+            self.worker.answer(file.number, UNDECIDED)
         if self.files.empty():
             return
         self._staff()
         while self.shift is None and not self.files.empty():
             file = self.files.get()
             os.close(file.fd)
-            self.answer(file.number, UNDECIDED)
+            self.worker.answer(file.number, UNDECIDED)
 
     def _run(self, shift: _Shift) -> None:
         if self.nice:
@@ -194,11 +193,11 @@ class _Queue:
             if not shift.left:  # else it was answered already
                 shift.file = None
                 if finding is None:
-                    self.beyond(file)
+                    self.worker.put_later(file, self.slow)
                     continue
             os.close(file.fd)  # first: some shares move no file that is open
             if finding is not None and not shift.left:
-                self.answer(file.number, finding)
+                self.worker.answer(file.number, finding)
         self.hung -= 1
 
     def _look(self, file: _File) -> Finding | None:
@@ -233,22 +232,20 @@ class _Worker:
     def _queue(self, number: int) -> tuple[_Queue, _Queue]:
         if number not in self._queues:
             # What takes long has a queue of its own, so that nothing else waits behind it.
-            slow = _Queue(FULL, self._answer, self._undecided, nice=10)
-            self._queues[number] = _Queue(QUICK, self._answer, partial(self._later, slow)), slow
+            slow = _Queue(FULL, self, nice=10)
+            self._queues[number] = _Queue(QUICK, self, slow), slow
         return self._queues[number]
 
-    def _later(self, slow: _Queue, file: _File) -> None:
-        if slow.files.qsize() >= _MOST_LATE:
-            self._undecided(file)
+    def put_later(self, file: _File, slow: _Queue | None) -> None:
+        """A file is beyond the bounds of its queue."""
+        if slow is None or slow.files.qsize() >= _MOST_LATE:
+            os.close(file.fd)
+            self.answer(file.number, UNDECIDED)
         else:
-            self._answer(file.number, TAKES_LONG)
+            self.answer(file.number, TAKES_LONG)
             slow.put(file)
 
-    def _undecided(self, file: _File) -> None:
-        os.close(file.fd)
-        self._answer(file.number, UNDECIDED)
-
-    def _answer(self, number: int, finding: Finding) -> None:
+    def answer(self, number: int, finding: Finding) -> None:
         try:
             self._connection.sendall(telling(number, finding))
         except OSError:

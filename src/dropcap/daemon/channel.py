@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from dropcap import __version__
-from dropcap.config.model import Folder, Project
+from dropcap.config.model import Config, Folder
 from dropcap.content.examiner import Examiner
+from dropcap.delivery.loop import Delivery
 from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.delivery.workers import Uploading
@@ -25,14 +27,13 @@ from dropcap.filing.why import Failure, failure_of, told_by_name
 from dropcap.hosts.heartbeat import Grip
 from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
-from dropcap.intake.folder import LINK, NO_FILE, OTHER_FOLDER
+from dropcap.intake.folder import LINK, NO_FILE
 from dropcap.intake.loop import Intake
+from dropcap.intake.opened import OTHER_FOLDER
 from dropcap.intake.owner import Run
-from dropcap.intake.people import IntakeHooks
-from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE, IntakeLedger
+from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.ledger.database import TOLD
-from dropcap.ledger.job import Address, Job, Pause, State
-from dropcap.ledger.query import Query
+from dropcap.ledger.job import Address, Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.naming.example import examples
 from dropcap.reasons import Reason, Scope
@@ -56,40 +57,37 @@ _RESTS = {
 _LEFT = {LINK: WhyLeft.LINK, NO_FILE: WhyLeft.NO_FILE, OTHER_FOLDER: WhyLeft.OTHER_FOLDER}
 
 
-@dataclass(frozen=True, slots=True)
-class Moving:
-    """What delivery tells: the uploads of a folder, until when each host's request limit is waited for by a project, whether a
-    project is in development, and what is paused; and whether the ledger takes nothing."""
+class ChannelEngine(Protocol):
+    """What all channels share: `daemon.engine.Engine`."""
 
-    uploads: Callable[[str], list[Uploading]]
-    limited: Callable[[str], dict[str, float]]
-    in_development: Callable[[str], bool]
-    pauses: Callable[[], list[Pause]]
-    unrecorded: Callable[[], bool]
+    config: Config
+    run: Run
+    ledger: Ledger
+    order: Order
+    examiner: Examiner
+    delivery: Delivery
+    overdue: dict[str, float]
+    released: set[str]
+
+    def mistake(self, folder: str) -> str | None:
+        """What is wrong with a folder's new configuration."""
+
+    def in_development(self, project: str) -> bool:
+        """Whether REDCap has told that a project is in development."""
+
+    def unsafe(self, folder: Folder, keep: Keep) -> str | None:
+        """Why nothing may be taken from a folder; may hang on its share."""
 
 
 class Page:
     """Keeps one folder's `_STATUS.html`. `changed` is called from any thread, the rest from the folder's filing thread."""
 
-    def __init__(
-        self,
-        query: Query,
-        intake: Intake,
-        queue: FolderQueue,
-        contact: str,
-        project: Callable[[], Project | None],
-        moving: Moving,
-        mistake: Callable[[str], str | None],
-        overdue: Callable[[str], float | None],
-    ) -> None:
-        self._query = query
+    def __init__(self, engine: ChannelEngine, intake: Intake, queue: FolderQueue, contact: str) -> None:
+        self._engine = engine
+        self._query = engine.ledger.query
         self._intake = intake
         self._queue = queue
         self._contact = contact
-        self._project = project
-        self._moving = moving
-        self._mistake = mistake
-        self._overdue = overdue
         self._examples = examples(queue.folder.rules, queue.name)
         self._page: tuple[Tree, StatusPage] | None = None
         self._failures: dict[int, Failure] = {}
@@ -112,8 +110,8 @@ class Page:
         now, page = time.monotonic(), self._placed()
         if page is None:
             return _ABSENT
-        still = [self._moving.unrecorded(), *((one.reason, one.since) for one in self._still())]
-        if still != self._told_still or self._moving.uploads(self._queue.name):
+        still = [bool(self._engine.ledger.trouble.unwritable), *((one.reason, one.since) for one in self._still())]
+        if still != self._told_still or self._engine.delivery.progress.uploads(self._queue.name):
             self._told_still = still
             self._changed.set()
         if not self._changed.is_set() and page[1].due(now) > now:
@@ -158,7 +156,7 @@ class Page:
         midnight = datetime.combine(now.date(), datetime.min.time()).timestamp()  # also on the day that the clocks change
         counts = query.counts().get(name, {})
         unsettled, notes = intake.unsettled, intake.notes
-        uploads = self._moving.uploads(name)
+        uploads = self._engine.delivery.progress.uploads(name)
         sent = {upload.job for upload in uploads}
         behind = {newer.id: held for newer, held in query.behind_held(name, _SHOWN)}
         # Those that are being sent are the first: of the others as many as are shown are left.
@@ -171,13 +169,13 @@ class Page:
             language=self._queue.folder.language,
             refresh=self._queue.folder.page_refresh,
             stopped=stopped,
-            test=self._moving.in_development(self._queue.folder.project),
+            test=self._engine.in_development(self._queue.folder.project),
             examples=self._examples,
             still=self._still(),
             full=intake.full,
-            unrecorded=self._moving.unrecorded(),
-            old_rules=self._mistake(name) is not None,
-            missing_since=_time(since) if (since := self._overdue(name)) is not None else None,
+            unrecorded=bool(self._engine.ledger.trouble.unwritable),
+            old_rules=self._engine.mistake(name) is not None,
+            missing_since=_time(since) if (since := self._engine.overdue.get(name)) is not None else None,
             sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],
             arriving=[
                 Line(shown(file), _time(since), rest=_rest(notes.get(file, "")))
@@ -203,8 +201,8 @@ class Page:
 
     def _still(self) -> list[Still]:
         """Why nothing moves, in general: what REDCap has said may be about another folder's file."""
-        project, told = self._project(), []
-        for pause in self._moving.pauses():
+        project, told = self._engine.config.projects.get(self._queue.folder.project), []
+        for pause in self._engine.delivery.breakers.pauses():
             of_server = (
                 pause.scope == Scope.SERVER and project is not None and project.stands_still_with(pause.name, pause.until_resume)
             )
@@ -213,9 +211,8 @@ class Page:
                 (Scope.FOLDER, self._queue.name),
             ):
                 told.append(Still(pause.reason, _time(pause.since), by_itself=not pause.until_resume))
-        told += [
-            Still(Reason.RATE_LIMITED, until=_time(room)) for room in self._moving.limited(self._queue.folder.project).values()
-        ]
+        limited = self._engine.delivery.limited(self._queue.folder.project)
+        told += [Still(Reason.RATE_LIMITED, until=_time(room)) for room in limited.values()]
         return told
 
     def _failure(self, job: Job, tree: Tree) -> Failure:
@@ -283,28 +280,6 @@ def _held(job: Job) -> Line:
     return Line(shown(job.name), _time(job.claimed_at), reason=job.reason or "")
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all channels share. `claimed` is told of a folder's new jobs, `left` that a job's file was renamed or taken away by
-    a person, `ended` of jobs whose turn is over; `mistake` says what is wrong with a folder's new configuration, `overdue` since
-    when an expected file is missing, `busy` whether a turn of one of its files is under way, `released` whether a person wants a
-    folder let go of."""
-
-    run: Run
-    ledger: Ledger
-    order: Order
-    examiner: Examiner
-    contact: str
-    moving: Moving
-    mistake: Callable[[str], str | None]
-    overdue: Callable[[str], float | None]
-    claimed: Callable[[str, list[int]], None]
-    left: Callable[[], None]
-    ended: Callable[[Sequence[Job], bool], None]
-    busy: Callable[[str], bool]
-    released: Callable[[str], bool]
-
-
 class Channel:
     """A drop folder's intake, its next jobs and their filing, and its page: built whole from the configuration.
 
@@ -313,48 +288,23 @@ class Channel:
     """
 
     def __init__(
-        self,
-        folder: Folder,
-        project: Callable[[], Project | None],
-        around: Surroundings,
-        keep: Keep,
-        unsafe: Callable[[], str | None],
-        grip: Grip,
-        after: Channel | None = None,
+        self, engine: ChannelEngine, folder: Folder, contact: str, keep: Keep, grip: Grip, after: Channel | None = None
     ) -> None:
-        """`keep` takes copies of what REDCap holds; `unsafe` says why nothing may be taken, if so; `grip` is this host's lease of
-        the folder; `after` is the channel that this one stands for."""
+        """`keep` takes copies of what REDCap holds; `grip` is this host's lease of the folder; `after` is the channel that this
+        one stands for."""
         self.folder = folder
+        self.ledger = engine.ledger
+        self.run = engine.run
+        self.examiner: Examiner | None = engine.examiner
         self.grip = grip
+        self.keep = keep
+        self._engine = engine
         self._after = after
         before = after if after is not None and after.folder.path == folder.path else None
-        alike = partial(around.order.alike, folder.project)
-        claims = IntakeLedger(around.ledger, folder.name, alike, self.address, self._refused)
-        self.intake: Intake = Intake(
-            folder,
-            claims,
-            around.run,
-            IntakeHooks(self._claimed, around.left, self._noted, unsafe, lambda: around.released(folder.name), grip.holds),
-            examiner=around.examiner,
-            after=before.intake if before is not None else None,
-        )
+        self.intake: Intake = Intake(self, after=before.intake if before is not None else None)
         before_queue = before.queue if before is not None else None
-        self.queue: FolderQueue = FolderQueue(self, around.ledger, around.order, keep, around.contact, before_queue)
-        self.keep = keep
-        self._order = around.order
-        self._ended = around.ended
-        self._busy = around.busy
-        self.page = Page(
-            around.ledger.query,
-            self.intake,
-            self.queue,
-            around.contact,
-            project,
-            around.moving,
-            around.mistake,
-            around.overdue,
-        )
-        self._told = around.claimed
+        self.queue: FolderQueue = FolderQueue(self, engine.ledger, engine.order, keep, contact, before_queue)
+        self.page = Page(engine, self.intake, self.queue, contact)
         self.pruning = threading.Lock()
         self.retired = False
 
@@ -371,17 +321,17 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.intake.leave_once(None)  # the other one goes on there
+            self.intake.leave_once_over(False)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
         elif self.grip.lost:
-            self.intake.leave_once(None)  # another host keeps the marker
+            self.intake.leave_once_over(False)  # another host keeps the marker
         else:
-            self.intake.leave_once(lambda: self.queue.filer.idle() and not self._busy(self.folder.name))
+            self.intake.leave_once_over(True)
 
     def ends(self) -> bool:
         """Of a channel that was retired without a successor: whether nothing is under way in it any more. Waits for nothing."""
         filer = self.queue.filer
-        if self.intake.running or self._busy(self.folder.name):
+        if self.intake.running or self._engine.delivery.busy(self.folder.name):
             return False
         if filer.running:
             if self.grip.lost or filer.idle():
@@ -396,18 +346,42 @@ class Channel:
 
     def hangs(self) -> bool:
         """Of a channel that is not over: whether it waits for its file system, and for no upload."""
-        return not self._busy(self.folder.name)
+        return not self._engine.delivery.busy(self.folder.name)
 
-    def _claimed(self, jobs: list[int]) -> None:
+    # What intake asks and tells (`IntakeContext`) --------------------------------------------------------------------
+
+    def projects(self) -> Collection[str]:
+        """The entries that lead where the folder's does."""
+        return self._engine.order.alike(self.folder.project)
+
+    def claimed(self, jobs: list[int]) -> None:
+        """Jobs were entered in the ledger, or renamed there."""
         self.page.changed()
-        self._told(self.folder.name, jobs)
+        self._engine.delivery.queues.wake(self.folder.name, jobs)
 
-    def _refused(self, jobs: list[int]) -> None:
+    def refused(self, jobs: list[int]) -> None:
         """These were refused as they were taken: they are only to be filed."""
         self.queue.filer.take_up(jobs)
 
-    def _noted(self) -> None:
+    def place_left(self) -> None:
+        """A person has renamed or taken away a job's file: those behind it can be next."""
+        self._engine.delivery.queues.wake()
+
+    def noted(self) -> None:
+        """Other files than before wait for something."""
         self.page.changed()
+
+    def unsafe(self) -> str | None:
+        """Why nothing may be taken; may hang on the folder's share."""
+        return self._engine.unsafe(self.folder, self.keep)
+
+    def released(self) -> bool:
+        """Whether a person wants the folder let go of."""
+        return self.folder.name in self._engine.released
+
+    def idle(self) -> bool:
+        """Whether none of its files is being sent or filed."""
+        return self.queue.filer.idle() and not self._engine.delivery.busy(self.folder.name)
 
     # What delivery and filing ask of the folder, and tell it (`DropFolder`) --------------------------------------------
 
@@ -429,11 +403,11 @@ class Channel:
 
     def address(self, name: str) -> Address:
         """Where a file of that name goes."""
-        return self._order.address(self.folder, name)
+        return self._engine.order.address(self.folder, name)
 
     def ended(self, jobs: Sequence[Job], stored: bool) -> None:
         """These jobs' turns are over."""
-        self._ended(jobs, stored)
+        self._engine.delivery.queues.ended(jobs, stored)
 
     def changed(self) -> None:
         """The page may say something else."""

@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from dropcap import __version__
 from dropcap.config.model import Config, Folder, Problem, Project
 from dropcap.content.examiner import Examiner
-from dropcap.daemon.channel import Channel, Moving, Surroundings
+from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import release, released_of, try_again
 from dropcap.daemon.custody import Allotment, Alone
 from dropcap.daemon.digest import digested
@@ -64,16 +63,22 @@ class Stages:
         return True
 
 
-class Keeping:
-    """Makes them; `config` gives the configuration that is in force."""
+class Configured(Protocol):
+    """Who knows the configuration that is in force."""
 
-    def __init__(self, config: Callable[[], Config]) -> None:
-        self._config = config
+    config: Config
+
+
+class Keeping:
+    """Makes them, by the configuration that is in force."""
+
+    def __init__(self, configured: Configured) -> None:
+        self._configured = configured
         self._real: dict[str, Path] = {}  # where folders lie once links are followed, as far as they were opened
 
     def of(self, folder: Folder) -> Keep:
         """The place of a folder's copies."""
-        config = self._config()
+        config = self._configured.config
         place = config.keeps_in(folder)
         return Keep(place, folder.min_free, config.state_dir, lambda: self._exposed(place), make_above=folder.preserve_in is None)
 
@@ -83,7 +88,7 @@ class Keeping:
         return keep.exposure() if keeps_copies(folder) else None
 
     def _exposed(self, place: Path) -> str | None:
-        config = self._config()
+        config = self._configured.config
         shares = {folder.path for folder in config.folders.values()} | set(self._real.values())
         return exposed(place, config.state_dir, shares, Mounts.now())
 
@@ -181,11 +186,11 @@ class Engine:
         self.ledger = ledger
         self.allotment: Allotment = allotment or Alone()
         self.started = time.time()
-        self._run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
+        self.run = Run.of_installation(ledger.installation) if ledger.shared else Run.of(config.state_dir)
         self.examiner = Examiner()
         self.inspector = Inspector(self)
         self.order = Order(config.projects.values(), config.folders.values(), ledger.query.told_projects())
-        self._keeping = Keeping(lambda: self.config)
+        self._keeping = Keeping(self)
         self.delivery = Delivery(ledger, self.order, self.allotment)
         self._identities = Identities(ledger, self.order)
         self._stages = Stages(ledger)
@@ -225,25 +230,6 @@ class Engine:
         """Channels for all folders; those that are new or changed are to be started."""
         with self._releasing:
             self.released = {*released_of(self.ledger.query)}.intersection(config.folders)
-        around = Surroundings(
-            self._run,
-            self.ledger,
-            self.order,
-            self.examiner,
-            config.contact,
-            Moving(
-                *(self.delivery.progress.uploads, self.delivery.limited, self._stages.in_development),
-                self.delivery.breakers.pauses,
-                lambda: bool(self.ledger.trouble.unwritable),
-            ),
-            self._mistake,
-            lambda folder: self.overdue.get(folder),
-            self.delivery.queues.wake,
-            self.delivery.queues.wake,
-            self.delivery.queues.ended,
-            self.delivery.busy,
-            lambda folder: folder in self.released,
-        )
         channels: dict[str, Channel] = {}
         for folder in config.folders.values():
             grip = self.allotment.grip(folder.name)
@@ -254,8 +240,7 @@ class Engine:
                 channels[folder.name] = old
                 continue
             keep = self._keeping.of(folder)
-            unsafe = partial(self._keeping.unsafe, folder, keep)
-            channels[folder.name] = Channel(folder, partial(self._project, folder.project), around, keep, unsafe, grip, old)
+            channels[folder.name] = Channel(self, folder, config.contact, keep, grip, old)
         for name, gone in self.channels.items():
             if name not in channels:
                 gone.retire()
@@ -268,10 +253,16 @@ class Engine:
         for folder in before.keys() ^ overdue.keys():
             self._changed(folder)
 
-    def _project(self, name: str) -> Project | None:
-        return self.config.projects.get(name)
+    def in_development(self, project: str) -> bool:
+        """Whether REDCap has told that a project is in development, and not yet that it is in production."""
+        return self._stages.in_development(project)
 
-    def _mistake(self, folder: str) -> str | None:
+    def unsafe(self, folder: Folder, keep: Keep) -> str | None:
+        """Why nothing may be taken from a folder; may hang on its share."""
+        return self._keeping.unsafe(folder, keep)
+
+    def mistake(self, folder: str) -> str | None:
+        """What is wrong with a folder's new configuration, since when; None if nothing is."""
         mistake = self.mistakes.get(folder)
         if mistake is None:
             return None

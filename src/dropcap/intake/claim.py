@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import structlog
-
-from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files.lease import Lease
 from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.why import forget_why, is_ours
 from dropcap.intake import walk
 from dropcap.intake.content import ContentJudge, Take, plain
-from dropcap.intake.people import FailedFiles, IntakeHooks, NotTaken, lies_there
-from dropcap.intake.settle import Pending, RestTime, Sight, Waiting, quiet_since, settled_at
+from dropcap.intake.opened import SHARE_GONE, DropDirectory
+from dropcap.intake.people import FailedFiles, OwnDirectories, lies_there
+from dropcap.intake.settle import Sight, Waiting, quiet_since, settled_at
 from dropcap.intake.take import (
-    IntakeLedger,
     Moved,
     NameTaken,
     NotThere,
@@ -145,47 +141,27 @@ NAMESAKE = "in_progress/ has a file of this name"
 #: How long a file waits for another folder to tell that it was moved from there (seconds).
 OTHER_FOLDER = 180.0
 
-#: The whole share is gone, not one file.
-SHARE_GONE = {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT}
-
 
 class Claimer:
     """The claims of one opened folder. For its thread."""
 
-    def __init__(
-        self,
-        tree: Tree,
-        folder: Folder,
-        ledger: IntakeLedger,
-        pending: Pending,
-        not_taken: NotTaken,
-        contents: ContentJudge,
-        hooks: IntakeHooks,
-        *,
-        pace: Callable[[str, int], RestTime],
-        on_missing: Callable[[], None],
-        copies: Callable[[], bool],
-    ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `on_missing` is told that in_progress/ may lack a file;
-        `copies` says whether a claim may be a copy to another file system.
-        """
-        self._tree = tree
-        self._folder = folder
-        self._ledger = ledger
-        self._pending = pending
-        self._not_taken = not_taken
+    def __init__(self, opened: DropDirectory, contents: ContentJudge, own_directories: OwnDirectories) -> None:
+        self._opened = opened
+        self._tree = opened.tree
+        self._folder = opened.folder
+        self._context = opened.context
+        self._ledger = opened.ledger
+        self._pending = opened.pending
+        self._not_taken = opened.not_taken
         self._contents = contents
-        self._pace = pace
-        self._hooks = hooks
-        self._on_missing = on_missing
-        self._copies = copies
-        self._log = structlog.get_logger(folder=folder.name)
+        self._own_directories = own_directories
+        self._log = opened.log
         self._moved: set[str] = set()  # in in_progress/ by this process, not entered yet
         self._took = 0.0  # when files were taken last (monotonic)
         self.full = False
 
-    def work(self, beat: Callable[[], object]) -> None:
-        """Claim what is due; `beat` is called before each batch.
+    def work(self) -> None:
+        """Claim what is due.
 
         Raises:
             OSError: the whole folder does not answer.
@@ -199,7 +175,7 @@ class Claimer:
             time.sleep(soon)
             due = self._pending.due()
         for start in range(0, len(due), BATCH):
-            beat()
+            self._opened.before_batch()
             if not self._room():
                 for name, waiting in due[start:]:
                     self._contents.saw(name, waiting.seen.sight, waiting.pace, closely=False)
@@ -236,7 +212,7 @@ class Claimer:
                 filed = all(file.state is State.STORED for file in still_open)
                 waiting.put_off(FILED_LOOK if filed else NAME_LOOK, WAS_THERE)
                 if not filed:
-                    self._on_missing()
+                    self._own_directories.hint_missing()
                 continue
             said = self._contents.judge(name, waiting)
             if isinstance(said, Take):
@@ -250,8 +226,8 @@ class Claimer:
     def _sorted(self, batch: Sequence[tuple[str, Waiting]]) -> tuple[list[tuple[str, Waiting]], list[tuple[str, Waiting]]]:
         """Those whose content must be looked into, and those that can be judged; the others of the batch are put off."""
         names = [plain(name) for name, _ in batch]
-        open_names = self._ledger.open_names(self._folder.name, names)
-        last_claims = self._ledger.last_claims(self._folder.name, names)
+        open_names = self._ledger.query.open_names(self._folder.name, names)
+        last_claims = self._ledger.query.last_claims(self._folder.name, names)
         unknown: list[tuple[str, Waiting]] = []
         known: list[tuple[str, Waiting]] = []
         for name, waiting in batch:
@@ -261,7 +237,7 @@ class Claimer:
             if plain(name) in open_names:
                 waiting.put_off(NAME_LOOK, ON_ITS_WAY)
                 if is_away(self._tree, plain(name)):
-                    self._on_missing()
+                    self._own_directories.hint_missing()
                 continue
             if plain(name) in last_claims and _rests_for_a_page(waiting, last_claims[plain(name)]):
                 continue
@@ -289,7 +265,7 @@ class Claimer:
         outcomes = take(self._tree, [wanted for _, _, wanted, _ in tries])
         # A file that a person has moved out of failed/ to be tried again has kept its size.
         sizes = {outcome.sight.size for outcome in outcomes if isinstance(outcome, Taken)}
-        failed = FailedFiles(self._ledger.failed_files(self._folder.name, sizes) if sizes else {})
+        failed = FailedFiles(self._ledger.query.failed_files(self._folder.name, sizes) if sizes else {})
         away = self._taken_away(sizes)
         entered: list[NewFile] = []
         directories: set[str] = set()
@@ -310,7 +286,7 @@ class Claimer:
         return False
 
     def _taken_away(self, sizes: Collection[int]) -> TakenAwayFiles:
-        files = self._ledger.taken_away(self._folder.name, sizes) if sizes else []
+        files = self._ledger.query.taken_away(self._context.projects(), sizes, time.time()) if sizes else []
         return TakenAwayFiles(self._tree, self._folder.name, files)
 
     def _still_open(self, name: str, waiting: Waiting, away: TakenAwayFiles) -> list[TakenAway]:
@@ -320,9 +296,9 @@ class Claimer:
         except OSError:
             return []  # taking it tells
         for job in known.elsewhere:  # that folder may be gone from the configuration, or hang
-            if self._ledger.withdraw(job):
+            if self._ledger.withdraw(job, folder=self._folder.name):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._hooks.place_left()
+                self._context.place_left()
         waits = time.monotonic() - waiting.seen.first < OTHER_FOLDER
         return [file for file in known.still_open if file.folder == self._folder.name or waits]
 
@@ -358,7 +334,7 @@ class Claimer:
             status = self._tree.lstat(target)
         except OSError:
             return  # gone again; else the next walk comes across it
-        self._pending.see(target, Sight.of(status, self._tree.stable_inodes), self._pace(target, status.st_dev), hinted=True)
+        self._pending.see(target, self._opened.sight(status), self._opened.pace(target, status.st_dev), hinted=True)
 
     def _is_found(self, name: str) -> bool:
         """Whether it lies in in_progress/ and this process did not move it there: a dropcap whose ledger is lost may have."""
@@ -375,7 +351,7 @@ class Claimer:
             with contextlib.suppress(OSError):  # a text that stays is no reason to lose sight of the file
                 forget_why(self._tree, path, file.job)
         found = self._is_found(name)
-        if name == target and name not in self._moved and self._copies():
+        if name == target and name not in self._moved and self._opened.divided():
             self._finish_copy(name)
         self._moved.discard(name)
         back = None
@@ -395,7 +371,7 @@ class Claimer:
         if not files:
             return
         try:
-            jobs = self._ledger.claim(self._folder.name, files)
+            jobs = self._ledger.claim(self._folder.name, files, self._context.address)
         except Conflict:
             # One of them is in the way of another job; the others must not wait for it.
             if len(files) > 1:
@@ -414,7 +390,9 @@ class Claimer:
                 self._log.info("again", job=job, file=shown(file.name), again_of=file.again_of)
             if file.back is not None:
                 self._log.info("moved_back", job=job, file=shown(file.name), back_of=file.back.job)
-        self._hooks.claimed(jobs)
+        if refused := [job for job, file in zip(jobs, files, strict=True) if file.refusal]:
+            self._context.refused(refused)
+        self._context.claimed(jobs)
 
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:
         for file in files:

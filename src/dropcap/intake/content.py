@@ -8,22 +8,19 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import structlog
-
-from dropcap.config.model import Folder
-from dropcap.content.examiner import Examiner
 from dropcap.content.reader import UNDECIDED, Finding, Wholeness
 from dropcap.content.worker import TAKES_LONG, is_volume
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake.opened import DropDirectory
 from dropcap.intake.settle import RestTime, Sight, Waiting
-from dropcap.intake.take import IntakeLedger
 from dropcap.intake.walk import OWN, top
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
+from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.rule import ContentCheck
@@ -33,11 +30,11 @@ from dropcap.threads import NoThread, begin
 class FileMarks:
     """The marks of one folder's files, but for a person's word that one is to be sent as it is. For one thread."""
 
-    def __init__(self, ledger: IntakeLedger, folder: str) -> None:
+    def __init__(self, ledger: Ledger, folder: str) -> None:
         self._ledger = ledger
         self._folder = folder
         self._marks: dict[tuple[str, MarkKind], Mark] = {
-            (mark.name, mark.kind): mark for mark in ledger.marks(folder) if mark.kind is not MarkKind.AS_IS
+            (mark.name, mark.kind): mark for mark in ledger.query.marks(folder) if mark.kind is not MarkKind.AS_IS
         }
         self._unsaved: set[tuple[str, MarkKind]] = set()
         self._saving: threading.Thread | None = None
@@ -183,17 +180,15 @@ def refused_in(mark: Mark, local: bool, wall: float) -> float:
 class ContentJudge:
     """Judges the content of one opened folder's files before they are taken. For its thread, but for what says otherwise."""
 
-    def __init__(
-        self, tree: Tree, folder: Folder, ledger: IntakeLedger, examiner: Examiner | None, wake: Callable[[], None]
-    ) -> None:
-        """`wake` is called from another thread when something was found, for `take_answers`. Without `examiner` all is whole."""
-        self._tree = tree
-        self._folder = folder
-        self._ledger = ledger
-        self._examiner = examiner
-        self._wake = wake
-        self._log = structlog.get_logger(folder=folder.name)
-        self._marks = FileMarks(ledger, folder.name)
+    def __init__(self, opened: DropDirectory) -> None:
+        """Without an examiner all is whole."""
+        self._tree = opened.tree
+        self._folder = opened.folder
+        self._ledger = opened.ledger
+        self._examiner = opened.context.examiner
+        self._thread = opened.thread
+        self._log = opened.log
+        self._marks = FileMarks(opened.ledger, opened.folder.name)
         self._refused_at: dict[str, float] = {}  # monotonic: a clock that is set does not change it
         self._asked: dict[int, tuple[str, Waiting, Sight]] = {}
         self._late: set[int] = set()  # those whose answers take long
@@ -204,7 +199,7 @@ class ContentJudge:
         self._answers: list[tuple[int, Finding | None]] = []
         self._first_answer = 0.0
         self._missing = 0  # answers that are soon to come, together with those in `_answers`
-        self._room = Room(tree)
+        self._room = Room(opened.tree)
 
     # Judging ----------------------------------------------------------------------------------------------------------
 
@@ -264,7 +259,7 @@ class ContentJudge:
 
     def _is_to_be_sent(self, name: str, sight: Sight) -> bool:
         """Whether a person has said that it is to be sent as it is, be it cut off."""
-        said = [mark for mark in self._ledger.marks(self._folder.name, name) if mark.kind is MarkKind.AS_IS]
+        said = [mark for mark in self._ledger.query.marks(self._folder.name, name) if mark.kind is MarkKind.AS_IS]
         return any((mark.size, mark.mtime_ns) == (sight.size, sight.mtime_ns) for mark in said)
 
     # Looking into files -----------------------------------------------------------------------------------------------
@@ -274,7 +269,7 @@ class ContentJudge:
         if self._examiner is None or not files:
             return
         fds = [fd for _, _, fd in files[: self._vacant()]]
-        numbers = self._examiner.ask(self._folder.name, fds, self._answered) if fds else []
+        numbers = self._examiner.ask(self._folder.name, fds, self) if fds else []
         for number, (name, waiting, _) in zip(numbers, files, strict=False):
             self._asked[number] = (name, waiting, waiting.seen.sight)
             waiting.put_off(SILENT, waiting.note, rests=True)
@@ -299,15 +294,15 @@ class ContentJudge:
         """Whether an answer is still to come. For any thread."""
         return bool(self._asked)
 
-    def _answered(self, number: int, finding: Finding | None) -> None:
-        """Called by another thread."""
+    def answered(self, number: int, finding: Finding | None) -> None:
+        """What the examiner has found. From another thread."""
         with self._lock:
             if not self._answers:
                 self._first_answer = time.monotonic()
             self._answers.append((number, finding))
             wake = len(self._answers) == 1 or len(self._answers) >= self._missing
         if wake:
-            self._wake()
+            self._thread.has_answer()
 
     def next(self) -> float:
         """When `take_answers` has something to do (monotonic), `math.inf` if nothing was found out."""
@@ -366,7 +361,8 @@ class ContentJudge:
         for name in self._looked.keys() - names:
             del self._looked[name]
         old = time.time() - _WORD
-        words = {mark.name for mark in self._ledger.marks(self._folder.name) if mark.since < old and mark.kind is MarkKind.AS_IS}
+        marks = self._ledger.query.marks(self._folder.name)
+        words = {mark.name for mark in marks if mark.since < old and mark.kind is MarkKind.AS_IS}
         gone = [name for name in words.difference(names) if not self._lies(name)]
         if gone:
             self._ledger.unmark(self._folder.name, gone, (MarkKind.AS_IS,))

@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
-from dropcap.config.model import Folder
-from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Tree
 from dropcap.intake import owner
 from dropcap.intake.folder import OpenedFolder, Tenure, why_away
-from dropcap.intake.owner import Away, Run, Vigil
-from dropcap.intake.people import IntakeHooks
+from dropcap.intake.opened import IntakeContext
+from dropcap.intake.owner import Away, Vigil
 from dropcap.intake.strays import LeftFiles, StrayFiles
-from dropcap.intake.take import IntakeLedger
-from dropcap.intake.watch import Watch
 from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.reasons import Reason
 from dropcap.threads import MORE_THREADS, DaemonThread
@@ -48,28 +44,15 @@ class Intake:
     The properties may be read from any thread at any time; none of them blocks.
     """
 
-    def __init__(
-        self,
-        folder: Folder,
-        ledger: IntakeLedger,
-        run: Run,
-        hooks: IntakeHooks,
-        *,
-        examiner: Examiner | None = None,
-        watched: bool = True,
-        after: Intake | None = None,
-    ) -> None:
-        """`run` is the one that works there. Without `examiner` no content is looked into. `watched=False` does without events:
-        the folder is walked at its `rescan` only. `after` worked there before and is to end: this one begins when it has."""
-        self.folder = folder
-        self._ledger = ledger
-        self._started_by = run
-        self._hooks = hooks
+    def __init__(self, context: IntakeContext, *, watched: bool = True, after: Intake | None = None) -> None:
+        """`watched=False` does without events: the folder is walked at its `rescan` only. `after` worked there before and is to
+        end: this one begins when it has."""
+        self.folder = context.folder
+        self._context = context
         self._vigil = Vigil()
-        self._examiner = examiner
         self._watched = watched
         self._after = after
-        self._log = structlog.get_logger(folder=folder.name)
+        self._log = structlog.get_logger(folder=self.folder.name)
         self._wake = threading.Condition()
         self._hints: set[str] = set()
         self._walk_wanted = True
@@ -78,7 +61,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._tenure = Tenure(hooks.holds)
+        self._tenure = Tenure(context)
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -90,7 +73,7 @@ class Intake:
         self._told_at = 0.0
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
-        self._thread = DaemonThread(self._run, f"intake-{folder.name}")
+        self._thread = DaemonThread(self._run, f"intake-{self.folder.name}")
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
@@ -130,9 +113,13 @@ class Intake:
         """Whether the sign of life in the marker still goes on, or its end is being written."""
         return self._tenure.kept
 
-    def leave_once(self, idle: Callable[[], bool] | None) -> None:
-        """The same, once this has ended and `idle` tells that nothing is under way; not at all, if it is None."""
-        self._tenure.leave_once(None if idle is None else lambda: not self._thread.is_alive() and idle())
+    def leave_once_over(self, wanted: bool) -> None:
+        """The same, once this has ended and nothing is under way; not by itself, if that is not `wanted`."""
+        self._tenure.leave_once_over(wanted)
+
+    def over(self) -> bool:
+        """Whether it has ended, and nothing that it took is under way."""
+        return not self._thread.is_alive() and self._context.idle()
 
     def confirm(self) -> bool:
         """Read in the marker whether the folder is still ours, which may hang."""
@@ -174,8 +161,8 @@ class Intake:
         working, last = self._working_since, self._last_round
         silent = time.monotonic() - max(last, working or 0.0)
         if working is not None and silent > _STUCK:
-            if why := self._ledger.unwritable:
-                return f"nothing is taken from it: {why}"
+            if (trouble := self._context.ledger.trouble).unwritable:
+                return f"nothing is taken from it: {trouble.said()}"
             return f"it has not answered for {silent:.0f} s: its server or disk hangs; mend it, or unmount it"
         return self._away
 
@@ -194,7 +181,7 @@ class Intake:
     def not_taken(self) -> dict[str, str]:
         """What lies in the folder and cannot be taken, and why."""
         opened = self._opened
-        return opened.not_taken if opened is not None else {}
+        return opened.not_taken.all.copy() if opened is not None else {}
 
     @property
     def unsettled(self) -> dict[str, float]:
@@ -235,12 +222,12 @@ class Intake:
 
     def _run(self) -> None:
         if self._after is not None:
-            self._working_since = self._tick()
+            self._working_since = self.tick()
             if self._after._thread.ident is not None:
                 self._after._thread.join()  # what hangs there would hang here
             self._after = None
         while not self._stopping:
-            self._working_since = self._tick()
+            self._working_since = self.tick()
             try:
                 self._round()
             except Unavailable as error:
@@ -248,7 +235,7 @@ class Intake:
             except Exception as error:
                 self._leave(error)
                 self._walk_wanted = True
-            self._tick()
+            self.tick()
             self._working_since = None
             self._sleep()
         self._tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
@@ -265,9 +252,9 @@ class Intake:
         if time.monotonic() < self._retry_at:
             return
         try:
-            if self._hooks.released():
+            if self._context.released():
                 raise Away(f"it was let go of by hand; end that with: dropcap resume --folder {shown(self.folder.name)}")
-            if not self._hooks.holds():
+            if not self._context.holds():
                 raise Away(UNRENEWED)
             if self._opened is None:
                 self._opened = self._open()
@@ -275,7 +262,7 @@ class Intake:
             self._opened.presence.keep()
             looked = self._look(self._opened)
             self._answered = False
-            worked = self._opened.work(self._tick)
+            worked = self._opened.work()
             self._opened.strays.step()
         except (Away, OSError) as error:
             self._leave(error)
@@ -298,30 +285,22 @@ class Intake:
         noted = frozenset(self.notes.items()) | {("", self.strays.message)}
         if noted != self._noted:
             self._noted = noted
-            self._hooks.noted()
+            self._context.noted()
 
     def _open(self) -> OpenedFolder:
         self._walk_wanted = True
-        if why := self._hooks.unsafe():
+        if why := self._context.unsafe():
             raise Away(why)
         self._tenure.restore()
-        watch = Watch(self._happened, self.wake) if self._watched else None
-        return OpenedFolder(
-            self.folder,
-            self._ledger,
-            self._hooks,
-            watch,
-            self._started_by,
-            self._vigil,
-            self._examiner,
-            self._has_answer,
-        )
+        return OpenedFolder(self._context, self, self._vigil, self._watched)
 
-    def _happened(self, name: str) -> None:
+    def happened(self, name: str) -> None:
+        """Something happened to the file or directory of that name."""
         if name != owner.NAME:  # what is written there for others to see is read whenever it matters
             self.wake((name,))
 
-    def _has_answer(self) -> None:
+    def has_answer(self) -> None:
+        """There is something to do: content was looked into, or the folder is lost."""
         with self._wake:
             self._answered = True
             self._wake.notify()
@@ -397,6 +376,7 @@ class Intake:
             if until > now:
                 self._wake.wait(min(until - now, _NAP))
 
-    def _tick(self) -> float:
+    def tick(self) -> float:
+        """It goes round; the time (monotonic)."""
         self._last_round = time.monotonic()
         return self._last_round

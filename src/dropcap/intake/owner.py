@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing import page
 from dropcap.intake import walk
 from dropcap.intake.mounts import Mount
-from dropcap.intake.take import IntakeLedger, KnownFolders
+from dropcap.ledger.job import KnownFolder, OpenFile
+from dropcap.ledger.query import Query
+from dropcap.ledger.store import Ledger
 
 #: How often the marker is written (seconds), and how long a run may work in the folder by what it wrote last. Whoever could not
 #: write for so long takes and sends nothing there.
@@ -106,9 +108,8 @@ class Run:
 class Vigil:
     """Watches by its own clock whether somebody keeps a folder. For one thread."""
 
-    def __init__(self, lasts: float = LEFT_AFTER, now: Callable[[], float] = clock) -> None:
+    def __init__(self, lasts: float = LEFT_AFTER) -> None:
         self._lasts = lasts
-        self._now = now
         self._sign: bytes | None = None
         self._since = 0.0
         self.moved = False
@@ -116,7 +117,7 @@ class Vigil:
 
     def look(self, sign: bytes) -> float:
         """Take in what is there now, read anew; for how many seconds more it must not move to be nobody's, 0 if it is."""
-        now = self._now()
+        now = clock()
         if sign != self._sign:
             self.moved = self._sign is not None
             self._sign, self._since = sign, now
@@ -181,6 +182,26 @@ class Marker:
         return json.dumps(values, indent=1).encode() + b"\n"
 
 
+class KnownFolders:
+    """What the ledger remembers of folders; nothing if there is no ledger yet."""
+
+    def __init__(self, query: Query | None, installation: str | None = None) -> None:
+        self._query = query
+        self.installation = installation or (query.meta("installation") if query else None) or ""
+
+    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
+        """The files that should lie in in_progress/."""
+        return self._query.open_files(folder) if self._query else {}
+
+    def known_folder(self, folder: str) -> KnownFolder | None:
+        """How the folder was seen before, if it was."""
+        return self._query.known_folder(folder) if self._query else None
+
+    def left_marks(self, folder: str) -> str | None:
+        """Which files were left that lay there at first."""
+        return self._query.left_marks(folder) if self._query else None
+
+
 #: Says of a marker that is there whether it may be replaced.
 Over = Callable[[Marker], bool]
 
@@ -189,14 +210,14 @@ def _any(present: Marker) -> bool:
     return True
 
 
-def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, run: Run, vigil: Vigil) -> Marker:
+def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, run: Run, vigil: Vigil) -> Marker:
     """The folder's marker, if it is ours to work in; made if the folder is new. `vigil` is the same at each look at the folder.
 
     Raises:
         Away: it is not.
         OSError: the folder cannot be read or written.
     """
-    marker = examine(tree, folder, path, mount, ledger, vigil)
+    marker = examine(tree, folder, path, mount, KnownFolders(ledger.query, ledger.installation), vigil)
     if marker is None:
         _watch_page(tree, vigil)
         return _make(tree, folder, path, mount, ledger, run.beat(), over=lambda present: False)  # it has none: else look again
@@ -205,7 +226,7 @@ def own(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, 
         there, marker = marker, replace(marker, beat=run.beat())
         put(tree, marker, lambda present: present == there and present.beat == there.beat)
     vigil.forget()
-    known = ledger.known_folder(folder)
+    known = ledger.query.known_folder(folder)
     if known is None or known.path != path:
         ledger.remember_folder(folder, path, marker.id, str(mount))
     return marker
@@ -316,7 +337,7 @@ def name_whose(marker: Marker, installation: str, folder: str) -> None:
         )
 
 
-def adopt(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, run: Run) -> Marker:
+def adopt(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, run: Run) -> Marker:
     """Make the folder ours, whichever installation or folder its marker named; whoever may be alive there was watched before.
 
     Raises:
@@ -415,7 +436,7 @@ def _parse(data: bytes) -> Marker:
     return marker
 
 
-def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: IntakeLedger, beat: Beat, over: Over = _any) -> Marker:
+def _make(tree: Tree, folder: str, path: str, mount: Mount, ledger: Ledger, beat: Beat, over: Over = _any) -> Marker:
     marker = Marker(ledger.installation, folder, uuid.uuid4().hex, _now_ns(tree), beat)
     put(tree, marker, over)
     # The marker first: should the end come in between, it is ours by the installation's id.

@@ -1,26 +1,21 @@
-"""What people do with files that dropcap has, and whom intake tells."""
+"""What people do with files that dropcap has."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import stat as modes
 import time
-from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-
-import structlog
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.filing.why import forget_lone_why, forget_why, lone_texts
 from dropcap.intake import walk
-from dropcap.intake.settle import Pending, RestTime, Sight
-from dropcap.intake.take import IntakeLedger
+from dropcap.intake.opened import DropDirectory
+from dropcap.intake.settle import Sight
 from dropcap.ledger.job import FailedFile, OpenFile, State
 
 #: Jobs in these states can be withdrawn or renamed; in the others delivery itself is sending or moving the file.
@@ -130,77 +125,6 @@ def lies_there(tree: Tree, names: Iterable[str]) -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class IntakeHooks:
-    """All are called from the folder's own thread; `unsafe` alone may hang on its share.
-
-    `claimed`: jobs were entered in the ledger, or renamed there. `place_left`: a person has renamed or taken away a job's file,
-    so that those behind it in REDCap's order can be next. `noted`: other files than before wait for something. `unsafe` says why
-    nothing may be taken, if so; it is asked each time before the folder is opened. While `released` says so, the folder is let go
-    of, since a person wants that; it is also while `holds` does not say that no other host may work there at this moment.
-    """
-
-    claimed: Callable[[list[int]], None]
-    place_left: Callable[[], None] = lambda: None
-    noted: Callable[[], None] = lambda: None
-    unsafe: Callable[[], str | None] = lambda: None
-    released: Callable[[], bool] = lambda: False
-    holds: Callable[[], bool] = lambda: True
-
-
-_PARTS = 256
-
-
-class Roll:
-    """A set of names from which names can be struck. For one thread.
-
-    It knows them by 64 bits of a hash that is another one in every process: of a hundred thousand, two are alike once in
-    three thousand million processes, and then one of them is taken for the other until the next start.
-    """
-
-    def __init__(self) -> None:
-        self._parts = [array("q") for _ in range(_PARTS)]
-        self._struck: list[bytearray] = []
-        self._left = 0
-
-    def __len__(self) -> int:
-        """How many were added and not struck."""
-        return self._left
-
-    def add(self, name: str) -> None:
-        """Each name once, and all of them before the first is struck."""
-        number = hash(name)
-        self._parts[number % _PARTS].append(number)
-        self._left += 1
-
-    def strike(self, name: str) -> bool:
-        """Whether the name is there; it is not any more."""
-        where = self._where(name)
-        if where is None:
-            return False
-        part, place = where
-        self._struck[part][place] = 1
-        self._left -= 1
-        return True
-
-    def __contains__(self, name: str) -> bool:
-        return self._where(name) is not None
-
-    def _where(self, name: str) -> tuple[int, int] | None:
-        if not self._struck:  # sorted part by part, so that no list of them all is ever in memory
-            self._parts = [array("q", sorted(part)) for part in self._parts]
-            self._struck = [bytearray(len(part)) for part in self._parts]
-        number = hash(name)
-        part = number % _PARTS
-        numbers, struck = self._parts[part], self._struck[part]
-        place = bisect_left(numbers, number)
-        while place < len(numbers) and numbers[place] == number:
-            if not struck[place]:
-                return part, place
-            place += 1
-        return None
-
-
 #: A job whose file is missing is withdrawn when it is missing for so long (seconds): delivery may just be filing it.
 MISSING_FOR = 2.0
 #: A failed file that is nowhere in the folder for so long was taken away by somebody (seconds).
@@ -212,32 +136,14 @@ FAILED_LOOK = 1.0
 class OwnDirectories:
     """in_progress/ and failed/ of one opened folder, against the ledger. For its thread."""
 
-    def __init__(
-        self,
-        tree: Tree,
-        folder: str,
-        ledger: IntakeLedger,
-        pending: Pending,
-        hooks: IntakeHooks,
-        *,
-        pace: Callable[[str, int], RestTime],
-        trouble: Callable[[str, OSError], None],
-        stay: Callable[[], None],
-        on_directory: walk.OnDirectory,
-    ) -> None:
-        """`pace(name, st_dev)` says how long a file there must rest; `trouble` notes or raises what cannot be looked at;
-        `stay` raises if the path does not lead to this folder any more; `on_directory` is told of each one in failed/.
-        """
-        self._tree = tree
-        self._folder = folder
-        self._ledger = ledger
-        self._pending = pending
-        self._pace = pace
-        self._trouble = trouble
-        self._stay = stay
-        self._on_directory = on_directory
-        self._hooks = hooks
-        self._log = structlog.get_logger(folder=folder)
+    def __init__(self, opened: DropDirectory) -> None:
+        self._opened = opened
+        self._tree = opened.tree
+        self._folder = opened.folder.name
+        self._context = opened.context
+        self._ledger = opened.ledger
+        self._pending = opened.pending
+        self._log = opened.log
         self._missing: dict[int, float] = {}
         self._gone: dict[int, float] = {}  # failed jobs whose file is not in failed/ any more, and since when
         self._lone: dict[str, float] = {}  # texts whose file is not beside them, and when they go
@@ -277,22 +183,23 @@ class OwnDirectories:
         # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
         # long, and nearly all of it is as it should be.
         self._missing_due = math.inf
-        roll = Roll()
-        whole = self._each_name_in(walk.IN_PROGRESS, roll.add)
-        lost = {name: file for name, file in self._ledger.each_open(self._folder) if not roll.strike(name)}
-        others: list[str] = []
-        if roll:
-            whole = self._each_name_in(walk.IN_PROGRESS, lambda name: others.append(name) if name in roll else None) and whole
+        others, whole = self._names_in(walk.IN_PROGRESS)
+        lost: dict[str, OpenFile] = {}
+        for name, file in self._ledger.query.each_open(self._folder):
+            if name in others:
+                others.remove(name)
+            else:
+                lost[name] = file
         present, devices, all_seen = self._sights(walk.IN_PROGRESS, others)
         compared = compare(present, lost)
         for name, (old, job) in compared.renamed.items():
-            if self._ledger.rename_open(job, name):
+            if self._ledger.rename_open(job, name, self._context.address(name)):
                 self._log.info("claimed", job=job, file=shown(name), renamed_from=shown(old))
-                self._hooks.claimed([job])
-                self._hooks.place_left()
+                self._context.claimed([job])
+                self._context.place_left()
         for name, sight in compared.strangers.items():
             path = f"{walk.IN_PROGRESS}/{name}"
-            self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
+            self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
         # Half a listing must not pass for missing files.
         self._withdraw(compared.missing if whole and all_seen else {})
@@ -303,22 +210,21 @@ class OwnDirectories:
         late = {name: job for name, job in missing.items() if now - self._missing[job] >= MISSING_FOR}
         back = lies_there(self._tree, [f"{walk.IN_PROGRESS}/{name}" for name in late])
         if late:
-            self._stay()
+            self._opened.stay()
         for name, job in late.items():
             if f"{walk.IN_PROGRESS}/{name}" in back:
                 self._missing[job] = now
                 continue
             del self._missing[job]
-            if self._ledger.withdraw(job):
+            if self._ledger.withdraw(job, folder=self._folder):
                 self._log.info("withdrawn", job=job, file=shown(name))
-                self._hooks.claimed([job])
-                self._hooks.place_left()
+                self._context.claimed([job])
+                self._context.place_left()
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf
-        there: set[str] = set()
-        whole = self._each_name_in(walk.FAILED, there.add)
-        known = self._ledger.failed_files(self._folder)
+        there, whole = self._names_in(walk.FAILED)
+        known = self._ledger.query.failed_files(self._folder)
         failed = FailedFiles(known)
         others = [name for name in there if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
         present, devices, all_seen = self._sights(walk.FAILED, others)
@@ -327,7 +233,7 @@ class OwnDirectories:
             path = f"{walk.FAILED}/{name}"
             if failed.moved_to(self._tree, sight) is not None:
                 found.add(path)
-                self._pending.see(path, sight, self._pace(path, devices[name]), hinted=False)
+                self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
         self._pending.drop_beneath(walk.FAILED, found)
         if whole and all_seen and none_in_line:  # one that was moved may be in line
             paths = {f"{walk.FAILED}/{name}" for name in there}
@@ -366,7 +272,7 @@ class OwnDirectories:
         if not late:
             return
         # Those whose file is about to be tried again, and those that filing has in hand, are looked after elsewhere.
-        others = {file.job for file in known.values()} | {file.job for _, file in self._ledger.each_open(self._folder)}
+        others = {file.job for file in known.values()} | {file.job for _, file in self._ledger.query.each_open(self._folder)}
         for path in late:
             self._lone[path] = now + FORGET_AFTER
             with contextlib.suppress(OSError):
@@ -380,16 +286,16 @@ class OwnDirectories:
             return FORGET_AFTER
         return 0.0 if age >= FORGET_AFTER else FORGET_AFTER
 
-    def _each_name_in(self, own: str, found: Callable[[str], None]) -> bool:
-        """The names of the files in one of the directories, without it; whether those are all."""
-        whole = True
-        for entry in walk.kept(self._tree, own, self._on_directory if own == walk.FAILED else None):
+    def _names_in(self, own: str) -> tuple[set[str], bool]:
+        """The names of the files in one of the directories, without it; and whether those are all."""
+        found, whole = set[str](), True
+        for entry in self._opened.kept(own):
             if entry.error is not None:
-                self._trouble(entry.name, entry.error)
+                self._opened.trouble(entry.name, entry.error)
                 whole = False
             elif entry.kind == "file":
-                found(entry.name.partition("/")[2])
-        return whole
+                found.add(entry.name.partition("/")[2])
+        return found, whole
 
     def _sights(self, own: str, leaves: Iterable[str]) -> tuple[dict[str, Sight], dict[str, int], bool]:
         """The files of these names in one of dropcap's directories, the devices they lie on, and whether all could be seen."""
@@ -402,58 +308,9 @@ class OwnDirectories:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                self._trouble(f"{own}/{name}", error)
+                self._opened.trouble(f"{own}/{name}", error)
                 whole = False
                 continue
             if modes.S_ISREG(status.st_mode):
-                present[name], devices[name] = Sight.of(status, self._tree.stable_inodes), status.st_dev
+                present[name], devices[name] = self._opened.sight(status), status.st_dev
         return present, devices, whole
-
-
-def above_of(name: str) -> str:
-    """The directory that it lies in."""
-    return name.rpartition("/")[0]
-
-
-@dataclass(slots=True)
-class Directories:
-    """What is known of a directory and of those beneath it, from before they were listed (nanoseconds since the epoch)."""
-
-    changed: dict[str, int] = field(default_factory=dict)
-    came: dict[str, int] = field(default_factory=dict)  # when they may have been moved there, with all that is in them
-
-    def add(self, name: str, status: os.stat_result, above: int) -> None:
-        """`above` is when the directory that it lies in was changed. Whoever renames a directory changes nothing in it."""
-        moved = min(status.st_ctime_ns, above) if status.st_ctime_ns > status.st_mtime_ns else 0
-        self.changed[name] = status.st_mtime_ns
-        self.came[name] = max(moved, self.came.get(above_of(name), 0))
-
-    def put_at(self, name: str, status: os.stat_result) -> int:
-        """When that file was put there at the latest. To change its rights changes it, and not its directory."""
-        directory = above_of(name)
-        return max(min(status.st_ctime_ns, self.changed.get(directory, status.st_ctime_ns)), self.came.get(directory, 0))
-
-
-class NotTaken:
-    """What cannot be taken, and why; each reason is logged once. Other threads may copy `all`, but not go through it."""
-
-    def __init__(self, log: structlog.stdlib.BoundLogger) -> None:
-        self._log = log
-        self.all: dict[str, str] = {}
-
-    def put(self, name: str, why: str) -> None:
-        """`name` cannot be taken."""
-        if self.all.get(name) != why:
-            self.all[name] = why
-            self._log.warning("entry_ignored", file=shown(name), message=why)
-
-    def drop(self, name: str) -> None:
-        """`name` is gone or taken after all."""
-        self.all.pop(name, None)
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Nothing but these is there."""
-        if not self.all:
-            return
-        for name in self.all.keys() - set(names):
-            del self.all[name]

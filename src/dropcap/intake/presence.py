@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake import owner
 from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run, clock
+from dropcap.intake.watch import IntakeThread
 from dropcap.threads import DaemonThread
 
 _log = structlog.get_logger()
@@ -35,14 +36,12 @@ class Presence:
         tree: Tree,
         marker: Marker,
         run: Run,
-        on_lost: Callable[[], None] = lambda: None,
+        intake: IntakeThread,
         *,
         every: float = EVERY,
         lasts: float = LASTS,
-        now: Callable[[], float] = clock,
     ) -> None:
-        """Beats once; `tree` must be open since `marker` was read in it. `on_lost` is told, in any thread, that the folder is not
-        ours any more.
+        """Beats once; `tree` must be open since `marker` was read in it. `intake` is told that the folder is not ours any more.
 
         Raises:
             Away, OSError: as `beat`.
@@ -50,13 +49,12 @@ class Presence:
         self._tree = tree
         self._marker = marker
         self._run = run
-        self._on_lost = on_lost
-        self._every, self._lasts, self._now = every, lasts, now
+        self._intake = intake
+        self._every, self._lasts = every, lasts
         self._sure_until = 0.0
         self._lost: Away | None = None
         self._changed = threading.Condition()
-        self._hurry = self._ending = self._says_so = False
-        self._idle: Callable[[], bool] | None = None
+        self._hurry = self._ending = self._says_so = self._once_over = False
         self.beat()
         self._thread = DaemonThread(self._go_on, f"beat-{marker.folder}")
 
@@ -68,7 +66,7 @@ class Presence:
 
     def sure(self) -> bool:
         """Whether the folder is known to be ours at this moment. Touches no file system."""
-        return self._lost is None and self._now() < self._sure_until
+        return self._lost is None and clock() < self._sure_until
 
     def confirm(self) -> None:
         """Read the marker again, before something is done in the folder.
@@ -106,7 +104,7 @@ class Presence:
         """
         if self._lost is not None:
             raise self._lost
-        began = self._now()
+        began = clock()
         with self._losing():
             if not any(self._written() for _ in range(_TRIES)):
                 raise OSError(errno.EAGAIN, "its marker was replaced while it was written", owner.NAME)
@@ -128,7 +126,7 @@ class Presence:
         except Away as error:
             if self._lost is None:
                 self._lost = error
-                self._on_lost()
+                self._intake.has_answer()
             raise
 
     def _read(self) -> Marker | None:
@@ -207,11 +205,11 @@ class Presence:
 
     def _waits(self, seconds: float) -> bool:
         """Wait for the next beat; False if there is to be none."""
-        until = self._now() + seconds
+        until = clock() + seconds
         with self._changed:
-            while not self._ending and not self._hurry and (left := until - self._now()) > 0:
-                self._changed.wait(left if self._idle is None else min(left, _OVER_LOOK))
-                if self._idle is not None and self._idle():
+            while not self._ending and not self._hurry and (left := until - clock()) > 0:
+                self._changed.wait(min(left, _OVER_LOOK) if self._once_over else left)
+                if self._once_over and self._intake.over():
                     self._ending = self._says_so = True
             self._hurry = False
             return not self._ending
@@ -236,8 +234,8 @@ class Presence:
         if within and self._thread.ident is not None:
             self._thread.join(within)
 
-    def end_once(self, idle: Callable[[], bool] | None) -> None:
-        """End, and say so, once `idle` says that nothing is under way; never, if it is None."""
+    def end_once_over(self, wanted: bool) -> None:
+        """End, and say so, once nothing is under way any more; not by itself, if that is not `wanted`."""
         with self._changed:
-            self._idle = idle
+            self._once_over = wanted
             self._changed.notify()

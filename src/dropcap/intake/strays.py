@@ -13,7 +13,7 @@ import time
 from array import array
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -23,13 +23,12 @@ from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.move import put_back
-from dropcap.files.tree import Tree
 from dropcap.filing.why import is_text
 from dropcap.intake import walk
-from dropcap.intake.people import Directories, Roll, above_of
-from dropcap.intake.take import IntakeLedger
+from dropcap.intake.opened import DropDirectory
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import FiledFile, State
+from dropcap.ledger.store import Ledger
 from dropcap.routing.route import ignored, matches
 
 DONE = "done"
@@ -55,6 +54,30 @@ class StrayFiles:
     remedy: str = ""
 
 
+def _above(name: str) -> str:
+    """The directory that it lies in."""
+    return name.rpartition("/")[0]
+
+
+@dataclass(slots=True)
+class _Directories:
+    """What is known of a directory and of those beneath it, from before they were listed (nanoseconds since the epoch)."""
+
+    changed: dict[str, int] = field(default_factory=dict)
+    came: dict[str, int] = field(default_factory=dict)  # when they may have been moved there, with all that is in them
+
+    def add(self, name: str, status: os.stat_result, above: int) -> None:
+        """`above` is when the directory that it lies in was changed. Whoever renames a directory changes nothing in it."""
+        moved = min(status.st_ctime_ns, above) if status.st_ctime_ns > status.st_mtime_ns else 0
+        self.changed[name] = status.st_mtime_ns
+        self.came[name] = max(moved, self.came.get(_above(name), 0))
+
+    def put_at(self, name: str, status: os.stat_result) -> int:
+        """When that file was put there at the latest. To change its rights changes it, and not its directory."""
+        directory = _above(name)
+        return max(min(status.st_ctime_ns, self.changed.get(directory, status.st_ctime_ns)), self.came.get(directory, 0))
+
+
 @dataclass(slots=True)
 class _Seen:
     """A directory as it was looked at last."""
@@ -71,16 +94,13 @@ class Strays:
     before this installation came is let be, also if its rights are changed: then its directory has not changed since.
     """
 
-    def __init__(
-        self, tree: Tree, folder: str, ledger: IntakeLedger, since_ns: int, trouble: Callable[[str, OSError], None]
-    ) -> None:
-        """`since_ns` is when the folder was first watched, by its own clock; `trouble` notes or raises what cannot be read."""
-        self._tree = tree
-        self._folder = folder
-        self._ledger = ledger
-        self._since_ns = since_ns
-        self._trouble = trouble
-        self._log = structlog.get_logger(folder=folder)
+    def __init__(self, opened: DropDirectory) -> None:
+        self._opened = opened
+        self._tree = opened.tree
+        self._folder = opened.folder.name
+        self._query = opened.ledger.query
+        self._since_ns = opened.marker.since_ns  # since when the folder is watched, by its own clock
+        self._log = opened.log
         self._seen: dict[str, _Seen] = {}
         self._told: set[str] = set()
         self._wanted = False
@@ -98,7 +118,7 @@ class Strays:
         """Look at failed/, at done/ itself, at its directories of these days and at those that are no day's."""
         self._wanted = False
         began = time.monotonic()
-        known = self._ledger.known_folder(self._folder)
+        known = self._query.known_folder(self._folder)
         if known is not None and known.first_seen < time.time():  # else the clock was wrong then
             self._since_ns = max(self._since_ns, int(known.first_seen * 1e9))
         today = datetime.now().astimezone().date()
@@ -157,13 +177,13 @@ class Strays:
         try:
             if not anew and self._as_it_was(seen):
                 return
-            seen.times, directories = None, Directories()
+            seen.times, directories = None, _Directories()
             strangers = self._strangers(directory, recursive, directories)
             seen.judged = self._judged(directory, strangers, seen.judged, directories)
         except (FileNotFoundError, NotADirectoryError):
             del self._seen[directory]
         except OSError as error:
-            self._trouble(directory, error)
+            self._opened.trouble(directory, error)
         else:
             # One that was changed just now may still change within the same tick of its clock.
             fresh = time.time_ns() - _TIME_TELLS * 1e9
@@ -173,43 +193,39 @@ class Strays:
     def _as_it_was(self, seen: _Seen) -> bool:
         return seen.times is not None and all(self._tree.lstat(name).st_mtime_ns == then for name, then in seen.times.items())
 
-    def _strangers(self, directory: str, recursive: bool, directories: Directories) -> Iterator[str]:
+    def _strangers(self, directory: str, recursive: bool, directories: _Directories) -> set[str]:
         """The files there that do not lie where dropcap has put one: nearly none, of what can be very many. `directories` is to
         have those in which they lie."""
-        roll = Roll()
-        of_people = above_of(directory) == DONE and _day_of(directory) is None
+        others: set[str] = set()
+        of_people = _above(directory) == DONE and _day_of(directory) is None
         above = self._tree.lstat(DONE).st_mtime_ns if of_people else 0
         directories.add(directory, self._tree.lstat(directory), above)
         for entry in self._tree.scan(directory, recursive):
             if entry.error is not None:
-                self._trouble(entry.name, entry.error)
+                self._opened.trouble(entry.name, entry.error)
             elif entry.kind == "dir" and recursive and (status := entry.stat) is not None:
-                directories.add(entry.name, status, directories.changed.get(above_of(entry.name), 0))
+                directories.add(entry.name, status, directories.changed.get(_above(entry.name), 0))
             elif entry.kind == "file" and names.is_left_aside(entry.leaf):
                 put_back(self._tree, entry.name)  # dropcap ended while it was being removed
             elif entry.kind == "file" and not _is_no_file(entry.name, entry.leaf):
-                roll.add(entry.name)
-        if roll:
-            for name in self._put_into(directory):
-                roll.strike(name)
-        if roll:
-            for entry in self._tree.scan(directory, recursive):
-                if entry.kind == "file" and entry.name in roll:
-                    yield entry.name
+                others.add(entry.name)
+        if others:
+            others.difference_update(self._put_into(directory))
+        return others
 
     def _put_into(self, directory: str) -> Iterable[str]:
         """The places of the files that dropcap has put there of late; of what is no day's, none."""
         if directory == walk.FAILED:
-            return self._ledger.failed_files(self._folder)
+            return self._query.failed_files(self._folder)
         day = _day_of(directory)
         if day is None:
             return ()
         # The name is a day of this machine's clock and zone, and so is when the job ended, nearly.
         start = datetime.combine(day, datetime.min.time()).timestamp()
-        return self._ledger.each_done(self._folder, start - 86400, start + 2 * 86400)
+        return self._query.each_done(self._folder, start - 86400, start + 2 * 86400)
 
     def _judged(
-        self, directory: str, strangers: Iterator[str], before: dict[str, tuple[int, int, bool]], there: Directories
+        self, directory: str, strangers: set[str], before: dict[str, tuple[int, int, bool]], there: _Directories
     ) -> dict[str, tuple[int, int, bool]]:
         judged: dict[str, tuple[int, int, bool]] = {}
         fresh: dict[str, os.stat_result] = {}
@@ -234,7 +250,7 @@ class Strays:
         for since in (time.time() - 300.0, None):
             if left:
                 sizes = {status.st_size for status in left.values()}
-                left = self._unknown(directory, left, self._ledger.each_filed(self._folder, sizes, since))
+                left = self._unknown(directory, left, self._query.each_filed(self._folder, sizes, since))
         return {name: (status.st_ino, status.st_ctime_ns, name in left) for name, status in files.items()}
 
     def _unknown(self, directory: str, files: dict[str, os.stat_result], filed: Iterable[FiledFile]) -> dict[str, os.stat_result]:
@@ -352,11 +368,11 @@ class Marks:
 class Left:
     """The files of one opened folder that are left, as the last walk met them. For its thread; others may read `files`."""
 
-    def __init__(self, folder: Folder, ledger: IntakeLedger, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, folder: Folder, ledger: Ledger, log: structlog.stdlib.BoundLogger) -> None:
         self._folder = folder
         self._ledger = ledger
         self._log = log
-        self._kept = ledger.left_marks(folder.name) or ""
+        self._kept = ledger.query.left_marks(folder.name) or ""
         self._known = Marks(self._kept)
         self._met: Marks | None = None  # while a walk is under way
         self._names: list[str] = []

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import structlog
 from watchdog.observers.inotify_c import (
@@ -39,18 +38,36 @@ _MASK = Mask(
 _LIMITS = {errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
-class Watch:
-    """Watches single directories of one folder; calls back with relative names.
+class IntakeThread(Protocol):
+    """A folder's intake, for those who have news for it. For any thread; none of it blocks."""
 
-    `on_name` gets the name of a file or directory that was written, made or moved there; `on_lost` is called when events
-    were or may have been lost, so that only a walk tells. Both are called from another thread and must be quick.
+    def happened(self, name: str) -> None:
+        """Something happened to the file or directory of that name."""
+
+    def wake(self) -> None:
+        """Walk the whole folder."""
+
+    def has_answer(self) -> None:
+        """There is something to do: content was looked into, or the folder is lost."""
+
+    def tick(self) -> float:
+        """It goes round; the time (monotonic)."""
+
+    def over(self) -> bool:
+        """Whether it has ended, and nothing that it took is under way."""
+
+
+class Watch:
+    """Watches single directories of one folder; tells intake of relative names.
+
+    `happened` is told the name of a file or directory that was written, made or moved there; `wake` is called when events
+    were or may have been lost, so that only a walk tells.
     """
 
     _id: ClassVar[CallbackId] = CallbackId(1)
 
-    def __init__(self, on_name: Callable[[str], None], on_lost: Callable[[], None]) -> None:
-        self._on_name = on_name
-        self._on_lost = on_lost
+    def __init__(self, intake: IntakeThread) -> None:
+        self._intake = intake
         self._lock = threading.Lock()
         self._names: dict[WatchDescriptor, str] = {}
         self._watched: dict[tuple[int, int] | str, WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
@@ -145,9 +162,9 @@ class Watch:
                 return
             if event.name:
                 name = os.fsdecode(event.name)
-                self._on_name(f"{directory}/{name}" if directory else name)
+                self._intake.happened(f"{directory}/{name}" if directory else name)
                 return
-            self._on_lost()  # the directory itself was moved or deleted
+            self._intake.wake()  # the directory itself was moved or deleted
         except Exception:
             _log.exception("internal_error", where="watch")
 
@@ -158,13 +175,13 @@ class Watch:
                 if self._names.pop(wd, None) is None:
                     return
                 self._watched = {identity: other for identity, other in self._watched.items() if other != wd}
-            self._on_lost()
+            self._intake.wake()
         except Exception:
             _log.exception("internal_error", where="watch")
 
     def on_queue_overflow(self) -> None:
         """Events came faster than they were read, and some are lost."""
         try:
-            self._on_lost()
+            self._intake.wake()
         except Exception:
             _log.exception("internal_error", where="watch")

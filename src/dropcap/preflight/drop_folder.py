@@ -8,7 +8,7 @@ import grp
 import os
 import pwd
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import not_
 from pathlib import Path
@@ -23,33 +23,11 @@ from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
 from dropcap.filing.preserve import FOR_THE_LEDGER
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mount, Mounts, open_tree
+from dropcap.intake.owner import KnownFolders
 from dropcap.intake.strays import LeftFiles, Marks, is_left, left_files, note_first
-from dropcap.intake.take import KnownFolders
-from dropcap.intake.walk import OWN, dropped
-from dropcap.ledger.job import KnownFolder, OpenFile
-from dropcap.ledger.query import Query
+from dropcap.intake.walk import OWN, is_dropped
 from dropcap.preflight.remark import Level, Place, Remark, group_called, place_of
 from dropcap.routing.rule import ExistingFile
-
-
-class Remembered:
-    """What the ledger remembers of folders; nothing if there is no ledger yet."""
-
-    def __init__(self, query: Query | None) -> None:
-        self._query = query
-        self.installation = (query.meta("installation") if query else None) or ""
-
-    def open_files(self, folder: str) -> Mapping[str, OpenFile]:
-        """The files that should lie in in_progress/."""
-        return self._query.open_files(folder) if self._query else {}
-
-    def known_folder(self, folder: str) -> KnownFolder | None:
-        """How the folder was seen before, if it was."""
-        return self._query.known_folder(folder) if self._query else None
-
-    def left_marks(self, folder: str) -> str | None:
-        """Which files were left that lay there at first."""
-        return self._query.left_marks(folder) if self._query else None
 
 
 def mount_of(tree: Tree, folder: Folder, mounts: Mounts) -> Mount:
@@ -214,11 +192,13 @@ def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | 
     judged, since_ns = _first_watched(folder, tree, mount, known)
     marks = Marks(known.left_marks(folder.name) if known else None)
 
-    def enter(name: str, fd: int) -> bool:
-        return not name or not owner.lies_in(fd)  # which is another drop folder
+    def enter(name: str) -> bool:
+        return folder.subfolders and is_dropped(name, folder) and not owner.lies_above(tree, f"{name}/")
 
     with contextlib.suppress(OSError):
-        for entry in dropped(tree, folder, enter):
+        for entry in tree.scan(enter=enter):
+            if not is_dropped(entry.name, folder):
+                continue
             if entry.kind == "dir":
                 directories += 1
             elif judged and entry.kind == "file" and entry.error is None:
