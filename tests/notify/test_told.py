@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tests import needs
 from tests.notify.sink import hook
 from tests.site import Site, eventually
@@ -77,3 +79,28 @@ def test_a_hook_that_hangs_stops_neither_files_nor_the_end(place: Site) -> None:
         assert daemon.stop(patience=5) == 0
         connection.close()
         assert "waits for somebody" in (place.state / "notices.json").read_text()
+
+
+#: What a slow disk does to the first import of what notifies.
+SLOW = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dropcap.notify.notifier":
+            time.sleep(1.5)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_a_reload_is_answered_once_notifications_go_by_it(place: Site) -> None:
+    (place.root / "sitecustomize.py").write_text(SLOW)
+    path = os.pathsep.join([str(place.root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with hook() as desk:
+        daemon = place.start(PYTHONPATH=path)
+        configured(place, desk=desk.url)
+        assert place.dropcap("reload").returncode == 0
+        place.put("101_V9_oops.pdf")
+        desk.wait_for("waits for somebody")
+        assert daemon.stop() == 0

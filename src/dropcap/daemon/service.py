@@ -59,6 +59,8 @@ class Reload:
         self._wanted = False
         self._asking = threading.Lock()
         self._asked: list[tuple[Future[list[str]], Who]] = []  # who wants to know what comes of the next one
+        self._answered: list[tuple[Future[list[str]], Who]] = []  # the same of the one that has ended
+        self._under_way = False
         self._thread: threading.Thread | None = None
 
     def reads(self, path: str) -> bool:
@@ -86,19 +88,22 @@ class Reload:
 
     def step(self) -> bool:
         """Begin with what is wanted; whether that is under way. For the main thread."""
-        if self._thread is not None and self._thread.is_alive():
-            return True
-        self._thread = None
-        if not self._wanted:
-            return False
-        self._wanted = False
+        if self._under_way or not self._wanted:
+            return self._under_way
+        self._wanted, self._under_way = False, True
         with self._asking:
             asked, self._asked = self._asked, []
         try:
             self._thread = begin(self._run, "reload", asked)
         except NoThread:  # then here
             self._run(asked)
-        return self._thread is not None
+        return self._under_way
+
+    def answer(self) -> None:
+        """Tell those who asked what came of it, now that all goes by it. For the main thread."""
+        answered, self._answered = self._answered, []
+        for one, _ in answered:
+            one.set_result(self.not_taken_up)
 
     def end(self, within: float) -> None:
         """Wait for what is under way, so many seconds at most."""
@@ -117,8 +122,8 @@ class Reload:
             log.error("internal_error", where="reload", error=f"{type(error).__name__}: {error}", exc_info=True)
         self.not_taken_up = told
         notify("READY=1")
-        for one, _ in asked:
-            one.set_result(told)
+        self._answered += asked
+        self._under_way = False
         self._wake()
 
     def _take_up(self, by: Sequence[Who]) -> list[str]:
@@ -375,6 +380,7 @@ class Service:
                     self._watchers.stop()
                 ledger.give_up()
                 reload.end(_RELOAD_ENDS)
+                reload.answer()
                 if custody is not None:
                     custody.end()
                 engine.stop(0.0 if self._hurry else engine.config.stop_within)
@@ -424,6 +430,7 @@ class Service:
             if not reload.step():
                 engine.start_channels()
                 self._begin_to_watch(engine, desk)
+                reload.answer()
             engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 state.notify("WATCHDOG=1")
