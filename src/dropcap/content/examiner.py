@@ -150,7 +150,7 @@ class _Process:
                     for number in some:
                         self._waiting.pop(number, None)
                 if error.errno not in (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS):
-                    self.end()
+                    self._hang_up()
                 break
             taken += some
         return taken
@@ -158,6 +158,9 @@ class _Process:
     def end(self) -> None:
         """It ends by itself once nobody is at the other end."""
         self._ending = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
