@@ -30,7 +30,7 @@ from tests.warm import COLD, Warm, run
 DROPCAP = [sys.executable, "-m", "dropcap"]
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
 #: Seconds after which something that should happen is taken not to.
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 
 def eventually(true: Callable[[], Any], patience: float = PATIENCE) -> Any:
@@ -157,7 +157,7 @@ class Daemon:
                     raise AssertionError(f"no {count} × {event} {keys} in the log:\n{''.join(self.raw[-40:])}")
                 self._changed.wait(min(left, 0.2))
 
-    def wait_until_watched(self, patience: float = 3.0) -> None:
+    def wait_until_watched(self, patience: float = 8.0) -> None:
         """Until all folders are watched, so that what is dropped then was not there at first (one that hangs never is)."""
         (ready,) = self.events("ready")
         end = time.monotonic() + patience

@@ -400,7 +400,7 @@ def test_a_refusal_of_the_token_of_before_pauses_nothing(place: Site) -> None:
     place.box.grant("C" * 32, Rights())
     place.project["token_file"] = str(before)
     place.write_config()
-    place.box.ill(Fault("slow_read", match=IMPORT, times=1, bytes_per_second=2000))
+    place.box.ill(Fault("slow_read", match=IMPORT, times=1, bytes_per_second=500))
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"%PDF" + b"x" * 4000)
     daemon.wait_for("sending")

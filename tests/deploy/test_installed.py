@@ -37,12 +37,12 @@ def test_from_the_package_people_are_told(place: Site, tmp_path: Path) -> None:
         configured(place, desk=desk.url)
         daemon = Daemon([*package, "run"], place.env())
         place._daemons.append(daemon)
-        daemon.wait_for("ready")
+        daemon.wait_for("ready", patience=60)
         place.put("101_V9_oops.pdf")
         daemon.wait_for("notified", patience=60)
         desk.wait_for("consents: 1 file waits for somebody.")
         place.put("101_V1_consent.pdf", pdf()[:25_000])  # looked into by a process of its own, too
-        daemon.wait_for("looks_cut_off", file="101_V1_consent.pdf")
+        daemon.wait_for("looks_cut_off", patience=60, file="101_V1_consent.pdf")
         assert daemon.stop() == 0
         assert daemon.events("check_problem") == daemon.events("notify_failed") == []
 

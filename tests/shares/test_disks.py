@@ -70,7 +70,7 @@ def test_a_start_on_an_almost_full_state_disk_starts_or_ends_with_5(place: Site,
                 (place.state / "ledger.in-use").touch()
             filler = fill(place.state, free * 1024)
             daemon = place.start(ready=False)
-            eventually(lambda: daemon.events("ready") or daemon.process.poll() is not None, 5.0)  # noqa: B023
+            eventually(lambda: daemon.events("ready") or daemon.process.poll() is not None)  # noqa: B023
             codes.add(code := daemon.process.poll())
             assert not tracebacks(daemon)
             if code is not None:
@@ -90,7 +90,7 @@ def test_commands_and_a_run_once_end_at_once_on_a_full_state_disk(place: Site) -
         for free in (0, 36):
             filler = fill(place.state, free * 1024)
             for words in (["run", "--once"], ["pause", "--folder", "consents"]):
-                told = place.dropcap(*words, patience=10.0)
+                told = place.dropcap(*words, patience=30.0)
                 assert told.returncode == 2, told
                 assert "ledger.db cannot be" in told.stderr
                 assert "Traceback" not in told.stderr
