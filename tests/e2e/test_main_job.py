@@ -170,5 +170,7 @@ def test_either_success_costs_the_same_requests_and_pauses_nobody(tmp_path: Path
             assert "paused" not in result.stderr
             assert "retrying" not in result.stderr
             assert {(job.result, job.attempts) for job in place.jobs()} == {("stored", 1)}
-            asked[success] = sorted((request.content, request.action) for request in box.requests)
+            requests = [(request.content, request.action) for request in box.requests]
+            # One look-up serves all files that have settled by then: how many there are is chance.
+            asked[success] = sorted([one for one in requests if one[0] == "file"] + list({*requests}))
     assert asked["empty"] == asked["json"]
