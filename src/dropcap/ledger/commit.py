@@ -63,35 +63,39 @@ class Trouble:
         if isinstance(error, Damaged):
             self._damaged = True
         elif isinstance(error, Unavailable):
-            self._now(str(error), self._unanswered)
+            self._now(unwritable=str(error))
 
     def met_asking(self, error: DatabaseError) -> None:
         """Who asks met `error` at the ledger; until `answers`."""
         if isinstance(error, Unavailable):
-            if time.monotonic() - self._well > _LATE:
-                self._now(self._unwritable, str(error))
+            self._now(unanswered=str(error))
         else:
             self.met(error)
 
     def written(self) -> None:
         """A write went well."""
         if self.unwritable:
-            self._now("", "")
+            self._now(unwritable="", unanswered="")
 
     def answers(self) -> None:
         """A question was answered."""
         if self._unanswered:
-            self._now(self._unwritable, "")
+            self._now(unanswered="")
 
-    def _now(self, unwritable: str, unanswered: str) -> None:
+    def _now(self, *, unwritable: str | None = None, unanswered: str | None = None) -> None:
+        """What is so now; None: as before. A question that failed in a trouble that has just ended tells of that one."""
         with self._lock:
+            if unanswered and time.monotonic() - self._well <= _LATE:
+                return
             before = self.unwritable
-            self._unwritable, self._unanswered = unwritable, unanswered
+            self._unwritable = self._unwritable if unwritable is None else unwritable
+            self._unanswered = self._unanswered if unanswered is None else unanswered
             now = self.unwritable
+            if before and not now:
+                self._well = time.monotonic()
         if now and not before:
             log.error("ledger_unwritable", message=self._message.format(why=now), remedy=self._remedy)
         elif before and not now:
-            self._well = time.monotonic()
             log.info("ledger_writable")
 
 
