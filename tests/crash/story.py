@@ -337,7 +337,9 @@ class _Story:
         jobs = self.place.jobs()
         given_out = {job.sha256 for job in jobs if job.state == State.DONE and job.confirmed == "readback"}
         self.pruned |= {content for content in self.ever if _sha256(content) in given_out}
-        self.lost_copies |= before | self.pruned
+        # Copies that were kept while the command started are among them.
+        kept = {job.preserved_sha256 for job in jobs}
+        self.lost_copies |= before | self.pruned | {content for content in self.ever if _sha256(content) in kept}
         for job in jobs:
             if job.state in OPEN and job.preserved_as:
                 assert (self.place.root / job.preserved_as).exists(), f"{job} relies on a copy that is gone"
