@@ -272,9 +272,10 @@ class Pruning:
             return []
         lies_in: dict[str, set[str]] = {}
         changed: dict[str, float] = {}
-        for entry in tree.scan(enter=lambda name: is_dropped(name, folder)):
+        for entry in tree.scan():
+            entry.enter = is_dropped(entry.name, folder)
             lies_in.setdefault(names.split(entry.name)[0], set()).add(entry.name)
-            if entry.kind == "dir" and is_dropped(entry.name, folder) and (status := entry.stat) is not None:
+            if entry.kind == "dir" and entry.enter and (status := entry.stat) is not None:
                 changed[entry.name] = status.st_mtime
         over: list[str] = []
         for name in sorted(changed, key=lambda name: (-name.count("/"), name)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 import weakref
@@ -73,10 +74,19 @@ class DropFolder(Protocol):
         """Nothing more is filed here. Told by the filing thread."""
 
 
-def crossing(ledger: Ledger, ending: Ending) -> Crossing:
-    """How its file is copied, should it go to another file system: what was begun is found again after a crash."""
-    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
-    return Crossing(partial(ledger.copying, ending.job.id), sha256 or None, partial(is_file_of, ending.job))
+class EndingCrossing(Crossing):
+    """How the file of an ending is copied, should it go to another file system: what was begun is found again after a crash."""
+
+    def __init__(self, ledger: Ledger, ending: Ending) -> None:
+        super().__init__(ending.outcome.sha256 or None if isinstance(ending.outcome, Stored) else None)
+        self._ledger = ledger
+        self._job = ending.job
+
+    def begins(self, temporary: str, final: str) -> None:
+        self._ledger.copying(self._job.id, temporary, final)
+
+    def is_it(self, status: os.stat_result, stable_inodes: bool) -> bool:
+        return is_file_of(self._job, status, stable_inodes)
 
 
 def finish_copies(
@@ -149,7 +159,8 @@ def _files_of(job: Job, tree: Tree, directory: str, without: Collection[str] = (
     """The files beneath a directory that are the job's, or may be where inodes are not to be relied on."""
     by_inode = job.inode != 0 and tree.stable_inodes
     with contextlib.suppress(FileNotFoundError):
-        for entry in tree.scan(directory, enter=lambda name: name not in without):
+        for entry in tree.scan(directory):
+            entry.enter = entry.name not in without
             status = entry.stat if entry.kind == "file" else None
             if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
                 yield entry.name
@@ -454,7 +465,7 @@ class Filer:
                 except OSError as error:
                     results.append((ending, error))
         refused = [ending for ending in batch if isinstance(ending.outcome, Refused)]
-        crossings = {ending.job.name: crossing(self._ledger, ending) for ending in batch}
+        crossings = {ending.job.name: EndingCrossing(self._ledger, ending) for ending in batch}
         if stored:
             results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), crossings), strict=True)
         if refused:
