@@ -21,6 +21,7 @@ from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import StateError
 from dropcap.delivery.order import Order
 from dropcap.display import shown
+from dropcap.filing.loop import Filer
 from dropcap.intake.mounts import open_tree
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.database import TOLD, LeaseLost
@@ -319,17 +320,14 @@ def released_of(query: Query) -> frozenset[str]:
     return frozenset(folder for folder, said in query.metas(_RELEASED).items() if said)
 
 
-def still_open(path: Path, within: float, look: Callable[[], object]) -> list[str]:
-    """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc.
-
-    `look` has those who work there see that the folder is away: they close it then.
-    """
+def still_open(path: Path, within: float, filer: Filer) -> list[str]:
+    """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc."""
     end = time.monotonic() + within
-    look()
+    filer.lent()  # it sees that the folder is away, and closes it
     gc.collect()  # what intake had opened refers to itself
     while (found := _open_beneath(os.path.realpath(path))) and time.monotonic() < end:
         time.sleep(_BETWEEN_LOOKS)
-        look()
+        filer.lent()
         gc.collect()
     return found
 

@@ -207,13 +207,13 @@ class Pruning:
         assert self._copies is not None
         began, found, doubtful = time.monotonic(), [], 0
         relying = self._relying(age)
-        for name in self._copies.do(lambda tree, _: [one for one in names_of_copies(tree) if one > after]):
-            copy = self._copies.do(lambda tree, _, name=name: _old_copy(tree, name, age))  # type: ignore[misc]
+        for name in self._copies.do(0, names_of_copies):
+            copy = self._copies.do(0, _old_copy, name, age) if name > after else None
             if copy is None:
                 continue
             if copy.sha256 in relying:
                 doubtful += not relying[copy.sha256]
-            elif self._copies.do(lambda tree, _, copy=copy: copy.intact(tree), copy.size):  # type: ignore[misc]
+            elif self._copies.do(copy.size, copy.intact):
                 found.append(Over(What.PRESERVED, self._name, name, name, copy.size))
             if time.monotonic() - began > _STEP:
                 return FoundOver(found, name, doubtful)
@@ -233,7 +233,7 @@ class Pruning:
         assert self._copies is not None
         because = f"keep.preserved is {age.told}"
         for name in wanted:
-            copy = self._copies.do(lambda tree, _, name=name: _old_copy(tree, name, age))  # type: ignore[misc]
+            copy = self._copies.do(0, _old_copy, name, age)
             if copy is None:
                 continue
             jobs = [job for job, digest, _ in self._ledger.query.rely_on_copies(self._name) if digest == copy.sha256]
@@ -241,7 +241,7 @@ class Pruning:
             self._ledger.notes([(job, f"the {said} is to be removed: {because}", {}) for job in jobs])
             if copy.sha256 in self._relying(age):
                 continue
-            if self._copies.do(lambda tree, _, name=name: self._remove_copy(tree, name, age), copy.size):  # type: ignore[misc]
+            if self._copies.do(copy.size, self._remove_copy, name, age):
                 self._ledger.notes([(job, f"the {said} was removed: {because}", {}) for job in jobs])
                 log.info(
                     "removed", what=What.PRESERVED.value, folder=self._name, job=copy.job, copy=shown(name), sha256=copy.sha256
