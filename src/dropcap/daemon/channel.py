@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from operator import itemgetter
 from typing import Protocol
 
 from dropcap import __version__
@@ -19,7 +19,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.delivery.workers import Uploading
 from dropcap.display import shown
-from dropcap.files.tree import Tree, sha256_of
+from dropcap.files.tree import Tree
 from dropcap.filing.page import StatusPage
 from dropcap.filing.preserve import Keep
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
@@ -33,7 +33,7 @@ from dropcap.intake.opened import OTHER_FOLDER
 from dropcap.intake.owner import Run
 from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.ledger.database import TOLD
-from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.job import Address, Job, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.naming.example import examples
 from dropcap.reasons import Reason, Scope
@@ -179,7 +179,7 @@ class Page:
             sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],
             arriving=[
                 Line(shown(file), _time(since), rest=_rest(notes.get(file, "")))
-                for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
+                for file, since in sorted(unsettled.items(), key=itemgetter(1))[:_SHOWN]
             ],
             arriving_count=len(unsettled) + intake.behind,
             waiting=[self._waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
@@ -221,9 +221,8 @@ class Page:
             if len(self._failures) >= _KEPT:
                 self._failures.clear()
             when = _time(job.ended_at or job.changed_at)
-            read = partial(sha256_of, tree, job.filed_as or job.name)
-            reason = Reason.of(job.reason, Reason.REFUSED)
-            known = failure_of(job, reason, job.message or "", when, self._queue.folder, self._query, read)
+            refused = Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
+            known = failure_of(job, refused, when, self._queue.folder, self._query, tree, job.filed_as or job.name)
             self._failures[job.id] = known
         return known
 

@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -19,7 +18,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.files.durable import REMEDY
 from dropcap.files.move import Crossing
-from dropcap.files.tree import Tree, sha256_of
+from dropcap.files.tree import Tree
 from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
 from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
 from dropcap.filing.preserve import DIRECTORY, Keep
@@ -478,8 +477,7 @@ class Filer:
         job, outcome = ending.job, ending.outcome
         assert isinstance(outcome, Refused)
         file = lies_in or f"{IN_PROGRESS}/{job.name}"
-        read = partial(sha256_of, tree, file)
-        return failure_of(job, outcome.reason, outcome.message, now, filing.folder, self._ledger.query, read)
+        return failure_of(job, outcome, now, filing.folder, self._ledger.query, tree, file)
 
     def _look_for(self, ending: Ending, tree: Tree, filing: Filing, now: datetime) -> str | Ending | None:
         """Where a file lies that is not where it should be, None if nowhere; as an `Ending`, what is to be tried again."""

@@ -194,7 +194,7 @@ def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> i
             f"select seal.entry, seal.hash from history join seal on seal.entry = history.id where history.job in ({marks})",
             some,
         ).fetchall()
-    entries.sort(key=lambda entry: entry[0])
+    entries.sort()
     for _, hash_ in entries:
         pruned.add(hash_)
     count, digest = pruned.told

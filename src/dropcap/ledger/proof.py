@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ class _Prover:
             " order by history.job, history.id"
         )
         jobs = self._connection.execute(f"select id, {', '.join(FACTS)} from job order by id")
-        each = groupby(sealed, key=lambda row: row[0])
+        each = groupby(sealed, key=itemgetter(0))
         number, entries = next(each, (None, iter(())))
         for job, *columns in jobs:
             self._found.jobs += 1

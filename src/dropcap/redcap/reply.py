@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -361,20 +361,19 @@ _COUNTS = 3600.0
 class Dialect:
     """What was heard of one server by one client. May be used by any thread: times are replaced whole."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._json_at = self._xml_at = -_COUNTS
 
     def heard(self, meaning: Meaning, for_: Asked) -> None:
         """A reply. Of one to an import, whose form may be lost, only JSON tells something."""
         if meaning.in_json:
-            self._json_at = self._clock()
+            self._json_at = time.monotonic()
         elif meaning.in_xml and for_ != "import":
-            self._xml_at = self._clock()
+            self._xml_at = time.monotonic()
 
     def is_json(self) -> bool | None:
         """Whether errors come in JSON, all of them; None if none was heard lately."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._xml_at < _COUNTS:
             return False
         return True if now - self._json_at < _COUNTS else None
