@@ -31,7 +31,7 @@ from dropcap.files.hand import Hand
 from dropcap.filing.preserve import Keep
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.owner import Run
-from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.job import Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.drop_folder import exposed, keeps_copies
 from dropcap.reasons import Reason, Scope
@@ -376,10 +376,6 @@ class Engine:
             self.ledger.reroute(folder.name, [(job, self.order.address(folder, name)) for job, name in jobs])
             self.ledger.set_meta(key, folder.digest)
 
-    def pauses(self) -> list[Pause]:
-        """What is paused."""
-        return self.delivery.breakers.pauses()
-
     def alive(self) -> bool:
         """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
         if self.ledger.trouble.unwritable:
@@ -436,7 +432,7 @@ def live(engine: Engine, unwritable: str) -> dict[str, Any]:
     """What only the running daemon knows, from memory; `unwritable`: why the ledger cannot be written."""
     ahead = time.time() - time.monotonic()
     tries = {key: at + ahead for key, at in engine.delivery.breakers.next_tries().items()}
-    pauses = engine.pauses()
+    pauses = engine.delivery.breakers.pauses()
     return {
         "running": True,
         "host": engine.allotment.host,

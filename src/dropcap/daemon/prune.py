@@ -360,7 +360,7 @@ def prune_step(engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any
             return {"elsewhere": _host(engine, name)}
         return of_folder(Pruning(ledger, name, None, None, None), asked, who)
     tree = one.intake.lent
-    if tree is None or not one.intake.confirm():
+    if tree is None or not one.intake.tenure.confirm():
         return {"cannot": one.intake.away or "it is not known whether the folder is ours just now; try again in a moment"}
     if not one.pruning.acquire(timeout=_PATIENCE):
         return {"cannot": "another `dropcap prune` is at work there, or its share does not answer"}

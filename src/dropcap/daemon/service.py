@@ -170,7 +170,7 @@ class Summary:
         that is not in force."""
         engine = self._engine
         self._ask()
-        paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
+        paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.delivery.breakers.pauses()]
         away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
         stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
         unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]

@@ -53,7 +53,7 @@ class IntakeContext(Protocol):
     def place_left(self) -> None:
         """A person has renamed or taken away a job's file: those behind it in REDCap's order can be next."""
 
-    def noted(self) -> None:
+    def changed(self) -> None:
         """Other files than before wait for something."""
 
     def unsafe(self) -> str | None:

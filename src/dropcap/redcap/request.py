@@ -80,7 +80,7 @@ class Requester:
         way: Way = DIRECT,
         pool: int = 8,
     ) -> None:
-        self._token = token
+        self.token = token  # as it is now
         self._trusted: Token | None = None
         self.trusts = False  # whether it is known whose the token is, as far as anybody has noticed
         self._window = window
@@ -107,16 +107,12 @@ class Requester:
         """Close all idle connections."""
         self._transport.close()
 
-    def token(self) -> Token:
-        """The token as it is now."""
-        return self._token()
-
     def trust(self, token: Token) -> None:
         """It is known whose that is."""
         self._trusted, self.trusts = token, True
 
     def _trusted_token(self) -> Token:
-        token = self._token()
+        token = self.token()
         if self._trusted not in (None, token):
             self.trusts = False
             raise OtherToken(OtherToken.said)
