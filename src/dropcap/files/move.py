@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dropcap.files import names
 from dropcap.files.durable import NotRegular, fsync, open_regular
 from dropcap.files.lease import Lease, held, hold, writer_free
-from dropcap.files.root import Root, rename_new, scan
+from dropcap.files.root import Root, rename_new
 
 _CHUNK = 1024 * 1024
 
@@ -157,7 +157,7 @@ def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
 
 def put_all_back(root: Root, within: str = "") -> None:
     """Put back what a crash, or a share that broke off, has left aside beneath `within`. Raises OSError."""
-    for name in [entry.name for entry in scan(root, within) if entry.kind == "file" and names.set_aside(entry.leaf)]:
+    for name in [entry.name for entry in root.scan(within) if entry.kind == "file" and names.set_aside(entry.leaf)]:
         put_back(root, name)
 
 

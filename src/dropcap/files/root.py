@@ -228,6 +228,26 @@ class Root:
         with self.parent(name) as (fd, leaf):
             return os.stat(leaf, dir_fd=fd, follow_symlinks=False)
 
+    def scan(self, relative: str = "", recursive: bool = True) -> Iterator[Entry]:
+        """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
+
+        One descriptor is open at a time, however deep the folder is. A subdirectory that cannot be read comes a second time, as
+        an entry of kind `other` that carries the error.
+        """
+        pending = [Entry(_Listing(self, -1), relative, "", "dir")]
+        while pending:
+            asked = pending.pop()
+            try:
+                for entry in _list(self, asked.name):
+                    yield entry
+                    if entry.kind == "dir" and recursive and entry.enter:
+                        pending.append(entry)
+            except OSError as error:
+                if asked.name == relative:
+                    raise
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
+                    yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
+
     def parent(self, name: str) -> _Parent:
         """The directory of `name` for a `with`, and the last part of the name."""
         return _Parent(self, name)
@@ -366,23 +386,6 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.name!r}, {self.kind!r})"
-
-
-def scan(root: Root, relative: str = "", recursive: bool = True) -> Iterator[Entry]:
-    """See `Tree.scan`. One descriptor is open at a time, however deep the folder is."""
-    pending = [Entry(_Listing(root, -1), relative, "", "dir")]
-    while pending:
-        asked = pending.pop()
-        try:
-            for entry in _list(root, asked.name):
-                yield entry
-                if entry.kind == "dir" and recursive and entry.enter:
-                    pending.append(entry)
-        except OSError as error:
-            if asked.name == relative:
-                raise
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
-                yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
 
 
 def _list(root: Root, relative: str) -> Iterator[Entry]:

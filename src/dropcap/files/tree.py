@@ -8,14 +8,14 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from dropcap.files import names
 from dropcap.files.durable import NotRegular, fsync, open_regular, read_regular
 from dropcap.files.move import PLAIN, Crossing, move, put_back, unchanged
-from dropcap.files.root import Entry, Root, rename_new, scan
+from dropcap.files.root import Entry, Root, rename_new
 
 #: Files of ours that are replaced (why.txt, status page) are far smaller; a larger one is somebody else's.
 _OURS_AT_MOST = 8 * 1024 * 1024
@@ -139,13 +139,6 @@ class Tree(Root):
         """The same, with what fstat(2) says of it."""
         with self.parent(name) as (fd, leaf):
             return open_regular(fd, leaf, name, write=write)
-
-    def scan(self, relative: str = "", recursive: bool = True) -> Iterator[Entry]:
-        """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
-
-        A subdirectory that cannot be read comes a second time, as an entry of kind `other` that carries the error.
-        """
-        return scan(self, relative, recursive)
 
     # -- moving
 

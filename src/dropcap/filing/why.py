@@ -279,12 +279,12 @@ def _to_rename(
         first += (say("Rename the file, here in this folder, to:"),)
         return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
     if twin.same:
-        wrong += (say("The very same file is in REDCap already. It was stored: {when}.", when=_when(twin.at, failure.when, say)),)
+        wrong += (say("The very same file is in REDCap already. It was stored: {when}.", when=say.when(twin.at, failure.when)),)
         return Advice(because, wrong, (say("Delete this file. It is a copy."),), marks=marks, of_name=True, delete=True)
     wrong += (
         say(
             "A file of the right name was stored already: {when}. Its content is another one.",
-            when=_when(twin.at, failure.when, say),
+            when=say.when(twin.at, failure.when),
         ),
     )
     first += (
@@ -294,10 +294,6 @@ def _to_rename(
     if failure.replaces:
         then = (say("It then takes the place of the other one in REDCap."),)
     return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
-
-
-def _when(moment: datetime, now: datetime, say: Speaker) -> str:
-    return say.when(moment, now)
 
 
 _WIDTH = 78
