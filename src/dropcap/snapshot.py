@@ -263,12 +263,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class InLedger:
-    """What the ledger tells of all folders; true until it is written to, or the day ends."""
+    """What the ledger tells of all folders; true until it is written to, or the day ends. `last_drops`: when a file was claimed
+    last, if that was asked; `released`: those that a person wants let go of."""
 
     counts: Mapping[str, Mapping[str, int]]
     done_today: Mapping[str, int]
     oldest: Mapping[str, float]
     alike: tuple[LikeJobs, ...]
+    last_drops: Mapping[str, float] = field(default_factory=dict)
+    released: frozenset[str] = frozenset()
 
 
 def read(query: PeopleQuery, folders: Collection[str], now: float) -> InLedger:
@@ -289,11 +292,7 @@ def taken(
     seen: InLedger,
     live: Mapping[str, Any] | None,
     now: float,
-    *,
-    running: bool = True,
-    released: frozenset[str] = frozenset(),
     problems: tuple[str, ...] = (),
-    last_drops: Mapping[str, float] | None = None,
     only: str | None = None,
 ) -> Snapshot:
     """What the configuration, the ledger and (`live`) a running dropcap tell; of the folder `only` alone, if it is given.
@@ -314,13 +313,12 @@ def taken(
         version=told.get("version"),
         started=told.get("started"),
         alive=told.get("alive"),
-        running=running,
         answers=live is not None,
         under_way=told.get("under_way"),
         unwritable=told.get("unwritable") or "",
         mend=query.database.unwritable[1],
         damaged=told.get("damaged", False),
-        folders=tuple(_folder(config, seen, name, its.get(name), hosts, (last_drops or {}).get(name)) for name in names),
+        folders=tuple(_folder(config, seen, name, its.get(name), hosts) for name in names),
         projects=tuple(
             ProjectNow(one.name, one.host, one.server, by_name.get(key), tries.get(key))
             for one in config.projects.values()
@@ -339,7 +337,7 @@ def taken(
         problems=problems,
         hosts=hosts,
         this_host=told.get("host"),
-        released=released if hosts is not None else frozenset(),
+        released=seen.released if hosts is not None else frozenset(),
         lease=config.ledger.lease if isinstance(config.ledger, PostgresLedger) else 0.0,
     )
 
@@ -350,7 +348,6 @@ def _folder(
     name: str,
     live: Mapping[str, Any] | None,
     hosts: HostsNow | None,
-    last_drop: float | None,
 ) -> FolderNow:
     folder = config.folders.get(name)
     lease = None if hosts is None else hosts.lease(name)
@@ -363,7 +360,7 @@ def _folder(
         counts=seen.counts.get(name, {}),
         done_today=seen.done_today.get(name, 0),
         oldest=seen.oldest.get(name),
-        last_drop=last_drop,
+        last_drop=seen.last_drops.get(name),
         copies_in=str(config.keeps_in(folder)) if folder is not None else None,
         arriving=len(live["unsettled"]) + live.get("behind", 0) if live is not None else None,
         unsettled=tuple(told.get("unsettled", ())),

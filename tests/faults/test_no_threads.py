@@ -105,9 +105,9 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def test_copies_are_asked_for_again(no_threads: Callable[[], None]) -> None:
     hand = Hand("copies")
     with pytest.raises(NoThread):
-        hand.do(lambda: 1, 10.0)
+        hand.do(10.0, lambda: 1)
     no_threads()
-    assert hand.do(lambda: 2, 10.0) == 2
+    assert hand.do(10.0, lambda: 2) == 2
 
 
 def test_a_request_that_nobody_could_break_off_does_not_begin(no_threads: Callable[[], None]) -> None:

@@ -126,7 +126,11 @@ class TestScan:
         }
         assert {e.name for e in tree.scan(recursive=False)} == {"a", "sub", "pipe"}
         assert {e.name for e in tree.scan("sub")} == {"sub/deep", "sub/deep/b", "sub/out"}
-        assert {e.name for e in tree.scan(enter=lambda name: name != "sub/deep")} == {"a", "sub", "sub/deep", "sub/out", "pipe"}
+        seen = set()
+        for entry in tree.scan():
+            seen.add(entry.name)
+            entry.enter = entry.name != "sub/deep"
+        assert seen == {"a", "sub", "sub/deep", "sub/out", "pipe"}
 
     def test_stat_is_had_during_and_after_the_walk(self, root: Path, tree: Tree) -> None:
         (root / "a").write_bytes(b"abc")

@@ -16,7 +16,7 @@ from dropcap.files.move import Crossing
 from dropcap.files.root import WAYS, Way
 from dropcap.files.tree import Tree
 from dropcap.filing.ending import Ending
-from dropcap.filing.loop import crossing
+from dropcap.filing.loop import EndingCrossing
 from dropcap.filing.place import Filed, Filing
 from dropcap.filing.why import Failure
 from dropcap.ledger.job import Address, NewFile, Refused
@@ -72,7 +72,7 @@ def taken(ledger: Ledger, path: Path) -> Crossing:
     (number,) = ledger.claim("consents", [new], lambda _: Address())
     job = ledger.query.job(number)
     assert job is not None
-    return crossing(ledger, Ending(job, Refused("no_rule", "no rule matches", "rename it")))
+    return EndingCrossing(ledger, Ending(job, Refused("no_rule", "no rule matches", "rename it")))
 
 
 def filed_late(ledger: Ledger, tmp_path: Path, root: Path, folder: Folder, fails: Failure | None, newer: bool) -> Filed | OSError:

@@ -40,7 +40,7 @@ def preserved(keep: Keep, content: bytes, origin: Origin = ORIGIN, piece: int = 
 
 
 def files(keep: Keep) -> list[str]:
-    keep.do(lambda tree, _: None)  # after all that is still to be tidied up
+    keep.do(0, lambda _: None)  # after all that is still to be tidied up
     return sorted(str(path.relative_to(keep.path)) for path in keep.path.rglob("*") if path.is_file())
 
 
@@ -148,10 +148,10 @@ def test_a_crash_at_a_rename_leaves_no_half_copy_and_the_next_start_no_leftover(
         names._RUN = "0" * 8  # it is another process than this one
         keep = keep_in(tmp_path)
 
-        def die(tree: Tree, _: object) -> None:
+        def die(tree: Tree) -> None:
             tree._ways = (dying(by_renameat2, at, before),)
 
-        keep.do(die)
+        keep.do(0, die)
         preserved(keep, b"x" * 100_000)
 
     assert in_a_child(crash) == 9

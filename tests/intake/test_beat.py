@@ -61,7 +61,7 @@ def test_whose_beat_is_nobodys_who_is_alive(tmp_path: Path) -> None:
 )
 def test_a_vigil(looks: list[tuple[float, bytes]], left: float, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(owner, "clock", lambda: now)
+    monkeypatch.setattr(owner, "boot_time", lambda: now)
     vigil = Vigil()
     told = None
     for now, sign in looks:  # noqa: B007  the clock reads it

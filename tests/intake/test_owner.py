@@ -99,7 +99,7 @@ def test_a_lost_marker_is_a_bare_mount_point(tree: Tree, ledger: Ledger) -> None
 def test_a_marker_that_was_removed_under_a_living_dropcap(tree: Tree, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is new to the folder takes it only once the other one's page has stood still."""
     now = 0.0
-    monkeypatch.setattr(owner, "clock", lambda: now)
+    monkeypatch.setattr(owner, "boot_time", lambda: now)
     vigil = Vigil()
     shown = page.render(page.StatusView("consents", datetime.now(UTC))).encode()
     path = tree.path / page.NAME

@@ -69,7 +69,7 @@ class Place(Quiet):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     place = Place(tmp_path)
     for module in (owner, heartbeat):
-        monkeypatch.setattr(module, "clock", place.clock)
+        monkeypatch.setattr(module, "boot_time", place.clock)
     yield place
     for presence in place.presences:
         presence.end()
@@ -370,6 +370,6 @@ def test_nothing_is_taken_once_the_marker_is_another(desk: Desk, tmp_path: Path)
     until(lambda: intake.away is not None)
     assert "another installation" in str(intake.away)
     assert intake.lent is None
-    assert not intake.confirm()
+    assert not intake.tenure.confirm()
     assert desk.open() == {}
     assert (desk.path / "x.pdf").exists()

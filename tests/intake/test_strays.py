@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -275,9 +275,9 @@ def test_a_directory_that_does_not_change_is_not_listed_again(place: Place) -> N
     listed: list[str] = []
     scan = place.tree.scan
 
-    def noted(relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> object:
+    def noted(relative: str = "", recursive: bool = True) -> object:
         listed.append(relative)
-        return scan(relative, recursive, enter)
+        return scan(relative, recursive)
 
     place.tree.scan = noted  # type: ignore[method-assign, assignment]
     place.found()

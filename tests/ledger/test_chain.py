@@ -288,8 +288,8 @@ def test_a_folder_that_is_renamed_keeps_what_was_sealed(kept: Engine) -> None:
 def test_changed_rules_are_entered(kept: Engine) -> None:
     ledger = kept.open()
     new = Address("p", "r2", "102", "e", "y", 2, "k", origin='{"dropcap":"2"}')
-    ledger.reroute("f", lambda _: new)
-    ledger.reroute("f", lambda _: new)
+    ledger.reroute("f", [(3, new)])
+    ledger.reroute("f", [(3, new)])
     assert [event.note for event in ledger.query.history(3)] == ["claimed", "the configuration of its folder has changed"]
     found: Job | None = ledger.query.job(3)
     assert found is not None

@@ -127,14 +127,14 @@ def goes(ledger: Ledger, job: int) -> bool:
 def test_other_rules_and_names_lead_no_older_one_over_a_newer_one(ledger: Ledger) -> None:
     jobs = {where: claim(ledger, where, ELSEWHERE) for where in ("rules", "name", "record")}
     gone(ledger, ONE)
-    ledger.reroute("rules", lambda _: ONE, [(jobs["rules"], "a")])
+    ledger.reroute("rules", [(jobs["rules"], ONE)])
     assert ledger.rename_open(jobs["name"], "b", ONE)
     found = ledger.query.job(jobs["record"])
     assert found is not None
     assert ledger.found(found, "101", "k") is not None
-    ledger.reroute("record", lambda _: ONE, [(jobs["record"], "c")])
+    ledger.reroute("record", [(jobs["record"], ONE)])
     assert not any(goes(ledger, job) for job in jobs.values())
-    ledger.reroute("rules", lambda _: ELSEWHERE, [(jobs["rules"], "a")])
+    ledger.reroute("rules", [(jobs["rules"], ELSEWHERE)])
     assert goes(ledger, jobs["rules"])
 
 
@@ -178,7 +178,7 @@ def test_a_persons_word_holds_for_the_place_and_for_what_had_gone_there(ledger: 
     other = claim(ledger, "other", ELSEWHERE)
     over = {"sent_over": gone(ledger, ONE)}
     assert ledger.change([Change(other, State.WAITING, "", over)]) == {other}
-    ledger.reroute("other", lambda _: ONE, [(other, "a")])
+    ledger.reroute("other", [(other, ONE)])
     assert not goes(ledger, other), "it was said of another place"
 
 
@@ -222,7 +222,7 @@ def test_at_another_place_it_is_judged_anew(
 ) -> None:
     job = claim(ledger, "f", address, *states, **columns)
     gone(ledger, ONE)
-    ledger.reroute("f", lambda _: rules, [(job, "a")])
+    ledger.reroute("f", [(job, rules)])
     assert row(ledger, job) == then, says
     found = ledger.query.job(job)
     assert found is not None
@@ -234,7 +234,7 @@ def test_an_instance_that_may_have_arrived_outlasts_other_rules(ledger: Ledger) 
     columns = {**SENT, "instance": 3, "record": "101", "reason": Reason.NOT_CONFIRMED}
     for folder, states in (("held", (*UNKNOWN, State.HELD)), ("waiting", (State.SENDING, State.WAITING))):
         job = claim(ledger, folder, Address("p", "r", "101", "e", "f", None, folder, takes_next=True), *states, **columns)
-        ledger.reroute(folder, lambda _: NEXT_BY_VALUES, [(job, "a")])
+        ledger.reroute(folder, [(job, NEXT_BY_VALUES)])
         found = ledger.query.job(job)
         assert found is not None
         assert (found.instance, found.record, found.key) == (3, "101", folder)

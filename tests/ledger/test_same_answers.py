@@ -135,7 +135,8 @@ def come_back(ledger: Ledger) -> None:
     ledger.change([Change(dragged, State.DONE, "", {"filed_as": "done/" + LATIN1})])
     ledger.claim("f", [NewFile("dragged too", 79, FAR, HUGE)], lambda _: address(1, "dragged", record=NUL))
     ledger.rename_open(heir, LATIN1 + " renamed", address(3, NUL + "new"))
-    ledger.reroute(NUL, lambda name: address(len(name), f"led {name}"))
+    named = ledger.query.names(NUL, (State.WAITING, State.HELD))
+    ledger.reroute(NUL, [(job, address(len(name), f"led {name}")) for job, name in named])
 
 
 SIZES = tuple(range(400)), tuple(range(700))

@@ -108,7 +108,7 @@ def test_a_job_that_is_being_sent_is_not_withdrawn_from_outside(ledger: Ledger) 
 
 def test_a_job_that_got_another_target_meanwhile_is_not_sent_to_the_old_one(ledger: Ledger) -> None:
     (job,) = claim(ledger, "a", key="old")
-    ledger.reroute("f", lambda _: to("new"))
+    ledger.reroute("f", [(job, to("new"))])
     assert ledger.change([Change(job, State.SENDING, target=("old", "f"))]) == set()
     assert ledger.change([Change(job, State.SENDING, target=("new", "another field"))]) == set()
     assert ledger.change([Change(job, State.SENDING, target=("new", "f"))]) == {job}
@@ -280,9 +280,9 @@ def test_a_held_job_remembers_that_it_may_have_been_sent(ledger: Ledger, sent: b
 def test_new_rules_forget_what_was_fixed_for_another_target(ledger: Ledger) -> None:
     (job,) = claim(ledger, "a", key="k")
     ledger.note(job, "fixed", {"instance": 4, "preserved_sha256": "x", "sha256": "y"})
-    ledger.reroute("f", lambda _: to("k"))
+    ledger.reroute("f", [(job, to("k"))])
     kept = ledger.query.job(job)
-    ledger.reroute("f", lambda _: to("another"))
+    ledger.reroute("f", [(job, to("another"))])
     new = ledger.query.job(job)
     assert kept is not None
     assert new is not None

@@ -22,6 +22,7 @@ from dropcap.redcap.client import FileTarget, NoFile, Redcap, RedcapError
 from dropcap.redcap.connect import Way
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.request import SourceChanged, SourceUnreadable
+from dropcap.redcap.transport import Timeouts
 from dropcap.redcap.window import Allowance, RequestWindow, Stopped
 from dropcap.secret import Token
 from tests.redcap.raw_server import OK, Peer, Script, forever, once, reply, serving
@@ -32,9 +33,8 @@ TARGET = FileTarget("101", "consent_pdf")
 UNLIMITED = RequestWindow(Path("/nonexistent"), 0)
 
 
-def client(url: str, **settings: Any) -> Redcap:
-    settings = {"connect_timeout": 2.0, "timeout": 2.0, "deadline": 10.0} | settings
-    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, **settings)
+def client(url: str, *, timeout: float = 2.0, deadline: float = 10.0, **settings: Any) -> Redcap:
+    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, timeouts=Timeouts(2.0, timeout, deadline), **settings)
 
 
 def send(redcap: Redcap, data: bytes = b"%PDF", **more: Any) -> Any:

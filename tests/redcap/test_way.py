@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from dropcap.reasons import Reason
 from dropcap.redcap.client import FileTarget, Redcap, RedcapError
 from dropcap.redcap.connect import NoWay, Proxy, Way
 from dropcap.redcap.reply import Meaning, Verdict
-from dropcap.redcap.transport import Transport
+from dropcap.redcap.transport import Timeouts, Transport
 from dropcap.redcap.window import RequestWindow, Stopped
 from dropcap.secret import Secret, Token
 from tests.redcap.raw_server import Peer, RawServer, forever, reply, serving
@@ -42,9 +41,8 @@ def server(authority: Path) -> Iterator[RawServer]:
         yield running
 
 
-def client(url: str, way: Way, **settings: Any) -> Redcap:
-    settings = {"connect_timeout": 2.0, "timeout": 2.0, "deadline": 10.0} | settings
-    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, way=way, **settings)
+def client(url: str, way: Way, connect_timeout: float = 2.0) -> Redcap:
+    return Redcap(url, lambda: Token(TOKEN), UNLIMITED, way=way, timeouts=Timeouts(connect_timeout, 2.0, 10.0))
 
 
 def through(authority: Path, port: int, credentials: Callable[[], Secret] | None = None) -> Way:
@@ -225,15 +223,7 @@ def test_credentials_that_cannot_be_had_are_the_proxys_trouble(authority: Path, 
 
 def test_no_token_goes_to_a_proxy_in_clear_text() -> None:
     with pytest.raises(ValueError, match="clear text"):
-        Transport(
-            "http://127.0.0.1/api/",
-            connect_timeout=1,
-            timeout=1,
-            deadline=1,
-            way=Way(proxy=Proxy("127.0.0.1", 3128)),
-            pool=1,
-            user_agent="x",
-        )
+        Transport("http://127.0.0.1/api/", Timeouts(), Way(proxy=Proxy("127.0.0.1", 3128)), pool=1)
 
 
 # -- certificates -----------------------------------------------------------------------------------------------------

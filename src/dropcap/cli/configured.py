@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -428,7 +427,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _asked(folder: Folder) -> Future[tuple[int, int] | None] | None:
     """A share may hang: it is asked by another thread."""
     try:
-        return Hand(f"share {folder.name}").begin(partial(_identity, folder.path), _PATIENCE)
+        return Hand(f"share {folder.name}").begin(_PATIENCE, _identity, folder.path)
     except OSError:
         return None
 

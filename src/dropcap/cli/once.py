@@ -179,7 +179,7 @@ def _stuck(engine: Engine) -> bool:
         return True
     if any(intake.at_work and not intake.away for intake in intakes):
         return False
-    if engine.pauses():
+    if engine.delivery.breakers.pauses():
         return True  # what is paused may be due all the time
     return any(intake.unsettled for intake in intakes) and engine.delivery.idle()
 
@@ -255,13 +255,14 @@ def _summary(engine: Engine, began: float, obstacles: Sequence[str], strange: Se
     screen.line(f"{done} done, {len(failed)} failed, {len(held)} held, {len(left)} waiting")
     for title, jobs in (("failed", failed), ("held", held), ("waiting", left)):
         _tell_jobs(title, jobs)
-    for pause in engine.pauses():
+    pauses = engine.delivery.breakers.pauses()
+    for pause in pauses:
         screen.line(f"paused: {pause.scope} {pause.name}: {pause.message}; {pause.remedy}", 2, hang=4)
     for line in (*obstacles, *strange):
         screen.line(line.strip(), 2, hang=4)
     if stopped:
         return 130
-    if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in engine.pauses()):
+    if left and any(pause.scope == Scope.SERVER and pause.reason != Reason.BY_HAND for pause in pauses):
         return 3
     return 1 if failed or held or obstacles or left or engine.config.problems else 0
 

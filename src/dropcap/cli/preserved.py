@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
@@ -116,7 +115,7 @@ def _everywhere(config: Config, only: str | None) -> list[_Found]:
 def _on_share(folder: str, place: Path, within: str) -> list[_Found]:
     """A share may hang, and may be one of many."""
     try:
-        return Hand(f"copies in {place}").do(partial(_in_place, folder, place, within), _PATIENCE)
+        return Hand(f"copies in {place}").do(_PATIENCE, _in_place, folder, place, within)
     except OSError as error:
         said = "it does not answer" if isinstance(error, TimeoutError) else error.strerror
         screen.line(f"{shown(str(place))} cannot be searched for old copies: {said}", err=True)

@@ -225,18 +225,10 @@ def gathered(
     seen = snapshot.read(ledger, {*config.folders, *(live or {}).get("folders", ())}, now)
     if only is not None:
         known("folder", only, sorted(seen.done_today))
-    status = snapshot.taken(
-        config,
-        ledger,
-        seen,
-        live,
-        now,
-        running=live is not None or running(config.state_dir),
-        released=released_of(ledger),
-        problems=tuple(str(problem) for problem in config.told),
-        only=only,
-    )
-    return replace(status, **snapshot.listed(config, ledger, status, only, kinds))
+    seen = replace(seen, released=released_of(ledger))
+    status = snapshot.taken(config, ledger, seen, live, now, tuple(str(problem) for problem in config.told), only)
+    here = live is not None or running(config.state_dir)
+    return replace(status, running=here, **snapshot.listed(config, ledger, status, only, kinds))
 
 
 def _tell_away(away: LedgerAway) -> None:

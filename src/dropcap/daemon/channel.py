@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from operator import itemgetter
 from typing import Protocol
 
 from dropcap import __version__
@@ -19,7 +19,7 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import FolderQueue
 from dropcap.delivery.workers import Uploading
 from dropcap.display import shown
-from dropcap.files.tree import Tree, sha256_of
+from dropcap.files.tree import Tree
 from dropcap.filing.page import StatusPage
 from dropcap.filing.preserve import Keep
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
@@ -33,7 +33,7 @@ from dropcap.intake.opened import OTHER_FOLDER
 from dropcap.intake.owner import Run
 from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.ledger.database import TOLD
-from dropcap.ledger.job import Address, Job, State
+from dropcap.ledger.job import Address, Job, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.naming.example import examples
 from dropcap.reasons import Reason, Scope
@@ -179,7 +179,7 @@ class Page:
             sending=[_sending(upload, query.job(upload.job), now) for upload in uploads],
             arriving=[
                 Line(shown(file), _time(since), rest=_rest(notes.get(file, "")))
-                for file, since in sorted(unsettled.items(), key=lambda item: item[1])[:_SHOWN]
+                for file, since in sorted(unsettled.items(), key=itemgetter(1))[:_SHOWN]
             ],
             arriving_count=len(unsettled) + intake.behind,
             waiting=[self._waiting(job, behind.get(job.id)) for job in jobs[:_SHOWN]],
@@ -221,9 +221,8 @@ class Page:
             if len(self._failures) >= _KEPT:
                 self._failures.clear()
             when = _time(job.ended_at or job.changed_at)
-            read = partial(sha256_of, tree, job.filed_as or job.name)
-            reason = Reason.of(job.reason, Reason.REFUSED)
-            known = failure_of(job, reason, job.message or "", when, self._queue.folder, self._query, read)
+            refused = Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
+            known = failure_of(job, refused, when, self._queue.folder, self._query, tree, job.filed_as or job.name)
             self._failures[job.id] = known
         return known
 
@@ -321,12 +320,12 @@ class Channel:
         self.retired = True
         self.intake.stop(0.0)
         if successor is not None:
-            self.intake.leave_once_over(False)  # the other one goes on there
+            self.intake.tenure.leave_once_over(False)  # the other one goes on there
             self.queue.filer.retire(successor.queue.filer)
         elif self.grip.lost:
-            self.intake.leave_once_over(False)  # another host keeps the marker
+            self.intake.tenure.leave_once_over(False)  # another host keeps the marker
         else:
-            self.intake.leave_once_over(True)
+            self.intake.tenure.leave_once_over(True)
 
     def ends(self) -> bool:
         """Of a channel that was retired without a successor: whether nothing is under way in it any more. Waits for nothing."""
@@ -339,7 +338,7 @@ class Channel:
             return False
         if not self.grip.lost:
             self.intake.leave(0.0)
-            if self.intake.kept:  # before another host keeps the marker, it says that this one does not any more
+            if self.intake.tenure.kept:  # before another host keeps the marker, it says that this one does not any more
                 return False
         self.over()  # nothing of it stays open here
         return True
@@ -367,10 +366,6 @@ class Channel:
         """A person has renamed or taken away a job's file: those behind it can be next."""
         self._engine.delivery.queues.wake()
 
-    def noted(self) -> None:
-        """Other files than before wait for something."""
-        self.page.changed()
-
     def unsafe(self) -> str | None:
         """Why nothing may be taken; may hang on the folder's share."""
         return self._engine.unsafe(self.folder, self.keep)
@@ -395,7 +390,7 @@ class Channel:
 
     def confirm(self) -> bool:
         """Read in the folder whether it is still ours, which may hang."""
-        return self.intake.confirm()
+        return self.intake.tenure.confirm()
 
     def holds(self) -> bool:
         """Whether no other host may work there at this moment."""
@@ -435,4 +430,4 @@ class Channel:
         """Nothing more is filed here: nothing of it stays open."""
         self.page.let_go()
         self.queue.filer.let_go()
-        self.intake.let_go()
+        self.intake.tenure.end()

@@ -21,6 +21,8 @@ from dropcap.config.model import Config, Folder
 from dropcap.daemon.state import StateError
 from dropcap.delivery.order import Order
 from dropcap.display import shown
+from dropcap.filing.loop import Filer
+from dropcap.hosts.heartbeat import boot_time
 from dropcap.intake.mounts import open_tree
 from dropcap.ledger.act import Deed, Who
 from dropcap.ledger.database import TOLD, LeaseLost
@@ -106,7 +108,7 @@ class Control:
             try:
                 asked = json.loads(_line(connection, _LONGEST))
                 asked = asked if isinstance(asked, dict) else {}
-                if _now() > float(asked.pop("until", math.inf)):
+                if boot_time() > float(asked.pop("until", math.inf)):
                     raise Overdue
                 told = self._answer(asked, Who.peer(connection))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -138,7 +140,7 @@ def ask(state_dir: Path, question: dict[str, Any], timeout: float = PATIENCE) ->
         try:
             with _short(path) as address:
                 client.connect(address)
-            until = _now() + timeout - _ANSWERING
+            until = boot_time() + timeout - _ANSWERING  # a clock that both ends of the socket share
             client.sendall(json.dumps(question | {"until": until}).encode() + b"\n")
             told = json.loads(_line(client))
         except PermissionError:
@@ -146,11 +148,6 @@ def ask(state_dir: Path, question: dict[str, Any], timeout: float = PATIENCE) ->
         except (OSError, ValueError, RecursionError):
             return None
     return told if isinstance(told, dict) else None
-
-
-def _now() -> float:
-    """Seconds on a clock that nobody sets, and that both ends of the socket share."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _line(connection: socket.socket, longest: float = math.inf) -> bytearray:
@@ -319,17 +316,14 @@ def released_of(query: Query) -> frozenset[str]:
     return frozenset(folder for folder, said in query.metas(_RELEASED).items() if said)
 
 
-def still_open(path: Path, within: float, look: Callable[[], object]) -> list[str]:
-    """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc.
-
-    `look` has those who work there see that the folder is away: they close it then.
-    """
+def still_open(path: Path, within: float, filer: Filer) -> list[str]:
+    """What this process has open beneath `path` after so many seconds at most. Touches no file system but /proc."""
     end = time.monotonic() + within
-    look()
+    filer.lent()  # it sees that the folder is away, and closes it
     gc.collect()  # what intake had opened refers to itself
     while (found := _open_beneath(os.path.realpath(path))) and time.monotonic() < end:
         time.sleep(_BETWEEN_LOOKS)
-        look()
+        filer.lent()
         gc.collect()
     return found
 

@@ -7,7 +7,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -31,7 +31,7 @@ from dropcap.files.hand import Hand
 from dropcap.filing.preserve import Keep
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.owner import Run
-from dropcap.ledger.job import Job, Pause, State
+from dropcap.ledger.job import Job, State
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.drop_folder import exposed, keeps_copies
 from dropcap.reasons import Reason, Scope
@@ -160,7 +160,7 @@ class Writable:
         tried = self._tried
         if tried is None or tried.done():
             try:
-                tried = self._tried = self._hand.begin(lambda: self._ledger.set_meta(_KEY, f"{time.time():.6f}"), _PATIENCE)
+                tried = self._tried = self._hand.begin(_PATIENCE, self._ledger.set_meta, _KEY, f"{time.time():.6f}")
             except NoThread:
                 return ""
         while not (tried.done() or self._ledger.trouble.unwritable) and time.monotonic() < end:
@@ -372,12 +372,9 @@ class Engine:
         """Jobs that were entered by another configuration go where the present one sends them."""
         key = f"rules {folder.name}"
         if self.ledger.query.meta(key) != folder.digest:
-            self.ledger.reroute(folder.name, lambda name: self.order.address(folder, name))
+            jobs = self.ledger.query.names(folder.name, (State.WAITING, State.HELD))
+            self.ledger.reroute(folder.name, [(job, self.order.address(folder, name)) for job, name in jobs])
             self.ledger.set_meta(key, folder.digest)
-
-    def pauses(self) -> list[Pause]:
-        """What is paused."""
-        return self.delivery.breakers.pauses()
 
     def alive(self) -> bool:
         """Whether every loop goes round (a thread that waits for a dead share or a full state disk does not count against it)."""
@@ -390,13 +387,15 @@ class Engine:
         """Whether there is nothing that could be done now."""
         return all(one.intake.idle.is_set() or one.intake.away for one in self.channels.values()) and self.delivery.idle()
 
-    def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = lambda job: True) -> int:
-        """Held jobs, or those of them that `of` chooses, are tried again with a clean slate."""
-        held = [job for job in self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000) if of(job)]
-        held = [job for job in held if job.folder in self.channels or not self.ledger.shared]
-        done = try_again(self.ledger, held)
+    def held(self, folder: str | None = None) -> list[Job]:
+        """Held jobs that this host may try again."""
+        held = self.ledger.query.in_state((State.HELD,), folder, limit=1_000_000)
+        return [job for job in held if job.folder in self.channels or not self.ledger.shared]
+
+    def release_held(self, held: Sequence[Job]) -> None:
+        """Held jobs are tried again with a clean slate."""
+        try_again(self.ledger, held)
         self.delivery.queues.wake()
-        return done
 
     def _released_by_reload(self, job: Job) -> bool:
         """A person alone sends an older file over a newer one, or one that may be in another project."""
@@ -422,7 +421,7 @@ class Engine:
             self._taken_up = True
         self.allotment.configured(config)
         self.delivery.try_paused()
-        self.release_held(of=self._released_by_reload)
+        self.release_held([job for job in self.held() if self._released_by_reload(job)])
         self.start_channels()
         for name in {*before, *self.mistakes}:
             self._changed(name)
@@ -433,7 +432,7 @@ def live(engine: Engine, unwritable: str) -> dict[str, Any]:
     """What only the running daemon knows, from memory; `unwritable`: why the ledger cannot be written."""
     ahead = time.time() - time.monotonic()
     tries = {key: at + ahead for key, at in engine.delivery.breakers.next_tries().items()}
-    pauses = engine.pauses()
+    pauses = engine.delivery.breakers.pauses()
     return {
         "running": True,
         "host": engine.allotment.host,

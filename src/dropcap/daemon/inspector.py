@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -94,7 +94,10 @@ class Inspected(Protocol):
     def identified(self, project: Project, told: ProjectInfo | None, token: Token) -> None:
         """REDCap has told whose a project's token is, or (None) does not. Raises RedcapError if it is not that project's."""
 
-    def release_held(self, folder: str | None = None, of: Callable[[Job], bool] = ...) -> int:
+    def held(self, folder: str | None = None) -> list[Job]:
+        """Held jobs that this host may try again."""
+
+    def release_held(self, held: Sequence[Job]) -> None:
         """Held jobs are tried again."""
 
 
@@ -278,7 +281,8 @@ class Inspector:
         if pause is not None and pause.reason in _OURS:
             self._daemon.delivery.resume(Scope.FOLDER, folder.name)
         sound = {rule.name for rule, refused in found if refused is None}
-        self._daemon.release_held(folder.name, lambda job: job.reason in _OURS and job.rule in sound)
+        held = self._daemon.held(folder.name)
+        self._daemon.release_held([job for job in held if job.reason in _OURS and job.rule in sound])
         return bool(wrong)
 
     def _end_mismatch(self, project: Project) -> None:

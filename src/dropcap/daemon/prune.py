@@ -207,13 +207,13 @@ class Pruning:
         assert self._copies is not None
         began, found, doubtful = time.monotonic(), [], 0
         relying = self._relying(age)
-        for name in self._copies.do(lambda tree, _: [one for one in names_of_copies(tree) if one > after]):
-            copy = self._copies.do(lambda tree, _, name=name: _old_copy(tree, name, age))  # type: ignore[misc]
+        for name in self._copies.do(0, names_of_copies):
+            copy = self._copies.do(0, _old_copy, name, age) if name > after else None
             if copy is None:
                 continue
             if copy.sha256 in relying:
                 doubtful += not relying[copy.sha256]
-            elif self._copies.do(lambda tree, _, copy=copy: copy.intact(tree), copy.size):  # type: ignore[misc]
+            elif self._copies.do(copy.size, copy.intact):
                 found.append(Over(What.PRESERVED, self._name, name, name, copy.size))
             if time.monotonic() - began > _STEP:
                 return FoundOver(found, name, doubtful)
@@ -233,7 +233,7 @@ class Pruning:
         assert self._copies is not None
         because = f"keep.preserved is {age.told}"
         for name in wanted:
-            copy = self._copies.do(lambda tree, _, name=name: _old_copy(tree, name, age))  # type: ignore[misc]
+            copy = self._copies.do(0, _old_copy, name, age)
             if copy is None:
                 continue
             jobs = [job for job, digest, _ in self._ledger.query.rely_on_copies(self._name) if digest == copy.sha256]
@@ -241,7 +241,7 @@ class Pruning:
             self._ledger.notes([(job, f"the {said} is to be removed: {because}", {}) for job in jobs])
             if copy.sha256 in self._relying(age):
                 continue
-            if self._copies.do(lambda tree, _, name=name: self._remove_copy(tree, name, age), copy.size):  # type: ignore[misc]
+            if self._copies.do(copy.size, self._remove_copy, name, age):
                 self._ledger.notes([(job, f"the {said} was removed: {because}", {}) for job in jobs])
                 log.info(
                     "removed", what=What.PRESERVED.value, folder=self._name, job=copy.job, copy=shown(name), sha256=copy.sha256
@@ -272,9 +272,10 @@ class Pruning:
             return []
         lies_in: dict[str, set[str]] = {}
         changed: dict[str, float] = {}
-        for entry in tree.scan(enter=lambda name: is_dropped(name, folder)):
+        for entry in tree.scan():
+            entry.enter = is_dropped(entry.name, folder)
             lies_in.setdefault(names.split(entry.name)[0], set()).add(entry.name)
-            if entry.kind == "dir" and is_dropped(entry.name, folder) and (status := entry.stat) is not None:
+            if entry.kind == "dir" and entry.enter and (status := entry.stat) is not None:
                 changed[entry.name] = status.st_mtime
         over: list[str] = []
         for name in sorted(changed, key=lambda name: (-name.count("/"), name)):
@@ -359,7 +360,7 @@ def prune_step(engine: Engine, asked: dict[str, Any], who: Who) -> dict[str, Any
             return {"elsewhere": _host(engine, name)}
         return of_folder(Pruning(ledger, name, None, None, None), asked, who)
     tree = one.intake.lent
-    if tree is None or not one.intake.confirm():
+    if tree is None or not one.intake.tenure.confirm():
         return {"cannot": one.intake.away or "it is not known whether the folder is ours just now; try again in a moment"}
     if not one.pruning.acquire(timeout=_PATIENCE):
         return {"cannot": "another `dropcap prune` is at work there, or its share does not answer"}

@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
@@ -49,8 +49,8 @@ _LITTLE = 1.0
 class Reload:
     """Has `engine` take up what is sound of the configuration file, whenever that is wanted."""
 
-    def __init__(self, engine: Engine, path: Path, wake: Callable[[], None]) -> None:
-        """`wake` is called when `step` is to be: something is wanted, or done."""
+    def __init__(self, engine: Engine, path: Path, wake: threading.Event) -> None:
+        """`wake` is set when `step` is to be called: something is wanted, or done."""
         self._engine = engine
         self._path = path
         self._wake = wake
@@ -72,7 +72,7 @@ class Reload:
     def want(self) -> None:
         """Take the configuration up soon."""
         self._wanted = True
-        self._wake()
+        self._wake.set()
 
     def ask(self, who: Who) -> list[str]:
         """Have the configuration taken up for `who`; what of it was not, a sentence each.
@@ -124,7 +124,7 @@ class Reload:
         notify("READY=1")
         self._answered += asked
         self._under_way = False
-        self._wake()
+        self._wake.set()
 
     def _take_up(self, by: Sequence[Who]) -> list[str]:
         engine = self._engine
@@ -175,7 +175,7 @@ class Summary:
         that is not in force."""
         engine = self._engine
         self._ask()
-        paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.pauses()]
+        paused = [f"{pause.scope} {pause.name} paused ({pause.reason})" for pause in engine.delivery.breakers.pauses()]
         away = [f"folder {name} away" for name, one in engine.channels.items() if one.intake.away]
         stuck = [f"ledger cannot be written ({why})"] if (why := engine.ledger.trouble.unwritable) else []
         unanswered = [f"project {name}: {why}" for name, why in sorted(engine.inspector.unanswered().items())]
@@ -197,7 +197,7 @@ class Summary:
                 held, failed = (sum(its.get(state, 0) for its in of) for state in (State.HELD, State.FAILED))
                 self._counts = f"{waiting} waiting, {held} held, {failed} failed"
         with contextlib.suppress(NoThread):
-            self._asked = self._hand.begin(self._engine.ledger.query.counts, LOOK)
+            self._asked = self._hand.begin(LOOK, self._engine.ledger.query.counts)
 
 
 #: Seconds between two looks at whether all is alive.
@@ -274,7 +274,7 @@ class Desk:
                 engine.release(name, True)
                 channel = engine.channels.get(name)
                 if channel is not None:
-                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer.lent)}
+                    return {"open": still_open(channel.folder.path, LASTS, channel.queue.filer)}
                 other = engine.allotment.kept_by(name, LASTS)
                 return {"open": [] if other is None else [f"by dropcap on host {other}"]}
             case "resume":
@@ -357,7 +357,7 @@ class Service:
             state.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
             with starting(config):
                 engine = Engine(config, ledger, custody)
-            reload = Reload(engine, config.path, self._wake.set)
+            reload = Reload(engine, config.path, self._wake)
             desk = Desk(engine, reload)
             control = Control(config.state_dir, desk.answer)
             try:

@@ -224,12 +224,10 @@ class Watchers:
         return taken(
             engine.config,
             self.figures,
-            self._of_the_ledger(now),
+            replace(self._of_the_ledger(now), last_drops=self._last_drops, released=frozenset(engine.released)),
             live(engine, trouble.unwritable) | {"servers": servers, "damaged": trouble.damaged},
             now,
-            released=frozenset(engine.released),
-            problems=tuple(str(problem) for problem in self._desk.problems if not problem.echo),
-            last_drops=self._last_drops,
+            tuple(str(problem) for problem in self._desk.problems if not problem.echo),
         )
 
     def metrics(self, now: Snapshot | None = None) -> bytes:

@@ -40,13 +40,12 @@ _HEADERS = {
 class Bucket:
     """So many a second, some more at once."""
 
-    def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._a_second, self._at_once, self._clock = a_second, at_once, clock
-        self._left, self._last = at_once, clock()
+    def __init__(self, a_second: float, at_once: float) -> None:
+        self._a_second, self._at_once = a_second, at_once
+        self._left, self._last = at_once, 0.0
 
-    def take(self) -> bool:
-        """Whether one more is let through."""
-        now = self._clock()
+    def take(self, now: float) -> bool:
+        """Whether one more is let through, by a clock that is never set (seconds)."""
         self._left = min(self._at_once, self._left + (now - self._last) * self._a_second)
         self._last = now
         if self._left < 1.0:
@@ -68,13 +67,12 @@ def may_change(origins: Iterable[str], host: str, fetch_site: str | None, origin
 
 
 class Gate:
-    """An ASGI application around another."""
+    """An ASGI application around another. Strangers' requests use up none of those of people who are signed in."""
 
-    def __init__(self, app: ASGIApp, page: Dashboard, inside: Callable[[HTTPConnection], bool]) -> None:
-        """`inside` says whether who asks is signed in: strangers' requests use up none of theirs."""
+    def __init__(self, app: ASGIApp, page: Dashboard, sessions: Sessions) -> None:
         self._app = app
         self._page = page
-        self._inside = inside
+        self._sessions = sessions
         self._strangers, self._theirs = Bucket(A_SECOND, AT_ONCE), Bucket(A_SECOND, AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +94,9 @@ class Gate:
         await self._app(scope, receive, with_headers)
 
     def _refused(self, scope: Scope) -> PlainTextResponse | None:
-        bucket = self._theirs if self._inside(HTTPConnection(scope)) else self._strangers
-        if not bucket.take():
+        signed_in = self._sessions.of(cookie_in(HTTPConnection(scope), self._page)) is not None
+        bucket = self._theirs if signed_in else self._strangers
+        if not bucket.take(time.monotonic()):
             return PlainTextResponse("too many requests\n", 429, {"Retry-After": "2", "Connection": "close"})
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
@@ -114,6 +113,18 @@ class Gate:
             self._page.origins, host, headers.get("sec-fetch-site"), headers.get("origin"), has_cookie="cookie" in headers
         )
         return None if ours else PlainTextResponse("this was asked by another site's page\n", 403)
+
+
+def cookie_of(request: HTTPConnection, page: Dashboard) -> tuple[str, bool]:
+    """The cookie's name, and whether it goes over TLS alone."""
+    behind = page.origin is not None and request.headers.get("host", "").lower() == page.origin.partition("://")[2]
+    safe = (page.origin if behind and page.origin else page.own).startswith("https:")
+    return ("__Host-dropcap", True) if safe else ("dropcap", False)
+
+
+def cookie_in(request: HTTPConnection, page: Dashboard) -> str | None:
+    """What the cookie of a request says."""
+    return request.cookies.get(cookie_of(request, page)[0])
 
 
 #: Seconds for which somebody stays signed in, and for which a link is good.
@@ -137,22 +148,20 @@ class Session:
 class Sessions:
     """In memory alone: a restart signs everybody out. For the event loop's thread, but for `link`, which any may call."""
 
-    def __init__(self, secret: Callable[[], Secret], clock: Callable[[], float] = time.monotonic) -> None:
-        """`secret` reads it afresh, and may raise SecretError."""
-        self._secret = secret
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sessions: dict[str, Session] = {}  # by the hash of the cookie
         self._links: dict[str, tuple[Who, float]] = {}  # by the hash of the code: who, and until when
         self._wrong: list[float] = []
 
-    def sign_in(self, given: str, who: str) -> str | None:
-        """A cookie for somebody who knows the secret; None if it is another. Raises SecretError, TooManyTries."""
+    def sign_in(self, secret: Secret, given: str, who: str) -> str | None:
+        """A cookie for somebody who knows the secret; None if what was given is another. Raises TooManyTries."""
         now = self._clock()
         self._wrong = [at for at in self._wrong if now - at < _MINUTE]
         if len(self._wrong) >= MOST_WRONG:
             raise TooManyTries
         # By hashes: what is compared has one length then, and may be any text.
-        if not hmac.compare_digest(_hash(self._secret().reveal()), _hash(given.strip())):
+        if not hmac.compare_digest(_hash(secret.reveal()), _hash(given.strip())):
             self._wrong.append(now)
             return None
         return self._begin(Who.on_the_page(" ".join(who.split())[:_LONGEST_NAME] or "somebody"))

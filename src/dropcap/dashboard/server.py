@@ -10,13 +10,14 @@ import socket
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar, TypeVarTuple
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -25,7 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dropcap.config.model import SHORTEST_SECRET, Dashboard
 from dropcap.config.secrets import SecretError
 from dropcap.dashboard import texts
-from dropcap.dashboard.gate import LASTS, Gate, Session, Sessions, TooManyTries
+from dropcap.dashboard.gate import LASTS, Gate, Session, Sessions, TooManyTries, cookie_in, cookie_of
 from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templates
 from dropcap.display import shown
 from dropcap.ledger.act import Who
@@ -35,6 +36,7 @@ from dropcap.threads import NoThread, begin
 log = structlog.get_logger()
 
 T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 #: Requests that are worked at, each in a thread; more wait.
 _AT_ONCE = 4
@@ -47,7 +49,7 @@ _ACT_LASTS = 20.0
 def application(page: Dashboard, daemon: Daemon, sessions: Sessions) -> ASGIApp:
     """The whole page as an ASGI application."""
     app = _App(page, daemon, sessions)
-    return Gate(app.starlette(), page, lambda asked: app.session(asked) is not None)
+    return Gate(app.starlette(), page, sessions)
 
 
 class _App:
@@ -86,23 +88,11 @@ class _App:
 
     # Who ----------------------------------------------------------------------------------------------------------
 
-    def session(self, request: HTTPConnection) -> Session | None:
-        """Who asks, if signed in."""
-        return self._sessions.of(request.cookies.get(self._cookie(request)[0]))
-
-    def _cookie(self, request: HTTPConnection) -> tuple[str, bool]:
-        """The cookie's name, and whether it goes over TLS alone."""
-        behind = (
-            self._page.origin is not None and request.headers.get("host", "").lower() == self._page.origin.partition("://")[2]
-        )
-        safe = (self._page.origin if behind and self._page.origin else self._page.own).startswith("https:")
-        return ("__Host-dropcap", True) if safe else ("dropcap", False)
-
     def _for_those_inside(
         self, handler: Callable[[Request, Session], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def checked(request: Request) -> Response:
-            session = self.session(request)
+            session = self._sessions.of(cookie_in(request, self._page))
             if session is None:
                 if request.url.path == "/now" or request.method == "POST":
                     return PlainTextResponse("sign in first\n", 401)
@@ -113,7 +103,7 @@ class _App:
 
     def _inside(self, request: Request, cookie: str) -> Response:
         response = RedirectResponse("/", 303)
-        name, safe = self._cookie(request)
+        name, safe = cookie_of(request, self._page)
         response.set_cookie(name, cookie, max_age=int(LASTS), path="/", secure=safe, httponly=True, samesite="lax")
         return response
 
@@ -123,7 +113,7 @@ class _App:
     async def _sign_in(self, request: Request) -> Response:
         form = await form_of(request)
         try:
-            cookie = self._sessions.sign_in(form.get("secret", ""), form.get("who", ""))
+            cookie = self._sessions.sign_in(self._page.secret.read(), form.get("secret", ""), form.get("who", ""))
         except TooManyTries:
             log.warning("dashboard_refused", message="too many wrong secrets", remedy="find out who guesses; links go on working")
             wrong = "Too many wrong secrets came. Wait a minute, or use a link: dropcap dashboard --link"
@@ -143,7 +133,7 @@ class _App:
         return self._inside(request, cookie)
 
     async def _sign_out(self, request: Request, session: Session) -> Response:
-        name, _ = self._cookie(request)
+        name, _ = cookie_of(request, self._page)
         self._sessions.sign_out(request.cookies.get(name))
         response = RedirectResponse("/sign-in", 303)
         response.delete_cookie(name, path="/")
@@ -171,11 +161,11 @@ class _App:
         return HTMLResponse(body, headers=headers)
 
     async def _files(self, request: Request, session: Session) -> Response:
-        return html("files.html", **await self._working(lambda: self._pages.files(dict(request.query_params))))
+        return html("files.html", **await self._working(self._pages.files, dict(request.query_params)))
 
     async def _file(self, request: Request, session: Session) -> Response:
         told, session.told = session.told, []
-        values = await self._working(lambda: self._pages.file(request.path_params["job"]))
+        values = await self._working(self._pages.file, request.path_params["job"])
         if values is None:
             raise HTTPException(404)
         return html("file.html", told=told, **values)
@@ -185,7 +175,7 @@ class _App:
 
     async def _rules_tested(self, request: Request, session: Session) -> Response:
         form = await form_of(request)
-        values = await self._working(lambda: self._pages.rules(form))
+        values = await self._working(self._pages.rules, form)
         return html("rules_part.html" if form.get("part") else "rules.html", **values)
 
     async def _static(self, request: Request) -> Response:
@@ -207,7 +197,7 @@ class _App:
 
     async def _retry(self, request: Request, session: Session) -> Response:
         form = await form_of(request)
-        chosen = await self._working(lambda: self._pages.chosen(form))
+        chosen = await self._working(self._pages.chosen, form)
         if chosen is None:
             raise HTTPException(400)
         if chosen.ask_first and form.get("sure") != "yes":
@@ -246,7 +236,7 @@ class _App:
             return None
 
         self._acts += 1
-        act = asyncio.ensure_future(self._apart(lambda: self._daemon.answer(asked, session.who)))
+        act = asyncio.ensure_future(self._apart(self._daemon.answer, asked, session.who))
         act.add_done_callback(self._acted)
         try:
             answer = await asyncio.wait_for(asyncio.shield(act), _ACT_LASTS)
@@ -254,7 +244,7 @@ class _App:
             session.told.append("It takes longer, and goes on.")
             return None
         with contextlib.suppress(DatabaseError):
-            await self._working(lambda: self._daemon.snapshot(0.0))
+            await self._working(self._daemon.snapshot, 0.0)
         return answer
 
     def _acted(self, act: asyncio.Future[dict[str, Any]]) -> None:
@@ -264,24 +254,23 @@ class _App:
 
     # How ----------------------------------------------------------------------------------------------------------
 
-    async def _working(self, what: Callable[[], T]) -> T:
+    async def _working(self, what: Callable[[*Given], T], *given: *Given) -> T:
         async with self._room:
-            return await self._apart(what)
+            return await self._apart(what, *given)
 
-    async def _apart(self, what: Callable[[], T]) -> T:
+    async def _apart(self, what: Callable[[*Given], T], *given: *Given) -> T:
         """Do it in a thread of its own: the loop waits for no disk. Raises NoThread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
-        def tell(setter: Callable[[Any], None], value: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(lambda: None if future.done() else setter(value))
-
         def run() -> None:
+            done: Future[T] = Future()
             try:
-                tell(future.set_result, what())
+                done.set_result(what(*given))
             except BaseException as error:
-                tell(future.set_exception, error)
+                done.set_exception(error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(_settle, future, done)
 
         begin(run, "dashboard request")
         return await future
@@ -296,6 +285,15 @@ class _App:
             return html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
         log.error("internal_error", where="dashboard", error=f"{type(error).__name__}: {error}", exc_info=error)
         return html("error.html", 500, text="An error inside dropcap. Its log tells more.")
+
+
+def _settle(future: asyncio.Future[T], done: Future[T]) -> None:
+    if future.done():  # nobody waits for it any more
+        return
+    if (error := done.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())
 
 
 #: Connections at once; more are closed at once, so that the descriptors of those who work are left alone.
@@ -343,7 +341,7 @@ class DashboardServer:
 
     def __init__(self, page: Dashboard, daemon: Daemon) -> None:
         self.page = page
-        self.sessions = Sessions(page.secret.read)
+        self.sessions = Sessions()
         self._app = application(page, daemon, self.sessions)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

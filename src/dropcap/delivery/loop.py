@@ -292,7 +292,7 @@ class Delivery:
         for left in unfit.left:  # under its new name it may have to wait: not for others that wait for its trial
             self.breakers.give_back(left)
         if unfit.moved:
-            self._ledger.reroute(folder.name, folder.site.address, [(job.id, job.name) for job in unfit.moved])
+            self._ledger.reroute(folder.name, [(job.id, folder.site.address(job.name)) for job in unfit.moved])
             self.queues.wake()  # they may have left places as well
         for job, nowhere in unfit.lost:
             if job.state is State.UNKNOWN:  # REDCap may have it, at a place that the rules do not tell any more

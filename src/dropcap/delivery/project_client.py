@@ -23,6 +23,7 @@ from dropcap.redcap.connect import NoWay, Proxy, Way
 from dropcap.redcap.parsing import blanked
 from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning, Verdict
+from dropcap.redcap.transport import Timeouts
 from dropcap.redcap.window import Allowance, RequestWindow
 from dropcap.routing.rule import Target
 from dropcap.secret import Secret, Token
@@ -399,9 +400,7 @@ def client_to(config: Config, project: Project, window: MakeWindow = window_of) 
         project.url,
         token_of(project),
         window(config, project),
-        connect_timeout=project.connect_timeout,
-        timeout=project.timeout,
-        deadline=project.deadline,
+        timeouts=Timeouts(project.connect_timeout, project.timeout, project.deadline),
         way=way_of(project),
         pool=config.uploads_at_once + 4,
     )

@@ -23,7 +23,7 @@ from dropcap.delivery.workers import Hosts, NotEntered, Progress, Slot, WatchedF
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree, sha256
 from dropcap.filing.place import Filing, as_sent, what_is_sent
-from dropcap.filing.preserve import NoCopy, Origin, PreserveSink
+from dropcap.filing.preserve import NoCopy, Origin, PreserveSink, preserve_sink
 from dropcap.ledger.job import (
     Gone,
     Held,
@@ -223,7 +223,7 @@ class Attempt:
         keep = self.settings.existing_file is ExistingFile.PRESERVE or self.target.instance == NEXT
         with contextlib.ExitStack() as stack:
             keeps = keep and not (self._fresh or self.overtaken)
-            self._sink = sink = stack.enter_context(self.filing.preserve_sink(self.job.id)) if keeps else None
+            self._sink = sink = stack.enter_context(preserve_sink(self.filing.keep, self.job.id)) if keeps else None
             try:
                 there = self.line.client.export_file(place, self._write_copy if sink else None, self.stop)
             except NoFile as error:

@@ -8,12 +8,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from dropcap.files import names
 from dropcap.files.durable import NotRegular, fsync, open_regular
 from dropcap.files.lease import Lease, held, hold, writer_free
-from dropcap.files.root import Root, rename_new, scan
+from dropcap.files.root import Root, rename_new
 
 _CHUNK = 1024 * 1024
 
@@ -136,17 +135,29 @@ def remove(root: Root, name: str, is_it: Callable[[int], bool]) -> str | None:
         aside = names.aside(leaf)
         rename_new(directory, leaf, directory, aside, root.ways)
         try:
-            removed = _removed(root, directory, aside, is_it)
+            fd, before = open_regular(directory, aside)
+            try:
+                right = is_it(fd)
+            finally:
+                os.close(fd)  # some file systems remove nothing that is open
+            if right:
+                root.be_ours()
+                now = os.stat(aside, dir_fd=directory, follow_symlinks=False)
+                if _sight(now, root.stable_inodes) == _sight(before, root.stable_inodes):
+                    os.unlink(aside, dir_fd=directory)
+                    return None
+        except NotRegular:
+            pass
         except BaseException:
             with contextlib.suppress(OSError):
                 back(root, directory, aside, directory, leaf)
             raise
-        return None if removed else names.join(directory_name, back(root, directory, aside, directory, leaf))
+        return names.join(directory_name, back(root, directory, aside, directory, leaf))
 
 
 def put_all_back(root: Root, within: str = "") -> None:
     """Put back what a crash, or a share that broke off, has left aside beneath `within`. Raises OSError."""
-    for name in [entry.name for entry in scan(root, within, True, None) if entry.kind == "file" and names.set_aside(entry.leaf)]:
+    for name in [entry.name for entry in root.scan(within) if entry.kind == "file" and names.set_aside(entry.leaf)]:
         put_back(root, name)
 
 
@@ -166,24 +177,6 @@ def back(root: Root, now_in: int, now: str, directory: int, leaf: str) -> str:
     raise AssertionError("there is no end of names")
 
 
-def _removed(root: Root, directory: int, aside: str, is_it: Callable[[int], bool]) -> bool:
-    try:
-        fd, before = open_regular(directory, aside)
-    except NotRegular:
-        return False
-    try:
-        if not is_it(fd):
-            return False
-    finally:
-        os.close(fd)  # some file systems remove nothing that is open
-    root.be_ours()
-    now = os.stat(aside, dir_fd=directory, follow_symlinks=False)
-    if _sight(now, root.stable_inodes) != _sight(before, root.stable_inodes):
-        return False
-    os.unlink(aside, dir_fd=directory)
-    return True
-
-
 def _sight(status: os.stat_result, stable_inodes: bool) -> tuple[int, ...]:
     """What changes when somebody writes to a file, or puts another one in its place."""
     seen = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -195,37 +188,36 @@ _ATTEMPTS = 10
 _ANOTHER = "another host works in the folder by now, and has put another file there"
 
 
-@dataclass(frozen=True, slots=True)
 class Crossing:
-    """How a file goes to another file system, and which one is meant.
+    """How a file goes to another file system, and which one is meant. `sha256` (in hex) is what its bytes must be, if known."""
 
-    `begins(temporary, final)` is told, before anything is written, under which name the copy grows and which one it is to have.
-    `sha256` (in hex) is what its bytes must be, if that is known. `is_it(status, stable_inodes)` is asked where another host may
-    have put another file in its place by the time that this process, which was stopped, moves it.
-    """
+    def __init__(self, sha256: str | None = None) -> None:
+        self.sha256 = sha256
 
-    begins: Callable[[str, str], None] = lambda temporary, final: None
-    sha256: str | None = None
-    is_it: Callable[[os.stat_result, bool], bool] = lambda status, stable_inodes: True
+    def begins(self, temporary: str, final: str) -> None:
+        """Before anything is written: under which name the copy grows, and which one it is to have."""
+
+    def is_it(self, status: os.stat_result, stable_inodes: bool) -> bool:
+        """Whether that is the file. Asked where another host may have put another one in its place by the time that this process,
+        which was stopped, moves it."""
+        return True
 
 
 #: Nothing is known and nobody keeps a journal.
 PLAIN = Crossing()
 
 
-def move(
-    root: Root, source: str, destination: str, candidates: Callable[[str], Iterable[str]], crossing: Crossing = PLAIN
-) -> str:
-    """Move a file to the first of the names that `candidates` gives for its destination's, which is returned.
+def move(root: Root, source: str, destination: str, crossing: Crossing = PLAIN, *, free: bool = False) -> str:
+    """Move a file to its destination, which is returned; `free`: else to the next name of `names.candidates` that is free.
 
-    Directories are made as needed. Never replaces: raises FileExistsError if all are taken, else OSError: ESTALE if another host
+    Directories are made as needed. Never replaces: raises FileExistsError if it is taken, else OSError: ESTALE if another host
     has put another file there, which lies where it was. Not durable before both directories are synced; across file systems it
     is at once.
     """
     for attempt in range(_ATTEMPTS):
         try:
             # The first time without making directories: most often they are there, and for nothing they are not made.
-            return _once(root, source, destination, candidates, crossing, create=attempt > 0)
+            return _once(root, source, destination, crossing, free=free, create=attempt > 0)
         except FileNotFoundError:
             # Either the source has gone, as this look tells, or the destination's directory is missing or was just removed.
             root.lstat(source)
@@ -234,22 +226,16 @@ def move(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _once(
-    root: Root,
-    source: str,
-    destination: str,
-    candidates: Callable[[str], Iterable[str]],
-    crossing: Crossing,
-    create: bool,
-) -> str:
+def _once(root: Root, source: str, destination: str, crossing: Crossing, *, free: bool, create: bool) -> str:
     directory, wanted = names.split(destination)
     with root.parent(source) as (source_dir, leaf), root.directory(directory, create) as target_dir:
         try:
-            taken = _rename(root, source_dir, leaf, target_dir, candidates(wanted), crossing)
+            taken = _rename(root, source_dir, leaf, target_dir, names.candidates(wanted) if free else (wanted,), crossing)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            taken = _across(root, source_dir, leaf, target_dir, directory, candidates(wanted), crossing)
+            candidates = names.candidates(wanted) if free else (wanted,)
+            taken = _across(root, source_dir, leaf, target_dir, directory, candidates, crossing)
     return names.join(directory, taken)
 
 
@@ -261,15 +247,13 @@ def _rename(root: Root, source_dir: int, source: str, target_dir: int, candidate
             taken = error
         else:
             with contextlib.suppress(FileNotFoundError):  # whoever works there now has moved it on
-                if not root.holds() and not _is_it(root, os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), crossing):
+                if not root.holds() and not crossing.is_it(
+                    os.stat(candidate, dir_fd=target_dir, follow_symlinks=False), root.stable_inodes
+                ):
                     back(root, target_dir, candidate, source_dir, source)
                     raise OSError(errno.ESTALE, _ANOTHER, source)
             return candidate
     raise taken
-
-
-def _is_it(root: Root, status: os.stat_result, crossing: Crossing) -> bool:
-    return crossing.is_it(status, root.stable_inodes)
 
 
 def _across(
@@ -285,7 +269,7 @@ def _across(
             crossing.begins(names.join(directory, temporary), names.join(directory, candidate))
             if before is None:
                 _, before, sha256 = copy_verified(source_dir, source, target_dir, temporary, crossing.sha256)
-                if not root.holds() and not _is_it(root, before, crossing):
+                if not root.holds() and not crossing.is_it(before, root.stable_inodes):
                     raise OSError(errno.ESTALE, _ANOTHER, source)
             _must_be(source_dir, source, before, sha256)
             try:

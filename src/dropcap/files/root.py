@@ -44,18 +44,12 @@ def by_renameat2(source_dir: int, source: str, target_dir: int, target: str) -> 
     raise OSError(number, os.strerror(number), source, None, target)
 
 
-def by_link(source_dir: int, source: str, target_dir: int, target: str) -> None:
-    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_dev, status.st_ino))
-
-
 def by_link_told_by_times(source_dir: int, source: str, target_dir: int, target: str) -> None:
     """`by_link` where one file may show two inode numbers."""
-    _by_link(source_dir, source, target_dir, target, lambda status: (status.st_size, status.st_mtime_ns))
+    by_link(source_dir, source, target_dir, target, stable_inodes=False)
 
 
-def _by_link(
-    source_dir: int, source: str, target_dir: int, target: str, identity: Callable[[os.stat_result], tuple[int, int]]
-) -> None:
+def by_link(source_dir: int, source: str, target_dir: int, target: str, stable_inodes: bool = True) -> None:
     before = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     try:
         os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
@@ -64,8 +58,12 @@ def _by_link(
             raise NoSuchWay from None
         raise
     after = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
-    if identity(before) == identity(after):
+    if os.path.samestat(before, after) if stable_inodes else _times(before) == _times(after):
         os.unlink(source, dir_fd=source_dir)
+
+
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def by_look(source_dir: int, source: str, target_dir: int, target: str) -> None:
@@ -230,6 +228,26 @@ class Root:
         with self.parent(name) as (fd, leaf):
             return os.stat(leaf, dir_fd=fd, follow_symlinks=False)
 
+    def scan(self, relative: str = "", recursive: bool = True) -> Iterator[Entry]:
+        """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
+
+        One descriptor is open at a time, however deep the folder is. A subdirectory that cannot be read comes a second time, as
+        an entry of kind `other` that carries the error.
+        """
+        pending = [Entry(_Listing(self, -1), relative, "", "dir")]
+        while pending:
+            asked = pending.pop()
+            try:
+                for entry in _list(self, asked.name):
+                    yield entry
+                    if entry.kind == "dir" and recursive and entry.enter:
+                        pending.append(entry)
+            except OSError as error:
+                if asked.name == relative:
+                    raise
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
+                    yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
+
     def parent(self, name: str) -> _Parent:
         """The directory of `name` for a `with`, and the last part of the name."""
         return _Parent(self, name)
@@ -329,10 +347,11 @@ class _Listing:
 class Entry:
     """One thing in a folder: its `name` relative to the drop folder, its `kind`, and its `stat` when asked for.
 
-    `error` is set for a subdirectory that could not be read.
+    `error` is set for a subdirectory that could not be read. `enter`: whether a scan that is recursive looks into a directory;
+    who says no says so before asking for the next entry.
     """
 
-    __slots__ = ("_found", "_listing", "_stat", "error", "kind", "leaf", "name")
+    __slots__ = ("_found", "_listing", "_stat", "enter", "error", "kind", "leaf", "name")
 
     def __init__(
         self,
@@ -350,6 +369,7 @@ class Entry:
         self.leaf = leaf
         self.kind: Kind = kind
         self.error = error
+        self.enter = True
 
     @property
     def stat(self) -> os.stat_result | None:
@@ -366,23 +386,6 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.name!r}, {self.kind!r})"
-
-
-def scan(root: Root, relative: str, recursive: bool, enter: Callable[[str], bool] | None) -> Iterator[Entry]:
-    """See `Tree.scan`. One descriptor is open at a time, however deep the folder is."""
-    pending = [Entry(_Listing(root, -1), relative, "", "dir")]
-    while pending:
-        asked = pending.pop()
-        try:
-            for entry in _list(root, asked.name):
-                yield entry
-                if entry.kind == "dir" and recursive and (enter is None or enter(entry.name)):
-                    pending.append(entry)
-        except OSError as error:
-            if asked.name == relative:
-                raise
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # gone or replaced meanwhile
-                yield Entry(asked._listing, asked.name, asked.leaf, "other", error=error)
 
 
 def _list(root: Root, relative: str) -> Iterator[Entry]:

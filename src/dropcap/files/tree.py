@@ -8,14 +8,14 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from dropcap.files import names
 from dropcap.files.durable import NotRegular, fsync, open_regular, read_regular
 from dropcap.files.move import PLAIN, Crossing, move, put_back, unchanged
-from dropcap.files.root import Entry, Root, rename_new, scan
+from dropcap.files.root import Entry, Root, rename_new
 
 #: Files of ours that are replaced (why.txt, status page) are far smaller; a larger one is somebody else's.
 _OURS_AT_MOST = 8 * 1024 * 1024
@@ -140,14 +140,6 @@ class Tree(Root):
         with self.parent(name) as (fd, leaf):
             return open_regular(fd, leaf, name, write=write)
 
-    def scan(self, relative: str = "", recursive: bool = True, enter: Callable[[str], bool] | None = None) -> Iterator[Entry]:
-        """Everything beneath `relative`, in no order, as it is come across; see `Entry`.
-
-        `enter(name)` says whether to look into a subdirectory (all, if it is None). A subdirectory that cannot be read
-        comes a second time, as an entry of kind `other` that carries the error.
-        """
-        return scan(self, relative, recursive, enter)
-
     # -- moving
 
     def move(self, source: str, destination: str) -> None:
@@ -156,12 +148,12 @@ class Tree(Root):
         Not durable before `sync` on both directories; across file systems it is at once.
         """
         self.be_ours()
-        move(self, source, destination, lambda leaf: (leaf,))
+        move(self, source, destination)
 
     def move_free(self, source: str, destination: str, crossing: Crossing = PLAIN) -> str:
         """Like `move`, but to the first free name of `NAME.ext`, `NAME (2).ext`, `NAME (3).ext`…, which it returns."""
         self.be_ours()
-        return move(self, source, destination, names.candidates, crossing)
+        return move(self, source, destination, crossing, free=True)
 
     def remove_empty(self, relative: str) -> None:
         """Remove the directory `relative` and those above it as far as they are empty, but never the topmost one."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.files.durable import REMEDY
 from dropcap.files.move import Crossing
-from dropcap.files.tree import Tree, sha256_of
+from dropcap.files.tree import Tree
 from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
 from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
 from dropcap.filing.preserve import DIRECTORY, Keep
@@ -73,10 +73,19 @@ class DropFolder(Protocol):
         """Nothing more is filed here. Told by the filing thread."""
 
 
-def crossing(ledger: Ledger, ending: Ending) -> Crossing:
-    """How its file is copied, should it go to another file system: what was begun is found again after a crash."""
-    sha256 = ending.outcome.sha256 if isinstance(ending.outcome, Stored) else None
-    return Crossing(partial(ledger.copying, ending.job.id), sha256 or None, partial(is_file_of, ending.job))
+class EndingCrossing(Crossing):
+    """How the file of an ending is copied, should it go to another file system: what was begun is found again after a crash."""
+
+    def __init__(self, ledger: Ledger, ending: Ending) -> None:
+        super().__init__(ending.outcome.sha256 or None if isinstance(ending.outcome, Stored) else None)
+        self._ledger = ledger
+        self._job = ending.job
+
+    def begins(self, temporary: str, final: str) -> None:
+        self._ledger.copying(self._job.id, temporary, final)
+
+    def is_it(self, status: os.stat_result, stable_inodes: bool) -> bool:
+        return is_file_of(self._job, status, stable_inodes)
 
 
 def finish_copies(
@@ -149,7 +158,8 @@ def _files_of(job: Job, tree: Tree, directory: str, without: Collection[str] = (
     """The files beneath a directory that are the job's, or may be where inodes are not to be relied on."""
     by_inode = job.inode != 0 and tree.stable_inodes
     with contextlib.suppress(FileNotFoundError):
-        for entry in tree.scan(directory, enter=lambda name: name not in without):
+        for entry in tree.scan(directory):
+            entry.enter = entry.name not in without
             status = entry.stat if entry.kind == "file" else None
             if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
                 yield entry.name
@@ -454,7 +464,7 @@ class Filer:
                 except OSError as error:
                     results.append((ending, error))
         refused = [ending for ending in batch if isinstance(ending.outcome, Refused)]
-        crossings = {ending.job.name: crossing(self._ledger, ending) for ending in batch}
+        crossings = {ending.job.name: EndingCrossing(self._ledger, ending) for ending in batch}
         if stored:
             results += zip(stored, filing.to_done([one.job.name for one in stored], now.date(), crossings), strict=True)
         if refused:
@@ -467,8 +477,7 @@ class Filer:
         job, outcome = ending.job, ending.outcome
         assert isinstance(outcome, Refused)
         file = lies_in or f"{IN_PROGRESS}/{job.name}"
-        read = partial(sha256_of, tree, file)
-        return failure_of(job, outcome.reason, outcome.message, now, filing.folder, self._ledger.query, read)
+        return failure_of(job, outcome, now, filing.folder, self._ledger.query, tree, file)
 
     def _look_for(self, ending: Ending, tree: Tree, filing: Filing, now: datetime) -> str | Ending | None:
         """Where a file lies that is not where it should be, None if nowhere; as an `Ending`, what is to be tried again."""

@@ -21,8 +21,7 @@ from dropcap.files import names
 from dropcap.files.durable import fsync
 from dropcap.files.move import PLAIN, Crossing, remove_original
 from dropcap.files.tree import Staged, Tree, sha256, sha256_of
-from dropcap.filing import preserve
-from dropcap.filing.preserve import Keep
+from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
 from dropcap.ledger.job import Job, Stored
 from dropcap.naming.example import examples
@@ -115,7 +114,7 @@ class Filing:
         """`keep` is where copies of what REDCap holds go."""
         self.folder = folder
         self._examples = examples(folder.rules, folder.name)
-        self._keep = keep
+        self.keep = keep
         self._tree = tree
         self._contact = contact
         self._told: set[str] = set()
@@ -151,20 +150,16 @@ class Filing:
             self._write(text, failure)
             return self._place_why(text, failed_name)
 
-    def preserve_sink(self, job: int) -> contextlib.AbstractContextManager[preserve.PreserveSink]:
-        """A sink for what `job` is to replace; see `preserve.preserve_sink`. Raises NoCopy."""
-        return preserve.preserve_sink(self._keep, job)
-
     def clean(self) -> None:
         """Remove what a crash left half written. Meant for the start; what is being written now is let be."""
         self._tree.remove_temporaries(recursive=False)
         # done/ can be huge, and what a copy to it has left is removed when its job goes on (`finish_copy`).
         today = datetime.now().astimezone().date()
         days = [f"{DONE}/{(today - timedelta(days=ago)).isoformat()}" for ago in (0, 1)]
-        for directory in (IN_PROGRESS, FAILED, preserve.DIRECTORY, *days):
+        for directory in (IN_PROGRESS, FAILED, DIRECTORY, *days):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self._tree.remove_temporaries(directory)
-        self._keep.clean()
+        self.keep.clean()
 
     def locate(
         self,

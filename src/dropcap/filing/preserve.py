@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from dropcap.display import shown
 from dropcap.files import names
@@ -145,6 +145,7 @@ def _parsed(name: str, told: Any) -> Copy | None:
 
 
 T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 #: Bytes that stay free for the ledger, where copies lie on its file system.
 FOR_THE_LEDGER = 1024**3
@@ -200,7 +201,7 @@ class Keep:
         """Who could get at the copies, and what to do, for the start of the folder; None if nobody can, or if that cannot be
         found out now: then what needs a copy waits."""
         try:
-            self._hand.do(self._open, _AT_START)
+            self._hand.do(_AT_START, self._open)
         except _NotPrivate as error:
             return f"copies of what REDCap held would not be safe in {shown(str(self.path))}: {error}; {_PRIVATE}"
         except OSError:
@@ -210,7 +211,7 @@ class Keep:
     def clean(self) -> None:
         """Remove what a crash left half written, if the place is to be had."""
         with contextlib.suppress(OSError, _NotPrivate):
-            self._hand.do(self._clean, _PATIENCE)
+            self._hand.do(_PATIENCE, self._clean)
 
     def let_go(self) -> None:
         """Another one works in this place from now on: the directory is closed. Waits for nothing."""
@@ -221,7 +222,7 @@ class Keep:
         with self._lock:
             size, when = self._short.get(job, (0, -_BELIEVED))
         if time.monotonic() - when < _BELIEVED:
-            self.do(lambda tree, _: self.room(tree, size))
+            self.do(0, self.room, size)
 
     def failed(self, job: int, size: int | None) -> None:
         """A copy of so many bytes could not be kept for `job`; or it could be (None)."""
@@ -231,17 +232,18 @@ class Keep:
             else:
                 self._short[job] = (size, time.monotonic())
 
-    def do(self, act: Callable[[PrivateTree, Index], T], size: int = 0) -> T:
-        """What `act`, which reads or writes so many bytes, makes of the place. Raises NoCopy in place of OSError."""
+    def do(self, size: int, act: Callable[[PrivateTree, *Given], T], *given: *Given) -> T:
+        """What `act`, which reads or writes so many bytes, makes of the place and of what it is given. Raises NoCopy in place of
+        OSError."""
         try:
-            return self._hand.do(lambda: act(self._open(), self._known()), _PATIENCE + size / _SLOWEST)
+            return self._hand.do(_PATIENCE + size / _SLOWEST, lambda: act(self._opened(), *given))
         except (OSError, _NotPrivate) as error:
             raise self._in_words(error) from error
 
     def later(self, act: Callable[[], object]) -> None:
         """Tidy up, after whatever is being done in the place; not at all if there is no thread for it."""
         with contextlib.suppress(NoThread):
-            self._hand.begin(act, _PATIENCE)
+            self._hand.begin(_PATIENCE, act)
 
     def room(self, tree: PrivateTree, size: int) -> None:
         """Make sure that `size` more bytes leave free what is to stay free. Raises OSError (ENOSPC)."""
@@ -278,12 +280,18 @@ class Keep:
     def _close(self) -> None:
         self._tree = self._index = None
 
-    def _known(self) -> Index:
+    @property
+    def index(self) -> Index:
+        """What lies in the place."""
+        assert self._index is not None
+        return self._index
+
+    def _opened(self) -> PrivateTree:
+        tree = self._open()
         if self._index is None:
-            tree = self._open()
             put_all_back(tree)  # what a crash came between
             self._index = Index(tree)
-        return self._index
+        return tree
 
     def _open(self) -> PrivateTree:
         """The place, made if it is not there, and looked at anew each time: what protects it can change."""
@@ -363,7 +371,7 @@ class PreserveSink:
         if self._trouble is None:
             self._begun = True
             try:
-                self._keep.do(lambda tree, _: self._write(tree, data), len(data))
+                self._keep.do(len(data), self._write, data)
             except NoCopy as trouble:
                 self._trouble = trouble
                 self.close()  # half a file takes room
@@ -375,9 +383,7 @@ class PreserveSink:
         """
         self._begun = True
         try:
-            kept = self._keep.do(
-                lambda tree, index: self._kept(tree, index, origin) or self._place(tree, index, origin), self.size
-            )
+            kept = self._keep.do(self.size, self._commit, origin)
         except NoCopy:
             self._keep.failed(self._job, self.size)
             raise
@@ -402,9 +408,12 @@ class PreserveSink:
         if staged is not None:
             staged.__exit__(None, None, None)
 
-    def _kept(self, tree: PrivateTree, index: Index, origin: Origin) -> str | None:
+    def _commit(self, tree: PrivateTree, origin: Origin) -> str:
+        return self._kept(tree, origin) or self._place(tree, origin)
+
+    def _kept(self, tree: PrivateTree, origin: Origin) -> str | None:
         """The copy of these bytes from this place that is there already."""
-        for copy in index.beginning(_beginning(origin)):
+        for copy in self._keep.index.beginning(_beginning(origin)):
             if (copy.sha256, copy.size) != (self.sha256, self.size) or not _same_place(copy, origin):
                 continue
             if not copy.intact(tree):
@@ -425,7 +434,7 @@ class PreserveSink:
         self._staged.seal()
         return self._staged
 
-    def _place(self, tree: PrivateTree, index: Index, origin: Origin) -> str:
+    def _place(self, tree: PrivateTree, origin: Origin) -> str:
         whole = self._whole(tree)
         directory = origin.when.date().isoformat()
         with tree.stage() as beside:
@@ -441,7 +450,7 @@ class PreserveSink:
                 break
         # What tells of the copy is there first, so that a copy never lies there unexplained.
         whole.place(name)
-        index.add(name)
+        self._keep.index.add(name)
         return name
 
 

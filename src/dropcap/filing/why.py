@@ -8,7 +8,7 @@ import os
 import re
 import textwrap
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count, islice
@@ -16,10 +16,10 @@ from itertools import count, islice
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.tree import Tree
+from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.words import acts, said_of
 from dropcap.language.speaker import Language, Speaker, marked, offset, speaker
-from dropcap.ledger.job import Job
+from dropcap.ledger.job import Job, Refused
 from dropcap.ledger.query import Query
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis, Kind, Slip
@@ -279,12 +279,12 @@ def _to_rename(
         first += (say("Rename the file, here in this folder, to:"),)
         return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
     if twin.same:
-        wrong += (say("The very same file is in REDCap already. It was stored: {when}.", when=_when(twin.at, failure.when, say)),)
+        wrong += (say("The very same file is in REDCap already. It was stored: {when}.", when=say.when(twin.at, failure.when)),)
         return Advice(because, wrong, (say("Delete this file. It is a copy."),), marks=marks, of_name=True, delete=True)
     wrong += (
         say(
             "A file of the right name was stored already: {when}. Its content is another one.",
-            when=_when(twin.at, failure.when, say),
+            when=say.when(twin.at, failure.when),
         ),
     )
     first += (
@@ -294,10 +294,6 @@ def _to_rename(
     if failure.replaces:
         then = (say("It then takes the place of the other one in REDCap."),)
     return Advice(because, wrong, first, names, then, goes_on, marks, of_name=True)
-
-
-def _when(moment: datetime, now: datetime, say: Speaker) -> str:
-    return say.when(moment, now)
 
 
 _WIDTH = 78
@@ -406,10 +402,9 @@ def told_by_name(folder: Folder, name: str) -> Target | None:
     return replace(found.target, record="") if translated else found.target
 
 
-def failure_of(
-    job: Job, reason: str, message: str, when: datetime, folder: Folder, query: Query, sha256: Callable[[], str]
-) -> Failure:
-    """What people are told of `job`, which failed for `reason`. `sha256` reads the job's file; it may raise OSError."""
+def failure_of(job: Job, refused: Refused, when: datetime, folder: Folder, query: Query, tree: Tree, lies_in: str) -> Failure:
+    """What people are told of `job`, which failed, and whose file lies at `lies_in` in `tree`."""
+    reason, message = refused.reason, refused.message
     told = told_by_name(folder, job.name)
     diagnosis = diagnose(folder.rules, folder.name, job.name) if reason in _OF_NAMES and told is None else None
     twin, replaces = None, False
@@ -417,7 +412,7 @@ def failure_of(
         meant = names.join(names.split(job.name)[0], diagnosis.suggestion)
         found = route(folder.rules, folder.name, meant)
         if isinstance(found, Route) and found.target.instance != NEXT:
-            twin = _twin(job, meant, when, query, sha256)
+            twin = _twin(job, meant, when, query, tree, lies_in)
             replaces = found.settings.existing_file is not ExistingFile.REFUSE
     return Failure(
         name=job.name,
@@ -440,7 +435,7 @@ def _suggests(folder: Folder, name: str) -> bool:
     return settings is not None and settings.suggest_records
 
 
-def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[], str]) -> StoredTwin | None:
+def _twin(job: Job, meant: str, when: datetime, query: Query, tree: Tree, lies_in: str) -> StoredTwin | None:
     stored = query.stored_as(job.folder, meant)
     if stored is None or stored.ended_at is None:
         return None
@@ -448,5 +443,5 @@ def _twin(job: Job, meant: str, when: datetime, query: Query, sha256: Callable[[
     same = False
     if stored.size == job.size and stored.sha256:
         with contextlib.suppress(OSError):
-            same = sha256() == stored.sha256
+            same = sha256_of(tree, lies_in) == stored.sha256
     return StoredTwin(at, same)

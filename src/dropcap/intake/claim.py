@@ -273,7 +273,7 @@ class Claimer:
             if isinstance(outcome, Taken):
                 self._done_with(name)
                 entered.append(self._new(name, wanted.target, outcome, failed, away, refusal))
-                directories |= {_parent(name), _parent(wanted.target)}
+                directories |= {os.path.dirname(name), os.path.dirname(wanted.target)}
             else:
                 self._judge(name, waiting, wanted.target, outcome)
         self._tree.sync(*sorted(name for name in directories if not name or self._tree.exists(name)))
@@ -424,7 +424,3 @@ def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
 
 def _target(name: str) -> str:
     return f"{walk.IN_PROGRESS}/{plain(name)}"
-
-
-def _parent(name: str) -> str:
-    return os.path.dirname(name)

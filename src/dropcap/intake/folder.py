@@ -301,7 +301,7 @@ class Tenure:
 
     @property
     def kept(self) -> bool:
-        """Whether the marker is still kept."""
+        """Whether the sign of life in the marker still goes on, or its end is being written."""
         held = self._held
         return held is not None and held[1].goes_on
 

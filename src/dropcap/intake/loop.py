@@ -61,7 +61,7 @@ class Intake:
         self._stopping = False
         self._opened: OpenedFolder | None = None
         self._away: str | None = None
-        self._tenure = Tenure(context)
+        self.tenure = Tenure(context)
         self._was_watched = False
         self._told_limit = False
         self._walk_at = 0.0
@@ -99,31 +99,14 @@ class Intake:
         """Whether its thread has not ended."""
         return self._thread.is_alive()
 
-    def let_go(self) -> None:
-        """Nothing is to be filed from here any more: the directory is closed once nobody works in it."""
-        self._tenure.end()
-
     def leave(self, within: float) -> None:
         """Say in the marker that nobody works there any more, after `stop`. Waits for the share so long at most (seconds)."""
         if not self._thread.is_alive():
-            self._tenure.leave(within)
-
-    @property
-    def kept(self) -> bool:
-        """Whether the sign of life in the marker still goes on, or its end is being written."""
-        return self._tenure.kept
-
-    def leave_once_over(self, wanted: bool) -> None:
-        """The same, once this has ended and nothing is under way; not by itself, if that is not `wanted`."""
-        self._tenure.leave_once_over(wanted)
+            self.tenure.leave(within)
 
     def over(self) -> bool:
         """Whether it has ended, and nothing that it took is under way."""
         return not self._thread.is_alive() and self._context.idle()
-
-    def confirm(self) -> bool:
-        """Read in the marker whether the folder is still ours, which may hang."""
-        return self._tenure.confirm()
 
     def look_now(self) -> None:
         """Look at once, also where the folder was away a moment ago: a person has let go of it, or wants it taken up again."""
@@ -169,7 +152,7 @@ class Intake:
     @property
     def lent(self) -> Tree | None:
         """The folder for others to work in, None while it is away. Closed when nobody holds it any more."""
-        return None if self._away is not None else self._tenure.lent
+        return None if self._away is not None else self.tenure.lent
 
     @property
     def full(self) -> bool:
@@ -238,7 +221,7 @@ class Intake:
             self.tick()
             self._working_since = None
             self._sleep()
-        self._tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
+        self.tenure.confirm()  # whoever works there next finds the marker, should somebody just have removed it
         self._close()  # but for what is lent: intake ends before the uploads under way do, which are still to be filed
 
     def _wait_for_the_ledger(self, error: Unavailable) -> None:
@@ -258,7 +241,7 @@ class Intake:
                 raise Away(UNRENEWED)
             if self._opened is None:
                 self._opened = self._open()
-                self._tenure.begin(self._opened.lent, self._opened.presence)
+                self.tenure.begin(self._opened.lent, self._opened.presence)
             self._opened.presence.keep()
             looked = self._look(self._opened)
             self._answered = False
@@ -285,13 +268,13 @@ class Intake:
         noted = frozenset(self.notes.items()) | {("", self.strays.message)}
         if noted != self._noted:
             self._noted = noted
-            self._context.noted()
+            self._context.changed()
 
     def _open(self) -> OpenedFolder:
         self._walk_wanted = True
         if why := self._context.unsafe():
             raise Away(why)
-        self._tenure.restore()
+        self.tenure.restore()
         return OpenedFolder(self._context, self, self._vigil, self._watched)
 
     def happened(self, name: str) -> None:
@@ -350,7 +333,7 @@ class Intake:
             self._log.error("internal_error", where="intake", exc_info=error)
         if self._away != why:
             self._log.warning("folder_away", path=path, message=why, reason=Reason.AWAY)
-        self._tenure.end(error)
+        self.tenure.end(error)
         self._close()
         self._away = why
         self._retry_at = time.monotonic() + min(AWAY_LOOK, self.folder.rescan)

@@ -53,7 +53,7 @@ class IntakeContext(Protocol):
     def place_left(self) -> None:
         """A person has renamed or taken away a job's file: those behind it in REDCap's order can be next."""
 
-    def noted(self) -> None:
+    def changed(self) -> None:
         """Other files than before wait for something."""
 
     def unsafe(self) -> str | None:
@@ -189,19 +189,22 @@ class DropDirectory:
         if not start or self._enters_dropped(start):
             if not start:
                 self._enters(start)
-            for entry in self.tree.scan(start, enter=self._enters_dropped):
+            for entry in self.tree.scan(start):
                 if entry.name in known or walk.is_dropped(entry.name, self.folder):
                     yield entry
+                entry.enter = entry.kind == "dir" and self._enters_dropped(entry.name)
 
     def kept(self, own: str) -> Iterator[Entry]:
         """Everything in one of dropcap's own directories, nothing if it is not there; failed/ is watched."""
-        enter = self._enters if own == walk.FAILED else None
+        watched = own == walk.FAILED
         try:
-            if enter is not None:
-                enter(own)
-            for entry in self.tree.scan(own, enter=enter):
+            if watched:
+                self._enters(own)
+            for entry in self.tree.scan(own):
                 if ignored(entry.name.partition("/")[2], ()) is None:
                     yield entry
+                if watched and entry.kind == "dir":
+                    entry.enter = self._enters(entry.name)
         except FileNotFoundError:
             return
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing import page
+from dropcap.hosts.heartbeat import boot_time
 from dropcap.intake import walk
 from dropcap.intake.mounts import Mount
 from dropcap.ledger.job import KnownFolder, OpenFile
@@ -32,11 +32,6 @@ LEFT_AFTER = 90.0
 
 _BEAT = re.compile(r"([0-9a-f]{16})([0-9a-f]{16}) ([0-9a-f]{16})")
 _OVER = "0" * 16
-
-
-def clock() -> float:
-    """Seconds that go on while the machine sleeps, and that nobody sets."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +112,7 @@ class Vigil:
 
     def look(self, sign: bytes) -> float:
         """Take in what is there now, read anew; for how many seconds more it must not move to be nobody's, 0 if it is."""
-        now = clock()
+        now = boot_time()
         if sign != self._sign:
             self.moved = self._sign is not None
             self._sign, self._since = sign, now

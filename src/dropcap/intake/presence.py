@@ -12,8 +12,9 @@ from dataclasses import replace
 import structlog
 
 from dropcap.files.tree import NotRegular, Tree
+from dropcap.hosts.heartbeat import boot_time
 from dropcap.intake import owner
-from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run, clock
+from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run
 from dropcap.intake.watch import IntakeThread
 from dropcap.threads import DaemonThread
 
@@ -66,7 +67,7 @@ class Presence:
 
     def sure(self) -> bool:
         """Whether the folder is known to be ours at this moment. Touches no file system."""
-        return self._lost is None and clock() < self._sure_until
+        return self._lost is None and boot_time() < self._sure_until
 
     def confirm(self) -> None:
         """Read the marker again, before something is done in the folder.
@@ -104,7 +105,7 @@ class Presence:
         """
         if self._lost is not None:
             raise self._lost
-        began = clock()
+        began = boot_time()
         with self._losing():
             if not any(self._written() for _ in range(_TRIES)):
                 raise OSError(errno.EAGAIN, "its marker was replaced while it was written", owner.NAME)
@@ -205,9 +206,9 @@ class Presence:
 
     def _waits(self, seconds: float) -> bool:
         """Wait for the next beat; False if there is to be none."""
-        until = clock() + seconds
+        until = boot_time() + seconds
         with self._changed:
-            while not self._ending and not self._hurry and (left := until - clock()) > 0:
+            while not self._ending and not self._hurry and (left := until - boot_time()) > 0:
                 self._changed.wait(min(left, _OVER_LOOK) if self._once_over else left)
                 if self._once_over and self._intake.over():
                     self._ending = self._says_so = True

@@ -130,10 +130,10 @@ def enter(connection: Connection, at: float, who: Who, what: Deed, told: Mapping
     chain, n, head = row if row is not None else begun(connection, ACTS)
     n = max(n, connection.execute("select coalesce(max(n), 0) from act").fetchone()[0])
     name, text = utf8(who.name) or "", _ENCODE(told)
-    head = of_act(as_head(head), n + 1, at, who.uid, who.login, name, who.way.value, what.value, text)
+    act = (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text)
+    head = of_act(as_head(head), act)
     connection.execute(
-        "insert into act (n, at, uid, login, name, way, what, told, hash) values (?,?,?,?,?,?,?,?,?)",
-        (n + 1, at, who.uid, who.login, name, who.way.value, what.value, text, head),
+        "insert into act (n, at, uid, login, name, way, what, told, hash) values (?,?,?,?,?,?,?,?,?)", (*act, head)
     )
     connection.execute("update chain set n = ?, head = ? where id = ?", (n + 1, head, chain))
     return int(n) + 1
@@ -194,7 +194,7 @@ def prune(connection: Connection, jobs: Sequence[int], at: float, who: Who) -> i
             f"select seal.entry, seal.hash from history join seal on seal.entry = history.id where history.job in ({marks})",
             some,
         ).fetchall()
-    entries.sort(key=lambda entry: entry[0])
+    entries.sort()
     for _, hash_ in entries:
         pruned.add(hash_)
     count, digest = pruned.told

@@ -93,11 +93,10 @@ def of_entry(before: bytes, n: int, job: int, at: float, state: str, note: str, 
     return hashlib.sha256(before + told.encode()).digest()
 
 
-def of_act(
-    before: bytes, n: int, at: float, uid: int | None, login: int | None, name: str, way: str, what: str, told: str
-) -> bytes:
-    """The hash of the nth act."""
-    return hashlib.sha256(before + _ENCODE([n, round(at * 1e6), uid, login, name, way, what, told]).encode()).digest()
+def of_act(before: bytes, act: Sequence[Any]) -> bytes:
+    """The hash of an act, given as its row begins: n, at, uid, login, name, way, what, told."""
+    n, at, *others = act
+    return hashlib.sha256(before + _ENCODE([n, round(at * 1e6), *others]).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

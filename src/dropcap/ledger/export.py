@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -334,7 +335,7 @@ def bring_in(connection: Writer, engine: MovingEngine, file: IO[bytes], header: 
             raise NotEmpty(f"the ledger is not empty ({used}): name a state_dir or a database that dropcap has not used")
         for table in TABLES:
             connection.execute(f"delete from {table.name}")
-        for table, found in groupby(rows(file), key=lambda row: row[0]):
+        for table, found in groupby(rows(file), key=itemgetter(0)):
             _insert(connection, engine, table, (values for _, values in found))
         engine.number_on(connection)
         _compare(connection, file)

@@ -6,10 +6,11 @@ It is read in one snapshot, in passes that keep little in memory, so that it may
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,11 @@ class _Prover:
         if link is None:
             self._says("acts", "the chain of acts is gone")
             return
-        for n, at, uid, login, name, way, what, told, stored in rows:
+        for *act, what, told, stored in rows:
+            n = act[0]
             self._found.acts += 1
-            said = f"act {n} ({what})"
-            self._follow(
-                link, n, as_head(stored), said, lambda head, a=(n, at, uid, login, name, way, what, told): of_act(head, *a)
-            )
+            differs = _differs(stored, of_act, link.head, (*act, what, told))
+            self._follow(link, n, as_head(stored), f"act {n} ({what})", differs)
             self._note(n, what, told)
         stored_head = self._connection.execute("select n, head from chain where name = ?", (ACTS,)).fetchone()
         self._ends({ACTS: (stored_head[0], as_head(stored_head[1]))}, [link])
@@ -162,13 +162,13 @@ class _Prover:
             lost = ", ".join(facts.get("lost", []))
             self._found.told.append(f"act {n}: {how}" + (f", which lacks entries up to {lost}" if lost else ""))
 
-    def _follow(self, link: _Link, n: int, stored: bytes, said: str, hashed: Any) -> None:
+    def _follow(self, link: _Link, n: int, stored: bytes, said: str, differs: bool) -> None:
         where = Head(link.name, n, "").where
         if n != link.n + 1:
             gone = f"entry {link.n + 1} is" if n == link.n + 2 else f"entries {link.n + 1} to {n - 1} are"
             message = f"{gone} missing before {said}" if n > link.n + 1 else f"{said} is out of its order"
             self._says(where, message)
-        elif _differs(hashed, link.head, stored):
+        elif differs:
             self._says(where, f"{said} is not what was sealed: it, or its place in the chain, was changed")
         self._reach(link, n, stored)
 
@@ -192,9 +192,9 @@ class _Prover:
                 self._says(Head(link.name, n, "").where, f"entry {n} was removed from the history (number {entry})")
                 self._reach(link, n, as_head(stored))
                 continue
-            facts = (n, job, at, state, note, established)
             said = f"entry {n} (job {job}, {state}{': ' + note if note else ''})"
-            self._follow(link, n, as_head(stored), said, lambda head, f=facts: of_entry(head, *f))
+            differs = _differs(stored, of_entry, link.head, n, job, at, state, note, established)
+            self._follow(link, n, as_head(stored), said, differs)
 
     def _ends(self, stored: dict[str, tuple[int, bytes]], links: Iterable[_Link]) -> None:
         for link in links:
@@ -219,7 +219,7 @@ class _Prover:
             " order by history.job, history.id"
         )
         jobs = self._connection.execute(f"select id, {', '.join(FACTS)} from job order by id")
-        each = groupby(sealed, key=lambda row: row[0])
+        each = groupby(sealed, key=itemgetter(0))
         number, entries = next(each, (None, iter(())))
         for job, *columns in jobs:
             self._found.jobs += 1
@@ -260,9 +260,9 @@ class _Prover:
                 self._says(f"document {digest[:16]}…", f"it is gone; job {job} refers to it")
 
 
-def _differs(hashed: Any, head: bytes, stored: bytes) -> bool:
+def _differs(stored: Any, hash_of: Callable[..., bytes], *facts: Any) -> bool:
     try:
-        return bool(hashed(head) != stored)
+        return hash_of(*facts) != as_head(stored)
     except (TypeError, ValueError, OverflowError):  # what is no number any more
         return True
 

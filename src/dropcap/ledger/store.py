@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from dropcap.ledger.job import (
     Pause,
     ReadBackFound,
     Reserved,
-    State,
     bound,
     spelled_alike,
     utf8,
@@ -286,14 +285,11 @@ class DeliveryChanges(Writing):
             )
             return connection.execute(f"update job set {sets} where {where}", (now, folder)).rowcount
 
-    def reroute(self, folder: str, address: Callable[[str], Address], jobs: Sequence[tuple[int, str]] | None = None) -> int:
-        """The rules of a folder may have changed: give its waiting and held jobs, or some of them, their address anew."""
-        if jobs is None:
-            jobs = self.query.names(folder, (State.WAITING, State.HELD))
-        led = [(job, where, self.keep_document(where.origin)) for job, where in ((job, address(name)) for job, name in jobs)]
+    def reroute(self, folder: str, jobs: Sequence[tuple[int, Address]]) -> None:
+        """The rules of a folder may have changed: give waiting and held jobs of it their address anew."""
+        led = [(job, where, self.keep_document(where.origin)) for job, where in jobs]
         for begin in range(0, len(led), _AT_A_TIME):  # others, and other hosts, write in between
             self._reroute(folder, led[begin : begin + _AT_A_TIME])
-        return len(jobs)
 
     @durable
     def _reroute(self, now: float, folder: str, jobs: Sequence[tuple[int, Address, str | None]]) -> None:

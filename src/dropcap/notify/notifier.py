@@ -17,7 +17,6 @@ import structlog
 from dropcap import child
 from dropcap.config.model import Notify, Recipient
 from dropcap.config.secrets import SecretError
-from dropcap.display import shown
 from dropcap.ledger.reports import Figures
 from dropcap.notify.notices import MOST_NAMES, Files, Notice
 from dropcap.notify.outbox import Message, Outbox
@@ -122,7 +121,7 @@ _GAP = 60.0
 class Notifier:
     """`look` is called by one thread, and never waits for a message. `naming` says how names of files are told now."""
 
-    def __init__(self, state_dir: Path, notify: Notify, naming: Callable[[], Naming] = lambda: shown) -> None:
+    def __init__(self, state_dir: Path, notify: Notify, naming: Callable[[], Naming]) -> None:
         self._lock = threading.Lock()  # of the outbox
         self._outbox = Outbox(state_dir, time.time())
         self._carrier = Carrier()

@@ -192,15 +192,13 @@ def contents_of(folder: Folder, tree: Tree, mount: Mount, known: KnownFolders | 
     judged, since_ns = _first_watched(folder, tree, mount, known)
     marks = Marks(known.left_marks(folder.name) if known else None)
 
-    def enter(name: str) -> bool:
-        return folder.subfolders and is_dropped(name, folder) and not owner.lies_above(tree, f"{name}/")
-
     with contextlib.suppress(OSError):
-        for entry in tree.scan(enter=enter):
+        for entry in tree.scan():
             if not is_dropped(entry.name, folder):
-                continue
-            if entry.kind == "dir":
+                entry.enter = False
+            elif entry.kind == "dir":
                 directories += 1
+                entry.enter = folder.subfolders and not owner.lies_above(tree, f"{entry.name}/")
             elif judged and entry.kind == "file" and entry.error is None:
                 status = entry.stat
                 if status is not None and is_left(folder, entry.name, status, since_ns, marks):

@@ -101,11 +101,10 @@ def survey(folder: Folder, tree: Tree, local: bool, first: FirstWatched, open_na
 
 
 def _entries(folder: Folder, tree: Tree) -> Iterator[Entry]:
-    def enter(name: str) -> bool:
-        ours = folder.subfolders and top(name) not in OWN and ignored(name, folder.ignore) is None
-        return ours and not lies_above(tree, f"{name}/")
-
-    for entry in tree.scan("", enter=enter):
+    for entry in tree.scan():
+        if entry.kind == "dir":
+            ours = folder.subfolders and top(entry.name) not in OWN and ignored(entry.name, folder.ignore) is None
+            entry.enter = ours and not lies_above(tree, f"{entry.name}/")
         own = top(entry.name) in OWN | _OURS or is_temporary(entry.name)  # the page that a running dropcap writes
         if not own and (entry.kind != "dir" or entry.error is not None):
             yield entry

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import Self
 
 from dropcap.reasons import Reason
 from dropcap.redcap.client import GROUP_COLUMN, EventInfo, FieldInfo, Mapping, ProjectInfo, Redcap, RedcapError, Repeating
 from dropcap.redcap.reply import Verdict
-
-_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +40,12 @@ class ProjectStructure:
         project = project or client.project(stop)
         fields = client.metadata(stop)
         events = client.events(stop) if project.longitudinal else []
-        mappings = _unless_refused(client.mappings, stop) if project.longitudinal else []
-        repeating = _unless_refused(client.repeating, stop) if project.repeating else []
+        mappings: list[Mapping] | None = None
+        with _unless_refused():
+            mappings = client.mappings(stop) if project.longitudinal else []
+        repeating: list[Repeating] | None = None
+        with _unless_refused():
+            repeating = client.repeating(stop) if project.repeating else []
         return cls.of(project, fields, events, mappings, repeating)
 
     @classmethod
@@ -100,11 +103,11 @@ class ProjectStructure:
         return self.form_repeats(event, form) or self.event_repeats(event)
 
 
-def _unless_refused(ask: Callable[[threading.Event | None], list[_Row]], stop: threading.Event | None) -> list[_Row] | None:
-    """The rows, or None if this token is not told them. Raises `RedcapError` for every other trouble."""
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """Go on if this token is not told something. Raises `RedcapError` for every other trouble."""
     try:
-        return ask(stop)
+        yield
     except RedcapError as error:
-        if error.meaning.verdict is Verdict.REFUSED or error.meaning.reason == Reason.RIGHTS:
-            return None
-        raise
+        if error.meaning.verdict is not Verdict.REFUSED and error.meaning.reason != Reason.RIGHTS:
+            raise

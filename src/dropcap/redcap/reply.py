@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -72,6 +72,13 @@ class Meaning:
     page: bool = False
     alike: str = ""
 
+    def __post_init__(self) -> None:
+        """Keep the message no longer than people read."""
+        message = self.message.rstrip(": ")
+        if len(message) > MAX_MESSAGE:
+            message = message[: MAX_MESSAGE - 1] + "…"
+        object.__setattr__(self, "message", message)
+
 
 ACCEPTED = Meaning(Verdict.ACCEPTED)
 
@@ -84,29 +91,18 @@ CLIENT_CERTIFICATE = (
 READ_BACK = "nothing needs to be done: dropcap checks REDCap before it sends anything again"
 
 
-def meaning_of(
-    verdict: Verdict, reason: Reason, message: str, remedy: str, *, after: float | None = None, unknown: bool = False,
-    worded: bool = False, of_size: bool = False, shut_out: bool = False, page: bool = False,
-) -> Meaning:  # fmt: skip
-    """A meaning whose message is no longer than people read."""
-    message = message.rstrip(": ")
-    if len(message) > MAX_MESSAGE:
-        message = message[: MAX_MESSAGE - 1] + "…"
-    return Meaning(verdict, reason, message, remedy, after, unknown, worded=worded, of_size=of_size, shut_out=shut_out, page=page)
-
-
 def no_reply(*, for_: Asked, request_began: bool, reason: Reason, message: str, remedy: str = "") -> Meaning:
     """The meaning of an exchange that ended without a whole reply head.
 
     `request_began`: some byte of the request may have reached the server.
     """
     unknown = for_ == "import" and request_began
-    return meaning_of(
+    return Meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         reason,
         readable(message),
         READ_BACK if unknown else remedy or WAIT,
-        unknown=unknown,
+        outcome_unknown=unknown,
     )
 
 
@@ -197,7 +193,7 @@ class _Reply:
 def _turned_away(reply: _Reply) -> Meaning | None:
     """A ban, a rate limit, a size limit. Whoever sends such a page may send it with any status."""
     if wording.BANNED.search(reply.heard):
-        return meaning_of(
+        return Meaning(
             Verdict.BANNED,
             Reason.BANNED,
             f"REDCap has banned this machine's address: {reply.words}",
@@ -205,21 +201,19 @@ def _turned_away(reply: _Reply) -> Meaning | None:
             worded=True,
         )
     if reply.status == 429 or wording.RATE_LIMITED.search(reply.heard):
-        return meaning_of(
+        return Meaning(
             Verdict.RATE_LIMITED,
             Reason.RATE_LIMITED,
             f"REDCap asks for fewer requests ({reply.status}): {reply.words}",
             "nothing needs to be done: dropcap waits; if it comes again, lower `requests_per_minute`",
-            after=retry_after(reply.headers),
+            retry_after=retry_after(reply.headers),
             worded=reply.status != 429,
         )
     if reply.status == 413 and reply.for_ != "import":
         # A question of a few hundred bytes is not too large, and says nothing about the file.
-        return meaning_of(
-            Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", WAIT
-        )
+        return Meaning(Verdict.SERVER, Reason.SERVER_ERROR, f"the server refuses even small requests (413): {reply.words}", WAIT)
     if reply.status == 413:
-        return meaning_of(
+        return Meaning(
             Verdict.REFUSED,
             Reason.TOO_LARGE,
             f"the server refuses a file of this size (413): {reply.words}",
@@ -235,13 +229,13 @@ def _server_error(reply: _Reply) -> Meaning | None:
     # Only a gateway is believed to have passed nothing on, and only if it had not got the whole request.
     unknown = reply.for_ == "import" and (reply.request_complete or reply.status not in (502, 503, 504))
     maintenance = reply.status == 503 or bool(wording.MAINTENANCE.search(reply.heard))
-    return meaning_of(
+    return Meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         Reason.MAINTENANCE if maintenance else Reason.SERVER_ERROR,
         f"the server is ill ({reply.status}): {reply.words}",
         READ_BACK if unknown else WAIT,
-        after=retry_after(reply.headers),
-        unknown=unknown,
+        retry_after=retry_after(reply.headers),
+        outcome_unknown=unknown,
         page=reply.page,
     )
 
@@ -250,7 +244,7 @@ def _redirect(reply: _Reply) -> Meaning | None:
     if not 300 <= reply.status < 400:
         return None
     place = reply.location or "nowhere"
-    return meaning_of(
+    return Meaning(
         Verdict.NOT_THE_API,
         Reason.NOT_THE_API,
         f"the server redirects ({reply.status}) to {place}",
@@ -265,12 +259,12 @@ def _cut_off(reply: _Reply) -> Meaning | None:
     if not reply.ok and reply.for_ != "import":
         return None
     unknown = reply.for_ == "import"
-    return meaning_of(
+    return Meaning(
         Verdict.UNKNOWN if unknown else Verdict.SERVER,
         Reason.SERVER_ERROR,
         f"the server's reply ({reply.status}) broke off before its end",
         READ_BACK if unknown else WAIT,
-        unknown=unknown,
+        outcome_unknown=unknown,
     )
 
 
@@ -279,7 +273,7 @@ def _nothing_exported(reply: _Reply) -> Meaning | None:
     if reply.for_ != "export" or not reply.ok or reply.text:
         return None
     message = f"REDCap answers {reply.status} and nothing else, where it should give out a file or say that there is none"
-    return meaning_of(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
+    return Meaning(Verdict.UNCLEAR, Reason.NOT_CONFIRMED, message, _NOTHING)
 
 
 def _something_else(reply: _Reply) -> Meaning | None:
@@ -289,30 +283,30 @@ def _something_else(reply: _Reply) -> Meaning | None:
     if reply.for_ == "import" and not reply.page and reply.status < 300:
         if reply.ok and (not reply.text or reply.success):
             return None
-        return meaning_of(
+        return Meaning(
             Verdict.UNKNOWN,
             Reason.NOT_CONFIRMED,
             f"the server answers {reply.status} where REDCap would answer 200 and nothing else: {reply.words}",
             READ_BACK,
-            unknown=True,
+            outcome_unknown=True,
         )
     if reply.status in (408, 425):
         unknown = reply.for_ == "import" and reply.request_complete
-        return meaning_of(
+        return Meaning(
             Verdict.UNKNOWN if unknown else Verdict.SERVER,
             Reason.UNREACHABLE,
             f"the server says the request did not arrive as it should ({reply.status})",
             READ_BACK if unknown else WAIT,
-            after=retry_after(reply.headers),
-            unknown=unknown,
+            retry_after=retry_after(reply.headers),
+            outcome_unknown=unknown,
         )
     if not reply.ok and not reply.page and reply.status not in {404, *_NOT_REDCAPS} and wording.known(reply.heard):
         return None  # REDCap's words, though not in one of its formats
     if reply.page and wording.CLIENT_CERTIFICATE.search(reply.heard):
         message = f"the server wants to see another certificate ({reply.status}): {reply.words}"
-        return meaning_of(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
+        return Meaning(Verdict.NOT_THE_API, Reason.CERTIFICATE, message, CLIENT_CERTIFICATE)
     maintenance = bool(wording.MAINTENANCE.search(reply.heard))
-    return meaning_of(
+    return Meaning(
         Verdict.NOT_THE_API,
         Reason.MAINTENANCE if maintenance else Reason.NOT_THE_API,
         f"the server answers {reply.status} with something other than REDCap's API: {reply.words}",
@@ -320,7 +314,7 @@ def _something_else(reply: _Reply) -> Meaning | None:
         if maintenance
         else "correct the project's `url`; if it is right, ask REDCap's administrator "
         "whether a firewall or a log-in page stands in between",
-        unknown=reply.ok and reply.for_ == "import",
+        outcome_unknown=reply.ok and reply.for_ == "import",
         shut_out=reply.status == 403,
     )
 
@@ -342,19 +336,19 @@ def _redcap_error(reply: _Reply) -> Meaning | None:
     message = f"REDCap says: {reply.words}" if reply.words else f"REDCap answers {reply.status} without a word"
     turned_down = reply.status in (401, 403)
     if reply.for_ == "export" and not turned_down and wording.NO_FILE.pattern.search(said):
-        return meaning_of(Verdict.REFUSED, Reason.NO_FILE, message, wording.NO_FILE.remedy)
+        return Meaning(Verdict.REFUSED, Reason.NO_FILE, message, wording.NO_FILE.remedy)
     for known in wording.PROJECT:
         if known.pattern.search(said):
-            return meaning_of(Verdict.PROJECT, known.reason, message, known.remedy)
+            return Meaning(Verdict.PROJECT, known.reason, message, known.remedy)
     if turned_down:
         known = wording.TOKEN if reply.status == 401 else wording.RIGHTS
-        return meaning_of(Verdict.PROJECT, known.reason, message, known.remedy)
+        return Meaning(Verdict.PROJECT, known.reason, message, known.remedy)
     for known in (*wording.TARGET, wording.RIGHTS):
         if known.pattern.search(said):
-            return meaning_of(Verdict.REFUSED, known.reason, message, known.remedy)
+            return Meaning(Verdict.REFUSED, known.reason, message, known.remedy)
     if wording.MAINTENANCE.search(said):
-        return meaning_of(Verdict.SERVER, Reason.MAINTENANCE, message, WAIT, worded=True)
-    refused = meaning_of(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
+        return Meaning(Verdict.SERVER, Reason.MAINTENANCE, message, WAIT, worded=True)
+    refused = Meaning(Verdict.REFUSED, Reason.REFUSED, message, "correct what REDCap complains of, then drop the file again")
     return replace(refused, alike=f"{reply.status} {re.sub('[0-9]+', '#', said)}"[:MAX_MESSAGE])
 
 
@@ -367,20 +361,19 @@ _COUNTS = 3600.0
 class Dialect:
     """What was heard of one server by one client. May be used by any thread: times are replaced whole."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._json_at = self._xml_at = -_COUNTS
 
     def heard(self, meaning: Meaning, for_: Asked) -> None:
         """A reply. Of one to an import, whose form may be lost, only JSON tells something."""
         if meaning.in_json:
-            self._json_at = self._clock()
+            self._json_at = time.monotonic()
         elif meaning.in_xml and for_ != "import":
-            self._xml_at = self._clock()
+            self._xml_at = time.monotonic()
 
     def is_json(self) -> bool | None:
         """Whether errors come in JSON, all of them; None if none was heard lately."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._xml_at < _COUNTS:
             return False
         return True if now - self._json_at < _COUNTS else None

@@ -20,12 +20,11 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap.connect import DIRECT, Way
 from dropcap.redcap.parsing import readable
 from dropcap.redcap.reply import Asked, Dialect, Meaning, Verdict, no_reply, read_reply
-from dropcap.redcap.transport import ExchangeFailed, Reply, Transport
+from dropcap.redcap.transport import ExchangeFailed, Reply, Timeouts, Transport
 from dropcap.redcap.window import Allowance, Stopped
 from dropcap.secret import Token, without_tokens
 from dropcap.threads import NoThread, begin
@@ -63,11 +62,10 @@ class OtherToken(Stopped):
 
 
 class Requester:
-    """Makes requests to one address with one token. May be shared by threads. Times are in seconds.
+    """Makes requests to one address with one token. May be shared by threads.
 
     Once it is known whose a token is (`trust`), nothing is asked of records, files and fields with another one: `OtherToken`.
 
-    `timeout` is the longest silence while a request is under way, `deadline` the longest that it may take in all.
     Every method that asks raises `RedcapError` (where an answer is too large, `TooMuch`), `window.Stopped` where a stop can be
     given, and whatever `token` raises.
     """
@@ -78,29 +76,18 @@ class Requester:
         token: Callable[[], Token],
         window: Allowance,
         *,
-        connect_timeout: float = 10.0,
-        timeout: float = 120.0,
-        deadline: float = 3600.0,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - it is frozen
         way: Way = DIRECT,
         pool: int = 8,
-        user_agent: str = f"dropcap/{__version__}",
     ) -> None:
-        self._token = token
+        self.token = token  # as it is now
         self._trusted: Token | None = None
         self.trusts = False  # whether it is known whose the token is, as far as anybody has noticed
         self._window = window
         self.heard: float | None = None  # when the server (or somebody before it) answered last, since the epoch
         self.ahead: float | None = None  # by how much our clock was ahead of that one's then; None if it did not tell the time
         self.dialect = Dialect()
-        self._transport = Transport(
-            url,
-            connect_timeout=connect_timeout,
-            timeout=timeout,
-            deadline=deadline,
-            way=way,
-            pool=pool,
-            user_agent=user_agent,
-        )
+        self._transport = Transport(url, timeouts, way, pool)
 
     @property
     def waiting(self) -> frozenset[int]:
@@ -120,16 +107,12 @@ class Requester:
         """Close all idle connections."""
         self._transport.close()
 
-    def token(self) -> Token:
-        """The token as it is now."""
-        return self._token()
-
     def trust(self, token: Token) -> None:
         """It is known whose that is."""
         self._trusted, self.trusts = token, True
 
     def _trusted_token(self) -> Token:
-        token = self._token()
+        token = self.token()
         if self._trusted not in (None, token):
             self.trusts = False
             raise OtherToken(OtherToken.said)

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,8 +23,9 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from dropcap import __version__
 from dropcap.reasons import Reason
-from dropcap.redcap.connect import DIRECT, HeadReadingResponse, NoWay, Trust, Tunnel, Way
+from dropcap.redcap.connect import HeadReadingResponse, NoWay, Trust, Tunnel, Way
 from dropcap.redcap.reply import CLIENT_CERTIFICATE
 from dropcap.threads import NoThread, begin
 
@@ -64,7 +66,7 @@ class Exchange:
     `began`: some byte of the request may have left. `complete`: all of them did. `fresh`: on a connection made for it.
     """
 
-    def __init__(self, deadline: float, stop: threading.Event | None, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, deadline: float, stop: threading.Event | None, ready: Callable[[], None]) -> None:
         """`ready` is called once there is a connection, right before the first byte goes; what it raises ends the exchange."""
         self.ready = ready
         self.began = False
@@ -473,20 +475,19 @@ class Reply:
         self._raw.close()
 
 
-class Transport:
-    """POST requests to one URL. May be shared by threads. Times are in seconds."""
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The longest waits in seconds: for a connection, while nothing comes or goes, and for a request in all."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        connect_timeout: float,
-        timeout: float,
-        deadline: float,
-        way: Way = DIRECT,
-        pool: int,
-        user_agent: str,
-    ) -> None:
+    connect: float = 10.0
+    silence: float = 120.0
+    deadline: float = 3600.0
+
+
+class Transport:
+    """POST requests to one URL. May be shared by threads."""
+
+    def __init__(self, url: str, timeouts: Timeouts, way: Way, pool: int) -> None:
         try:
             parts = urllib3.util.parse_url(url)
         except urllib3.exceptions.LocationParseError:
@@ -494,10 +495,8 @@ class Transport:
         if parts.scheme not in ("http", "https") or not parts.host:
             raise ValueError(f"{url!r} is not the URL of a REDCap API, which looks like https://redcap.example.org/api/")
         self._url = parts.url
-        self._timeouts = urllib3.Timeout(connect=connect_timeout, read=timeout)
-        self._silence = timeout
-        self._deadline = deadline
-        self._user_agent = user_agent
+        self._waits = urllib3.Timeout(connect=timeouts.connect, read=timeouts.silence)
+        self._timeouts = timeouts
         self._adapter = _OneServer(_pool_for(parts, pool, way))
 
     @contextmanager
@@ -506,8 +505,8 @@ class Transport:
         body: bytes | Iterable[bytes | memoryview],
         length: int,
         content_type: str,
-        stop: threading.Event | None = None,
-        ready: Callable[[], None] = lambda: None,
+        stop: threading.Event | None,
+        ready: Callable[[], None],
     ) -> Iterator[Reply]:
         """Send `body` and give the reply, as soon as its head is there. Raises `failure.ExchangeFailed`, and what `ready` raises,
         which is called right before the first byte."""
@@ -517,23 +516,23 @@ class Transport:
         request.body = body  # type: ignore[assignment]  # its pieces go to `_Watched.send`
         request.headers = CaseInsensitiveDict(
             {
-                "User-Agent": self._user_agent,
+                "User-Agent": f"dropcap/{__version__}",
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
                 "Content-Type": content_type,
                 "Content-Length": str(length),
             }
         )
-        exchange = Exchange(self._deadline, stop, ready)
+        exchange = Exchange(self._timeouts.deadline, stop, ready)
         current.exchange = exchange
-        current.silence = self._silence
+        current.silence = self._timeouts.silence
         try:
             WATCHDOG.add(exchange)
         except NoThread as error:  # nobody could break it off: it does not begin
             raise ExchangeFailed(Reason.UNREACHABLE, f"nothing was sent: {error.strerror}", began=False, again=False) from error
         try:
             try:
-                reply = Reply(self._adapter.send(request, stream=True, timeout=self._timeouts), exchange)  # type: ignore[arg-type]
+                reply = Reply(self._adapter.send(request, stream=True, timeout=self._waits), exchange)  # type: ignore[arg-type]
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, NoWay) as error:
                 raise failed(error, exchange) from error
             try:
