@@ -30,7 +30,7 @@ from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templa
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.database import DatabaseError
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 log = structlog.get_logger()
 
@@ -269,7 +269,7 @@ class _App:
             return await self._apart(what)
 
     async def _apart(self, what: Callable[[], T]) -> T:
-        """Do it in a thread of its own: the loop waits for no disk. Raises NoThread."""
+        """Do it in a thread of its own: the loop waits for no disk."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -292,7 +292,7 @@ class _App:
         return html("error.html", code, text=words.get(code, "That did not work."))
 
     async def _error(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, DatabaseError | NoThread):
+        if isinstance(error, DatabaseError):
             return html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
         log.error("internal_error", where="dashboard", error=f"{type(error).__name__}: {error}", exc_info=error)
         return html("error.html", 500, text="An error inside dropcap. Its log tells more.")
@@ -366,8 +366,6 @@ class DashboardServer:
             self._thread = begin(self._run, "dashboard", self._server, listening)
         except SecretError as error:
             self._trouble(error.message, error.remedy)
-        except NoThread as error:
-            self._trouble(f"the operator's page cannot be served: {error.strerror}", "nothing: dropcap tries again by itself")
         except OSError as error:
             where = f"{self.page.host}:{self.page.port}"
             self._trouble(

@@ -15,7 +15,7 @@ from dropcap.files.tree import NotRegular, Tree
 from dropcap.intake import owner
 from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run, clock
 from dropcap.intake.watch import IntakeThread
-from dropcap.threads import DaemonThread
+from dropcap.threads import start
 
 _log = structlog.get_logger()
 
@@ -56,11 +56,11 @@ class Presence:
         self._changed = threading.Condition()
         self._hurry = self._ending = self._says_so = self._once_over = False
         self.beat()
-        self._thread = DaemonThread(self._go_on, f"beat-{marker.folder}")
+        self._thread = threading.Thread(target=self._go_on, name=f"beat-{marker.folder}", daemon=True)
 
     def start(self) -> None:
         """Go on beating."""
-        self._thread.start()
+        start(self._thread)
 
     # What it is for ---------------------------------------------------------------------------------------------------
 
