@@ -67,7 +67,7 @@ def test_every_module_of_the_way_is_named(package: str) -> None:
 
 
 def test_every_module_that_begins_a_thread_is_in_its_table() -> None:
-    begins = re.compile(r"(?<![\w.])(?<!def )(?:begin|DaemonThread|threading\.Thread)\(")
+    begins = re.compile(r"(?<![\w.])(?<!def )(?:begin|spare|threading\.Thread)\(")
     paths = [path for path in SOURCE.glob("*/*.py") if path.parent.name != "cli"]
     there = {f"{path.parent.name}/{path.stem}" for path in paths if begins.search(path.read_text())}
     section = INSIDE.partition("\n## Threads\n")[2].partition("\n## ")[0]

@@ -65,6 +65,9 @@ def test_a_probe_that_could_not_be_made_is_due_still() -> None:
     breakers.not_probed("s")
     breakers.not_probed("resumed meanwhile")
     assert breakers.probes_due(1e9) == ["s"]
+    breakers.not_probed("s", 1e9 + 1.0)
+    assert breakers.probes_due(1e9) == []
+    assert breakers.probes_due(1e9 + 1.0) == ["s"]
 
 
 def test_what_was_asked_for_the_old_rules_tells_nothing_of_the_new_ones(place: Site) -> None:

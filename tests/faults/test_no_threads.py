@@ -1,30 +1,26 @@
-"""The system gives no more threads for a while: what was begun is undone, tried again, and told."""
+"""The system gives no more threads: no start, no reload, and a daemon at work ends once its uploads have."""
 
 from __future__ import annotations
 
-import hashlib
-import io
+import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
 from dropcap.daemon.control import ask
-from dropcap.delivery import workers
-from dropcap.delivery.circuit import Breakers
-from dropcap.files.hand import Hand
-from dropcap.ledger.job import Later
-from dropcap.reasons import Reason, Scope
-from dropcap.redcap.request import CHUNK, FileBody
-from dropcap.redcap.transport import BrokenOff, Exchange, ExchangeWatchdog
-from dropcap.threads import NoThread
+from dropcap.threads import SHORTAGE, NoThread, begin, make_sure, spare
+from redcap_sandbox.fault import Fault
 from tests import needs
-from tests.site import NobodyTold, Site, eventually, site
+from tests.site import DROPCAP, Daemon, Site, eventually, site
+
+CODE = 5
 
 
 @pytest.fixture
@@ -37,119 +33,132 @@ def place() -> Iterator[Site]:
         yield made
 
 
-def status(place: Site) -> dict[str, Any]:
-    told = ask(place.state, {"do": "status"})
-    assert told is not None
-    return told
+def limited(most: int) -> list[str]:
+    return [*needs.limited_threads(), needs.program("prlimit"), f"--nproc={most}:"]
 
 
-def test_files_wait_and_go_on(place: Site) -> None:
-    daemon = place.start(needs.limited_threads())
-    needs.limit_threads(daemon.process.pid, 1)
+def another_folder(place: Site) -> Path:
     other = place.root / "other"
     other.mkdir()
     if os.geteuid() == 0:
         os.chown(other, *needs.SOMEBODY)
     place.config["folders"]["other"] = {**place.folder, "path": str(other)}
     place.write_config()
+    return other
+
+
+def told_why(daemon: Daemon) -> bool:
+    said = "".join(daemon.raw)
+    return "TasksMax=" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("most", [1, 12])
+def test_it_does_not_start_with_fewer_threads_than_it_may_need(place: Site, most: int) -> None:
+    place.put("101_V1_consent.pdf", b"%PDF whole")
+    daemon = place.start(limited(most), ready=False)
+    assert daemon.process.wait(20) == CODE
+    assert told_why(daemon)
+    assert [path.name for path in place.drop.iterdir()] == ["101_V1_consent.pdf"]
+
+    again = place.start(needs.limited_threads())
+    eventually(lambda: place.done() == ["101_V1_consent.pdf"])
+    assert again.stop() == 0
+
+
+def test_a_reload_is_refused_as_a_whole_and_the_daemon_goes_on(place: Site) -> None:
+    daemon = place.start(needs.limited_threads())
+    other = another_folder(place)
+    place.config["log"] = {"level": "debug"}
+    place.write_config()
+    needs.limit_threads(daemon.process.pid, 1)
+
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.wait_for("check_problem", message="the system gives dropcap no more threads: not all folders are watched yet")
-    for number in range(12):  # more than the threads that it may have
-        place.put(f"101_V{1 + number % 2}_scan-{number}.pdf", b"%PDF " + str(number).encode())
-    message = "the system gives dropcap no more threads: it goes on with the 0 that work on files"
-    assert "TasksMax=" in daemon.wait_for("check_problem", message=message)[0]["remedy"]
-    assert status(place)["alive"] is False  # a folder is watched by nobody
-    assert place.failed() == place.done() == []
+    (refused,) = daemon.wait_for("config_problem")
+    assert "TasksMax=" in refused["message"]
+    assert "the old configuration stays in force" in refused["message"]
+    told = ask(place.state, {"do": "reload"})
+    assert told is not None
+    assert "TasksMax=" in told["not_taken_up"][0]
+    assert not (other / "done").exists()
+    assert daemon.events("reloaded") == daemon.events("stopping") == []
 
     needs.limit_threads(daemon.process.pid, None)
-    eventually(lambda: len(place.done()) == 12)
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("done")
+    daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for("folder_watched", folder="other")
-    assert {job.attempts for job in place.jobs()} == {1}
-    assert eventually(lambda: status(place)["alive"])
-    assert status(place)["pauses"] == []
     assert daemon.stop() == 0
 
 
-def test_threads_that_it_has_go_on(place: Site) -> None:
+def test_a_daemon_at_work_lets_its_uploads_end_and_then_ends(place: Site) -> None:
+    daemon = place.start(needs.limited_threads())
+    place.box.ill(Fault("slow_read", times=1, bytes_per_second=200_000, match={"action": "import"}))
+    slow = b"%PDF " + b"x" * 600_000
+    place.put("101_V1_scan.pdf", slow)
+    assert place.box.illness.wait()
+    needs.limit_threads(daemon.process.pid, 1)
+    for number in range(2, 6):  # more than the threads that it has
+        place.put(f"10{number}_V1_scan.pdf", b"%PDF " + str(number).encode())
+
+    assert daemon.process.wait(30) == CODE
+    message = "the system gives dropcap no more threads: dropcap ends, and systemd starts it again"
+    (ends,) = daemon.events("check_problem", message=message)
+    assert "TasksMax=" in ends["remedy"]
+    assert told_why(daemon)
+    assert daemon.events("internal_error") == []
+    assert "101_V1_scan.pdf" in place.done()
+
+    again = place.start(needs.limited_threads())
+    eventually(lambda: len(place.done()) == 5)
+    assert again.stop() == 0
+    assert place.failed() == []
+    assert {job.attempts for job in place.jobs()} == {1}
+
+
+def test_the_process_that_examines_files_lacks_one(place: Site) -> None:
+    other = another_folder(place)
     daemon = place.start(needs.limited_threads())
     place.put("101_V1_scan.pdf")
     daemon.wait_for("done")
-    needs.limit_threads(daemon.process.pid, 1)
-    for number in range(4):
-        place.put(f"10{number + 1}_V2_scan.pdf", b"%PDF " * number * 300_000 + str(number).encode())
-    daemon.wait_for("done", 5)
-    assert daemon.events("internal_error") == []
-    needs.limit_threads(daemon.process.pid, None)
-    assert daemon.stop() == 0
+    (child,) = "".join(path.read_text() for path in Path(f"/proc/{daemon.process.pid}/task").glob("*/children")).split()
+    needs.limit_threads(int(child), 1)
+    (other / "102_V1_scan.pdf").write_bytes(b"%PDF 2")
+    assert daemon.process.wait(30) == CODE
+    assert told_why(daemon)
+
+    again = place.start(needs.limited_threads())
+    eventually(lambda: place.box.content("102", "scan", "baseline_arm_1") == b"%PDF 2")
+    assert again.stop() == 0
 
 
-def test_it_cannot_start(place: Site) -> None:
-    daemon = place.start([*needs.limited_threads(), needs.program("prlimit"), "--nproc=1:"], ready=False)
-    assert daemon.process.wait(20) == 1
-    eventually(lambda: "no more threads" in "".join(daemon.raw))
-    assert "Traceback" not in "".join(daemon.raw)
+@pytest.mark.parametrize("words", [["run", "--once"], ["verify"]])
+def test_other_commands_end_with_the_same_message(place: Site, words: list[str]) -> None:
+    daemon = place.start(needs.limited_threads())
+    place.put("101_V1_scan.pdf")
+    daemon.wait_for("done")
+    daemon.stop()
+    command = [*limited(1), *DROPCAP, words[0], "-c", str(place.config_file), *words[1:]]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == CODE
+    assert "TasksMax=" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From now on the system refuses threads to this process; until what is returned is called."""
-
+def test_threads_that_were_tried_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
+    before = threading.active_count()
+    make_sure(20)
+    assert threading.active_count() == before
     name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"  # since Python 3.13
     monkeypatch.setattr(threading, name, refused)
-    return monkeypatch.undo
-
-
-def test_copies_are_asked_for_again(no_threads: Callable[[], None]) -> None:
-    hand = Hand("copies")
-    with pytest.raises(NoThread):
-        hand.do(10.0, lambda: 1)
-    no_threads()
-    assert hand.do(10.0, lambda: 2) == 2
-
-
-def test_a_request_that_nobody_could_break_off_does_not_begin(no_threads: Callable[[], None]) -> None:
-    watchdog, stop = ExchangeWatchdog(), threading.Event()
-    exchange = Exchange(60.0, stop)
-    with pytest.raises(NoThread):
-        watchdog.add(exchange)
-    no_threads()
-    watchdog.add(exchange)
-    stop.set()
-    assert eventually(lambda: exchange.broken_off) is BrokenOff.STOPPED
-
-
-@pytest.mark.parametrize("size", [0, 1, CHUNK, 9 * CHUNK + 7])
-def test_who_sends_a_file_hashes_it_as_well(no_threads: Callable[[], None], size: int) -> None:
-    content = os.urandom(size)
-    body = FileBody([], io.BytesIO(content), size, "scan.pdf")
-    sent = b"".join(bytes(piece) for piece in body)
-    assert len(sent) == body.length
-    assert content in sent
-    assert body.sha256 == hashlib.sha256(content).hexdigest()
-    no_threads()
-
-
-def test_a_probe_without_a_thread_is_due_a_little_later() -> None:
-    breakers = Breakers(NobodyTold())
-    breakers.failed(Scope.SERVER, "host", 1, Later(Reason.UNREACHABLE, "down", scope=Scope.SERVER, certain=True), 0.0)
-    assert breakers.probes_due(100.0) == ["host"]
-    breakers.not_probed("host", 101.0)
-    assert breakers.next_wake(100.0) == 1.0
-    assert breakers.probes_due(100.5) == []
-    assert breakers.probes_due(101.0) == ["host"]
-
-
-def test_without_any_thread_delivery_is_not_alive(no_threads: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    staff = workers.Workers(4)
-    assert staff.ready(2) == 0
-    assert staff.alive(), "there is hope"
-    monkeypatch.setattr(workers, "_BARREN", 0.0)
-    assert not staff.alive()
-    no_threads()
-    assert staff.ready(2) == 2
-    assert staff.alive()
-    assert staff.free() == 4, "what was tried in vain occupies no slot"
-    staff.stop()
+    with contextlib.suppress(NoThread):
+        make_sure(1)
+        raise AssertionError
+    assert spare(print) is None
+    assert not SHORTAGE.is_set(), "nothing was begun that is needed"
+    with pytest.raises(NoThread, match="TasksMax="):
+        begin(print)
+    assert SHORTAGE.is_set()
+    SHORTAGE.clear()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from dropcap.config.load import load
 from dropcap.intake.mounts import Mounts
-from dropcap.preflight.machine import inotify_remarks, state_dir_remarks
+from dropcap.preflight.machine import ServiceUnit, inotify_remarks, state_dir_remarks, thread_remarks
+from dropcap.threads import needed
 from tests.site import Site
 
 
@@ -25,3 +26,21 @@ def test_limits_of_inotify(place: Site, tmp_path: Path) -> None:
     assert (remark.level, "max_user_watches is 10, and 11 are needed" in remark.message) == ("warning", True)
     (remark,) = inotify_remarks(config, 10, tmp_path)
     assert remark.level == "ok"
+
+
+def test_limits_of_threads(place: Site, tmp_path: Path) -> None:
+    config = load(place.config_file)
+    need = needed(1, config.uploads_at_once)
+    service = tmp_path / "system.slice/dropcap.service"
+    service.mkdir(parents=True)
+    (service / "pids.max").write_text("max\n")
+    unit = ServiceUnit(Path("dropcap.service"), {"TasksMax": [str(need)], "LimitNPROC": ["infinity"]})
+    assert list(thread_remarks(config, unit, tmp_path)) == list(thread_remarks(config, None, tmp_path)) == []
+
+    (service / "pids.max").write_text(f"{need - 1}\n")
+    (remark,) = thread_remarks(config, unit, tmp_path)
+    assert (remark.level, "TasksMax=" in str(remark.remedy)) == ("warning", True)
+    assert f"dropcap.service/pids.max is {need - 1}, and dropcap may need {need} threads" in remark.message
+    low = ServiceUnit(Path("dropcap.service"), {"TasksMax": ["20"], "LimitNPROC": ["30:40"]})
+    (remark,) = thread_remarks(config, low, tmp_path / "no cgroups")
+    assert "TasksMax= is 20 and LimitNPROC= is 30" in remark.message

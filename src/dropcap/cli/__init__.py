@@ -22,6 +22,7 @@ from dropcap.daemon.log import reads, with_priority
 from dropcap.display import shown
 from dropcap.ledger.database import DatabaseError
 from dropcap.secret import without_tokens
+from dropcap.threads import NoThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ def commands() -> None:
     """Drop a file, it lands in the right REDCap field.
 
     Exit codes: 0 all well; 1 something is not as it should be; 2 usage or configuration; 3 REDCap cannot be reached or
-    refuses us for now; 4 another dropcap uses this state_dir; 130 interrupted.
+    refuses us for now; 4 another dropcap uses this state_dir; 5 no thread to be had, or the daemon
+    cannot start for now; 130 interrupted.
 
     \b
     Example:
@@ -129,7 +131,7 @@ def _redacted(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _redacted_of_thread(args: threading.ExceptHookArgs) -> None:
-    if args.exc_value is not None:
+    if args.exc_value is not None and not isinstance(args.exc_value, NoThread):  # it is told where the process ends
         _redacted(args.exc_type, args.exc_value, args.exc_traceback)
 
 
@@ -157,6 +159,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except NoThread as error:
+        complain(str(error))
+        sys.exit(error.code)
     except DatabaseError as error:  # in the midst of it
         complain(f"the ledger cannot be read or written any more ({error}): see whether its disk or database is well")
         sys.exit(2)

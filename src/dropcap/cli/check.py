@@ -406,6 +406,7 @@ def _local(config: Config, folders: Sequence[Folder], known: KnownFolders | None
 def _as_the_service(config: Config, folders: Sequence[Folder], name: str) -> Iterator[Remark]:
     """What the unit's sandbox keeps from the service, which a person's check sees."""
     sandbox = ServiceUnit.installed(name)
+    yield from machine.thread_remarks(config, sandbox)
     if sandbox is None:
         if name != NAME:
             yield Remark("error", on_machine(name), "there is no such unit, or it may not be read", "name another with --unit")

@@ -18,7 +18,7 @@ from dropcap.daemon.opening import database_of
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
 from dropcap.ledger.query import Query
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 _DEFAULT = "/etc/dropcap/config.yaml"
 #: Seconds after which nothing is proposed: who types waits for no disk.
@@ -72,7 +72,6 @@ def _items(ctx: click.Context, incomplete: str, what: str) -> list[CompletionIte
         with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):  # nothing is told in the middle of a line
             found.extend(_proposed(load(Path(given).absolute()), what))
 
-    with contextlib.suppress(NoThread):
-        begin(look, "completion").join(_PATIENCE)  # it may hang in a dead file system, and the shell goes on
+    begin(look, "completion").join(_PATIENCE)  # it may hang in a dead file system, and the shell goes on
     # Of what `found` holds by now: it may still grow.
     return [CompletionItem(value, help=shown(text)) for value, text in tuple(found) if value.startswith(incomplete)]

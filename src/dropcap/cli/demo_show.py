@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from rich.tree import Tree
 
 from dropcap.child import command
 from dropcap.reasons import Reason
+from dropcap.threads import begin
 from redcap_sandbox import Sandbox, demo_project
 
 #: Seconds after which something that should happen is taken not to.
@@ -191,8 +191,7 @@ class _Show:
             encoding="utf-8",
             errors="replace",
         )
-        reader = threading.Thread(target=self._read, args=(daemon,), name="log of the daemon", daemon=True)
-        reader.start()
+        reader = begin(self._read, "log of the daemon", daemon)
         try:
             self._scenes(daemon)
         finally:

@@ -33,6 +33,7 @@ from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query
 from dropcap.reasons import Reason, Scope, explained
+from dropcap.threads import SHORTAGE, NoThread
 
 #: Seconds for which nothing must be left to do before it is believed.
 _QUIET = 0.3
@@ -139,7 +140,8 @@ def _follow(
     busy_since: float | None = None
     try:
         while not stopped.wait(0.05):
-            engine.start_channels()
+            if SHORTAGE.is_set():
+                raise NoThread
             now = time.monotonic()
             settled = custody is None or custody.settled(engine)
             if engine.idle() and settled and not _due_within(engine, patience.other - (now - moved_at)):

@@ -47,7 +47,7 @@ def run_command(config_path: Path, once: bool, wait: str | None) -> None:
     except AlreadyRunning as error:
         stop_(f"{error}: stop that one first, or give this one its own state_dir", 4)
     except NoThread as error:
-        stop_(f"{error.strerror}: raise TasksMax= of the unit or the limit on processes (`ulimit -u`), then start it again", 1)
+        stop_(str(error), error.code)
     except PermissionError as error:
         place = shown(str(error.filename or config.state_dir))
         stop_(f"{place} cannot be used ({error.strerror}): run this as dropcap's user, or as root", 2)

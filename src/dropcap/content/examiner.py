@@ -18,7 +18,7 @@ import structlog
 from dropcap import child
 from dropcap.content.reader import UNDECIDED, Finding
 from dropcap.content.worker import LATE, STUCK, TAKES_LONG, TOGETHER, asked, told
-from dropcap.threads import NoThread, begin
+from dropcap.threads import SHORTAGE, NoThread, begin
 
 _log = structlog.get_logger()
 
@@ -105,7 +105,7 @@ class _Process:
     """The process, and who is to be told what. Ended or dead, it tells all that waits to ask again."""
 
     def __init__(self) -> None:
-        """Raises OSError: there is no process, or no thread, to be had."""
+        """Raises OSError: there is no process to be had."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -124,14 +124,7 @@ class _Process:
         self.alive = True
         self.began = time.monotonic()
         self._ending = False
-        try:
-            begin(self._run, "examiner")
-        except NoThread:
-            ours.close()  # the child ends with it
-            self._child.kill()
-            self._child.wait()
-            child.close(self._child)
-            raise
+        begin(self._run, "examiner")
 
     def ask(self, folder: int, numbers: Sequence[int], fds: Sequence[int], asker: Asker) -> list[int]:
         taken: list[int] = []
@@ -198,7 +191,9 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._child.kill()  # one that hangs in a dead share goes when that lets go of it
             ended = "does not answer"
-        if not self._ending:
+        if self._child.returncode == NoThread.code:
+            SHORTAGE.set()
+        elif not self._ending:
             _log.warning(
                 "check_problem",
                 message=f"the process that looks for files cut off {ended}; {len(waiting)} files are looked into again",

@@ -22,7 +22,7 @@ from dropcap.content.archives import BZIP2, GZIP, SEVEN, XZ, ZIP, examine_7z, ex
 from dropcap.content.documents import OLE, RTF, examine_ole, examine_pdf, examine_rtf, is_pdf
 from dropcap.content.images import GIF, HEADS, JPEG, PNG, examine_gif, examine_jpeg, examine_png, examine_tiff
 from dropcap.content.reader import FULL, QUICK, UNDECIDED, BeyondBoundsError, Bounds, Finding, Reader, Wholeness
-from dropcap.threads import NoThread, begin
+from dropcap.threads import SHORTAGE, NoThread, begin
 
 Examination = Callable[[Reader], Finding]
 
@@ -162,10 +162,8 @@ class _Queue:
         """Have somebody at work, unless too many hang already."""
         with self.lock:
             if self.shift is None and self.hung < _MOST_HUNG:
-                shift = _Shift()
-                with contextlib.suppress(NoThread):  # `relieve` tries again
-                    begin(self._run, None, shift)
-                    self.shift = shift
+                self.shift = _Shift()
+                begin(self._run, None, self.shift)
 
     def relieve(self, now: float) -> None:
         """Go on with another thread if the one at work hangs in its file system."""
@@ -216,7 +214,7 @@ class _Worker:
 
     def run(self) -> None:
         self._connection.settimeout(1.0)
-        while True:
+        while not SHORTAGE.is_set():  # one of its threads may have been refused another
             with contextlib.suppress(TimeoutError):
                 message, fds, _, _ = socket.recv_fds(self._connection, TOGETHER * _ASKED.size, TOGETHER)
                 if not message:
@@ -261,5 +259,6 @@ def main() -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (0, 0))  # it writes no file
     sys.setswitchinterval(0.0005)  # an examination that calculates must not keep those waiting that are soon done
-    _Worker(socket.socket(fileno=int(sys.argv[1]))).run()
-    os._exit(0)  # threads that hang in a dead share are not waited for
+    with contextlib.suppress(NoThread):
+        _Worker(socket.socket(fileno=int(sys.argv[1]))).run()
+    os._exit(NoThread.code if SHORTAGE.is_set() else 0)  # threads that hang in a dead share are not waited for

@@ -308,7 +308,7 @@ class Channel:
         self.retired = False
 
     def start(self) -> None:
-        """Begin to take and to file; the channel that this one stands for is retired. Raises NoThread: to be tried again."""
+        """Begin to take and to file; the channel that this one stands for is retired."""
         if self._after is not None:
             self._after.retire(self)
             self._after = None

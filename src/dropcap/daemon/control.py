@@ -30,7 +30,7 @@ from dropcap.ledger.job import Change, Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin, spare
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Control:
     """Serves the control socket until `close`."""
 
     def __init__(self, state_dir: Path, answer: Answer) -> None:
-        """Raises StateError if the socket cannot be made, NoThread if nobody can serve it."""
+        """Raises StateError if the socket cannot be made."""
         self._path = state_dir / SOCKET
         self._answer = answer
         self._closed = threading.Event()
@@ -74,11 +74,7 @@ class Control:
             raise StateError(
                 f"{self._path} cannot be made ({error.strerror or error}): put state_dir on a local disk with room"
             ) from None
-        try:
-            begin(self._serve, "control")
-        except NoThread:
-            self._server.close()
-            raise
+        begin(self._serve, "control")
 
     def close(self) -> None:
         """Take the socket away."""
@@ -97,9 +93,8 @@ class Control:
                 if self._closed.wait(_BETWEEN_TRIES):
                     return
                 continue
-            try:
-                begin(self._one, "control request", connection)
-            except NoThread:  # then `status` is needed most
+            # Without a thread for it: a reload is to be refused even then.
+            if spare(self._one, "control request", connection) is None:
                 self._one(connection, _ALONE)
 
     def _one(self, connection: socket.socket, patience: float = 30.0) -> None:

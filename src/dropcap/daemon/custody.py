@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import Thread
 from typing import Protocol
 
@@ -31,7 +30,7 @@ from dropcap.ledger.postgres.wire import Connector, Wire
 from dropcap.ledger.query import Query
 from dropcap.ledger.store import Ledger
 from dropcap.redcap.window import Allowance
-from dropcap.threads import DaemonThread, NoThread, begin
+from dropcap.threads import begin
 
 #: For so long (seconds) a folder is away before another host is to have it.
 AWAY = 10.0
@@ -123,10 +122,7 @@ class WithinReach:
             look.there = there
 
         look = _Look(Thread(), now, last is not None and last.there)
-        try:
-            look.thread = begin(run, f"reach {folder.name}")
-        except NoThread:
-            return
+        look.thread = begin(run, f"reach {folder.name}")
         self._looks[folder.name] = look
 
     def _is_there(self, folder: Folder) -> bool:
@@ -202,7 +198,7 @@ class Custody:
         self._asked: str | None = None
         self._released: frozenset[str] = frozenset()
         self._told = place.me.configuration
-        self._thread: DaemonThread | None = None
+        self._thread: Thread | None = None
 
     # Allotment ----------------------------------------------------------------------------------------------------
 
@@ -284,11 +280,10 @@ class Custody:
         return all((grip := self.grip(name)) is not None and at_work.get(name) is grip for name in missing)
 
     def start(self, engine: HostEngine, ledger: Ledger) -> None:
-        """Begin to take folders. Raises NoThread."""
+        """Begin to take folders."""
         self._ledger = ledger
-        self._thread = DaemonThread(partial(self._run, engine, ledger), "custody")
         self.heart.start()
-        self._thread.start()
+        self._thread = begin(self._run, "custody", engine, ledger)
 
     def end(self) -> None:
         """Dropcap is to end: take nothing more, and hand over each folder as soon as nothing is under way there, if there is

@@ -37,7 +37,6 @@ from dropcap.preflight.drop_folder import exposed, keeps_copies
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import ProjectInfo
 from dropcap.secret import Token
-from dropcap.threads import MORE_THREADS, NoThread
 
 _KIND, _DEVELOPMENT = "stage", "development"
 
@@ -159,10 +158,7 @@ class Writable:
             return self._ledger.trouble.unwritable
         tried = self._tried
         if tried is None or tried.done():
-            try:
-                tried = self._tried = self._hand.begin(_PATIENCE, self._ledger.set_meta, _KEY, f"{time.time():.6f}")
-            except NoThread:
-                return ""
+            tried = self._tried = self._hand.begin(_PATIENCE, self._ledger.set_meta, _KEY, f"{time.time():.6f}")
         while not (tried.done() or self._ledger.trouble.unwritable) and time.monotonic() < end:
             time.sleep(_EVERY)
         return self._ledger.trouble.unwritable
@@ -200,7 +196,6 @@ class Engine:
         self.mistakes: dict[str, Mistake] = {}  # folders that go on by their last good configuration
         self.channels: dict[str, Channel] = {}
         self._left: dict[str, Channel] = {}  # out of the configuration; one of that name may come back
-        self._told_threads = False
         self.released: set[str] = set()
         self._releasing = threading.Lock()
         self._arranging = threading.Lock()  # who builds channels, or has delivery take them up
@@ -336,16 +331,9 @@ class Engine:
             self.channels[folder].intake.look_now()
 
     def start_channels(self) -> None:
-        """Begin with the folders that have not begun: all at first, those that a reload brings, or that had no threads yet."""
-        try:
-            for one in self.channels.values():
-                one.start()
-            self._told_threads = False
-        except NoThread as error:
-            if not self._told_threads:
-                self._told_threads = True
-                message = f"{error.strerror}: not all folders are watched yet"
-                log.error("check_problem", message=message, remedy=MORE_THREADS)
+        """Begin with the folders that have not begun: all at first, or those that a reload brings."""
+        for one in self.channels.values():
+            one.start()
 
     def stop(self, within: float) -> None:
         """Take nothing more; let uploads end for so many seconds."""

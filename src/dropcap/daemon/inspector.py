@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.window import Stopped
 from dropcap.secret import Token
-from dropcap.threads import DaemonThread, NoThread
+from dropcap.threads import start
 
 log = structlog.get_logger()
 
@@ -122,7 +121,7 @@ class Inspector:
         self._known: dict[str, _Inspected] = {}
         self._wake = threading.Condition()
         self._stop = threading.Event()
-        self._thread = DaemonThread(self._run, "inspector")
+        self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
 
     def unanswered(self) -> dict[str, str]:
         """The projects of which the last look told nothing (no token, no answer), with the reason."""
@@ -130,10 +129,8 @@ class Inspector:
             return {name: one.no_answer for name, one in self._known.items() if one.no_answer and name in self._daemon.lines}
 
     def start(self) -> None:
-        """Begin with a look at all projects, unless it has; if there is no thread for it, another call may do."""
-        if self._thread.ident is None:
-            with contextlib.suppress(NoThread):
-                self._thread.start()
+        """Begin with a look at all projects."""
+        start(self._thread)
 
     def stop(self, within: float = 2.0) -> None:
         """Look at nothing more."""

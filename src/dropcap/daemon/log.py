@@ -31,7 +31,7 @@ from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.rules import outcomes
 from dropcap.secret import without_tokens
-from dropcap.threads import DaemonThread
+from dropcap.threads import begin
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
@@ -133,8 +133,7 @@ class _Background(_Lines):
         self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
         self._lost = 0
         self._losing = threading.Lock()
-        self._thread = DaemonThread(self._run, "log")
-        self._thread.start()
+        self._thread = begin(self._run, "log")
         atexit.register(self.flush)
 
     def msg(self, message: str) -> None:

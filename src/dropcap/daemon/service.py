@@ -23,6 +23,7 @@ from dropcap.daemon import control as command
 from dropcap.daemon import log as logging
 from dropcap.daemon import state
 from dropcap.daemon.control import ASKED, LASTS, Control, still_open
+from dropcap.daemon.digest import digested
 from dropcap.daemon.engine import Engine, live
 from dropcap.daemon.log import Daily, compare, mask_of, stopped
 from dropcap.daemon.opening import open_for_daemon, starting
@@ -36,7 +37,7 @@ from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 from dropcap.snapshot import GOES_ON
-from dropcap.threads import NoThread, begin
+from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, NoThread, begin, make_sure, needed, spare
 
 log = structlog.get_logger()
 
@@ -93,10 +94,9 @@ class Reload:
         self._wanted, self._under_way = False, True
         with self._asking:
             asked, self._asked = self._asked, []
-        try:
-            self._thread = begin(self._run, "reload", asked)
-        except NoThread:  # then here
-            self._run(asked)
+        self._thread = spare(self._run, "reload", asked)
+        if self._thread is None:
+            self._run(asked)  # it is refused there
         return self._under_way
 
     def answer(self) -> None:
@@ -138,6 +138,11 @@ class Reload:
             whole = "state_dir can only change with a restart; the old configuration stays in force"
         elif config.ledger != engine.config.ledger:
             whole = "ledger and lease can only change with a restart; the old configuration stays in force"
+        else:
+            try:
+                make_sure(_begins(config, engine))
+            except NoThread as error:
+                whole = f"{error}; the old configuration stays in force"
         if whole:
             tell_problems(config.problems)
             log.error("config_problem", message=whole)
@@ -149,6 +154,14 @@ class Reload:
         tell_problems(config.problems, engine.mistakes)
         log.info("reloaded", folders=sorted(engine.channels), projects=sorted(engine.config.projects))
         return told + [f"folder {name} goes on by its last good configuration" for name in sorted(engine.mistakes)]
+
+
+def _begins(config: Config, engine: Engine) -> int:
+    """How many threads are still to be had for `config`: those of a changed folder begin before the old ones have ended."""
+    at_work = {name: one.folder.digest for name, one in engine.channels.items()}
+    changed = [one for one in digested(config).folders.values() if at_work.get(one.name) != one.digest]
+    lacking = needed(len(config.folders), config.uploads_at_once) - threading.active_count()
+    return max(OF_A_FOLDER * len(changed), lacking)
 
 
 def tell_problems(problems: tuple[Problem, ...], kept: Collection[str] = ()) -> None:
@@ -196,8 +209,7 @@ class Summary:
                 waiting = sum(its.get(state.value, 0) for its in of for state in GOES_ON)
                 held, failed = (sum(its.get(state, 0) for its in of) for state in (State.HELD, State.FAILED))
                 self._counts = f"{waiting} waiting, {held} held, {failed} failed"
-        with contextlib.suppress(NoThread):
-            self._asked = self._hand.begin(LOOK, self._engine.ledger.query.counts)
+        self._asked = self._hand.begin(LOOK, self._engine.ledger.query.counts)
 
 
 #: Seconds between two looks at whether all is alive.
@@ -352,6 +364,7 @@ class Service:
             logging.set_up(config.log.format, config.log.level, background=True, mask=mask_of(config))
             log.info("started", version=__version__, config=str(config.path), state_dir=str(config.state_dir))
             tell_problems(config.problems)
+            make_sure(needed(len(config.folders), config.uploads_at_once) - threading.active_count())
             opened = open_for_daemon(config)
             ledger, custody = opened.ledger, opened.custody
             state.status("starting: what waits is read from the ledger, and goes by the rules as they are now")
@@ -367,11 +380,18 @@ class Service:
                     engine.start()
                 if custody is not None:
                     custody.start(engine, ledger)
+                engine.inspector.start()  # what it finds is told; nothing waits for it
                 self._begin_to_watch(engine, desk)
                 self._at_work = True
                 state.notify("READY=1", f"STATUS=watching {len(engine.channels)} folders")
                 log.info("ready", folders=sorted(engine.channels), projects=sorted(config.projects))
                 code = self._watch(engine, reload, desk)
+            except NoThread as error:
+                if not self._at_work:
+                    raise
+                log.error("check_problem", message=f"{WHY}: dropcap ends, and systemd starts it again", remedy=REMEDY)
+                self._tell_of_the_end("The system gives dropcap no more threads: it ends, and systemd starts it again.")
+                code = error.code
             finally:
                 state.notify("STOPPING=1")
                 log.info("stopping", under_way=engine.delivery.under_way(), within=engine.config.stop_within)
@@ -424,6 +444,8 @@ class Service:
         status_told, summary = "", Summary(engine)
         daily = Daily(engine.ledger, engine.config.state_dir)
         while not self._stop:
+            if SHORTAGE.is_set():
+                raise NoThread
             if self._hung_up:
                 self._hung_up = False
                 reload.want()
@@ -431,7 +453,6 @@ class Service:
                 engine.start_channels()
                 self._begin_to_watch(engine, desk)
                 reload.answer()
-            engine.inspector.start()  # what it finds is told; nothing waits for it
             if engine.alive():
                 state.notify("WATCHDOG=1")
             daily.look()

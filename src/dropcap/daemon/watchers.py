@@ -20,7 +20,7 @@ from dropcap.ledger.reports import Figures
 from dropcap.metrics.families import Tally, Textfile
 from dropcap.notify.notifier import Naming, Notifier
 from dropcap.snapshot import InLedger, Snapshot, read, taken
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 log = structlog.get_logger()
 
@@ -137,14 +137,11 @@ class Watchers:
         return Textfile(config.metrics.textfile)
 
     def start(self) -> None:
-        """Begin, if that is not done yet; if there is no thread to be had, the next call tries again."""
-        try:
-            if (self._thread is None or not self._thread.is_alive()) and self._engine.config.watched:
-                self._thread = begin(self._run, "watchers")
-            if self._dashboard is not None:
-                self._dashboard.start()
-        except NoThread:
-            self._thread = None
+        """Begin, if that is not done yet."""
+        if (self._thread is None or not self._thread.is_alive()) and self._engine.config.watched:
+            self._thread = begin(self._run, "watchers")
+        if self._dashboard is not None:
+            self._dashboard.start()
 
     def _run(self) -> None:
         while not self._stopped and self._engine.config.watched:

@@ -31,7 +31,7 @@ from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templa
 from dropcap.display import shown
 from dropcap.ledger.act import Who
 from dropcap.ledger.database import DatabaseError
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 log = structlog.get_logger()
 
@@ -259,7 +259,7 @@ class _App:
             return await self._apart(what, *given)
 
     async def _apart(self, what: Callable[[*Given], T], *given: *Given) -> T:
-        """Do it in a thread of its own: the loop waits for no disk. Raises NoThread."""
+        """Do it in a thread of its own: the loop waits for no disk."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -281,7 +281,7 @@ class _App:
         return html("error.html", code, text=words.get(code, "That did not work."))
 
     async def _error(self, request: Request, error: Exception) -> Response:
-        if isinstance(error, DatabaseError | NoThread):
+        if isinstance(error, DatabaseError):
             return html("error.html", 503, text="dropcap is busy or its ledger cannot be read: try again in a moment.")
         log.error("internal_error", where="dashboard", error=f"{type(error).__name__}: {error}", exc_info=error)
         return html("error.html", 500, text="An error inside dropcap. Its log tells more.")
@@ -364,8 +364,6 @@ class DashboardServer:
             self._thread = begin(self._run, "dashboard", self._server, listening)
         except SecretError as error:
             self._trouble(error.message, error.remedy)
-        except NoThread as error:
-            self._trouble(f"the operator's page cannot be served: {error.strerror}", "nothing: dropcap tries again by itself")
         except OSError as error:
             where = f"{self.page.host}:{self.page.port}"
             self._trouble(

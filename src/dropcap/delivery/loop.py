@@ -27,7 +27,7 @@ from dropcap.ledger.job import Held, Job, Pause, Refused, State, about
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.routing.route import NoRoute
-from dropcap.threads import DaemonThread, NoThread, begin
+from dropcap.threads import begin, start
 
 log = structlog.get_logger()
 
@@ -41,8 +41,6 @@ _LOOK_SHARED = 1.0
 _SET_BACK = 1.0
 #: How soon it is seen, at a stop, that all turns under way wait for the request limit (seconds).
 _LIMIT_LOOK = 0.2
-#: Seconds until a probe is tried again for which there was no thread.
-_NO_THREAD = 1.0
 
 
 class Delivery:
@@ -69,7 +67,7 @@ class Delivery:
         self._changes = 0  # of the ledger, as they were seen last
         self._looked = self._looked_behind = time.monotonic()  # at all folders; at those with something due
         self._boot = math.inf  # by the clock: not known before the first round
-        self._thread = DaemonThread(self._run, "delivery")
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
         self.last_round = time.monotonic()
 
     # Called from other threads ------------------------------------------------------------------------------------
@@ -84,7 +82,7 @@ class Delivery:
         self._look_for_absent()
         self._ledger.look_for_records(self._folders)
         self._read_back.start()
-        self._thread.start()
+        start(self._thread)
 
     def pause(self, pause: Pause) -> None:
         """Stop a server, a project or a folder until somebody resumes it."""
@@ -122,9 +120,9 @@ class Delivery:
         )
 
     def alive(self) -> bool:
-        """Whether the deciding thread goes round, and has threads to give the work to."""
+        """Whether the deciding thread goes round, and what was sent is read back."""
         decides = self._thread.is_alive() and time.monotonic() - self.last_round < 120.0
-        return decides and self._workers.alive() and self._read_back.alive()
+        return decides and self._read_back.alive()
 
     def take_up(
         self,
@@ -281,10 +279,7 @@ class Delivery:
             elif self.breakers.stopped(Scope.SERVER, line.host):  # by hand, whatever the way
                 self.breakers.not_probed(server, now + MOST)
             else:
-                try:
-                    begin(self._work.probe, "probe", server, line)
-                except NoThread:
-                    self.breakers.not_probed(server, now + _NO_THREAD)
+                begin(self._work.probe, "probe", server, line)
 
     def _refill(self, folder: FolderQueue, now: float) -> None:
         """Take more of its jobs from the ledger, and settle those that cannot be candidates as they are."""

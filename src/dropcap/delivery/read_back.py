@@ -21,7 +21,7 @@ from dropcap.ledger.transitions import KNOWN_FOR
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import FileTarget, NoFile, RedcapError
 from dropcap.redcap.window import Stopped
-from dropcap.threads import DaemonThread
+from dropcap.threads import start
 
 log = structlog.get_logger()
 
@@ -60,11 +60,11 @@ class ReadBack:
         self._tries: dict[int, int] = {}
         self._next_look = 0.0
         self._looked_since: dict[int, float] = {}
-        self._thread = DaemonThread(self._run, "read back")
+        self._thread = threading.Thread(target=self._run, name="read back", daemon=True)
 
     def start(self) -> None:
         """Begin. Once only."""
-        self._thread.start()
+        start(self._thread)
 
     def stop(self, within: float) -> None:
         """Break off what is under way and wait at most so many seconds."""

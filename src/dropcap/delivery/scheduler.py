@@ -139,12 +139,12 @@ class Scheduler:
         for folder, candidate, ended in picked.ended:
             self._end(folder, candidate, ended)
         for folder, candidate, create in picked.creates:
-            if not self.workers.ready(1):
-                break  # it is still in line
+            self.workers.ready(1)
             self._take(folder, candidate)
             self.workers.run(Slot(folder.name), self._work.create, lines[folder.folder.project], candidate, create)
         for (project, _), group in picked.asks.items():
-            if self.workers.free(waiting) > 0 and self.workers.ready(1):
+            if self.workers.free(waiting) > 0:
+                self.workers.ready(1)
                 for candidate in group:
                     self._queues.in_flight.add(candidate.job.id)
                     self._queues.folders[candidate.job.folder].asking.add(candidate.job.id)
@@ -288,10 +288,10 @@ class Scheduler:
     def _send(self, sends: Sequence[_Chosen]) -> None:
         """Enter the chosen as being sent, in one commit, and only then let them go."""
         ready: list[tuple[_Chosen, tuple[Tree, Filing]]] = []
-        threads = self.workers.ready(len(sends))
+        self.workers.ready(len(sends))
         for one in sends:
             lent = one.folder.filer.lent()
-            if lent is None or len(ready) >= threads:  # the folder went away just now, or there is nobody to send them
+            if lent is None:  # the folder went away just now
                 for candidate, _ in one.files:
                     self._breakers.give_back(candidate.job.id)
             else:

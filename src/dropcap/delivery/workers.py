@@ -15,14 +15,12 @@ import structlog
 
 from dropcap.filing.loop import DropFolder
 from dropcap.ledger.job import Job
-from dropcap.threads import MORE_THREADS, NoThread, begin
+from dropcap.threads import begin
 
 log = structlog.get_logger()
 
 #: Seconds that one look at a file may take before the slot is given to another turn.
 HANGS = 30.0
-#: Seconds for which the system may give no thread at all before that is told of as the end of delivery.
-_BARREN = 60.0
 
 
 @dataclass(slots=True)
@@ -76,36 +74,14 @@ class Workers:
         self._threads: list[threading.Thread] = []
         self._none = threading.Condition(self._lock)
         self._idle = 0  # threads that wait for a turn and were promised to none
-        self._barren: float | None = None  # since when the system gives no thread (monotonic)
 
-    def ready(self, turns: int) -> int:
-        """Have threads wait for so many turns; for how many of them the system gives any. To be asked before anything is done
-        for a turn that could not be undone."""
+    def ready(self, turns: int) -> None:
+        """Have threads wait for so many turns. Raises NoThread: to be asked before anything is done for a turn that could not be
+        undone."""
         with self._lock:
-            refused_before = self._barren is not None
-            error = self._hire(turns)
-            ready, threads = min(self._idle, turns), len(self._threads)
-        if error is not None and not refused_before:
-            message = f"{error.strerror}: it goes on with the {threads} that work on files"
-            log.warning("check_problem", message=message, remedy=MORE_THREADS)
-        return ready
-
-    def _hire(self, turns: int) -> NoThread | None:
-        while self._idle < turns:
-            try:
-                thread = begin(self._work, f"delivery {len(self._threads) + 1}")
-            except NoThread as error:
-                self._barren = self._barren or time.monotonic()
-                return error
-            self._barren = None
-            self._threads.append(thread)
-            self._idle += 1
-        return None
-
-    def alive(self) -> bool:
-        """Whether there are threads for files, or there is hope for one."""
-        with self._lock:
-            return bool(self._threads) or self._barren is None or time.monotonic() - self._barren < _BARREN
+            while self._idle < turns:
+                self._threads.append(begin(self._work, f"delivery {len(self._threads) + 1}"))
+                self._idle += 1
 
     def run(self, slot: Slot, turn: Callable[..., None], *given: object) -> None:
         """Have one of the threads that are `ready` call `turn(slot, *given)`, which must not raise."""

@@ -42,7 +42,7 @@ class Hand:
             raise
 
     def begin(self, within: float, act: Callable[[*Given], T], *given: *Given) -> Future[T]:
-        """Let `act` be done after all that was asked for before, and do not wait. Raises NoThread (an OSError)."""
+        """Let `act` be done after all that was asked for before, and do not wait."""
         done: Future[T] = Future()
         with self._lock:
             if self._thread is None:

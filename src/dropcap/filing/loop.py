@@ -27,7 +27,7 @@ from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import Address, Job, Refused, State, Stored
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
-from dropcap.threads import DaemonThread
+from dropcap.threads import start
 
 
 class DropFolder(Protocol):
@@ -203,7 +203,7 @@ class Filer:
         self._found_at_start: set[int] = set()
         self._begun = False  # what an earlier run left is known
         self._over = False  # it takes nothing more: what comes late goes to its successor
-        self._thread = DaemonThread(self._run, f"filing {self._name}")
+        self._thread = threading.Thread(target=self._run, name=f"filing {self._name}", daemon=True)
 
     def lent(self) -> tuple[Tree, Filing] | None:
         """The folder itself and its filing, or None while it is away. Touches no file system."""
@@ -224,9 +224,9 @@ class Filer:
         self._keep.let_go()
 
     def start(self) -> None:
-        """Begin with what an earlier run left unfiled, unless it has. Raises NoThread: to be tried again."""
+        """Begin with what an earlier run left unfiled, unless it has."""
         if self._thread.ident is None:
-            self._thread.start()
+            start(self._thread)
 
     def alive(self) -> bool:
         """Whether it files, or its successor does."""

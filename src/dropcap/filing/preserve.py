@@ -24,7 +24,6 @@ from dropcap.files.move import put_all_back
 from dropcap.files.private import PrivateTree, keeps_modes, make_private, open_to_others
 from dropcap.files.tree import NotRegular, Staged, Tree, sha256
 from dropcap.reasons import Reason
-from dropcap.threads import NoThread
 
 _TOLD = ".json"
 _LARGEST = 64 * 1024
@@ -241,9 +240,8 @@ class Keep:
             raise self._in_words(error) from error
 
     def later(self, act: Callable[[], object]) -> None:
-        """Tidy up, after whatever is being done in the place; not at all if there is no thread for it."""
-        with contextlib.suppress(NoThread):
-            self._hand.begin(_PATIENCE, act)
+        """Tidy up, after whatever is being done in the place."""
+        self._hand.begin(_PATIENCE, act)
 
     def room(self, tree: PrivateTree, size: int) -> None:
         """Make sure that `size` more bytes leave free what is to stay free. Raises OSError (ENOSPC)."""

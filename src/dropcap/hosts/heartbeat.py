@@ -14,7 +14,7 @@ from dropcap.ledger.database import Unavailable
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import HostsLook, ThisHost
 from dropcap.ledger.postgres.wire import PATIENCE, Connector, Wire
-from dropcap.threads import DaemonThread
+from dropcap.threads import start
 
 
 def boot_time() -> float:
@@ -131,11 +131,11 @@ class Heart:
         self._ending = False
         self._woken = threading.Event()
         self._stopping = False
-        self._thread = DaemonThread(self._run, "heart")
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
-        """Begin; once. Raises NoThread: it may be tried again."""
-        self._thread.start()
+        """Begin; once."""
+        start(self._thread)
 
     def end(self) -> None:
         """This host is to end: it tells the others that it lacks every folder, so that they plan without it, at once."""
@@ -147,7 +147,8 @@ class Heart:
         """Hand back what is to be released, say that this host is gone, and end; waits so many seconds at most."""
         self._stopping = True
         self._woken.set()
-        self._thread.join(within)
+        if self._thread.ident is not None:
+            self._thread.join(within)
 
     def is_alive(self) -> bool:
         """Whether its thread runs: without it all grips end by themselves."""
@@ -211,7 +212,7 @@ class Heart:
         self._wire.close()
 
     def _work(self) -> None:
-        """What is due. Raises Unavailable, NoThread: it stays due."""
+        """What is due. Raises Unavailable: it stays due."""
         if not self._known:
             with self._wire.asking() as connection:
                 leases.register(connection, self._me, self._lease)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import threading
@@ -24,7 +23,7 @@ from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason
 from dropcap.routing.route import settings_for
 from dropcap.routing.rule import ContentCheck
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 
 class FileMarks:
@@ -71,9 +70,8 @@ class FileMarks:
         """
         if self._unsaved and (self._saving is None or not self._saving.is_alive()):
             marks = {key: self._marks.get(key) for key in self._unsaved}
-            with contextlib.suppress(NoThread):  # at the next time
-                self._saving = begin(self._write, "marks", marks)
-                self._unsaved = set()
+            self._saving = begin(self._write, "marks", marks)
+            self._unsaved = set()
 
     def _write(self, marks: dict[tuple[str, MarkKind], Mark | None]) -> None:
         try:

@@ -18,7 +18,7 @@ from dropcap.intake.owner import Away, Vigil
 from dropcap.intake.strays import LeftFiles, StrayFiles
 from dropcap.ledger.database import DatabaseError, Unavailable
 from dropcap.reasons import Reason
-from dropcap.threads import MORE_THREADS, DaemonThread
+from dropcap.threads import start
 
 #: How often a folder that is away is looked for (seconds).
 AWAY_LOOK = 5.0
@@ -73,17 +73,17 @@ class Intake:
         self._told_at = 0.0
         self._next = 0.0
         self.resting = 0  # how many of the unsettled, and of those behind them, wait for the end of their rest alone
-        self._thread = DaemonThread(self._run, f"intake-{self.folder.name}")
+        self._thread = threading.Thread(target=self._run, name=f"intake-{self.folder.name}", daemon=True)
         self.idle = threading.Event()
         self.last_walk: float | None = None
 
     # For the daemon -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin, unless it has. Raises NoThread: to be tried again."""
+        """Begin, unless it has."""
         if self._thread.ident is None:
             self._last_round = time.monotonic()
-            self._thread.start()
+            start(self._thread)
 
     def stop(self, timeout: float = 5.0) -> bool:
         """End after the batch in hand; whether it did within `timeout` seconds (a dead share may hold it)."""
@@ -311,8 +311,6 @@ class Intake:
             self._told_limit = True
             why = "the kernel watches no more directories for dropcap"
             remedy = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances (sysctl)"
-            if opened.watch.threadless:
-                why, remedy = "the system gives dropcap no thread to watch this folder", MORE_THREADS
             message = f"{why}: it is walked every few seconds instead"
             self._log.warning("check_problem", message=message, remedy=remedy)
         return min(self.folder.rescan, max(UNWATCHED_WALK, 10 * took))

@@ -16,7 +16,7 @@ from dropcap.hosts.heartbeat import boot_time
 from dropcap.intake import owner
 from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run
 from dropcap.intake.watch import IntakeThread
-from dropcap.threads import DaemonThread
+from dropcap.threads import start
 
 _log = structlog.get_logger()
 
@@ -57,11 +57,11 @@ class Presence:
         self._changed = threading.Condition()
         self._hurry = self._ending = self._says_so = self._once_over = False
         self.beat()
-        self._thread = DaemonThread(self._go_on, f"beat-{marker.folder}")
+        self._thread = threading.Thread(target=self._go_on, name=f"beat-{marker.folder}", daemon=True)
 
     def start(self) -> None:
         """Go on beating."""
-        self._thread.start()
+        start(self._thread)
 
     # What it is for ---------------------------------------------------------------------------------------------------
 

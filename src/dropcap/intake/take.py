@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
 import stat
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from dropcap.files.move import remove_original
 from dropcap.files.tree import NotRegular, Tree, sha256_of
 from dropcap.intake import walk
 from dropcap.intake.settle import RestTime, Seen, Sight, rest_note, settled_at
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 #: Files moved before they are flushed together; each is held open so long.
 AT_ONCE = 64
@@ -211,9 +209,7 @@ def _flush(tree: Tree, files: Sequence[_Held]) -> None:
                 files[number].error = error
 
     others = THREADS - 1 if len(files) > THREADS else 0
-    workers: list[threading.Thread] = []
-    with contextlib.suppress(NoThread):  # then one does all of it
-        workers.extend(begin(work) for _ in range(others))
+    workers = [begin(work) for _ in range(others)]
     work()
     for worker in workers:
         worker.join()

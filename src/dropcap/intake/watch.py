@@ -22,7 +22,7 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-from dropcap.threads import NoThread
+from dropcap.threads import start
 
 _log = structlog.get_logger()
 
@@ -73,7 +73,6 @@ class Watch:
         self._watched: dict[tuple[int, int] | str, WatchDescriptor] = {}  # by st_dev and st_ino: a renamed one stays watched
         self._inotify: InotifyFD | None = None
         self.limited = False  # the kernel grants no more watches: some directories are not watched
-        self.threadless = False  # the system gives no thread for it: nothing is watched
 
     @property
     def alive(self) -> bool:
@@ -140,14 +139,7 @@ class Watch:
     def _started(self) -> InotifyFD:
         if self._inotify is None:
             made = InotifyFD()
-            self.threadless = True
-            try:
-                made.start()
-            except RuntimeError:  # at the next walk another one is made: this one can never be started
-                made._is_reading = False  # no thread of its own will close its descriptors
-                made.stop()
-                raise NoThread from None
-            self.threadless = False
+            start(made)
             self._inotify = made
         return self._inotify
 

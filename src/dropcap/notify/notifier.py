@@ -22,7 +22,7 @@ from dropcap.notify.notices import MOST_NAMES, Files, Notice
 from dropcap.notify.outbox import Message, Outbox
 from dropcap.reasons import Told
 from dropcap.snapshot import Snapshot
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 #: Seconds that one message may take.
 PATIENCE = 60.0
@@ -174,10 +174,7 @@ class Notifier:
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            try:
-                self._thread = begin(self._run, "notify")
-            except NoThread:
-                self._thread = None  # the next look tries again
+            self._thread = begin(self._run, "notify")
 
     def _run(self) -> None:
         while not self._stopped:

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pwd
 import re
+import resource
 import shlex
 import stat
 from collections.abc import Iterator
@@ -22,10 +23,12 @@ from dropcap.intake.mounts import Mounts
 from dropcap.preflight.remark import Place, Remark, group_called, of_secret, on_machine, place_of
 from dropcap.preflight.shared_ledger import ledger_files
 from dropcap.redcap.connect import NoWay, Trust
+from dropcap.threads import REMEDY, needed
 
 #: Room for the ledger below which it is worth a word, in bytes: it grows by about 1 KiB a file.
 _LITTLE = 100 * 1024**2
 _INOTIFY = Path("/proc/sys/fs/inotify")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def state_dir_remarks(state_dir: Path, mounts: Mounts) -> Iterator[Remark]:
@@ -135,6 +138,22 @@ def inotify_remarks(config: Config, directories: int, limits: Path = _INOTIFY) -
         yield Remark(
             "ok", on_machine("inotify"), f"{directories} directories to watch of {watches}, {folders} folders of {instances}"
         )
+
+
+def thread_remarks(config: Config, unit: ServiceUnit | None, cgroups: Path = _CGROUPS) -> Iterator[Remark]:
+    """Whether the system gives so many threads, as far as its limits can be known: without them the daemon does not start."""
+    limits = {"TasksMax=": unit.last("TasksMax"), "LimitNPROC=": unit.last("LimitNPROC").partition(":")[0]} if unit else {}
+    own = unit.path.name if unit else NAME
+    for where in (cgroups / "system.slice" / own / "pids.max", cgroups / "pids.max"):  # a container has the latter
+        with contextlib.suppress(OSError):
+            limits[str(where)] = where.read_text().strip()
+    if os.geteuid() != 0:
+        limits["ulimit -u"] = str(resource.getrlimit(resource.RLIMIT_NPROC)[0])
+    need = needed(len(config.folders), config.uploads_at_once)
+    short = [f"{name} is {limit}" for name, limit in limits.items() if limit.isdigit() and int(limit) < need]
+    if short:
+        message = f"{' and '.join(short)}, and dropcap may need {need} threads and processes"
+        yield Remark("warning", on_machine("threads"), message, REMEDY)
 
 
 _LIBRARIES = {

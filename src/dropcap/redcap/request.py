@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +26,7 @@ from dropcap.redcap.reply import Asked, Dialect, Meaning, Verdict, no_reply, rea
 from dropcap.redcap.transport import ExchangeFailed, Reply, Timeouts, Transport
 from dropcap.redcap.window import Allowance, Stopped
 from dropcap.secret import Token, without_tokens
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 #: More of an answer than this that is no data is not read.
 MAX_WORDS = 64 * 1024
@@ -376,16 +375,11 @@ class FileBody:
                 self._digest.update(work[1])
                 free.put(work[0])
 
-        hasher: threading.Thread | None = None
-        with contextlib.suppress(NoThread):  # then this one hashes as well
-            hasher = begin(hash_what_is_sent, "sha256")
+        hasher = begin(hash_what_is_sent, "sha256")
         position = 0
         piece = memoryview(b"")
         try:
             while position < self._size:
-                if hasher is None and free.empty():
-                    filled.put(None)
-                    hash_what_is_sent()
                 buffer = free.get()
                 piece = buffer[: self._size - position]
                 piece = piece[: self._read(piece, position)]
@@ -396,10 +390,7 @@ class FileBody:
                     self._report(position)
         finally:
             filled.put(None)
-        if hasher is not None:
-            hasher.join()
-        else:
-            hash_what_is_sent()
+        hasher.join()
         # The last bytes go out only together with the end, and the end only if the file ends here too.
         self._end()
         yield b"".join((piece, self._tail))

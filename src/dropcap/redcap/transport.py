@@ -27,7 +27,7 @@ from dropcap import __version__
 from dropcap.reasons import Reason
 from dropcap.redcap.connect import HeadReadingResponse, NoWay, Trust, Tunnel, Way
 from dropcap.redcap.reply import CLIENT_CERTIFICATE
-from dropcap.threads import NoThread, begin
+from dropcap.threads import begin
 
 #: How late a stop or a deadline may be noticed, in seconds.
 TICK = 0.1
@@ -115,7 +115,7 @@ class ExchangeWatchdog:
         self._thread: threading.Thread | None = None
 
     def add(self, exchange: Exchange) -> None:
-        """Watch an exchange from now on. Raises NoThread: nobody could break it off."""
+        """Watch an exchange from now on."""
         with self._lock:
             if self._thread is None:
                 self._thread = begin(self._run, "redcap-watchdog")
@@ -526,10 +526,7 @@ class Transport:
         exchange = Exchange(self._timeouts.deadline, stop, ready)
         current.exchange = exchange
         current.silence = self._timeouts.silence
-        try:
-            WATCHDOG.add(exchange)
-        except NoThread as error:  # nobody could break it off: it does not begin
-            raise ExchangeFailed(Reason.UNREACHABLE, f"nothing was sent: {error.strerror}", began=False, again=False) from error
+        WATCHDOG.add(exchange)
         try:
             try:
                 reply = Reply(self._adapter.send(request, stream=True, timeout=self._waits), exchange)  # type: ignore[arg-type]

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from dropcap.ledger.database import Unavailable
-from dropcap.threads import DaemonThread, NoThread
+from dropcap.threads import begin
 
 #: Seconds between two looks at what takes too long.
 _LOOK = 0.5
-#: Seconds without a question after which the thread ends.
-_IDLE = 60.0
 
 
 class Patience:
@@ -37,7 +35,7 @@ class QuestionWatchdog:
         self._lock = threading.Lock()
         self._asked: dict[int, tuple[float, float, Patience, socket.socket]] = {}
         self._number = 0
-        self._thread: DaemonThread | None = None
+        self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
     def over(self, wire: socket.socket | None, seconds: float, patience: Patience = ANY) -> Iterator[None]:
@@ -50,10 +48,7 @@ class QuestionWatchdog:
             number = self._number
             self._asked[number] = (time.monotonic(), seconds, patience, wire)
             if self._thread is None:
-                with contextlib.suppress(NoThread):  # the server's own limits are left then
-                    thread = DaemonThread(self._run, "database watchdog")
-                    thread.start()
-                    self._thread = thread
+                self._thread = begin(self._run, "database watchdog")
         try:
             yield
         finally:
@@ -61,16 +56,10 @@ class QuestionWatchdog:
                 del self._asked[number]
 
     def _run(self) -> None:
-        idle = time.monotonic()
         while True:
             time.sleep(_LOOK)
             now = time.monotonic()
             with self._lock:
-                if self._asked:
-                    idle = now
-                elif now - idle > _IDLE:
-                    self._thread = None
-                    return
                 for since, seconds, patience, wire in self._asked.values():
                     if now - since > min(seconds, patience.most):
                         with contextlib.suppress(OSError):
