@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
@@ -161,12 +159,3 @@ def test_regular_expressions_give_no_place() -> None:
     answer = route([only], "f", "y")
     assert isinstance(answer, NoRoute)
     assert answer.message == "no rule matches `y`"
-
-
-@given(st.text(st.characters(exclude_characters="\0"), max_size=60))
-def test_every_name_gets_an_answer(name: str) -> None:
-    answer = route(RULES, "f", name)
-    if isinstance(answer, NoRoute) and answer.reason == "no_rule":
-        near = nearest(RULES, name)
-        assert near is None or 0 <= near.position <= len(name) * 4
-        assert "\n" not in answer.message
