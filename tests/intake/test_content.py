@@ -14,7 +14,7 @@ from dropcap.config.load import load
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.intake import content
-from dropcap.intake.content import REFUSED_AFTER, Ask, ContentJudge, Take, refused_in
+from dropcap.intake.content import Ask, ContentJudge, Take, refused_in
 from dropcap.intake.opened import DropDirectory
 from dropcap.intake.owner import Vigil
 from dropcap.intake.settle import RestTime, Seen, Sight, Waiting
@@ -33,9 +33,6 @@ def mark(*, since: float, changed: float) -> Mark:
 
 
 class TestTheHour:
-    def test_it_is_one(self) -> None:
-        assert REFUSED_AFTER == HOUR
-
     def test_here_it_counts_from_the_last_change(self) -> None:
         assert refused_in(mark(since=NOW, changed=NOW - 600), local=True, wall=NOW) == pytest.approx(HOUR - 600)
         assert refused_in(mark(since=NOW, changed=NOW - 9000), local=True, wall=NOW) < 0
