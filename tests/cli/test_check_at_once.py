@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from dropcap.cli import commands
 from redcap_sandbox import Rights, Sandbox, demo_project
-from tests.site import TOKEN, Site
+from tests.site import Site
 
 
 def check(place: Site, *words: str) -> tuple[int, list[str]]:
@@ -78,13 +78,6 @@ def test_a_mistake_that_concerns_everything_hides_no_other(place: Site) -> None:
     for said in ("colour: unknown key", "log.level: `loud`", "the token file", f"{place.root / 'gone'} does not exist"):
         assert sum(said in line for line in told) == 1, told
     assert not (place.root / "state").exists()
-
-
-def test_what_all_rules_lack_is_told_once(place: Site) -> None:
-    place.box.grant(TOKEN, Rights(api_import=False))
-    _, told = check(place)
-    (line,) = told
-    assert "has no API import right (and of 2 more rules: consents/lab, consents/scan)" in line
 
 
 def test_a_server_that_does_not_answer_is_told_once(place: Site) -> None:

@@ -525,14 +525,3 @@ def warned(place: Site, *, never: bool) -> None:
 def quiet(place: Site) -> None:
     assert "has not run" not in place.dropcap("check", "--offline").stdout
     assert place.dropcap("status").returncode == 0
-
-
-def test_what_keep_may_say(place: Site) -> None:
-    place.config["keep"] = {"done": "1d", "failed": "30d", "history": "soon"}
-    place.write_config()
-    told = place.dropcap("check", "--offline")
-    assert "done" in told.stdout
-    assert "out of range" in told.stdout
-    assert "failed" in told.stdout
-    assert "history" in told.stdout
-    assert told.returncode == 2
