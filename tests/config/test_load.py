@@ -143,7 +143,6 @@ def test_every_value(tmp_path: Path) -> None:
     behind = config.projects["q"]
     assert (behind.client_cert_file, behind.client_key_file) == (tmp_path / "client.pem", tmp_path / "client.key")
     assert (str(behind.proxy), behind.host) == ("proxy.example.org:3128", "redcap.example.org:443")
-    assert behind.proxy_credentials is not None
     assert behind.proxy_credentials.file == str(tmp_path / "proxy.credentials")
     assert behind.server == f"redcap.example.org:443 as {tmp_path / 'client.pem'} via proxy.example.org:3128"
     folder = config.folders["f"]

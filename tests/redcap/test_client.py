@@ -496,7 +496,6 @@ def test_questions_and_their_answers() -> None:
         assert redcap.mappings()[0].form == "b"
         assert redcap.repeating()[0].event == "v_arm_1"
         rights = redcap.rights()
-        assert rights is not None
         assert (rights.username, rights.export_of("b"), rights.export_of("other")) == ("b", 1, 2)
         assert redcap.records(["7"], ["record_id", "n"], ["v_arm_1"], "[n] = 1") == [{"record_id": "7", "n": "1"}]
         asked = server.requests[-1].body.decode()

@@ -6,7 +6,7 @@ import pytest
 
 from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
-from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.route import NoRoute, Route, ignored, route
 from dropcap.routing.rule import NEXT, Rule
 from dropcap.routing.template import compile_template
 
@@ -138,7 +138,6 @@ def test_a_name_that_is_not_utf8() -> None:
 )
 def test_nearest(pattern: str, name: str, position: int, expected: str, found: str) -> None:
     near = nearest([rule("only", pattern)], name)
-    assert near is not None
     assert (near.position, near.found) == (position, found)
     assert expected in near.expected
     assert near.message.startswith("rule `only` ")
@@ -146,10 +145,8 @@ def test_nearest(pattern: str, name: str, position: int, expected: str, found: s
 
 def test_the_rule_that_goes_furthest_is_the_nearest() -> None:
     near = nearest(RULES, "101_V1_consents.pdf")
-    assert near is not None
     assert near.rule is CONSENT
     near = nearest(RULES, "mrnX.pdf")
-    assert near is not None
     assert near.rule is WHERE
 
 
@@ -159,3 +156,42 @@ def test_regular_expressions_give_no_place() -> None:
     answer = route([only], "f", "y")
     assert isinstance(answer, NoRoute)
     assert answer.message == "no rule matches `y`"
+
+
+# Names that are no dropped files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden", ".dropcap", "~$letter.docx", "a.tmp", "A.TMP", "a.part", "a.partial", "a.filepart", "a.crdownload",
+        "a.download", ".a.swp", "a.lock", "a.pdf~", "Thumbs.db", "thumbs.DB", "desktop.ini", "_STATUS.html",
+        "System Volume Information", "$RECYCLE.BIN", "lost+found", "@eaDir", "@eaDir/a.pdf", ".git/a.pdf", "sub/a.tmp",
+        "sub/.x/a.pdf",
+    ],
+)  # fmt: skip
+def test_ignored(name: str) -> None:
+    assert ignored(name, ())
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "tmp", "a.tmp.pdf", "sub/a.pdf", "$a", "status.html", "part", "\udc80", ""])
+def test_taken(name: str) -> None:
+    assert ignored(name, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "expected"),
+    [
+        ("*.log", "a.LOG", True),
+        ("*.log", "sub/a.log", True),
+        ("sub/*", "sub/a.pdf", True),
+        ("sub/*", "a.pdf", False),
+        ("caf\u00e9*", "cafe\u0301.pdf", True),
+        ("[", "[", True),
+        ("draft-??.pdf", "draft-01.pdf", True),
+    ],
+)
+def test_globs(glob: str, name: str, expected: bool) -> None:
+    reason = ignored(name, [glob])
+    assert (reason is not None) is expected
+    assert not expected or f"`{glob}`" in str(reason)
