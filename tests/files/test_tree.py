@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -185,11 +186,8 @@ class TestMove:
         def work(numbers: range) -> None:
             made.extend(tree.move_free(f"s{number}", "done/x") for number in numbers)
 
-        threads = [threading.Thread(target=work, args=(range(start, 200, 4),)) for start in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda start: work(range(start, 200, 4)), range(4)))
         assert len(set(made)) == 200
         assert sorted(int((root / name).read_bytes()) for name in made) == list(range(200))
 

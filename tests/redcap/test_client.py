@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,8 @@ def test_every_byte_arrives_whatever_the_size(size: int, kind: str, tmp_path: Pa
 def test_connections_are_reused_by_several_threads() -> None:
     with serving(forever()) as server:
         redcap = client(server.url, pool=4)
-        threads = [threading.Thread(target=lambda: [send(redcap) for _ in range(10)]) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: [send(redcap) for _ in range(10)], range(4)))
         assert len(server.requests) == 40
         assert server.connections <= 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -229,11 +230,8 @@ def test_many_at_once_on_kept_connections(box: Sandbox) -> None:
                 reply = session.post(box.url, data=data, files={"file": ("s", b"%d-%d" % (record, turn))}, timeout=10)
                 assert reply.status_code == 200
 
-    threads = [threading.Thread(target=client, args=(record,)) for record in range(101, 113)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(client, range(101, 113)))
     assert len(box.requests) == 240
     assert all(box.content(str(record), "scan") == b"%d-19" % record for record in range(101, 113))
 
