@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from dropcap.ledger.database import Conflict
-from dropcap.ledger.job import Address, Change, NewFile, State
+from dropcap.ledger.job import Address, NewFile, State
 from tests import needs
 
 from .conftest import Desk, until
 
 
 def idle(desk: Desk, within: float = 8.0) -> None:
-    assert desk.intake is not None
     assert desk.intake.idle.wait(within), desk.intake.notes
 
 
@@ -40,25 +38,6 @@ def test_what_lies_there_and_what_comes_is_claimed(desk: Desk) -> None:
     assert intake.last_walk is not None
     assert not intake.unsettled
     assert desk.claimed == sorted(job.job for job in desk.open().values())
-
-
-def test_subfolders_new_old_and_moved_in(desk: Desk, tmp_path: Path) -> None:
-    (desk.path / "old").mkdir()
-    (desk.path / "old" / "a.pdf").write_bytes(b"a")
-    desk.start()
-    desk.until_open("old/a.pdf")
-    (desk.path / "new" / "deep").mkdir(parents=True)
-    (desk.path / "new" / "deep" / "b.pdf").write_bytes(b"b")
-    elsewhere = tmp_path / "elsewhere" / "sub"
-    elsewhere.mkdir(parents=True)
-    (elsewhere / "c.pdf").write_bytes(b"c")
-    elsewhere.parent.rename(desk.path / "moved")
-    desk.until_open("new/deep/b.pdf", "moved/sub/c.pdf")
-    (desk.path / "moved" / "sub" / "d.pdf").write_bytes(b"d")
-    (desk.path / "new").rename(desk.path / "newer")
-    (desk.path / "newer" / "deep" / "e.pdf").write_bytes(b"e")
-    assert "newer/deep/e.pdf" in desk.until_open("moved/sub/d.pdf", "newer/deep/e.pdf")
-    assert (desk.path / "in_progress" / "new" / "deep" / "b.pdf").exists()
 
 
 def test_subfolders_false_takes_the_top_only(desk: Desk) -> None:
@@ -84,32 +63,6 @@ def test_dropcaps_own_and_ignored_names_stay(desk: Desk) -> None:
     idle(desk)
     assert set(desk.open()) == {"real.pdf"}
     assert (desk.path / "failed" / "b.pdf").exists()
-
-
-def test_without_events_the_walk_finds_all(desk: Desk) -> None:
-    desk.start(watched=False, rescan=0.2)
-    desk.until_open()
-    (desk.path / "sub").mkdir()
-    (desk.path / "sub" / "a.pdf").write_bytes(b"a")
-    (desk.path / "b.pdf").write_bytes(b"b")
-    desk.until_open("sub/a.pdf", "b.pdf")
-
-
-def test_a_name_waits_while_its_job_is_open(desk: Desk) -> None:
-    intake = desk.start()
-    (desk.path / "x.pdf").write_bytes(b"first")
-    job = desk.until_open("x.pdf")["x.pdf"].job
-    (desk.path / "x.pdf").write_bytes(b"second")
-    until(lambda: "on its way" in intake.notes.get("x.pdf", ""))
-    assert not intake.idle.is_set()
-    assert (desk.path / "in_progress" / "x.pdf").read_bytes() == b"first"
-    assert desk.ledger.change([Change(job, State.STORED)])
-    (desk.path / "done").mkdir()
-    (desk.path / "in_progress" / "x.pdf").rename(desk.path / "done" / "x.pdf")
-    assert desk.ledger.change([Change(job, State.DONE)])
-    intake.wake(["x.pdf"])
-    until(lambda: len(desk.claimed) == 2)
-    assert (desk.path / "in_progress" / "x.pdf").read_bytes() == b"second"
 
 
 def test_nothing_is_replaced_in_in_progress(desk: Desk) -> None:
@@ -150,7 +103,6 @@ def test_a_file_that_was_moved_but_not_entered_is_entered(desk: Desk) -> None:
     (desk.path / "in_progress" / "sub" / "x.pdf").write_bytes(b"x")
     desk.start()
     job = desk.ledger.query.job(desk.until_open("sub/x.pdf")["sub/x.pdf"].job)
-    assert job is not None
     assert (job.state, job.may_have_arrived) == (State.WAITING, True), "REDCap is asked for it first"
     assert (desk.path / "in_progress" / "sub" / "x.pdf").exists()
 
@@ -166,7 +118,6 @@ def test_renamed_within_failed_before_the_ledger_knew_its_place(desk: Desk) -> N
     desk.fail(job, "failed/renamed.pdf", entered=False)
     desk.start()
     row = desk.ledger.query.job(desk.until_open("renamed.pdf")["renamed.pdf"].job)
-    assert row is not None
     assert row.again_of == job
 
 
@@ -198,33 +149,6 @@ def test_odd_hints_do_no_harm(desk: Desk, name: str) -> None:
     (desk.path / "x.pdf").write_bytes(b"x")
     desk.until_open("x.pdf")
     assert intake.away is None
-
-
-def test_one_folder_hangs_the_other_goes_on(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that does not return (here: into the ledger) holds one thread and is shown as what it is."""
-    monkeypatch.setattr("dropcap.intake.loop._STUCK", 0.3)
-    hanging, go_on = threading.Event(), threading.Event()
-
-    def hangs(*_: str) -> None:
-        hanging.set()
-        go_on.wait(20)
-
-    (tmp_path / "other").mkdir()
-    other = Desk(tmp_path / "other")
-    monkeypatch.setattr(other.ledger.query, "known_folder", hangs)
-    stuck, well = other.start(), desk.start()
-    assert hanging.wait(5)
-    (desk.path / "x.pdf").write_bytes(b"x")
-    (other.path / "y.pdf").write_bytes(b"y")
-    desk.until_open("x.pdf")
-    until(lambda: stuck.away)
-    assert "has not answered" in str(stuck.away)
-    assert stuck.alive(within=0.1)
-    assert well.away is None
-    assert not stuck.stop(timeout=0.1)
-    go_on.set()
-    until(lambda: not stuck.alive())
-    other.ledger.close()
 
 
 def test_a_drop_folder_within_another_is_left_to_itself(desk: Desk) -> None:
