@@ -342,3 +342,50 @@ def test_what_goes_on_in_spite_of_an_error(place: Site) -> None:
     at = line_of(place, "name: scan")
     assert f"error    Rule           consents/scan: field, config.yaml:{at}" in lines
     assert "         Did you mean scan?" in lines, "in a block of its own"
+
+
+# `dropcap check` on patterns that may be read in several ways
+
+
+def test_captures_that_touch_are_a_warning(place: Site) -> None:
+    needs.mount_table(place.root)
+    place.folder["rules"] = [{"name": "tight", "pattern": "{record:digits}{visit:digits}.pdf", "field": "scan"}]
+    place.write_config()
+    result = place.dropcap("check", "--offline")
+    assert result.returncode == 0, result.stdout
+    assert "rule tight: pattern: nothing tells where {record} ends and {visit} begins" in result.stdout
+    assert "1 warning" in result.stdout
+
+
+# What lies in each other only by way of links: in state_dir the configuration sees it, in folders `check` does
+
+
+def test_a_state_dir_that_leads_into_the_drop_folder(place: Site) -> None:
+    (place.root / "link").symlink_to(place.drop)
+    place.config["state_dir"] = str(place.root / "link" / "state")
+    place.write_config()
+    content = place.put("101_V1_consent.pdf")
+    result = place.once("--wait", "0")
+    assert result.returncode != 0
+    assert "overlap" in result.stdout + result.stderr
+    assert content.exists()
+
+
+def test_folders_by_way_of_a_link(place: Site) -> None:
+    (place.root / "link").symlink_to(place.root)
+    (place.drop / "sub").mkdir()
+    place.config["folders"]["other"] = {**place.folder, "path": str(place.root / "link" / "drop" / "sub")}
+    place.write_config()
+    result = place.dropcap("check", "--offline")
+    assert result.returncode == 1
+    assert "folder other: a link makes it overlap with the drop folder consents" in result.stdout
+
+
+def test_a_folder_that_leads_to_state_dir(place: Site) -> None:
+    (place.root / "link").symlink_to(place.root)
+    place.config["state_dir"] = str(place.drop / "state")
+    place.folder["path"] = str(place.root / "link" / "drop")
+    place.write_config()
+    result = place.dropcap("check", "--offline")
+    assert result.returncode == 1
+    assert "a link makes the folder" in result.stdout

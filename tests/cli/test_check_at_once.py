@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import yaml
-from click.testing import CliRunner
 
-from dropcap.cli import commands
 from redcap_sandbox import Rights, Sandbox, demo_project
+from tests.cli.command import dropcap
 from tests.site import Site
 
 
 def check(place: Site, *words: str) -> tuple[int, list[str]]:
     """The exit code and the findings that are no `ok`; after them stands the verdict alone."""
-    environment = {"DROPCAP_CONFIG": str(place.config_file)}
-    result = CliRunner().invoke(commands, ["check", *words], env=environment, catch_exceptions=False)
+    result = dropcap(place, "check", *words)
     *found, empty, verdict = [line for line in result.stdout.splitlines() if not line.startswith(("ok ", "skipped "))]
     assert (empty, verdict.partition("  ")[0]) == ("", "READY" if result.exit_code == 0 else "NOT READY")
     return result.exit_code, found
