@@ -138,17 +138,6 @@ def test_no_import_is_for_the_type_checker_alone() -> None:
     assert [module for module, text in texts.items() if "TYPE_CHECKING" in text] == []
 
 
-def test_a_hidden_circle_is_found(tmp_path: Path) -> None:
-    (tmp_path / "room").mkdir()
-    (tmp_path / "__init__.py").write_text("")
-    (tmp_path / "room" / "__init__.py").write_text("from dropcap.room.d import A\n")
-    (tmp_path / "room" / "a.py").write_text("from dropcap.room import b\n")
-    (tmp_path / "room" / "b.py").write_text("if TYPE_CHECKING:\n    from dropcap.room.c import C\n")
-    (tmp_path / "room" / "c.py").write_text("def late():\n    from dropcap.room.a import A\n")
-    (tmp_path / "room" / "d.py").write_text("from dropcap.room import a, C\n")
-    assert circles(imports_in(tmp_path)) == [["room.__init__", "room.d"], ["room.a", "room.b", "room.c"]]
-
-
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     """The modules that import each other, by way of others or not."""
     reached = {module: reach(graph, module) for module in graph}

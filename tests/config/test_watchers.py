@@ -41,7 +41,6 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
         ', expect: {every: 1d, days: [mon-wed, fri], by: "18:00"}',
     )
     assert config.problems == ()
-    assert config.notify is not None
     desk, lab = config.notify.recipients
     assert (config.notify.after, config.notify.digest) == (120.0, 300.0)
     assert desk.of_all
@@ -50,13 +49,10 @@ dashboard: {listen: "[::1]:8751", secret_file: secret, origin: https://Dropcap.e
     assert (lab.events, lab.names) == ({Told.FILES, Told.EXPECTED}, True)
     assert lab.concerned((), ["labs"])
     assert not lab.concerned(["trial"], ["others"])
-    assert config.metrics is not None
     assert config.metrics.textfile == tmp_path / "dropcap.prom"
-    assert config.dashboard is not None
     assert config.dashboard.own == "http://[::1]:8751"
     assert config.dashboard.hosts >= {"[::1]:8751", "localhost:8751", "dropcap.example.org"}
     expect = config.folders["labs"].expect
-    assert expect is not None
     assert (expect.every, expect.days, str(expect.by)) == (86400.0, {0, 1, 2, 4}, "18:00:00")
 
 
@@ -165,17 +161,6 @@ def test_without_a_time_of_day() -> None:
 def test_without_a_time_of_day_other_days_do_not_count(every: int, last: str, now: str, since: str | None) -> None:
     told = Expect(every * 3600.0, frozenset(range(5))).overdue(at(last), 0.0, at(now))
     assert told == (at(since) if since else None)
-
-
-def test_a_secret_is_read_from_a_private_file_only(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("opensesame\n")
-    (tmp_path / "secret").chmod(0o644)
-    place = SecretPlace("secret file", str(tmp_path / "secret"), None)
-    with pytest.raises(Exception, match="everybody on this machine"):
-        place.read()
-    (tmp_path / "secret").chmod(0o600)
-    assert place.read().reveal() == "opensesame"
-    assert "opensesame" not in str(place) + repr(place.read())
 
 
 def test_the_dashboard_knows_its_own_addresses() -> None:

@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,6 @@ class Asking:
     @property
     def pid(self) -> int:
         process = self.examiner._process
-        assert process is not None
         return process._child.pid
 
 
@@ -74,9 +73,6 @@ def files(where: Path, **contents: bytes) -> list[Path]:
 def test_it_tells_what_is_cut_off_and_why(asking: Asking, tmp_path: Path) -> None:
     pdf = WHOLE["scan.pdf"]
     whole, cut, unknown = asking.all(asking.ask(*files(tmp_path, a=pdf, b=pdf[:9000], c=b"words")))
-    assert whole is not None
-    assert cut is not None
-    assert unknown is not None
     assert (whole.verdict, cut.verdict, unknown.verdict) == (Wholeness.WHOLE, Wholeness.CUT, Wholeness.UNDECIDED)
     assert cut.why == "the PDF ends in the middle"
 
@@ -229,10 +225,7 @@ def test_threads_ask_at_the_same_time(asking: Asking, tmp_path: Path) -> None:
         for _ in range(20):
             numbers.extend(asking.ask(path, path, folder=folder))
 
-    threads = [threading.Thread(target=ask, args=(f"folder {n}",)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: ask(f"folder {n}"), range(8)))
     assert len(set(numbers)) == len(numbers)
     assert all(finding == Finding(Wholeness.WHOLE) for finding in asking.all(numbers))

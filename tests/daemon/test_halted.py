@@ -41,15 +41,14 @@ def test_a_halted_daemon_does_nothing_later_that_was_said_to_have_failed(place: 
     assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM])
-def test_an_upload_that_a_stop_cuts_off_is_named(place: Site, number: int) -> None:
+def test_an_upload_that_a_stop_cuts_off_is_named(place: Site) -> None:
     place.config["stop_within"] = "200ms"
     place.write_config()
     place.box.ill(Fault("delay", seconds=30.0, times=1, match=IMPORT))
     daemon = place.start()
     place.put("101_V1_consent.pdf", b"slow")
     (sending,) = daemon.wait_for("sending")
-    assert daemon.stop(number) == 0
+    assert daemon.stop() == 0
     (line,) = daemon.events("cut_off")
     assert (line["job"], line["file"], line["record"]) == (sending["job"], "101_V1_consent.pdf", "101")
     assert "read" in line["remedy"]

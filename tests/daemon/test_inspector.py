@@ -98,21 +98,6 @@ def test_nothing_is_asked_of_a_server_that_waits_for_resume(place: Site) -> None
     daemon.wait_for("done")
 
 
-def test_the_token_of_another_project_pauses_the_project_until_it_is_right(place: Site) -> None:
-    place.project["project_id"] = 7
-    place.write_config()
-    daemon = place.start()
-    daemon.wait_for("check_problem", reason="project_mismatch")
-    pause, *_ = daemon.wait_for("paused")
-    assert (pause["scope"], pause["name"], pause["reason"]) == ("project", "trial", "project_mismatch")
-    place.put("101_V1_consent.pdf")
-    daemon.wait_for("claimed")
-    place.project["project_id"] = 42
-    reload(place, daemon)
-    daemon.wait_for("done")
-    assert daemon.wait_for("resumed")[0]["name"] == "trial"
-
-
 def test_a_token_that_is_refused_is_told_before_a_file_is_dropped(place: Site) -> None:
     place.token_file.write_text("F" * 32)
     daemon = place.start()

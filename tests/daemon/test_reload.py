@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from redcap_sandbox import Fault, Rights
-from tests.shares.mounting import drop, errfs, tmpfs
+from tests.shares.mounting import drop, errfs, fill, tmpfs
 from tests.site import Daemon, Site, eventually, site
 
 IMPORT = {"content": "file", "action": "import"}
@@ -31,16 +31,6 @@ def reload(place: Site, daemon: Daemon) -> None:
 def page(folder: Path) -> str:
     found = folder / "_STATUS.html"
     return found.read_text() if found.exists() else ""
-
-
-def test_the_page_of_a_changed_folder_goes_on_at_once(place: Site) -> None:
-    daemon = place.start()
-    eventually(lambda: page(place.drop))
-    place.folder["rescan"] = "3s"
-    reload(place, daemon)
-    place.put("999_V1_consent.pdf")
-    daemon.wait_for("failed")
-    eventually(lambda: "999_V1_consent.pdf" in page(place.drop), patience=40)
 
 
 def test_the_page_of_a_folder_that_left_is_left_to_grow_old(place: Site) -> None:
@@ -60,23 +50,6 @@ def test_the_page_of_a_folder_that_left_is_left_to_grow_old(place: Site) -> None
     place.put("102_V1_consent.pdf")
     daemon.wait_for("done", folder="consents")
     assert page(other) == before
-
-
-def test_a_folder_that_comes_back_goes_on(place: Site) -> None:
-    other = place.root / "other"
-    other.mkdir()
-    mine = {**place.folder, "path": str(other)}
-    place.config["folders"]["others"] = mine
-    place.write_config()
-    daemon = place.start()
-    for content in (b"one", b"two"):
-        (other / "101_V1_consent.pdf").write_bytes(content)
-        eventually(lambda content=content: content in [place.box.content(h.record, h.field) for h in place.box.holdings()])
-        del place.config["folders"]["others"]
-        reload(place, daemon)
-        place.config["folders"]["others"] = mine
-        reload(place, daemon)
-    assert not daemon.events("internal_error")
 
 
 @pytest.mark.parametrize("hung", [1, 3])
@@ -113,23 +86,6 @@ def test_a_reload_waits_for_no_share(place: Site, hung: int) -> None:
             drop(share.path, "103_V1_scan.tif", b"back again %d" % number)
         daemon.wait_for("done", hung + 1 + hung, patience=40)
         assert daemon.stop() == 0
-
-
-def test_a_folder_is_changed_over_and_over_under_load(place: Site) -> None:
-    """Every file arrives once, whatever channel it was claimed, sent and filed by."""
-    place.box.ill(Fault("delay", seconds=0.05, match=IMPORT))
-    daemon = place.start()
-    names = [f"{record}_V{visit}_consent.pdf" for record in range(101, 121) for visit in (1, 2)]
-    for number, name in enumerate(names):
-        place.put(name, name.encode())
-        if number % 4 == 0:
-            place.folder["rescan"] = f"{2 + number / 100:.2f}s"
-            reload(place, daemon)
-    daemon.wait_for("done", len(names), patience=60)
-    assert place.done() == sorted(names)
-    imports = [r for r in place.box.requests if (r.content, r.action) == ("file", "import")]
-    assert len(imports) == len(names)
-    assert not daemon.events("internal_error")
 
 
 def folder_status(place: Site, name: str = "consents") -> dict[str, Any]:
@@ -214,12 +170,6 @@ def test_a_folder_with_a_mistake_leaves_its_place_to_another(place: Site) -> Non
     assert len(daemon.events("folder_watched", folder="consents")) == 1
 
 
-def test_a_reload_of_nobody_is_told(place: Site) -> None:
-    result = place.dropcap("reload")
-    assert result.returncode == 1
-    assert "no dropcap runs" in result.stderr
-
-
 @pytest.mark.parametrize("broken", ["state_dir: [", "folders: 7\n"])
 def test_a_configuration_that_is_broken_as_a_whole_changes_nothing(place: Site, broken: str) -> None:
     daemon = place.start()
@@ -268,17 +218,6 @@ def test_reloads_leave_nothing_of_the_share_open(place: Site) -> None:
         daemon.wait_for("folder_watched", number + 2)
     eventually(lambda: beneath() <= before)
     assert daemon.stop() == 0
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes what room there is on a small disk."""
-    ballast = disk / "ballast"
-    fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-        while os.write(fd, bytes(4096)):
-            pass
-    os.close(fd)
-    return ballast
 
 
 def test_a_reload_while_the_ledger_cannot_be_written_holds_up_nobody(tmp_path: Path) -> None:
@@ -354,42 +293,6 @@ def test_a_project_comes_and_goes_while_its_files_are_sent(place: Site) -> None:
     daemon.wait_for("done", 12 * 11, patience=60)
     assert len(place.box.holdings()) == 12 * 11
     assert not daemon.events("internal_error")
-
-
-def test_a_large_upload_ends_as_it_began(place: Site) -> None:
-    """A reload changes its rule and folder while 100 MB are on their way: they are sent once, and others go on beside."""
-    daemon = place.start()
-    place.put("101_V1_scan.dat", bytes(100_000_000))
-    daemon.wait_for("sending")
-    place.folder["rules"][2]["name"] = "another"
-    place.config["contact"] = "Somebody else"
-    place.write_config()
-    assert place.dropcap("reload").returncode == 0
-    place.put("102_V1_consent.pdf")
-    daemon.wait_for("done", 2, patience=60)
-    assert place.done() == ["101_V1_scan.dat", "102_V1_consent.pdf"]
-    assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == 2
-
-
-def test_a_folder_that_is_renamed_and_moved_to_another_project_goes_on_once_it_is_adopted(place: Site) -> None:
-    place.config["projects"]["other"] = dict(place.project)
-    place.config["uploads_at_once"] = 1
-    place.write_config()
-    place.box.ill(Fault("delay", seconds=0.5, times=1, match=IMPORT))
-    daemon = place.start()
-    names = [f"{record}_V1_consent.pdf" for record in range(101, 104)]
-    for name in names:
-        place.put(name, name.encode())
-    daemon.wait_for("sending")
-    place.config["folders"] = {"forms": {**place.folder, "project": "other"}}
-    place.write_config()
-    assert place.dropcap("reload").returncode == 0
-    daemon.wait_for("folder_away", folder="forms")
-    place.dropcap("check", "--adopt", "--folder", "forms")
-    daemon.wait_for("done", len(names))
-    assert place.done() == names
-    assert {line["project"] for line in daemon.events("done", folder="forms")} == {"other"}
-    assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == len(names)
 
 
 def test_a_refusal_of_the_token_of_before_pauses_nothing(place: Site) -> None:

@@ -115,24 +115,24 @@ def test_a_start_on_a_disk_that_hangs_says_so_and_heeds_a_stop(place: Site, one_
         assert not daemon.events("started")
 
 
-def test_the_watchdog_hears_of_it_well_within_its_limit(place: Site, manager: Manager) -> None:
+def test_the_watchdog_hears_of_it_well_within_its_limit(place: Site, one_manager: Manager) -> None:
     limit = 1.0
-    place.start(ready=False, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=str(int(limit * MICROSECONDS)))
-    manager.next("WATCHDOG")
+    place.start(ready=False, NOTIFY_SOCKET=one_manager.address, WATCHDOG_USEC=str(int(limit * MICROSECONDS)))
+    one_manager.next("WATCHDOG")
     heard = [time.monotonic()]
     for _ in range(4):
-        manager.next("WATCHDOG")
+        one_manager.next("WATCHDOG")
         heard.append(time.monotonic())
     assert max(later - sooner for sooner, later in itertools.pairwise(heard)) < limit
 
 
-def test_a_reload_that_fails_is_over_as_well(place: Site, manager: Manager) -> None:
-    daemon = place.start(ready=False, NOTIFY_SOCKET=manager.address)
-    manager.next("READY")
+def test_a_reload_that_fails_is_over_as_well(place: Site, one_manager: Manager) -> None:
+    daemon = place.start(ready=False, NOTIFY_SOCKET=one_manager.address)
+    one_manager.next("READY")
     place.config_file.write_text("state_dir: [")
     daemon.process.send_signal(signal.SIGHUP)
-    manager.next("RELOADING")
-    manager.next("READY")  # else systemd would wait for it, and then end the daemon
+    one_manager.next("RELOADING")
+    one_manager.next("READY")  # else systemd would wait for it, and then end the daemon
     daemon.wait_for("config_problem")
     place.write_config()
     place.put("101_V1_consent.pdf", b"under the old configuration")
@@ -140,12 +140,12 @@ def test_a_reload_that_fails_is_over_as_well(place: Site, manager: Manager) -> N
     assert daemon.stop() == 0
 
 
-def test_a_watchdog_that_is_meant_for_another_process_is_none_of_ours(place: Site, manager: Manager) -> None:
-    daemon = place.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000", WATCHDOG_PID="1")
+def test_a_watchdog_that_is_meant_for_another_process_is_none_of_ours(place: Site, one_manager: Manager) -> None:
+    daemon = place.start(NOTIFY_SOCKET=one_manager.address, WATCHDOG_USEC="1000", WATCHDOG_PID="1")
     assert daemon.stop() == 0
-    manager.next("STOPPING")
+    one_manager.next("STOPPING")
     # With a limit of 1 ms there would be hundreds.
-    assert sum("WATCHDOG" in datagram for datagram in manager.datagrams) <= 5
+    assert sum("WATCHDOG" in datagram for datagram in one_manager.datagrams) <= 5
 
 
 def test_nobody_listening_is_no_trouble(place: Site, tmp_path: Path) -> None:
@@ -155,21 +155,21 @@ def test_nobody_listening_is_no_trouble(place: Site, tmp_path: Path) -> None:
     assert daemon.stop() == 0
 
 
-def test_every_trouble_with_the_configuration_is_shown(place: Site, manager: Manager) -> None:
+def test_every_trouble_with_the_configuration_is_shown(place: Site, one_manager: Manager) -> None:
     """`systemctl status` shows it: a token that is gone, a reload that was not taken up, why there was no start."""
 
     def status_with(words: str) -> str:
-        while words not in (told := manager.next("STATUS")["STATUS"]):
+        while words not in (told := one_manager.next("STATUS")["STATUS"]):
             pass
         return told
 
     place.token_file.unlink()
-    daemon = place.start(ready=False, NOTIFY_SOCKET=manager.address)
+    daemon = place.start(ready=False, NOTIFY_SOCKET=one_manager.address)
     status_with(f"project trial: the token file {place.token_file} does not exist; write the project's API token into it")
     place.token_file.write_text(place.box.token)
     place.token_file.chmod(0o600)
     assert place.dropcap("reload").returncode == 0
-    while "project trial" in manager.next("STATUS")["STATUS"]:
+    while "project trial" in one_manager.next("STATUS")["STATUS"]:
         pass
 
     place.config["folders"]["consents"]["rules"][0]["pattern"] = "{record"
@@ -185,5 +185,5 @@ def test_every_trouble_with_the_configuration_is_shown(place: Site, manager: Man
     daemon.wait_for("config_problem", message="the configuration cannot be used as a whole; the old one stays in force")
     assert daemon.stop() == 0
 
-    assert place.dropcap("run", NOTIFY_SOCKET=manager.address).returncode == 2
+    assert place.dropcap("run", NOTIFY_SOCKET=one_manager.address).returncode == 2
     assert "config.yaml" in status_with("cannot start: ")

@@ -93,20 +93,6 @@ def test_files_on_their_way_go_by_the_new_table_unless_they_have_gone(place: Sit
     assert len([r for r in place.box.requests if (r.content, r.action) == ("file", "import")]) == len(names)
 
 
-def test_what_may_have_arrived_by_the_old_table_is_looked_for_there(place: Site) -> None:
-    daemon = place.start()
-    place.box.ill(Fault("reset_after_body", times=1, match=IMPORT))
-    place.box.ill(Fault("status", code=503, match={"content": "version"}))  # it stays of unknown outcome
-    place.put("101_V2_consent.pdf", b"arrived")
-    daemon.wait_for("paused")
-    swapped(place)
-    reload(place)
-    place.box.well()
-    daemon.wait_for("done")
-    assert stored(place) == {("101", MONTH_6, "consent_pdf")}
-    assert history(place, "101_V2_consent.pdf")["redcap_event"] == MONTH_6
-
-
 def test_a_folder_with_a_mistake_goes_on_by_its_last_good_tables(place: Site) -> None:
     """The record says so as well."""
     daemon = place.start()

@@ -70,14 +70,12 @@ def test_a_guessed_secret_and_a_link() -> None:
         sessions.sign_in(secret, SECRET, "ada")
     cookie = sessions.trade(code)
     session = sessions.of(cookie)
-    assert session is not None
     assert session.who == Who(1000, None, Means.PAGE, "ada")
     assert sessions.trade(code) is None, "it was good once"
     now = LINK_LASTS + 1
     assert sessions.trade(late) is None
     signed = sessions.sign_in(secret, f" {SECRET}\n", " Ada \n Lovelace " + "x" * 100)
     session = sessions.of(signed)
-    assert session is not None
     assert session.who.uid is None
     assert session.who.name.startswith("Ada Lovelace xxx")
     assert len(session.who.name) == 60

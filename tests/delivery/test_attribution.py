@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from dropcap.delivery import attribution
-from dropcap.delivery.attribution import LEAST, SERVES, Attribution, Limit, Limits, known_limits, limit_of
+from dropcap.delivery.attribution import LEAST, SERVES, Attribution, Limit, Limits, known_limits, limit_of, outcome_for
 from dropcap.delivery.circuit import Breakers
 from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine
@@ -322,3 +322,24 @@ def test_three_breaks_of_one_file_while_smaller_ones_arrive(told: Told) -> None:
     limits.stored(job(3, size=400))
     assert isinstance(limits.gives_up(large), Held)
     assert limits.gives_up(large) is None, "`retry` begins anew"
+
+
+# How long a server that asks for a pause is left alone
+
+
+@pytest.mark.parametrize(
+    ("verdict", "asked_for", "seconds"),
+    [
+        (Verdict.RATE_LIMITED, None, 60.0),
+        (Verdict.RATE_LIMITED, 5.0, 5.0),
+        (Verdict.RATE_LIMITED, 0.0, 1.0),
+        (Verdict.SERVER, None, None),
+        (Verdict.SERVER, 120.0, 120.0),
+        (Verdict.UNKNOWN, 0.0, 1.0),
+        (Verdict.UNKNOWN, 999_999_999.0, 3600.0),
+    ],
+)
+def test_retry_after_is_kept_to_within_reason(verdict: Verdict, asked_for: float | None, seconds: float | None) -> None:
+    outcome = outcome_for(Meaning(verdict, "maintenance", "later", retry_after=asked_for), sent=False)
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == seconds

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,41 +16,11 @@ from dropcap.routing.route import Route
 from redcap_sandbox.fault import Fault
 from tests.site import NobodyTold, Site
 
-SOURCE = Path(__file__).parents[2] / "src" / "dropcap"
-#: What runs in the threads that look up, send, create, probe and read back.
-WORKERS = tuple(f"delivery/{name}" for name in ("work", "upload", "lookup", "outcome", "read_back"))
-WORKERS += ("filing/place",)
-
 
 @pytest.mark.parametrize("kind", [Candidate, Known, Sending, Batch, Shared, Send, Create, Facts, Route, Job, Pause])
 def test_what_the_deciding_thread_and_the_workers_hand_each_other_never_changes(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-
-
-def written_to(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The line and the name of whatever has an attribute set."""
-    for node in ast.walk(tree):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
-        for target in targets:
-            for part in ast.walk(target):
-                if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
-                    root: ast.AST = part
-                    while isinstance(root, ast.Attribute | ast.Subscript):
-                        root = root.value
-                    yield part.lineno, root.id if isinstance(root, ast.Name) else "?"
-
-
-@pytest.mark.parametrize("module", WORKERS)
-def test_workers_change_nothing_that_they_were_given(module: str) -> None:
-    own = {"self", "source"}  # an attempt has its own file
-    tree = ast.parse((SOURCE / f"{module}.py").read_text())
-    assert [(line, name) for line, name in written_to(tree) if name not in own] == []
-
-
-def test_nobody_but_circuit_has_the_breakers_themselves() -> None:
-    names = {path.stem for path in SOURCE.rglob("*.py") if re.search(r"\bBreaker\b", path.read_text())}
-    assert names == {"circuit"}
 
 
 def test_a_probe_that_could_not_be_made_is_due_still() -> None:

@@ -72,18 +72,6 @@ def test_the_unit_agrees_with_the_example_configuration() -> None:
     assert all(path.startswith(writable + "/") for path in folders)
 
 
-def test_every_setting_of_the_unit_is_explained() -> None:
-    commented = False
-    for line in (DEPLOY / "dropcap.service").read_text().splitlines():
-        if line.startswith("#"):
-            commented = True
-        elif not line.strip():
-            commented = False
-        elif not line.startswith("["):
-            # A reason may stand above several lines that belong together.
-            assert commented or line.startswith(("Description=", "Documentation=", "WantedBy=")), line
-
-
 def test_accounts_and_folders_are_made(tmp_path: Path) -> None:
     needs.root("to give directories away")
     sysusers, tmpfiles = needs.program("systemd-sysusers"), needs.program("systemd-tmpfiles")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,9 +56,6 @@ def test_many_threads_ask_it_at_once() -> None:
     def ask(number: int) -> None:
         found.extend(hand.do(10.0, lambda: number) for _ in range(100))
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
     assert sorted(found) == sorted(100 * list(range(8)))

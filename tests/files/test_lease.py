@@ -30,22 +30,6 @@ def test_free_while_nobody_writes(tmp_path: Path) -> None:
     assert asked(path) is Lease.FREE
 
 
-def test_a_writer_in_another_process(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"x")
-    code = "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "open\n"
-        assert asked(path) is Lease.WRITER
-        assert writer.stdin is not None
-        writer.stdin.close()
-        writer.wait(5)
-        assert asked(path) is Lease.FREE
-
-
 def test_unknown_where_there_are_no_leases() -> None:
     read, write = os.pipe()
     assert writer_free(read) is Lease.UNKNOWN

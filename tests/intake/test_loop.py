@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from dropcap.files.tree import Tree
-from dropcap.intake.mounts import UNKNOWN
-from dropcap.intake.owner import Marker, Run, adopt
 from dropcap.ledger.database import Conflict
-from dropcap.ledger.job import Address, Change, NewFile, State
+from dropcap.ledger.job import Address, NewFile, State
 from tests import needs
 
 from .conftest import Desk, until
 
 
-def atomically(path: Path, data: bytes) -> None:
-    """As a careful program drops a file: written elsewhere, renamed into the folder."""
-    aside = path.parent / f".{path.name}"
-    aside.write_bytes(data)
-    aside.rename(path)
-
-
 def idle(desk: Desk, within: float = 8.0) -> None:
-    assert desk.intake is not None
     assert desk.intake.idle.wait(within), desk.intake.notes
 
 
@@ -55,38 +38,6 @@ def test_what_lies_there_and_what_comes_is_claimed(desk: Desk) -> None:
     assert intake.last_walk is not None
     assert not intake.unsettled
     assert desk.claimed == sorted(job.job for job in desk.open().values())
-
-
-def test_settle_closed_counts_from_the_last_change(desk: Desk) -> None:
-    needs.mount_table(desk.path)
-    intake = desk.start(settle_closed=0.5)
-    idle(desk)
-    path = desk.path / "x.pdf"
-    path.write_bytes(b"1")
-    written = time.monotonic()
-    until(lambda: "x.pdf" in intake.unsettled)
-    assert not intake.idle.is_set()
-    desk.until_open("x.pdf")
-    assert time.monotonic() - written >= 0.45
-
-
-def test_subfolders_new_old_and_moved_in(desk: Desk, tmp_path: Path) -> None:
-    (desk.path / "old").mkdir()
-    (desk.path / "old" / "a.pdf").write_bytes(b"a")
-    desk.start()
-    desk.until_open("old/a.pdf")
-    (desk.path / "new" / "deep").mkdir(parents=True)
-    (desk.path / "new" / "deep" / "b.pdf").write_bytes(b"b")
-    elsewhere = tmp_path / "elsewhere" / "sub"
-    elsewhere.mkdir(parents=True)
-    (elsewhere / "c.pdf").write_bytes(b"c")
-    elsewhere.parent.rename(desk.path / "moved")
-    desk.until_open("new/deep/b.pdf", "moved/sub/c.pdf")
-    (desk.path / "moved" / "sub" / "d.pdf").write_bytes(b"d")
-    (desk.path / "new").rename(desk.path / "newer")
-    (desk.path / "newer" / "deep" / "e.pdf").write_bytes(b"e")
-    assert "newer/deep/e.pdf" in desk.until_open("moved/sub/d.pdf", "newer/deep/e.pdf")
-    assert (desk.path / "in_progress" / "new" / "deep" / "b.pdf").exists()
 
 
 def test_subfolders_false_takes_the_top_only(desk: Desk) -> None:
@@ -114,99 +65,6 @@ def test_dropcaps_own_and_ignored_names_stay(desk: Desk) -> None:
     assert (desk.path / "failed" / "b.pdf").exists()
 
 
-def test_names_that_are_not_utf8_and_names_that_bite(desk: Desk) -> None:
-    names = [os.fsdecode(b"caf\xe9.pdf"), "new\nline.pdf", "-rf.pdf", "日本.pdf", "x" * 251 + ".pdf"]
-    desk.start()
-    idle(desk)  # a name that is not UTF-8 matches no rule, and would be left if it lay there at first
-    for name in names:
-        (desk.path / name).write_bytes(b"x")
-    desk.until_open(*names)
-
-
-def test_a_slow_writer_is_waited_for(desk: Desk) -> None:
-    """It pauses for far longer than `settle_closed`, and has the file open all the while."""
-    intake = desk.start(settle_closed=0.05, settle_quiet=0.2)
-    code = (
-        "import sys\nf = open(sys.argv[1], 'wb', buffering=0)\n"
-        "for line in sys.stdin: f.write(line.encode()); print('written', flush=True)\nf.close()"
-    )
-    path = desk.path / "slow.pdf"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as writer:
-        assert writer.stdin is not None
-        assert writer.stdout is not None
-        for number in range(3):
-            writer.stdin.write(f"part {number}\n")
-            writer.stdout.readline()
-            until(lambda: "slow.pdf" in intake.notes)
-            intake.wake()
-            time.sleep(0.3)
-            assert desk.open() == {}
-            assert path.exists()
-        assert "open for writing" in intake.notes["slow.pdf"]
-        assert not intake.idle.is_set()
-        writer.stdin.close()
-        writer.wait(5)
-    desk.until_open("slow.pdf", within=2.0)
-    assert (desk.path / "in_progress" / "slow.pdf").read_text() == "part 0\npart 1\npart 2\n"
-
-
-def test_an_empty_file_waits_for_quiet_and_is_taken(desk: Desk) -> None:
-    desk.start(settle_quiet=0.4)
-    idle(desk)
-    began = time.monotonic()
-    (desk.path / "empty.pdf").write_bytes(b"")
-    desk.until_open("empty.pdf")
-    assert time.monotonic() - began >= 0.35
-
-
-def test_a_file_that_vanishes_is_forgotten(desk: Desk) -> None:
-    intake = desk.start(settle_closed=0.3)
-    idle(desk)
-    (desk.path / "x.pdf").write_bytes(b"x")
-    until(lambda: "x.pdf" in intake.unsettled)
-    (desk.path / "x.pdf").unlink()
-    idle(desk)
-    assert desk.open() == {}
-
-
-def test_a_burst_is_claimed_whole(desk: Desk) -> None:
-    desk.start()
-    idle(desk)
-    for number in range(2000):
-        atomically(desk.path / f"{number}.pdf", b"x" * 200)
-    until(lambda: len(desk.claimed) == 2000, 15.0, lambda: len(desk.claimed))
-    assert len(desk.open()) == 2000
-    idle(desk)
-
-
-def test_without_events_the_walk_finds_all(desk: Desk) -> None:
-    desk.start(watched=False, rescan=0.2)
-    desk.until_open()
-    (desk.path / "sub").mkdir()
-    (desk.path / "sub" / "a.pdf").write_bytes(b"a")
-    (desk.path / "b.pdf").write_bytes(b"b")
-    desk.until_open("sub/a.pdf", "b.pdf")
-
-
-def test_a_name_waits_while_its_job_is_open(desk: Desk) -> None:
-    intake = desk.start()
-    (desk.path / "x.pdf").write_bytes(b"first")
-    job = desk.until_open("x.pdf")["x.pdf"].job
-    (desk.path / "x.pdf").write_bytes(b"second")
-    until(lambda: "on its way" in intake.notes.get("x.pdf", ""))
-    assert not intake.idle.is_set()
-    assert (desk.path / "in_progress" / "x.pdf").read_bytes() == b"first"
-    assert desk.ledger.change([Change(job, State.STORED)])
-    (desk.path / "done").mkdir()
-    (desk.path / "in_progress" / "x.pdf").rename(desk.path / "done" / "x.pdf")
-    assert desk.ledger.change([Change(job, State.DONE)])
-    intake.wake(["x.pdf"])
-    until(lambda: len(desk.claimed) == 2)
-    assert (desk.path / "in_progress" / "x.pdf").read_bytes() == b"second"
-
-
 def test_nothing_is_replaced_in_in_progress(desk: Desk) -> None:
     (desk.path / "in_progress").mkdir()
     (desk.path / "in_progress" / "x.pdf").mkdir()
@@ -216,80 +74,6 @@ def test_nothing_is_replaced_in_in_progress(desk: Desk) -> None:
     desk.until_open("y.pdf")
     until(lambda: "in_progress/ has" in intake.notes.get("x.pdf", ""))
     assert (desk.path / "x.pdf").read_bytes() == b"x"
-
-
-def _fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-
-
-@pytest.mark.parametrize("put", [_fifo, _socket, lambda path: path.symlink_to("secret"), lambda p: p.symlink_to("gone")])
-def test_what_is_not_a_file_is_reported_and_left(desk: Desk, put: Callable[[Path], None], tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"secret")
-    intake = desk.start()
-    put(desk.path / "odd")
-    (desk.path / "x.pdf").write_bytes(b"x")
-    desk.until_open("x.pdf")
-    until(lambda: "odd" in intake.not_taken)
-    idle(desk)
-    assert "left where it is" in intake.not_taken["odd"]
-    assert os.path.lexists(desk.path / "odd")
-    (desk.path / "odd").unlink()
-    intake.wake()
-    until(lambda: not intake.not_taken)
-
-
-def test_a_linked_subfolder_is_not_entered(desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "x.pdf").write_bytes(b"x")
-    (desk.path / "sub").symlink_to(tmp_path / "outside")
-    intake = desk.start()
-    intake.wake(["sub/x.pdf", "sub"])
-    idle(desk)
-    assert desk.open() == {}
-    assert (tmp_path / "outside" / "x.pdf").exists()
-    assert "sub" in intake.not_taken
-
-
-def test_in_progress_that_is_a_link_is_not_followed(desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
-    (desk.path / "in_progress").symlink_to(tmp_path / "outside")
-    (desk.path / "x.pdf").write_bytes(b"x")
-    intake = desk.start()
-    until(lambda: "x.pdf" in intake.not_taken or intake.away)
-    assert (desk.path / "x.pdf").exists()
-    assert list((tmp_path / "outside").iterdir()) == []
-
-
-def test_too_little_space(desk: Desk) -> None:
-    (desk.path / "x.pdf").write_bytes(b"x")
-    intake = desk.start(min_free=2**62)
-    until(lambda: intake.full)
-    idle(desk)
-    assert desk.open() == {}
-    assert (desk.path / "x.pdf").exists()
-
-
-def test_first_start_leave(desk: Desk) -> None:
-    (desk.path / "a.pdf").write_bytes(b"a")
-    (desk.path / "b.pdf").write_bytes(b"b")
-    (desk.path / "c.pdf").write_bytes(b"c")
-    time.sleep(0.02)  # the kernel stamps files by a clock that ticks every few milliseconds
-    desk.start(first_start="leave")
-    idle(desk)
-    (desk.path / "new.pdf").write_bytes(b"n")
-    assert set(desk.until_open("new.pdf")) == {"new.pdf"}
-    desk.stop()
-    desk.start(first_start="leave")
-    idle(desk)
-    assert set(desk.open()) == {"new.pdf"}
-    (desk.path / "a.pdf").write_bytes(b"changed")
-    (desk.path / "b.pdf").rename(desk.path / "renamed.pdf")
-    assert "c.pdf" not in desk.until_open("a.pdf", "renamed.pdf")
 
 
 def test_one_file_in_the_way_of_another_job_does_not_stop_the_rest(desk: Desk) -> None:
@@ -319,70 +103,8 @@ def test_a_file_that_was_moved_but_not_entered_is_entered(desk: Desk) -> None:
     (desk.path / "in_progress" / "sub" / "x.pdf").write_bytes(b"x")
     desk.start()
     job = desk.ledger.query.job(desk.until_open("sub/x.pdf")["sub/x.pdf"].job)
-    assert job is not None
     assert (job.state, job.may_have_arrived) == (State.WAITING, True), "REDCap is asked for it first"
     assert (desk.path / "in_progress" / "sub" / "x.pdf").exists()
-
-
-def test_a_restart_claims_nothing_twice(desk: Desk) -> None:
-    for number in range(20):
-        (desk.path / f"{number}.pdf").write_bytes(b"x")
-    desk.start()
-    until(lambda: len(desk.open()) == 20)
-    before = desk.open()
-    desk.stop()
-    desk.start()
-    idle(desk)
-    assert desk.open() == before
-
-
-def test_taken_out_of_in_progress(desk: Desk) -> None:
-    intake = desk.start()
-    for name in ("gone.pdf", "sending.pdf", "stays.pdf"):
-        (desk.path / name).write_bytes(name.encode())
-    jobs = desk.until_open("gone.pdf", "sending.pdf", "stays.pdf")
-    assert desk.ledger.change([Change(jobs["sending.pdf"].job, State.SENDING)])
-    for name in ("gone.pdf", "sending.pdf"):
-        (desk.path / "in_progress" / name).unlink()
-    intake.wake()
-    until(lambda: "gone.pdf" not in desk.open())
-    assert set(desk.open()) == {"sending.pdf", "stays.pdf"}
-    gone = desk.ledger.query.job(jobs["gone.pdf"].job)
-    assert gone is not None
-    assert gone.state is State.WITHDRAWN
-
-
-def test_renamed_within_in_progress(desk: Desk) -> None:
-    intake = desk.start()
-    (desk.path / "wrong.pdf").write_bytes(b"x")
-    job = desk.until_open("wrong.pdf")["wrong.pdf"].job
-    (desk.path / "in_progress" / "wrong.pdf").rename(desk.path / "in_progress" / "right.pdf")
-    intake.wake()
-    assert desk.until_open("right.pdf")["right.pdf"].job == job
-    assert set(desk.open()) == {"right.pdf"}
-
-
-def failed_file(desk: Desk, name: str = "wrong.pdf") -> int:
-    (desk.path / name).write_bytes(b"content of " + os.fsencode(name))
-    job = desk.until_open(name)[name].job
-    desk.fail(job, f"failed/{name}")
-    return job
-
-
-def test_renamed_within_failed(desk: Desk) -> None:
-    desk.start()
-    job = failed_file(desk)
-    (desk.path / "failed" / "other.pdf").write_bytes(b"somebody's own")
-    idle(desk)
-    (desk.path / "failed" / "wrong.pdf").rename(desk.path / "failed" / "right.pdf")
-    again = desk.until_open("right.pdf")["right.pdf"].job
-    row = desk.ledger.query.job(again)
-    assert row is not None
-    assert row.again_of == job
-    assert row.state is State.WAITING
-    assert (desk.path / "in_progress" / "right.pdf").read_bytes() == b"content of wrong.pdf"
-    idle(desk)
-    assert [path.name for path in (desk.path / "failed").iterdir()] == ["other.pdf"]
 
 
 def test_renamed_within_failed_before_the_ledger_knew_its_place(desk: Desk) -> None:
@@ -396,26 +118,7 @@ def test_renamed_within_failed_before_the_ledger_knew_its_place(desk: Desk) -> N
     desk.fail(job, "failed/renamed.pdf", entered=False)
     desk.start()
     row = desk.ledger.query.job(desk.until_open("renamed.pdf")["renamed.pdf"].job)
-    assert row is not None
     assert row.again_of == job
-
-
-def test_moved_back_into_the_drop_folder(desk: Desk) -> None:
-    desk.start()
-    job = failed_file(desk)
-    (desk.path / "failed" / "wrong.pdf").rename(desk.path / "wrong.pdf")
-    row = desk.ledger.query.job(desk.until_open("wrong.pdf")["wrong.pdf"].job)
-    assert row is not None
-    assert row.again_of == job
-
-
-def test_a_failed_file_stays_while_nobody_touches_it(desk: Desk) -> None:
-    intake = desk.start()
-    failed_file(desk)
-    intake.wake()
-    idle(desk)
-    assert desk.open() == {}
-    assert (desk.path / "failed" / "wrong.pdf").exists()
 
 
 # Away --------------------------------------------------------------------------------------------------------------------
@@ -438,23 +141,6 @@ def test_away_and_back(desk: Desk, tmp_path: Path) -> None:
     assert intake.away is None
 
 
-def test_a_folder_that_is_not_there_yet(desk: Desk) -> None:
-    desk.path.rmdir()
-    intake = desk.start()
-    until(lambda: intake.away)
-    assert "check that it is mounted" in str(intake.away)
-    assert intake.idle.is_set()
-    assert intake.alive()
-
-
-def test_a_path_that_is_a_link(desk: Desk, tmp_path: Path) -> None:
-    desk.path.rename(tmp_path / "real")
-    desk.path.symlink_to("real")
-    intake = desk.start()
-    until(lambda: intake.away)
-    assert "name the directory itself" in str(intake.away)
-
-
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a//b", ".", "", "x\0y", "y" * 300])
 def test_odd_hints_do_no_harm(desk: Desk, name: str) -> None:
     intake = desk.start()
@@ -463,46 +149,6 @@ def test_odd_hints_do_no_harm(desk: Desk, name: str) -> None:
     (desk.path / "x.pdf").write_bytes(b"x")
     desk.until_open("x.pdf")
     assert intake.away is None
-
-
-def test_one_folder_hangs_the_other_goes_on(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that does not return (here: into the ledger) holds one thread and is shown as what it is."""
-    monkeypatch.setattr("dropcap.intake.loop._STUCK", 0.3)
-    hanging, go_on = threading.Event(), threading.Event()
-
-    def hangs(*_: str) -> None:
-        hanging.set()
-        go_on.wait(20)
-
-    (tmp_path / "other").mkdir()
-    other = Desk(tmp_path / "other")
-    monkeypatch.setattr(other.ledger.query, "known_folder", hangs)
-    stuck, well = other.start(), desk.start()
-    assert hanging.wait(5)
-    (desk.path / "x.pdf").write_bytes(b"x")
-    (other.path / "y.pdf").write_bytes(b"y")
-    desk.until_open("x.pdf")
-    until(lambda: stuck.away)
-    assert "has not answered" in str(stuck.away)
-    assert stuck.alive(within=0.1)
-    assert well.away is None
-    assert not stuck.stop(timeout=0.1)
-    go_on.set()
-    until(lambda: not stuck.alive())
-    other.ledger.close()
-
-
-def test_a_marker_of_another_installation(desk: Desk) -> None:
-    (desk.path / ".dropcap").write_bytes(Marker("somebody else", "consents", "id").to_bytes())
-    (desk.path / "x.pdf").write_bytes(b"x")
-    intake = desk.start(rescan=0.2)
-    until(lambda: intake.away)
-    assert "another installation" in str(intake.away)
-    assert (desk.path / "x.pdf").exists()
-    tree = Tree(desk.path)
-    adopt(tree, "consents", str(desk.path), UNKNOWN, desk.ledger, Run.of(desk.path.parent))
-    tree.close()
-    desk.until_open("x.pdf")
 
 
 def test_a_drop_folder_within_another_is_left_to_itself(desk: Desk) -> None:

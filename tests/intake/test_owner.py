@@ -48,7 +48,6 @@ def test_a_new_folder_gets_one_and_it_stays(tree: Tree, ledger: Ledger) -> None:
     assert first.installation == ledger.installation
     assert own(tree, ledger) == first
     known = ledger.query.known_folder("consents")
-    assert known is not None
     assert known.marker == first.id
     assert [path.name for path in tree.path.iterdir()] == [".dropcap"]
 
@@ -67,7 +66,6 @@ def test_a_marker_that_appears_meanwhile_is_not_replaced(tree: Tree, ledger: Led
         own(tree, ledger)
     other.close()
     known = ledger.query.known_folder("consents")
-    assert known is not None
     assert own(tree, ledger).id == known.marker
 
 
@@ -166,7 +164,6 @@ def test_a_folder_that_was_moved_with_its_marker(tree: Tree, ledger: Ledger) -> 
     first = own(tree, ledger)
     assert own(tree, ledger, path="/srv/new") == first
     known = ledger.query.known_folder("consents")
-    assert known is not None
     assert known.path == "/srv/new"
 
 

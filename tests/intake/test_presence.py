@@ -99,17 +99,6 @@ def test_a_marker_of_the_version_before_gets_a_beat(place: Place) -> None:
     assert values == json.loads(old.to_bytes())
 
 
-def test_a_marker_that_somebody_removes_is_written_anew(place: Place) -> None:
-    presence = place.presence()
-    for act in (presence.beat, presence.confirm):
-        place.file.unlink()
-        act()
-        assert owner.read(place.tree) == place.marker
-        assert presence.sure()
-    assert place.own() == place.marker, "and the ledger knows it"
-    assert place.lost == []
-
-
 def test_a_marker_that_somebody_removes_while_it_is_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     presence = place.presence()
     opened = place.tree.open

@@ -16,7 +16,7 @@ from dropcap.config.model import Folder
 from dropcap.intake import strays
 from dropcap.intake.opened import DropDirectory
 from dropcap.intake.owner import Run, Vigil
-from dropcap.intake.strays import Strays, stray_files
+from dropcap.intake.strays import Strays
 from dropcap.ledger.job import Change, NewFile, State
 from dropcap.ledger.store import Ledger
 
@@ -288,17 +288,3 @@ def test_a_directory_that_does_not_change_is_not_listed_again(place: Place) -> N
     place.put(f"{TODAY}/y.pdf")
     assert place.found() == [f"{TODAY}/y.pdf"]
     assert place.found() == [f"{TODAY}/y.pdf"]
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        ({"done/a.pdf"}, "these lie in done/, but dropcap did not put them there: done/a.pdf"),
-        (
-            {"failed/a.pdf", "failed/b\n.pdf"},
-            "these lie in failed/, but dropcap did not put them there: failed/a.pdf, failed/b\\x0a.pdf",
-        ),
-    ],
-)
-def test_the_words(names: set[str], said: str) -> None:
-    assert stray_files(names).message == said

@@ -63,7 +63,6 @@ def test_names_are_relative_and_directories_keep_their_watch_when_renamed(tmp_pa
 def test_no_half_second_behind_a_file_that_is_moved_away(desk: Desk, tmp_path: Path) -> None:
     """The event of a file moved out holds back those behind it in watchdog's own observers."""
     desk.start()
-    assert desk.intake is not None
     (desk.path / "out").mkdir()
     assert desk.intake.idle.wait(5)
     (desk.path / "out" / ".leaves").write_bytes(b"x")
@@ -93,7 +92,6 @@ def test_lost_events_are_made_up_for_by_a_walk(desk: Desk) -> None:
     until(lambda: intake.idle.is_set())
     held = threading.Event()
     watch = intake._opened.watch  # type: ignore[union-attr]
-    assert watch is not None
     with watch._lock:  # its thread waits here with the first event
         os.close(os.open(directory / ".a", os.O_CREAT | os.O_WRONLY))
         for _ in range(limit):
@@ -108,9 +106,7 @@ def test_a_dead_watcher_is_replaced(desk: Desk) -> None:
     intake = desk.start()
     assert intake.idle.wait(5)
     watch = intake._opened.watch  # type: ignore[union-attr]
-    assert watch is not None
     first = watch._inotify
-    assert first is not None
     first.stop()
     first.join(5)
     assert not first.is_alive()  # a walk of just now may have replaced it

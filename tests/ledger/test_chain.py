@@ -292,7 +292,6 @@ def test_changed_rules_are_entered(kept: Engine) -> None:
     ledger.reroute("f", [(3, new)])
     assert [event.note for event in ledger.query.history(3)] == ["claimed", "the configuration of its folder has changed"]
     found: Job | None = ledger.query.job(3)
-    assert found is not None
     assert found.origin == hashlib.sha256(b'{"dropcap":"2"}').hexdigest()
     ledger.close()
     assert kept.said() == []

@@ -46,7 +46,6 @@ def claim(ledger: Ledger, name: str, back: Back | None = None, record: str = "10
 
 def state(ledger: Ledger, job: int) -> State:
     found = ledger.query.job(job)
-    assert found is not None
     return found.state
 
 
@@ -85,7 +84,6 @@ def test_the_old_job_goes_on_with_its_instance(ledger: Ledger, clock: Clock, las
     assert taken_away(ledger, clock.now) == [job]
     assert claim(ledger, "a", Back(job, SHA, goes_on=True)) == job
     again = ledger.query.job(job)
-    assert again is not None
     assert (again.state, again.instance, again.ended_at, again.reason) == (State.UNKNOWN, 3, None, None)
     assert ledger.change([Change(job, State.SENDING)]) == {job}
 
@@ -112,7 +110,6 @@ def test_it_waits_while_another_is_sent_to_its_place(ledger: Ledger) -> None:
 def test_another_name_to_the_same_place_takes_over_the_instance(ledger: Ledger) -> None:
     job = withdrawn(ledger, SENT, UNKNOWN)
     new = ledger.query.job(claim(ledger, "b", Back(job, SHA, goes_on=False)))
-    assert new is not None
     assert (new.state, new.instance, new.sent_sha256, new.back_of) == (State.UNKNOWN, 3, SHA, job)
     assert [one.id for one in ledger.query.to_read_back(time.time() + 1e9)] == [job]
 
@@ -120,7 +117,6 @@ def test_another_name_to_the_same_place_takes_over_the_instance(ledger: Ledger) 
 def test_another_patients_file_takes_over_nothing(ledger: Ledger) -> None:
     job = withdrawn(ledger, SENT, UNKNOWN)
     new = ledger.query.job(claim(ledger, "b", Back(job, SHA, goes_on=False), record="102", key="other"))
-    assert new is not None
     assert (new.state, new.instance, new.sent_sha256) == (State.WAITING, None, None)
     old = ledger.query.job(job)
     assert old is not None
@@ -136,7 +132,6 @@ def test_a_record_that_is_found_later_takes_over_the_instance_then(ledger: Ledge
     assert job_now is not None
     assert ledger.found(job_now, "101", "k") is ReadBackFound.ENTERED
     found = ledger.query.job(new)
-    assert found is not None
     assert (found.state, found.instance) == (State.WAITING, 3)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -141,11 +142,8 @@ def test_what_many_threads_want_at_once_goes_as_if_each_was_alone(ledger: Ledger
         except Exception as error:
             came[which] = type(error)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(24)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(24) as threads:
+        list(threads.map(work, range(24)))
     for which in range(24):
         first, second = jobs[2 * which : 2 * which + 2]
         states = [found.state for job in (first, second) if (found := ledger.query.job(job))]

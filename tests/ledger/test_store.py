@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.ledger.database import TOLD, Conflict, LedgerError
+from dropcap.ledger.database import TOLD, Conflict, Damaged, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Change, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
+from dropcap.ledger.query import Query
 from dropcap.ledger.sqlite.migrations import MIGRATIONS
 from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Scope
@@ -36,7 +38,6 @@ def job_of(ledger: Ledger, number: int) -> Job:
 
 def state(ledger: Ledger, job: int) -> State:
     found = ledger.query.job(job)
-    assert found is not None
     return found.state
 
 
@@ -91,7 +92,6 @@ def test_only_allowed_steps_are_taken_and_each_leaves_a_trace(engine: Engine, le
         assert state(ledger, job) is expected[-1]
         assert [event.state for event in ledger.query.history(job)] == expected
         ended = ledger.query.job(job)
-        assert ended is not None
         assert (ended.ended_at is None) == (expected[-1] in OPEN)
 
     taken()
@@ -137,7 +137,6 @@ def test_names_that_are_not_utf8_and_values_made_of_them(ledger: Ledger) -> None
     (job,) = ledger.claim("f", [NewFile(name, 1, 2, 3)], lambda _: Address("p", "r", name, None, "f", None, name))
     ledger.change([Change(job, State.REFUSED, name, {"message": name, "filed_as": name})])
     found = ledger.query.job(job)
-    assert found is not None
     assert (found.name, found.filed_as) == (name, name)
     assert "\\udce9" in found.record
 
@@ -151,11 +150,8 @@ def test_writes_of_many_threads_stand_and_one_that_fails_leaves_the_others(ledge
         except Conflict:
             failed.append(number)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(100) as threads:
+        list(threads.map(work, range(100)))
     assert len(failed) == 50
     assert len(ledger.query.open_files("f")) == 50
 
@@ -167,7 +163,6 @@ def test_a_failed_file_is_known_until_it_is_tried_again(ledger: Ledger) -> None:
     (again,) = ledger.claim("f", [NewFile("a", 1, 2, 3, again_of=job)], lambda _: to())
     assert ledger.query.failed_files("f") == {}
     first = ledger.query.job(job)
-    assert first is not None
     assert first.tried_again == again
 
 
@@ -217,14 +212,6 @@ def test_a_pause_that_ends_by_itself_touches_none_that_waits_for_somebody(ledger
     assert ledger.query.pauses() == []
 
 
-def test_pauses_are_kept(ledger: Ledger) -> None:
-    pause = Pause("server", "h:443", "banned", "m", "r", 1.0, True)
-    ledger.pause(pause)
-    assert ledger.query.pauses() == [pause]
-    assert ledger.resume(Scope.SERVER, "h:443")
-    assert not ledger.resume(Scope.SERVER, "h:443")
-
-
 def test_a_newer_file_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     Ledger(path).close()
@@ -257,7 +244,6 @@ def test_two_files_that_may_have_been_sent_do_not_share_a_target(ledger: Ledger)
     assert ledger.found(job_of(ledger, first), "101", "k") is ReadBackFound.ENTERED
     assert ledger.found(job_of(ledger, second), "101", "k") is ReadBackFound.ANOTHER_GOES
     job = ledger.query.job(second)
-    assert job is not None
     assert (job.state, job.key) == (State.UNKNOWN, "where b"), "it stays as it was"
 
 
@@ -268,7 +254,6 @@ def test_a_held_job_remembers_that_it_may_have_been_sent(ledger: Ledger, sent: b
         ledger.change([Change(job, State.SENDING, columns={"attempts": 1, "instance": 4})])
     ledger.change([Change(job, State.HELD)])
     found = ledger.query.job(job)
-    assert found is not None
     assert found.tried_again_as is after
     assert ledger.rename_open(job, "b", to("k"))
     assert state(ledger, job) is after
@@ -284,8 +269,6 @@ def test_new_rules_forget_what_was_fixed_for_another_target(ledger: Ledger) -> N
     kept = ledger.query.job(job)
     ledger.reroute("f", [(job, to("another"))])
     new = ledger.query.job(job)
-    assert kept is not None
-    assert new is not None
     assert (kept.instance, kept.preserved_sha256, kept.sha256) == (4, "x", "y")
     assert (new.instance, new.preserved_sha256, new.sha256) == (None, None, None)
 
@@ -298,7 +281,6 @@ def test_numbers_of_more_than_63_bits(ledger: Ledger) -> None:
         [Change(job, State.REFUSED), Change(job, State.FAILED, columns={"filed_as": "failed/a", "mtime_ns": mtime_ns + 1})]
     )
     found, failed = ledger.query.job(job), ledger.query.failed_files("f")["failed/a"]
-    assert found is not None
     assert (found.mtime_ns, found.inode) == (failed.mtime_ns, failed.inode) == (mtime_ns + 1, inode)
     ledger.claim("f", [NewFile("b", 1, -mtime_ns, inode)], lambda _: to())
     assert [(file.mtime_ns, file.inode) for _, file in ledger.query.each_open("f")] == [(-mtime_ns, inode)]
@@ -361,28 +343,14 @@ def test_an_entry_leads_to_the_first_project_until_another_is_configured(
         assert ledger.query.told_projects() == ({} if left.number is None else {"p": left.number})
 
 
-def test_a_file_of_before_marks_is_brought_up(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in MIGRATIONS[0].split(";"):
-        connection.execute(statement)
-    connection.execute("insert into meta values ('installation', 'before')")
-    connection.execute("insert into folder values ('consents', '/srv', 'm', 'ext4', 1.0)")
-    connection.execute("pragma user_version = 1")
-    connection.close()
-    ledger = Ledger(path)
+def test_marks_go_with_their_folder_until_its_file_is_claimed(ledger: Ledger) -> None:
     mark = Mark("a\udcff.pdf", MarkKind.CUT, 1, 2**63, 3, 2**64 - 1, 5.0)
-    try:
-        assert ledger.installation == "before"
-        assert ledger.query.marks("consents") == []
-        ledger.mark("consents", [mark])
-        assert ledger.query.marks("consents", mark.name) == [mark]
-        ledger.rename_folder("consents", "forms")
-        assert ledger.query.marks("forms") == [mark]
-        ledger.claim("forms", [NewFile(mark.name, 1, 2, 3)], lambda _: Address())
-        assert ledger.query.marks("forms") == []
-    finally:
-        ledger.close()
+    ledger.remember_folder("consents", "/srv", "m", "ext4")
+    ledger.mark("consents", [mark])
+    ledger.rename_folder("consents", "forms")
+    assert (ledger.query.marks("consents"), ledger.query.marks("forms", mark.name)) == ([], [mark])
+    ledger.claim("forms", [NewFile(mark.name, 1, 2, 3)], lambda _: Address())
+    assert ledger.query.marks("forms") == []
 
 
 def test_what_a_sentence_said_of_a_new_record_is_said_by_columns_now(tmp_path: Path) -> None:
@@ -417,3 +385,56 @@ def test_what_a_sentence_said_of_a_new_record_is_said_by_columns_now(tmp_path: P
         assert ledger.query.pauses() == [], "of something that this version does not know"
     finally:
         ledger.close()
+
+
+# What a clock that was ahead has put off is due once it stands right
+
+
+NOW, HOUR, DAY = 1_800_000_000.0, 3600.0, 86400.0
+
+
+@pytest.mark.parametrize(
+    ("says", "entered", "columns", "due"),
+    [
+        ("put off for two seconds", NOW - 1, {"due": NOW + 1}, NOW + 1),
+        ("an hour, for its record", NOW - 10, {"due": NOW + HOUR, "reason": "no_record"}, NOW + HOUR),
+        ("until tomorrow", NOW - 10, {"due": NOW + DAY, "reason": "create_limit"}, NOW + DAY),
+        ("by a clock that was 400 days ahead", NOW + 400 * DAY, {"due": NOW + 400 * DAY + 2}, 0.0),
+        ("ten minutes ahead", NOW + 600, {"due": NOW + 602}, 0.0),
+        ("its day was 400 days ahead", NOW + 400 * DAY, {"due": NOW + 401 * DAY, "reason": "create_limit"}, 0.0),
+        ("the day's limit, ten minutes ahead", NOW + 600, {"due": NOW + DAY, "reason": "create_limit"}, NOW + DAY),
+        ("due for long", NOW + 400 * DAY, {"due": 0.0}, 0.0),
+        ("later than any delay, whenever it was entered", NOW - 10, {"due": NOW + 3 * DAY}, 0.0),
+    ],
+)
+def test_what_is_due(engine: Engine, says: str, entered: float, columns: dict[str, Any], due: float) -> None:
+    clock = [entered]
+    ledger = engine.open(lambda: clock[0])
+    (job,) = ledger.claim("f", [NewFile("a", 1, 1, 1)], lambda _: Address())
+    ledger.change([Change(job, State.WAITING, "", columns)])
+    clock[0] = NOW
+    assert ledger.clock_was_set() == (due != columns["due"])
+    found = ledger.query.job(job)
+    assert found.due == due, says
+
+
+# A ledger whose header was written over is damaged, though SQLite has no code for it
+
+
+#: Fields of the header, four bytes each (the file format of SQLite, 1.3).
+SCHEMA_FORMAT, TEXT_ENCODING = 44, 56
+
+
+@pytest.mark.parametrize("field", [SCHEMA_FORMAT, TEXT_ENCODING])
+def test_a_field_of_the_header_that_is_none(tmp_path: Path, field: int) -> None:
+    path = tmp_path / "ledger.db"
+    Ledger(path).close()
+    with path.open("r+b") as file:
+        file.seek(field)
+        file.write(b"\xff" * 4)
+    with pytest.raises(Damaged):
+        Ledger(path)
+    found = Query(path)
+    with pytest.raises(Damaged):
+        found.pauses()
+    found.close()

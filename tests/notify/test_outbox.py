@@ -10,7 +10,7 @@ import pytest
 
 from dropcap.config.model import Notify, Recipient, SecretPlace
 from dropcap.notify.notices import Notice
-from dropcap.notify.outbox import FILE, LONGEST, MOST, MOST_LINES, Outbox
+from dropcap.notify.outbox import FILE, MOST, MOST_LINES, Outbox
 from dropcap.reasons import Told
 from tests.snapshot import NOW
 
@@ -77,15 +77,6 @@ def test_a_mail_server_that_is_down_for_an_hour(tmp_path: Path) -> None:
     again.sent(message, now, 60.0)
     again.keep()
     assert Outbox(tmp_path, now).due(now + 100) == []
-
-
-def test_tries_grow_rarer(tmp_path: Path) -> None:
-    box = Outbox(tmp_path, NOW)
-    box.put([notice("A.")], Notify((DESK,)))
-    (message,) = box.due(NOW)
-    waits = [box.failed(message, NOW) for _ in range(12)]
-    assert waits == sorted(waits)
-    assert (waits[0], waits[-1]) == (10.0, LONGEST)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"entries": [1]}', "\x00"])

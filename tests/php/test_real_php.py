@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dropcap.display import shown
 from tests import needs
 from tests.faults.proxy import proxy
 from tests.php.server import RealPhp, php_site
-from tests.site import TOKEN, Site
+from tests.site import Site
 
 pytestmark = needs.every_test_needs("php")
 
@@ -181,24 +180,6 @@ def test_a_body_cut_off_in_the_middle_stores_nothing(site: tuple[Site, RealPhp])
     (job,) = place.jobs()
     assert (job.state, job.attempts, job.confirmed) == ("done", 2, "readback")
     assert len(php.held()) == 1
-
-
-@pytest.mark.parametrize("announced", ["as much as comes", "more than comes"])
-def test_php_stores_nothing_of_half_a_body(site: tuple[Site, RealPhp], announced: str) -> None:
-    _, php = site
-    fields = {"token": TOKEN, "content": "file", "action": "import", "record": "101", "field": FIELD, "event": "baseline_arm_1"}
-    body = b"".join(f'--B\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items())
-    body += b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n\r\nhalf a fi'
-    length = len(body) + (1000 if announced == "more than comes" else 0)
-    with socket.create_connection(("127.0.0.1", php.port), 20) as connection:
-        head = (
-            f"POST /api/ HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: {length}\r\n\r\n"
-        )
-        connection.sendall(head.encode() + body)
-        connection.shutdown(socket.SHUT_WR)
-        reply = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert b" 200 " not in reply.partition(b"\r\n")[0]
-    assert php.held() == {}
 
 
 @pytest.mark.parametrize(

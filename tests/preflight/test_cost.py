@@ -97,7 +97,6 @@ def _fill(drop: Path, box: Sandbox, kind: str) -> None:
         if held is not None:
             store.put_bytes(record, baseline, "consent_pdf", "old.pdf", held)
         row = store.row(record, baseline)
-        assert row is not None
         name = row.values["mrn"] if kind == "record_where" else record
         (drop / f"{name}_x.pdf").write_bytes(b"content of " + record.encode())
 

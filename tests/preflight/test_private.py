@@ -84,15 +84,6 @@ def test_a_link_that_others_could_point_elsewhere(tmp_path: Path, state: Path) -
     assert "everybody may write" in str(look(tmp_path / "open" / "link" / "consents", state))
 
 
-def test_in_a_share_by_its_name_by_a_link_and_around_it(tmp_path: Path, state: Path) -> None:
-    share = tmp_path / "share"
-    (share / "sub").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(share / "sub")
-    for place in (share, share / "sub" / "consents", tmp_path / "link" / "consents", tmp_path):
-        assert "overlap" in str(look(place, state, share))
-    assert look(tmp_path / "share-too" / "consents", state, share) is None
-
-
 def test_in_a_drop_folder_that_this_configuration_does_not_know(tmp_path: Path, state: Path) -> None:
     place = tmp_path / "share" / "kept" / "consents"
     place.mkdir(parents=True, mode=0o700)

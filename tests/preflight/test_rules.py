@@ -185,7 +185,6 @@ def test_what_is_wrong_is_found(
 def test_check_and_the_work_judge_alike(templates: dict[str, Any], longitudinal: bool, reason: str) -> None:
     one = rule("{r}.pdf", **templates)
     at_work = contradiction(structure(longitudinal), one)
-    assert at_work is not None
     assert at_work.reason == reason
     assert [found.message for found in findings(one, longitudinal=longitudinal)] == [at_work.message]
 

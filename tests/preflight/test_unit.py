@@ -64,7 +64,6 @@ def test_drop_ins_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
     assert unit(tmp_path / "u.service", "SystemCallFilter=~@privileged", "SystemCallFilter=@chown").may_chown
     (etc / "x.service.d/20.conf").write_text("[Service]\n# a comment\nReadWritePaths=-/c\n")
     found = ServiceUnit.installed("x.service", (etc, lib))
-    assert found is not None
     assert (found.last("User"), found.writable) == ("two", ["/a", "/b", "/c"])
     assert ServiceUnit.installed("y.service", (etc, lib)) is None
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
@@ -200,6 +200,10 @@ _ANY_BODY = st.one_of(
     st.booleans(),
     st.sampled_from(["", "text/html", 'a/b; name="x"', "application/json"]),
 )
+@example(200, b'{"a":' * 10_000, "json", True, True, "")
+@example(400, b'{"error":' * 10_000, "import", True, True, "")
+@example(200, b'{"error": ' + b"9" * 5000 + b"}", "import", True, True, "")
+@example(200, b"", "export", True, True, '\u00ff; name="' + "\\" * 500)
 def test_whatever_a_server_says(status: int, body: bytes, for_: str, whole: bool, sent: bool, kind: str) -> None:
     meaning = judged(status, body, {"Content-Type": kind}, for_=for_, body_complete=whole, request_complete=sent)
     assert len(meaning.message) <= 500
@@ -270,6 +274,8 @@ def test_the_name_of_an_exported_file(value: str, name: str | None) -> None:
         (" 0 ", 0.0),
         ("-5", None),
         ("soon", None),
+        ("\u00b2", None),
+        ("Wed, 32 Foo 99999 99:99:99 GMT", None),
         ("", None),
         ("9" * 400, 999999999.0),
         ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,11 +200,8 @@ def test_many_at_once_show_a_wrong_password_once(authority: Path) -> None:
     found: list[Reason] = []
     with serving(refuses) as proxy:
         redcap = client("https://redcap.example.org/api/", through(authority, proxy.port, lambda: Secret(PASSWORD)))
-        threads = [threading.Thread(target=lambda: found.append(meaning_of(redcap.version).reason)) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(5)
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(lambda _: found.append(meaning_of(redcap.version).reason), range(6)))
     assert found == [Reason.PROXY] * 6
     assert [base64.b64encode(PASSWORD.encode()) in head for head in heads] == [True]
 

@@ -7,7 +7,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropcap.redcap import window as module
-from dropcap.redcap.window import WINDOW, RequestWindow, Stopped
+from dropcap.redcap.window import WINDOW, RequestWindow
 
 
 def shift(path: Path, seconds: float) -> None:
@@ -37,26 +36,6 @@ def test_no_more_than_the_limit(tmp_path: Path) -> None:
     assert taken(window) == 5
     assert WINDOW - 1 < window.try_acquire() <= WINDOW
     assert (tmp_path / "windows" / "host:443").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "w"
-    first = RequestWindow(path, 5)
-    taken(first, 3)
-    first.close()
-    assert taken(RequestWindow(path, 5)) == 2
-
-
-def test_it_slides(tmp_path: Path) -> None:
-    path = tmp_path / "w"
-    window = RequestWindow(path, 5)
-    taken(window, 2)
-    shift(path, -40)
-    assert taken(window) == 3
-    shift(path, -WINDOW + 39)
-    assert taken(window) == 2
-    shift(path, -WINDOW)
-    assert taken(window) == 5
 
 
 def test_a_clock_that_goes_back_waits_a_minute_at_most(tmp_path: Path) -> None:
@@ -123,16 +102,6 @@ def test_threads_and_processes_share_one_limit(tmp_path: Path) -> None:
     assert sum(counts) == 50
 
 
-def test_waiting_ends_with_a_stop(tmp_path: Path) -> None:
-    window = RequestWindow(tmp_path / "w", 1)
-    assert window.acquire() == 0
-    stop = threading.Event()
-    threading.Timer(0.05, stop.set).start()
-    with pytest.raises(Stopped) as caught:
-        window.acquire(stop)
-    assert not caught.value.outcome_unknown
-
-
 def test_waiting_ends_when_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "w"
     window = RequestWindow(path, 1)
@@ -163,10 +132,3 @@ def test_never_more_in_any_window(limit: int, steps: list[tuple[float, int]]) ->
         window.close()
         for index in range(len(made) - limit):
             assert made[index + limit] - made[index] >= WINDOW
-
-
-def test_it_is_quick(tmp_path: Path) -> None:
-    window = RequestWindow(tmp_path / "w", 100_000)
-    began = time.perf_counter()
-    taken(window, 2000)
-    assert (time.perf_counter() - began) / 2000 < 0.0005

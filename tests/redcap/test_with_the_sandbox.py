@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from dropcap.redcap.client import FileTarget, NoFile, Redcap, RedcapError
-from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.window import RequestWindow
 from dropcap.secret import Token
-from redcap_sandbox import Fault, Sandbox, classic_project, demo_project
+from redcap_sandbox import Fault, Sandbox, demo_project
 
 PLACE = FileTarget("101", "consent_pdf", "baseline_arm_1")
 
@@ -55,23 +54,6 @@ def test_a_wrong_place_is_named(box: Sandbox, place: FileTarget, reason: str) ->
     with pytest.raises(RedcapError) as caught:
         client(box).import_file(place, io.BytesIO(b"%PDF"), 4, "a.pdf")
     assert caught.value.meaning.reason == reason
-
-
-def test_a_wrong_token_is_named(box: Sandbox) -> None:
-    with pytest.raises(RedcapError) as caught:
-        client(box, "F" * 32).version()
-    assert caught.value.meaning.reason == "token"
-
-
-def test_the_structure_is_read(box: Sandbox) -> None:
-    structure = ProjectStructure.from_api(client(box))
-    assert structure.longitudinal
-    assert "consent_pdf" in structure.file_fields()
-    assert structure.is_designated("baseline_arm_1", structure.fields["consent_pdf"].form)
-    rows = client(box).records(["101"], [structure.record_id_field])
-    assert {row[structure.record_id_field] for row in rows} == {"101"}
-    with Sandbox(classic_project()) as classic:
-        assert not ProjectStructure.from_api(client(classic)).longitudinal
 
 
 def test_a_record_is_created_once(box: Sandbox) -> None:

@@ -9,8 +9,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import redcap_sandbox
 
 SOURCE = Path(redcap_sandbox.__file__).parent
@@ -46,8 +44,3 @@ def test_no_circle_of_modules_not_even_for_the_type_checker() -> None:
     while leaves := {module for module, others in graph.items() if not others}:
         graph = {module: others - leaves for module, others in graph.items() if module not in leaves}
     assert graph == {}
-
-
-@pytest.mark.parametrize("name", redcap_sandbox.__all__)
-def test_what_it_offers_is_there(name: str) -> None:
-    assert hasattr(redcap_sandbox, name)

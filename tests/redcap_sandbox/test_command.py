@@ -21,7 +21,6 @@ def running(*words: str) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "redcap_sandbox", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
             url, token = (process.stdout.readline().partition(": ")[2].strip() for _ in range(2))
             yield url, token
         finally:

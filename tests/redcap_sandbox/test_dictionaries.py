@@ -71,5 +71,4 @@ def test_records_with_the_same_quirks(tmp_path: Path) -> None:
     records.write_text('\ufeffrecord_id;note;report\r\n"007";"a; b";old.pdf\r\n;;\r\n\r\n8;;\r\n', encoding="utf-8", newline="")
     assert load_records(project, records) == 2
     row = project.store.row("007", RowKey(project.events[0].unique_name))
-    assert row is not None
     assert row.values == {"record_id": "007", "note": "a; b"}

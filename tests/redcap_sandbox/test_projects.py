@@ -149,15 +149,6 @@ def test_a_number_in_project_xml_that_is_none(tmp_path: Path) -> None:
         from_xml(written(tmp_path / "p.xml", damaged))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_dictionary(tmp_path: Path, encoding: str) -> None:
-    project = from_dictionary(dictionary(tmp_path / "d.csv", *FIELDS, encoding=encoding))
-    assert (project.record_id, project.forms, project.longitudinal) == ("pid", ("base", "images"), False)
-    assert project.fields["scan"].is_file
-    assert project.fields["kind"].codes == {"1": "One", "2": "Two"}
-    assert "images_complete" in project.fields
-
-
 def test_dictionary_with_events_and_records(tmp_path: Path) -> None:
     records = "pid,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,kind,scan\n"
     records += "7,a_arm_1,,,2,[document]\n7,b_arm_1,images,3,,\n"

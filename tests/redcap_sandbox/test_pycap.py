@@ -132,9 +132,3 @@ def test_classic(classic: Sandbox) -> None:
     for refused in (project.export_events, project.export_arms, project.export_repeating_instruments_events):
         with pytest.raises(redcap.RedcapError, match="You cannot export"):
             refused()
-
-
-def test_bad_token(box: Sandbox) -> None:
-    project = redcap.Project(box.url, "F" * 32)
-    with pytest.raises(redcap.RedcapError, match="You do not have permissions to use the API"):
-        project.export_project_info()

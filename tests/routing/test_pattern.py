@@ -185,32 +185,6 @@ def test_what_is_rendered_is_captured_again(parts: list[tuple[tuple[str, str], s
     assert compiled.match("folder/" + name) == expected
 
 
-_SYNTAX = st.lists(
-    st.one_of(
-        st.sampled_from(["{", "}", "[", "]", "\\", "*", "?", "|", ":", "/", "{a}", "{b:digits(2)}", "{c:visits}", "[x]"]),
-        st.characters(),  # surrogates as well
-    ),
-    max_size=25,
-).map("".join)
-
-
-@given(_SYNTAX, st.text(st.characters()), st.booleans())
-def test_no_input_crashes(text: str, name: str, case_sensitive: bool) -> None:
-    for read in (lambda: compile_pattern(text, TABLES, case_sensitive), lambda: compile_regex(text, case_sensitive)):
-        try:
-            pattern = read()
-        except PatternError as error:
-            refusal = error
-        else:
-            refusal = None
-        if refusal:
-            assert 0 <= refusal.position <= len(unicodedata.normalize("NFC", text))
-            assert refusal.remedy
-        else:
-            found = pattern.match(name)
-            assert found is None or set(found) == set(pattern.captures)
-
-
 def test_hostile_names_take_linear_time() -> None:
     pattern = compile_pattern("*a*a*a*a*a*a*a*a*{x:any}*{y:any}*b", {})
     regex = compile_regex("(?P<x>(a+)+)+b")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
-from dropcap.routing.route import NoRoute, Route, route
+from dropcap.routing.route import NoRoute, Route, ignored, route
 from dropcap.routing.rule import NEXT, Rule
 from dropcap.routing.template import compile_template
 
@@ -140,7 +138,6 @@ def test_a_name_that_is_not_utf8() -> None:
 )
 def test_nearest(pattern: str, name: str, position: int, expected: str, found: str) -> None:
     near = nearest([rule("only", pattern)], name)
-    assert near is not None
     assert (near.position, near.found) == (position, found)
     assert expected in near.expected
     assert near.message.startswith("rule `only` ")
@@ -148,10 +145,8 @@ def test_nearest(pattern: str, name: str, position: int, expected: str, found: s
 
 def test_the_rule_that_goes_furthest_is_the_nearest() -> None:
     near = nearest(RULES, "101_V1_consents.pdf")
-    assert near is not None
     assert near.rule is CONSENT
     near = nearest(RULES, "mrnX.pdf")
-    assert near is not None
     assert near.rule is WHERE
 
 
@@ -163,10 +158,40 @@ def test_regular_expressions_give_no_place() -> None:
     assert answer.message == "no rule matches `y`"
 
 
-@given(st.text(st.characters(exclude_characters="\0"), max_size=60))
-def test_every_name_gets_an_answer(name: str) -> None:
-    answer = route(RULES, "f", name)
-    if isinstance(answer, NoRoute) and answer.reason == "no_rule":
-        near = nearest(RULES, name)
-        assert near is None or 0 <= near.position <= len(name) * 4
-        assert "\n" not in answer.message
+# Names that are no dropped files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".hidden", ".dropcap", "~$letter.docx", "a.tmp", "A.TMP", "a.part", "a.partial", "a.filepart", "a.crdownload",
+        "a.download", ".a.swp", "a.lock", "a.pdf~", "Thumbs.db", "thumbs.DB", "desktop.ini", "_STATUS.html",
+        "System Volume Information", "$RECYCLE.BIN", "lost+found", "@eaDir", "@eaDir/a.pdf", ".git/a.pdf", "sub/a.tmp",
+        "sub/.x/a.pdf",
+    ],
+)  # fmt: skip
+def test_ignored(name: str) -> None:
+    assert ignored(name, ())
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "tmp", "a.tmp.pdf", "sub/a.pdf", "$a", "status.html", "part", "\udc80", ""])
+def test_taken(name: str) -> None:
+    assert ignored(name, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "expected"),
+    [
+        ("*.log", "a.LOG", True),
+        ("*.log", "sub/a.log", True),
+        ("sub/*", "sub/a.pdf", True),
+        ("sub/*", "a.pdf", False),
+        ("caf\u00e9*", "cafe\u0301.pdf", True),
+        ("[", "[", True),
+        ("draft-??.pdf", "draft-01.pdf", True),
+    ],
+)
+def test_globs(glob: str, name: str, expected: bool) -> None:
+    reason = ignored(name, [glob])
+    assert (reason is not None) is expected
+    assert not expected or f"`{glob}`" in str(reason)
