@@ -33,8 +33,8 @@ ROWS: tuple[frozenset[str], ...] = (
     frozenset({"display", "secret", "reasons", "threads"}),
     frozenset({"language"}),
 )
-#: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: its two commands.
-WITH_THE_SANDBOX = {"cli.demo_show", "cli.sandbox"}
+#: All that knows the sandbox, which `dropcap-redcap[sandbox]` completes: the module of its two commands.
+WITH_THE_SANDBOX = {"cli.demo"}
 #: What the API of REDCap may use: it knows nothing of rules, of the configuration or of files that lie somewhere.
 LOW = frozenset({"display", "secret", "reasons", "threads"})
 

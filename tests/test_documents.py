@@ -20,6 +20,7 @@ from dropcap.cli import COMMANDS, commands, status
 from dropcap.cli.configured import usable
 from dropcap.cli.prune import _as_json as prune_json
 from dropcap.cli.prune import _Seen
+from dropcap.cli.verify import Compared, Found
 from dropcap.cli.verify import _as_json as verify_json
 from dropcap.config.load import load
 from dropcap.daemon.prune import What
@@ -27,8 +28,7 @@ from dropcap.delivery.workers import Uploading
 from dropcap.ledger.job import Pause
 from dropcap.ledger.query import Query
 from dropcap.ledger.reports import HostAtWork, HostsNow
-from dropcap.preflight.retention import NotPruned
-from dropcap.preflight.verification import Compared, Found
+from dropcap.preflight.remark import NotPruned
 from dropcap.reasons import Reason, Scope
 from dropcap.snapshot import RequestLimit
 from redcap_sandbox import Sandbox, demo_project

@@ -32,9 +32,7 @@ from typing import Any
 COLD = os.environ.get("DROPCAP_COLD") == "1"
 
 #: What most starts need.
-_IMPORTED = tuple(
-    f"dropcap.cli.{name}" for name in ("run", "once", "status", "status_text", "history", "retry", "pause", "verify", "check")
-)
+_IMPORTED = tuple(f"dropcap.cli.{name}" for name in ("run", "once", "status", "history", "intervene", "verify", "check"))
 #: What those need besides that have a ledger on PostgreSQL, or the operator's page; the extras may not be installed.
 _EXTRAS = ("dropcap.ledger.postgres.database", "dropcap.ledger.postgres.connection", "dropcap.dashboard.server")
 #: The most that a start may say: its words and environment.

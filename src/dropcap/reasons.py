@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from dropcap.language.speaker import marked
+from dropcap.language import marked
 
 
 class Reason(StrEnum):

@@ -11,10 +11,9 @@ from dropcap.config.model import Config, PostgresLedger, Project
 from dropcap.delivery.workers import Uploading
 from dropcap.intake.strays import LeftFiles
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
-from dropcap.ledger.query import Query
+from dropcap.ledger.query import KNOWN_FOR, Query
 from dropcap.ledger.reports import HostsNow, PeopleQuery
-from dropcap.ledger.transitions import KNOWN_FOR
-from dropcap.preflight.retention import NotPruned, not_pruned
+from dropcap.preflight.remark import NotPruned, not_pruned
 from dropcap.reasons import Reason, Scope
 
 #: Jobs that go on by themselves.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dropcap.cli.explain import explain_command
+from dropcap.cli.history import explain_command
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dropcap.ledger.chain import Sealer, enter_what_changed, facts_of
-from dropcap.ledger.sqlite.database import open_for_writing
+from dropcap.ledger.sqlite import open_for_writing
 from redcap_sandbox import Fault, RowKey
 from tests import needs
 from tests.faults.test_clocks import Clock

@@ -14,11 +14,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from dropcap.cli.sandbox import sandbox_command
+from dropcap.cli.demo import sandbox_command
 from redcap_sandbox import Sandbox, demo_project
 
 TOKEN = "0123456789ABCDEF0123456789ABCDEF"
-START = "import dropcap.cli.sandbox as m; m.sandbox_command(prog_name='dropcap sandbox')"
+START = "import dropcap.cli.demo as m; m.sandbox_command(prog_name='dropcap sandbox')"
 
 
 @contextmanager

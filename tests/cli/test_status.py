@@ -11,7 +11,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from dropcap.cli.status_text import progress_of
+from dropcap.cli.status import progress_of
 from dropcap.daemon.state import only_one
 from redcap_sandbox import Fault
 from tests.site import Site, eventually

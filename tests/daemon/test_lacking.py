@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dropcap.daemon.custody import AWAY, HANDED_OVER, Lacking
-from dropcap.hosts.placement import Member, plan
+from dropcap.hosts.membership import Member, plan
 
 NOT_GONE: frozenset[str] = frozenset()
 SOON, LONG = 1.0, AWAY + 1.0

@@ -24,7 +24,7 @@ needs.library("starlette")
 import requests
 
 from dropcap.dashboard.gate import LINK_LASTS, MOST_WRONG, Bucket, Sessions, TooManyTries, may_change
-from dropcap.ledger.act import Means, Who
+from dropcap.ledger.chain import Means, Who
 from dropcap.secret import Secret
 from tests.dashboard.conftest import SECRET, Watched
 

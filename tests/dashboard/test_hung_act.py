@@ -21,7 +21,7 @@ import requests
 from dropcap.config.model import Config, Dashboard, SecretPlace
 from dropcap.dashboard import server as app
 from dropcap.dashboard.server import DashboardServer
-from dropcap.ledger.act import Means, Who
+from dropcap.ledger.chain import Means, Who
 from dropcap.ledger.reports import Figures
 from dropcap.ledger.store import Ledger
 from dropcap.snapshot import Snapshot

@@ -9,7 +9,7 @@ import pytest
 
 from dropcap.config.load import load
 from dropcap.config.model import Folder
-from dropcap.dashboard import tester
+from dropcap.dashboard import texts
 from tests.site import site
 
 
@@ -37,7 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Folder]]:
     ],
 )
 def test_what_is_wrong_with_a_name(folders: list[Folder], name: str, wrong: list[str], notes: list[str]) -> None:
-    (told,) = tester.tested(folders, [name])
+    (told,) = texts.tested(folders, [name])
     assert (told.mark, told.head) == ("bad", "Would fail.")
     assert [piece.text for piece in told.pieces if piece.look == "off"] == wrong
     for note in notes:
@@ -46,7 +46,7 @@ def test_what_is_wrong_with_a_name(folders: list[Folder], name: str, wrong: list
 
 
 def test_no_more_names_than_can_be_answered_at_once(folders: list[Folder]) -> None:
-    names = [f"1O1_V1_{number}lab_cosent.pdf" for number in range(tester.MOST + 9)]
-    told = tester.tested(folders * 20, names)
-    assert len(told) == tester.MOST
+    names = [f"1O1_V1_{number}lab_cosent.pdf" for number in range(texts.MOST + 9)]
+    told = texts.tested(folders * 20, names)
+    assert len(told) == texts.MOST
     assert {one.mark for one in told} == {"bad"}

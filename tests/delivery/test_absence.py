@@ -10,8 +10,8 @@ from dropcap.delivery.order import Order
 from dropcap.delivery.queue import Absence, FolderQueue
 from dropcap.files.tree import Tree
 from dropcap.ledger.job import NewFile
+from dropcap.ledger.query import Absent
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import Absent
 from tests.site import QuietFolder, Site, keep_in
 
 

@@ -13,9 +13,8 @@ import pytest
 from dropcap.delivery import attribution
 from dropcap.delivery.attribution import LEAST, SERVES, Attribution, Limit, Limits, known_limits, limit_of, outcome_for
 from dropcap.delivery.circuit import Breakers
-from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import Queues
+from dropcap.delivery.queue import Conclusion, Queues
 from dropcap.ledger.job import Held, Job, Later, Refused, State
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope

@@ -25,8 +25,17 @@ from dropcap.delivery.plan import (
 from dropcap.ledger.job import Held, Refused, WaitForRecord
 from dropcap.routing.pattern import compile_pattern
 from dropcap.routing.route import Route, route
-from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord, Rule, RuleSettings, Target
-from dropcap.routing.template import Template, compile_template
+from dropcap.routing.rule import (
+    NEXT,
+    Confirm,
+    ExistingFile,
+    MissingRecord,
+    Rule,
+    RuleSettings,
+    Target,
+    Template,
+    compile_template,
+)
 
 PLAIN = Target(field="f", record="101", event="e")
 TYPED = Target(field="f", record="101", event="e", record_is_typed=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.durable import NotRegular
-from dropcap.files.move import copy_verified, unchanged
+from dropcap.files.regular import NotRegular
+from dropcap.files.tree import copy_verified, unchanged
 from tests import needs
 
 

@@ -6,14 +6,14 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from dropcap.files import durable
-from dropcap.files.durable import fsync
+from dropcap.files import regular
+from dropcap.files.regular import fsync
 
 
 def test_a_file_system_that_refuses_fsync_is_noted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "_told", set())
+    monkeypatch.setattr(regular, "_told", set())
     log = LogCapture()
-    monkeypatch.setattr(durable, "_log", structlog.wrap_logger(None, [log], structlog.make_filtering_bound_logger(0)))
+    monkeypatch.setattr(regular, "_log", structlog.wrap_logger(None, [log], structlog.make_filtering_bound_logger(0)))
     reading, writing = os.pipe()  # a pipe refuses fsync with EINVAL, as some FUSE file systems do
     try:
         fsync(writing, "some\nname")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dropcap.files.hand import Hand
+from dropcap.threads import Hand
 from tests.site import eventually
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.files.lease import Lease, ignore_lease_breaks, writer_free
+from dropcap.files.regular import Lease, ignore_lease_breaks, writer_free
 from tests import needs
 
 
@@ -43,7 +43,7 @@ def test_unknown_for_the_file_of_somebody_else(tmp_path: Path) -> None:
     path.write_bytes(b"x")
     fd = os.open(path, os.O_RDONLY)
     code = (
-        "import os, sys; sys.path[:] = eval(sys.argv[2]); from dropcap.files.lease import writer_free;"
+        "import os, sys; sys.path[:] = eval(sys.argv[2]); from dropcap.files.regular import writer_free;"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); print(writer_free(int(sys.argv[1])).name)"
     )
     result = subprocess.run(

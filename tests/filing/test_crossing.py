@@ -11,7 +11,7 @@ import pytest
 
 from dropcap.files.tree import Tree
 from dropcap.filing.place import finish
-from dropcap.intake.take import remove_twin
+from dropcap.intake.arrivals import remove_twin
 
 WHOLE = b"the whole file"
 SHA = hashlib.sha256(WHOLE).hexdigest()

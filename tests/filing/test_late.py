@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.files.move import Crossing
 from dropcap.files.root import WAYS, Way
-from dropcap.files.tree import Tree
-from dropcap.filing.ending import Ending
-from dropcap.filing.loop import EndingCrossing
+from dropcap.files.tree import Crossing, Tree
+from dropcap.filing.loop import Ending, EndingCrossing
 from dropcap.filing.place import Filed, Filing
 from dropcap.filing.why import Failure
 from dropcap.ledger.job import Address, NewFile, Refused

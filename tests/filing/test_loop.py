@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Folder
-from dropcap.filing.ending import Ending
-from dropcap.filing.loop import HANGS, Filer
+from dropcap.filing.loop import HANGS, Ending, Filer
 from dropcap.ledger.job import Address, Job, NewFile, Refused, State
 from dropcap.ledger.store import Ledger
 from tests.site import QuietFolder, eventually, keep_in

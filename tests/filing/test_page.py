@@ -18,7 +18,7 @@ from dropcap.files.tree import Tree
 from dropcap.filing.page import StatusPage, is_ours, render
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
 from dropcap.filing.why import Failure, StoredTwin
-from dropcap.language.speaker import Language
+from dropcap.language import Language
 from dropcap.naming.doctor import diagnose
 from dropcap.reasons import Reason
 from tests.naming.test_doctor import RULES

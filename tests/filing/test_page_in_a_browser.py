@@ -10,7 +10,7 @@ import pytest
 
 from dropcap.filing.page import render
 from dropcap.filing.status_view import Line, StatusView
-from dropcap.language.speaker import Language
+from dropcap.language import Language
 from tests.filing.test_page import EMPTY, FULL, NOW, failed
 from tests.heavy import heavy
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dropcap.filing.why import Failure, StoredTwin, is_ours, job_of, pointed_at, why_names, why_text
-from dropcap.language.speaker import Language
+from dropcap.language import Language
 from dropcap.naming.doctor import diagnose
 from dropcap.naming.finding import Diagnosis
 from dropcap.reasons import Reason

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from dropcap.config.load import load
 from dropcap.redcap import client as answers
 from dropcap.redcap.request import FileBody, safe_name
-from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import PatternError, compile_pattern, compile_regex
-from dropcap.routing.route import Route, route
+from dropcap.routing.route import Route, nearest, route
 from redcap_sandbox import from_dictionary, from_xml
 from redcap_sandbox.multipart import Limits, parse_body
 from redcap_sandbox.structure import Upload

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from dropcap.hosts.heartbeat import Grip, boot_time, trusted_until
+from dropcap.hosts.membership import Grip, boot_time, trusted_until
 
 
 def test_it_holds_for_two_thirds_of_a_lease_from_before_it_was_asked_for() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dropcap.hosts.placement import MISSED, Moves, Sightings
+from dropcap.hosts.membership import MISSED, Moves, Sightings
 from dropcap.ledger.postgres.leases import ENDED, HostRow, HostsLook, LeaseRow
 
 LEASE = 60.0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.hosts.placement import PATIENT_LOOKS, Member, Moves, Waited, moves, plan
+from dropcap.hosts.membership import PATIENT_LOOKS, Member, Moves, Waited, moves, plan
 
 
 @dataclass

@@ -14,8 +14,7 @@ from dropcap.intake.owner import Run
 from dropcap.ledger.job import Address, Change, OpenFile, State
 from dropcap.ledger.store import Ledger
 from dropcap.routing.pattern import compile_pattern
-from dropcap.routing.rule import Rule
-from dropcap.routing.template import compile_template
+from dropcap.routing.rule import Rule, compile_template
 
 
 class Context:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.intake import folder
-from dropcap.intake.settle import Backlog
+from dropcap.intake.arrivals import Backlog
 from tests import needs
 
 from .conftest import Desk, until

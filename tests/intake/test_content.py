@@ -14,10 +14,10 @@ from dropcap.config.load import load
 from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.intake import content
+from dropcap.intake.arrivals import RestTime, Seen, Sight, Waiting
 from dropcap.intake.content import Ask, ContentJudge, Take, refused_in
 from dropcap.intake.opened import DropDirectory
 from dropcap.intake.owner import Vigil
-from dropcap.intake.settle import RestTime, Seen, Sight, Waiting
 from dropcap.ledger.job import Mark, MarkKind
 from tests.content.make import pdf
 from tests.intake.conftest import Desk, Quiet, until

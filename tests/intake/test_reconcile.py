@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from dropcap.files.tree import Tree
 from dropcap.filing.why import Failure, why_names, why_text
 from dropcap.intake import people
+from dropcap.intake.arrivals import Sight
 from dropcap.intake.people import FailedFiles, compare
-from dropcap.intake.settle import Sight
 from dropcap.ledger.job import Change, FailedFile, OpenFile, State
 from tests.intake.conftest import Desk, until
 

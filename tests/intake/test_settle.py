@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropcap.files.lease import Lease
+from dropcap.files.regular import Lease
+from dropcap.intake.arrivals import BETWEEN_LOOKS, RestTime, Seen, Sight, Waiting, settled_at
 from dropcap.intake.claim import _rests_for_a_page
-from dropcap.intake.settle import BETWEEN_LOOKS, RestTime, Seen, Sight, Waiting, settled_at
 
 NOW = 1000.0
 WALL = 1_800_000_000 * 10**9

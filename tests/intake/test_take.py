@@ -13,8 +13,20 @@ import pytest
 
 from dropcap.files.root import WAYS, by_link, by_look
 from dropcap.files.tree import Tree
-from dropcap.intake.settle import RestTime, Seen, Sight
-from dropcap.intake.take import Moved, NameTaken, NotThere, PutOff, Taken, TakeOutcome, Untakable, Wanted, take
+from dropcap.intake.arrivals import (
+    Moved,
+    NameTaken,
+    NotThere,
+    PutOff,
+    RestTime,
+    Seen,
+    Sight,
+    Taken,
+    TakeOutcome,
+    Untakable,
+    Wanted,
+    take,
+)
 from tests import needs
 
 from .conftest import Desk, until

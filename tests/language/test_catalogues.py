@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from tools import catalogues
 
-from dropcap.language.speaker import Language, offset, speaker
+from dropcap.language import Language, offset, speaker
 
 OTHERS = [language for language in Language if language is not Language.EN]
 

@@ -15,7 +15,7 @@ from dropcap.ledger.chain import Head
 from dropcap.ledger.database import Database
 from dropcap.ledger.proof import Proof, prove
 from dropcap.ledger.reports import Figures
-from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite import SqliteDatabase
 from dropcap.ledger.store import Ledger
 
 if TYPE_CHECKING:  # the extra [postgres] may not be installed

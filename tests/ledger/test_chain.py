@@ -9,8 +9,7 @@ import threading
 
 import pytest
 
-from dropcap.ledger.act import Deed, Means, Who
-from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.chain import Deed, Head, Means, Who, heads_in
 from dropcap.ledger.database import Conflict
 from dropcap.ledger.job import Address, Change, Job, NewFile, State
 from dropcap.ledger.store import Ledger

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from dropcap.ledger.job import Address, NewFile, State
-from dropcap.ledger.query import Query
+from dropcap.ledger.query import NEWER_WENT, Absent, Query
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import NEWER_WENT, Absent
 from tests.ledger.engine import PostgresEngine
 
 
@@ -94,8 +93,8 @@ def test_when_a_name_was_taken_last_is_found_by_the_name(query: Explained, tmp_p
 
 
 def test_the_open_states_in_sql_are_those_of_the_model() -> None:
+    from dropcap.ledger.database import OPEN_STATES
     from dropcap.ledger.job import OPEN
-    from dropcap.ledger.schema import OPEN_STATES
 
     connection = sqlite3.connect(":memory:")
     found = {state for state in State if connection.execute(f"select ? in {OPEN_STATES}", (state.value,)).fetchone()[0]}

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from dropcap.daemon.state import close_ledger, open_ledger
-from dropcap.ledger.act import Deed, Means, Who
-from dropcap.ledger.export import NotAnExport, bring_in, checked, export, used_by
+from dropcap.ledger.backup import NotAnExport, bring_in, checked, export, used_by
+from dropcap.ledger.chain import Deed, Means, Who
+from dropcap.ledger.database import TABLES, ColumnKind
 from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.proof import prove
-from dropcap.ledger.schema import TABLES, ColumnKind
-from dropcap.ledger.sqlite.database import SqliteDatabase, SqliteMoving, SqliteWriter, open_for_writing
+from dropcap.ledger.sqlite import SqliteDatabase, SqliteMoving, SqliteWriter, open_for_writing
 from dropcap.ledger.store import Ledger
 from tests.site import DROPCAP, Site, eventually
 
@@ -92,7 +92,7 @@ def imported(file: Path, path: Path, connected: Callable[[SqliteWriter], Any] = 
 
 
 def test_every_table_and_column_is_moved(path: Path) -> None:
-    """Who adds one by a migration adds it to `ledger/schema`."""
+    """Who adds one by a migration adds it to `ledger/database`."""
     kinds = {
         "text": {ColumnKind.TEXT},
         "blob": {ColumnKind.BYTES},

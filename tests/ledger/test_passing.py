@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dropcap.ledger.job import Address, Change, NewFile, State
+from dropcap.ledger.query import NOBODY, Absent
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import NOBODY, Absent
 from dropcap.reasons import Reason
 
 LONG = Absent(frozenset({"away"}), frozenset({"away"}))

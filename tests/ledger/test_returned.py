@@ -10,9 +10,9 @@ import pytest
 
 from dropcap.ledger.database import Conflict
 from dropcap.ledger.job import RETURNS, TRANSITIONS, Address, Back, Change, NewFile, ReadBackFound, State
-from dropcap.ledger.sqlite.migrations import MIGRATIONS
+from dropcap.ledger.query import KNOWN_FOR
+from dropcap.ledger.sqlite import MIGRATIONS
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import KNOWN_FOR
 from tests.ledger.engine import Engine
 
 SHA = "a" * 64

@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from dropcap.ledger.act import Act, Deed, Means, Who
-from dropcap.ledger.chain import Head
+from dropcap.ledger.chain import Act, Deed, Head, Means, Who
 from dropcap.ledger.job import Address, Back, Change, Mark, MarkKind, NewFile, Pause, State
-from dropcap.ledger.query import DeliveryQuery, IntakeQuery, Query
+from dropcap.ledger.query import Absent, DeliveryQuery, IntakeQuery, Query
 from dropcap.ledger.reports import Figures, PeopleQuery, WantedJobs
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import Absent
 from dropcap.reasons import Reason, Scope
 from tests.ledger.engine import Engine, PostgresEngine, SqliteEngine
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dropcap.ledger.database import TOLD, Conflict, Damaged, LedgerError
 from dropcap.ledger.job import OPEN, TRANSITIONS, Address, Change, Job, Mark, MarkKind, NewFile, Pause, ReadBackFound, State
 from dropcap.ledger.query import Query
-from dropcap.ledger.sqlite.migrations import MIGRATIONS
+from dropcap.ledger.sqlite import MIGRATIONS
 from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Scope
 from tests.ledger.engine import Engine

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from dropcap.ledger.commit import Trouble
 from dropcap.ledger.database import Unavailable
+from dropcap.ledger.writing import Trouble
 
 
 def test_a_question_that_fails_while_the_trouble_ends_does_not_begin_it_anew() -> None:

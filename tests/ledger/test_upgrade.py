@@ -8,7 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from dropcap.ledger.sqlite.migrations import MIGRATIONS
+from dropcap.ledger.sqlite import MIGRATIONS
 from redcap_sandbox import RowKey
 from tests.site import Site
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropcap.naming.example import examples
+from dropcap.naming.doctor import examples
 from dropcap.routing.route import Route, route
 from tests.naming.cookbook import loaded, told
 

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dropcap.naming.doctor import diagnose
-from dropcap.naming.example import example, examples
+from dropcap.naming.doctor import diagnose, example, examples
 from dropcap.naming.finding import Kind
 from dropcap.routing.pattern import compile_pattern, compile_regex
 from dropcap.routing.route import Route, route
-from dropcap.routing.rule import Rule
-from dropcap.routing.template import compile_template
+from dropcap.routing.rule import Rule, compile_template
 
 TABLES = {"visits": {"V1": "one", "V2": "two", "BL": "base"}, "many": {f"W{number:05}": "x" for number in range(10_000)}}
 

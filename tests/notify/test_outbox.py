@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.model import Notify, Recipient, SecretPlace
-from dropcap.notify.notices import Notice
-from dropcap.notify.outbox import FILE, MOST, MOST_LINES, Outbox
+from dropcap.notify.notices import FILE, MOST, MOST_LINES, Notice, Outbox
 from dropcap.reasons import Told
 from tests.snapshot import NOW
 

@@ -12,10 +12,10 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
+from dropcap.ledger.database import VERSION
 from dropcap.ledger.postgres.connection import PostgresConnection
-from dropcap.ledger.postgres.migrations import _LOCK, migrate, version_of
+from dropcap.ledger.postgres.database import _LOCK, migrate, version_of
 from dropcap.ledger.postgres.wire import Connector
-from dropcap.ledger.schema import VERSION
 from tests.postgres.cluster import Cluster
 from tests.postgres.hosts import hosts
 

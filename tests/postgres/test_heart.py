@@ -22,7 +22,7 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.hosts.heartbeat import Grip, Heart, boot_time
+from dropcap.hosts.membership import Grip, Heart, boot_time
 from dropcap.ledger.postgres import leases
 from dropcap.ledger.postgres.leases import ThisHost
 from dropcap.ledger.postgres.wire import Connector

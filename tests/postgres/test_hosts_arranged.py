@@ -14,7 +14,7 @@ needs.library("psycopg")
 from dropcap.config.load import load
 from dropcap.daemon.custody import Alone
 from dropcap.daemon.engine import Engine
-from dropcap.hosts.heartbeat import Grip
+from dropcap.hosts.membership import Grip
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.wire import Connector

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dropcap.ledger.schema import TABLES
+from dropcap.ledger.database import TABLES
 from tests.ledger.test_moving import dump, exported, fill, imported
 from tests.site import Site
 

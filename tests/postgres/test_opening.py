@@ -18,12 +18,11 @@ from psycopg import sql
 
 from dropcap.daemon.opening import _settle
 from dropcap.hosts.send_journal import BegunSend, SendJournal
-from dropcap.ledger.database import DatabaseError, LedgerError, NewerLedger
+from dropcap.ledger.database import VERSION, DatabaseError, LedgerError, NewerLedger
 from dropcap.ledger.job import Address, Change, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
 from dropcap.ledger.postgres.wire import Connector
 from dropcap.ledger.proof import prove
-from dropcap.ledger.schema import VERSION
 from dropcap.ledger.store import Ledger
 from tests.postgres.cluster import Cluster
 

@@ -16,7 +16,7 @@ from tests.site import eventually
 needs.library("psycopg")
 import psycopg
 
-from dropcap.hosts.shared_window import GOOD_FOR, TRY_AGAIN, SharedWindow
+from dropcap.hosts.membership import GOOD_FOR, TRY_AGAIN, SharedWindow
 from dropcap.ledger.postgres.wire import Connector, Wire
 from dropcap.redcap.window import WINDOW, Stopped
 from tests.postgres.cluster import Cluster

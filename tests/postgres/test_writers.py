@@ -27,7 +27,7 @@ needs.library("psycopg")
 import psycopg
 
 from dropcap.daemon.control import try_again
-from dropcap.ledger import commit
+from dropcap.ledger import writing
 from dropcap.ledger.database import CommitsLost, Conflict, DatabaseError, LeaseLost, Unavailable
 from dropcap.ledger.job import Address, Change, Mark, MarkKind, NewFile, State
 from dropcap.ledger.postgres.database import PostgresDatabase
@@ -89,7 +89,7 @@ def hosts() -> Iterator[Callable[..., Host]]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be written is tried again at once."""
-    monkeypatch.setattr(commit, "AGAIN", 0.05)
+    monkeypatch.setattr(writing, "AGAIN", 0.05)
 
 
 @pytest.fixture

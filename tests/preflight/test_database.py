@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from dropcap.config.load import load
-from dropcap.preflight import shared_ledger as database
-from dropcap.preflight.machine import ServiceUnit, machine_remarks
-from dropcap.preflight.shared_ledger import ledger_remarks
+from dropcap.preflight import machine as database
+from dropcap.preflight.machine import ServiceUnit, ledger_remarks, machine_remarks
 from tests.site import Site
 
 BASE = """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dropcap.preflight.proposal import event_words, proposed_rules, record_type
-from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating
-from dropcap.redcap.project import ProjectStructure
+from dropcap.cli.init_written import event_words, proposed_rules, record_type
+from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, ProjectStructure, Repeating
 
 
 def test_short_words_of_events() -> None:

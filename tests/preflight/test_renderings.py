@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dropcap.preflight.rules import outcomes
 from dropcap.routing.pattern import compile_pattern, compile_regex
-from dropcap.routing.template import compile_template
+from dropcap.routing.rule import compile_template
 
 TABLES = {"docs": {"CF": "consent_pdf", "MR": "scan"}}
 

@@ -12,11 +12,9 @@ from dropcap.config.secrets import TokenSource
 from dropcap.delivery.plan import contradiction
 from dropcap.preflight.remark import Remark
 from dropcap.preflight.rules import inspect
-from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, Repeating, Rights
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import EventInfo, FieldInfo, Mapping, ProjectInfo, ProjectStructure, Repeating, Rights
 from dropcap.routing.pattern import compile_pattern
-from dropcap.routing.rule import Confirm, ExistingFile, Rule, RuleSettings
-from dropcap.routing.template import Template, compile_template
+from dropcap.routing.rule import Confirm, ExistingFile, Rule, RuleSettings, Template, compile_template
 
 TABLES = {
     "visits": {"V1": "baseline_arm_1", "V2": "month_6_arm_1"},

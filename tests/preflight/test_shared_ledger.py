@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from dropcap.config.model import PostgresLedger
-from dropcap.ledger.database import Unavailable
-from dropcap.ledger.schema import VERSION
-from dropcap.preflight import shared_ledger
-from dropcap.preflight.shared_ledger import Survey
+from dropcap.ledger.database import VERSION, Unavailable
+from dropcap.preflight import machine
+from dropcap.preflight.machine import Survey
 from tests import needs
 
 SOUND = Survey(150004, "15.4", "UTF8", False, "", True, "public", True, (), 0.2, VERSION)
@@ -26,8 +25,8 @@ def remarks(monkeypatch: pytest.MonkeyPatch, found: Survey | Exception) -> list[
             raise found
         return found
 
-    monkeypatch.setattr(shared_ledger, "survey", looked)
-    return [(one.level, one.text) for one in shared_ledger.database_remarks(AT)]
+    monkeypatch.setattr(machine, "survey", looked)
+    return [(one.level, one.text) for one in machine.database_remarks(AT)]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import Capture, Element, Group, Literal, PatternError, Wildcard, compile_pattern, parse
-from dropcap.routing.rule import Rule
-from dropcap.routing.template import compile_template
+from dropcap.routing.route import nearest
+from dropcap.routing.rule import Rule, compile_template
 
 TABLES = {"visits": {"V1": "a", "V12": "b", "x": "c"}}
 CHARACTERS = {

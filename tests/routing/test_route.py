@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dropcap.routing.nearest import nearest
 from dropcap.routing.pattern import compile_pattern, compile_regex
-from dropcap.routing.route import NoRoute, Route, ignored, route
-from dropcap.routing.rule import NEXT, Rule
-from dropcap.routing.template import compile_template
+from dropcap.routing.route import NoRoute, Route, ignored, nearest, route
+from dropcap.routing.rule import NEXT, Rule, compile_template
 
 TABLES = {"visits": {"V1": "baseline_arm_1", "V2": "month_6_arm_1"}}
 

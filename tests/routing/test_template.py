@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropcap.routing.pattern import PatternError, Table
-from dropcap.routing.template import TemplateError, compile_template
+from dropcap.routing.rule import TemplateError, compile_template
 
 TABLES = {
     "visits": {"V1": "baseline", "V2": "month_6"},

@@ -44,7 +44,9 @@ COMMANDS = {
         "Check configuration, folders, servers, tokens and rules.", "sudo -u dropcap dropcap check --folder consents"
     ),
     "explain": Listed(
-        "Tell which rule a name matches and where the file would go.", "dropcap explain 101_V1_consent.pdf --folder consents"
+        "Tell which rule a name matches and where the file would go.",
+        "dropcap explain 101_V1_consent.pdf --folder consents",
+        "history",
     ),
     "dry-run": Listed(
         "Tell what would happen to the files that lie there now.",
@@ -56,13 +58,15 @@ COMMANDS = {
     "preserved": Listed(
         "List or fetch copies of what REDCap held before it was replaced.", "dropcap preserved --record 101 --to /root/copies"
     ),
-    "retry": Listed("Try failed or held files again.", "dropcap retry --failed --folder consents"),
+    "retry": Listed("Try failed or held files again.", "dropcap retry --failed --folder consents", "intervene"),
     "prune": Listed("Remove what `keep` says is over, and tell of it first.", "dropcap prune --dry-run --folder consents"),
     "reload": Listed("Have the running dropcap take up the changed configuration.", "dropcap reload", "run"),
-    "pause": Listed("Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial"),
-    "resume": Listed("Go on, whoever paused it.", "dropcap resume --project trial", "pause"),
-    "notify": Listed("Try the notifications.", "dropcap notify --test"),
-    "dashboard": Listed("Tell where the operator's page is, or make a link that signs in.", "dropcap dashboard --link"),
+    "pause": Listed("Send nothing more to a server or project, or from a folder.", "dropcap pause --project trial", "intervene"),
+    "resume": Listed("Go on, whoever paused it.", "dropcap resume --project trial", "intervene"),
+    "notify": Listed("Try the notifications.", "dropcap notify --test", "operators"),
+    "dashboard": Listed(
+        "Tell where the operator's page is, or make a link that signs in.", "dropcap dashboard --link", "operators"
+    ),
     "ledger": Listed(
         "Copy the ledger while dropcap runs, put a copy back, or move it.", "dropcap ledger backup /var/backups/dropcap-ledger.db"
     ),
@@ -71,7 +75,7 @@ COMMANDS = {
         "Write a report of a period, to print or for a spreadsheet.",
         "dropcap report --folder consents --since 7d --html report.html",
     ),
-    "sandbox": Listed("Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance"),
+    "sandbox": Listed("Serve a REDCap stand-in on 127.0.0.1.", "dropcap sandbox --port 8080 --ill maintenance", "demo"),
 }
 
 

@@ -19,14 +19,14 @@ from typing import Any
 import click
 
 from dropcap import __version__
-from dropcap.cli import completion, screen
+from dropcap.cli import configured, screen
 from dropcap.cli.configured import cannot_read, chosen, config_option, lines, outside_of_all_folders, remembered, stop, usable
 from dropcap.cli.history import write
 from dropcap.cli.screen import many
 from dropcap.config.model import Config, Folder, PostgresLedger
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.display import place, shown
-from dropcap.files.lease import ignore_lease_breaks
+from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.strays import Marks
@@ -208,7 +208,7 @@ def _escaped(text: str) -> str:
 
 @click.command("dry-run")
 @config_option
-@click.option("--folder", "folder_name", metavar="F", shell_complete=completion.folders, help="This drop folder only.")
+@click.option("--folder", "folder_name", metavar="F", shell_complete=configured.folders, help="This drop folder only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 @click.option("--csv", "csv_path", metavar="FILE", type=click.Path(path_type=Path), help="Write a table of all files as well.")
 @click.option(

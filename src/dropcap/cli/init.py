@@ -19,11 +19,14 @@ from dropcap.cli.configured import DEFAULT, stop
 from dropcap.cli.init_written import (
     Account,
     Existing,
+    Proposal,
     all_or_nothing,
+    config_text,
     keep_token,
     left_to_do,
     make_folder,
     obstacle,
+    proposed_rules,
     token_beside,
     write,
 )
@@ -34,7 +37,6 @@ from dropcap.config.values import name as name_of
 from dropcap.delivery.project_client import credentials_from
 from dropcap.display import shown
 from dropcap.preflight.project import LATER, Answer, ask
-from dropcap.preflight.proposal import Proposal, config_text, proposed_rules
 from dropcap.reasons import Reason
 from dropcap.redcap.client import Redcap, RedcapError
 from dropcap.redcap.connect import Proxy, Way

@@ -18,26 +18,27 @@ from dropcap.daemon.log import keep, known
 from dropcap.daemon.opening import need_psycopg
 from dropcap.daemon.state import INSTALLATION, LEDGER, AlreadyRunning, StateError, give_to_owner, installation, only_one, replace
 from dropcap.display import shown
-from dropcap.ledger.act import Who
-from dropcap.ledger.chain import heads_in
-from dropcap.ledger.database import Database, DatabaseError, LedgerError, Writer
-from dropcap.ledger.export import (
+from dropcap.ledger.backup import (
     Header,
     MovingEngine,
     NotAnExport,
     NotTheSame,
     OddRow,
+    backup,
     bring_in,
     checked,
     enter_export,
     export,
+    heads_of,
+    restore,
     somebody_works,
     whole,
 )
+from dropcap.ledger.chain import Who, heads_in
+from dropcap.ledger.database import Database, DatabaseError, LedgerError, Writer
 from dropcap.ledger.proof import prove
 from dropcap.ledger.query import Query
-from dropcap.ledger.sqlite.backup import backup, heads_of, restore
-from dropcap.ledger.sqlite.database import SqliteDatabase, SqliteMoving
+from dropcap.ledger.sqlite import SqliteDatabase, SqliteMoving
 
 _SEE = "see whether its disk is full, or its database can be reached"
 

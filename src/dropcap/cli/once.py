@@ -27,8 +27,8 @@ from dropcap.daemon.log import mask_of
 from dropcap.daemon.opening import database_of, open_for_daemon, starting
 from dropcap.daemon.state import only_one, prepare
 from dropcap.display import shown
-from dropcap.files.lease import ignore_lease_breaks
-from dropcap.ledger.act import Deed, Who
+from dropcap.files.regular import ignore_lease_breaks
+from dropcap.ledger.chain import Deed, Who
 from dropcap.ledger.database import DatabaseError, LedgerError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.query import Query

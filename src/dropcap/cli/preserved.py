@@ -23,9 +23,9 @@ from dropcap.cli.jobs import clock, stamp
 from dropcap.config.model import Config, PostgresLedger
 from dropcap.daemon.state import LEDGER
 from dropcap.display import shown
-from dropcap.files.hand import Hand
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY, Copy, Differs, copies, fetch
+from dropcap.threads import Hand
 
 _ALL = 1_000_000
 #: Of times that can be told, in whatever zone.

@@ -25,11 +25,11 @@ from dropcap.daemon.engine import Keeping
 from dropcap.daemon.log import mask_of
 from dropcap.daemon.prune import Pruning, What, of_all, of_folder
 from dropcap.display import shown
-from dropcap.files.lease import ignore_lease_breaks
+from dropcap.files.regular import ignore_lease_breaks
 from dropcap.intake import owner
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.owner import Run
-from dropcap.ledger.act import Who
+from dropcap.ledger.chain import Who
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.drop_folder import mount_of
 from dropcap.redcap.request import RedcapError

@@ -25,7 +25,7 @@ from dropcap.config.model import Config
 from dropcap.daemon import log
 from dropcap.daemon.opening import database_of
 from dropcap.display import shown
-from dropcap.ledger.act import Act
+from dropcap.ledger.chain import Act
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Job, State
 from dropcap.ledger.proof import Proof, prove

@@ -14,7 +14,7 @@ from dropcap.cli.screen import many, typed
 from dropcap.display import at_second, shown, when
 from dropcap.ledger.job import Job, LikeJobs, Pause, State
 from dropcap.ledger.reports import HostAtWork, HostsNow
-from dropcap.preflight import retention
+from dropcap.preflight import remark
 from dropcap.reasons import NextAct, Reason, Scope, explained
 from dropcap.snapshot import FolderNow, Queued, Snapshot
 
@@ -240,7 +240,7 @@ def _failed(status: Snapshot) -> Iterator[StatusLine]:
 
 def _not_pruned(status: Snapshot) -> Iterator[StatusLine]:
     if status.not_pruned:
-        yield StatusLine(Level.WAIT, "keep", f"{retention.told(status.not_pruned)}; {retention.REMEDY}", "dropcap prune")
+        yield StatusLine(Level.WAIT, "keep", f"{remark.told(status.not_pruned)}; {remark.REMEDY}", "dropcap prune")
 
 
 def _alone(one: LikeJobs, job: Job) -> StatusLine:

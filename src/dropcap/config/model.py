@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from dropcap.config.secrets import ProxyAddress, ProxyCredentials, SecretError, TokenSource, credential_path, read_secret
 from dropcap.config.values import is_loopback
 from dropcap.display import shown
-from dropcap.language.speaker import Language
+from dropcap.language import Language
 from dropcap.reasons import Scope, Told
 from dropcap.routing.pattern import Table
 from dropcap.routing.route import NoRoute, Route, ignored, route
@@ -369,7 +369,7 @@ class Folder:
     file: str = field(default="", compare=False)  # where it and its rules stand, for people
     line: int = field(default=0, compare=False)
     configuration: str = field(default="", compare=False)  # the digest of the `Config` that it was read from
-    digest: str = field(default="", compare=False)  # of all that decides what becomes of its files (`daemon/digest`)
+    digest: str = field(default="", compare=False)  # of all that decides what becomes of its files (`daemon/engine`)
 
     def leaves(self, name: str) -> str:
         """Why a file of that relative name is left alone; empty if it is not."""

@@ -11,8 +11,17 @@ from dropcap.config.document import Node, Section
 from dropcap.config.values import boolean, choice, plain, quote, whole
 from dropcap.routing.pattern import Pattern, PatternError, Table, compile_pattern, compile_regex, normal
 from dropcap.routing.route import HIGHEST_INSTANCE, NoRoute, is_typed, route
-from dropcap.routing.rule import NEXT, Confirm, ContentCheck, ExistingFile, MissingRecord, Rule, RuleSettings
-from dropcap.routing.template import Template, compile_template
+from dropcap.routing.rule import (
+    NEXT,
+    Confirm,
+    ContentCheck,
+    ExistingFile,
+    MissingRecord,
+    Rule,
+    RuleSettings,
+    Template,
+    compile_template,
+)
 
 SETTINGS: dict[str, Callable[[str], Any]] = {
     "existing_file": choice(ExistingFile),

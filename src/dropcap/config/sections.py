@@ -48,10 +48,10 @@ from dropcap.config.values import (
     word_of,
 )
 from dropcap.config.values import name as name_of
-from dropcap.language.speaker import Language
+from dropcap.language import Language
 from dropcap.reasons import Told
 from dropcap.routing.pattern import TYPES, Table, normal
-from dropcap.routing.template import FILTERS
+from dropcap.routing.rule import FILTERS
 
 _WEEK = 7 * DAY
 #: All addresses of this machine.

@@ -24,18 +24,18 @@ from dropcap.filing.page import StatusPage
 from dropcap.filing.preserve import Keep
 from dropcap.filing.status_view import BeingSent, Line, Rest, StatusView, Still, WhyLeft
 from dropcap.filing.why import Failure, failure_of, told_by_name
-from dropcap.hosts.heartbeat import Grip
+from dropcap.hosts.membership import Grip
+from dropcap.intake.arrivals import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.intake.claim import NAMESAKE, ON_ITS_WAY, WAS_THERE
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.folder import LINK, NO_FILE
 from dropcap.intake.loop import Intake
 from dropcap.intake.opened import OTHER_FOLDER
 from dropcap.intake.owner import Run
-from dropcap.intake.take import NO_RIGHT, OPEN_FOR_WRITING, OPEN_ON_A_SHARE
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Address, Job, Refused, State
 from dropcap.ledger.store import Ledger
-from dropcap.naming.example import examples
+from dropcap.naming.doctor import examples
 from dropcap.reasons import Reason, Scope
 from dropcap.snapshot import GOES_ON
 

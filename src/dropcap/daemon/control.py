@@ -22,9 +22,9 @@ from dropcap.daemon.state import StateError
 from dropcap.delivery.order import Order
 from dropcap.display import shown
 from dropcap.filing.loop import Filer
-from dropcap.hosts.heartbeat import boot_time
+from dropcap.hosts.membership import boot_time
 from dropcap.intake.mounts import open_tree
-from dropcap.ledger.act import Deed, Who
+from dropcap.ledger.chain import Deed, Who
 from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import Change, Job, Mark, MarkKind, Pause, State
 from dropcap.ledger.query import Query

@@ -16,9 +16,8 @@ from dropcap.config.model import Config, Folder, Project
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import ASKED
 from dropcap.delivery.project_client import MakeWindow, window_of
-from dropcap.hosts.heartbeat import Grip, Heart, Others, boot_time
+from dropcap.hosts.membership import Grip, Heart, Others, SharedWindow, boot_time
 from dropcap.hosts.send_journal import BegunSend, SendJournal
-from dropcap.hosts.shared_window import SharedWindow
 from dropcap.intake import owner
 from dropcap.intake.mounts import open_tree
 from dropcap.intake.owner import Away

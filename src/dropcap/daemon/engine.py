@@ -1,16 +1,23 @@
-"""All parts of a running dropcap, put together from a configuration."""
+"""All parts of a running dropcap, put together from a configuration, and one digest a folder of what decides where its files go.
+
+A folder whose digest is the same runs on over a reload, and its jobs keep their addresses over a start. Every field of what was
+parsed counts, so a new setting does by itself; what is for people alone, or made from the rest, says `compare=False`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import resource
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import datetime
+from datetime import time as daytime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +29,10 @@ from dropcap.content.examiner import Examiner
 from dropcap.daemon.channel import Channel
 from dropcap.daemon.control import release, released_of, try_again
 from dropcap.daemon.custody import Allotment, Alone
-from dropcap.daemon.digest import digested
 from dropcap.daemon.inspector import InspectedLine, Inspector
 from dropcap.delivery.loop import Delivery
-from dropcap.delivery.order import Order
+from dropcap.delivery.order import Order, takes_next
 from dropcap.delivery.project_client import FOR_GOOD, Identities, client_to
-from dropcap.files.hand import Hand
 from dropcap.filing.preserve import Keep
 from dropcap.intake.mounts import Mounts
 from dropcap.intake.owner import Run
@@ -37,6 +42,44 @@ from dropcap.preflight.drop_folder import exposed, keeps_copies
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import ProjectInfo
 from dropcap.secret import Token
+from dropcap.threads import Hand
+
+
+def digested(config: Config) -> Config:
+    """`config`, each of its folders with its digest. The projects of all folders have to be there."""
+    choosing = {config.projects[folder.project].api for folder in config.folders.values() if _takes_next(folder)}
+    return replace(
+        config, folders={name: replace(one, digest=_digest(config, one, choosing)) for name, one in config.folders.items()}
+    )
+
+
+def _takes_next(folder: Folder) -> bool:
+    return any(takes_next(rule.instance) for rule in folder.rules)
+
+
+def _digest(config: Config, folder: Folder, choosing: set[str]) -> str:
+    """Of the project only what orders files counts: its client is made anew with each configuration."""
+    project = config.projects[folder.project]
+    decides = [_parsed(folder), config.contact, project.api, project.project_id, project.api in choosing]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _parsed(value: object) -> object:
+    """`value` as JSON can hold it. Raises TypeError for what nobody has said how to compare."""
+    if is_dataclass(value):
+        return {one.name: _parsed(getattr(value, one.name)) for one in fields(value) if one.compare}
+    if isinstance(value, Mapping):
+        return {str(key): _parsed(one) for key, one in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return [_parsed(one) for one in value]
+    if isinstance(value, Path | daytime):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be compared")
+
 
 _KIND, _DEVELOPMENT = "stage", "development"
 

@@ -22,8 +22,7 @@ from dropcap.preflight.project import LATER
 from dropcap.preflight.remark import Remark
 from dropcap.preflight.rules import inspect
 from dropcap.reasons import Reason, Scope
-from dropcap.redcap.client import ProjectInfo, Redcap, RedcapError
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import ProjectInfo, ProjectStructure, Redcap, RedcapError
 from dropcap.redcap.reply import Meaning
 from dropcap.redcap.window import Stopped
 from dropcap.secret import Token

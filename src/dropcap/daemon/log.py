@@ -25,8 +25,7 @@ from structlog.typing import Processor
 from dropcap.config.model import Config
 from dropcap.daemon.state import NeedsSomebody, StateError, give_to_owner, replace
 from dropcap.display import shown
-from dropcap.ledger.act import Deed, Means, Who
-from dropcap.ledger.chain import Head, heads_in
+from dropcap.ledger.chain import Deed, Head, Means, Who, heads_in
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.store import Ledger
 from dropcap.preflight.rules import outcomes

@@ -32,7 +32,7 @@ from dropcap.daemon.state import (
 from dropcap.hosts.send_journal import SendJournal
 from dropcap.ledger.database import Damaged, Database, DatabaseError, LedgerError
 from dropcap.ledger.postgres.leases import ThisHost
-from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite import SqliteDatabase
 from dropcap.ledger.store import Ledger
 
 log = structlog.get_logger()

@@ -17,18 +17,16 @@ from dropcap.config.model import Folder
 from dropcap.daemon.engine import Engine
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.lease import Lease, writer_free
-from dropcap.files.move import put_all_back, remove
-from dropcap.files.private import PrivateTree
-from dropcap.files.tree import NotRegular, Tree, sha256
+from dropcap.files.regular import Lease, writer_free
+from dropcap.files.tree import NotRegular, Tree, put_all_back, remove, sha256
 from dropcap.filing.place import DONE
-from dropcap.filing.preserve import Copy, Keep, NoCopy, copy_of, names_of_copies
-from dropcap.intake.walk import is_dropped
-from dropcap.ledger.act import Deed, Who
+from dropcap.filing.preserve import Copy, Keep, NoCopy, PrivateTree, copy_of, names_of_copies
+from dropcap.intake.arrivals import is_dropped
+from dropcap.ledger.chain import Deed, Who
 from dropcap.ledger.database import LeaseLost
 from dropcap.ledger.job import Job, about
 from dropcap.ledger.store import Ledger
-from dropcap.preflight.retention import PRUNED
+from dropcap.preflight.remark import PRUNED
 
 log = structlog.get_logger()
 

@@ -23,21 +23,19 @@ from dropcap.daemon import control as command
 from dropcap.daemon import log as logging
 from dropcap.daemon import state
 from dropcap.daemon.control import ASKED, LASTS, Control, still_open
-from dropcap.daemon.digest import digested
-from dropcap.daemon.engine import Engine, live
+from dropcap.daemon.engine import Engine, digested, live
 from dropcap.daemon.log import Daily, compare, mask_of, stopped
 from dropcap.daemon.opening import open_for_daemon, starting
 from dropcap.daemon.prune import prune_step
 from dropcap.daemon.state import SUSPECT, notify, only_one, prepare, reloading, suspect
 from dropcap.display import shown
-from dropcap.files.hand import Hand
-from dropcap.files.lease import ignore_lease_breaks
-from dropcap.ledger.act import NOBODY_KNOWS, Deed, Means, Who
+from dropcap.files.regular import ignore_lease_breaks
+from dropcap.ledger.chain import NOBODY_KNOWS, Deed, Means, Who
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import State
 from dropcap.reasons import Scope
 from dropcap.snapshot import GOES_ON
-from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, NoThread, begin, make_sure, needed, spare
+from dropcap.threads import OF_A_FOLDER, REMEDY, SHORTAGE, WHY, Hand, NoThread, begin, make_sure, needed, spare
 
 log = structlog.get_logger()
 

@@ -14,10 +14,10 @@ from dropcap.config.model import Config, Dashboard, Problem
 from dropcap.daemon.engine import Engine, live
 from dropcap.daemon.log import mask_of
 from dropcap.display import shown
-from dropcap.ledger.act import Who
+from dropcap.ledger.chain import Who
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.reports import Figures
-from dropcap.metrics.families import Tally, Textfile
+from dropcap.metrics import Tally, Textfile
 from dropcap.notify.notifier import Naming, Notifier
 from dropcap.snapshot import InLedger, Snapshot, read, taken
 from dropcap.threads import begin
@@ -229,7 +229,7 @@ class Watchers:
 
     def metrics(self, now: Snapshot | None = None) -> bytes:
         """All figures in Prometheus's format. From any thread. Raises DatabaseError, ImportError."""
-        from dropcap.metrics.families import exposition
+        from dropcap.metrics import exposition
 
         now = now or self.snapshot()
         with self._lock:

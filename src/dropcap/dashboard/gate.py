@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dropcap.config.model import Dashboard
-from dropcap.ledger.act import Means, Who
+from dropcap.ledger.chain import Means, Who
 from dropcap.secret import Secret
 
 #: Requests a second that are worked at, and how many more may come at once.

@@ -21,11 +21,22 @@ from starlette.responses import HTMLResponse
 from dropcap.config.model import Config
 from dropcap.dashboard import texts
 from dropcap.dashboard.gate import LONGEST
-from dropcap.dashboard.tester import MOST, tested, wrong_with
-from dropcap.dashboard.texts import facts, folder_notes, life_in_a_sentence, may_retry, progress, server_note, shares, steps
+from dropcap.dashboard.texts import (
+    MOST,
+    facts,
+    folder_notes,
+    life_in_a_sentence,
+    may_retry,
+    progress,
+    server_note,
+    shares,
+    steps,
+    tested,
+    wrong_with,
+)
 from dropcap.delivery.workers import Uploading
 from dropcap.display import at_second, shown, size, when
-from dropcap.ledger.act import Who
+from dropcap.ledger.chain import Who
 from dropcap.ledger.job import Job, LikeJobs, State
 from dropcap.ledger.reports import BUCKETS, Figures
 from dropcap.reasons import NextAct, Reason, Scope, explained

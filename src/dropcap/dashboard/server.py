@@ -29,7 +29,7 @@ from dropcap.dashboard import texts
 from dropcap.dashboard.gate import LASTS, Gate, Session, Sessions, TooManyTries, cookie_in, cookie_of
 from dropcap.dashboard.pages import Daemon, Pages, form_of, html, static, templates
 from dropcap.display import shown
-from dropcap.ledger.act import Who
+from dropcap.ledger.chain import Who
 from dropcap.ledger.database import DatabaseError
 from dropcap.threads import begin
 

@@ -16,18 +16,16 @@ import structlog
 from dropcap.delivery.attribution import Attribution
 from dropcap.delivery.circuit import backoff
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import ODD, Conclusion
 from dropcap.delivery.plan import Facts, agree, contradiction, impossible, needs_lookup, unasked
 from dropcap.delivery.project_client import SURE_FOR, ProjectLine
-from dropcap.delivery.queue import Candidate, Known, Queues
+from dropcap.delivery.queue import ODD, Candidate, Conclusion, Known, Queues
 from dropcap.delivery.workers import Slot
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD
 from dropcap.ledger.job import Held, Job, Later, Outcome, ReadBackFound, Refused, State, spelled_alike
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope, explained
-from dropcap.redcap.client import Redcap, RedcapError, TooMuch
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import ProjectStructure, Redcap, RedcapError, TooMuch
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.window import Stopped
 from dropcap.routing.route import Route

@@ -14,14 +14,13 @@ from dropcap.delivery.attribution import Attribution, Limits
 from dropcap.delivery.circuit import MOST, Breakers
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import FolderQueue, Queues
+from dropcap.delivery.queue import Conclusion, FolderQueue, Queues
 from dropcap.delivery.read_back import ReadBack
 from dropcap.delivery.scheduler import Scheduler
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import Hosts
-from dropcap.filing.ending import Ending
+from dropcap.filing.loop import Ending
 from dropcap.ledger.database import TOLD, DatabaseError
 from dropcap.ledger.job import Held, Job, Pause, Refused, State, about
 from dropcap.ledger.store import Ledger

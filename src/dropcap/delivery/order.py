@@ -14,8 +14,7 @@ from dropcap.ledger.job import Address, Held, Job
 from dropcap.reasons import Reason
 from dropcap.redcap.client import ProjectInfo
 from dropcap.routing.route import NoRoute, Route, route
-from dropcap.routing.rule import NEXT, Rule, Target
-from dropcap.routing.template import Template
+from dropcap.routing.rule import NEXT, Rule, Target, Template
 
 _ENCODE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode
 

@@ -14,8 +14,7 @@ from dropcap.delivery.order import takes_next
 from dropcap.display import shown
 from dropcap.ledger.job import Held, Job, Later, Refused, WaitForRecord
 from dropcap.reasons import Reason
-from dropcap.redcap.client import GROUP_COLUMN
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import GROUP_COLUMN, ProjectStructure
 from dropcap.routing.rule import NEXT, Confirm, ExistingFile, MissingRecord, Rule, RuleSettings, Target
 
 

@@ -18,10 +18,9 @@ from dropcap.delivery.plan import Facts, impossible
 from dropcap.ledger.job import Refused
 from dropcap.ledger.store import Lead, Ledger
 from dropcap.reasons import Reason
-from dropcap.redcap.client import FieldInfo, FileTarget, ProjectInfo, Redcap, RedcapError, Rights
+from dropcap.redcap.client import FieldInfo, FileTarget, ProjectInfo, ProjectStructure, Redcap, RedcapError, Rights
 from dropcap.redcap.connect import NoWay, Proxy, Way
 from dropcap.redcap.parsing import blanked
-from dropcap.redcap.project import ProjectStructure
 from dropcap.redcap.reply import Meaning, Verdict
 from dropcap.redcap.transport import Timeouts
 from dropcap.redcap.window import Allowance, RequestWindow

@@ -16,8 +16,8 @@ from dropcap.delivery.queue import Queues
 from dropcap.display import shown
 from dropcap.ledger.database import TOLD, LeaseLost
 from dropcap.ledger.job import OPEN, Job, about
+from dropcap.ledger.query import KNOWN_FOR
 from dropcap.ledger.store import Ledger
-from dropcap.ledger.transitions import KNOWN_FOR
 from dropcap.reasons import Reason, Scope
 from dropcap.redcap.client import FileTarget, NoFile, RedcapError
 from dropcap.redcap.window import Stopped

@@ -15,10 +15,9 @@ import structlog
 
 from dropcap.delivery.lookup import LookUps
 from dropcap.delivery.order import Order
-from dropcap.delivery.outcome import Conclusion
 from dropcap.delivery.plan import Create, Facts, Send, needs_lookup, plan, too_many_faults, unasked
 from dropcap.delivery.project_client import ProjectLine
-from dropcap.delivery.queue import Candidate, FolderQueue, Known, Queues
+from dropcap.delivery.queue import Candidate, Conclusion, FolderQueue, Known, Queues
 from dropcap.delivery.upload import Batch, Sending
 from dropcap.delivery.work import Work
 from dropcap.delivery.workers import NotEntered, Slot, Workers

@@ -12,10 +12,9 @@ import structlog
 
 from dropcap.delivery.attribution import Attribution, outcome_for
 from dropcap.delivery.lookup import hopeless
-from dropcap.delivery.outcome import MAY_HAVE_CHANGED, ODD, Conclusion
 from dropcap.delivery.plan import Create
 from dropcap.delivery.project_client import ProjectLine, Vacancies
-from dropcap.delivery.queue import OVERDUE, Candidate, Queues
+from dropcap.delivery.queue import MAY_HAVE_CHANGED, ODD, OVERDUE, Candidate, Conclusion, Queues
 from dropcap.delivery.upload import NOT_OURS, Attempt, Batch, Sending, Shared
 from dropcap.delivery.workers import CancelToken, Hosts, Slot
 from dropcap.display import shown

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from dropcap.files import names
-from dropcap.files.durable import NotRegular, fsync
+from dropcap.files.regular import NotRegular, fsync
 
 _RENAME_NOREPLACE = 1
 _LACKS = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}

@@ -1,4 +1,4 @@
-"""The thread that files a folder's jobs to done/ and failed/ and writes its page."""
+"""The thread that files a folder's jobs to done/ and failed/ and writes its page, and what is told of a job that is over."""
 
 from __future__ import annotations
 
@@ -9,25 +9,97 @@ import threading
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 import structlog
 
 from dropcap.config.model import Folder
-from dropcap.files.durable import REMEDY
-from dropcap.files.move import Crossing
-from dropcap.files.tree import Tree
-from dropcap.filing.ending import Ending, as_entered, as_filed, log_end, outcome_of
+from dropcap.display import shown
+from dropcap.files.regular import REMEDY
+from dropcap.files.tree import Crossing, Tree
 from dropcap.filing.place import DONE, IN_PROGRESS, Filed, Filing, changed_since, is_file_of, same_times
 from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import FAILED, Failure, arrived_as, failure_of, forget_why, free_name
 from dropcap.ledger.database import TOLD, LeaseLost
-from dropcap.ledger.job import Address, Job, Refused, State, Stored
+from dropcap.ledger.job import Address, Change, Job, Refused, Result, State, Stored, about
 from dropcap.ledger.store import Ledger
 from dropcap.reasons import Reason, Scope
 from dropcap.threads import start
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that is over but for its file's move. `entered`: the ledger knows already."""
+
+    job: Job
+    outcome: Stored | Refused
+    entered: bool = False
+
+
+def outcome_of(job: Job) -> Stored | Refused:
+    """What had come of a job that the ledger knows to be over."""
+    if job.state is State.STORED:
+        result = next((one for one in Result if one == job.result), Result.STORED)
+        confirmed, sha256, seconds = job.confirmed or "none", job.sha256 or "", job.seconds or 0.0
+        return Stored(result, confirmed, sha256, job.size, seconds, job.sent_ctime_ns, job.instance)
+    return Refused(Reason.of(job.reason, Reason.REFUSED), job.message or "", job.remedy or "")
+
+
+def as_entered(ending: Ending) -> Change:
+    """What enters that the job is over, before its file is moved."""
+    outcome = ending.outcome
+    if isinstance(outcome, Stored):
+        columns = {
+            "result": outcome.result,
+            "confirmed": outcome.confirmed,
+            "sha256": outcome.sha256,
+            "sent_ctime_ns": outcome.ctime_ns,
+            "instance": outcome.instance,
+            "seconds": outcome.seconds,
+            "reason": None,
+            "message": None,
+            "remedy": None,
+        }
+        return Change(ending.job.id, State.STORED, outcome.result, columns)
+    told = {"reason": outcome.reason, "message": outcome.message, "remedy": outcome.remedy}
+    return Change(ending.job.id, State.REFUSED, outcome.reason, told)
+
+
+def as_filed(ending: Ending, filed_as: str | None) -> Change:
+    """What enters where the file lies now; None: a person has taken it."""
+    if isinstance(ending.outcome, Stored):
+        note = f"filed as {shown(filed_as)}" if filed_as else "its file was taken out of in_progress/ before it was filed"
+        return Change(ending.job.id, State.DONE, note, {"filed_as": filed_as})
+    if filed_as is None:
+        return Change(ending.job.id, State.WITHDRAWN, "its file was taken out of in_progress/", {})
+    return Change(ending.job.id, State.FAILED, f"filed as {shown(filed_as)}", {"filed_as": filed_as})
+
+
+def log_end(ending: Ending, filed_as: str) -> None:
+    """One line for its end."""
+    job, outcome = ending.job, ending.outcome
+    keys = about(job)
+    keys["filed_as"] = shown(filed_as)
+    keys["attempts"] = job.attempts
+    if isinstance(outcome, Stored):
+        log.info(
+            "done",
+            **keys,
+            result=outcome.result,
+            confirmed=outcome.confirmed,
+            sha256=outcome.sha256,
+            size=outcome.size,
+            seconds=round(outcome.seconds, 3),
+            since_claim=round(time.time() - job.claimed_at, 3),
+        )
+    elif filed_as:
+        log.warning("failed", **keys, reason=outcome.reason, message=outcome.message, remedy=outcome.remedy)
+    else:
+        log.warning("withdrawn", **keys, reason=Reason.VANISHED)
 
 
 class DropFolder(Protocol):
@@ -164,8 +236,6 @@ def _files_of(job: Job, tree: Tree, directory: str, without: Collection[str] = (
             if status is not None and same_times(status, job) and (not by_inode or status.st_ino == job.inode):
                 yield entry.name
 
-
-log = structlog.get_logger()
 
 #: Files filed in one go, and how soon one batch may follow another (seconds): where many end, they are filed together.
 BATCH, TOGETHER = 256, 0.05

@@ -31,7 +31,7 @@ from dropcap.filing.status_view import (
     verdict,
 )
 from dropcap.filing.why import Advice, Failure, advice
-from dropcap.language.speaker import Speaker, speaker
+from dropcap.language import Speaker, speaker
 from dropcap.reasons import explained
 
 _EXAMPLES = 5

@@ -18,13 +18,12 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.durable import fsync
-from dropcap.files.move import PLAIN, Crossing, remove_original
-from dropcap.files.tree import Staged, Tree, sha256, sha256_of
+from dropcap.files.regular import fsync
+from dropcap.files.tree import PLAIN, Crossing, Staged, Tree, remove_original, sha256, sha256_of
 from dropcap.filing.preserve import DIRECTORY, Keep
 from dropcap.filing.why import Failure, is_ours, why_names, why_text
 from dropcap.ledger.job import Job, Stored
-from dropcap.naming.example import examples
+from dropcap.naming.doctor import examples
 
 _CHUNK = 1024 * 1024
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dropcap.filing.why import Failure
-from dropcap.language.speaker import Language, Speaker, marked
+from dropcap.language import Language, Speaker, marked
 from dropcap.reasons import Reason, explained
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from dropcap.files.durable import fsync
+from dropcap.files.regular import fsync
 
 #: The journal is written anew when it is larger than this (bytes), without what is older than `KEPT` (seconds).
 LARGE = 4 << 20

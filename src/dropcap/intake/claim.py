@@ -9,28 +9,31 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dropcap.display import shown
-from dropcap.files.lease import Lease
+from dropcap.files.regular import Lease
 from dropcap.files.tree import Tree, sha256_of
 from dropcap.filing.why import forget_why, is_ours
-from dropcap.intake import walk
-from dropcap.intake.content import ContentJudge, Take, plain
-from dropcap.intake.opened import SHARE_GONE, DropDirectory
-from dropcap.intake.people import FailedFiles, OwnDirectories, lies_there
-from dropcap.intake.settle import Sight, Waiting, quiet_since, settled_at
-from dropcap.intake.take import (
+from dropcap.intake import arrivals
+from dropcap.intake.arrivals import (
     Moved,
     NameTaken,
     NotThere,
     PutOff,
     Settled,
+    Sight,
     Taken,
     TakeOutcome,
     Untakable,
+    Waiting,
     Wanted,
     open_settled,
+    quiet_since,
     remove_twin,
+    settled_at,
     take,
 )
+from dropcap.intake.content import ContentJudge, Take, plain
+from dropcap.intake.opened import SHARE_GONE, DropDirectory
+from dropcap.intake.people import FailedFiles, OwnDirectories, lies_there
 from dropcap.ledger.database import Conflict, DatabaseError
 from dropcap.ledger.job import OPEN, Back, NewFile, Refusal, State, TakenAway
 
@@ -103,14 +106,14 @@ class TakenAwayFiles:
         if file.state not in OPEN or file.folder != self._folder:
             return True
         if file.job not in self._away:
-            self._away[file.job] = not lies_there(self._tree, [f"{walk.IN_PROGRESS}/{file.name}"])
+            self._away[file.job] = not lies_there(self._tree, [f"{arrivals.IN_PROGRESS}/{file.name}"])
         return self._away[file.job]
 
 
 def is_away(tree: Tree, name: str) -> bool:
     """Whether nothing lies in in_progress/ under `name`, for all that can be told."""
     with contextlib.suppress(OSError):
-        return not lies_there(tree, [f"{walk.IN_PROGRESS}/{name}"])
+        return not lies_there(tree, [f"{arrivals.IN_PROGRESS}/{name}"])
     return False
 
 
@@ -338,7 +341,7 @@ class Claimer:
 
     def _is_found(self, name: str) -> bool:
         """Whether it lies in in_progress/ and this process did not move it there: a dropcap whose ledger is lost may have."""
-        return walk.top(name) == walk.IN_PROGRESS and name not in self._moved
+        return arrivals.top(name) == arrivals.IN_PROGRESS and name not in self._moved
 
     def _new(
         self, name: str, target: str, taken: Taken, failed: FailedFiles, away: TakenAwayFiles, refusal: Refusal | None
@@ -396,7 +399,7 @@ class Claimer:
 
     def _put_off(self, files: Sequence[NewFile], note: str) -> None:
         for file in files:
-            path = f"{walk.IN_PROGRESS}/{file.name}"
+            path = f"{arrivals.IN_PROGRESS}/{file.name}"
             if not file.found:
                 self._moved.add(path)
             self._watch_over(path)
@@ -423,4 +426,4 @@ def _rests_for_a_page(waiting: Waiting, claimed_at: float) -> bool:
 
 
 def _target(name: str) -> str:
-    return f"{walk.IN_PROGRESS}/{plain(name)}"
+    return f"{arrivals.IN_PROGRESS}/{plain(name)}"

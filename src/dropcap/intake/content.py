@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from dropcap.content.examiner import TAKES_LONG, is_volume
 from dropcap.content.reader import UNDECIDED, Finding, Wholeness
-from dropcap.content.worker import TAKES_LONG, is_volume
 from dropcap.display import shown
 from dropcap.files.tree import Tree
+from dropcap.intake.arrivals import OWN, RestTime, Sight, Waiting, top
 from dropcap.intake.opened import DropDirectory
-from dropcap.intake.settle import RestTime, Sight, Waiting
-from dropcap.intake.walk import OWN, top
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import Mark, MarkKind, Refusal
 from dropcap.ledger.store import Ledger

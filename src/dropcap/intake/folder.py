@@ -10,18 +10,17 @@ import stat as modes
 import time
 
 from dropcap.display import shown
-from dropcap.files.durable import REMEDY
+from dropcap.files.regular import REMEDY
 from dropcap.files.tree import Tree
-from dropcap.intake import owner, walk
+from dropcap.intake import arrivals, owner
+from dropcap.intake.arrivals import OWN, Backlog, top
 from dropcap.intake.claim import Claimer
 from dropcap.intake.content import ContentJudge
 from dropcap.intake.opened import DropDirectory, IntakeContext
 from dropcap.intake.owner import Away, NoMarker, Vigil
 from dropcap.intake.people import OwnDirectories
 from dropcap.intake.presence import Presence
-from dropcap.intake.settle import Backlog
 from dropcap.intake.strays import Left, LeftFiles, Strays
-from dropcap.intake.walk import OWN, top
 from dropcap.intake.watch import IntakeThread
 from dropcap.ledger.database import TOO_MANY_OPEN, DatabaseError, NoDescriptor, Unavailable
 
@@ -70,7 +69,7 @@ class OpenedFolder(DropDirectory):
         self._look_beneath("", gone)
         self._left.end()
         for name in gone:
-            if walk.top(name) not in walk.OWN:
+            if arrivals.top(name) not in arrivals.OWN:
                 self.pending.drop(name)
         # What is wrong in dropcap's own directories is found anew below.
         self.not_taken.keep(self.not_taken.all.keys() - gone | self._others)
@@ -83,10 +82,10 @@ class OpenedFolder(DropDirectory):
 
     def look(self, name: str) -> None:
         """Something happened to `name`: a file or a directory, there or not."""
-        if walk.top(name) == walk.FAILED:
+        if arrivals.top(name) == arrivals.FAILED:
             self._own_directories.hint()
             return
-        if not walk.is_dropped(name, self.folder):
+        if not arrivals.is_dropped(name, self.folder):
             return
         if "/" in name and (not self.folder.subfolders or owner.lies_above(self.tree, name)):
             return

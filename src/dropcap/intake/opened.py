@@ -13,12 +13,11 @@ from dropcap.config.model import Folder
 from dropcap.content.examiner import Examiner
 from dropcap.display import shown
 from dropcap.files.tree import Entry, Tree
-from dropcap.intake import owner, walk
+from dropcap.intake import arrivals, owner
+from dropcap.intake.arrivals import Pending, RestTime, Sight, reason
 from dropcap.intake.mounts import Mounts, open_tree
 from dropcap.intake.owner import Run, Vigil
 from dropcap.intake.presence import Presence
-from dropcap.intake.settle import Pending, RestTime, Sight
-from dropcap.intake.take import reason
 from dropcap.intake.watch import IntakeThread, Watch
 from dropcap.ledger.job import Address
 from dropcap.ledger.store import Ledger
@@ -109,8 +108,8 @@ class DropDirectory:
         self.look_at_mounts()
         self.marker = owner.own(self.lent, folder.name, str(folder.path), self.mount, self.ledger, run, vigil)
         self.presence = Presence(self.lent, self.marker, run, self.thread)
-        if self.tree.exists(walk.IN_PROGRESS):
-            self.tree.remove_temporaries(walk.IN_PROGRESS)  # of a copy that a crash cut off
+        if self.tree.exists(arrivals.IN_PROGRESS):
+            self.tree.remove_temporaries(arrivals.IN_PROGRESS)  # of a copy that a crash cut off
         self.presence.start()
 
     def close(self) -> None:
@@ -190,13 +189,13 @@ class DropDirectory:
             if not start:
                 self._enters(start)
             for entry in self.tree.scan(start):
-                if entry.name in known or walk.is_dropped(entry.name, self.folder):
+                if entry.name in known or arrivals.is_dropped(entry.name, self.folder):
                     yield entry
                 entry.enter = entry.kind == "dir" and self._enters_dropped(entry.name)
 
     def kept(self, own: str) -> Iterator[Entry]:
         """Everything in one of dropcap's own directories, nothing if it is not there; failed/ is watched."""
-        watched = own == walk.FAILED
+        watched = own == arrivals.FAILED
         try:
             if watched:
                 self._enters(own)
@@ -209,13 +208,13 @@ class DropDirectory:
             return
 
     def _enters_dropped(self, name: str) -> bool:
-        return self.folder.subfolders and walk.is_dropped(name, self.folder) and self._enters(name)
+        return self.folder.subfolders and arrivals.is_dropped(name, self.folder) and self._enters(name)
 
     def _enters(self, name: str) -> bool:
         """Watch a directory; whether it is to be listed."""
         try:
             with self.tree.directory(name) as fd:
-                if name and walk.top(name) not in walk.OWN and owner.lies_in(fd):
+                if name and arrivals.top(name) not in arrivals.OWN and owner.lies_in(fd):
                     self._others.add(name)
                     self.not_taken.put(name, OTHER_FOLDER)
                     return False

@@ -17,8 +17,8 @@ from typing import Any
 from dropcap.display import shown
 from dropcap.files.tree import NotRegular, Tree
 from dropcap.filing import page
-from dropcap.hosts.heartbeat import boot_time
-from dropcap.intake import walk
+from dropcap.hosts.membership import boot_time
+from dropcap.intake import arrivals
 from dropcap.intake.mounts import Mount
 from dropcap.ledger.job import KnownFolder, OpenFile
 from dropcap.ledger.query import Query
@@ -265,7 +265,7 @@ def left_alone(tree: Tree) -> bool:
     Raises OSError.
     """
     young = _page_is_young(tree)
-    return not young if young is not None else not any(tree.exists(name) for name in walk.OWN)
+    return not young if young is not None else not any(tree.exists(name) for name in arrivals.OWN)
 
 
 def _page_is_young(tree: Tree) -> bool | None:

@@ -13,9 +13,9 @@ from dropcap.display import shown
 from dropcap.files import names
 from dropcap.files.tree import Tree
 from dropcap.filing.why import forget_lone_why, forget_why, lone_texts
-from dropcap.intake import walk
+from dropcap.intake import arrivals
+from dropcap.intake.arrivals import Sight
 from dropcap.intake.opened import DropDirectory
-from dropcap.intake.settle import Sight
 from dropcap.ledger.job import FailedFile, OpenFile, State
 
 #: Jobs in these states can be withdrawn or renamed; in the others delivery itself is sending or moving the file.
@@ -183,14 +183,14 @@ class OwnDirectories:
         # The directory first, the ledger afterwards: what delivery has filed in between is no stranger then. Both can be
         # long, and nearly all of it is as it should be.
         self._missing_due = math.inf
-        others, whole = self._names_in(walk.IN_PROGRESS)
+        others, whole = self._names_in(arrivals.IN_PROGRESS)
         lost: dict[str, OpenFile] = {}
         for name, file in self._ledger.query.each_open(self._folder):
             if name in others:
                 others.remove(name)
             else:
                 lost[name] = file
-        present, devices, all_seen = self._sights(walk.IN_PROGRESS, others)
+        present, devices, all_seen = self._sights(arrivals.IN_PROGRESS, others)
         compared = compare(present, lost)
         for name, (old, job) in compared.renamed.items():
             if self._ledger.rename_open(job, name, self._context.address(name)):
@@ -198,9 +198,9 @@ class OwnDirectories:
                 self._context.claimed([job])
                 self._context.place_left()
         for name, sight in compared.strangers.items():
-            path = f"{walk.IN_PROGRESS}/{name}"
+            path = f"{arrivals.IN_PROGRESS}/{name}"
             self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
-        self._pending.drop_beneath(walk.IN_PROGRESS, {f"{walk.IN_PROGRESS}/{name}" for name in compared.strangers})
+        self._pending.drop_beneath(arrivals.IN_PROGRESS, {f"{arrivals.IN_PROGRESS}/{name}" for name in compared.strangers})
         # Half a listing must not pass for missing files.
         self._withdraw(compared.missing if whole and all_seen else {})
 
@@ -208,11 +208,11 @@ class OwnDirectories:
         now = time.monotonic()
         self._missing = {job: self._missing.get(job, now) for job in missing.values()}
         late = {name: job for name, job in missing.items() if now - self._missing[job] >= MISSING_FOR}
-        back = lies_there(self._tree, [f"{walk.IN_PROGRESS}/{name}" for name in late])
+        back = lies_there(self._tree, [f"{arrivals.IN_PROGRESS}/{name}" for name in late])
         if late:
             self._opened.stay()
         for name, job in late.items():
-            if f"{walk.IN_PROGRESS}/{name}" in back:
+            if f"{arrivals.IN_PROGRESS}/{name}" in back:
                 self._missing[job] = now
                 continue
             del self._missing[job]
@@ -223,20 +223,20 @@ class OwnDirectories:
 
     def _look_at_failed(self, none_in_line: bool) -> None:
         self._failed_due = math.inf
-        there, whole = self._names_in(walk.FAILED)
+        there, whole = self._names_in(arrivals.FAILED)
         known = self._ledger.query.failed_files(self._folder)
         failed = FailedFiles(known)
-        others = [name for name in there if not name.endswith(walk.WHY) and f"{walk.FAILED}/{name}" not in failed]
-        present, devices, all_seen = self._sights(walk.FAILED, others)
+        others = [name for name in there if not name.endswith(arrivals.WHY) and f"{arrivals.FAILED}/{name}" not in failed]
+        present, devices, all_seen = self._sights(arrivals.FAILED, others)
         found = set()
         for name, sight in present.items():
-            path = f"{walk.FAILED}/{name}"
+            path = f"{arrivals.FAILED}/{name}"
             if failed.moved_to(self._tree, sight) is not None:
                 found.add(path)
                 self._pending.see(path, sight, self._opened.pace(path, devices[name]), hinted=False)
-        self._pending.drop_beneath(walk.FAILED, found)
+        self._pending.drop_beneath(arrivals.FAILED, found)
         if whole and all_seen and none_in_line:  # one that was moved may be in line
-            paths = {f"{walk.FAILED}/{name}" for name in there}
+            paths = {f"{arrivals.FAILED}/{name}" for name in there}
             self._forget(known, paths)
             self._forget_lone_texts(known, paths)
 

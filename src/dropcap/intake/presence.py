@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from dropcap.files.tree import NotRegular, Tree
-from dropcap.hosts.heartbeat import boot_time
+from dropcap.hosts.membership import boot_time
 from dropcap.intake import owner
 from dropcap.intake.owner import EVERY, LASTS, Away, Marker, Run
 from dropcap.intake.watch import IntakeThread

@@ -22,9 +22,9 @@ import structlog
 from dropcap.config.model import Folder
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.move import put_back
+from dropcap.files.tree import put_back
 from dropcap.filing.why import is_text
-from dropcap.intake import walk
+from dropcap.intake import arrivals
 from dropcap.intake.opened import DropDirectory
 from dropcap.ledger.database import DatabaseError
 from dropcap.ledger.job import FiledFile, State
@@ -124,12 +124,12 @@ class Strays:
         today = datetime.now().astimezone().date()
         days = [f"{DONE}/{(today - timedelta(days=ago)).isoformat()}" for ago in (1, 0)]
         inside = self._directories_in_done()
-        self._look_into(walk.FAILED)
+        self._look_into(arrivals.FAILED)
         self._look_into(DONE, recursive=False)
         for directory in inside:
             if directory in days or _day_of(directory) is None:
                 self._look_into(directory)
-        self._forget_gone({walk.FAILED, DONE, *inside})
+        self._forget_gone({arrivals.FAILED, DONE, *inside})
         if began >= self._round_at:
             self._round_at = began + ROUND
             self._round = deque(directory for directory in inside if directory not in days)
@@ -215,7 +215,7 @@ class Strays:
 
     def _put_into(self, directory: str) -> Iterable[str]:
         """The places of the files that dropcap has put there of late; of what is no day's, none."""
-        if directory == walk.FAILED:
+        if directory == arrivals.FAILED:
             return self._query.failed_files(self._folder)
         day = _day_of(directory)
         if day is None:
@@ -261,7 +261,7 @@ class Strays:
             by_time.setdefault((status.st_size, status.st_mtime_ns), []).append(name)
         left = dict(files)
         # What failed and lies in done/ is no file of done/.
-        own = (State.DONE, State.STORED) if directory != walk.FAILED else tuple(State)
+        own = (State.DONE, State.STORED) if directory != arrivals.FAILED else tuple(State)
         for file in filed:
             if file.state in own:
                 known = by_inode.get((file.inode, file.size), [])
@@ -295,7 +295,7 @@ def stray_files(names: set[str]) -> StrayFiles:
     """What to say of strays at these places."""
     if not names:
         return StrayFiles()
-    where = " and ".join(f"{own}/" for own in (DONE, walk.FAILED) if any(walk.top(name) == own for name in names))
+    where = " and ".join(f"{own}/" for own in (DONE, arrivals.FAILED) if any(arrivals.top(name) == own for name in names))
     first = sorted(names)[:_TOLD]
     named = ", ".join(shown(name) for name in first[:3]) + (f", … ({len(names)} files)" if len(names) > 3 else "")
     message = f"these lie in {where}, but dropcap did not put them there: {named}"

@@ -14,10 +14,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.act import Deed, Pruned
-from dropcap.ledger.chain import ACTS, FACTS, Head, as_head, canonical, genesis, of_act, of_entry, together
+from dropcap.ledger.chain import ACTS, FACTS, Deed, Head, Pruned, as_head, canonical, genesis, of_act, of_entry, together
 from dropcap.ledger.database import Connection, Database
-from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite import SqliteDatabase
 
 
 @dataclass(frozen=True, slots=True)

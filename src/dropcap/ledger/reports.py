@@ -14,12 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dropcap.ledger.act import Act, entry_of, is_head
-from dropcap.ledger.chain import Head
-from dropcap.ledger.database import Database, ErrorLog
+from dropcap.ledger.chain import Act, Head, entry_of, is_head
+from dropcap.ledger.database import OPEN_STATES, Database, ErrorLog, gives_way, open_by_key
 from dropcap.ledger.job import Event, Job, KnownFolder, LikeJobs, Pause, State, utf8
-from dropcap.ledger.schema import OPEN_STATES, gives_way, open_by_key
-from dropcap.ledger.sqlite.database import SqliteDatabase
+from dropcap.ledger.sqlite import SqliteDatabase
 from dropcap.reasons import Scope
 
 _PAUSABLE = frozenset({Scope.FOLDER, Scope.SERVER, Scope.PROJECT})

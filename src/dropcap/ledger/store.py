@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dropcap.ledger import readdress, transitions
+from dropcap.ledger import claim, query
 from dropcap.ledger.claim import IntakeChanges, take_over
-from dropcap.ledger.database import Conflict, Connection
+from dropcap.ledger.database import OPEN_STATES, PUT_ASIDE, Conflict, Connection
 from dropcap.ledger.job import (
     Address,
     Change,
@@ -21,8 +21,7 @@ from dropcap.ledger.job import (
     spelled_alike,
     utf8,
 )
-from dropcap.ledger.schema import OPEN_STATES, PUT_ASIDE
-from dropcap.ledger.transitions import NOBODY, Absent
+from dropcap.ledger.query import NOBODY, Absent
 from dropcap.ledger.writing import Writing, durable
 from dropcap.reasons import Scope
 
@@ -86,7 +85,7 @@ class DeliveryChanges(Writing):
         with self._writing(jobs=[one.job for one in changes]) as connection:
             if absent == NOBODY and (went := connection.take(changes, now)) is not None:
                 return went
-            gone = [one for one in changes if transitions.step(connection, one, absent, now)]
+            gone = [one for one in changes if query.step(connection, one, absent, now)]
             entries = [(one.job, now, one.state.value, utf8(one.note)) for one in gone]
             connection.executemany("insert into history (job, at, state, note) values (?,?,?,?)", entries)
             return {one.job for one in gone}
@@ -130,7 +129,7 @@ class DeliveryChanges(Writing):
             )
             if record != job.record:
                 connection.execute(_STEP, (now, "record found", job.id))
-            overtaken = transitions.overtaken(connection, job.id)
+            overtaken = query.overtaken(connection, job.id)
             return ReadBackFound.NEWER_WENT if overtaken else ReadBackFound.ENTERED
 
     @durable
@@ -294,7 +293,7 @@ class DeliveryChanges(Writing):
     @durable
     def _reroute(self, now: float, folder: str, jobs: Sequence[tuple[int, Address, str | None]]) -> None:
         with self._writing(folder) as connection:
-            readdress.reroute(connection, jobs, now)
+            claim.reroute(connection, jobs, now)
 
     def look_for_records(self, folders: Collection[str]) -> None:
         """What waits in these for a record, or for leave to create one, is looked at now: the settings may be others."""

@@ -18,8 +18,7 @@ from dropcap import child
 from dropcap.config.model import Notify, Recipient
 from dropcap.config.secrets import SecretError
 from dropcap.ledger.reports import Figures
-from dropcap.notify.notices import MOST_NAMES, Files, Notice
-from dropcap.notify.outbox import Message, Outbox
+from dropcap.notify.notices import MOST_NAMES, Files, Message, Notice, Outbox
 from dropcap.reasons import Told
 from dropcap.snapshot import Snapshot
 from dropcap.threads import begin

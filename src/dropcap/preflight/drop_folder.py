@@ -16,16 +16,15 @@ from pathlib import Path
 from dropcap.config.model import Config, Folder
 from dropcap.display import shown
 from dropcap.files import names
-from dropcap.files.lease import Lease, writer_free
-from dropcap.files.private import keeps_modes, open_to_others
+from dropcap.files.regular import Lease, writer_free
 from dropcap.files.tree import Tree
 from dropcap.filing.preserve import DIRECTORY as OLD_COPIES
-from dropcap.filing.preserve import FOR_THE_LEDGER
+from dropcap.filing.preserve import FOR_THE_LEDGER, keeps_modes, open_to_others
 from dropcap.intake import owner
+from dropcap.intake.arrivals import OWN, is_dropped
 from dropcap.intake.mounts import Mount, Mounts, open_tree
 from dropcap.intake.owner import KnownFolders
 from dropcap.intake.strays import LeftFiles, Marks, is_left, left_files, note_first
-from dropcap.intake.walk import OWN, is_dropped
 from dropcap.preflight.remark import Level, Place, Remark, group_called, place_of
 from dropcap.routing.rule import ExistingFile
 

@@ -18,8 +18,7 @@ from dropcap.ledger.store import Lead
 from dropcap.preflight.remark import Place, Remark, place_of
 from dropcap.preflight.rules import asked_fields, inspect, instead_of, mismatch, needed_fields
 from dropcap.reasons import Reason
-from dropcap.redcap.client import GROUP_COLUMN, Redcap, RedcapError, Rights
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import GROUP_COLUMN, ProjectStructure, Redcap, RedcapError, Rights
 from dropcap.redcap.reply import Meaning, Verdict, remedy_now
 from dropcap.redcap.window import WINDOW
 from dropcap.routing.pattern import Capture, Element, Group, Literal, Wildcard

@@ -11,24 +11,23 @@ from operator import itemgetter
 from typing import Any
 
 from dropcap.config.model import Folder
+from dropcap.content.examiner import is_volume, judged
 from dropcap.content.reader import UNDECIDED, Wholeness
-from dropcap.content.worker import is_volume, judged
 from dropcap.delivery.lookup import Question, look_up
 from dropcap.delivery.plan import Create, Facts, Send, impossible, plan
 from dropcap.delivery.project_client import ProjectLine
 from dropcap.delivery.work import not_in_its_group
-from dropcap.files.lease import Lease, writer_free
 from dropcap.files.names import is_temporary
+from dropcap.files.regular import Lease, writer_free
 from dropcap.files.tree import Entry, Tree
 from dropcap.intake import owner
+from dropcap.intake.arrivals import OWN, RestTime, Seen, Sight, settled_at, top
 from dropcap.intake.content import CUT_OFF, DISK_WAS_FULL
 from dropcap.intake.owner import lies_above
-from dropcap.intake.settle import RestTime, Seen, Sight, settled_at
 from dropcap.intake.strays import Marks, is_left
-from dropcap.intake.walk import OWN, top
 from dropcap.ledger.job import Held, Refused, WaitForRecord
 from dropcap.reasons import Reason
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import ProjectStructure
 from dropcap.routing.route import NoRoute, Route, ignored
 from dropcap.routing.rule import NEXT, ContentCheck, ExistingFile, MissingRecord, Target
 

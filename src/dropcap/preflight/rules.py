@@ -23,11 +23,9 @@ from dropcap.delivery.plan import (
     needs_field,
 )
 from dropcap.preflight.remark import Level, Remark, place_of
-from dropcap.redcap.client import DE_IDENTIFIED, FULL_DATA, GROUP_COLUMN, NO_ACCESS, FieldInfo, Rights
-from dropcap.redcap.project import ProjectStructure
+from dropcap.redcap.client import DE_IDENTIFIED, FULL_DATA, GROUP_COLUMN, NO_ACCESS, FieldInfo, ProjectStructure, Rights
 from dropcap.routing.pattern import DEFAULT, Capture, Element, Group, Pattern
-from dropcap.routing.rule import MissingRecord, Rule
-from dropcap.routing.template import Template, TemplateError
+from dropcap.routing.rule import MissingRecord, Rule, Template, TemplateError
 
 
 def listed(names: Iterable[str]) -> str:

@@ -1,4 +1,7 @@
-"""Figures for Prometheus by their names (docs/monitoring.md), as a text file or a page. No label names a file or a record."""
+"""Figures for Prometheus by their names (docs/monitoring.md), as a text file for node_exporter or as the page /metrics.
+
+No label names a file or a record.
+"""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 
 from dropcap.ledger.reports import Figures
-from dropcap.metrics.families import Tally
+from dropcap.metrics import Tally
 from tests import needs
 from tests.site import Site, eventually
 
 needs.library("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
-from dropcap.metrics.families import Textfile, exposition
+from dropcap.metrics import Textfile, exposition
 from dropcap.reasons import Reason, Scope
 from tests.snapshot import folder, pause, snapshot
 

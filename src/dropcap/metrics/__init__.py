@@ -1,1 +1,0 @@
-"""Figures for Prometheus: as a text file for node_exporter, and as the page /metrics."""
